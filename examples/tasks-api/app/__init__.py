@@ -1,0 +1,1 @@
+"""Tasks: users, their tasks, and a stream of what happens to them."""

@@ -1,0 +1,308 @@
+#!/bin/sh
+# Installs Freehold from this checkout, or brings an installation up to it:
+#
+#   sudo sh install.sh                 build, install, start, print the address and the setup link
+#   sudo sh install.sh --demo          the same, then deploy examples/tasks-api with a database
+#   sudo sh install.sh --foreground    without systemd: run the daemon here until Ctrl-C
+#   sudo sh install.sh --binary FILE   install a binary that was built elsewhere
+#
+# Running it twice is harmless: data, settings and certificates are kept, and the ports stay open meanwhile.
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+demo=no
+foreground=no
+binary=
+need_kb=1900000 # 2 GB as machines are sold; the kernel keeps some of it
+meminfo=${MEMINFO:-/proc/meminfo}
+
+say() { printf '%s\n' "$*"; }
+
+# fail WHAT REMEDY...
+fail() {
+    printf '\ninstall.sh: %s\n' "$1" >&2
+    shift
+    for line; do printf '  %s\n' "$line" >&2; done
+    exit 1
+}
+
+usage() { sed -n '2,9s/^# \{0,1\}//p' "$0"; }
+
+while [ $# -gt 0 ]; do
+    case $1 in
+        --demo) demo=yes ;;
+        --foreground) foreground=yes ;;
+        --binary)
+            [ $# -gt 1 ] || fail "--binary needs the file's name"
+            binary=$2
+            shift
+            ;;
+        -h | --help)
+            usage
+            exit 0
+            ;;
+        *)
+            usage >&2
+            fail "unknown option: $1"
+            ;;
+    esac
+    shift
+done
+
+check_machine() {
+    [ "$(id -u)" = 0 ] || fail "this needs root, to install a service" "sudo sh install.sh"
+    [ "$(uname -s)" = Linux ] || fail "Freehold runs on Linux only; this is $(uname -s)"
+    if [ -d /run/systemd/system ]; then
+        systemd=yes
+        [ "$foreground" = no ] || fail "--foreground is for machines without systemd; this one has it" "sudo sh install.sh"
+    else
+        systemd=no
+        [ "$foreground" = yes ] || fail "systemd does not run here, so nothing would keep Freehold running" \
+            "To run it in this terminal instead: sudo sh install.sh --foreground"
+    fi
+}
+
+# ---------------------------------------------------------------- the binary
+
+# The person whose checkout this is: theirs is the toolchain, and the files a build writes.
+owner() { stat -c %U "$here"; }
+
+as_owner() {
+    if [ "$(owner)" = root ]; then
+        "$@"
+    else
+        runuser -u "$(owner)" -- "$@"
+    fi
+}
+
+find_cargo() {
+    for home in "$HOME" "$(getent passwd "$(owner)" | cut -d: -f6)" \
+        "$(getent passwd "${SUDO_USER:-root}" | cut -d: -f6)"; do
+        if [ -x "$home/.cargo/bin/cargo" ]; then
+            echo "$home/.cargo/bin/cargo"
+            return
+        fi
+    done
+    command -v cargo || true
+}
+
+check_toolchain() {
+    least=$(sed -n 's/^rust-version *= *"\(.*\)"/\1/p' "$here/Cargo.toml")
+    remedy="curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal"
+    cargo=$(find_cargo)
+    [ -n "$cargo" ] || fail "building needs Rust $least or newer, and there is no cargo here" \
+        "Debian's own is too old. Install rustup's stable, then run this again:" "$remedy"
+    found=$(cd "$here" && as_owner "$cargo" --version 2>/dev/null | cut -d' ' -f2)
+    [ -n "$found" ] || fail "$cargo does not run for $(owner)" "Install rustup's stable as $(owner), then run this again:" "$remedy"
+    newest=$(printf '%s\n%s\n' "$least" "$found" | sort -V | tail -n 1)
+    [ "$newest" = "$found" ] || fail "building needs Rust $least or newer; $cargo is $found" \
+        "Debian's own is too old. Install rustup's stable, then run this again:" "$remedy"
+    command -v cc >/dev/null || packages build-essential
+}
+
+check_memory() {
+    have_kb=$(awk '/^(MemTotal|SwapTotal):/ { sum += $2 } END { print sum }' "$meminfo")
+    [ "$have_kb" -ge "$need_kb" ] || fail \
+        "building needs 2 GB of memory and swap; this machine has $((have_kb / 1024)) MB (running needs far less)" \
+        "Add swap, then run this again:" \
+        "  fallocate -l 2G /swapfile && chmod 600 /swapfile && mkswap /swapfile && swapon /swapfile" \
+        "or build on a larger machine (cargo build --release) and bring the binary:" \
+        "  sudo sh install.sh --binary FILE"
+}
+
+build() {
+    if [ -n "$binary" ]; then
+        [ -x "$binary" ] || fail "$binary is not a program"
+        return
+    fi
+    check_memory
+    check_toolchain
+    say "Building (a few minutes the first time) ..."
+    (cd "$here" && PATH=$(dirname "$cargo"):$PATH as_owner "$cargo" build --release --locked --quiet) ||
+        fail "the build failed; the compiler's words are above"
+    binary=$(cd "$here" && as_owner "$cargo" metadata --format-version 1 --no-deps 2>/dev/null |
+        sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')/release/freehold
+}
+
+# ---------------------------------------------------------------- this machine
+
+packages() {
+    command -v apt-get >/dev/null || fail "this machine has no apt-get; install these by hand, then run this again:" "$*"
+    say "Installing $* ..."
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null ||
+        fail "apt-get could not install: $*"
+}
+
+engine_answers() { curl -sf --max-time 5 --unix-socket /var/run/docker.sock http://engine/_ping >/dev/null 2>&1; }
+
+install_docker() {
+    command -v curl >/dev/null || packages curl ca-certificates
+    command -v git >/dev/null || packages git ca-certificates
+    command -v dockerd >/dev/null || engine_answers || packages docker.io
+    engine_answers && return
+    if [ "$systemd" = yes ]; then
+        systemctl enable --now docker >/dev/null 2>&1 || true
+    else
+        say "No systemd starts Docker here; starting one for Freehold."
+        command -v ip >/dev/null || packages iproute2
+        "$here/tests/rig/engine" start /run/freehold-docker
+        ln -sfn /run/freehold-docker/docker.sock /var/run/docker.sock
+    fi
+    tries=0
+    until engine_answers; do
+        tries=$((tries + 1))
+        if [ "$tries" -gt 30 ]; then
+            say "Docker does not answer at /var/run/docker.sock yet: journalctl -u docker says why. Freehold starts and waits for it."
+            return
+        fi
+        sleep 1
+    done
+}
+
+install_files() {
+    getent group docker >/dev/null || groupadd --system docker
+    getent group freehold >/dev/null || groupadd --system freehold
+    getent passwd freehold >/dev/null || useradd --system --gid freehold --groups docker \
+        --home-dir /var/lib/freehold --no-create-home --shell /usr/sbin/nologin freehold
+    install -d -m 0755 -o root -g root /etc/freehold /etc/freehold/routes.d
+    if [ ! -e /etc/freehold/config.toml ]; then
+        cat >/etc/freehold/config.toml <<'CONFIG'
+# Freehold's settings; every one has a default. Changes are taken up as soon as the file is saved.
+
+# [dashboard]
+# host = "panel.example.com"    # without one: https://<address of this box>/ with the box's own certificate
+
+# [acme]
+# email = "me@example.com"      # told about certificates that are about to end
+CONFIG
+        chown root:freehold /etc/freehold/config.toml
+        chmod 0640 /etc/freehold/config.toml
+    fi
+    changed=no
+    place 0755 "$binary" /usr/local/bin/freehold
+    place 0644 "$here/README.md" /usr/local/share/doc/freehold/README.md
+    if [ "$systemd" = yes ]; then
+        place 0644 "$here/systemd/freehold.socket" /etc/systemd/system/freehold.socket
+        place 0644 "$here/systemd/freehold.service" /etc/systemd/system/freehold.service
+        place 0644 "$here/systemd/freehold-build.slice" /etc/systemd/system/freehold-build.slice
+    else
+        install -d -m 0700 /var/lib/freehold
+        install -d -m 0750 -g freehold /run/freehold
+    fi
+}
+
+# place MODE FROM TO: whole or not at all, and only when it differs.
+place() {
+    cmp -s "$2" "$3" && return
+    mkdir -p "$(dirname "$3")"
+    install -m "$1" "$2" "$3.new"
+    mv -f "$3.new" "$3"
+    changed=yes
+}
+
+# ---------------------------------------------------------------- the daemon
+
+check_ports() {
+    systemctl is-active --quiet freehold.socket && return
+    command -v ss >/dev/null || return 0
+    taken=$(ss -Hltnp '( sport = :80 or sport = :443 )' | awk '{ print $4, $6 }')
+    [ -z "$taken" ] || fail "another program listens on port 80 or 443:" "$taken" \
+        "Stop it (for example: systemctl disable --now nginx), then run this again."
+}
+
+start_service() {
+    systemctl daemon-reload
+    check_ports
+    systemctl enable --quiet freehold.socket freehold.service
+    systemctl start freehold.socket || fail "the ports cannot be had" "systemctl status freehold.socket says why"
+    if [ "$changed" = yes ] || ! systemctl is-active --quiet freehold.service; then
+        systemctl restart freehold.service ||
+            fail "the daemon does not start" "journalctl -u freehold -n 50 says why"
+    fi
+}
+
+start_foreground() {
+    say "Without systemd: the daemon runs in this terminal until Ctrl-C."
+    /usr/local/bin/freehold serve &
+    daemon=$!
+    trap 'kill -TERM "$daemon" 2>/dev/null; wait "$daemon"; exit 0' INT TERM
+}
+
+# The daemon is up when the dashboard answers through the edge, its certificate verified.
+wait_until_up() {
+    tries=0
+    until dashboard_answers; do
+        tries=$((tries + 1))
+        if [ "$foreground" = yes ] && ! kill -0 "$daemon" 2>/dev/null; then
+            fail "the daemon ended; its words are above"
+        fi
+        [ "$tries" -le 60 ] || fail "the dashboard does not answer after 60 s" "freehold status; journalctl -u freehold -n 50"
+        sleep 1
+    done
+}
+
+# field NAME: one value of `freehold status --json`.
+field() { freehold status --json | sed -n 's/.*"'"$1"'": *"\([^"]*\)".*/\1/p' | head -n 1; }
+
+dashboard_answers() {
+    freehold status --json >/dev/null 2>&1 || return 1
+    curl -sf --max-time 5 -o /dev/null --cacert "$(field root_file)" "$(field dashboard)sign-in" 2>/dev/null
+}
+
+print_address() {
+    say ""
+    say "Freehold is up."
+    say "  Dashboard           $(field dashboard)"
+    say "  Fingerprint of the box's own root certificate (SHA-256)"
+    say "                      $(field fingerprint)"
+    if freehold status --json | grep -q '"owner": *false'; then
+        say "  Set your password   $(freehold user reset | head -n 1)"
+        say "                      (the link works once, for a day; a new one: sudo freehold user reset)"
+    fi
+    say ""
+}
+
+# ---------------------------------------------------------------- the demo
+
+demo_images() {
+    missing=
+    for image in postgres:17 python:3.13-slim; do
+        docker image inspect "$image" >/dev/null 2>&1 || timeout 300 docker pull --quiet "$image" >/dev/null 2>&1 || missing="$missing $image"
+    done
+    [ -n "$missing" ] || return 0
+    say "No image registry can be reached from here; building$missing from Debian's packages (a few minutes)."
+    for program in debootstrap busybox; do
+        command -v "$program" >/dev/null || packages debootstrap busybox-static
+    done
+    "$here/tests/rig/images" || fail "the base images could be neither pulled nor built"
+}
+
+run_demo() {
+    command -v docker >/dev/null || packages docker-cli
+    engine_answers || fail "the demo needs Docker, and it does not answer" "journalctl -u docker -n 50 says why"
+    demo_images
+    freehold app show tasks >/dev/null 2>&1 || freehold app create tasks
+    freehold db show main >/dev/null 2>&1 || freehold db create main
+    freehold db attach main tasks
+    freehold domain list tasks | grep -q tasks.localhost || freehold domain add tasks tasks.localhost
+    freehold deploy "$here/examples/tasks-api" --app tasks
+    answer=$(curl -sS --fail --max-time 10 --retry 10 --retry-all-errors --retry-delay 1 --cacert "$(field root_file)" \
+        --resolve tasks.localhost:443:127.0.0.1 https://tasks.localhost/healthz) ||
+        fail "the app does not answer at https://tasks.localhost/healthz" "freehold logs tasks says why"
+    say ""
+    say "The demo is live: https://tasks.localhost/healthz answered $answer"
+    say "  API page            https://tasks.localhost/docs"
+    say "  Trust its root      $(field root_file), as \`freehold status\` explains"
+    say ""
+}
+
+check_machine
+build
+install_docker
+install_files
+if [ "$systemd" = yes ]; then start_service; else start_foreground; fi
+wait_until_up
+print_address
+[ "$demo" = no ] || run_demo
+if [ "$foreground" = yes ]; then wait "$daemon"; fi

@@ -1,0 +1,54 @@
+//! A pause: an app's requests are held while something of it is exchanged.
+//!
+//! It is a row with a deadline, so a crash in the middle ends it by itself.
+
+mod store;
+
+use std::time::Duration;
+
+use super::{AppError, Apps};
+use crate::base::clock::UnixMs;
+
+/// A pause under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// The app's row.
+    pub app: i64,
+    /// Since when.
+    pub since: UnixMs,
+    /// When it ends by itself.
+    pub until: UnixMs,
+}
+
+impl Apps {
+    /// Holds the requests of these apps for at most `limit`.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn pause(
+        &self,
+        apps: Vec<i64>,
+        limit: Duration,
+        now: UnixMs,
+    ) -> Result<(), AppError> {
+        self.db
+            .write(move |tx| Ok(store::pause(tx, &apps, now, now.plus(limit))?))
+            .await
+    }
+
+    /// Lets them through again; an app that is not paused is no error.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn resume(&self, apps: Vec<i64>) -> Result<(), AppError> {
+        self.db.write(move |tx| Ok(store::resume(tx, &apps)?)).await
+    }
+
+    /// The pauses whose deadline is not over.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn pauses(&self, now: UnixMs) -> Result<Vec<Pause>, AppError> {
+        self.db.read(move |c| Ok(store::open(c, now)?)).await
+    }
+}

@@ -1,0 +1,43 @@
+//! The table `app_pauses`.
+
+use rusqlite::{Connection, Transaction, params};
+
+use super::Pause;
+use crate::base::clock::UnixMs;
+use crate::db::DbError;
+
+pub(super) fn pause(
+    tx: &Transaction<'_>,
+    apps: &[i64],
+    since: UnixMs,
+    until: UnixMs,
+) -> Result<(), DbError> {
+    for app in apps {
+        tx.execute(
+            "INSERT INTO app_pauses (app_id, since_ms, until_ms) VALUES (?1, ?2, ?3)
+             ON CONFLICT (app_id) DO UPDATE SET until_ms = excluded.until_ms",
+            params![app, since.0, until.0],
+        )?;
+    }
+    Ok(())
+}
+
+pub(super) fn resume(tx: &Transaction<'_>, apps: &[i64]) -> Result<(), DbError> {
+    for app in apps {
+        tx.execute("DELETE FROM app_pauses WHERE app_id = ?1", [app])?;
+    }
+    Ok(())
+}
+
+pub(super) fn open(c: &Connection, now: UnixMs) -> Result<Vec<Pause>, DbError> {
+    let mut statement =
+        c.prepare_cached("SELECT app_id, since_ms, until_ms FROM app_pauses WHERE until_ms > ?1")?;
+    let rows = statement.query_map([now.0], |row| {
+        Ok(Pause {
+            app: row.get(0)?,
+            since: UnixMs(row.get(1)?),
+            until: UnixMs(row.get(2)?),
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}

@@ -1,0 +1,174 @@
+//! What the handle promises, on a real database.
+
+use super::*;
+use crate::db::Kind;
+use crate::git::{Branch, GitUrl};
+
+struct Place {
+    apps: Apps,
+    folder: tempfile::TempDir,
+}
+
+fn place() -> Place {
+    let folder = tempfile::tempdir().unwrap();
+    let db = Db::open(&folder.path().join("state.db"), Kind::State).unwrap();
+    let key = Arc::new(MasterKey::from_bytes(&[3; 32]).unwrap());
+    let reserved: Reserved =
+        Arc::new(|host| (host.as_str() == "panel.test").then(|| "the dashboard".to_owned()));
+    Place {
+        apps: Apps::new(db, key, reserved),
+        folder,
+    }
+}
+
+async fn shop(apps: &Apps, name: &str) -> App {
+    let source = SourceChange {
+        git_url: Some(GitUrl::parse("https://git.test/shop.git").unwrap()),
+        branch: Some(Branch::parse("release").unwrap()),
+        git_token: Some(Secret::new("tok-hunter2")),
+        registry: Some(RegistryLogin {
+            user: "ana".into(),
+            password: Secret::new("reg-hunter2"),
+        }),
+        ..SourceChange::default()
+    };
+    let name = AppName::parse(name).unwrap();
+    apps.create(NewApp { name, source }, "ana", UnixMs(5))
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn f4_an_apps_secrets_are_sealed_and_come_back() {
+    let p = place();
+    let app = shop(&p.apps, "shop").await;
+    assert!(app.has_git_credentials);
+    let source = p.apps.git(app.id).await.unwrap().unwrap();
+    assert_eq!(source.branch.as_str(), "release");
+    assert_eq!(
+        source.remote.credentials,
+        Credentials::Token(Secret::new("tok-hunter2"))
+    );
+    let login = p.apps.registry(app.id).await.unwrap().unwrap();
+    assert_eq!(login.password.expose(), "reg-hunter2");
+    assert_eq!(
+        p.apps.webhook_secret(app.id).await.unwrap().expose().len(),
+        43
+    );
+
+    let set = BTreeMap::from([(
+        EnvName::parse("KEY").unwrap(),
+        Some(Secret::new("env-hunter2 $\"'\n=")),
+    )]);
+    assert!(
+        p.apps
+            .change_env(app.id, set.clone(), "ana", UnixMs(6))
+            .await
+            .unwrap()
+    );
+    assert!(
+        !p.apps
+            .change_env(app.id, set, "ana", UnixMs(7))
+            .await
+            .unwrap(),
+        "no change"
+    );
+    let env = p.apps.env(app.id).await.unwrap();
+    assert_eq!(env["KEY"].expose(), "env-hunter2 $\"'\n=");
+    for file in std::fs::read_dir(p.folder.path()).unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        let text = String::from_utf8_lossy(&bytes);
+        assert!(!text.contains("hunter2"), "a secret lies open on the disk");
+    }
+    let cleared = SourceChange {
+        git_token: Some(Secret::new("")),
+        ..SourceChange::default()
+    };
+    p.apps
+        .change_source(app.id, cleared, "ana", UnixMs(8))
+        .await
+        .unwrap();
+    let source = p.apps.git(app.id).await.unwrap().unwrap();
+    assert_eq!(source.remote.credentials, Credentials::None);
+}
+
+#[tokio::test]
+async fn f4_a_domain_of_another_app_is_refused_with_its_name() {
+    let p = place();
+    let (one, two) = (shop(&p.apps, "one").await, shop(&p.apps, "two").await);
+    let web = || ProcessName::parse("web").unwrap();
+    let domain = |text: &str| Domain::parse(text).unwrap();
+    let add = |app: i64, text: &'static str| {
+        p.apps
+            .add_domain(app, domain(text), web(), "ana", UnixMs(1))
+    };
+    add(one.id, "a.test").await.unwrap();
+    add(one.id, "a.test").await.unwrap();
+    add(two.id, "a.test/api").await.unwrap();
+    let refused = add(two.id, "a.test").await.unwrap_err().to_string();
+    assert!(
+        refused.contains("a.test already belongs to the app one"),
+        "{refused}"
+    );
+    let refused = add(two.id, "panel.test").await.unwrap_err().to_string();
+    assert!(refused.contains("the dashboard"), "{refused}");
+    assert_eq!(p.apps.routes(None).await.unwrap().len(), 2);
+    let missing = p
+        .apps
+        .remove_domain(two.id, domain("a.test"), "ana", UnixMs(2))
+        .await;
+    assert!(matches!(missing, Err(AppError::NoDomain(_))));
+    p.apps
+        .remove_domain(one.id, domain("a.test"), "ana", UnixMs(2))
+        .await
+        .unwrap();
+    add(two.id, "a.test").await.unwrap();
+}
+
+#[tokio::test]
+async fn f4_names_are_unique_and_ids_are_not_used_twice() {
+    let p = place();
+    let first = shop(&p.apps, "shop").await;
+    let name = AppName::parse("shop").unwrap();
+    let source = SourceChange::default();
+    let taken = p
+        .apps
+        .create(NewApp { name, source }, "ana", UnixMs(1))
+        .await;
+    assert!(matches!(taken, Err(AppError::NameTaken(_))));
+    p.apps
+        .begin_removal(first.id, "ana", UnixMs(2))
+        .await
+        .unwrap();
+    p.apps
+        .delete(first.id, "shop".into(), UnixMs(2))
+        .await
+        .unwrap();
+    assert!(matches!(
+        p.apps.find("shop").await,
+        Err(AppError::NotFound(_))
+    ));
+    assert!(shop(&p.apps, "shop").await.id > first.id);
+}
+
+#[tokio::test]
+async fn f4_scale_changes_only_what_is_given() {
+    let p = place();
+    let app = shop(&p.apps, "shop").await;
+    let web = || ProcessName::parse("web").unwrap();
+    let two = Scale::parse_replicas("2").unwrap();
+    p.apps
+        .set_scale(app.id, web(), two, "ana", UnixMs(1))
+        .await
+        .unwrap();
+    let memory = Scale::default().with_memory("64M").unwrap();
+    p.apps
+        .set_scale(app.id, web(), memory, "ana", UnixMs(1))
+        .await
+        .unwrap();
+    let all = p.apps.scale(app.id).await.unwrap();
+    assert_eq!(
+        (all["web"].min, all["web"].memory_bytes),
+        (Some(2), Some(64 << 20))
+    );
+}

@@ -1,0 +1,245 @@
+//! One restore: into a database of its own, compared, then swapped in by name.
+//!
+//! Until the swap the live database is not touched; the swap itself is one
+//! transaction of the server's. A restore cut off by a crash begins its state
+//! again, which every state bears.
+
+use std::time::Duration;
+
+use super::dump::{LIMIT, end_of, soon};
+use super::error::BackupError;
+use super::read_back::{collect, feed_and_compare};
+use super::row::{Backup, Restore, subject};
+use super::state::RestoreState;
+use super::{Backups, archive, number, store};
+use crate::base::clock::UnixMs;
+use crate::base::crash_point;
+use crate::base::retry::Backoff;
+use crate::db::DbError;
+use crate::events::{self, Level, NewEvent};
+use crate::jobs::{JobContext, Outcome};
+use crate::supervise::SuperviseError;
+
+/// Requests to the apps are held no longer than this while names are swapped.
+const PAUSE: Duration = Duration::from_secs(30);
+/// Tries while something outside (engine, store) is away.
+const TRIES: u32 = 5;
+const AGAIN: Backoff = Backoff {
+    first: Duration::from_secs(5),
+    max: Duration::from_secs(120),
+    factor: 3,
+};
+
+impl Backups {
+    /// The handler of `restore`.
+    pub(super) async fn run_restore(
+        &self,
+        context: JobContext,
+        payload: serde_json::Value,
+    ) -> Outcome {
+        let Some(id) = number(&payload, "restore") else {
+            return Outcome::Failed("the work names no restore".into());
+        };
+        loop {
+            let restore = match self.find_restore(id).await {
+                Ok(restore) => restore,
+                Err(BackupError::NoRestore(_)) => return Outcome::Done,
+                Err(error) => return soon(&error),
+            };
+            let step = match restore.state {
+                RestoreState::Queued => Ok(RestoreState::Loading),
+                RestoreState::Loading => self.load(&restore, &context).await,
+                RestoreState::Comparing => self.compare(&restore).await,
+                RestoreState::Swapping => self.swap_in(&restore).await,
+                RestoreState::Done => return Outcome::Done,
+                RestoreState::Failed => {
+                    return Outcome::Failed(restore.reason.unwrap_or_default());
+                }
+            };
+            let written = match step {
+                Ok(to) => self.advance_restore(&restore, to, None).await,
+                Err(error @ BackupError::Supervise(SuperviseError::Stopping)) => {
+                    return soon(&error);
+                }
+                Err(error) if error.is_passing() && context.attempt < TRIES => {
+                    return Outcome::Again {
+                        at: UnixMs::now().plus(AGAIN.delay(context.attempt)),
+                        why: error.to_string(),
+                    };
+                }
+                Err(error) => {
+                    let why = error.to_string();
+                    if !self.undo(&restore).await && context.attempt < TRIES {
+                        return Outcome::Again {
+                            at: UnixMs::now().plus(AGAIN.delay(context.attempt)),
+                            why,
+                        };
+                    }
+                    self.advance_restore(&restore, RestoreState::Failed, Some(why))
+                        .await
+                }
+            };
+            if let Err(error) = written {
+                return soon(&error);
+            }
+        }
+    }
+
+    async fn advance_restore(
+        &self,
+        restore: &Restore,
+        to: RestoreState,
+        reason: Option<String>,
+    ) -> Result<(), BackupError> {
+        crash_point::hit(&format!("restore.{}.before", to.as_str()));
+        let id = restore.id;
+        let event = match (to, &reason) {
+            (RestoreState::Done, _) => Some(NewEvent::new(
+                "restore.done",
+                Level::Info,
+                subject(restore.database),
+                format!(
+                    "Backup {} is restored as {}; the one before is kept as {} until `freehold backup confirm {id}`.",
+                    restore.backup, restore.logical, restore.kept
+                ),
+            )),
+            (RestoreState::Failed, Some(why)) => Some(NewEvent::new(
+                "restore.failed",
+                Level::Error,
+                subject(restore.database),
+                format!(
+                    "Restoring backup {} failed: {why} The live database {} was not touched.",
+                    restore.backup, restore.logical
+                ),
+            )),
+            _ => None,
+        };
+        self.db
+            .write(move |tx| {
+                let now = UnixMs::now();
+                store::set_restore_state(tx, id, to, reason.as_deref(), now)?;
+                if let Some(event) = event {
+                    events::record(tx, now, &event)?;
+                }
+                Ok::<_, DbError>(())
+            })
+            .await?;
+        crash_point::hit(&format!("restore.{}.after", to.as_str()));
+        Ok(())
+    }
+
+    /// From the store through the hash into `pg_restore`, in constant memory.
+    async fn load(
+        &self,
+        restore: &Restore,
+        context: &JobContext,
+    ) -> Result<RestoreState, BackupError> {
+        let backup = self.find(restore.backup).await?;
+        super::stored(&backup)?;
+        let objects = self.store(backup.target).await?;
+        // Asked before anything is made: a missing object is the commonest reason to give up.
+        if objects.head(&backup.key).await?.is_none() {
+            return Err(crate::objects::StoreError::Missing {
+                place: objects.place(),
+                key: backup.key.clone(),
+            }
+            .into());
+        }
+        self.servers
+            .make_fresh(
+                restore.database,
+                restore.fresh.clone(),
+                restore.logical.clone(),
+                backup.owner.clone(),
+            )
+            .await?;
+        let spec = self
+            .servers
+            .side(
+                restore.database,
+                format!("restore-{}-{}", restore.id, context.attempt),
+                archive::restore_arguments(self.servers.dbname(&restore.fresh)),
+                restore.fresh.clone(),
+            )
+            .await?;
+        let mut piped = self
+            .supervisor
+            .run_piped(spec, true, LIMIT, context.cancel.clone())
+            .await?;
+        let input = piped.input.take();
+        let (same, printed) = tokio::join!(
+            feed_and_compare(&backup, &objects, input),
+            collect(&mut piped.output)
+        );
+        same?;
+        let end = end_of(piped).await?;
+        if !end.is_success() {
+            return Err(BackupError::Work(archive::why("pg_restore", &end)));
+        }
+        printed?;
+        Ok(RestoreState::Comparing)
+    }
+
+    async fn compare(&self, restore: &Restore) -> Result<RestoreState, BackupError> {
+        let backup = self.find(restore.backup).await?;
+        let found = self
+            .servers
+            .found(restore.database, restore.fresh.clone())
+            .await?;
+        let id = restore.id;
+        self.db
+            .write(move |tx| store::set_restore_found(tx, id, found.tables, found.rows))
+            .await
+            .map_err(BackupError::Db)?;
+        if let Some(difference) = difference(&backup, found.tables) {
+            return Err(BackupError::Work(difference));
+        }
+        Ok(RestoreState::Swapping)
+    }
+
+    async fn swap_in(&self, restore: &Restore) -> Result<RestoreState, BackupError> {
+        let apps = self
+            .servers
+            .apps(restore.database, restore.logical.clone())
+            .await?;
+        self.traffic.pause(apps.clone(), PAUSE).await?;
+        let swapped = self
+            .servers
+            .swap(
+                restore.database,
+                restore.logical.clone(),
+                restore.fresh.clone(),
+                restore.kept.clone(),
+            )
+            .await;
+        // The pause has a deadline of its own, should this fail.
+        if let Err(trouble) = self.traffic.resume(apps).await {
+            tracing::warn!(error = %trouble, restore = restore.id, "held requests go on when their pause ends");
+        }
+        swapped?;
+        Ok(RestoreState::Done)
+    }
+
+    /// Drops what was loaded; the live one was never touched. Says whether it
+    /// is gone for good, or not worth another try.
+    async fn undo(&self, restore: &Restore) -> bool {
+        let dropped = self
+            .servers
+            .drop_part(restore.database, restore.fresh.clone())
+            .await;
+        match dropped {
+            Ok(()) => true,
+            Err(trouble) => {
+                tracing::warn!(error = %trouble, restore = restore.id, database = restore.fresh, "what a failed restore loaded could not be dropped");
+                !trouble.passing
+            }
+        }
+    }
+}
+
+/// How what was loaded differs from what the archive says it holds.
+fn difference(backup: &Backup, tables: u64) -> Option<String> {
+    let wanted = backup.contents?.tables;
+    (wanted != tables)
+        .then(|| format!("the archive holds {wanted} tables, the restored database has {tables}"))
+}

@@ -1,0 +1,173 @@
+//! Which stored backups have had their time: pure.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::base::clock::UnixMs;
+
+/// How many are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// The newest of each of this many days.
+    pub daily: u32,
+    /// The newest of each of this many weeks.
+    pub weekly: u32,
+    /// The newest of each of this many months.
+    pub monthly: u32,
+}
+
+/// A stored backup of one database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The row.
+    pub id: i64,
+    /// When it was made.
+    pub at: UnixMs,
+    /// Whether somebody asked for it by hand.
+    pub asked: bool,
+}
+
+/// One that was asked for stays this long in any case: it was made for a reason.
+const ASKED_STAYS: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// The ids of those that may go. The newest one always stays.
+pub fn past_their_time(stored: &[Kept], keep: Keep, now: UnixMs, zone: &TimeZone) -> Vec<i64> {
+    let mut newest_first: Vec<Kept> = stored.to_vec();
+    newest_first.sort_by_key(|k| (std::cmp::Reverse(k.at), std::cmp::Reverse(k.id)));
+    let mut stays: HashSet<i64> = newest_first.first().map(|k| k.id).into_iter().collect();
+    let date = |at: UnixMs| {
+        Timestamp::from_millisecond(at.0)
+            .unwrap_or_default()
+            .to_zoned(zone.clone())
+            .date()
+    };
+    let day = |at: UnixMs| date(at).to_string();
+    let week = |at: UnixMs| {
+        let week = date(at).iso_week_date();
+        format!("{}-{}", week.year(), week.week())
+    };
+    let month = |at: UnixMs| format!("{}-{}", date(at).year(), date(at).month());
+    let spans: [(&dyn Fn(UnixMs) -> String, u32); 3] = [
+        (&day, keep.daily),
+        (&week, keep.weekly),
+        (&month, keep.monthly),
+    ];
+    for (span, count) in spans {
+        let mut seen = HashSet::new();
+        for kept in &newest_first {
+            if seen.len() >= count as usize {
+                break;
+            }
+            if seen.insert(span(kept.at)) {
+                stays.insert(kept.id);
+            }
+        }
+    }
+    newest_first
+        .iter()
+        .filter(|k| !stays.contains(&k.id))
+        .filter(|k| !(k.asked && now.since(k.at) < ASKED_STAYS))
+        .map(|k| k.id)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = 24 * 3600 * 1000;
+    const KEEP: Keep = Keep {
+        daily: 7,
+        weekly: 4,
+        monthly: 12,
+    };
+    /// Saturday, 2026-11-21, 02:17 UTC.
+    const NOW: i64 = 1_795_227_420_000;
+
+    fn daily(days: i64) -> Vec<Kept> {
+        (0..days)
+            .map(|n| Kept {
+                id: n,
+                at: UnixMs(NOW - n * DAY),
+                asked: false,
+            })
+            .collect()
+    }
+
+    fn left(stored: &[Kept]) -> Vec<i64> {
+        let gone = past_their_time(stored, KEEP, UnixMs(NOW), &TimeZone::UTC);
+        stored
+            .iter()
+            .map(|k| k.id)
+            .filter(|id| !gone.contains(id))
+            .collect()
+    }
+
+    #[test]
+    fn f6_seven_daily_four_weekly_and_twelve_monthly_stay() {
+        let stored = daily(800);
+        let left = left(&stored);
+        assert!((0..7).all(|n| left.contains(&n)), "{left:?}");
+        // Sundays end ISO weeks: 15 and 8 November, 1 November, within the four newest weeks.
+        assert!(left.contains(&6) && left.contains(&13), "{left:?}");
+        // The last day of October, and of each month before it.
+        assert!(left.contains(&21), "{left:?}");
+        let weekly = 4 - 2;
+        let monthly = 12 - 1;
+        assert_eq!(left.len(), 7 + weekly + monthly, "{left:?}");
+    }
+
+    #[test]
+    fn f6_the_newest_stays_whatever_is_set() {
+        let none = Keep {
+            daily: 0,
+            weekly: 0,
+            monthly: 0,
+        };
+        let gone = past_their_time(&daily(3), none, UnixMs(NOW), &TimeZone::UTC);
+        assert_eq!(gone, [1, 2]);
+        assert!(past_their_time(&[], none, UnixMs(NOW), &TimeZone::UTC).is_empty());
+    }
+
+    #[test]
+    fn f6_a_gap_in_the_days_does_not_cost_older_ones() {
+        let sparse: Vec<Kept> = daily(60).into_iter().filter(|k| k.id % 5 == 0).collect();
+        let left = left(&sparse);
+        assert!((0..7).all(|n| left.contains(&(n * 5))), "{left:?}");
+    }
+
+    #[test]
+    fn f6_one_asked_for_by_hand_outlives_a_newer_one_of_its_day() {
+        let mut stored = daily(2);
+        stored.push(Kept {
+            id: 50,
+            at: UnixMs(NOW - 3_600_000),
+            asked: true,
+        });
+        assert!(left(&stored).contains(&50));
+        stored.push(Kept {
+            id: 51,
+            at: UnixMs(NOW - 20 * DAY - 3_600_000),
+            asked: true,
+        });
+        stored.push(Kept {
+            id: 52,
+            at: UnixMs(NOW - 20 * DAY),
+            asked: false,
+        });
+        let gone = past_their_time(
+            &stored,
+            Keep {
+                daily: 7,
+                weekly: 1,
+                monthly: 1,
+            },
+            UnixMs(NOW),
+            &TimeZone::UTC,
+        );
+        assert!(gone.contains(&51), "{gone:?}");
+    }
+}

@@ -1,0 +1,37 @@
+//! Named lines at which the tests kill the daemon.
+//!
+//! With the cargo feature `crash-points` and `FREEHOLD_CRASH_AT=<name>` in the
+//! environment the process kills itself (SIGKILL, nothing flushed) the first
+//! time it passes that point. `FREEHOLD_CRASH_MARK=<file>` is created first,
+//! and a point whose mark exists no longer fires, so that a restarted daemon
+//! with the same environment goes on. Without the feature this is nothing.
+
+/// Passes the point `name`, such as `deploy.building.before`.
+#[cfg(not(feature = "crash-points"))]
+#[inline(always)]
+pub fn hit(_name: &str) {}
+
+/// Passes the point `name`, such as `deploy.building.before`.
+#[cfg(feature = "crash-points")]
+pub fn hit(name: &str) {
+    let Ok(wanted) = std::env::var("FREEHOLD_CRASH_AT") else {
+        return;
+    };
+    if wanted != name {
+        return;
+    }
+    if let Ok(mark) = std::env::var("FREEHOLD_CRASH_MARK") {
+        let made = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&mark);
+        if made.is_err() {
+            return;
+        }
+    }
+    let me = rustix::process::getpid();
+    if rustix::process::kill_process(me, rustix::process::Signal::KILL).is_err() {
+        std::process::abort();
+    }
+    std::thread::sleep(std::time::Duration::from_secs(5));
+}

@@ -1,0 +1,12 @@
+//! Small foundations that know nothing of Freehold's domains.
+//!
+//! Everything here is usable without a runtime, a database or an engine, save
+//! for `shutdown`, which owns tokio tasks.
+
+pub mod atomic_file;
+pub mod clock;
+pub mod crash_point;
+pub mod ids;
+pub mod retry;
+pub mod secret;
+pub mod shutdown;

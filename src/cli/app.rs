@@ -1,0 +1,298 @@
+//! `freehold app`: apps made, shown, changed, stopped, removed.
+
+use std::time::{Duration, Instant};
+
+use clap::{Args, Subcommand};
+use http::Method;
+use serde_json::Value;
+
+use super::Global;
+use super::client::{Client, full};
+use super::deploy::follow;
+use super::output::{self, Fail};
+use crate::base::clock::UnixMs;
+use crate::base::secret::Secret;
+use crate::wire::apps::{AppDetail, AppForm, AppSummary, Changed};
+use crate::wire::problem::ProblemKind;
+
+/// Apps
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  freehold app create shop --git https://github.com/you/shop.git --branch main\n  freehold app show shop\n  freehold app rm shop"
+)]
+pub struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Make an app
+    Create {
+        /// Lower-case letters, digits, hyphens
+        name: String,
+        #[command(flatten)]
+        source: Source,
+    },
+    /// Change where an app's code or image comes from
+    Set {
+        /// The app
+        name: String,
+        #[command(flatten)]
+        source: Source,
+    },
+    /// All apps
+    List,
+    /// One app: state, replicas, domains, webhook
+    Show {
+        /// The app
+        name: String,
+    },
+    /// Remove an app; its databases stay
+    Rm {
+        /// The app
+        name: String,
+        /// Do not ask for the name again
+        #[arg(long)]
+        yes: bool,
+        /// Its volumes with their data too
+        #[arg(long)]
+        volumes: bool,
+    },
+    /// Start a stopped app
+    Start {
+        /// The app
+        name: String,
+    },
+    /// Stop an app: it finishes what it began, and ends
+    Stop {
+        /// The app
+        name: String,
+    },
+    /// New containers beside the old ones, without a lost request
+    Restart {
+        /// The app
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Source {
+    /// The repository, https or ssh
+    #[arg(long, value_name = "URL")]
+    git: Option<String>,
+    /// The branch whose pushes are deployed
+    #[arg(long)]
+    branch: Option<String>,
+    /// For a private repository over https
+    #[arg(long, env = "FREEHOLD_GIT_TOKEN", hide_env_values = true)]
+    git_token: Option<String>,
+    /// File with a private key, for a private repository over ssh
+    #[arg(long, value_name = "FILE")]
+    git_key_file: Option<std::path::PathBuf>,
+    /// The name at the image registry
+    #[arg(long, value_name = "USER")]
+    registry_user: Option<String>,
+    /// The password there
+    #[arg(long, env = "FREEHOLD_REGISTRY_PASSWORD", hide_env_values = true)]
+    registry_password: Option<String>,
+}
+
+impl Source {
+    fn form(self, name: Option<String>) -> Result<AppForm, Fail> {
+        let git_key = match self.git_key_file {
+            None => None,
+            Some(file) => Some(Secret::new(std::fs::read_to_string(&file).map_err(
+                |e| Fail::usage(format!("{} cannot be read: {e}", file.display())),
+            )?)),
+        };
+        Ok(AppForm {
+            name,
+            git_url: self.git,
+            git_branch: self.branch,
+            git_token: self.git_token.map(Secret::new),
+            git_key,
+            registry_password: self
+                .registry_user
+                .as_ref()
+                .and(self.registry_password)
+                .map(Secret::new),
+            registry_user: self.registry_user,
+        })
+    }
+}
+
+/// The API's path of an app.
+pub fn path(name: &str) -> String {
+    let name = percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC);
+    format!("/api/v1/apps/{name}")
+}
+
+/// How long the removal of an app is waited for.
+const REMOVAL: Duration = Duration::from_secs(180);
+
+/// Runs the verb.
+///
+/// # Errors
+/// The daemon's problem, or that it cannot be reached.
+pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Result<(), Fail> {
+    match arguments.verb {
+        Verb::Create { name, source } => {
+            let form = source.form(Some(name))?;
+            let made: AppDetail = client.send(Method::POST, "/api/v1/apps", &form).await?;
+            show(global, &made);
+            Ok(())
+        }
+        Verb::Set { name, source } => {
+            let form = source.form(None)?;
+            let changed: AppDetail = client.send(Method::PATCH, &path(&name), &form).await?;
+            show(global, &changed);
+            Ok(())
+        }
+        Verb::List => {
+            let all: Vec<AppSummary> = client.get("/api/v1/apps").await?;
+            list(global, &all);
+            Ok(())
+        }
+        Verb::Show { name } => {
+            let app: AppDetail = client.get(&path(&name)).await?;
+            show(global, &app);
+            Ok(())
+        }
+        Verb::Rm { name, yes, volumes } => remove(client, global, &name, yes, volumes).await,
+        Verb::Stop { name } => {
+            let _stopped: Changed = post(client, &name, "stop").await?;
+            said(global, &format!("{name} is stopping."));
+            Ok(())
+        }
+        Verb::Start { name } => {
+            let started: Changed = post(client, &name, "start").await?;
+            match started.deploy {
+                Some(deploy) => follow(client, global, &name, deploy).await,
+                None => {
+                    said(global, &format!("{name} is running already."));
+                    Ok(())
+                }
+            }
+        }
+        Verb::Restart { name } => {
+            let restarted: Changed = post(client, &name, "restart").await?;
+            match restarted.deploy {
+                Some(deploy) => follow(client, global, &name, deploy).await,
+                None => Ok(()),
+            }
+        }
+    }
+}
+
+async fn post(client: &Client, name: &str, what: &str) -> Result<Changed, Fail> {
+    let path = format!("{}/{what}", path(name));
+    client.send(Method::POST, &path, &Value::Null).await
+}
+
+/// A sentence, or nothing more than `{}` for programs.
+pub fn said(global: &Global, text: &str) {
+    match global.json {
+        true => output::json(&serde_json::json!({})),
+        false => output::line(text),
+    }
+}
+
+async fn remove(
+    client: &Client,
+    global: &Global,
+    name: &str,
+    yes: bool,
+    volumes: bool,
+) -> Result<(), Fail> {
+    let _there: AppDetail = client.get(&path(name)).await?;
+    if !yes {
+        let typed = output::ask(&format!(
+            "This removes {name} and what runs of it. Type its name to go on: "
+        ));
+        if typed.trim() != name {
+            return Err(Fail::usage(
+                "the name was not typed, so nothing was removed",
+            ));
+        }
+    }
+    let target = format!("{}?volumes={volumes}", path(name));
+    let _accepted: Value = client.json(Method::DELETE, &target, full(""), None).await?;
+    let begun = Instant::now();
+    while begun.elapsed() < REMOVAL {
+        match client.get::<AppDetail>(&path(name)).await {
+            Err(Fail::Problem(problem)) if problem.kind == ProblemKind::NotFound => {
+                said(global, &format!("{name} is removed."));
+                return Ok(());
+            }
+            Err(other) => return Err(other),
+            Ok(_) => tokio::time::sleep(Duration::from_millis(300)).await,
+        }
+    }
+    Err(Fail::Failed(format!(
+        "{name} is still being removed; its activity tells what holds it up"
+    )))
+}
+
+fn list(global: &Global, all: &[AppSummary]) {
+    if global.json {
+        return output::json(&all);
+    }
+    if all.is_empty() {
+        return output::line("There are no apps yet: make one with `freehold app create NAME`.");
+    }
+    let heading = ["APP", "STATE", "RELEASE", "LAST DEPLOY", "DOMAINS"];
+    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    for app in all {
+        rows.push(vec![
+            app.name.clone(),
+            app.state.clone(),
+            app.release.map(|r| format!("v{r}")).unwrap_or_default(),
+            app.last_deploy.clone().unwrap_or_default(),
+            app.domains.join(" "),
+        ]);
+    }
+    output::table(&rows);
+}
+
+fn show(global: &Global, app: &AppDetail) {
+    if global.json {
+        return output::json(app);
+    }
+    let summary = &app.summary;
+    let release = summary.release.map(|r| format!(", v{r} is live"));
+    output::line(format!(
+        "{}: {}{}",
+        summary.name,
+        summary.state,
+        release.unwrap_or_default()
+    ));
+    for domain in &summary.domains {
+        output::line(format!("  https://{domain}"));
+    }
+    match &app.git_url {
+        Some(url) => output::line(format!("  from {url}, branch {}", app.git_branch)),
+        None => output::line("  no repository; deploy a folder or an image"),
+    }
+    output::line(format!(
+        "  webhook {}\n  secret  {}",
+        app.webhook.url,
+        app.webhook.secret.expose()
+    ));
+    if !app.replicas.is_empty() {
+        output::line("");
+    }
+    for replica in &app.replicas {
+        let since = replica.started_ms.map(|ms| UnixMs(ms).iso());
+        output::line(format!(
+            "  {}  {}  since {}{}",
+            replica.name,
+            replica.state,
+            since.unwrap_or_else(|| "-".into()),
+            match replica.restarts {
+                0 => String::new(),
+                n => format!(", brought back {n} times"),
+            }
+        ));
+    }
+}

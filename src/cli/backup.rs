@@ -1,0 +1,388 @@
+//! `freehold backup`: dumps made, checked and brought back.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use http::Method;
+use http_body_util::BodyExt as _;
+use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
+
+use super::Global;
+use super::client::{Client, full, segment};
+use super::db::said;
+use super::output::{self, Fail};
+use super::show::{bytes, maybe_time, time};
+use crate::wire::backups::{AskRestore, Backup, Restore};
+
+/// Backups and restores
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  freehold backup now main          dump every database of main, and wait\n  freehold backup list main\n  freehold backup restore 12        bring backup 12 back; the database before it is kept\n  freehold backup confirm 3         restore 3 is right: drop the one before it\n  freehold backup download 12 -o tasks.dump      pg_restore opens it"
+)]
+pub struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Dump every database of a server now
+    Now {
+        /// The database server
+        database: String,
+        /// Return at once
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Backups, newest first
+    List {
+        /// Of this database server only
+        database: Option<String>,
+        /// At most this many
+        #[arg(long, default_value_t = 30)]
+        limit: u32,
+    },
+    /// One backup
+    Show {
+        /// Its number
+        id: i64,
+    },
+    /// Read a stored backup back and unpack it to its last byte
+    Verify {
+        /// Its number
+        id: i64,
+    },
+    /// Bring a backup back in the place of the live database, which is kept
+    Restore {
+        /// Its number
+        id: i64,
+        /// To another server than its own
+        #[arg(long)]
+        into: Option<String>,
+        /// Return at once
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Restores, newest first
+    Restores {
+        /// Of this database server only
+        database: Option<String>,
+    },
+    /// A restore is right: drop the database it replaced
+    Confirm {
+        /// The restore's number
+        id: i64,
+    },
+    /// Save a dump as a file that pg_restore opens
+    Download {
+        /// Its number
+        id: i64,
+        /// The file; standard output when it is `-`
+        #[arg(short, long)]
+        output: Option<PathBuf>,
+    },
+}
+
+const LOOK: Duration = Duration::from_millis(300);
+
+/// Runs the verb.
+///
+/// # Errors
+/// The daemon's problem, that it cannot be reached, or that the work failed.
+pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Result<(), Fail> {
+    match arguments.verb {
+        Verb::Now { database, no_wait } => now(client, global, &database, no_wait).await,
+        Verb::List { database, limit } => {
+            let mut path = format!("/api/v1/backups?limit={limit}");
+            if let Some(name) = &database {
+                path.push_str(&format!("&database={}", segment(name)));
+            }
+            let all: Vec<Backup> = client.get(&path).await?;
+            said(global, &all, || list(&all));
+            Ok(())
+        }
+        Verb::Show { id } => {
+            let backup: Backup = client.get(&path(id)).await?;
+            said(global, &backup, || show(&backup));
+            Ok(())
+        }
+        Verb::Verify { id } => verify(client, global, id).await,
+        Verb::Restore { id, into, no_wait } => restore(client, global, id, into, no_wait).await,
+        Verb::Restores { database } => {
+            let path = match &database {
+                Some(name) => format!("/api/v1/restores?database={}", segment(name)),
+                None => "/api/v1/restores".into(),
+            };
+            let all: Vec<Restore> = client.get(&path).await?;
+            said(global, &all, || restores(&all));
+            Ok(())
+        }
+        Verb::Confirm { id } => {
+            let path = format!("/api/v1/restores/{id}/confirm");
+            let done: Restore = client.send(Method::POST, &path, &Value::Null).await?;
+            said(global, &done, || {
+                output::line(format!("{} is dropped.", done.kept));
+            });
+            Ok(())
+        }
+        Verb::Download { id, output } => download(client, id, output).await,
+    }
+}
+
+fn path(id: i64) -> String {
+    format!("/api/v1/backups/{id}")
+}
+
+async fn now(client: &Client, global: &Global, name: &str, no_wait: bool) -> Result<(), Fail> {
+    let path_now = format!("/api/v1/databases/{}/backups", segment(name));
+    let mut made: Vec<Backup> = client.send(Method::POST, &path_now, &Value::Null).await?;
+    if !no_wait {
+        for backup in &mut made {
+            while !matches!(backup.state.as_str(), "stored" | "failed") {
+                tokio::time::sleep(LOOK).await;
+                *backup = client.get(&path(backup.id)).await?;
+            }
+            if !global.json {
+                output::line(line(backup));
+            }
+        }
+    }
+    if global.json {
+        output::json(&made);
+    } else if no_wait {
+        for backup in &made {
+            output::line(format!(
+                "Backup {} of {} is queued.",
+                backup.id, backup.part
+            ));
+        }
+    }
+    let failed: Vec<String> = made
+        .iter()
+        .filter(|b| b.state == "failed")
+        .map(|b| b.reason.clone().unwrap_or_default())
+        .collect();
+    if failed.is_empty() {
+        return Ok(());
+    }
+    Err(Fail::Failed(failed.join("\n")))
+}
+
+fn line(backup: &Backup) -> String {
+    let place = backup.target.as_deref().unwrap_or("this box's own disk");
+    match backup.state.as_str() {
+        "stored" => format!(
+            "Backup {} of {} is stored in {place}: {}.",
+            backup.id,
+            backup.part,
+            bytes(backup.size_bytes.unwrap_or(0))
+        ),
+        state => format!("Backup {} of {} is {state}.", backup.id, backup.part),
+    }
+}
+
+fn list(all: &[Backup]) {
+    if all.is_empty() {
+        output::line("No backups yet: freehold backup now NAME");
+        return;
+    }
+    let mut rows = vec![
+        [
+            "ID", "DATABASE", "PART", "STATE", "SIZE", "MADE", "WHERE", "NOTE",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+    ];
+    rows.extend(all.iter().map(|b| {
+        let note = match (&b.reason, b.state.as_str()) {
+            (Some(why), _) => why.clone(),
+            (None, "queued") => format!("not before {}", time(b.due_ms)),
+            _ => "-".into(),
+        };
+        vec![
+            b.id.to_string(),
+            b.database.clone(),
+            b.part.clone(),
+            b.state.clone(),
+            b.size_bytes.map_or_else(|| "-".into(), bytes),
+            time(b.created_ms),
+            b.target.clone().unwrap_or_else(|| "this box".into()),
+            note,
+        ]
+    }));
+    output::table(&rows);
+}
+
+fn show(backup: &Backup) {
+    output::line(line(backup));
+    if let Some(why) = &backup.reason {
+        output::line(format!("  {why}"));
+    }
+    output::line(format!(
+        "From {}, owned by {}, asked for by {} at {}, ended {}",
+        backup.database,
+        backup.owner,
+        backup.cause,
+        time(backup.created_ms),
+        maybe_time(backup.finished_ms)
+    ));
+    output::line(format!("Key     {}", backup.key));
+    if let Some(sha256) = &backup.sha256 {
+        output::line(format!("SHA-256 {sha256}"));
+    }
+    if let Some(check) = &backup.check {
+        let note = backup.check_note.as_deref().unwrap_or_default();
+        output::line(format!(
+            "Verified: {check} at {} {note}",
+            maybe_time(backup.checked_ms)
+        ));
+    }
+}
+
+async fn verify(client: &Client, global: &Global, id: i64) -> Result<(), Fail> {
+    let mut backup: Backup = client
+        .send(Method::POST, &format!("{}/verify", path(id)), &Value::Null)
+        .await?;
+    while backup.check.as_deref() == Some("running") {
+        tokio::time::sleep(LOOK).await;
+        backup = client.get(&path(id)).await?;
+    }
+    let good = backup.check.as_deref() == Some("good");
+    said(global, &backup, || {
+        if good {
+            output::line(format!(
+                "Backup {id} is whole: every byte came back and was unpacked."
+            ));
+        }
+    });
+    if good {
+        return Ok(());
+    }
+    Err(Fail::Failed(backup.check_note.unwrap_or_default()))
+}
+
+async fn restore(
+    client: &Client,
+    global: &Global,
+    id: i64,
+    into: Option<String>,
+    no_wait: bool,
+) -> Result<(), Fail> {
+    let mut restore: Restore = client
+        .send(
+            Method::POST,
+            &format!("{}/restore", path(id)),
+            &AskRestore { into },
+        )
+        .await?;
+    let mut last = String::new();
+    while !no_wait && !matches!(restore.state.as_str(), "done" | "failed") {
+        if restore.state != last && !global.json {
+            output::line(format!("{} …", restore.state));
+            last.clone_from(&restore.state);
+        }
+        tokio::time::sleep(LOOK).await;
+        restore = client
+            .get(&format!("/api/v1/restores/{}", restore.id))
+            .await?;
+    }
+    said(global, &restore, || match restore.state.as_str() {
+        "done" => output::line(format!(
+            "{} is restored, tables: {}. The one before is kept as {}; when all is right: freehold backup confirm {}",
+            restore.part,
+            restore.tables.unwrap_or(0),
+            restore.kept,
+            restore.id
+        )),
+        state => output::line(format!("Restore {} is {state}.", restore.id)),
+    });
+    if restore.state == "failed" {
+        return Err(Fail::Failed(format!(
+            "{} The live database was not touched",
+            restore.reason.unwrap_or_default()
+        )));
+    }
+    Ok(())
+}
+
+fn restores(all: &[Restore]) {
+    if all.is_empty() {
+        output::line("No restores yet: freehold backup restore ID");
+        return;
+    }
+    let mut rows = vec![
+        [
+            "ID", "BACKUP", "DATABASE", "STATE", "TABLES", "ASKED", "KEPT", "NOTE",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+    ];
+    rows.extend(all.iter().map(|r| {
+        vec![
+            r.id.to_string(),
+            r.backup.to_string(),
+            r.part.clone(),
+            r.state.clone(),
+            r.tables.map_or_else(|| "-".into(), |n| n.to_string()),
+            time(r.created_ms),
+            if r.confirmed_ms.is_some() {
+                "dropped".into()
+            } else {
+                r.kept.clone()
+            },
+            r.reason.clone().unwrap_or_else(|| "-".into()),
+        ]
+    }));
+    output::table(&rows);
+}
+
+/// Into a file that gets its name only when all of it came and its hash is right.
+async fn download(client: &Client, id: i64, wanted: Option<PathBuf>) -> Result<(), Fail> {
+    let to_stdout = wanted.as_deref().is_some_and(|p| p.as_os_str() == "-");
+    let target = wanted.unwrap_or_else(|| format!("backup-{id}.dump").into());
+    let response = client
+        .request(
+            Method::GET,
+            &format!("{}/download", path(id)),
+            full(""),
+            None,
+        )
+        .await?;
+    let wanted_hash = response
+        .headers()
+        .get("x-sha256")
+        .and_then(|v| v.to_str().ok())
+        .map(str::to_owned);
+    let partial = target.with_extension("dump.partial");
+    let failed = |e: std::io::Error| Fail::Failed(format!("{}: {e}", target.display()));
+    let mut out: Box<dyn tokio::io::AsyncWrite + Unpin> = if to_stdout {
+        Box::new(tokio::io::stdout())
+    } else {
+        Box::new(tokio::fs::File::create(&partial).await.map_err(failed)?)
+    };
+    let mut hash = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+    let mut body = response.into_body();
+    while let Some(frame) = body.frame().await {
+        let frame =
+            frame.map_err(|e| Fail::Failed(format!("the download broke off: {e}; try again")))?;
+        if let Ok(data) = frame.into_data() {
+            hash.update(&data);
+            out.write_all(&data).await.map_err(failed)?;
+        }
+    }
+    out.flush().await.map_err(failed)?;
+    out.shutdown().await.map_err(failed)?;
+    let found = hex::encode(hash.finish());
+    if wanted_hash.is_some_and(|wanted| wanted != found) {
+        return Err(Fail::Failed(format!(
+            "what came is not what was stored (SHA-256 {found}): freehold backup verify {id} looks closer"
+        )));
+    }
+    if !to_stdout {
+        tokio::fs::rename(&partial, &target).await.map_err(failed)?;
+        output::line(format!("{} (SHA-256 {found})", target.display()));
+    }
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! `freehold check`: what is asked whether it answers.
+
+use clap::{Args, Subcommand};
+use http::Method;
+use serde_json::Value;
+
+use super::Global;
+use super::client::{Client, full};
+use super::output::{self, Fail};
+use crate::wire::checks::{Check, CheckState, NewCheck};
+use crate::wire::problem::{Problem, ProblemKind};
+
+/// What is asked whether it answers
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Every domain of an app is checked by itself.\n\nExamples:\n  freehold check list\n  freehold check add docs https://docs.example.com/\n  freehold check rm docs"
+)]
+pub struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Every check and how it stands
+    List,
+    /// Check an address of your own every 30 s
+    Add {
+        /// What to call it
+        name: String,
+        /// http:// or https://
+        url: String,
+    },
+    /// Stop checking an address that was added by hand
+    Rm {
+        /// Its name
+        name: String,
+    },
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// The daemon's problem.
+pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Result<(), Fail> {
+    match arguments.verb {
+        Verb::List => list(client, global).await,
+        Verb::Add { name, url } => {
+            let new = NewCheck { name, url };
+            let made: Check = client.send(Method::POST, "/api/v1/checks", &new).await?;
+            if global.json {
+                output::json(&made);
+            } else {
+                output::line(format!("{} is checked from now on.", made.url));
+            }
+            Ok(())
+        }
+        Verb::Rm { name } => {
+            let all: Vec<Check> = client.get("/api/v1/checks").await?;
+            let Some(check) = all.iter().find(|c| c.by_hand && c.name == name) else {
+                return Err(Fail::Problem(Box::new(Problem::new(
+                    ProblemKind::NotFound,
+                    format!(
+                        "there is no check \"{name}\" that was added by hand; `freehold check list` shows all"
+                    ),
+                ))));
+            };
+            let path = format!("/api/v1/checks/{}", check.id);
+            let _gone: Value = client.json(Method::DELETE, &path, full(""), None).await?;
+            output::line(format!("{} is not checked any more.", check.url));
+            Ok(())
+        }
+    }
+}
+
+async fn list(client: &Client, global: &Global) -> Result<(), Fail> {
+    let all: Vec<Check> = client.get("/api/v1/checks").await?;
+    if global.json {
+        output::json(&all);
+        return Ok(());
+    }
+    if all.is_empty() {
+        output::line("Nothing is checked yet. A domain is, from the moment its app is live.");
+        return Ok(());
+    }
+    let head = ["NAME", "STATE", "LAST DAY", "ANSWER", "ADDRESS"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    rows.extend(all.iter().map(|check| {
+        vec![
+            check.name.clone(),
+            match check.state {
+                CheckState::Pending => "pending".into(),
+                CheckState::Up => "up".into(),
+                CheckState::Paused => "paused".into(),
+                CheckState::Down => {
+                    format!("down: {}", check.why.as_deref().unwrap_or("no answer"))
+                }
+            },
+            check
+                .day_share
+                .map_or_else(|| "-".into(), |s| format!("{:.2} %", s * 100.0)),
+            check
+                .millis
+                .map_or_else(|| "-".into(), |ms| format!("{ms} ms")),
+            check.url.clone(),
+        ]
+    }));
+    output::table(&rows);
+    Ok(())
+}

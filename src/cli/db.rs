@@ -1,0 +1,272 @@
+//! `freehold db`: managed Postgres databases.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use http::Method;
+use serde_json::Value;
+
+use super::client::{Client, segment};
+use super::output::{self, Fail};
+use super::show::{bytes, time};
+use super::{Global, terminal};
+use crate::wire::databases::{Attach, Attachment, Database, DatabaseDetails, NewDatabase, Remove};
+
+/// Postgres databases
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  freehold db create main\n  freehold db create main --version 16 --memory 1G\n  freehold db attach main tasks      the app tasks gets DATABASE_URL at its next deploy or restart\n  freehold db psql main              a shell; also: echo 'select 1' | freehold db psql main\n  freehold db rm main --confirm main"
+)]
+pub struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Start a Postgres and wait until it answers a query
+    Create {
+        /// Its name
+        name: String,
+        /// Major version (13 to 18)
+        #[arg(long)]
+        version: Option<String>,
+        /// Memory limit, such as 512M
+        #[arg(long)]
+        memory: Option<String>,
+        /// Return at once
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// All databases
+    List,
+    /// One database: state, size, connections, apps
+    Show {
+        /// Its name
+        name: String,
+    },
+    /// Remove a database with all its data
+    Rm {
+        /// Its name
+        name: String,
+        /// Its name again, because the data is gone after this
+        #[arg(long, default_value = "")]
+        confirm: String,
+    },
+    /// Give an app its own role and database
+    Attach {
+        /// The database server
+        name: String,
+        /// The app
+        app: String,
+        /// The variable the app finds it in, instead of DATABASE_URL
+        #[arg(long = "as")]
+        env_name: Option<String>,
+    },
+    /// Take an app's access away; its data stays
+    Detach {
+        /// The database server
+        name: String,
+        /// The app
+        app: String,
+    },
+    /// Open psql
+    Psql {
+        /// The database server
+        name: String,
+        /// The database on it; the attached app's when there is one app only
+        #[arg(long)]
+        part: Option<String>,
+    },
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// The daemon's problem, or that it cannot be reached.
+pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Result<(), Fail> {
+    match arguments.verb {
+        Verb::Create {
+            name,
+            version,
+            memory,
+            no_wait,
+        } => {
+            let new = NewDatabase {
+                name,
+                version,
+                memory,
+            };
+            let mut made: Database = client.send(Method::POST, "/api/v1/databases", &new).await?;
+            if !no_wait {
+                made = wait(client, global, &made.name).await?;
+            }
+            said(global, &made, || {
+                output::line(match made.state.as_str() {
+                    "ready" => format!(
+                        "{} is ready: Postgres {}.",
+                        made.name,
+                        made.server_version.as_deref().unwrap_or_default()
+                    ),
+                    state => format!("{} is {state}.", made.name),
+                });
+            });
+        }
+        Verb::List => {
+            let all: Vec<Database> = client.get("/api/v1/databases").await?;
+            said(global, &all, || list(&all));
+        }
+        Verb::Show { name } => {
+            let details: DatabaseDetails = client.get(&path(&name)).await?;
+            said(global, &details, || show(&details));
+        }
+        Verb::Rm { name, confirm } => {
+            let body = Remove { confirm };
+            let done: Value = client.send(Method::DELETE, &path(&name), &body).await?;
+            said(global, &done, || {
+                output::line(format!("{name} and its data are being removed."));
+            });
+        }
+        Verb::Attach {
+            name,
+            app,
+            env_name,
+        } => {
+            let body = Attach { app, env_name };
+            let link: Attachment = client
+                .send(Method::POST, &format!("{}/attachments", path(&name)), &body)
+                .await?;
+            said(global, &link, || {
+                output::line(format!(
+                    "{} is attached to {name}: it gets {} at its next deploy or restart.",
+                    link.app, link.env_name
+                ));
+            });
+        }
+        Verb::Detach { name, app } => {
+            let path = format!("{}/attachments/{}", path(&name), segment(&app));
+            let done: Value = client.send(Method::DELETE, &path, &Value::Null).await?;
+            said(global, &done, || {
+                output::line(format!(
+                    "{app} is detached from {name}; its data stays there."
+                ));
+            });
+        }
+        Verb::Psql { name, part } => {
+            let part = part.map(|p| segment(&p)).unwrap_or_default();
+            let path = format!("{}/psql?part={part}", path(&name));
+            terminal::run(client, &path, true, true).await?;
+        }
+    }
+    Ok(())
+}
+
+fn path(name: &str) -> String {
+    format!("/api/v1/databases/{}", segment(name))
+}
+
+pub(super) fn said(global: &Global, value: &impl serde::Serialize, words: impl FnOnce()) {
+    if global.json {
+        output::json(value);
+    } else {
+        words();
+    }
+}
+
+/// Until it is ready, or why not.
+async fn wait(client: &Client, global: &Global, name: &str) -> Result<Database, Fail> {
+    let mut last = String::new();
+    loop {
+        let shown: DatabaseDetails = client.get(&path(name)).await?;
+        let database = shown.database;
+        match database.state.as_str() {
+            "ready" => return Ok(database),
+            "failed" => {
+                return Err(Fail::Failed(database.reason.unwrap_or_default()));
+            }
+            _ => {}
+        }
+        let now = match &database.reason {
+            Some(why) => format!("{}: {why}", database.state),
+            None => database.state.clone(),
+        };
+        if now != last && !global.json {
+            output::line(format!("{now} …"));
+        }
+        last = now;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+fn list(all: &[Database]) {
+    if all.is_empty() {
+        output::line("No databases yet: freehold db create main");
+        return;
+    }
+    let mut rows = vec![
+        ["NAME", "STATE", "POSTGRES", "MEMORY", "APPS"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    rows.extend(all.iter().map(|d| {
+        let apps: Vec<&str> = d.apps.iter().map(|a| a.app.as_str()).collect();
+        vec![
+            d.name.clone(),
+            d.state.clone(),
+            d.server_version
+                .clone()
+                .unwrap_or_else(|| d.version.to_string()),
+            bytes(d.memory_bytes),
+            if apps.is_empty() {
+                "-".into()
+            } else {
+                apps.join(", ")
+            },
+        ]
+    }));
+    output::table(&rows);
+}
+
+fn show(details: &DatabaseDetails) {
+    let database = &details.database;
+    output::line(format!(
+        "{} is {}, {} with {} of memory",
+        database.name,
+        database.state,
+        database.image,
+        bytes(database.memory_bytes)
+    ));
+    if let Some(why) = &database.reason {
+        output::line(format!("  {why}"));
+    }
+    if let Some(version) = &database.server_version {
+        output::line(format!("Postgres {version}"));
+    }
+    if let Some(inside) = &details.inside {
+        output::line(format!(
+            "{} on disk, {} of {} connections",
+            bytes(inside.size_bytes),
+            inside.connections,
+            inside.max_connections
+        ));
+        for part in &inside.databases {
+            output::line(format!(
+                "  {} ({}), owned by {}",
+                part.name,
+                bytes(part.size_bytes),
+                part.owner
+            ));
+        }
+    }
+    if let Some(why) = &details.silent {
+        output::line(format!("It does not answer: {why}"));
+    }
+    for app in &database.apps {
+        output::line(format!("{} is {}: {}", app.app, app.state, app.env_name));
+    }
+    output::line(format!(
+        "Dumped every day at {}, next {}",
+        details.backup_at,
+        time(details.next_backup_ms)
+    ));
+}

@@ -1,0 +1,349 @@
+//! `freehold deploy` and what belongs to it: list, follow, cancel, rollback.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use futures_util::StreamExt;
+use http::Method;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use serde_json::Value;
+use tokio_util::io::ReaderStream;
+
+use super::Global;
+use super::app::path;
+use super::client::{Body, Client, full};
+use super::lines::Lines;
+use super::output::{self, Fail};
+use crate::base::clock::UnixMs;
+use crate::base::secret::Secret;
+use crate::docker::pack_context;
+use crate::wire::apps::{AppDetail, AppForm};
+use crate::wire::deploys::{Deploy, DeployForm, LogPart, Queued, RollbackForm};
+
+/// Deploy a folder, a commit or an image
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  freehold deploy --app shop                    this folder\n  freehold deploy ./shop --app shop\n  freehold deploy --app shop --git https://github.com/you/shop.git --ref main\n  freehold deploy --app shop --image registry.example.com/shop:1.2"
+)]
+pub struct Arguments {
+    /// The folder; the present one when nothing else is given
+    #[arg(conflicts_with_all = ["image", "git", "reference"])]
+    dir: Option<PathBuf>,
+    /// The app
+    #[arg(long)]
+    app: String,
+    /// An image of a registry
+    #[arg(long, value_name = "REF")]
+    image: Option<String>,
+    /// A repository
+    #[arg(long, value_name = "URL", conflicts_with = "image")]
+    git: Option<String>,
+    /// A branch or a whole commit id
+    #[arg(long = "ref", value_name = "REF", conflicts_with = "image")]
+    reference: Option<String>,
+    /// The name at the image's registry; kept with the app
+    #[arg(long, value_name = "USER", requires = "image")]
+    registry_user: Option<String>,
+    /// The password there
+    #[arg(long, env = "FREEHOLD_REGISTRY_PASSWORD", hide_env_values = true)]
+    registry_password: Option<String>,
+    /// Do not wait for its end
+    #[arg(long)]
+    detach: bool,
+}
+
+/// The largest folder that is sent, packed.
+const LARGEST: u64 = 2 << 30;
+/// How long a daemon that restarts is waited for.
+const AWAY: Duration = Duration::from_secs(60);
+
+/// Runs `freehold deploy`.
+///
+/// # Errors
+/// The daemon's problem, or why the deploy failed.
+pub async fn run(client: &Client, global: &Global, given: Arguments) -> Result<(), Fail> {
+    let app = given.app.clone();
+    if let Some(user) = given.registry_user {
+        let form = AppForm {
+            registry_user: Some(user),
+            registry_password: given.registry_password.map(Secret::new),
+            ..AppForm::default()
+        };
+        let _kept: AppDetail = client.send(Method::PATCH, &path(&app), &form).await?;
+    }
+    let deploys = format!("{}/deploys", path(&app));
+    let from_elsewhere = given.image.is_some() || given.git.is_some() || given.reference.is_some();
+    let queued: Queued = if from_elsewhere {
+        let form = DeployForm {
+            image: given.image,
+            git_url: given.git,
+            git_ref: given.reference,
+        };
+        client.send(Method::POST, &deploys, &form).await?
+    } else {
+        let dir = given.dir.unwrap_or_else(|| PathBuf::from("."));
+        send_folder(client, &format!("{deploys}/upload"), dir).await?
+    };
+    if given.detach {
+        match global.json {
+            true => output::json(&queued),
+            false => output::line(format!("Deploy {} is queued.", queued.deploy)),
+        }
+        return Ok(());
+    }
+    follow(client, global, &app, queued.deploy).await
+}
+
+async fn send_folder(client: &Client, to: &str, dir: PathBuf) -> Result<Queued, Fail> {
+    let unreadable =
+        |e: std::io::Error| Fail::usage(format!("{} cannot be sent: {e}", dir.display()));
+    if !dir.is_dir() {
+        return Err(Fail::usage(format!("{} is no folder", dir.display())));
+    }
+    let name = crate::base::secret::random_id(12).map_err(|e| Fail::internal(e.to_string()))?;
+    let tar = std::env::temp_dir().join(format!("freehold-{name}.tar"));
+    let dockerfile = dockerfile(&dir);
+    let packed = pack_context(dir.clone(), dockerfile, tar.clone(), LARGEST).await;
+    let sent = match packed {
+        Err(error) => Err(unreadable(error)),
+        Ok(_) => match tokio::fs::File::open(&tar).await {
+            Err(error) => Err(unreadable(error)),
+            Ok(file) => {
+                let frames =
+                    ReaderStream::with_capacity(file, 64 << 10).map(|b| b.map(Frame::data));
+                let body: Body = BodyExt::boxed(StreamBody::new(frames));
+                client
+                    .json(Method::POST, to, body, Some("application/x-tar"))
+                    .await
+            }
+        },
+    };
+    if let Err(error) = std::fs::remove_file(&tar)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(%error, "the packed folder could not be removed");
+    }
+    sent
+}
+
+/// The Dockerfile that freehold.toml names, so that packing keeps it.
+fn dockerfile(dir: &std::path::Path) -> String {
+    let file = std::fs::read_to_string(dir.join(crate::deploy::FILE_NAME)).unwrap_or_default();
+    match crate::deploy::AppFile::parse(&file) {
+        Ok(settings) => settings.dockerfile,
+        Err(_) => "Dockerfile".into(),
+    }
+}
+
+/// Shows a deploy's log until its work is over.
+///
+/// # Errors
+/// [`Fail::Failed`] with the reason when its release did not become live.
+pub async fn follow(client: &Client, global: &Global, app: &str, deploy: i64) -> Result<(), Fail> {
+    let mut from = 0;
+    let mut away: Option<Instant> = None;
+    loop {
+        match read_log(client, global, app, deploy, &mut from).await {
+            Ok(Some(end)) if end.settled => return finished(global, &end),
+            // The daemon went away in the middle; the deploy goes on after its start.
+            Ok(_) | Err(Fail::Unreachable(_))
+                if away.get_or_insert_with(Instant::now).elapsed() < AWAY =>
+            {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            Ok(_) => {
+                return Err(Fail::Unreachable(format!(
+                    "the log of deploy {deploy} broke off; see `freehold deploys {app}`"
+                )));
+            }
+            Err(other) => return Err(other),
+        }
+    }
+}
+
+async fn read_log(
+    client: &Client,
+    global: &Global,
+    app: &str,
+    deploy: i64,
+    from: &mut u64,
+) -> Result<Option<Deploy>, Fail> {
+    let target = format!("{}/deploys/{deploy}/log?from={from}", path(app));
+    let answer = client.request(Method::GET, &target, full(""), None).await?;
+    let mut lines = Lines::of(answer);
+    while let Some(part) = lines.next::<LogPart>().await? {
+        match part {
+            LogPart::Line { text, next, .. } => {
+                *from = next;
+                if !global.json {
+                    output::line(text);
+                }
+            }
+            LogPart::End(end) => return Ok(Some(*end)),
+        }
+    }
+    Ok(None)
+}
+
+fn finished(global: &Global, deploy: &Deploy) -> Result<(), Fail> {
+    if global.json {
+        output::json(deploy);
+    }
+    let release = deploy.release.map(|r| format!("v{r}")).unwrap_or_default();
+    match deploy.state.as_str() {
+        _ if deploy.success => {
+            if !global.json {
+                let took = deploy
+                    .switched_ms
+                    .map(|at| UnixMs(at).since(UnixMs(deploy.created_ms)).as_secs());
+                output::line(format!(
+                    "{} {release} is live after {} s.",
+                    deploy.app,
+                    took.unwrap_or(0)
+                ));
+            }
+            Ok(())
+        }
+        state => {
+            let how = match state {
+                "failed" => "failed",
+                "cancelled" => "was cancelled",
+                "superseded" => "gave way to a newer one",
+                "returned" => "was live and died",
+                other => other,
+            };
+            // The whole story stands in the log above.
+            let why = deploy.error.as_deref().and_then(|e| e.lines().next());
+            Err(Fail::Failed(format!(
+                "deploy {} {how}: {}",
+                deploy.id,
+                why.unwrap_or("no reason was given")
+            )))
+        }
+    }
+}
+
+/// The deploys of an app
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  freehold deploys shop\n  freehold deploys shop --follow")]
+pub struct ListArguments {
+    /// The app
+    name: String,
+    /// Show the newest one's log until its work is over
+    #[arg(long, short)]
+    follow: bool,
+    /// At most so many
+    #[arg(long, default_value_t = 20)]
+    limit: u32,
+}
+
+/// Runs `freehold deploys`.
+///
+/// # Errors
+/// The daemon's problem, or that it cannot be reached.
+pub async fn list(client: &Client, global: &Global, given: ListArguments) -> Result<(), Fail> {
+    let target = format!("{}/deploys?limit={}", path(&given.name), given.limit);
+    let all: Vec<Deploy> = client.get(&target).await?;
+    if given.follow {
+        return match all.first() {
+            Some(newest) => follow(client, global, &given.name, newest.id).await,
+            None => Err(Fail::Failed("nothing was deployed yet".into())),
+        };
+    }
+    if global.json {
+        output::json(&all);
+        return Ok(());
+    }
+    let heading = ["DEPLOY", "STATE", "RELEASE", "WHEN", "FROM", "BY"];
+    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    for deploy in &all {
+        rows.push(vec![
+            deploy.id.to_string(),
+            deploy.state.clone(),
+            deploy.release.map(|r| format!("v{r}")).unwrap_or_default(),
+            UnixMs(deploy.created_ms).iso(),
+            deploy.title.clone().unwrap_or_else(|| deploy.from.clone()),
+            deploy.by.clone(),
+        ]);
+    }
+    output::table(&rows);
+    Ok(())
+}
+
+/// Go back to an earlier release
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  freehold rollback shop         the release before\n  freehold rollback shop v3"
+)]
+pub struct RollbackArguments {
+    /// The app
+    name: String,
+    /// The release, such as v3
+    release: Option<String>,
+}
+
+/// Runs `freehold rollback`.
+///
+/// # Errors
+/// The daemon's problem, or why the deploy failed.
+pub async fn rollback(
+    client: &Client,
+    global: &Global,
+    given: RollbackArguments,
+) -> Result<(), Fail> {
+    let release = match given.release {
+        None => None,
+        Some(text) => Some(
+            text.trim_start_matches('v')
+                .parse()
+                .map_err(|_| Fail::usage(format!("\"{text}\" is no release: write it like v3")))?,
+        ),
+    };
+    let target = format!("{}/rollback", path(&given.name));
+    let form = RollbackForm { release };
+    let queued: Queued = client.send(Method::POST, &target, &form).await?;
+    follow(client, global, &given.name, queued.deploy).await
+}
+
+/// Stop a deploy that has not moved the traffic yet
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  freehold cancel shop")]
+pub struct CancelArguments {
+    /// The app
+    name: String,
+    /// The deploy; the newest when not given
+    deploy: Option<i64>,
+}
+
+/// Runs `freehold cancel`; returns when the work was seen dead.
+///
+/// # Errors
+/// The daemon's problem, or that it cannot be reached.
+pub async fn cancel(client: &Client, global: &Global, given: CancelArguments) -> Result<(), Fail> {
+    let base = format!("{}/deploys", path(&given.name));
+    let id = match given.deploy {
+        Some(id) => id,
+        None => {
+            let all: Vec<Deploy> = client.get(&format!("{base}?limit=1")).await?;
+            let newest = all.first().map(|d| d.id);
+            newest.ok_or_else(|| Fail::Failed("nothing was deployed yet".into()))?
+        }
+    };
+    let target = format!("{base}/{id}/cancel");
+    let mut deploy: Deploy = client.send(Method::POST, &target, &Value::Null).await?;
+    while !deploy.settled {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        deploy = client.get(&format!("{base}/{id}")).await?;
+    }
+    match deploy.state.as_str() {
+        "cancelled" => {
+            super::app::said(global, &format!("Deploy {id} is cancelled."));
+            Ok(())
+        }
+        state => Err(Fail::Failed(format!(
+            "deploy {id} ended first: it is {state}"
+        ))),
+    }
+}

@@ -1,0 +1,172 @@
+//! `freehold domain`, `scale` and `maintenance`: how an app is reached and how
+//! much of it runs.
+
+use clap::{Args, Subcommand, ValueEnum};
+use http::Method;
+
+use super::Global;
+use super::app::{path, said};
+use super::client::{Client, full};
+use super::deploy::follow;
+use super::output::{self, Fail};
+use crate::wire::apps::{Changed, Domain, ScaleForm, Switch};
+
+/// Where an app answers
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  freehold domain add shop shop.example.com\n  freehold domain add shop shop.example.com/api --process api\n  freehold domain list shop\n  freehold domain rm shop shop.example.com"
+)]
+pub struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Give an app a domain; its certificate comes by itself
+    Add {
+        /// The app
+        name: String,
+        /// HOST or HOST/PATH
+        domain: String,
+        /// Which process answers
+        #[arg(long, default_value = "web")]
+        process: String,
+    },
+    /// Take a domain from an app
+    Rm {
+        /// The app
+        name: String,
+        /// HOST or HOST/PATH
+        domain: String,
+    },
+    /// The domains of an app
+    List {
+        /// The app
+        name: String,
+    },
+}
+
+/// Runs `freehold domain`.
+///
+/// # Errors
+/// The daemon's problem, or that it cannot be reached.
+pub async fn run(client: &Client, global: &Global, given: Arguments) -> Result<(), Fail> {
+    match given.verb {
+        Verb::Add {
+            name,
+            domain,
+            process,
+        } => {
+            let form = Domain { domain, process };
+            let target = format!("{}/domains", path(&name));
+            let added: Domain = client.send(Method::POST, &target, &form).await?;
+            match global.json {
+                true => output::json(&added),
+                false => output::line(format!("https://{} leads to {name}.", added.domain)),
+            }
+        }
+        Verb::Rm { name, domain } => {
+            let encoded =
+                percent_encoding::utf8_percent_encode(&domain, percent_encoding::NON_ALPHANUMERIC);
+            let target = format!("{}/domains?domain={encoded}", path(&name));
+            let _gone: Changed = client.json(Method::DELETE, &target, full(""), None).await?;
+            said(global, &format!("{domain} leads to {name} no more."));
+        }
+        Verb::List { name } => {
+            let all: Vec<Domain> = client.get(&format!("{}/domains", path(&name))).await?;
+            if global.json {
+                output::json(&all);
+                return Ok(());
+            }
+            let mut rows = vec![vec!["DOMAIN".to_owned(), "PROCESS".to_owned()]];
+            rows.extend(all.into_iter().map(|d| vec![d.domain, d.process]));
+            output::table(&rows);
+        }
+    }
+    Ok(())
+}
+
+/// How many replicas of a process run and what each may use
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  freehold scale shop web=2\n  freehold scale shop web=1..4\n  freehold scale shop worker --memory 512M --cpus 0.5"
+)]
+pub struct ScaleArguments {
+    /// The app
+    name: String,
+    /// PROCESS, PROCESS=N or PROCESS=MIN..MAX
+    process: String,
+    /// The memory of each replica, such as 512M
+    #[arg(long)]
+    memory: Option<String>,
+    /// The processor share of each replica, such as 0.5
+    #[arg(long)]
+    cpus: Option<String>,
+}
+
+/// Runs `freehold scale`.
+///
+/// # Errors
+/// The daemon's problem, or that it cannot be reached.
+pub async fn scale(client: &Client, global: &Global, given: ScaleArguments) -> Result<(), Fail> {
+    let (process, replicas) = match given.process.split_once('=') {
+        Some((process, replicas)) => (process.to_owned(), Some(replicas.to_owned())),
+        None => (given.process, None),
+    };
+    if replicas.is_none() && given.memory.is_none() && given.cpus.is_none() {
+        return Err(Fail::usage(
+            "nothing to change: write PROCESS=N, --memory or --cpus",
+        ));
+    }
+    let form = ScaleForm {
+        process,
+        replicas,
+        memory: given.memory,
+        cpus: given.cpus,
+    };
+    let target = format!("{}/scale", path(&given.name));
+    let changed: Changed = client.send(Method::POST, &target, &form).await?;
+    match changed.deploy {
+        Some(deploy) => follow(client, global, &given.name, deploy).await,
+        None => {
+            said(global, &format!("{} is being scaled.", given.name));
+            Ok(())
+        }
+    }
+}
+
+/// A maintenance page instead of the app
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  freehold maintenance shop on\n  freehold maintenance shop off"
+)]
+pub struct MaintenanceArguments {
+    /// The app
+    name: String,
+    /// on or off
+    position: Position,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Position {
+    On,
+    Off,
+}
+
+/// Runs `freehold maintenance`.
+///
+/// # Errors
+/// The daemon's problem, or that it cannot be reached.
+pub async fn maintenance(
+    client: &Client,
+    global: &Global,
+    given: MaintenanceArguments,
+) -> Result<(), Fail> {
+    let on = given.position == Position::On;
+    let target = format!("{}/maintenance", path(&given.name));
+    let _changed: Changed = client.send(Method::POST, &target, &Switch { on }).await?;
+    let word = if on { "on" } else { "off" };
+    said(global, &format!("Maintenance of {} is {word}.", given.name));
+    Ok(())
+}

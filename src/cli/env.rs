@@ -1,0 +1,131 @@
+//! `freehold env`: an app's environment.
+
+use std::collections::BTreeMap;
+
+use clap::{Args, Subcommand};
+use http::Method;
+
+use super::Global;
+use super::app::path;
+use super::client::Client;
+use super::deploy::follow;
+use super::output::{self, Fail};
+use crate::apps::env;
+use crate::base::clock::UnixMs;
+use crate::wire::apps::{Changed, EnvChange, EnvEntry};
+
+/// The environment of an app
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  freehold env shop                       the names\n  freehold env shop --values              with values\n  freehold env shop set API_KEY=s3cret MODE=live\n  freehold env shop unset MODE\n  freehold env shop import .env"
+)]
+pub struct Arguments {
+    /// The app
+    name: String,
+    /// Show the values too, in a form that `import` reads
+    #[arg(long)]
+    values: bool,
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Set variables, byte for byte as given
+    Set {
+        /// NAME=value
+        #[arg(required = true, value_name = "NAME=VALUE")]
+        pairs: Vec<String>,
+        /// Do not wait for the new containers
+        #[arg(long)]
+        detach: bool,
+    },
+    /// Remove variables
+    Unset {
+        /// Their names
+        #[arg(required = true)]
+        names: Vec<String>,
+        /// Do not wait for the new containers
+        #[arg(long)]
+        detach: bool,
+    },
+    /// Set all that a file of NAME=value lines says
+    Import {
+        /// The file; - for standard input
+        file: String,
+        /// Do not wait for the new containers
+        #[arg(long)]
+        detach: bool,
+    },
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// The daemon's problem, or that it cannot be reached.
+pub async fn run(client: &Client, global: &Global, given: Arguments) -> Result<(), Fail> {
+    let usage = |e: crate::apps::AppError| Fail::usage(e.to_string());
+    let (change, detach) = match given.verb {
+        None => return show(client, global, &given.name, given.values).await,
+        Some(Verb::Set { pairs, detach }) => {
+            let mut set = BTreeMap::new();
+            for pair in pairs {
+                let (name, value) = env::read_pair(&pair).map_err(usage)?;
+                set.insert(name.to_string(), value);
+            }
+            let unset = Vec::new();
+            (EnvChange { set, unset }, detach)
+        }
+        Some(Verb::Unset { names, detach }) => {
+            let set = BTreeMap::new();
+            (EnvChange { set, unset: names }, detach)
+        }
+        Some(Verb::Import { file, detach }) => {
+            let text = match file.as_str() {
+                "-" => std::io::read_to_string(std::io::stdin()),
+                file => std::fs::read_to_string(file),
+            };
+            let text = text.map_err(|e| Fail::usage(format!("{file} cannot be read: {e}")))?;
+            let all = env::read_file(&text).map_err(|e| Fail::usage(format!("{file}, {e}")))?;
+            let set = all.into_iter().map(|(n, v)| (n.to_string(), v)).collect();
+            let unset = Vec::new();
+            (EnvChange { set, unset }, detach)
+        }
+    };
+    let target = format!("{}/env", path(&given.name));
+    let changed: Changed = client.send(Method::PATCH, &target, &change).await?;
+    match changed.deploy {
+        Some(deploy) if !detach => follow(client, global, &given.name, deploy).await,
+        _ => {
+            match global.json {
+                true => output::json(&changed),
+                false if changed.changed => output::line("The environment is changed."),
+                false => output::line("Nothing was different."),
+            }
+            Ok(())
+        }
+    }
+}
+
+async fn show(client: &Client, global: &Global, name: &str, values: bool) -> Result<(), Fail> {
+    let target = format!("{}/env?values={values}", path(name));
+    let all: Vec<EnvEntry> = client.get(&target).await?;
+    if global.json {
+        output::json(&all);
+        return Ok(());
+    }
+    if values {
+        let pairs = all.iter().map(|e| {
+            let value = e.value.as_ref().map(|v| v.expose()).unwrap_or_default();
+            (e.name.as_str(), value)
+        });
+        output::line(env::write_file(pairs).trim_end_matches('\n'));
+        return Ok(());
+    }
+    let mut rows = vec![vec!["NAME".to_owned(), "SET".to_owned()]];
+    for entry in all {
+        rows.push(vec![entry.name, UnixMs(entry.set_ms).iso()]);
+    }
+    output::table(&rows);
+    Ok(())
+}

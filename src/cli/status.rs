@@ -1,0 +1,187 @@
+//! `freehold status`: one look at everything. `freehold doctor`: what is wrong and how to mend it.
+
+use std::process::Command;
+
+use clap::Args;
+
+use super::Global;
+use super::client::Client;
+use super::output::{self, Fail};
+use crate::base::clock::UnixMs;
+use crate::wire::status::{Finding, Severity, Status};
+
+/// One look at everything
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  freehold status\n  freehold status --json")]
+pub struct Arguments {}
+
+/// What is wrong, and how to mend it
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  freehold doctor      exit code 1 when something does not work"
+)]
+pub struct Doctor {}
+
+/// Runs `status`.
+///
+/// # Errors
+/// That the daemon cannot be reached.
+pub async fn run(client: &Client, global: &Global) -> Result<(), Fail> {
+    let status: Status = client.get("/api/v1/status").await?;
+    if global.json {
+        output::json(&status);
+        return Ok(());
+    }
+    output::line(format!(
+        "Freehold {} at {}",
+        status.version, status.dashboard
+    ));
+    if !status.owner {
+        output::line("Nobody has set a password yet: sudo freehold user reset prints the link.");
+    }
+    output::line(match (&status.engine.version, &status.engine.error) {
+        (Some(version), _) => format!("Engine {version} at {}", status.engine.host),
+        (None, why) => format!(
+            "No engine at {}: {}",
+            status.engine.host,
+            why.as_deref().unwrap_or("no answer")
+        ),
+    });
+    show_apps(&status);
+    show_certificates(&status);
+    show_findings(&status.findings);
+    output::line("");
+    output::line(format!(
+        "The box's own root certificate: {}",
+        status.root_file
+    ));
+    output::line(format!("  SHA-256  {}", status.fingerprint));
+    output::line("  Trust it on another machine: copy the file there, then");
+    output::line(
+        "    Debian, Ubuntu   sudo cp FILE /usr/local/share/ca-certificates/freehold.crt && sudo update-ca-certificates",
+    );
+    output::line(
+        "    macOS            sudo security add-trusted-cert -d -k /Library/Keychains/System.keychain FILE",
+    );
+    output::line("    Windows          certutil -addstore Root FILE");
+    output::line("    Firefox          Settings, Certificates, Authorities, Import");
+    Ok(())
+}
+
+/// Runs `doctor`.
+///
+/// # Errors
+/// When something does not work.
+pub async fn doctor(client: &Client, global: &Global) -> Result<(), Fail> {
+    let status: Status = client.get("/api/v1/status").await.map_err(unreachable)?;
+    if global.json {
+        output::json(&status.findings);
+    } else if status.findings.is_empty() {
+        output::line("All is well.");
+    } else {
+        show_findings(&status.findings);
+    }
+    let errors = status
+        .findings
+        .iter()
+        .filter(|f| f.severity == Severity::Error)
+        .count();
+    match errors {
+        0 => Ok(()),
+        1 => Err(Fail::Failed("one thing does not work".into())),
+        n => Err(Fail::Failed(format!("{n} things do not work"))),
+    }
+}
+
+/// Says what systemd knows, when the daemon says nothing.
+fn unreachable(fail: Fail) -> Fail {
+    let Fail::Unreachable(why) = fail else {
+        return fail;
+    };
+    let state = Command::new("systemctl")
+        .args(["is-active", "freehold.service"])
+        .output();
+    let state = state
+        .map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned())
+        .unwrap_or_default();
+    Fail::Unreachable(match state.as_str() {
+        "active" | "activating" => format!(
+            "{why}\n  systemd says that it is {state}: look at its log, journalctl -u freehold -n 50"
+        ),
+        "" => format!("{why}\n  Is it running? Without systemd: freehold serve"),
+        _ => format!(
+            "{why}\n  systemd says that it is {state}: start it with systemctl start freehold, or see journalctl -u freehold -n 50"
+        ),
+    })
+}
+
+fn show_apps(status: &Status) {
+    if status.apps.is_empty() {
+        return;
+    }
+    output::line("");
+    let mut rows = vec![vec![
+        "APP".to_owned(),
+        "STATE".to_owned(),
+        "WHERE".to_owned(),
+    ]];
+    rows.extend(
+        status
+            .apps
+            .iter()
+            .map(|a| vec![a.name.clone(), a.state.clone(), a.urls.join(" ")]),
+    );
+    output::table(&rows);
+}
+
+fn show_certificates(status: &Status) {
+    if status.certificates.is_empty() {
+        return;
+    }
+    output::line("");
+    let now = UnixMs::now().0;
+    let mut rows = vec![vec![
+        "CERTIFICATE".to_owned(),
+        "STATE".to_owned(),
+        "LEFT".to_owned(),
+    ]];
+    rows.extend(status.certificates.iter().map(|c| {
+        let left = c.not_after_ms.map_or("-".to_owned(), |end| left(end - now));
+        vec![c.host.clone(), c.state.clone(), left]
+    }));
+    output::table(&rows);
+}
+
+fn left(ms: i64) -> String {
+    match ms / 3_600_000 {
+        hours if hours >= 48 => format!("{} days", hours / 24),
+        hours if hours >= 1 => format!("{hours} hours"),
+        _ if ms > 0 => format!("{} minutes", ms / 60_000),
+        _ => "ended".to_owned(),
+    }
+}
+
+fn show_findings(findings: &[Finding]) {
+    for finding in findings {
+        let mark = match finding.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        output::line("");
+        output::line(format!("{mark}: {}", finding.what));
+        output::line(format!("  {}", finding.remedy));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::left;
+
+    #[test]
+    fn what_is_left_is_said_in_one_unit() {
+        assert_eq!(left(90 * 86_400_000), "90 days");
+        assert_eq!(left(5 * 3_600_000), "5 hours");
+        assert_eq!(left(61_000), "1 minutes");
+        assert_eq!(left(-1), "ended");
+    }
+}

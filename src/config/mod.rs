@@ -1,0 +1,25 @@
+//! The box's settings: TOML in, a validated [`Config`] out.
+//!
+//! A missing file means the defaults. Every mistake names the file, the line,
+//! the key and the remedy, and changes nothing: whoever watches the files keeps
+//! the settings it had. `settings.rs` names every setting and its default,
+//! `load.rs` reads and checks, `watch.rs` follows edits.
+
+mod error;
+mod kept;
+mod load;
+mod route;
+mod settings;
+pub mod units;
+mod watch;
+
+pub use error::ConfigError;
+pub use route::{ConfiguredRoute, Tls, UpstreamAddress};
+pub use settings::{
+    Acme, Backup, Build, Checks, Config, Container, Dashboard, Database, Deploy, Docker, Drain,
+    Git, Health, Hold, Limits, Listen, Network, Timeouts,
+};
+pub use watch::{Change, ConfigWatch, listen_differs, watch};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,218 @@
+//! Routes of the settings files: a host (and path) to an upstream that is not an app.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde::{Deserialize, de::Error as _};
+
+use crate::base::ids::HostName;
+
+/// Where a route's certificate comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tls {
+    /// The configured ACME server.
+    Acme,
+    /// The box's own CA.
+    Internal,
+    /// These files, in PEM.
+    Files {
+        /// The chain.
+        cert: PathBuf,
+        /// The private key.
+        key: PathBuf,
+    },
+}
+
+/// Where a route leads: an address that speaks HTTP without TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamAddress {
+    /// A name or an IP address (without brackets).
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl fmt::Display for UpstreamAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// One `[[route]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfiguredRoute {
+    /// The name it answers.
+    pub host: HostName,
+    /// `/`, or a prefix such as `/api` without a slash at its end.
+    pub path: String,
+    /// Where it leads.
+    pub upstream: UpstreamAddress,
+    /// Where its certificate comes from.
+    pub tls: Tls,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    host: HostName,
+    #[serde(default = "root", deserialize_with = "path")]
+    path: String,
+    #[serde(deserialize_with = "upstream")]
+    upstream: UpstreamAddress,
+    #[serde(default, deserialize_with = "tls")]
+    tls: Option<Tls>,
+}
+
+impl<'de> Deserialize<'de> for ConfiguredRoute {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let written = Written::deserialize(from)?;
+        let birth = if written.host.is_private() {
+            Tls::Internal
+        } else {
+            Tls::Acme
+        };
+        Ok(Self {
+            host: written.host,
+            path: written.path,
+            upstream: written.upstream,
+            tls: written.tls.unwrap_or(birth),
+        })
+    }
+}
+
+fn root() -> String {
+    "/".into()
+}
+
+fn path<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let text = String::deserialize(from)?;
+    let good = text.starts_with('/')
+        && text.len() <= 256
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && !b"?#\"\\<>{}|^`".contains(&b))
+        && !text.contains("//")
+        && !text.split('/').any(|part| part == "." || part == "..");
+    if !good {
+        return Err(D::Error::custom(format!(
+            "\"{}\" is not a path: write it like \"/api\", without query",
+            text.chars().take(60).collect::<String>()
+        )));
+    }
+    let short = text.trim_end_matches('/');
+    Ok(if short.is_empty() {
+        root()
+    } else {
+        short.to_owned()
+    })
+}
+
+fn upstream<'de, D: Deserializer<'de>>(from: D) -> Result<UpstreamAddress, D::Error> {
+    let text = String::deserialize(from)?;
+    parse_upstream(&text).map_err(D::Error::custom)
+}
+
+/// `http://127.0.0.1:9001`
+fn parse_upstream(text: &str) -> Result<UpstreamAddress, String> {
+    let example = "write it like \"http://127.0.0.1:9001\"";
+    let url =
+        url::Url::parse(text).map_err(|_| format!("\"{text}\" is not an address: {example}"))?;
+    if url.scheme() != "http" {
+        return Err(format!(
+            "an upstream is reached by plain http, not by {}: {example}",
+            url.scheme()
+        ));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(format!("an upstream takes no user and password: {example}"));
+    }
+    if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+        return Err(format!("an upstream takes no path: {example}"));
+    }
+    let host = match url.host() {
+        Some(url::Host::Domain(name)) => name.to_owned(),
+        Some(url::Host::Ipv4(address)) => address.to_string(),
+        Some(url::Host::Ipv6(address)) => address.to_string(),
+        None => return Err(format!("\"{text}\" names no host: {example}")),
+    };
+    Ok(UpstreamAddress {
+        host,
+        port: url.port().unwrap_or(80),
+    })
+}
+
+fn tls<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Tls>, D::Error> {
+    struct Choice;
+    impl<'de> Visitor<'de> for Choice {
+        type Value = Option<Tls>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(r#""acme", "internal" or { cert = "…", key = "…" }"#)
+        }
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+            match text {
+                "acme" => Ok(Some(Tls::Acme)),
+                "internal" => Ok(Some(Tls::Internal)),
+                other => Err(E::custom(format!(
+                    r#""{other}" is not a source of certificates: write "acme", "internal" or {{ cert = "…", key = "…" }}"#
+                ))),
+            }
+        }
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+            #[derive(Deserialize)]
+            #[serde(deny_unknown_fields)]
+            struct Files {
+                cert: PathBuf,
+                key: PathBuf,
+            }
+            let files = Files::deserialize(de::value::MapAccessDeserializer::new(map))?;
+            for path in [&files.cert, &files.key] {
+                if !path.is_absolute() {
+                    return Err(de::Error::custom(format!(
+                        "\"{}\" is not a full path: begin it with /",
+                        path.display()
+                    )));
+                }
+            }
+            Ok(Some(Tls::Files {
+                cert: files.cert,
+                key: files.key,
+            }))
+        }
+    }
+    from.deserialize_any(Choice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f5_upstreams_are_plain_http_addresses() {
+        let found = parse_upstream("http://127.0.0.1:9001").unwrap();
+        assert_eq!(found.to_string(), "127.0.0.1:9001");
+        assert_eq!(
+            parse_upstream("http://[::1]:9/").unwrap().to_string(),
+            "[::1]:9"
+        );
+        assert_eq!(
+            parse_upstream("http://legacy").unwrap().to_string(),
+            "legacy:80"
+        );
+        for bad in [
+            "https://a",
+            "127.0.0.1:9001",
+            "http://a/b",
+            "http://u:p@a",
+            "",
+            "http://",
+        ] {
+            let error = parse_upstream(bad).unwrap_err();
+            assert!(error.contains("http://127.0.0.1:9001"), "{bad}: {error}");
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! The box as a whole, for `status`, `doctor` and the setup link: gathered from every part, each part's failure a finding.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::findings;
+use crate::apps::Apps;
+use crate::base::clock::UnixMs;
+use crate::certs::{self, Certs};
+use crate::config::Config;
+use crate::docker::Engine;
+use crate::monitor::Monitor;
+use crate::supervise::{Live, State};
+use crate::users::Users;
+use crate::web::{self, about::Coming};
+use crate::wire::status::{self, AppLine, CertificateLine, Finding, Status};
+
+/// How long the engine may take to say that it is there.
+const ENGINE: Duration = Duration::from_secs(3);
+
+/// Handles on everything that has something to say.
+pub struct About {
+    pub installation: String,
+    pub started: UnixMs,
+    pub settings: watch::Receiver<Arc<Config>>,
+    /// Where the edge listens for TLS.
+    pub https: SocketAddr,
+    /// Whether the sockets outlive the daemon.
+    pub held: bool,
+    pub root_file: PathBuf,
+    pub users: Users,
+    pub certs: Certs,
+    pub apps: Apps,
+    pub live: watch::Receiver<Arc<Vec<Live>>>,
+    /// Knows what needs attention.
+    pub monitor: Monitor,
+}
+
+impl crate::web::about::About for About {
+    fn status(&self) -> Coming<'_, Status> {
+        Box::pin(self.gather())
+    }
+}
+
+impl About {
+    async fn gather(&self) -> Status {
+        let settings = self.settings.borrow().clone();
+        let host = settings.dashboard.host.as_ref().map(ToString::to_string);
+        let mut findings = Vec::new();
+        let engine = engine(&settings.docker.host).await;
+        let owner = kept(self.users.is_set_up().await, &mut findings).unwrap_or(true);
+        let certificates = self.certificates(&mut findings).await;
+        let apps = self.apps(&mut findings).await;
+        let now = UnixMs::now();
+        if let Some(overview) = kept(self.monitor.overview(now).await, &mut findings) {
+            findings.extend(overview.attention.into_iter().map(Finding::from));
+            findings.extend(overview.machine.as_ref().and_then(findings::small));
+        }
+        findings.extend(findings::sockets(self.held));
+        findings.extend(findings::permissions(&settings.data_dir));
+        findings.extend(findings::clock(now, Path::new("/run/systemd/timesync")));
+        findings.sort_by_key(|f| f.severity);
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            installation: self.installation.clone(),
+            started_ms: self.started.0,
+            dashboard: format!(
+                "{}/",
+                web::dashboard_url(host, self.https, &certs::box_addresses())
+            ),
+            owner,
+            root_file: self.root_file.display().to_string(),
+            fingerprint: self.certs.root().fingerprint,
+            engine,
+            apps,
+            certificates,
+            findings,
+        }
+    }
+
+    async fn certificates(&self, findings: &mut Vec<Finding>) -> Vec<CertificateLine> {
+        let all = kept(self.certs.statuses().await, findings).unwrap_or_default();
+        all.into_iter()
+            .filter(|c| c.host != certs::BOX)
+            .map(|c| CertificateLine {
+                state: findings::word(c.state).to_owned(),
+                not_after_ms: c.not_after.map(|t| t.0),
+                error: c.error,
+                host: c.host,
+            })
+            .collect()
+    }
+
+    async fn apps(&self, findings: &mut Vec<Finding>) -> Vec<AppLine> {
+        let apps = kept(self.apps.list().await, findings).unwrap_or_default();
+        let routes = kept(self.apps.routes(None).await, findings).unwrap_or_default();
+        let live = self.live.borrow().clone();
+        apps.into_iter()
+            .map(|app| {
+                let subject = app.subject();
+                let of_app: Vec<&Live> = live.iter().filter(|l| l.owner == subject).collect();
+                AppLine {
+                    state: app_state(app.maintenance, &of_app),
+                    urls: routes
+                        .iter()
+                        .filter(|r| r.app == app.id)
+                        .map(|r| format!("https://{}{}", r.domain.host, r.domain.path))
+                        .collect(),
+                    name: app.name.to_string(),
+                }
+            })
+            .collect()
+    }
+}
+
+/// The value, or a finding that says why there is none.
+fn kept<T, E: std::fmt::Display>(result: Result<T, E>, findings: &mut Vec<Finding>) -> Option<T> {
+    result
+        .map_err(|e| findings.push(findings::unreadable(&e)))
+        .ok()
+}
+
+async fn engine(host: &str) -> status::Engine {
+    let answer = async {
+        let engine = Engine::connect(host).map_err(|e| e.to_string())?;
+        engine.negotiate().await.map_err(|e| e.to_string())
+    };
+    let answer = tokio::time::timeout(ENGINE, answer)
+        .await
+        .unwrap_or_else(|_| Err(format!("no answer within {} s", ENGINE.as_secs())));
+    status::Engine {
+        host: host.to_owned(),
+        version: answer.as_ref().ok().map(|v| v.engine.clone()),
+        error: answer.err(),
+    }
+}
+
+fn app_state(maintenance: bool, live: &[&Live]) -> String {
+    let healthy = live
+        .iter()
+        .filter(|l| matches!(l.state, State::Healthy))
+        .count();
+    match (maintenance, live.len()) {
+        (true, _) => "maintenance".into(),
+        (false, 0) => "not running".into(),
+        (false, all) if all == healthy => "healthy".into(),
+        (false, all) => format!("{healthy} of {all} healthy"),
+    }
+}

@@ -1,0 +1,320 @@
+//! The composition root: opens, builds, registers job handlers, spawns, shuts
+//! down in order. Nothing else wires anything.
+//!
+//! Order of start: config, data folder, lease, key, databases, sockets,
+//! domains, then the edge and the two web sockets, then `READY=1`. Order of
+//! stop: the edge drains (5 s), the tasks end, what is queued stays queued.
+
+mod about;
+mod connects;
+mod findings;
+mod handlers;
+mod lease;
+mod logging;
+mod ports;
+mod publisher;
+mod settings;
+mod sockets;
+mod upstreams;
+mod wanted;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::apps::Apps;
+use crate::backup::{self, Backups};
+use crate::base::atomic_file;
+use crate::base::clock::UnixMs;
+use crate::base::secret::MasterKey;
+use crate::base::shutdown::{Shutdown, Tasks};
+use crate::certs::{self, Certs};
+use crate::config::{self, Config};
+use crate::db::{Db, Kind};
+use crate::deploy::{self, Deploys};
+use crate::docker::Engine;
+use crate::events::Events;
+use crate::git::Git;
+use crate::http_client::HttpClient;
+use crate::jobs::{Handlers, Jobs};
+use crate::monitor::{self, Monitor};
+use crate::postgres::Databases;
+use crate::proxy::Edge;
+use crate::supervise::Supervisor;
+use crate::users::Users;
+use crate::web;
+
+use about::About;
+use publisher::Publisher;
+use wanted::Gather;
+
+/// What `freehold serve` was told.
+#[derive(Debug)]
+pub struct Start {
+    /// The config file.
+    pub config: PathBuf,
+    /// Instead of the config's data folder.
+    pub data_dir: Option<PathBuf>,
+}
+
+/// Threads of the control plane.
+const WORKERS: usize = 2;
+/// Threads that may block at once (SQLite readers, argon2, files).
+const BLOCKING: usize = 16;
+
+/// Runs the daemon until it is told to stop.
+///
+/// # Errors
+/// A sentence that says why it could not start.
+pub fn main(start: Start) -> Result<(), String> {
+    logging::start();
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .map_err(|_| "another crypto provider is already installed".to_owned())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .max_blocking_threads(BLOCKING)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .map_err(|e| format!("the runtime did not start: {e}"))?;
+    let done = runtime.block_on(run(start));
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    done
+}
+
+async fn run(start: Start) -> Result<(), String> {
+    let routes_d = Config::routes_d(&start.config);
+    let (mut config, mistake) =
+        Config::load_or_kept(&start.config, &routes_d, start.data_dir.as_deref()).map_err(words)?;
+    if let Some(mistake) = mistake {
+        tracing::error!(%mistake, "starting with the settings that were last in force");
+    }
+    if let Some(data_dir) = start.data_dir {
+        config.data_dir = data_dir;
+    }
+    let config = Arc::new(config);
+    let data_dir = config.data_dir.clone();
+    for folder in ["repos", "builds", "backups"] {
+        private_folder(&data_dir.join(folder))?;
+    }
+    std::fs::create_dir_all(&config.run_dir)
+        .map_err(|e| format!("{}: {e}", config.run_dir.display()))?;
+    let lease = lease::Lease::take(&data_dir)?;
+    let master = Arc::new(MasterKey::open_or_create(&data_dir.join("master.key")).map_err(words)?);
+    let db = Db::open(&data_dir.join("state.db"), Kind::State).map_err(words)?;
+    let metrics = Db::open(&data_dir.join("metrics.db"), Kind::Metrics).map_err(words)?;
+    let installation = db.installation().await.map_err(words)?;
+    let sockets = sockets::take(config.listen.http, config.listen.https)?;
+    let listen = sockets.listen(&config.listen);
+    let tasks = Tasks::new(Shutdown::new());
+    let events = Events::start(db.clone(), &tasks).await.map_err(words)?;
+    let watched = config::watch(&start.config, &routes_d, Arc::clone(&config), &tasks);
+    settings::record_changes(watched.changes, db.clone(), &config.listen, listen, &tasks).await;
+
+    let certs = Certs::open(
+        db.clone(),
+        Arc::clone(&master),
+        certs::Settings::new(config.acme.clone()),
+    )
+    .await
+    .map_err(words)?;
+    let apps = Apps::new(
+        db.clone(),
+        Arc::clone(&master),
+        settings::reserved(watched.settings.clone()),
+    );
+    let engine = Engine::connect(&config.docker.host).map_err(words)?;
+    let supervisor = Supervisor::start(
+        engine.clone(),
+        db.clone(),
+        Arc::clone(&master),
+        &installation,
+        &config,
+        &tasks,
+    )
+    .await
+    .map_err(words)?;
+    let users = Users::new(db.clone());
+    let databases = Databases::new(
+        db.clone(),
+        Arc::clone(&master),
+        engine.clone(),
+        supervisor.clone(),
+    );
+
+    let (failed, failures) = tokio::sync::mpsc::channel(256);
+    let mut edge = Edge::start_closed(
+        sockets.listeners,
+        Arc::default(),
+        settings::limits(&config),
+        failed,
+    )
+    .map_err(|e| format!("the edge did not start: {e}"))?;
+    let (publisher, publishing) = Publisher::new(edge.handle());
+    let deploys = Deploys::open(
+        db.clone(),
+        Arc::clone(&master),
+        deploy::Ports {
+            apps: Arc::new(ports::deploy::AppsPort(apps.clone())),
+            attachments: Arc::new(ports::deploy::AttachmentsPort(databases.clone())),
+            traffic: Arc::new(ports::deploy::TrafficPort(publisher.clone())),
+            images: Arc::new(engine.clone()),
+            containers: Arc::new(supervisor.clone()),
+        },
+        Git::new(&data_dir.join("git"), config.git.ca_file.as_deref()).map_err(words)?,
+        settings::deploys(&config),
+        installation.clone(),
+    )
+    .await
+    .map_err(words)?;
+    publishing.start(
+        Gather {
+            settings: watched.settings.clone(),
+            commits: db.commits(),
+            live: supervisor.live(),
+            certificates: certs.current(),
+            apps: apps.clone(),
+            deploys: deploys.clone(),
+            upstreams: upstreams::Upstreams::default(),
+            edge_socket: config.run_dir.join("edge.sock"),
+        },
+        certs.clone(),
+        &tasks,
+    );
+    connects::recheck(failures, supervisor.clone(), &tasks);
+
+    let mut handlers = Handlers::default();
+    certs.register(&mut handlers, Arc::new(publisher.clone()));
+    deploys.handle(&mut handlers);
+    handlers::databases(&mut handlers, &databases);
+    let backups = Backups::new(backup::Parts {
+        db: db.clone(),
+        key: Arc::clone(&master),
+        config: watched.settings.clone(),
+        installation: installation.clone(),
+        data_dir: data_dir.clone(),
+        client: HttpClient::new(config.backup.ca_file.clone()).map_err(words)?,
+        supervisor: supervisor.clone(),
+        servers: Arc::new(ports::backup::ServersPort(databases.clone())),
+        traffic: Arc::new(ports::backup::TrafficPort {
+            apps: apps.clone(),
+            publisher: publisher.clone(),
+        }),
+    });
+    backups.register(&mut handlers);
+    let jobs = Jobs::start(db.clone(), handlers, &tasks)
+        .await
+        .map_err(words)?;
+    certs.spawn(&tasks);
+    let root_file = config.run_dir.join("root.pem");
+    atomic_file::write(&root_file, certs.root().pem.as_bytes(), 0o644)
+        .map_err(|e| format!("{}: {e}", root_file.display()))?;
+    settings::follow(watched.settings.clone(), certs.clone(), &tasks);
+    let monitor = Monitor::start(
+        monitor::Parts {
+            state: db.clone(),
+            metrics,
+            world: Arc::new(ports::monitor::WorldPort {
+                edge: edge.handle(),
+                apps: apps.clone(),
+                deploys: deploys.clone(),
+                supervisor: supervisor.clone(),
+                databases: databases.clone(),
+                backups: backups.clone(),
+                certs: certs.clone(),
+                settings: watched.settings.clone(),
+                refused: watched.refused.clone(),
+                listen,
+                root_file: root_file.clone(),
+            }),
+            settings: watched.settings.clone(),
+            data_dir: data_dir.clone(),
+            edge: listen.https,
+            extra_roots: ports::monitor::extra_roots(&certs, &config),
+        },
+        &tasks,
+    )?;
+    let about = About {
+        installation: installation.to_string(),
+        started: UnixMs::now(),
+        settings: watched.settings.clone(),
+        held: sockets.held,
+        https: listen.https,
+        root_file,
+        users: users.clone(),
+        certs: certs.clone(),
+        apps: apps.clone(),
+        live: supervisor.live(),
+        monitor: monitor.clone(),
+    };
+    let app = Arc::new(web::Services {
+        about: Arc::new(about),
+        installation: installation.clone(),
+        settings: watched.settings,
+        settings_refused: watched.refused,
+        listen,
+        db: db.clone(),
+        events,
+        users,
+        apps,
+        certs,
+        live: supervisor.live(),
+        supervisor,
+        deploys,
+        databases,
+        backups,
+        monitor,
+    });
+    web::serve_edge(&config.run_dir.join("edge.sock"), Arc::clone(&app), &tasks)
+        .map_err(|e| format!("edge.sock: {e}"))?;
+    web::serve_local(&config.run_dir.join("freehold.sock"), app, &tasks)
+        .map_err(|e| format!("freehold.sock: {e}"))?;
+    publisher.published().await?;
+    edge.open();
+    tracing::info!(%installation, data_dir = %data_dir.display(), "Freehold is up");
+    notify(&[sd_notify::NotifyState::Ready]);
+    told_to_stop().await?;
+    notify(&[sd_notify::NotifyState::Stopping]);
+    edge.drain(config.drain.daemon).await;
+    if !tasks.finish(Duration::from_secs(3)).await {
+        tracing::warn!(
+            tasks = ?tasks.running(),
+            "some work did not end in time and was cut; it is taken up at the next start"
+        );
+    }
+    drop((lease, master, jobs));
+    Ok(())
+}
+
+fn words(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+fn private_folder(path: &Path) -> Result<(), String> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|e| format!("{} cannot be made: {e}", path.display()))
+}
+
+/// Tells systemd; elsewhere this is nothing.
+fn notify(state: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::debug!(%error, "systemd was not told");
+    }
+}
+
+async fn told_to_stop() -> Result<(), String> {
+    let mut term = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
+    let mut int = signal(SignalKind::interrupt()).map_err(|e| e.to_string())?;
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+    Ok(())
+}

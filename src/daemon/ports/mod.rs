@@ -1,0 +1,5 @@
+//! What the domains ask of each other, each port in a file named after who asks.
+
+pub mod backup;
+pub mod deploy;
+pub mod monitor;

@@ -1,0 +1,315 @@
+//! What monitoring asks: how everything stands, and what the edge has counted.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::apps::Apps;
+use crate::backup::{BackupState, Backups};
+use crate::certs::{Certs, box_addresses};
+use crate::config::{Config, ConfigError, Listen, listen_differs};
+use crate::deploy::{Deploy, Deploys, Serving};
+use crate::monitor::{Facts, Later, RouteReading, WantedCheck, World};
+use crate::postgres::{self, Databases};
+use crate::proxy::EdgeHandle;
+use crate::supervise::{EngineState, Kind, Live, State, Supervisor};
+use crate::web;
+use crate::wire::overview::{App, AppState, Certificate, Database, Engine, LastDeploy, Trust};
+
+/// Handles on everything monitoring looks at.
+pub struct WorldPort {
+    /// Counts requests.
+    pub edge: EdgeHandle,
+    /// Apps and their domains.
+    pub apps: Apps,
+    /// What is live.
+    pub deploys: Deploys,
+    /// What runs.
+    pub supervisor: Supervisor,
+    /// Managed servers.
+    pub databases: Databases,
+    /// Their dumps.
+    pub backups: Backups,
+    /// Certificates.
+    pub certs: Certs,
+    /// The settings in force.
+    pub settings: watch::Receiver<Arc<Config>>,
+    /// The mistake in the settings files.
+    pub refused: watch::Receiver<Option<ConfigError>>,
+    /// Where the edge really listens.
+    pub listen: Listen,
+    /// The box CA's root as a file.
+    pub root_file: PathBuf,
+}
+
+fn words(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+impl World for WorldPort {
+    fn readings(&self) -> Vec<RouteReading> {
+        let snapshot = self.edge.snapshot();
+        let stats = self.edge.stats();
+        stats
+            .routes
+            .into_iter()
+            .filter_map(|(key, reading)| {
+                let route = snapshot.route(&key)?;
+                Some(RouteReading {
+                    key: key.to_string(),
+                    subject: route.spec.group.to_string(),
+                    reading,
+                })
+            })
+            .collect()
+    }
+
+    fn wanted(&self) -> Later<'_, Result<Vec<WantedCheck>, String>> {
+        Box::pin(async move {
+            let apps = self.apps.list().await.map_err(words)?;
+            let serving = self.deploys.serving().await.map_err(words)?;
+            let mut wanted = Vec::new();
+            for route in self.apps.routes(None).await.map_err(words)? {
+                let app = apps.iter().find(|a| a.id == route.app);
+                let live = serving.iter().find(|s| s.app == route.app);
+                let (Some(app), Some(live)) = (app, live) else {
+                    continue;
+                };
+                let health = self.health_path(live, &route.process).await?;
+                let base = route.domain.path.trim_end_matches('/');
+                wanted.push(WantedCheck {
+                    subject: app.subject(),
+                    name: app.name.to_string(),
+                    url: match &health {
+                        Some(path) if base.is_empty() => {
+                            format!("https://{}{path}", route.domain.host)
+                        }
+                        _ => format!("https://{}{base}/", route.domain.host),
+                    },
+                    strict: health.is_some() && base.is_empty(),
+                    active: !live.stopped && !app.maintenance,
+                });
+            }
+            Ok(wanted)
+        })
+    }
+
+    fn private_issuers(&self) -> Later<'_, Result<Vec<Vec<u8>>, String>> {
+        Box::pin(async move {
+            if self.settings.borrow().acme.ca_file.is_none() {
+                return Ok(Vec::new());
+            }
+            let statuses = self.certs.statuses().await.map_err(words)?;
+            let set = self.certs.current().borrow().clone();
+            let mut issuers: Vec<Vec<u8>> = statuses
+                .iter()
+                .filter(|status| status.source == "acme")
+                .filter_map(|status| set.certificates.get(status.host.as_str()))
+                .filter_map(|key| key.cert.get(1..)?.last())
+                .map(|issuer| issuer.to_vec())
+                .collect();
+            issuers.sort();
+            issuers.dedup();
+            Ok(issuers)
+        })
+    }
+
+    fn facts(&self) -> Later<'_, Result<Facts, String>> {
+        Box::pin(async move {
+            let settings = self.settings.borrow().clone();
+            let host = settings.dashboard.host.as_ref().map(ToString::to_string);
+            let dashboard = web::dashboard_url(host, self.listen.https, &box_addresses());
+            let targets = self.backups.targets().await.map_err(words)?;
+            Ok(Facts {
+                apps: self.app_facts().await?,
+                databases: self.database_facts().await?,
+                certificates: self.certificate_facts().await?,
+                engine: engine(&self.supervisor.engine().borrow()),
+                config_refused: self.refused.borrow().as_ref().map(words),
+                listen_differs: listen_differs(&settings.listen, &self.listen),
+                offsite_target: targets.iter().any(|t| t.place.starts_with("s3://")),
+                trust: Some(Trust {
+                    fingerprint: self.certs.root().fingerprint,
+                    file: self.root_file.display().to_string(),
+                    url: format!("{dashboard}/settings/ca.pem"),
+                }),
+                dashboard: Some(dashboard),
+            })
+        })
+    }
+}
+
+impl WorldPort {
+    async fn health_path(&self, live: &Serving, process: &str) -> Result<Option<String>, String> {
+        let releases = self.deploys.releases(live.app).await.map_err(words)?;
+        Ok(releases
+            .into_iter()
+            .find(|r| r.id == live.release_id)
+            .and_then(|r| r.settings.processes.get(process)?.health.clone()))
+    }
+
+    async fn app_facts(&self) -> Result<Vec<App>, String> {
+        let routes = self.apps.routes(None).await.map_err(words)?;
+        let serving = self.deploys.serving().await.map_err(words)?;
+        let last = self.deploys.last_of_each().await.map_err(words)?;
+        let live = self.supervisor.live().borrow().clone();
+        let apps = self.apps.list().await.map_err(words)?;
+        Ok(apps
+            .into_iter()
+            .map(|app| {
+                let serves = serving.iter().find(|s| s.app == app.id);
+                let (state, why) = standing(serves, &live);
+                App {
+                    id: app.id,
+                    hosts: routes
+                        .iter()
+                        .filter(|r| r.app == app.id)
+                        .map(|r| r.domain.to_string())
+                        .collect(),
+                    state,
+                    why,
+                    release: serves.map(|s| s.release),
+                    deploy: last.iter().find(|d| d.app == app.id).map(last_deploy),
+                    name: app.name.to_string(),
+                    ..App::default()
+                }
+            })
+            .collect())
+    }
+
+    async fn database_facts(&self) -> Result<Vec<Database>, String> {
+        let live = self.supervisor.live().borrow().clone();
+        let mut all = Vec::new();
+        for database in self.databases.list().await.map_err(words)? {
+            let newest = self
+                .backups
+                .list_of(Some(database.id), 50)
+                .await
+                .map_err(words)?;
+            let stored = newest.iter().find(|b| b.state == BackupState::Stored);
+            let failed = newest
+                .iter()
+                .find(|b| matches!(b.state, BackupState::Stored | BackupState::Failed))
+                .filter(|b| b.state == BackupState::Failed);
+            let schedule = self.backups.schedule(database.id).await.map_err(words)?;
+            all.push(Database {
+                born_ms: Some(database.created),
+                failing: failing(&database, &live),
+                backup_ms: stored.and_then(|b| b.finished),
+                backup_bytes: stored.and_then(|b| b.size_bytes),
+                backup_at: stored.map(|b| b.place().to_owned()),
+                failed_ms: failed.and_then(|b| b.finished),
+                failed_why: failed.and_then(|b| b.reason.clone()),
+                next_ms: Some(schedule.next_due),
+                name: database.name.to_string(),
+            });
+        }
+        Ok(all)
+    }
+
+    async fn certificate_facts(&self) -> Result<Vec<Certificate>, String> {
+        let all = self.certs.statuses().await.map_err(words)?;
+        Ok(all
+            .into_iter()
+            .filter(|c| c.host != crate::certs::BOX)
+            .map(|c| Certificate {
+                host: c.host,
+                issuer: c.issuer,
+                expires_ms: c.not_after,
+                error: c.error,
+                next_ms: c.next_try.or(c.renews_at),
+            })
+            .collect())
+    }
+}
+
+/// How an app stands by the containers of its live release.
+fn standing(serving: Option<&Serving>, live: &[Live]) -> (AppState, Option<String>) {
+    let Some(serving) = serving else {
+        return (AppState::New, None);
+    };
+    if serving.stopped {
+        return (AppState::Stopped, None);
+    }
+    let names: Vec<&String> = serving.replicas.values().flatten().collect();
+    let own: Vec<&Live> = live
+        .iter()
+        .filter(|l| l.kind == Kind::Replica && names.contains(&&l.name))
+        .collect();
+    if !own.is_empty() && own.iter().all(|l| l.is_healthy()) && own.len() == names.len() {
+        return (AppState::Running, None);
+    }
+    let why = own.iter().find_map(|l| match &l.state {
+        State::Unhealthy(why) => Some(format!("{} is unhealthy: {why}", l.name)),
+        State::Exited(exit) => Some(format!("{} {exit}", l.name)),
+        State::Refused(why) => Some(format!("{} cannot be started: {why}", l.name)),
+        _ => None,
+    });
+    match why {
+        Some(why) if !own.iter().any(|l| l.is_healthy()) => (AppState::Failing, Some(why)),
+        why => (AppState::Starting, why),
+    }
+}
+
+fn last_deploy(deploy: &Deploy) -> LastDeploy {
+    LastDeploy {
+        id: deploy.id,
+        state: deploy.state.as_str().to_owned(),
+        at_ms: deploy
+            .finished
+            .or(deploy.switched)
+            .or(deploy.started)
+            .or(Some(deploy.created)),
+        error: deploy.error.clone(),
+    }
+}
+
+/// Why a database does not answer, if it should.
+fn failing(database: &postgres::Database, live: &[Live]) -> Option<String> {
+    match database.state {
+        postgres::State::Failed => database.reason.clone(),
+        postgres::State::Ready => {
+            let own = live
+                .iter()
+                .find(|l| Some(l.row) == database.container_row)?;
+            match &own.state {
+                State::Unhealthy(why) => Some(why.clone()),
+                State::Exited(exit) => Some(format!("its server {exit}")),
+                State::Refused(why) => Some(why.clone()),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+fn engine(state: &EngineState) -> Engine {
+    match state {
+        EngineState::Unknown => Engine::default(),
+        EngineState::Reachable { version } => Engine {
+            version: Some(version.clone()),
+            ..Engine::default()
+        },
+        EngineState::Unreachable { since, why } => Engine {
+            version: None,
+            unreachable: Some(why.clone()),
+            since_ms: Some(*since),
+        },
+    }
+}
+
+/// The roots that checks trust beside the system's: the box's own CA and a
+/// private ACME server's.
+pub fn extra_roots(certs: &Certs, config: &Config) -> Vec<Vec<u8>> {
+    let mut roots = vec![certs.root().pem.into_bytes()];
+    if let Some(path) = &config.acme.ca_file {
+        match std::fs::read(path) {
+            Ok(pem) => roots.push(pem),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "the ACME server's root cannot be read");
+            }
+        }
+    }
+    roots
+}

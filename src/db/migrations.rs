@@ -1,0 +1,99 @@
+//! The schema, as an append-only list of steps; `PRAGMA user_version` counts them.
+//!
+//! A released step is never edited. A step must leave a schema that the
+//! previous release can still read (an upgrade may be undone).
+
+use rusqlite::Connection;
+
+use super::{DbError, Kind};
+
+const STATE: &[&str] = &[
+    include_str!("migrations/0001_base.sql"),
+    include_str!("migrations/0002_users.sql"),
+    include_str!("migrations/0003_apps.sql"),
+    include_str!("migrations/0004_supervise.sql"),
+    include_str!("migrations/0005_certs.sql"),
+    include_str!("migrations/0006_postgres.sql"),
+    include_str!("migrations/0007_backup.sql"),
+    include_str!("migrations/0008_monitor.sql"),
+];
+
+const METRICS: &[&str] = &[include_str!("migrations/metrics_0001.sql")];
+
+fn steps(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::State => STATE,
+        Kind::Metrics => METRICS,
+    }
+}
+
+/// Brings the database to this program's version, one transaction a step.
+pub(super) fn migrate(connection: &mut Connection, kind: Kind) -> Result<(), DbError> {
+    let steps = steps(kind);
+    let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let known = i64::try_from(steps.len()).unwrap_or(i64::MAX);
+    if found > known {
+        return Err(DbError::Newer { found, known });
+    }
+    let done = usize::try_from(found).unwrap_or(0);
+    for (at, step) in steps.iter().enumerate().skip(done) {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(step)?;
+        transaction.pragma_update(None, "user_version", i64::try_from(at + 1).unwrap_or(known))?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every earlier version, reached by the first n steps, is brought to the newest.
+    #[test]
+    fn migrates_from_every_earlier_version() {
+        for kind in [Kind::State, Kind::Metrics] {
+            let all = steps(kind);
+            for start in 0..=all.len() {
+                let mut connection = Connection::open_in_memory().unwrap();
+                for step in &all[..start] {
+                    connection.execute_batch(step).unwrap();
+                }
+                connection
+                    .pragma_update(None, "user_version", i64::try_from(start).unwrap())
+                    .unwrap();
+                migrate(&mut connection, kind).unwrap();
+                let version: i64 = connection
+                    .query_row("PRAGMA user_version", [], |row| row.get(0))
+                    .unwrap();
+                assert_eq!(usize::try_from(version).unwrap(), all.len());
+            }
+        }
+    }
+
+    #[test]
+    fn every_table_is_strict() {
+        for kind in [Kind::State, Kind::Metrics] {
+            let mut connection = Connection::open_in_memory().unwrap();
+            migrate(&mut connection, kind).unwrap();
+            let loose: i64 = connection
+                .query_row(
+                    "SELECT count(*) FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND strict = 0 AND name NOT LIKE 'sqlite_%'",
+                    [],
+                    |row| row.get(0),
+                )
+                .unwrap();
+            assert_eq!(loose, 0);
+        }
+    }
+
+    #[test]
+    fn a_newer_database_is_refused_with_a_remedy() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        connection
+            .pragma_update(None, "user_version", 9_999)
+            .unwrap();
+        let error = migrate(&mut connection, Kind::State).unwrap_err();
+        assert!(error.to_string().contains("install the newer Freehold"));
+    }
+}

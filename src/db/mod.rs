@@ -1,0 +1,243 @@
+//! SQLite: `state.db` (every commit synced) and `metrics.db` (synced at checkpoints).
+//!
+//! One writer thread a database owns the only writing connection; readers are
+//! read-only connections lent to the blocking pool. SQL stands here and in the
+//! domains' `store.rs` files, nowhere else. [`Db::commits`] ticks after every
+//! commit, which is how events and jobs are noticed without polling.
+
+mod error;
+mod meta;
+mod migrations;
+mod open;
+mod reserve;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+pub use error::DbError;
+
+/// Which of the two databases, and so how it is synced and migrated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// What should be: never loses an acknowledged change.
+    State,
+    /// What was measured: may lose the last seconds in a power cut.
+    Metrics,
+}
+
+type Work = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// Readers at work at once, per database.
+const READERS: usize = 4;
+/// Writes queued before callers wait.
+const WRITE_QUEUE: usize = 256;
+/// How long a read may wait for one of the readers.
+const READ_WAIT: Duration = Duration::from_secs(10);
+
+/// A handle on one database; cheap to clone.
+#[derive(Clone)]
+pub struct Db {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    path: PathBuf,
+    writer: mpsc::Sender<Work>,
+    readers: Mutex<Vec<Connection>>,
+    permits: Semaphore,
+    commits: watch::Sender<u64>,
+}
+
+impl Db {
+    /// Opens or makes the database at `path`, checks it, migrates it and starts its writer.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, is damaged, or was written by a newer Freehold.
+    pub fn open(path: &Path, kind: Kind) -> Result<Self, DbError> {
+        let mut connection = open::writer(path, kind)?;
+        migrations::migrate(&mut connection, kind)?;
+        let reserve = (kind == Kind::State).then(|| reserve::Reserve::beside(path));
+        if let Some(reserve) = &reserve {
+            reserve.keep();
+        }
+        let (writer, mut queue) = mpsc::channel::<Work>(WRITE_QUEUE);
+        std::thread::Builder::new()
+            .name(format!("db-{}", kind.name()))
+            .spawn(move || {
+                while let Some(work) = queue.blocking_recv() {
+                    work(&mut connection);
+                    if let Some(reserve) = &reserve {
+                        reserve.tend();
+                    }
+                }
+            })
+            .map_err(|e| DbError::Unavailable(format!("the writer thread did not start: {e}")))?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                path: path.to_owned(),
+                writer,
+                readers: Mutex::new(Vec::new()),
+                permits: Semaphore::new(READERS),
+                commits: watch::Sender::new(0),
+            }),
+        })
+    }
+
+    /// Runs `work` in one write transaction and commits it when it returns `Ok`.
+    ///
+    /// # Errors
+    /// What `work` returned (then nothing was changed), or why the commit failed.
+    pub async fn write<T, E>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        let (answer, done) = oneshot::channel();
+        let inner = Arc::clone(&self.inner);
+        let job: Work = Box::new(move |connection| {
+            let result = transact(connection, &inner.path, work);
+            if result.is_ok() {
+                inner.commits.send_modify(|n| *n += 1);
+            }
+            if answer.send(result).is_err() {
+                tracing::debug!("the caller of a write went away before its answer");
+            }
+        });
+        self.inner
+            .writer
+            .send(job)
+            .await
+            .map_err(|_| DbError::closed())?;
+        done.await.map_err(|_| E::from(DbError::closed()))?
+    }
+
+    /// Runs `work` on a read-only connection, seeing one consistent state.
+    ///
+    /// # Errors
+    /// What `work` returned, or that no reader could be had.
+    pub async fn read<T, E>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+    {
+        let permit = tokio::time::timeout(READ_WAIT, self.inner.permits.acquire())
+            .await
+            .map_err(|_| DbError::Unavailable("every reader was busy for 10 s".into()))?
+            .map_err(|_| DbError::closed())?;
+        let inner = Arc::clone(&self.inner);
+        let result = tokio::task::spawn_blocking(move || {
+            let idle = lock(&inner.readers).pop();
+            let connection = match idle {
+                Some(connection) => connection,
+                None => open::reader(&inner.path)?,
+            };
+            let result = (|| {
+                let view = connection.unchecked_transaction().map_err(DbError::from)?;
+                work(&view)
+            })();
+            lock(&inner.readers).push(connection);
+            result
+        })
+        .await
+        .map_err(|e| {
+            E::from(if e.is_cancelled() {
+                DbError::closed()
+            } else {
+                DbError::Unavailable("a read panicked".into())
+            })
+        })?;
+        drop(permit);
+        result
+    }
+
+    /// Ticks after every commit of this process.
+    pub fn commits(&self) -> watch::Receiver<u64> {
+        self.inner.commits.subscribe()
+    }
+
+    /// Where the file lies.
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::State => "state",
+            Self::Metrics => "metrics",
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn transact<T, E: From<DbError>>(
+    connection: &mut Connection,
+    path: &Path,
+    work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
+) -> Result<T, E> {
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(DbError::from)?;
+    let value = work(&transaction)?;
+    if let Err(error) = transaction.commit() {
+        let error = DbError::from(error);
+        if error.is_disk_full() {
+            reserve::Reserve::beside(path).release();
+        }
+        return Err(error.into());
+    }
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn db(folder: &tempfile::TempDir) -> Db {
+        Db::open(&folder.path().join("state.db"), Kind::State).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_refused_write_changes_nothing_and_does_not_tick() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = db(&folder);
+        let before = *db.commits().borrow();
+        let refused: Result<(), DbError> = db
+            .write(|tx| {
+                tx.execute("INSERT INTO meta (key, value) VALUES ('a', 'b')", [])?;
+                Err(DbError::Unavailable("no".into()))
+            })
+            .await;
+        assert!(refused.is_err());
+        let rows: i64 = db
+            .read(|c| Ok::<_, DbError>(c.query_row("SELECT count(*) FROM meta", [], |r| r.get(0))?))
+            .await
+            .unwrap();
+        assert_eq!(rows, 0);
+        assert_eq!(*db.commits().borrow(), before);
+    }
+
+    #[tokio::test]
+    async fn reads_cannot_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = db(&folder);
+        let refused: Result<usize, DbError> = db
+            .read(|c| Ok(c.execute("INSERT INTO meta (key, value) VALUES ('a', 'b')", [])?))
+            .await;
+        assert!(refused.is_err());
+    }
+}

@@ -1,0 +1,47 @@
+//! Connections and their pragmas, in one place.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::{DbError, Kind};
+
+const BUSY: Duration = Duration::from_secs(5);
+
+pub(super) fn writer(path: &Path, kind: Kind) -> Result<Connection, DbError> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY)?;
+    let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if found != "ok" {
+        return Err(DbError::Damaged {
+            path: path.display().to_string(),
+            what: found,
+        });
+    }
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(
+        None,
+        "synchronous",
+        match kind {
+            Kind::State => "FULL",
+            Kind::Metrics => "NORMAL",
+        },
+    )?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.pragma_update(None, "cache_size", -1024)?;
+    connection.pragma_update(None, "journal_size_limit", 16 * 1024 * 1024)?;
+    Ok(connection)
+}
+
+pub(super) fn reader(path: &Path) -> Result<Connection, DbError> {
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_update(None, "query_only", true)?;
+    connection.pragma_update(None, "cache_size", -512)?;
+    Ok(connection)
+}

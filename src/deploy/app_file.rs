@@ -1,0 +1,497 @@
+//! `freehold.toml`: an app's own settings, checked when a deploy reads them.
+//!
+//! The file is optional; a Dockerfile alone is an app with one process `web`.
+//! Every mistake names the line, the key and the remedy. What is stored with a
+//! release is [`AppFile`] as JSON, so its fields are added to, not changed.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use toml::Spanned;
+
+use crate::base::ids::{ProcessName, VolumeName};
+use crate::config::units;
+
+use super::words;
+
+/// The port an app is given when neither its file nor its image names one.
+pub const DEFAULT_PORT: u16 = 3000;
+/// The file's name at the root of an app's tree.
+pub const FILE_NAME: &str = "freehold.toml";
+
+/// What an app says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppFile {
+    /// Path of the Dockerfile in the tree.
+    pub dockerfile: String,
+    /// Kinds of containers.
+    pub processes: BTreeMap<String, Process>,
+    /// Names of commands on a schedule.
+    #[serde(default)]
+    pub cron: Vec<String>,
+    /// Run once per deploy before traffic moves.
+    #[serde(default)]
+    pub release: Option<Vec<String>>,
+    /// How long an old replica may finish what it began.
+    #[serde(default)]
+    pub drain_ms: Option<u64>,
+    /// Volume to the path it is seen at.
+    #[serde(default)]
+    pub volumes: BTreeMap<String, String>,
+}
+
+/// One kind of container.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Instead of the image's command.
+    pub command: Option<Vec<String>>,
+    /// Where it listens.
+    pub port: Option<u16>,
+    /// The path that answers when it is well.
+    pub health: Option<String>,
+    /// Replicas that always run.
+    pub min: u32,
+    /// Replicas at most.
+    pub max: u32,
+    /// Memory limit.
+    pub memory_bytes: Option<u64>,
+    /// Processor limit in billionths of a core.
+    pub nano_cpus: Option<u64>,
+    /// How long a replica may take to become healthy.
+    #[serde(default)]
+    pub start_ms: Option<u64>,
+}
+
+/// A mistake in the file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("freehold.toml, line {line}: {why}")]
+pub struct Mistake {
+    /// Counted from 1.
+    pub line: usize,
+    /// What is wrong and what to write.
+    pub why: String,
+}
+
+impl Default for AppFile {
+    fn default() -> Self {
+        let web = Process {
+            min: 1,
+            max: 1,
+            ..Process::default()
+        };
+        Self {
+            dockerfile: "Dockerfile".into(),
+            processes: BTreeMap::from([("web".to_owned(), web)]),
+            cron: Vec::new(),
+            release: None,
+            drain_ms: None,
+            volumes: BTreeMap::new(),
+        }
+    }
+}
+
+impl AppFile {
+    /// Reads and checks the file's text.
+    ///
+    /// # Errors
+    /// The first [`Mistake`].
+    pub fn parse(text: &str) -> Result<Self, Mistake> {
+        let raw: Raw = toml::from_str(text).map_err(|e| Mistake {
+            line: line_of(text, e.span()),
+            why: plain(e.message()),
+        })?;
+        check(text, raw)
+    }
+
+    /// How long old replicas may finish.
+    pub fn drain(&self, default: Duration) -> Duration {
+        self.drain_ms.map_or(default, Duration::from_millis)
+    }
+
+    /// Gives `web` the port the image names when the file names none.
+    pub fn settle_port(&mut self, exposed: &[u16]) {
+        if let Some(web) = self.processes.get_mut("web")
+            && web.port.is_none()
+        {
+            web.port = Some(exposed.first().copied().unwrap_or(DEFAULT_PORT));
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    build: Option<RawBuild>,
+    processes: Option<BTreeMap<Spanned<String>, RawProcess>>,
+    cron: Option<BTreeMap<Spanned<String>, RawCron>>,
+    deploy: Option<RawDeploy>,
+    volumes: Option<BTreeMap<Spanned<String>, Spanned<String>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawBuild {
+    dockerfile: Option<Spanned<String>>,
+    #[serde(rename = "static")]
+    static_folder: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawProcess {
+    command: Option<Spanned<RawCommand>>,
+    port: Option<Spanned<i64>>,
+    health: Option<Spanned<String>>,
+    replicas: Option<Spanned<RawReplicas>>,
+    memory: Option<Spanned<String>>,
+    cpus: Option<Spanned<RawCpus>>,
+    start_deadline: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCron {
+    schedule: Spanned<String>,
+    command: Spanned<RawCommand>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawDeploy {
+    release: Option<Spanned<RawCommand>>,
+    drain: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "expected a command such as \"node worker.js\" or a list of words"
+)]
+enum RawCommand {
+    Line(String),
+    Words(Vec<String>),
+}
+
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "expected a number of replicas or { min = 1, max = 4 }"
+)]
+enum RawReplicas {
+    Fixed(i64),
+    Range { min: i64, max: i64 },
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected a number such as 0.5")]
+enum RawCpus {
+    Whole(i64),
+    Part(f64),
+}
+
+/// The parser's words, without the names of our types.
+fn plain(message: &str) -> String {
+    message
+        .trim()
+        .replace('\n', " ")
+        .replace("expected i64", "expected a whole number without quotes")
+}
+
+fn line_of(text: &str, span: Option<Range<usize>>) -> usize {
+    let at = span.map_or(0, |s| s.start).min(text.len());
+    1 + text.as_bytes()[..at]
+        .iter()
+        .filter(|b| **b == b'\n')
+        .count()
+}
+
+/// Turns a refused value into a mistake at its line.
+struct At<'a> {
+    text: &'a str,
+}
+
+impl At<'_> {
+    fn wrong<T>(&self, value: &Spanned<T>, why: impl Into<String>) -> Mistake {
+        Mistake {
+            line: line_of(self.text, Some(value.span())),
+            why: why.into(),
+        }
+    }
+
+    fn command(&self, key: &str, value: Spanned<RawCommand>) -> Result<Vec<String>, Mistake> {
+        let span = value.span();
+        let wrong = |why: String| Mistake {
+            line: line_of(self.text, Some(span.clone())),
+            why: format!("{key}: {why}"),
+        };
+        match value.into_inner() {
+            RawCommand::Words(words) if words.iter().any(|w| !w.is_empty()) => Ok(words),
+            RawCommand::Words(_) => Err(wrong("it is empty".into())),
+            RawCommand::Line(line) => {
+                let split = words::split(&line).map_err(wrong)?;
+                match words::wants_shell(&split) {
+                    Some(word) => Err(wrong(format!(
+                        "\"{word}\" needs a shell and there is none in between: write it as [\"sh\", \"-c\", \"…\"]"
+                    ))),
+                    None => Ok(split),
+                }
+            }
+        }
+    }
+
+    fn path(&self, key: &str, value: &Spanned<String>) -> Result<String, Mistake> {
+        let path = value.get_ref();
+        let good = !path.is_empty()
+            && path.len() <= 500
+            && !path.starts_with('/')
+            && !path.split('/').any(|p| p == "..")
+            && !path.chars().any(char::is_control);
+        match good {
+            true => Ok(path.trim_start_matches("./").to_owned()),
+            false => Err(self.wrong(
+                value,
+                format!("{key} must be a path inside the repository, such as docker/Dockerfile"),
+            )),
+        }
+    }
+}
+
+fn check(text: &str, raw: Raw) -> Result<AppFile, Mistake> {
+    let at = At { text };
+    let mut file = AppFile::default();
+    if let Some(build) = raw.build {
+        if let Some(folder) = &build.static_folder {
+            return Err(at.wrong(
+                folder,
+                "static: serving a folder without a Dockerfile is not built yet; add a Dockerfile",
+            ));
+        }
+        if let Some(path) = &build.dockerfile {
+            file.dockerfile = at.path("dockerfile", path)?;
+        }
+    }
+    if let Some(processes) = raw.processes {
+        file.processes.clear();
+        for (name, raw) in processes {
+            let parsed = ProcessName::parse(name.get_ref()).map_err(|e| at.wrong(&name, e.0))?;
+            let process = check_process(&at, parsed.as_str(), raw)?;
+            file.processes.insert(parsed.as_str().to_owned(), process);
+        }
+    }
+    for (name, cron) in raw.cron.unwrap_or_default() {
+        ProcessName::parse(name.get_ref()).map_err(|e| at.wrong(&name, e.0))?;
+        if cron.schedule.get_ref().split_whitespace().count() != 5 {
+            return Err(at.wrong(
+                &cron.schedule,
+                "schedule has five fields: minute, hour, day, month, weekday, such as \"0 3 * * *\"",
+            ));
+        }
+        at.command("command", cron.command)?;
+        file.cron.push(name.into_inner());
+    }
+    if let Some(deploy) = raw.deploy {
+        if let Some(command) = deploy.release {
+            file.release = Some(at.command("release", command)?);
+        }
+        if let Some(drain) = &deploy.drain {
+            let time = units::duration(drain.get_ref()).map_err(|e| at.wrong(drain, e))?;
+            if time > Duration::from_secs(15 * 60) {
+                return Err(at.wrong(drain, "drain may last 15 minutes at most"));
+            }
+            file.drain_ms = u64::try_from(time.as_millis()).ok();
+        }
+    }
+    for (name, path) in raw.volumes.unwrap_or_default() {
+        let parsed = VolumeName::parse(name.get_ref()).map_err(|e| at.wrong(&name, e.0))?;
+        let target = path.get_ref();
+        let good = target.len() > 1
+            && target.starts_with('/')
+            && !target.split('/').any(|p| p == "..")
+            && !target.contains([':', ',']);
+        if !good {
+            return Err(at.wrong(
+                &path,
+                "a volume is seen at an absolute path of the container, such as /app/uploads",
+            ));
+        }
+        file.volumes
+            .insert(parsed.as_str().to_owned(), target.clone());
+    }
+    Ok(file)
+}
+
+fn check_process(at: &At<'_>, name: &str, raw: RawProcess) -> Result<Process, Mistake> {
+    let mut process = Process {
+        min: 1,
+        max: 1,
+        ..Process::default()
+    };
+    if let Some(command) = raw.command {
+        process.command = Some(at.command("command", command)?);
+    }
+    if let Some(port) = &raw.port {
+        let number = u16::try_from(*port.get_ref()).ok().filter(|p| *p > 0);
+        process.port =
+            Some(number.ok_or_else(|| at.wrong(port, "port is a number from 1 to 65535"))?);
+    }
+    if let Some(health) = &raw.health {
+        let path = health.get_ref();
+        let good = path.starts_with('/')
+            && path.len() <= 500
+            && path.bytes().all(|b| b.is_ascii_graphic());
+        if !good {
+            return Err(at.wrong(health, "health is a path such as \"/healthz\""));
+        }
+        if process.port.is_none() && name != "web" {
+            return Err(at.wrong(health, "health needs the port it is asked on: add `port`"));
+        }
+        process.health = Some(path.clone());
+    }
+    if let Some(replicas) = &raw.replicas {
+        let (min, max) = match replicas.get_ref() {
+            RawReplicas::Fixed(n) => (*n, *n),
+            RawReplicas::Range { min, max } => (*min, *max),
+        };
+        let number = |n: i64| u32::try_from(n).ok().filter(|n| *n <= 50);
+        match (number(min), number(max)) {
+            (Some(min), Some(max)) if min <= max => (process.min, process.max) = (min, max),
+            _ => {
+                return Err(at.wrong(replicas, "replicas are from 0 to 50, min not above max"));
+            }
+        }
+    }
+    if let Some(memory) = &raw.memory {
+        let bytes = units::size(memory.get_ref()).map_err(|e| at.wrong(memory, e))?;
+        if bytes < 6 << 20 {
+            return Err(at.wrong(memory, "memory is at least 6M"));
+        }
+        process.memory_bytes = Some(bytes);
+    }
+    if let Some(cpus) = &raw.cpus {
+        #[allow(clippy::cast_precision_loss)]
+        let share = match cpus.get_ref() {
+            RawCpus::Whole(n) => *n as f64,
+            RawCpus::Part(n) => *n,
+        };
+        if !(0.01..=256.0).contains(&share) {
+            return Err(at.wrong(cpus, "cpus is a number from 0.01 to 256"));
+        }
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let nano = (share * 1e9).round() as u64;
+        process.nano_cpus = Some(nano);
+    }
+    if let Some(deadline) = &raw.start_deadline {
+        let time = units::duration(deadline.get_ref()).map_err(|e| at.wrong(deadline, e))?;
+        if !(Duration::from_secs(1)..=Duration::from_secs(600)).contains(&time) {
+            return Err(at.wrong(deadline, "start_deadline is from 1s to 10m"));
+        }
+        process.start_ms = u64::try_from(time.as_millis()).ok();
+    }
+    Ok(process)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PRODUCT: &str = r#"
+[build]
+dockerfile = "Dockerfile"
+[processes.web]
+port = 3000                      # also given to the container as PORT
+health = "/healthz"
+replicas = { min = 1, max = 4 }
+memory = "512M"
+cpus = 0.5
+[processes.worker]
+command = "node worker.js"
+[cron.nightly]
+schedule = "0 3 * * *"
+command = "node report.js"
+[deploy]
+release = "npm run migrate"
+drain = "30s"
+[volumes]
+uploads = "/app/uploads"
+"#;
+
+    #[test]
+    fn f4_the_files_own_example_is_understood() {
+        let file = AppFile::parse(PRODUCT).unwrap();
+        let web = &file.processes["web"];
+        assert_eq!((web.port, web.min, web.max), (Some(3000), 1, 4));
+        assert_eq!(web.memory_bytes, Some(512 << 20));
+        assert_eq!(web.nano_cpus, Some(500_000_000));
+        let worker = file.processes["worker"].command.clone().unwrap();
+        assert_eq!(worker, ["node", "worker.js"]);
+        assert_eq!(file.release.clone().unwrap(), ["npm", "run", "migrate"]);
+        assert_eq!(file.drain(Duration::ZERO), Duration::from_secs(30));
+        assert_eq!(file.volumes["uploads"], "/app/uploads");
+        assert_eq!(file.cron, ["nightly"]);
+        let back: AppFile = serde_json::from_str(&serde_json::to_string(&file).unwrap()).unwrap();
+        assert_eq!(back, file);
+    }
+
+    #[test]
+    fn f4_the_sample_apps_file_is_understood() {
+        let text = include_str!("../../examples/tasks-api/freehold.toml");
+        assert_eq!(
+            AppFile::parse(text).unwrap().processes["web"].port,
+            Some(8000)
+        );
+    }
+
+    #[test]
+    fn f4_without_a_file_there_is_one_web_process_on_the_images_port() {
+        let mut file = AppFile::parse("").unwrap();
+        assert_eq!(file, AppFile::default());
+        file.settle_port(&[8080, 9090]);
+        assert_eq!(file.processes["web"].port, Some(8080));
+        file.settle_port(&[1]);
+        assert_eq!(file.processes["web"].port, Some(8080));
+    }
+
+    #[test]
+    fn f4_a_mistake_names_its_line_and_what_to_write() {
+        for (text, line, part) in [
+            ("[processes.web]\nprot = 3000\n", 2, "prot"),
+            ("x = 1", 1, "unknown field"),
+            ("\n[processes.web]\nport = 70000", 3, "1 to 65535"),
+            (
+                "[processes.web]\nport = \"3000\"",
+                2,
+                "number without quotes",
+            ),
+            (
+                "[processes.web]\nreplicas = { min = 4, max = 1 }",
+                2,
+                "min not above max",
+            ),
+            ("[processes.web]\nreplicas = \"2\"", 2, "number of replicas"),
+            ("[processes.Web]\nport = 1", 1, "name of a process"),
+            ("[processes.web]\nhealth = \"healthz\"", 2, "/healthz"),
+            ("[processes.w]\nhealth = \"/h\"", 2, "add `port`"),
+            ("[processes.web]\nmemory = \"lots\"", 2, "not a size"),
+            ("[processes.web]\ncpus = 0", 2, "0.01"),
+            ("[deploy]\nrelease = \"a && b\"", 2, "[\"sh\", \"-c\""),
+            ("[deploy]\nrelease = \"'a\"", 2, "not closed"),
+            ("[deploy]\n\ndrain = \"soon\"", 3, "not a duration"),
+            ("[volumes]\nup = \"relative\"", 2, "absolute path"),
+            ("[build]\ndockerfile = \"../x\"", 2, "inside the repository"),
+            ("[build]\nstatic = \"dist\"", 2, "not built yet"),
+            (
+                "[cron.x]\nschedule = \"daily\"\ncommand = \"a\"",
+                2,
+                "five fields",
+            ),
+            ("[processes.web]\nstart_deadline = \"1h\"", 2, "1s to 10m"),
+            ("[build\n", 1, ""),
+        ] {
+            let mistake = AppFile::parse(text).unwrap_err();
+            assert_eq!(mistake.line, line, "{text}: {mistake}");
+            assert!(mistake.why.contains(part), "{text}: {mistake}");
+        }
+    }
+}

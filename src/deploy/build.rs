@@ -1,0 +1,133 @@
+//! Building: the tree becomes an image, one build at a time, with caps.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::docker::{BuildError, BuildRequest};
+
+use super::Deploys;
+use super::context;
+use super::create::remove_file;
+use super::error::Stop;
+use super::room;
+use super::row::NewRelease;
+use super::run::{Next, Work};
+use super::source::Source;
+use super::state::State;
+
+impl Deploys {
+    pub(super) async fn build(&self, work: &Work<'_>) -> Result<Next, Stop> {
+        let place = tokio::select! {
+            place = self.place_to_build(work) => place?,
+            () = work.cancel.cancelled() => return Err(Stop::Cancelled),
+        };
+        room::disk(&self.0.limits.data_dir, self.0.limits.free_disk)?;
+        room::enough_memory(self.0.limits.free_memory)?;
+        let tree = match &work.deploy.source {
+            Source::Upload { file } => self.folder().join(file),
+            _ => self.tree(work.deploy.id),
+        };
+        if !tree.exists() && matches!(work.deploy.source, Source::Git { .. }) {
+            // Only a cache: a person or a full disk may have taken it meanwhile.
+            self.fetch(work).await?;
+        }
+        let trimmed = self
+            .folder()
+            .join(format!("{}.trimmed.tar", work.deploy.id));
+        let (mut settings, notes, context) = look(tree.clone(), trimmed.clone()).await?;
+        for note in notes {
+            work.log.line(&note);
+        }
+        if !settings.cron.is_empty() {
+            work.log
+                .line("freehold.toml has [cron]: this version checks it but does not run it yet.");
+        }
+        let tag = self.tag(&work.facts.name, work.deploy.id);
+        let request = BuildRequest {
+            context,
+            dockerfile: settings.dockerfile.clone(),
+            tag: tag.clone(),
+            labels: self.labels(work.facts.id, work.deploy.id),
+            args: BTreeMap::new(),
+            target: None,
+            no_cache: false,
+            credentials: Vec::new(),
+            memory_bytes: self.0.limits.build_memory.or_else(room::half_of_memory),
+            cpu_shares: Some(256),
+            cgroup_parent: None,
+            deadline: self.0.limits.build_deadline,
+            builder: None,
+        };
+        let mut line = |text: &str| work.log.line(text);
+        let built = self
+            .0
+            .ports
+            .images
+            .build(&request, &mut line, work.cancel.clone())
+            .await;
+        drop(place);
+        remove_file(&trimmed);
+        let image = match built {
+            Ok(image) => image,
+            Err(BuildError::Cancelled) => return Err(Stop::Cancelled),
+            Err(error) => return Err(Stop::Failed(error.to_string())),
+        };
+        let seen = self.0.ports.images.inspect(&image).await;
+        let seen = seen.map_err(|e| Stop::Failed(e.to_string()))?;
+        settings.settle_port(&seen.exposed_ports);
+        let mut next = Next::to(State::Releasing);
+        next.change.image = Some(image.clone());
+        next.release = Some(NewRelease {
+            image,
+            image_tag: tag,
+            settings,
+            env: work.facts.env.clone(),
+            commit: work.deploy.commit.clone(),
+            title: work.deploy.title.clone(),
+        });
+        Ok(next)
+    }
+
+    async fn place_to_build(
+        &self,
+        work: &Work<'_>,
+    ) -> Result<tokio::sync::SemaphorePermit<'_>, Stop> {
+        if let Ok(place) = self.0.builds.try_acquire() {
+            return Ok(place);
+        }
+        work.log
+            .line("Another build is running on this box; this one begins after it.");
+        let place = self.0.builds.acquire().await;
+        place.map_err(|_| Stop::Again("the daemon is stopping".into()))
+    }
+
+    /// What every image of ours carries.
+    pub(super) fn labels(&self, app: i64, deploy: i64) -> BTreeMap<String, String> {
+        BTreeMap::from([
+            (
+                "freehold.installation".to_owned(),
+                self.0.installation.as_str().to_owned(),
+            ),
+            ("freehold.owner".to_owned(), super::plan::owner(app)),
+            ("freehold.deploy".to_owned(), deploy.to_string()),
+        ])
+    }
+}
+
+/// Reads the tree and makes the context, on the blocking pool.
+async fn look(
+    tree: PathBuf,
+    trimmed: PathBuf,
+) -> Result<(super::AppFile, Vec<String>, PathBuf), Stop> {
+    let work = move || -> Result<_, String> {
+        let found = context::look(&tree)?;
+        let settings = found.settings()?;
+        let context = match found.trim(&settings.dockerfile, &tree, &trimmed)? {
+            true => trimmed,
+            false => tree,
+        };
+        Ok((settings, found.notes, context))
+    };
+    let done = tokio::task::spawn_blocking(work).await;
+    Ok(done.map_err(|_| Stop::Failed("reading the tree failed".into()))??)
+}

@@ -1,0 +1,82 @@
+//! Checking: every new container must be healthy before anything moves.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use crate::supervise::{Cause, Kind, Live, NotReady};
+
+use super::Deploys;
+use super::error::Stop;
+use super::plan;
+use super::row::Deploy;
+use super::run::{Next, Work};
+use super::start::STOP_GRACE;
+use super::state::State;
+
+impl Deploys {
+    pub(super) async fn check(&self, work: &Work<'_>) -> Result<Next, Stop> {
+        let (specs, _) = self.replicas(work).await?;
+        let deadlines: Vec<Duration> = specs.iter().map(|s| s.start_deadline).collect();
+        let rows = self.want_all(specs).await?;
+        let containers = &self.0.ports.containers;
+        let waits = rows.into_iter().zip(deadlines);
+        let all = join_all(waits.map(|(row, limit)| containers.wait_ready(row, limit))).await;
+        let mut bad = Vec::new();
+        for one in all {
+            match one {
+                Ok(live) => work.log.line(&format!("{} is healthy", live.name)),
+                Err(NotReady {
+                    cause: Cause::Broken(why),
+                    ..
+                }) => return Err(Stop::Again(why)),
+                Err(not_ready) => bad.push(not_ready.to_string()),
+            }
+        }
+        match bad.is_empty() {
+            true => Ok(Next::to(State::Switching)),
+            false => Err(Stop::Failed(bad.join("\n"))),
+        }
+    }
+
+    /// Our containers of one deploy, of every kind.
+    pub(super) fn containers_of(&self, deploy: &Deploy) -> Vec<Live> {
+        let owner = plan::owner(deploy.app);
+        let live = self.0.ports.containers.live();
+        let all = live.borrow().clone();
+        all.iter()
+            .filter(|l| l.owner == owner && plan::deploy_of(&l.name) == Some(deploy.id))
+            .filter(|l| matches!(l.kind, Kind::Replica | Kind::Job))
+            .cloned()
+            .collect()
+    }
+
+    /// Takes back what an unsuccessful deploy started.
+    pub(super) async fn remove_containers_of(&self, deploy: &Deploy) -> Result<(), String> {
+        for container in self.containers_of(deploy) {
+            let retired = self
+                .0
+                .ports
+                .containers
+                .retire(container.row, STOP_GRACE)
+                .await;
+            retired.map_err(|e| e.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Waits a little until an unsuccessful deploy's containers are gone, so that
+    /// its image can be collected.
+    pub(super) async fn wait_until_gone(&self, deploy: &Deploy) {
+        if deploy.state.is_success() {
+            return;
+        }
+        for container in self.containers_of(deploy) {
+            let limit = STOP_GRACE * 2;
+            let gone = self.0.ports.containers.wait_gone(container.row, limit);
+            if let Err(error) = gone.await {
+                tracing::debug!(%error, "a container of a failed deploy is not gone yet");
+            }
+        }
+    }
+}

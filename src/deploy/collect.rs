@@ -1,0 +1,181 @@
+//! Clean-up after every deploy, failed ones too: images that rollback does not
+//! need, build cache beyond its budget, trees, old logs.
+//!
+//! Only what carries this installation's label or tag is touched. Failing here
+//! never fails a deploy; the next one tries again.
+
+use crate::base::clock::UnixMs;
+use crate::docker::{EngineError, Image};
+
+use super::Deploys;
+use super::create::remove_file;
+use super::ports::AppFacts;
+use super::release::{self, Mark};
+use super::row::{Deploy, Release};
+use super::source::Source;
+use super::state::State;
+use super::store;
+
+/// Deploys an app keeps with their logs.
+const DEPLOYS_KEPT: u32 = 50;
+
+impl Deploys {
+    pub(super) async fn collect(&self, facts: &AppFacts, deploy: i64) {
+        self.collect_files(facts.id, deploy).await;
+        if let Err(why) = self.collect_images(facts).await {
+            tracing::warn!(app = facts.name, why, "images could not be collected");
+        }
+        match self
+            .0
+            .ports
+            .images
+            .prune_cache(self.0.limits.cache_bytes)
+            .await
+        {
+            Ok(0) => {}
+            Ok(bytes) => tracing::info!(freed_mb = bytes >> 20, "build cache was collected"),
+            Err(error) => tracing::warn!(%error, "build cache could not be collected"),
+        }
+    }
+
+    async fn collect_files(&self, app: i64, deploy: i64) {
+        remove_file(&self.tree(deploy));
+        remove_file(&self.folder().join(format!("{deploy}.trimmed.tar")));
+        let found = self.0.db.read(move |c| store::by_id(c, deploy)).await;
+        if let Ok(Some(Deploy {
+            source: Source::Upload { file },
+            ..
+        })) = found
+        {
+            remove_file(&self.folder().join(file));
+        }
+        let trimmed = self
+            .0
+            .db
+            .write(move |tx| store::trim(tx, app, DEPLOYS_KEPT))
+            .await;
+        match trimmed {
+            Ok(gone) => gone.into_iter().for_each(|id| self.0.logs.remove(id)),
+            Err(error) => tracing::warn!(%error, "old deploys could not be trimmed"),
+        }
+    }
+
+    async fn collect_images(&self, facts: &AppFacts) -> Result<(), String> {
+        let told = |e: crate::db::DbError| e.to_string();
+        let app = facts.id;
+        let all = self.releases(app).await.map_err(told)?;
+        let live = self.live(app).await.map_err(told)?;
+        let recent = self.list(Some(app), DEPLOYS_KEPT).await.map_err(told)?;
+        let mut needed: Vec<i64> = live.iter().map(|l| l.release_id).collect();
+        needed.extend(needed_by(&recent));
+        let marks: Vec<Mark> = all.iter().map(Mark::from).collect();
+        let gone = release::to_collect(&marks, &needed, self.0.limits.releases_kept);
+        let stays: Vec<&Release> = all
+            .iter()
+            .filter(|r| r.gone.is_none() && !gone.contains(&r.id))
+            .collect();
+        for release in all.iter().filter(|r| gone.contains(&r.id)) {
+            // A settings release shares the image of another.
+            let shared = stays.iter().any(|s| s.image_tag == release.image_tag);
+            if !shared {
+                self.remove_image(&release.image_tag).await?;
+            }
+            let (id, now) = (release.id, UnixMs::now());
+            let marked = self
+                .0
+                .db
+                .write(move |tx| release::store::mark_gone(tx, id, now))
+                .await;
+            marked.map_err(told)?;
+        }
+        // What failed builds left: our label, and no release has its tag.
+        let labels = [
+            format!("freehold.installation={}", self.0.installation.as_str()),
+            format!("freehold.owner={}", super::plan::owner(app)),
+        ];
+        let images = self.0.ports.images.list(&labels).await;
+        let building: Vec<String> = recent
+            .iter()
+            .filter(|d| !d.state.is_settled())
+            .map(|d| self.tag(&facts.name, d.id))
+            .collect();
+        let keep: Vec<&str> = stays
+            .iter()
+            .map(|r| r.image_tag.as_str())
+            .chain(building.iter().map(String::as_str))
+            .collect();
+        for reference in left_over(&images.map_err(|e| e.to_string())?, &keep) {
+            self.remove_image(&reference).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes one reference; an image in use goes another time.
+    pub(super) async fn remove_image(&self, reference: &str) -> Result<(), String> {
+        match self.0.ports.images.remove(reference).await {
+            Ok(()) | Err(EngineError::Conflict { .. }) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+/// Releases that work under way may still come back to.
+fn needed_by(recent: &[Deploy]) -> Vec<i64> {
+    recent
+        .iter()
+        .filter(|d| !d.state.is_final())
+        .flat_map(|d| {
+            let own = d.release.map(|(id, _)| id);
+            let queued = match &d.source {
+                Source::Release { id, .. } => Some(*id),
+                _ => None,
+            };
+            let back = d.returns_to.filter(|_| d.state != State::Queued);
+            [own, queued, back]
+        })
+        .flatten()
+        .collect()
+}
+
+/// References of labelled images that no kept tag holds.
+fn left_over(images: &[Image], keep: &[&str]) -> Vec<String> {
+    let mut all = Vec::new();
+    for image in images {
+        if image.tags.is_empty() {
+            all.push(image.id.clone());
+        }
+        for tag in &image.tags {
+            if !keep.contains(&tag.as_str()) && tag.starts_with("fh-") {
+                all.push(tag.clone());
+            }
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f9_only_our_own_tags_that_no_release_holds_are_removed() {
+        let image = |id: &str, tags: &[&str]| Image {
+            id: id.into(),
+            tags: tags.iter().map(|t| (*t).to_owned()).collect(),
+            labels: Default::default(),
+            size: 0,
+            created_ms: 0,
+            exposed_ports: Vec::new(),
+            command: Vec::new(),
+        };
+        let images = [
+            image("sha256:a", &["fh-x/tasks:d1", "mine:latest"]),
+            image("sha256:b", &["fh-x/tasks:d2"]),
+            image("sha256:c", &[]),
+        ];
+        assert_eq!(
+            left_over(&images, &["fh-x/tasks:d2"]),
+            ["fh-x/tasks:d1", "sha256:c"]
+        );
+    }
+}

@@ -1,0 +1,331 @@
+//! The tree to build, as a tar: looked through before the builder sees it.
+//!
+//! Nothing is unpacked on this box. What `.dockerignore` names is left out of
+//! the copy that the builder gets; a path that leads out of the tree is refused.
+
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read};
+use std::path::{Component, Path};
+
+use crate::docker::Ignore;
+
+use super::app_file::{AppFile, FILE_NAME};
+
+/// What a tree was found to hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tree {
+    /// `freehold.toml`, if it is there.
+    pub app_file: Option<String>,
+    /// Things a person should know, such as submodules that were not fetched.
+    pub notes: Vec<String>,
+    /// The paths of Dockerfiles seen, for a helpful refusal.
+    dockerfiles: Vec<String>,
+    ignore: Vec<(String, String)>,
+    files: u64,
+}
+
+/// The largest settings file that is read.
+const LARGEST_TEXT: u64 = 256 << 10;
+/// Entries in a tree at most.
+const MOST_ENTRIES: u64 = 500_000;
+
+/// Looks through the tar at `tar`.
+///
+/// # Errors
+/// A sentence when it is no tar, is cut short, or leads out of its own tree.
+pub fn look(tar: &Path) -> Result<Tree, String> {
+    let mut tree = Tree::default();
+    each(tar, |name, entry| {
+        tree.files += 1;
+        if tree.files > MOST_ENTRIES {
+            return Err(format!("the tree has more than {MOST_ENTRIES} files"));
+        }
+        if !entry.header().entry_type().is_file() {
+            return Ok(());
+        }
+        let file = name.rsplit('/').next().unwrap_or(name);
+        if file == "Dockerfile" || file.starts_with("Dockerfile.") || file.ends_with(".Dockerfile")
+        {
+            tree.dockerfiles.push(name.to_owned());
+        }
+        if name == FILE_NAME {
+            tree.app_file = Some(text(entry, name)?);
+        } else if name == ".gitmodules" {
+            tree.notes
+                .push("The repository has submodules; they are not fetched.".into());
+        } else if name == ".gitattributes" && text(entry, name)?.contains("filter=lfs") {
+            tree.notes.push(
+                "The repository uses Git LFS; the build sees pointers, not the files.".into(),
+            );
+        } else if file == ".dockerignore" || file.ends_with(".dockerignore") {
+            let rules = text(entry, name)?;
+            tree.ignore.push((name.to_owned(), rules));
+        }
+        Ok(())
+    })?;
+    if tree.files == 0 {
+        return Err("the tree is empty: there is nothing to build".into());
+    }
+    Ok(tree)
+}
+
+impl Tree {
+    /// The app's settings, or the defaults.
+    ///
+    /// # Errors
+    /// The first mistake in the file, or that the Dockerfile is missing.
+    pub fn settings(&self) -> Result<AppFile, String> {
+        let file = match &self.app_file {
+            Some(text) => AppFile::parse(text).map_err(|e| e.to_string())?,
+            None => AppFile::default(),
+        };
+        if self.dockerfiles.contains(&file.dockerfile) {
+            return Ok(file);
+        }
+        let named = file.dockerfile != "Dockerfile";
+        if named && self.dockerfiles.is_empty() {
+            // A Dockerfile may have any name; the builder will say if it is not there.
+            return Ok(file);
+        }
+        Err(match self.dockerfiles.as_slice() {
+            [] => "there is no Dockerfile at the root of the tree: add one, or name it under [build] dockerfile in freehold.toml".into(),
+            [one] => format!(
+                "there is no {} in the tree, but there is {one}: write dockerfile = \"{one}\" under [build] in freehold.toml",
+                file.dockerfile
+            ),
+            many => format!(
+                "there is no {} in the tree, but there are {}: name one under [build] dockerfile in freehold.toml",
+                file.dockerfile,
+                many.join(", ")
+            ),
+        })
+    }
+
+    fn rules(&self, dockerfile: &str) -> Option<&str> {
+        let own = format!("{dockerfile}.dockerignore");
+        let find = |wanted: &str| self.ignore.iter().find(|(name, _)| name == wanted);
+        find(&own)
+            .or_else(|| find(".dockerignore"))
+            .map(|(_, rules)| rules.as_str())
+    }
+
+    /// Writes the tree without what `.dockerignore` names from `tar` to `to`.
+    /// Says whether anything had to be done: without rules `tar` itself will do.
+    ///
+    /// # Errors
+    /// A sentence when a file cannot be read or written.
+    pub fn trim(&self, dockerfile: &str, tar: &Path, to: &Path) -> Result<bool, String> {
+        let Some(rules) = self.rules(dockerfile) else {
+            return Ok(false);
+        };
+        let ignore = Ignore::parse(rules);
+        let file = File::create(to).map_err(told)?;
+        let mut out = tar::Builder::new(BufWriter::with_capacity(256 << 10, file));
+        let needed = [
+            dockerfile.to_owned(),
+            ".dockerignore".to_owned(),
+            format!("{dockerfile}.dockerignore"),
+        ];
+        each(tar, |name, entry| {
+            let parts: Vec<&str> = name.split('/').collect();
+            if !needed.iter().any(|n| n == name) && ignore.leaves_out(&parts) {
+                return Ok(());
+            }
+            copy(&mut out, name, entry).map_err(told)
+        })?;
+        out.into_inner()
+            .and_then(|inner| inner.into_inner().map_err(|e| e.into_error()))
+            .map_err(told)?;
+        Ok(true)
+    }
+}
+
+fn told(error: io::Error) -> String {
+    format!("the tree could not be read or written: {error}")
+}
+
+type Entry<'a> = tar::Entry<'a, BufReader<File>>;
+
+fn copy(
+    out: &mut tar::Builder<BufWriter<File>>,
+    name: &str,
+    entry: &mut Entry<'_>,
+) -> io::Result<()> {
+    let mut header = entry.header().clone();
+    match entry.link_name()? {
+        Some(target) if !header.entry_type().is_file() => {
+            let target = target.into_owned();
+            out.append_link(&mut header, name, target)
+        }
+        _ => {
+            let size = entry.size();
+            header.set_size(size);
+            out.append_data(&mut header, name, entry)
+        }
+    }
+}
+
+fn text(entry: &mut Entry<'_>, name: &str) -> Result<String, String> {
+    let mut text = String::new();
+    entry
+        .take(LARGEST_TEXT + 1)
+        .read_to_string(&mut text)
+        .map_err(|_| format!("{name} is not UTF-8 text"))?;
+    match text.len() as u64 > LARGEST_TEXT {
+        true => Err(format!("{name} is larger than {} KB", LARGEST_TEXT >> 10)),
+        false => Ok(text),
+    }
+}
+
+/// Calls `on` for every entry, its name without `./` and a slash at its end.
+fn each(
+    tar: &Path,
+    mut on: impl FnMut(&str, &mut Entry<'_>) -> Result<(), String>,
+) -> Result<(), String> {
+    let broken = |e: io::Error| format!("the tree is not a whole tar archive ({e}): send it again");
+    let file = File::open(tar).map_err(told)?;
+    let mut archive = tar::Archive::new(BufReader::with_capacity(256 << 10, file));
+    for entry in archive.entries().map_err(broken)? {
+        let mut entry = entry.map_err(broken)?;
+        let path = entry.path().map_err(broken)?.into_owned();
+        let Some(name) = plain(&path) else {
+            return Err(format!(
+                "the tree holds \"{}\", which leads out of it: pack the folder itself, without .. and absolute paths",
+                path.display()
+                    .to_string()
+                    .chars()
+                    .take(100)
+                    .collect::<String>()
+            ));
+        };
+        let kind = entry.header().entry_type();
+        let known = kind.is_file() || kind.is_dir() || kind.is_symlink() || kind.is_hard_link();
+        if name.is_empty() || kind.is_pax_global_extensions() {
+            continue;
+        }
+        if !known {
+            return Err(format!(
+                "\"{name}\" is neither a file, a folder nor a link: leave it out"
+            ));
+        }
+        on(&name, &mut entry)?;
+    }
+    Ok(())
+}
+
+fn plain(path: &Path) -> Option<String> {
+    let mut parts = Vec::new();
+    for component in path.components() {
+        match component {
+            Component::Normal(part) => parts.push(part.to_str()?),
+            Component::CurDir => {}
+            _ => return None,
+        }
+    }
+    Some(parts.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pack(folder: &tempfile::TempDir, files: &[(&str, &str)]) -> std::path::PathBuf {
+        let path = folder.path().join("tree.tar");
+        let mut out = tar::Builder::new(File::create(&path).unwrap());
+        for (name, text) in files {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(text.len() as u64);
+            header.set_mode(0o644);
+            header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+            header.set_cksum();
+            out.append(&header, text.as_bytes()).unwrap();
+        }
+        out.into_inner().unwrap();
+        path
+    }
+
+    fn names(tar: &Path) -> Vec<String> {
+        let mut all = Vec::new();
+        each(tar, |name, _| {
+            all.push(name.to_owned());
+            Ok(())
+        })
+        .unwrap();
+        all
+    }
+
+    #[test]
+    fn f4_a_path_out_of_the_tree_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        for bad in ["../evil", "/etc/passwd", "a/../../b"] {
+            let error = look(&pack(&folder, &[(bad, "x")])).unwrap_err();
+            assert!(error.contains("leads out of it"), "{bad}: {error}");
+        }
+        let path = folder.path().join("junk.tar");
+        std::fs::write(&path, vec![b'x'; 2_000]).unwrap();
+        assert!(look(&path).unwrap_err().contains("not a whole tar"));
+        std::fs::write(&path, b"").unwrap();
+        assert!(look(&path).unwrap_err().contains("nothing to build"));
+    }
+
+    #[test]
+    fn f4_a_cut_tar_is_not_built() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = pack(
+            &folder,
+            &[("Dockerfile", "FROM x"), ("b", &"y".repeat(5_000))],
+        );
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..3_000]).unwrap();
+        assert!(look(&path).unwrap_err().contains("not a whole tar"));
+    }
+
+    #[test]
+    fn f4_a_missing_dockerfile_gets_a_sentence_that_helps() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = |files: &[(&str, &str)]| look(&pack(&folder, files)).unwrap().settings();
+        assert!(settings(&[("Dockerfile", "FROM x")]).is_ok());
+        let none = settings(&[("main.py", "")]).unwrap_err();
+        assert!(none.contains("no Dockerfile at the root"), "{none}");
+        let other = settings(&[("docker/Dockerfile", "")]).unwrap_err();
+        assert!(
+            other.contains("dockerfile = \"docker/Dockerfile\""),
+            "{other}"
+        );
+        let named = "[build]\ndockerfile = \"docker/Dockerfile\"";
+        assert!(settings(&[("./docker/Dockerfile", ""), ("freehold.toml", named)]).is_ok());
+        let bad = settings(&[("Dockerfile", ""), ("freehold.toml", "x = 1")]).unwrap_err();
+        assert!(bad.contains("line 1"), "{bad}");
+    }
+
+    #[test]
+    fn f4_the_builder_does_not_see_what_dockerignore_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let tar = pack(
+            &folder,
+            &[
+                ("Dockerfile", "FROM x"),
+                (".dockerignore", "Dockerfile\n*.log\nnode_modules"),
+                ("a.log", "x"),
+                ("node_modules/m/i.js", "x"),
+                ("src/a.log", "kept"),
+                (".gitmodules", ""),
+            ],
+        );
+        let to = folder.path().join("trimmed.tar");
+        let tree = look(&tar).unwrap();
+        assert_eq!(tree.notes.len(), 1);
+        assert!(tree.trim("Dockerfile", &tar, &to).unwrap());
+        assert_eq!(
+            names(&to),
+            ["Dockerfile", ".dockerignore", "src/a.log", ".gitmodules"]
+        );
+        let plain = pack(&folder, &[("Dockerfile", "FROM x")]);
+        assert!(
+            !look(&plain)
+                .unwrap()
+                .trim("Dockerfile", &plain, &to)
+                .unwrap()
+        );
+    }
+}

@@ -1,0 +1,322 @@
+//! Asking for a deploy, and taking it back.
+
+use serde_json::json;
+use tokio::io::AsyncWriteExt;
+
+use crate::base::clock::UnixMs;
+use crate::base::secret::random_id;
+use crate::db::DbError;
+use crate::events::{self, Level, NewEvent};
+use crate::jobs::{self, NewJob};
+
+use super::error::DeployError;
+use super::release::{self, Mark};
+use super::row::{Cause, Deploy, NewDeploy};
+use super::source::Source;
+use super::state::State;
+use super::store::{self, Change};
+use super::{Deploys, JOB, job_key};
+
+/// The largest upload that is taken.
+pub const LARGEST_UPLOAD: u64 = 2 << 30;
+
+/// Records `new` and queues its work, in `tx`. Older deploys of the app that
+/// have not begun give way to it.
+pub(super) fn insert(
+    tx: &rusqlite::Transaction<'_>,
+    new: &NewDeploy,
+    now: UnixMs,
+) -> Result<i64, DbError> {
+    let older = store::queued(tx, new.app)?;
+    let id = store::insert(tx, new, now)?;
+    for old in &older {
+        let change = Change {
+            error: Some(format!("deploy {id} is newer and took its place")),
+            ..Change::default()
+        };
+        store::enter(tx, *old, State::Queued, State::Superseded, &change, now)?;
+    }
+    let job = NewJob {
+        kind: JOB,
+        key: job_key(new.app),
+        payload: json!({ "deploy": id }),
+        run_at: now,
+    };
+    jobs::enqueue(tx, now, &job)?;
+    let message = format!(
+        "Deploy {id} of {} was asked for by {}.",
+        new.source.describe(),
+        new.by
+    );
+    let event = NewEvent::new("deploy.queued", Level::Info, job_key(new.app), message)
+        .with(json!({ "deploy": id, "cause": new.cause.as_str() }));
+    events::record(tx, now, &event)?;
+    Ok(id)
+}
+
+impl Deploys {
+    /// Queues a deploy; gives its id.
+    ///
+    /// # Errors
+    /// When the app is being removed, or the database refuses.
+    pub async fn create(&self, new: NewDeploy, now: UnixMs) -> Result<i64, DeployError> {
+        let facts = self.facts(new.app).await?;
+        if facts.removing {
+            return Err(DeployError::Conflict(format!(
+                "the app {} is being removed",
+                facts.name
+            )));
+        }
+        State::Queued.crash_before();
+        let id = self.0.db.write(move |tx| insert(tx, &new, now)).await?;
+        self.0.logs.open(id);
+        State::Queued.crash_after();
+        Ok(id)
+    }
+
+    /// Keeps an uploaded tar for a deploy, as it comes.
+    ///
+    /// # Errors
+    /// When it is too large, the disk is nearly full, or the sender breaks off.
+    pub async fn spool<S, B, E>(&self, mut body: S) -> Result<Source, DeployError>
+    where
+        S: futures_util::Stream<Item = Result<B, E>> + Unpin,
+        B: AsRef<[u8]>,
+        E: std::fmt::Display,
+    {
+        use futures_util::StreamExt;
+        let refused = |e: std::io::Error| {
+            DeployError::Unavailable(format!("the upload could not be kept: {e}"))
+        };
+        let id = random_id(16).map_err(DbError::from)?;
+        let file = format!("upload-{id}.tar");
+        let path = self.folder().join(&file);
+        let floor = self.0.limits.free_disk;
+        let mut out = tokio::fs::File::create(&path).await.map_err(refused)?;
+        let mut size = 0u64;
+        let mut looked = 0u64;
+        let kept = async {
+            while let Some(part) = body.next().await {
+                let part = part.map_err(|e| {
+                    DeployError::Invalid(format!("the upload broke off before its end: {e}"))
+                })?;
+                size += part.as_ref().len() as u64;
+                if size > LARGEST_UPLOAD {
+                    return Err(DeployError::TooLarge(LARGEST_UPLOAD));
+                }
+                if size - looked > 16 << 20 || looked == 0 {
+                    looked = size;
+                    super::room::disk(&self.folder(), floor / 2)
+                        .map_err(DeployError::Unavailable)?;
+                }
+                out.write_all(part.as_ref()).await.map_err(refused)?;
+            }
+            out.flush().await.map_err(refused)?;
+            out.sync_data().await.map_err(refused)
+        }
+        .await;
+        if let Err(error) = kept {
+            remove_file(&path);
+            return Err(error);
+        }
+        Ok(Source::Upload { file })
+    }
+
+    /// Goes back to release `number`, or to the one that was live before.
+    ///
+    /// # Errors
+    /// [`DeployError::NoRelease`] naming those that are kept.
+    pub async fn rollback(
+        &self,
+        app: i64,
+        number: Option<i64>,
+        by: &str,
+        now: UnixMs,
+    ) -> Result<i64, DeployError> {
+        let key = self.0.key.clone();
+        let mark = self
+            .0
+            .db
+            .read(move |c| {
+                let number = match number {
+                    Some(number) => number,
+                    None => release::store::before_live(c, app)?
+                        .map(|(_, number)| number)
+                        .ok_or_else(|| {
+                            DeployError::NoRelease(
+                                "there is no earlier release to go back to".into(),
+                            )
+                        })?,
+                };
+                let all: Vec<Mark> = release::store::of_app(c, &key, app)?
+                    .iter()
+                    .map(Mark::from)
+                    .collect();
+                release::choose(&all, number)
+            })
+            .await?;
+        self.stop_unswitched(app, "a rollback was asked for")
+            .await?;
+        let source = Source::Release {
+            id: mark.id,
+            number: mark.number,
+        };
+        self.create(by_person(app, source, Cause::Rollback, by), now)
+            .await
+    }
+
+    /// Starts the live release's containers anew, one set beside the other.
+    ///
+    /// # Errors
+    /// [`DeployError::Conflict`] when nothing was deployed yet.
+    pub async fn restart(&self, app: i64, by: &str, now: UnixMs) -> Result<i64, DeployError> {
+        let live = self.live_or_refuse(app).await?;
+        let source = Source::Release {
+            id: live.release_id,
+            number: live.release,
+        };
+        self.create(by_person(app, source, Cause::Restart, by), now)
+            .await
+    }
+
+    /// Makes a release of the live image with the settings of now, where
+    /// something is live and not stopped. For changed env, memory, databases.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn apply_settings(
+        &self,
+        app: i64,
+        by: &str,
+        now: UnixMs,
+    ) -> Result<Option<i64>, DeployError> {
+        let live = self.0.db.read(move |c| store::live(c, app)).await?;
+        match live {
+            Some(live) if !live.stopped => {
+                let new = by_person(app, Source::Settings, Cause::Settings, by);
+                self.create(new, now).await.map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Asks a deploy to stop. A queued one is cancelled at once; one in work is
+    /// `Cancelled` only when its work was seen dead.
+    ///
+    /// # Errors
+    /// [`DeployError::Conflict`] when it is too late.
+    pub async fn cancel(&self, id: i64, by: &str, now: UnixMs) -> Result<(), DeployError> {
+        let by = by.to_owned();
+        let found = self.0.db.read(move |c| store::by_id(c, id)).await?;
+        let waits = found.is_some_and(|d| d.state == State::Queued);
+        if waits {
+            State::Cancelled.crash_before();
+        }
+        let at_once = self
+            .0
+            .db
+            .write(move |tx| {
+                let deploy = store::by_id(tx, id)?.ok_or(DeployError::NotFound(id))?;
+                if deploy.state == State::Queued {
+                    let change = Change {
+                        error: Some(format!("cancelled by {by}")),
+                        ..Change::default()
+                    };
+                    store::enter(tx, id, State::Queued, State::Cancelled, &change, now)?;
+                    return Ok(true);
+                }
+                if !deploy.state.is_before_switch() {
+                    return Err(too_late(&deploy));
+                }
+                store::ask_cancel(tx, id)?;
+                Ok(false)
+            })
+            .await?;
+        if at_once {
+            State::Cancelled.crash_after();
+            self.0.logs.close(id);
+        } else {
+            self.token(id).cancel();
+        }
+        Ok(())
+    }
+
+    /// Cancels what is in work for the app and has not switched.
+    pub(super) async fn stop_unswitched(&self, app: i64, why: &str) -> Result<(), DeployError> {
+        let open = self.0.db.read(store::unsettled).await?;
+        for deploy in open.into_iter().filter(|d| d.app == app) {
+            match self.cancel(deploy.id, why, UnixMs::now()).await {
+                Err(DeployError::Conflict(_)) | Ok(()) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn live_or_refuse(
+        &self,
+        app: i64,
+    ) -> Result<super::row::Serving, DeployError> {
+        let live = self.0.db.read(move |c| store::live(c, app)).await?;
+        live.ok_or_else(|| {
+            DeployError::Conflict("nothing was deployed yet: push, or use `freehold deploy`".into())
+        })
+    }
+
+    pub(super) async fn facts(&self, app: i64) -> Result<super::ports::AppFacts, DeployError> {
+        let facts = self.0.ports.apps.facts(app).await;
+        facts
+            .map_err(DeployError::Unavailable)?
+            .ok_or_else(|| DeployError::Conflict("the app is gone".into()))
+    }
+
+    /// Removes uploads and trees whose deploy is over; what a crash left.
+    pub(super) fn sweep_uploads(&self, open: &[Deploy]) {
+        let needed: Vec<String> = open
+            .iter()
+            .map(|d| match &d.source {
+                Source::Upload { file } => file.clone(),
+                _ => format!("{}.tar", d.id),
+            })
+            .collect();
+        let Ok(entries) = std::fs::read_dir(self.folder()) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.ends_with(".tar") && !needed.contains(&name) {
+                remove_file(&entry.path());
+            }
+        }
+    }
+}
+
+fn too_late(deploy: &Deploy) -> DeployError {
+    let id = deploy.id;
+    DeployError::Conflict(match deploy.state {
+        State::Switching | State::Draining | State::Watching | State::Live => {
+            format!("deploy {id} is already live: go back with `freehold rollback`")
+        }
+        state => format!("deploy {id} has already ended: it is {state}"),
+    })
+}
+
+fn by_person(app: i64, source: Source, cause: Cause, by: &str) -> NewDeploy {
+    NewDeploy {
+        app,
+        source,
+        cause,
+        by: by.to_owned(),
+        delivery: None,
+        title: None,
+    }
+}
+
+/// Removes a file of ours; one that is not there is well.
+pub(super) fn remove_file(path: &std::path::Path) {
+    if let Err(error) = std::fs::remove_file(path)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(path = %path.display(), %error, "a file could not be removed");
+    }
+}

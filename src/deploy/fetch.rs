@@ -1,0 +1,191 @@
+//! Fetching: the commit's tree, the upload or the image is brought to this box.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::docker::{Credentials, Image};
+
+use super::Deploys;
+use super::app_file::AppFile;
+use super::error::Stop;
+use super::room;
+use super::row::NewRelease;
+use super::run::{Next, Work};
+use super::source::Source;
+use super::state::State;
+use super::store;
+
+/// A fetch from a git host.
+const FETCH: Duration = Duration::from_secs(15 * 60);
+/// A pull from a registry.
+const PULL: Duration = Duration::from_secs(18 * 60);
+
+impl Deploys {
+    pub(super) async fn fetch(&self, work: &Work<'_>) -> Result<Next, Stop> {
+        room::disk(&self.0.limits.data_dir, self.0.limits.free_disk)?;
+        match &work.deploy.source {
+            Source::Git {
+                url,
+                branch,
+                commit,
+            } => {
+                let told = |e: crate::git::GitError| Stop::Failed(e.to_string());
+                let own = work.facts.git.as_ref().map(|(remote, _)| remote);
+                let remote = match own {
+                    Some(own) if own.url == *url => own.clone(),
+                    _ => {
+                        let asked = self.0.ports.apps.remote_for(work.facts.id, url.clone());
+                        asked.await?
+                    }
+                };
+                let commit = match commit {
+                    Some(commit) => commit.clone(),
+                    None => self.0.git.head(&remote, branch).await.map_err(told)?,
+                };
+                work.log.line(&format!("Fetching {commit} from {url}"));
+                let repo = self.repo(work.facts.id);
+                self.0
+                    .git
+                    .fetch(&repo, &remote, &commit, branch, FETCH)
+                    .await
+                    .map_err(told)?;
+                let info = self.0.git.info(&repo, &commit).await.map_err(told)?;
+                let tree = self.tree(work.deploy.id);
+                let bytes = self
+                    .0
+                    .git
+                    .archive(&repo, &commit, &tree)
+                    .await
+                    .map_err(told)?;
+                work.log
+                    .line(&format!("{}: {} KB", info.title, bytes >> 10));
+                let mut next = Next::to(State::Building);
+                next.change.commit = Some(commit.as_str().to_owned());
+                next.change.title = Some(info.title);
+                Ok(next)
+            }
+            Source::Upload { file } => {
+                let path = self.folder().join(file);
+                let size = std::fs::metadata(&path)
+                    .map_err(|_| "the upload is not there any more: send it again".to_owned())?
+                    .len();
+                work.log.line(&format!("The upload has {} KB.", size >> 10));
+                Ok(Next::to(State::Building))
+            }
+            Source::Image { reference } => self.fetch_image(work, reference).await,
+            Source::Release { .. } | Source::Settings => Ok(Next::to(State::Starting)),
+        }
+    }
+
+    async fn fetch_image(&self, work: &Work<'_>, reference: &str) -> Result<Next, Stop> {
+        let credentials = work
+            .facts
+            .registry
+            .as_ref()
+            .map(|(user, password)| Credentials {
+                registry: registry_of(reference),
+                user: user.clone(),
+                password: password.clone(),
+            });
+        work.log.line(&format!("Pulling {reference}"));
+        let had = self.0.ports.images.inspect(reference).await.is_ok();
+        let mut line = |text: &str| work.log.line(text);
+        let pulled = self
+            .0
+            .ports
+            .images
+            .pull(reference, credentials, PULL, &mut line)
+            .await;
+        let image: Image = match pulled {
+            Ok(image) => image,
+            Err(error) if had && !names_registry(reference) => {
+                work.log.line(&format!(
+                    "It could not be pulled ({error}); the one this box has is used."
+                ));
+                let image = self.0.ports.images.inspect(reference).await;
+                image.map_err(|e| Stop::Failed(e.to_string()))?
+            }
+            Err(error) => {
+                return Err(Stop::Failed(format!(
+                    "{error}: check the image's name, and for a private registry the user and password (`freehold deploy --registry-user`)"
+                )));
+            }
+        };
+        let tag = self.tag(&work.facts.name, work.deploy.id);
+        let tagged = self.0.ports.images.tag(&image.id, &tag).await;
+        tagged.map_err(|e| Stop::Failed(e.to_string()))?;
+        if !had {
+            // Our own tag keeps it; the registry's would pile up with every new version.
+            let removed = self.0.ports.images.remove(reference).await;
+            if let Err(error) = removed {
+                work.log.line(&format!("Its registry tag stays: {error}"));
+            }
+        }
+        let mut settings = self.settings_for_image(work).await?;
+        settings.settle_port(&image.exposed_ports);
+        let mut next = Next::to(State::Releasing);
+        next.release = Some(NewRelease {
+            image: image.id,
+            image_tag: tag,
+            settings,
+            env: work.facts.env.clone(),
+            commit: None,
+            title: Some(reference.to_owned()),
+        });
+        Ok(next)
+    }
+
+    /// An image brings no freehold.toml: that of the live release goes on, so
+    /// that its processes and volumes do; the first one is one `web`.
+    async fn settings_for_image(&self, work: &Work<'_>) -> Result<AppFile, Stop> {
+        let app = work.facts.id;
+        let Some(live) = self.0.db.read(move |c| store::live(c, app)).await? else {
+            return Ok(AppFile::default());
+        };
+        work.log.line(&format!(
+            "An image brings no freehold.toml; the settings of v{} go on.",
+            live.release
+        ));
+        Ok(self.release_row(live.release_id).await?.settings)
+    }
+
+    pub(super) fn repo(&self, app: i64) -> PathBuf {
+        self.0.limits.data_dir.join("repos").join(app.to_string())
+    }
+
+    /// The fetched tree of one deploy.
+    pub(super) fn tree(&self, deploy: i64) -> PathBuf {
+        self.folder().join(format!("{deploy}.tar"))
+    }
+}
+
+/// Whether the reference says where to pull from; what the box has under such
+/// a name may be old, so it is no stand-in for a failed pull.
+fn names_registry(reference: &str) -> bool {
+    !registry_of(reference).starts_with("https://")
+}
+
+/// The registry of an image reference, as the engine names it.
+fn registry_of(reference: &str) -> String {
+    match reference.split_once('/') {
+        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => host.to_owned(),
+        _ => "https://index.docker.io/v1/".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::registry_of;
+
+    #[test]
+    fn f4_a_password_goes_to_the_images_own_registry() {
+        assert_eq!(registry_of("127.0.0.1:5000/tasks:1"), "127.0.0.1:5000");
+        assert_eq!(registry_of("ghcr.io/a/b"), "ghcr.io");
+        assert_eq!(registry_of("localhost/a"), "localhost");
+        assert_eq!(
+            registry_of("library/busybox"),
+            "https://index.docker.io/v1/"
+        );
+        assert_eq!(registry_of("busybox:latest"), "https://index.docker.io/v1/");
+    }
+}

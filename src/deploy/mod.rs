@@ -1,0 +1,249 @@
+//! Deploys: the work that makes a release live, and going back.
+//!
+//! A deploy is a row with a state (`state.rs`); its job goes from state to
+//! state, each written before its work begins and each harmless when done
+//! again, so a crash at any line is taken up where it was. Before `Switching`
+//! nothing live is touched; the switch is one transaction on `app_live`, from
+//! which routing publishes; then the old containers are drained and stopped.
+//! Left to others: running containers (supervise), the proxy (through
+//! `ports::Traffic`), apps and databases (through `ports`).
+
+mod app_file;
+mod build;
+mod check;
+mod collect;
+mod context;
+mod create;
+mod error;
+mod fetch;
+pub mod hooks;
+mod intake;
+mod log;
+mod mask;
+mod plan;
+pub mod ports;
+mod queries;
+mod real;
+mod release;
+mod removal;
+mod replicas;
+mod room;
+mod row;
+mod run;
+mod source;
+mod start;
+mod state;
+mod store;
+mod switch;
+mod watch;
+mod words;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::base::ids::InstallationId;
+use crate::base::secret::MasterKey;
+use crate::db::{Db, DbError};
+use crate::git::Git;
+use crate::jobs::Handlers;
+
+pub use app_file::{AppFile, FILE_NAME, Process};
+pub use error::DeployError;
+pub use intake::{Answer, Incoming};
+pub use log::{Line, Logs};
+pub use ports::Ports;
+pub use row::{Cause, Deploy, NewDeploy, Release, Serving};
+pub use source::Source;
+pub use state::{State, crash_points};
+
+/// What deploying is allowed, from the box's settings.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// `repos/` and `builds/` are in it.
+    pub data_dir: PathBuf,
+    /// How long a new release is watched.
+    pub watch: Duration,
+    /// Releases kept an app.
+    pub releases_kept: usize,
+    /// Memory of a build; half of the box's when `None`.
+    pub build_memory: Option<u64>,
+    /// Builds at once.
+    pub builds_at_once: usize,
+    /// The longest build.
+    pub build_deadline: Duration,
+    /// Free disk without which no build starts.
+    pub free_disk: u64,
+    /// Free memory without which no build starts.
+    pub free_memory: u64,
+    /// The longest start of a container.
+    pub start_deadline: Duration,
+    /// How long an old replica may finish, where its app says nothing.
+    pub drain: Duration,
+    /// Processes at once in a container.
+    pub pids: u32,
+    /// What the build cache may take on disk.
+    pub cache_bytes: u64,
+}
+
+impl Limits {
+    /// The product's defaults.
+    pub fn new(data_dir: PathBuf) -> Self {
+        Self {
+            data_dir,
+            watch: Duration::from_secs(60),
+            releases_kept: 5,
+            build_memory: None,
+            builds_at_once: 1,
+            build_deadline: Duration::from_secs(30 * 60),
+            free_disk: 2 << 30,
+            free_memory: 256 << 20,
+            start_deadline: Duration::from_secs(60),
+            drain: Duration::from_secs(30),
+            pids: 512,
+            cache_bytes: 3 << 30,
+        }
+    }
+}
+
+/// The handle; cheap to clone.
+#[derive(Clone)]
+pub struct Deploys(Arc<Inner>);
+
+struct Inner {
+    db: Db,
+    key: Arc<MasterKey>,
+    ports: Ports,
+    git: Git,
+    logs: Logs,
+    limits: Limits,
+    installation: InstallationId,
+    builds: Semaphore,
+    /// The deploys in work, to be cancelled.
+    working: Mutex<HashMap<i64, CancellationToken>>,
+    /// Unsigned webhooks of an app in a minute.
+    strangers: Mutex<HashMap<i64, (i64, u32)>>,
+}
+
+/// The job that takes a deploy from state to state.
+const JOB: &str = "deploy";
+/// The job that watches a new release.
+const WATCH_JOB: &str = "deploy.watch";
+/// The job that brings the number of replicas to what is wanted.
+const REPLICAS_JOB: &str = "app.replicas";
+/// The job that removes an app.
+const REMOVAL_JOB: &str = "app.remove";
+
+/// Jobs of one app's containers run one after another.
+fn job_key(app: i64) -> String {
+    format!("app:{app}")
+}
+
+impl Deploys {
+    /// A handle on the deploys in `db`.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub async fn open(
+        db: Db,
+        key: Arc<MasterKey>,
+        ports: Ports,
+        git: Git,
+        limits: Limits,
+        installation: InstallationId,
+    ) -> Result<Self, DbError> {
+        let logs = Logs::new(limits.data_dir.join("builds"));
+        let unsettled = db.read(store::unsettled).await?;
+        for deploy in &unsettled {
+            logs.open(deploy.id);
+        }
+        let this = Self(Arc::new(Inner {
+            builds: Semaphore::new(limits.builds_at_once.max(1)),
+            db,
+            key,
+            ports,
+            git,
+            logs,
+            limits,
+            installation,
+            working: Mutex::default(),
+            strangers: Mutex::default(),
+        }));
+        this.sweep_uploads(&unsettled);
+        Ok(this)
+    }
+
+    /// Registers what works on deploys.
+    pub fn handle(&self, handlers: &mut Handlers) {
+        let this = self.clone();
+        handlers.on(JOB, move |context, payload| {
+            let this = this.clone();
+            async move { this.run(context, payload).await }
+        });
+        let this = self.clone();
+        handlers.on(WATCH_JOB, move |_, payload| {
+            let this = this.clone();
+            async move { this.watch(payload).await }
+        });
+        let this = self.clone();
+        handlers.on(REPLICAS_JOB, move |context, payload| {
+            let this = this.clone();
+            async move { this.adjust(context, payload).await }
+        });
+        let this = self.clone();
+        handlers.on(REMOVAL_JOB, move |_, payload| {
+            let this = this.clone();
+            async move { this.remove_app(payload).await }
+        });
+    }
+
+    /// The logs of deploys.
+    pub fn logs(&self) -> &Logs {
+        &self.0.logs
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.0.limits.data_dir.join("builds")
+    }
+
+    fn token(&self, deploy: i64) -> CancellationToken {
+        let mut working = self
+            .0
+            .working
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        working.entry(deploy).or_default().clone()
+    }
+
+    fn forget_token(&self, deploy: i64) {
+        let mut working = self
+            .0
+            .working
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        working.remove(&deploy);
+    }
+
+    /// Our own tag for what one deploy built or pulled.
+    fn tag(&self, app_name: &str, deploy: i64) -> String {
+        let id: String = self.0.installation.as_str().chars().take(6).collect();
+        format!("fh-{id}/{app_name}:d{deploy}")
+    }
+}
+
+/// The deploy a job is about.
+fn deploy_in(payload: &serde_json::Value) -> i64 {
+    payload["deploy"].as_i64().unwrap_or(0)
+}
+
+/// The app a job is about.
+fn app_in(payload: &serde_json::Value) -> i64 {
+    payload["app"].as_i64().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests;

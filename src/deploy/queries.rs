@@ -1,0 +1,85 @@
+//! What pages, API and routing read.
+
+use crate::db::DbError;
+
+use super::Deploys;
+use super::error::DeployError;
+use super::hooks::{self, Delivery};
+use super::release;
+use super::row::{Deploy, Release, Serving};
+use super::state::State;
+use super::store;
+use crate::base::clock::UnixMs;
+
+impl Deploys {
+    /// What every app serves with; routing builds from it after each commit.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn serving(&self) -> Result<Vec<Serving>, DbError> {
+        self.0.db.read(store::all_live).await
+    }
+
+    /// What one app serves with.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn live(&self, app: i64) -> Result<Option<Serving>, DbError> {
+        self.0.db.read(move |c| store::live(c, app)).await
+    }
+
+    /// One deploy of `app`.
+    ///
+    /// # Errors
+    /// [`DeployError::NotFound`] when it is not one of this app.
+    pub async fn get(&self, app: i64, id: i64) -> Result<Deploy, DeployError> {
+        let found = self.0.db.read(move |c| store::by_id(c, id)).await?;
+        found
+            .filter(|d| d.app == app)
+            .ok_or(DeployError::NotFound(id))
+    }
+
+    /// The newest deploys, of one app or of all.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn list(&self, app: Option<i64>, limit: u32) -> Result<Vec<Deploy>, DbError> {
+        self.0.db.read(move |c| store::newest(c, app, limit)).await
+    }
+
+    /// The newest deploy of every app.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn last_of_each(&self) -> Result<Vec<Deploy>, DbError> {
+        self.0.db.read(store::last_of_each).await
+    }
+
+    /// When a deploy entered each of its states.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn steps(&self, deploy: i64) -> Result<Vec<(State, UnixMs)>, DbError> {
+        self.0.db.read(move |c| store::steps(c, deploy)).await
+    }
+
+    /// The app's releases, newest first.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn releases(&self, app: i64) -> Result<Vec<Release>, DbError> {
+        let key = self.0.key.clone();
+        self.0
+            .db
+            .read(move |c| release::store::of_app(c, &key, app))
+            .await
+    }
+
+    /// What git hosts told us about the app, newest first.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn deliveries(&self, app: i64) -> Result<Vec<Delivery>, DbError> {
+        self.0.db.read(move |c| hooks::store::newest(c, app)).await
+    }
+}

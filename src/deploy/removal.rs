@@ -1,0 +1,114 @@
+//! Removing an app: what runs first, then what it left, the row last.
+//!
+//! Every step is harmless when done again, so a crash in between is taken up.
+//! Volumes go only when that was asked for by name.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::base::clock::UnixMs;
+use crate::jobs::{self, NewJob, Outcome};
+
+use super::error::{DeployError, Stop};
+use super::plan;
+use super::start::STOP_GRACE;
+use super::store;
+use super::{Deploys, REMOVAL_JOB, app_in, job_key};
+
+impl Deploys {
+    /// Queues the removal of an app that is marked as going away.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn remove(
+        &self,
+        app: i64,
+        with_volumes: bool,
+        by: &str,
+        now: UnixMs,
+    ) -> Result<(), DeployError> {
+        self.stop_unswitched(app, by).await?;
+        self.0
+            .db
+            .write(move |tx| {
+                store::stop(tx, app)?;
+                let job = NewJob {
+                    kind: REMOVAL_JOB,
+                    key: job_key(app),
+                    payload: json!({ "app": app, "volumes": with_volumes }),
+                    run_at: now,
+                };
+                jobs::enqueue(tx, now, &job).map(drop)
+            })
+            .await?;
+        Ok(())
+    }
+
+    pub(super) async fn remove_app(&self, payload: serde_json::Value) -> Outcome {
+        let app = app_in(&payload);
+        let volumes = payload["volumes"].as_bool().unwrap_or(false);
+        match self.take_away(app, volumes).await {
+            Ok(()) => Outcome::Done,
+            Err(Stop::Failed(why) | Stop::Again(why)) => Outcome::Again {
+                at: UnixMs::now().plus(Duration::from_secs(5)),
+                why,
+            },
+            Err(Stop::Cancelled) => Outcome::Done,
+        }
+    }
+
+    async fn take_away(&self, app: i64, volumes: bool) -> Result<(), Stop> {
+        let Some(facts) = self.0.ports.apps.facts(app).await? else {
+            return Ok(());
+        };
+        let told = |e: crate::supervise::SuperviseError| Stop::Again(e.to_string());
+        let containers = &self.0.ports.containers;
+        self.wait_published(app).await?;
+        let old = self.replicas_not_serving(app).await?;
+        self.retire_drained(app, &old, self.0.limits.drain).await?;
+        let owner = plan::owner(app);
+        let mine: Vec<i64> = {
+            let live = containers.live();
+            let all = live.borrow().clone();
+            all.iter()
+                .filter(|l| l.owner == owner)
+                .map(|l| l.row)
+                .collect()
+        };
+        for row in &mine {
+            containers.retire(*row, STOP_GRACE).await.map_err(told)?;
+        }
+        for row in mine {
+            containers
+                .wait_gone(row, STOP_GRACE * 4)
+                .await
+                .map_err(told)?;
+        }
+        self.0.ports.attachments.forget(app).await?;
+        containers
+            .remove_network(&plan::network(app))
+            .await
+            .map_err(told)?;
+        let releases = self.releases(app).await?;
+        for release in &releases {
+            self.remove_image(&release.image_tag).await?;
+            if volumes {
+                for volume in release.settings.volumes.keys() {
+                    let name = plan::volume(app, volume);
+                    containers.remove_volume(&name).await.map_err(told)?;
+                }
+            }
+        }
+        for deploy in self.list(Some(app), 1_000).await? {
+            self.0.logs.remove(deploy.id);
+        }
+        if let Err(error) = std::fs::remove_dir_all(self.repo(app))
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(app, %error, "a repository's cache could not be removed");
+        }
+        self.0.ports.apps.delete(app, facts.name).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,228 @@
+//! More or fewer replicas of what is live, and none when the app is stopped.
+//!
+//! Up: make, wait until healthy, then serve with it. Down: stop serving with
+//! it, drain, stop. Also takes away what is left over from anything before.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use crate::base::clock::UnixMs;
+use crate::base::secret::Secret;
+use crate::db::DbError;
+use crate::events::{self, Level, NewEvent};
+use crate::jobs::{self, JobContext, NewJob, Outcome};
+use crate::supervise::Spec;
+
+use super::error::{DeployError, Stop};
+use super::plan::Making;
+use super::ports::AppFacts;
+use super::row::{Release, Serving};
+use super::start::STOP_GRACE;
+use super::store;
+use super::{Deploys, REPLICAS_JOB, app_in, job_key};
+
+impl Deploys {
+    /// Brings the number of running replicas to what the app's scale says now.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn apply_counts(&self, app: i64, now: UnixMs) -> Result<(), DeployError> {
+        Ok(self.0.db.write(move |tx| enqueue(tx, app, now)).await?)
+    }
+
+    /// Stops the app: it gets no traffic, finishes what it began, and ends.
+    ///
+    /// # Errors
+    /// [`DeployError::Conflict`] when nothing was deployed yet.
+    pub async fn stop(&self, app: i64, by: &str, now: UnixMs) -> Result<(), DeployError> {
+        self.live_or_refuse(app).await?;
+        self.stop_unswitched(app, by).await?;
+        let message = format!("The app was stopped by {by}.");
+        self.0
+            .db
+            .write(move |tx| {
+                if store::stop(tx, app)? {
+                    let event = NewEvent::new("app.stopped", Level::Info, job_key(app), message);
+                    events::record(tx, now, &event)?;
+                }
+                enqueue(tx, app, now)
+            })
+            .await?;
+        Ok(())
+    }
+
+    /// Starts a stopped app with its live release.
+    ///
+    /// # Errors
+    /// [`DeployError::Conflict`] when nothing was deployed yet.
+    pub async fn start_app(
+        &self,
+        app: i64,
+        by: &str,
+        now: UnixMs,
+    ) -> Result<Option<i64>, DeployError> {
+        match self.live_or_refuse(app).await?.stopped {
+            true => self.restart(app, by, now).await.map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// A one-off container with the live release's image, env, databases and volumes.
+    ///
+    /// # Errors
+    /// [`DeployError::Conflict`] when nothing was deployed yet.
+    pub async fn one_off(&self, app: i64, command: Vec<String>) -> Result<Spec, DeployError> {
+        let serving = self.live_or_refuse(app).await?;
+        let facts = self.facts(app).await?;
+        let told = |stop: Stop| match stop {
+            Stop::Failed(why) | Stop::Again(why) => DeployError::Unavailable(why),
+            Stop::Cancelled => DeployError::Conflict("the app is gone".into()),
+        };
+        let release = self.release_row(serving.release_id).await.map_err(told)?;
+        let networks = self.networks(app, &release).await.map_err(told)?;
+        let attached = self.0.ports.attachments.env_for(app).await;
+        let attached = attached.map_err(DeployError::Unavailable)?;
+        let id = crate::base::secret::random_id(8).map_err(DbError::from)?;
+        let making = self.making_of(&serving, &facts, &release, &attached, &networks);
+        Ok(making.one_off(&id, command))
+    }
+
+    pub(super) async fn adjust(&self, context: JobContext, payload: serde_json::Value) -> Outcome {
+        let app = app_in(&payload);
+        match self.adjust_app(app).await {
+            Ok(()) => Outcome::Done,
+            Err(Stop::Failed(why)) => {
+                let message = format!("The number of replicas could not be changed: {why}");
+                let event = NewEvent::new("app.scale_failed", Level::Error, job_key(app), message);
+                let noted = self
+                    .0
+                    .db
+                    .write(move |tx| events::record(tx, UnixMs::now(), &event))
+                    .await;
+                if let Err(error) = noted {
+                    tracing::warn!(app, %error, "an event could not be recorded");
+                }
+                Outcome::Failed(why)
+            }
+            Err(Stop::Cancelled) => Outcome::Done,
+            Err(Stop::Again(why)) => Outcome::Again {
+                at: UnixMs::now().plus(std::time::Duration::from_secs(
+                    u64::from(context.attempt.min(10)) * 2,
+                )),
+                why,
+            },
+        }
+    }
+
+    async fn adjust_app(&self, app: i64) -> Result<(), Stop> {
+        let Some(serving) = self.0.db.read(move |c| store::live(c, app)).await? else {
+            return Ok(());
+        };
+        let wanted = match serving.stopped {
+            true => Vec::new(),
+            false => self.wanted_now(&serving).await?,
+        };
+        let grown = self.grow(&serving, &wanted).await?;
+        let names = by_process(&wanted);
+        if grown || names != serving.replicas {
+            self.0
+                .db
+                .write(move |tx| store::set_replicas(tx, app, &names))
+                .await?;
+        }
+        self.wait_published(app).await?;
+        let old = self.replicas_not_serving(app).await?;
+        self.retire_drained(app, &old, self.0.limits.drain).await?;
+        for container in old {
+            let limit = STOP_GRACE * 3;
+            let gone = self
+                .0
+                .ports
+                .containers
+                .wait_gone(container.row, limit)
+                .await;
+            gone.map_err(|e| Stop::Again(e.to_string()))?;
+        }
+        Ok(())
+    }
+
+    async fn wanted_now(&self, serving: &Serving) -> Result<Vec<Spec>, Stop> {
+        let app = serving.app;
+        let facts = self.0.ports.apps.facts(app).await?;
+        let facts = facts.ok_or(Stop::Cancelled)?;
+        let release = self.release_row(serving.release_id).await?;
+        let networks = self.networks(app, &release).await?;
+        let attached = self.0.ports.attachments.env_for(app).await?;
+        let making = self.making_of(serving, &facts, &release, &attached, &networks);
+        Ok(making.replicas())
+    }
+
+    fn making_of<'a>(
+        &self,
+        serving: &Serving,
+        facts: &'a AppFacts,
+        release: &'a Release,
+        attached: &'a BTreeMap<String, Secret>,
+        networks: &'a [String],
+    ) -> Making<'a> {
+        Making {
+            app: serving.app,
+            app_name: &facts.name,
+            deploy: serving.deploy,
+            number: release.number,
+            image: &release.image,
+            settings: &release.settings,
+            scale: &facts.scale,
+            env: &release.env,
+            attached,
+            networks,
+            start_deadline: self.0.limits.start_deadline,
+            stop_grace: STOP_GRACE,
+            pids: self.0.limits.pids,
+        }
+    }
+
+    /// Starts those that do not serve yet and waits until they are healthy.
+    async fn grow(&self, serving: &Serving, wanted: &[Spec]) -> Result<bool, Stop> {
+        let more: Vec<Spec> = wanted
+            .iter()
+            .filter(|spec| !serving.has(&spec.name))
+            .cloned()
+            .collect();
+        if more.is_empty() {
+            return Ok(false);
+        }
+        let rows = self.want_all(more).await?;
+        let deadline = self.0.limits.start_deadline * 2;
+        for row in &rows {
+            if let Err(not_ready) = self.0.ports.containers.wait_ready(*row, deadline).await {
+                for row in &rows {
+                    let retired = self.0.ports.containers.retire(*row, STOP_GRACE).await;
+                    retired.map_err(|e| Stop::Again(e.to_string()))?;
+                }
+                return Err(Stop::Failed(not_ready.to_string()));
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn enqueue(tx: &rusqlite::Transaction<'_>, app: i64, now: UnixMs) -> Result<(), DbError> {
+    let job = NewJob {
+        kind: REPLICAS_JOB,
+        key: job_key(app),
+        payload: json!({ "app": app }),
+        run_at: now,
+    };
+    jobs::enqueue(tx, now, &job).map(drop)
+}
+
+fn by_process(specs: &[Spec]) -> BTreeMap<String, Vec<String>> {
+    let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for spec in specs {
+        let process = spec.process.clone().unwrap_or_default();
+        all.entry(process).or_default().push(spec.name.clone());
+    }
+    all
+}

@@ -1,0 +1,181 @@
+//! A deploy, a release and what is live, as stored.
+
+use std::collections::BTreeMap;
+
+use crate::base::clock::UnixMs;
+use crate::base::secret::Secret;
+
+use super::app_file::AppFile;
+use super::source::Source;
+use super::state::State;
+
+/// Who or what asked for a deploy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// A push, told by a git host.
+    Webhook,
+    /// Somebody, by command line, API or dashboard.
+    Person,
+    /// Somebody went back to an older release.
+    Rollback,
+    /// Somebody restarted or started the app.
+    Restart,
+    /// Env, scale or an attached database changed.
+    Settings,
+    /// The release died soon after its switch.
+    Return,
+}
+
+impl Cause {
+    const ALL: [Self; 6] = [
+        Self::Webhook,
+        Self::Person,
+        Self::Rollback,
+        Self::Restart,
+        Self::Settings,
+        Self::Return,
+    ];
+
+    /// The stored word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Webhook => "webhook",
+            Self::Person => "person",
+            Self::Rollback => "rollback",
+            Self::Restart => "restart",
+            Self::Settings => "settings",
+            Self::Return => "return",
+        }
+    }
+
+    pub(super) fn parse(word: &str) -> Self {
+        Self::ALL
+            .into_iter()
+            .find(|c| c.as_str() == word)
+            .unwrap_or(Self::Person)
+    }
+}
+
+/// A deploy to be queued.
+#[derive(Clone, Debug)]
+pub struct NewDeploy {
+    /// The app's row.
+    pub app: i64,
+    /// Where the code comes from.
+    pub source: Source,
+    /// Who or what asked.
+    pub cause: Cause,
+    /// By name, for the activity.
+    pub by: String,
+    /// The webhook's delivery id.
+    pub delivery: Option<String>,
+    /// What is known of the commit already.
+    pub title: Option<String>,
+}
+
+/// A deploy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deploy {
+    /// Its row.
+    pub id: i64,
+    /// The app's row.
+    pub app: i64,
+    /// Where it stands.
+    pub state: State,
+    /// Where the code comes from.
+    pub source: Source,
+    /// Who or what asked.
+    pub cause: Cause,
+    /// By name.
+    pub by: String,
+    /// The commit that was fetched.
+    pub commit: Option<String>,
+    /// The commit's first line.
+    pub title: Option<String>,
+    /// The image's id, once there is one.
+    pub image: Option<String>,
+    /// The release's row and number, once there is one.
+    pub release: Option<(i64, i64)>,
+    /// The release that was live before.
+    pub returns_to: Option<i64>,
+    /// Whether somebody asked to stop it.
+    pub cancel: bool,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// When it was asked for.
+    pub created: UnixMs,
+    /// When it began.
+    pub started: Option<UnixMs>,
+    /// Since when it is in its state.
+    pub state_since: UnixMs,
+    /// When its release became live.
+    pub switched: Option<UnixMs>,
+    /// When it ended.
+    pub finished: Option<UnixMs>,
+}
+
+/// An immutable image with its settings.
+#[derive(Clone, Debug)]
+pub struct Release {
+    /// Its row.
+    pub id: i64,
+    /// The app's row.
+    pub app: i64,
+    /// Its number, v1, v2, ….
+    pub number: i64,
+    /// The engine's id of the image.
+    pub image: String,
+    /// Our own tag that keeps it.
+    pub image_tag: String,
+    /// What the app's file said.
+    pub settings: AppFile,
+    /// The app's environment at that time.
+    pub env: BTreeMap<String, Secret>,
+    /// The commit it was built from.
+    pub commit: Option<String>,
+    /// The commit's first line.
+    pub title: Option<String>,
+    /// When it was made.
+    pub created: UnixMs,
+    /// When it first became live.
+    pub live: Option<UnixMs>,
+    /// When its image was collected.
+    pub gone: Option<UnixMs>,
+}
+
+/// A release to be made.
+#[derive(Clone, Debug)]
+pub(super) struct NewRelease {
+    pub image: String,
+    pub image_tag: String,
+    pub settings: AppFile,
+    pub env: BTreeMap<String, Secret>,
+    pub commit: Option<String>,
+    pub title: Option<String>,
+}
+
+/// What runs of an app and gets its traffic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Serving {
+    /// The app's row.
+    pub app: i64,
+    /// The release's row.
+    pub release_id: i64,
+    /// The release's number.
+    pub release: i64,
+    /// The deploy whose containers they are.
+    pub deploy: i64,
+    /// Process to the names of its containers.
+    pub replicas: BTreeMap<String, Vec<String>>,
+    /// Whether somebody stopped the app.
+    pub stopped: bool,
+    /// Since when.
+    pub since: UnixMs,
+}
+
+impl Serving {
+    /// Whether the container of this name is one of them.
+    pub fn has(&self, name: &str) -> bool {
+        self.replicas.values().flatten().any(|n| n == name)
+    }
+}

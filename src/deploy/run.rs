@@ -1,0 +1,340 @@
+//! A deploy's way from state to state.
+//!
+//! Each turn does the work of the state the row is in and then writes the next
+//! one. All work may be done twice, so after a crash the same turn is simply
+//! taken again. Before the switch an error ends the deploy; after it only
+//! patience helps: the job comes again until the old containers are gone.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::base::clock::UnixMs;
+use crate::base::secret::Secret;
+use crate::db::DbError;
+use crate::events::{self, Level, NewEvent};
+use crate::jobs::{self, JobContext, NewJob, Outcome};
+
+use super::error::Stop;
+use super::log::Log;
+use super::mask::Mask;
+use super::ports::AppFacts;
+use super::release;
+use super::row::{Deploy, NewRelease};
+use super::source::Source;
+use super::state::State;
+use super::store::{self, Change};
+use super::{Deploys, WATCH_JOB, deploy_in, job_key};
+
+/// Starts of the daemon that one deploy survives before it is given up.
+const MOST_ATTEMPTS: u32 = 20;
+/// Between tries of what cannot fail any more.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What a turn leads to.
+pub(super) struct Next {
+    pub to: State,
+    pub change: Change,
+    /// A release to be made in the same transaction.
+    pub release: Option<NewRelease>,
+}
+
+impl Next {
+    pub(super) fn to(to: State) -> Self {
+        Self {
+            to,
+            change: Change::default(),
+            release: None,
+        }
+    }
+}
+
+/// What every step is given.
+pub(super) struct Work<'a> {
+    pub deploy: &'a Deploy,
+    pub facts: &'a AppFacts,
+    pub attached: &'a BTreeMap<String, Secret>,
+    pub log: &'a Log,
+    pub cancel: &'a CancellationToken,
+}
+
+impl Deploys {
+    /// The job of one deploy.
+    pub(super) async fn run(&self, context: JobContext, payload: serde_json::Value) -> Outcome {
+        let id = deploy_in(&payload);
+        let outcome = match self.run_deploy(id, context.attempt).await {
+            Ok(()) => Outcome::Done,
+            Err(why) => {
+                return Outcome::Again {
+                    at: UnixMs::now().plus(PATIENCE),
+                    why,
+                };
+            }
+        };
+        self.forget_token(id);
+        self.0.logs.close(id);
+        outcome
+    }
+
+    /// # Errors
+    /// Why it has to be tried again.
+    async fn run_deploy(&self, id: i64, attempt: u32) -> Result<(), String> {
+        let told = |e: DbError| e.to_string();
+        let found = self.0.db.read(move |c| store::by_id(c, id)).await;
+        let Some(mut deploy) = found.map_err(told)? else {
+            return Ok(());
+        };
+        let Some(facts) = self.0.ports.apps.facts(deploy.app).await? else {
+            return Ok(());
+        };
+        let attached = self.0.ports.attachments.env_for(deploy.app).await?;
+        let log = self.0.logs.writer(id, mask(&facts, &attached));
+        let cancel = self.token(id);
+        if deploy.cancel {
+            cancel.cancel();
+        }
+        if !deploy.state.is_settled() {
+            self.0.logs.open(id);
+            if attempt > 1 && deploy.state != State::Queued {
+                log.line("Freehold was restarted; the deploy goes on where it was.");
+            }
+        }
+        while !deploy.state.is_settled() {
+            let work = Work {
+                deploy: &deploy,
+                facts: &facts,
+                attached: &attached,
+                log: &log,
+                cancel: &cancel,
+            };
+            let given_up = attempt > MOST_ATTEMPTS && deploy.state.is_before_switch();
+            let ended = match given_up {
+                true => Err(Stop::Failed(format!(
+                    "it was begun {attempt} times and could not go on; the daemon's log has why"
+                ))),
+                false => self.turn(&work).await,
+            };
+            let next = match ended {
+                Ok(next) => next,
+                Err(Stop::Again(why)) => return Err(why),
+                Err(stop) if deploy.state.is_before_switch() => self.give_up(&work, stop).await?,
+                Err(Stop::Failed(why)) => {
+                    log.line(&format!("{why}; trying again"));
+                    return Err(why);
+                }
+                Err(Stop::Cancelled) => return Err("too late to cancel".into()),
+            };
+            self.advance(&work, next).await.map_err(told)?;
+            let again = self.0.db.read(move |c| store::by_id(c, id)).await;
+            match again.map_err(told)? {
+                Some(row) => deploy = row,
+                None => return Ok(()),
+            }
+        }
+        self.wait_until_gone(&deploy).await;
+        self.collect(&facts, deploy.id).await;
+        Ok(())
+    }
+
+    /// Does the work of the state the deploy is in, within its deadline.
+    async fn turn(&self, work: &Work<'_>) -> Result<Next, Stop> {
+        let state = work.deploy.state;
+        if state.is_before_switch() && work.cancel.is_cancelled() {
+            return Err(Stop::Cancelled);
+        }
+        let step = async {
+            match state {
+                State::Queued => Ok(self.begin(work).await?),
+                State::Fetching => self.fetch(work).await,
+                State::Building => self.build(work).await,
+                State::Releasing => self.release_command(work).await,
+                State::Starting => self.start(work).await,
+                State::Checking => self.check(work).await,
+                State::Switching => self.switch(work).await,
+                State::Draining => self.drain(work).await,
+                settled => Ok(Next::to(settled)),
+            }
+        };
+        // Steps that end others' work on a cancel see to it themselves.
+        let own_end = matches!(state, State::Building | State::Releasing);
+        let limit = state.deadline(self.0.limits.build_deadline) + Duration::from_secs(90);
+        let bounded = tokio::time::timeout(limit, step);
+        let ended = if own_end || !state.is_before_switch() {
+            bounded.await
+        } else {
+            tokio::select! {
+                ended = bounded => ended,
+                () = work.cancel.cancelled() => return Err(Stop::Cancelled),
+            }
+        };
+        ended.unwrap_or_else(|_| {
+            Err(Stop::Failed(format!(
+                "{} did not end within {} minutes",
+                state.headline().to_lowercase(),
+                limit.as_secs() / 60
+            )))
+        })
+    }
+
+    /// From the queue to the first state that has work.
+    async fn begin(&self, work: &Work<'_>) -> Result<Next, Stop> {
+        let deploy = work.deploy;
+        work.log.line(&format!(
+            "Deploy {} of {}: {}, asked for by {}.",
+            deploy.id,
+            work.facts.name,
+            deploy.source.describe(),
+            deploy.by
+        ));
+        match &deploy.source {
+            Source::Git { .. } | Source::Upload { .. } | Source::Image { .. } => {
+                Ok(Next::to(State::Fetching))
+            }
+            Source::Release { id, .. } => {
+                let mut next = Next::to(State::Starting);
+                next.change.release = Some(*id);
+                let release = self.release_row(*id).await?;
+                next.change.title = release.title;
+                next.change.commit = release.commit;
+                Ok(next)
+            }
+            Source::Settings => {
+                let app = deploy.app;
+                let live = self.0.db.read(move |c| store::live(c, app)).await?;
+                let live = live.ok_or_else(|| "nothing is live to change".to_owned())?;
+                let old = self.release_row(live.release_id).await?;
+                let mut next = Next::to(State::Starting);
+                next.release = Some(NewRelease {
+                    image: old.image,
+                    image_tag: old.image_tag,
+                    settings: old.settings,
+                    env: work.facts.env.clone(),
+                    commit: old.commit,
+                    title: old.title,
+                });
+                Ok(next)
+            }
+        }
+    }
+
+    pub(super) async fn release_row(&self, id: i64) -> Result<super::row::Release, Stop> {
+        let key = self.0.key.clone();
+        let found = self
+            .0
+            .db
+            .read(move |c| release::store::by_id(c, &key, id))
+            .await?;
+        found.ok_or_else(|| Stop::Failed("its release is not there any more".into()))
+    }
+
+    /// Writes the next state with all that belongs to it.
+    async fn advance(&self, work: &Work<'_>, next: Next) -> Result<(), DbError> {
+        let (from, to) = (work.deploy.state, next.to);
+        let (id, app) = (work.deploy.id, work.deploy.app);
+        let now = UnixMs::now();
+        let key = self.0.key.clone();
+        let event = event_of(work, &next);
+        to.crash_before();
+        let moved = self
+            .0
+            .db
+            .write(move |tx| {
+                let mut change = next.change;
+                if let Some(new) = &next.release {
+                    let (release, _) = release::store::insert(tx, &key, app, new, now)?;
+                    change.release = Some(release);
+                    change.image.get_or_insert_with(|| new.image.clone());
+                }
+                if !store::enter(tx, id, from, to, &change, now)? {
+                    return Ok(false);
+                }
+                if to == State::Watching {
+                    let job = NewJob {
+                        kind: WATCH_JOB,
+                        key: format!("watch:{id}"),
+                        payload: json!({ "deploy": id }),
+                        run_at: now,
+                    };
+                    jobs::enqueue(tx, now, &job)?;
+                }
+                if let Some(event) = event {
+                    events::record(tx, now, &event)?;
+                }
+                Ok::<_, DbError>(true)
+            })
+            .await?;
+        to.crash_after();
+        if moved {
+            work.log.step(to.headline());
+        }
+        Ok(())
+    }
+
+    /// Undoes what an unsuccessful deploy began. Nothing live was touched.
+    async fn give_up(&self, work: &Work<'_>, stop: Stop) -> Result<Next, String> {
+        let (to, why) = match stop {
+            Stop::Cancelled => (State::Cancelled, "it was cancelled".to_owned()),
+            Stop::Failed(why) | Stop::Again(why) => (State::Failed, why),
+        };
+        work.log.line(&why);
+        self.remove_containers_of(work.deploy).await?;
+        let mut next = Next::to(to);
+        next.change.error = Some(work.log.masked(&why));
+        Ok(next)
+    }
+}
+
+/// Hides what must not stand in this app's logs.
+pub(super) fn mask(facts: &AppFacts, attached: &BTreeMap<String, Secret>) -> Mask {
+    let mut values: Vec<(&str, &Secret)> = Vec::new();
+    for (name, value) in facts.env.iter().chain(attached) {
+        values.push((name, value));
+    }
+    if let Some((remote, _)) = &facts.git {
+        match &remote.credentials {
+            crate::git::Credentials::Token(secret) | crate::git::Credentials::Key(secret) => {
+                values.push(("git credentials", secret));
+            }
+            crate::git::Credentials::None => {}
+        }
+    }
+    if let Some((_, password)) = &facts.registry {
+        values.push(("registry password", password));
+    }
+    Mask::new(values)
+}
+
+/// The line on the app's activity, for states that deserve one.
+fn event_of(work: &Work<'_>, next: &Next) -> Option<NewEvent> {
+    let id = work.deploy.id;
+    let number = work.deploy.release.map(|(_, number)| number);
+    let version = number.map(|n| format!("v{n}")).unwrap_or_default();
+    let (kind, level, message) = match next.to {
+        State::Watching => (
+            "deploy.live",
+            Level::Info,
+            format!(
+                "{version} is live (deploy {id}, {}).",
+                work.deploy.source.describe()
+            ),
+        ),
+        State::Failed => (
+            "deploy.failed",
+            Level::Error,
+            format!(
+                "Deploy {id} failed: {}",
+                next.change.error.as_deref().unwrap_or_default()
+            ),
+        ),
+        State::Cancelled => (
+            "deploy.cancelled",
+            Level::Info,
+            format!("Deploy {id} was cancelled."),
+        ),
+        _ => return None,
+    };
+    let data = json!({ "deploy": id, "release": number });
+    Some(NewEvent::new(kind, level, job_key(work.deploy.app), message).with(data))
+}

@@ -1,0 +1,151 @@
+//! Releasing and Starting: the release command, then the new containers beside
+//! the old ones.
+
+use crate::supervise::{Spec, SuperviseError};
+
+use super::Deploys;
+use super::error::Stop;
+use super::plan::{self, Making};
+use super::row::{Deploy, Release};
+use super::run::{Next, Work};
+use super::state::State;
+
+/// Between a container's stop signal and its end by force.
+pub(super) const STOP_GRACE: std::time::Duration = std::time::Duration::from_secs(10);
+
+impl Deploys {
+    /// The release of a deploy that has one by now.
+    pub(super) async fn release_of(&self, deploy: &Deploy) -> Result<Release, Stop> {
+        let Some((id, _)) = deploy.release else {
+            return Err(Stop::Failed("it has no release".into()));
+        };
+        let release = self.release_row(id).await?;
+        if release.gone.is_some() {
+            return Err(Stop::Failed(format!(
+                "the image of release v{} was already collected",
+                release.number
+            )));
+        }
+        Ok(release)
+    }
+
+    /// What the containers are made of; networks and volumes are made sure of.
+    pub(super) async fn networks(&self, app: i64, release: &Release) -> Result<Vec<String>, Stop> {
+        let told = |e: SuperviseError| Stop::Failed(e.to_string());
+        let containers = &self.0.ports.containers;
+        let own = plan::network(app);
+        containers.ensure_network(&own).await.map_err(told)?;
+        let others = self.0.ports.attachments.networks_for(app).await?;
+        for network in &others {
+            containers.ensure_network(network).await.map_err(told)?;
+        }
+        for volume in release.settings.volumes.keys() {
+            let name = plan::volume(app, volume);
+            containers.ensure_volume(&name).await.map_err(told)?;
+        }
+        Ok(others)
+    }
+
+    pub(super) fn making<'a>(
+        &'a self,
+        work: &'a Work<'_>,
+        release: &'a Release,
+        networks: &'a [String],
+    ) -> Making<'a> {
+        Making {
+            app: work.facts.id,
+            app_name: &work.facts.name,
+            deploy: work.deploy.id,
+            number: release.number,
+            image: &release.image,
+            settings: &release.settings,
+            scale: &work.facts.scale,
+            env: &release.env,
+            attached: work.attached,
+            networks,
+            start_deadline: self.0.limits.start_deadline,
+            stop_grace: STOP_GRACE,
+            pids: self.0.limits.pids,
+        }
+    }
+
+    pub(super) async fn release_command(&self, work: &Work<'_>) -> Result<Next, Stop> {
+        let release = self.release_of(work.deploy).await?;
+        let networks = self.networks(work.facts.id, &release).await?;
+        let making = self.making(work, &release, &networks);
+        let Some(spec) = making.release_command() else {
+            work.log.line("The app has no release command.");
+            return Ok(Next::to(State::Starting));
+        };
+        let words = spec.command.clone().unwrap_or_default().join(" ");
+        work.log.line(&format!("Running {words}"));
+        let limit = State::Releasing.deadline(self.0.limits.build_deadline);
+        let mut line = |line: crate::docker::LogLine| work.log.line(&line.text);
+        let ended = self
+            .0
+            .ports
+            .containers
+            .run_job(spec, limit, &mut line, work.cancel.clone())
+            .await;
+        match ended {
+            Ok(end) if end.is_success() => Ok(Next::to(State::Starting)),
+            Ok(end) => Err(Stop::Failed(format!(
+                "the release command \"{words}\" {}: the release before serves on; its output is in the log above",
+                end.exit
+            ))),
+            Err(SuperviseError::Cancelled(_)) => Err(Stop::Cancelled),
+            Err(SuperviseError::Stopping) => Err(Stop::Again("the daemon is stopping".into())),
+            Err(error) => Err(Stop::Failed(format!("the release command: {error}"))),
+        }
+    }
+
+    pub(super) async fn start(&self, work: &Work<'_>) -> Result<Next, Stop> {
+        let (specs, _) = self.replicas(work).await?;
+        if specs.is_empty() {
+            work.log
+                .line("No process is to run (every one is scaled to 0).");
+        }
+        for spec in &specs {
+            work.log
+                .line(&format!("Starting {}{}", spec.name, check_of(spec)));
+        }
+        self.want_all(specs).await?;
+        Ok(Next::to(State::Checking))
+    }
+
+    /// The replicas this deploy wants, with their release.
+    pub(super) async fn replicas(&self, work: &Work<'_>) -> Result<(Vec<Spec>, Release), Stop> {
+        let release = self.release_of(work.deploy).await?;
+        let networks = self.networks(work.facts.id, &release).await?;
+        let specs = self.making(work, &release, &networks).replicas();
+        Ok((specs, release))
+    }
+
+    /// Wants every one; gives their rows. The second time is nothing.
+    pub(super) async fn want_all(&self, specs: Vec<Spec>) -> Result<Vec<i64>, Stop> {
+        let mut rows = Vec::new();
+        for spec in specs {
+            let wanted = self.0.ports.containers.want(spec).await;
+            rows.push(wanted.map_err(|e| match e {
+                SuperviseError::Stopping => Stop::Again("the daemon is stopping".into()),
+                other => Stop::Failed(other.to_string()),
+            })?);
+        }
+        Ok(rows)
+    }
+}
+
+fn check_of(spec: &Spec) -> String {
+    use crate::supervise::Health;
+    let port = spec.port.unwrap_or(0);
+    match &spec.health {
+        Health::Http { path } => {
+            format!(" (healthy when GET {path} on port {port} answers 200 to 399)")
+        }
+        Health::Tcp => {
+            format!(" (healthy when port {port} accepts a connection; no `health` is set)")
+        }
+        Health::Exec(words) => format!(" (healthy when {} ends with 0)", words.join(" ")),
+        Health::None => " (no port: healthy while it runs)".to_owned(),
+    }
+}

@@ -1,0 +1,69 @@
+//! kill -9 in the middle of each step, and what the next start makes of it.
+
+use super::world::Place;
+use crate::deploy::State;
+
+/// Cuts the daemon off in the first call of `what` during the second deploy.
+async fn cut_at(what: &str) -> (Place, i64) {
+    let mut p = Place::new().await;
+    p.deploy("one").await;
+    let start = p.world.count(what);
+    p.world.told.lock().unwrap().hang.insert(what.into());
+    let commit = p.commit("two");
+    let id = p.push_event(&commit, "two").await.deploy.unwrap();
+    for _ in 0..500 {
+        if p.world.count(what) > start {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert!(p.world.count(what) > start, "{what}: {:?}", p.world.done());
+    p.crash().await;
+    (p, id)
+}
+
+#[tokio::test]
+async fn f8_a_deploy_cut_off_in_any_step_is_taken_up_and_the_old_release_serves_until_the_switch() {
+    for what in ["build", "job", "wanted", "ready", "switched", "drained"] {
+        let (p, id) = cut_at(what).await;
+        p.until(id, State::Live).await;
+        let running = p.world.running();
+        assert_eq!(running, [format!("tasks-web-v2-d{id}-1")], "cut in {what}");
+        let done = p.world.done();
+        let at = |wanted: &str| done.iter().position(|d| d == wanted).unwrap();
+        assert!(
+            at(&format!("serve tasks-web-v2-d{id}-1")) < at("retire tasks-web-v1-d1-1"),
+            "cut in {what}: {done:?}"
+        );
+        let wants = done
+            .iter()
+            .filter(|d| **d == format!("want tasks-web-v2-d{id}-1"))
+            .count();
+        assert_eq!(wants, 1, "cut in {what}: found again by name");
+        let live = p.deploys.live(7).await.unwrap().unwrap();
+        assert_eq!((live.release, live.deploy), (2, id), "cut in {what}");
+    }
+}
+
+#[tokio::test]
+async fn f8_a_cancel_that_was_written_down_survives_the_crash() {
+    let (p, id) = {
+        let mut p = Place::new().await;
+        p.deploy("one").await;
+        p.world.told.lock().unwrap().hang.insert("job".into());
+        let commit = p.commit("two");
+        let id = p.push_event(&commit, "two").await.deploy.unwrap();
+        let before = p.world.count("job");
+        while p.world.count("job") == before {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        p.deploys
+            .cancel(id, "ana", crate::base::clock::UnixMs::now())
+            .await
+            .unwrap();
+        p.crash().await;
+        (p, id)
+    };
+    p.until(id, State::Cancelled).await;
+    assert_eq!(p.world.running(), ["tasks-web-v1-d1-1"]);
+}

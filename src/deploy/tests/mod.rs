@@ -1,0 +1,6 @@
+//! Deploys from end to end on a real database and real git, with an engine
+//! that does as it is told.
+
+mod crash;
+mod flow;
+mod world;

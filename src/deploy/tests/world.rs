@@ -1,0 +1,578 @@
+//! Stand-ins for what deploying asks of others, and a place to run it in.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::base::clock::UnixMs;
+use crate::base::ids::InstallationId;
+use crate::base::secret::{MasterKey, Secret, hmac_sha256};
+use crate::base::shutdown::{Shutdown, Tasks};
+use crate::db::{Db, DbError, Kind};
+use crate::deploy::ports::{
+    AppFacts, Apps, Attachments, Boxed, Containers, Images, Lines, Ports, Scale, Traffic,
+};
+use crate::deploy::{Deploys, Limits, State};
+use crate::docker::{BuildError, BuildRequest, Credentials, EngineError, Image, LogLine};
+use crate::git::{Branch, Credentials as GitCredentials, Git, GitUrl, Remote};
+use crate::jobs::{Handlers, Jobs};
+use crate::supervise::{
+    Cause as NotReadyCause, Exit, JobEnd, Live, NotReady, Spec, State as Container, SuperviseError,
+};
+
+/// What happened outside, in order, and what shall happen.
+#[derive(Default)]
+pub struct Told {
+    pub done: Vec<String>,
+    /// Calls that hang the first time they are made.
+    pub hang: HashSet<String>,
+    pub fail_build: bool,
+    pub release_exit: i64,
+    pub unhealthy: bool,
+    pub images: BTreeMap<String, String>,
+    pub env: BTreeMap<String, Secret>,
+    pub scale: BTreeMap<String, Scale>,
+    pub specs: BTreeMap<String, Spec>,
+    pub jobs: BTreeMap<String, i64>,
+    next_row: i64,
+}
+
+pub struct World {
+    pub told: Mutex<Told>,
+    pub live: watch::Sender<Arc<Vec<Live>>>,
+    pub url: GitUrl,
+    pub deploys: Mutex<Option<Deploys>>,
+}
+
+impl World {
+    pub fn note(&self, what: impl Into<String>) {
+        self.told.lock().unwrap().done.push(what.into());
+    }
+
+    /// Hangs when told to, once.
+    async fn pass(&self, what: &str) {
+        let hang = self.told.lock().unwrap().hang.remove(what);
+        self.note(what);
+        if hang {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    pub fn done(&self) -> Vec<String> {
+        self.told.lock().unwrap().done.clone()
+    }
+
+    pub fn count(&self, what: &str) -> usize {
+        self.done().iter().filter(|d| *d == what).count()
+    }
+
+    /// The container ends by itself and is brought back at once.
+    pub fn crash(&self, name_part: &str, at: UnixMs) {
+        self.live.send_modify(|all| {
+            let mut list = all.as_ref().clone();
+            for one in list.iter_mut().filter(|l| l.name.contains(name_part)) {
+                one.restarts += 1;
+                one.last_exit = Some(Exit {
+                    code: 1,
+                    oom: false,
+                    at,
+                });
+            }
+            *all = Arc::new(list);
+        });
+    }
+
+    pub fn running(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.live.borrow().iter().map(|l| l.name.clone()).collect();
+        names.sort();
+        names
+    }
+}
+
+impl Apps for World {
+    fn facts(&self, app: i64) -> Boxed<'_, Result<Option<AppFacts>, String>> {
+        let told = self.told.lock().unwrap();
+        let facts = AppFacts {
+            id: app,
+            name: "tasks".into(),
+            git: Some((
+                Remote {
+                    url: self.url.clone(),
+                    credentials: GitCredentials::None,
+                },
+                Branch::parse("main").unwrap(),
+            )),
+            registry: None,
+            env: told.env.clone(),
+            scale: told.scale.clone(),
+            removing: false,
+        };
+        Box::pin(async move { Ok(Some(facts)) })
+    }
+
+    fn remote_for(&self, _: i64, url: GitUrl) -> Boxed<'_, Result<Remote, String>> {
+        Box::pin(async move {
+            Ok(Remote {
+                url,
+                credentials: GitCredentials::None,
+            })
+        })
+    }
+
+    fn webhook_secret(&self, _: i64) -> Boxed<'_, Result<Secret, String>> {
+        Box::pin(async { Ok(Secret::new("hook-secret")) })
+    }
+
+    fn delete(&self, _: i64, _: String) -> Boxed<'_, Result<(), String>> {
+        self.note("delete row");
+        Box::pin(async { Ok(()) })
+    }
+}
+
+impl Attachments for World {
+    fn env_for(&self, _: i64) -> Boxed<'_, Result<BTreeMap<String, Secret>, String>> {
+        let url = Secret::new("postgres://tasks:hunter2@main/tasks");
+        Box::pin(async { Ok(BTreeMap::from([("DATABASE_URL".to_owned(), url)])) })
+    }
+
+    fn networks_for(&self, _: i64) -> Boxed<'_, Result<Vec<String>, String>> {
+        Box::pin(async { Ok(vec!["db-1".to_owned()]) })
+    }
+
+    fn forget(&self, _: i64) -> Boxed<'_, Result<(), String>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+impl Traffic for World {
+    fn switched(&self, app: i64) -> Boxed<'_, Result<(), String>> {
+        Box::pin(async move {
+            let deploys = self.deploys.lock().unwrap().clone().unwrap();
+            let serving = deploys.live(app).await.map_err(|e| e.to_string())?;
+            let names = serving.map(|s| s.replicas.into_values().flatten().collect::<Vec<_>>());
+            self.note(format!("serve {}", names.unwrap_or_default().join(",")));
+            self.pass("switched").await;
+            Ok(())
+        })
+    }
+
+    fn drained(&self, _: i64, _: Vec<i64>, _: Duration) -> Boxed<'_, bool> {
+        Box::pin(async move {
+            self.pass("drained").await;
+            true
+        })
+    }
+}
+
+impl Images for World {
+    fn build<'a>(
+        &'a self,
+        request: &'a BuildRequest,
+        line: Lines<'a>,
+        cancel: CancellationToken,
+    ) -> Boxed<'a, Result<String, BuildError>> {
+        Box::pin(async move {
+            assert!(request.context.exists(), "the context is there");
+            line("Step 1: postgres://tasks:hunter2@main/tasks");
+            tokio::select! {
+                () = self.pass("build") => {}
+                () = cancel.cancelled() => {
+                    self.note("build killed");
+                    return Err(BuildError::Cancelled);
+                }
+            }
+            if self.told.lock().unwrap().fail_build {
+                return Err(BuildError::Failed {
+                    step: Some("[2/3] RUN make".into()),
+                    message: "exit code: 2".into(),
+                });
+            }
+            let mut told = self.told.lock().unwrap();
+            let id = format!("sha256:{}", request.tag);
+            told.images.insert(request.tag.clone(), id.clone());
+            Ok(id)
+        })
+    }
+
+    fn pull<'a>(
+        &'a self,
+        reference: &'a str,
+        _: Option<Credentials>,
+        _: Duration,
+        _: Lines<'a>,
+    ) -> Boxed<'a, Result<Image, EngineError>> {
+        Box::pin(async move { Ok(image(&format!("sha256:{reference}"))) })
+    }
+
+    fn inspect<'a>(&'a self, reference: &'a str) -> Boxed<'a, Result<Image, EngineError>> {
+        Box::pin(async move { Ok(image(reference)) })
+    }
+
+    fn tag<'a>(&'a self, id: &'a str, tag: &'a str) -> Boxed<'a, Result<(), EngineError>> {
+        let mut told = self.told.lock().unwrap();
+        told.images.insert(tag.into(), id.into());
+        Box::pin(async { Ok(()) })
+    }
+
+    fn remove<'a>(&'a self, reference: &'a str) -> Boxed<'a, Result<(), EngineError>> {
+        self.told.lock().unwrap().images.remove(reference);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn list<'a>(&'a self, _: &'a [String]) -> Boxed<'a, Result<Vec<Image>, EngineError>> {
+        let told = self.told.lock().unwrap();
+        let all = told.images.iter().map(|(tag, id)| Image {
+            tags: vec![tag.clone()],
+            ..image(id)
+        });
+        let all: Vec<Image> = all.collect();
+        Box::pin(async move { Ok(all) })
+    }
+
+    fn prune_cache(&self, _: u64) -> Boxed<'_, Result<u64, EngineError>> {
+        self.note("prune cache");
+        Box::pin(async { Ok(0) })
+    }
+}
+
+fn image(id: &str) -> Image {
+    Image {
+        id: id.to_owned(),
+        tags: Vec::new(),
+        labels: Default::default(),
+        size: 1,
+        created_ms: 0,
+        exposed_ports: vec![8000],
+        command: Vec::new(),
+    }
+}
+
+impl Containers for World {
+    fn want(&self, spec: Spec) -> Boxed<'_, Result<i64, SuperviseError>> {
+        let mut told = self.told.lock().unwrap();
+        let known = self
+            .live
+            .borrow()
+            .iter()
+            .find(|l| l.name == spec.name)
+            .map(|l| l.row);
+        let row = match known {
+            Some(row) => row,
+            None => {
+                told.next_row += 1;
+                let row = told.next_row;
+                told.done.push(format!("want {}", spec.name));
+                let one = Live {
+                    row,
+                    name: spec.name.clone(),
+                    kind: spec.kind,
+                    owner: spec.owner.clone(),
+                    process: spec.process.clone(),
+                    release: spec.release,
+                    address: None,
+                    state: Container::Healthy,
+                    started: Some(UnixMs(1)),
+                    container_id: None,
+                    restarts: 0,
+                    last_exit: None,
+                };
+                self.live.send_modify(|all| {
+                    let mut list = all.as_ref().clone();
+                    list.push(one);
+                    *all = Arc::new(list);
+                });
+                row
+            }
+        };
+        told.specs.insert(spec.name.clone(), spec);
+        drop(told);
+        Box::pin(async move {
+            self.pass("wanted").await;
+            Ok(row)
+        })
+    }
+
+    fn retire(&self, row: i64, _: Duration) -> Boxed<'_, Result<(), SuperviseError>> {
+        let gone = self.live.borrow().iter().find(|l| l.row == row).cloned();
+        if let Some(gone) = gone {
+            self.note(format!("retire {}", gone.name));
+            self.live.send_modify(|all| {
+                let list = all.iter().filter(|l| l.row != row).cloned().collect();
+                *all = Arc::new(list);
+            });
+        }
+        Box::pin(async { Ok(()) })
+    }
+
+    fn wait_gone(&self, _: i64, _: Duration) -> Boxed<'_, Result<(), SuperviseError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn wait_ready(&self, row: i64, limit: Duration) -> Boxed<'_, Result<Live, NotReady>> {
+        Box::pin(async move {
+            self.pass("ready").await;
+            let all = self.live.borrow().clone();
+            let one = all.iter().find(|l| l.row == row).unwrap().clone();
+            match self.told.lock().unwrap().unhealthy {
+                false => Ok(one),
+                true => Err(NotReady {
+                    name: one.name,
+                    cause: NotReadyCause::Deadline(limit),
+                    check: Some("GET http://10.83.0.2:8000/healthz".into()),
+                    last_answer: Some("500 Internal Server Error".into()),
+                    expected_port: Some(8000),
+                    listening: Some(Vec::new()),
+                    log: vec!["cannot reach postgres://tasks:hunter2@main/tasks".into()],
+                }),
+            }
+        })
+    }
+
+    fn run_job<'a>(
+        &'a self,
+        spec: Spec,
+        _: Duration,
+        line: &'a mut (dyn FnMut(LogLine) + Send),
+        _: CancellationToken,
+    ) -> Boxed<'a, Result<JobEnd, SuperviseError>> {
+        Box::pin(async move {
+            self.pass("job").await;
+            // As the real one: the result is kept under the name.
+            let mut told = self.told.lock().unwrap();
+            *told.jobs.entry(spec.name.clone()).or_default() += 1;
+            line(LogLine {
+                at_ms: 0,
+                is_error: false,
+                text: "migrated".into(),
+            });
+            Ok(JobEnd {
+                exit: Exit {
+                    code: told.release_exit,
+                    oom: false,
+                    at: UnixMs(1),
+                },
+                errors: Vec::new(),
+            })
+        })
+    }
+
+    fn live(&self) -> watch::Receiver<Arc<Vec<Live>>> {
+        self.live.subscribe()
+    }
+
+    fn ensure_network<'a>(&'a self, _: &'a str) -> Boxed<'a, Result<(), SuperviseError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn remove_network<'a>(&'a self, name: &'a str) -> Boxed<'a, Result<(), SuperviseError>> {
+        self.note(format!("remove network {name}"));
+        Box::pin(async { Ok(()) })
+    }
+
+    fn ensure_volume<'a>(&'a self, _: &'a str) -> Boxed<'a, Result<(), SuperviseError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn remove_volume<'a>(&'a self, name: &'a str) -> Boxed<'a, Result<(), SuperviseError>> {
+        self.note(format!("remove volume {name}"));
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// A box: database, repository, world, and a daemon's worth of jobs.
+pub struct Place {
+    pub world: Arc<World>,
+    pub deploys: Deploys,
+    pub db: Db,
+    pub folder: tempfile::TempDir,
+    pub tasks: Tasks,
+    pub limits: Limits,
+    _jobs: Jobs,
+}
+
+pub const APP_FILE: &str =
+    "[processes.web]\nport = 8000\nhealth = \"/healthz\"\n[deploy]\nrelease = \"migrate\"\n";
+
+impl Place {
+    pub async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["builds", "repos", "work"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        let work = folder.path().join("work");
+        git(&work, &["init", "-q", "-b", "main"]);
+        std::fs::write(work.join("Dockerfile"), "FROM scratch\n").unwrap();
+        std::fs::write(work.join("freehold.toml"), APP_FILE).unwrap();
+        let world = Arc::new(World {
+            told: Mutex::default(),
+            live: watch::Sender::new(Arc::new(Vec::new())),
+            url: GitUrl::parse(&format!("file://{}", work.display())).unwrap(),
+            deploys: Mutex::new(None),
+        });
+        let db = Db::open(&folder.path().join("state.db"), Kind::State).unwrap();
+        db.write(|tx| {
+            tx.execute(
+                "INSERT INTO apps (id, name, created_ms, webhook_secret) VALUES (7, 'tasks', 1, x'')",
+                [],
+            )?;
+            Ok::<_, DbError>(())
+        })
+        .await
+        .unwrap();
+        let mut limits = Limits::new(folder.path().to_owned());
+        limits.watch = Duration::from_millis(300);
+        limits.free_disk = 1 << 20;
+        limits.free_memory = 1 << 20;
+        limits.releases_kept = 2;
+        let (deploys, tasks, jobs) = open(&world, &db, &limits).await;
+        Self {
+            world,
+            deploys,
+            db,
+            folder,
+            tasks,
+            limits,
+            _jobs: jobs,
+        }
+    }
+
+    /// Cuts all work off, as kill -9 does, and starts again on the same state.
+    pub async fn crash(&mut self) {
+        self.tasks.finish(Duration::from_secs(5)).await;
+        let (deploys, tasks, jobs) = open(&self.world, &self.db, &self.limits).await;
+        (self.deploys, self.tasks, self._jobs) = (deploys, tasks, jobs);
+    }
+
+    pub fn work(&self) -> PathBuf {
+        self.folder.path().join("work")
+    }
+
+    /// Commits everything; the commit's id.
+    pub fn commit(&self, message: &str) -> String {
+        git(&self.work(), &["add", "-A"]);
+        git(
+            &self.work(),
+            &["commit", "-q", "--allow-empty", "-m", message],
+        );
+        git(&self.work(), &["rev-parse", "HEAD"])
+    }
+
+    /// A GitHub push event; status, sentence, deploy.
+    pub async fn push_event(&self, commit: &str, delivery: &str) -> crate::deploy::Answer {
+        let body = format!(
+            r#"{{"ref":"refs/heads/main","after":"{commit}","pusher":{{"name":"ada"}},"head_commit":{{"id":"{commit}","message":"m"}}}}"#
+        );
+        let mac = hex::encode(hmac_sha256(b"hook-secret", body.as_bytes()));
+        let header = |name: &str| match name {
+            "x-github-event" => Some("push".to_owned()),
+            "x-github-delivery" => Some(delivery.to_owned()),
+            "x-hub-signature-256" => Some(format!("sha256={mac}")),
+            _ => None,
+        };
+        let incoming = crate::deploy::Incoming {
+            app: 7,
+            header: &header,
+            body: Some(body.as_bytes()),
+        };
+        self.deploys
+            .take_hook(incoming, UnixMs::now())
+            .await
+            .unwrap()
+    }
+
+    /// Commits, pushes, waits until it is live and watched; the deploy's id.
+    pub async fn deploy(&self, message: &str) -> i64 {
+        let commit = self.commit(message);
+        let id = self.push_event(&commit, message).await.deploy.unwrap();
+        self.until(id, State::Live).await;
+        id
+    }
+
+    pub async fn until(&self, deploy: i64, wanted: State) -> crate::deploy::Deploy {
+        for _ in 0..1_000 {
+            let row = self.deploys.get(7, deploy).await.unwrap();
+            if row.state == wanted {
+                return row;
+            }
+            if row.state.is_final() {
+                panic!(
+                    "deploy {deploy} is {}: {:?}\n{:?}",
+                    row.state,
+                    row.error,
+                    self.world.done()
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let row = self.deploys.get(7, deploy).await.unwrap();
+        panic!(
+            "deploy {deploy} stays {} and is not {wanted}\n{:?}",
+            row.state,
+            self.world.done()
+        );
+    }
+
+    pub async fn until_done(&self, what: &str) {
+        for _ in 0..500 {
+            if self.world.count(what) > 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{what} is not done: {:?}", self.world.done());
+    }
+
+    pub async fn log(&self, deploy: i64) -> String {
+        use futures_util::StreamExt;
+        let lines: Vec<_> = self.deploys.logs().follow(deploy, 0).collect().await;
+        lines.into_iter().map(|l| l.text + "\n").collect()
+    }
+}
+
+async fn open(world: &Arc<World>, db: &Db, limits: &Limits) -> (Deploys, Tasks, Jobs) {
+    let ports = Ports {
+        apps: world.clone(),
+        attachments: world.clone(),
+        traffic: world.clone(),
+        images: world.clone(),
+        containers: world.clone(),
+    };
+    let key = Arc::new(MasterKey::from_bytes(&[5; 32]).unwrap());
+    let git = Git::new(&limits.data_dir.join("git"), None)
+        .unwrap()
+        .allowing_files();
+    let id = InstallationId::parse("abcdefgh").unwrap();
+    let deploys = Deploys::open(db.clone(), key, ports, git, limits.clone(), id)
+        .await
+        .unwrap();
+    *world.deploys.lock().unwrap() = Some(deploys.clone());
+    let mut handlers = Handlers::default();
+    deploys.handle(&mut handlers);
+    let tasks = Tasks::new(Shutdown::new());
+    let jobs = Jobs::start(db.clone(), handlers, &tasks).await.unwrap();
+    (deploys, tasks, jobs)
+}
+
+fn git(folder: &std::path::Path, args: &[&str]) -> String {
+    let out = Command::new("git")
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap())
+        .env("HOME", folder)
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .args(["-c", "user.name=t", "-c", "user.email=t@t.test", "-C"])
+        .arg(folder)
+        .args(args)
+        .output()
+        .unwrap();
+    assert!(
+        out.status.success(),
+        "{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+    String::from_utf8(out.stdout).unwrap().trim().to_owned()
+}

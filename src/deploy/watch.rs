@@ -1,0 +1,337 @@
+//! Watching: for a while after the switch a release that dies is replaced by
+//! the one before. The next deploy need not wait for it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::base::clock::UnixMs;
+use crate::db::DbError;
+use crate::events::{self, Level, NewEvent};
+use crate::jobs::Outcome;
+use crate::supervise::{Live, State as Container};
+
+use super::create;
+use super::log::Log;
+use super::mask::Mask;
+use super::release;
+use super::row::{Cause, Deploy, NewDeploy, Serving};
+use super::source::Source;
+use super::state::State;
+use super::store::{self, Change};
+use super::{Deploys, deploy_in, job_key};
+
+/// A process without a healthy replica for this long is dead, not hiccuping.
+const DEAD_AFTER: Duration = Duration::from_secs(8);
+/// A release whose replicas ended by themselves this often is dead too.
+const DEAD_CRASHES: usize = 3;
+/// A release is not called well sooner than this after it crashed.
+const CALM: Duration = Duration::from_secs(10);
+/// How long a release is looked at again when the daemon was restarted.
+const LOOK_AGAIN: Duration = Duration::from_secs(20);
+/// Between looks.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// How the containers of a release ended by themselves, while it was watched.
+#[derive(Debug, Default)]
+struct Crashes {
+    seen: BTreeSet<(String, UnixMs)>,
+    last: Option<String>,
+}
+
+impl Crashes {
+    /// Takes in what is seen now. What somebody else ended (a signal of a person,
+    /// an engine that restarts) is no crash; the kernel's want of memory is.
+    fn note(&mut self, serving: &Serving, live: &[Live]) {
+        for one in live.iter().filter(|l| serving.has(&l.name)) {
+            let Some(exit) = one.last_exit.as_ref() else {
+                continue;
+            };
+            let by_itself = exit.oom || !matches!(exit.code, 130 | 137 | 143);
+            let since = exit.at >= serving.since;
+            if by_itself && since && self.seen.insert((one.name.clone(), exit.at)) {
+                self.last = Some(format!("{} {exit}", one.name));
+            }
+        }
+    }
+
+    fn are_deadly(&self) -> bool {
+        self.seen.len() >= DEAD_CRASHES
+    }
+
+    fn is_calm(&self, now: UnixMs) -> bool {
+        self.seen.iter().all(|(_, at)| now.since(*at) >= CALM)
+    }
+}
+
+/// Why a process of the release has no healthy replica, if one has not.
+fn down(serving: &Serving, live: &[Live]) -> Option<String> {
+    let mut down = None;
+    for (process, names) in &serving.replicas {
+        let mine: Vec<&Live> = live.iter().filter(|l| names.contains(&l.name)).collect();
+        if names.is_empty() || mine.iter().any(|l| l.is_healthy()) {
+            continue;
+        }
+        let why = mine.iter().map(|l| match &l.state {
+            Container::Exited(exit) => format!("{} {exit}", l.name),
+            Container::Unhealthy(why) => format!("{} is unhealthy: {why}", l.name),
+            Container::Waiting(why) | Container::Refused(why) => {
+                format!("{} does not run: {why}", l.name)
+            }
+            _ => format!("{} is not healthy", l.name),
+        });
+        let why: Vec<String> = why.collect();
+        down.get_or_insert(match why.is_empty() {
+            true => format!("no container of {process} is there"),
+            false => why.join("; "),
+        });
+    }
+    down
+}
+
+enum End {
+    Lived,
+    Overtaken,
+    Died(String),
+}
+
+impl Deploys {
+    pub(super) async fn watch(&self, payload: serde_json::Value) -> Outcome {
+        match self.watch_deploy(deploy_in(&payload)).await {
+            Ok(()) => Outcome::Done,
+            Err(error) => Outcome::Again {
+                at: UnixMs::now().plus(Duration::from_secs(2)),
+                why: error.to_string(),
+            },
+        }
+    }
+
+    async fn watch_deploy(&self, id: i64) -> Result<(), DbError> {
+        let Some(deploy) = self.0.db.read(move |c| store::by_id(c, id)).await? else {
+            return Ok(());
+        };
+        if deploy.state != State::Watching {
+            return Ok(());
+        }
+        let end = self.watch_until_end(&deploy).await?;
+        let log = self.0.logs.writer(id, Mask::default());
+        match end {
+            End::Lived | End::Overtaken => {
+                self.finish(&deploy, State::Live, Change::default(), None)
+                    .await
+            }
+            End::Died(why) => self.go_back(&deploy, why, &log).await,
+        }
+    }
+
+    async fn watch_until_end(&self, deploy: &Deploy) -> Result<End, DbError> {
+        let app = deploy.app;
+        let window = self.0.limits.watch;
+        let switched = deploy.switched.unwrap_or(deploy.state_since);
+        // After a restart of the daemon nothing is known of what was seen before:
+        // a release that keeps dying may just look well.
+        let anew = UnixMs::now().plus(window.min(LOOK_AGAIN));
+        let until = switched.plus(window).max(anew);
+        let mut live = self.0.ports.containers.live();
+        let mut down_since: Option<UnixMs> = None;
+        let mut crashes = Crashes::default();
+        loop {
+            let serving = self.0.db.read(move |c| store::live(c, app)).await?;
+            let serving = match serving {
+                Some(s) if s.deploy == deploy.id && !s.stopped => s,
+                _ => return Ok(End::Overtaken),
+            };
+            let now = UnixMs::now();
+            let seen = live.borrow_and_update().clone();
+            crashes.note(&serving, &seen);
+            if crashes.are_deadly() {
+                let last = crashes.last.unwrap_or_default();
+                return Ok(End::Died(format!(
+                    "its containers ended {DEAD_CRASHES} times, at last {last}"
+                )));
+            }
+            match down(&serving, &seen) {
+                Some(why) => {
+                    let since = *down_since.get_or_insert(now);
+                    if now.since(since) >= DEAD_AFTER {
+                        return Ok(End::Died(why));
+                    }
+                }
+                None => {
+                    down_since = None;
+                    if now >= until && crashes.is_calm(now) {
+                        return Ok(End::Lived);
+                    }
+                }
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    async fn go_back(&self, deploy: &Deploy, why: String, log: &Log) -> Result<(), DbError> {
+        let key = self.0.key.clone();
+        let returns_to = match deploy.returns_to {
+            Some(id) => {
+                let read = move |c: &rusqlite::Connection| release::store::by_id(c, &key, id);
+                self.0.db.read(read).await?
+            }
+            None => None,
+        };
+        let target = returns_to.filter(|r| r.gone.is_none());
+        let Some(target) = target else {
+            let error = format!(
+                "it died within {} s of becoming live, and there is no release before it to return to: {why}",
+                self.0.limits.watch.as_secs()
+            );
+            log.line(&error);
+            let change = Change {
+                error: Some(error),
+                ..Change::default()
+            };
+            return self.finish(deploy, State::Failed, change, None).await;
+        };
+        let error = format!(
+            "it died within {} s of becoming live, so v{} comes back: {why}",
+            self.0.limits.watch.as_secs(),
+            target.number
+        );
+        log.line(&error);
+        let change = Change {
+            error: Some(error),
+            ..Change::default()
+        };
+        let back = NewDeploy {
+            app: deploy.app,
+            source: Source::Release {
+                id: target.id,
+                number: target.number,
+            },
+            cause: Cause::Return,
+            by: "Freehold".into(),
+            delivery: None,
+            title: target.title,
+        };
+        self.finish(deploy, State::Returned, change, Some(back))
+            .await
+    }
+
+    /// Writes how the watching ended, and the way back in the same transaction.
+    async fn finish(
+        &self,
+        deploy: &Deploy,
+        to: State,
+        change: Change,
+        back: Option<NewDeploy>,
+    ) -> Result<(), DbError> {
+        let (id, app) = (deploy.id, deploy.app);
+        let number = deploy.release.map(|(_, n)| n);
+        to.crash_before();
+        let queued = self
+            .0
+            .db
+            .write(move |tx| {
+                let now = UnixMs::now();
+                if !store::enter(tx, id, State::Watching, to, &change, now)? {
+                    return Ok(None);
+                }
+                if let Some(error) = &change.error {
+                    let kind = match to {
+                        State::Returned => "deploy.returned",
+                        _ => "deploy.failed",
+                    };
+                    let message = format!("Deploy {id} was live, but {error}");
+                    let event = NewEvent::new(kind, Level::Error, job_key(app), message)
+                        .with(json!({ "deploy": id, "release": number }));
+                    events::record(tx, now, &event)?;
+                }
+                match back {
+                    Some(back) => create::insert(tx, &back, now).map(Some),
+                    None => Ok(None),
+                }
+            })
+            .await?;
+        to.crash_after();
+        if let Some(queued) = queued {
+            self.0.logs.open(queued);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::supervise::{Exit, Kind};
+    use std::collections::BTreeMap;
+
+    fn live(name: &str, state: Container, restarts: u32) -> Live {
+        Live {
+            row: 1,
+            name: name.into(),
+            kind: Kind::Replica,
+            owner: "app:1".into(),
+            process: Some("web".into()),
+            release: Some(1),
+            address: None,
+            state,
+            started: None,
+            container_id: None,
+            restarts,
+            last_exit: None,
+        }
+    }
+
+    fn serving(names: &[&str]) -> Serving {
+        let names = names.iter().map(|n| (*n).to_owned()).collect();
+        Serving {
+            app: 1,
+            release_id: 1,
+            release: 1,
+            deploy: 1,
+            replicas: BTreeMap::from([("web".to_owned(), names)]),
+            stopped: false,
+            since: UnixMs(0),
+        }
+    }
+
+    fn exit(code: i64, oom: bool, at: i64) -> Exit {
+        let at = UnixMs(at);
+        Exit { code, oom, at }
+    }
+
+    #[test]
+    fn f8_one_replica_of_two_going_down_is_no_death() {
+        let two = serving(&["a", "b"]);
+        let dead = live("a", Container::Exited(exit(137, false, 1)), 0);
+        let well = live("b", Container::Healthy, 0);
+        assert_eq!(down(&two, &[dead.clone(), well]), None);
+        let why = down(&serving(&["a"]), &[dead]).unwrap();
+        assert!(why.contains("SIGKILL"), "{why}");
+        assert!(down(&two, &[]).is_some());
+        assert_eq!(down(&serving(&[]), &[]), None, "scaled to 0");
+    }
+
+    #[test]
+    fn f8_a_container_that_keeps_dying_is_dead_and_one_that_is_killed_is_not() {
+        let see = |exits: &[Exit]| {
+            let mut crashes = Crashes::default();
+            for exit in exits {
+                let mut one = live("a", Container::Healthy, 0);
+                one.last_exit = Some(exit.clone());
+                crashes.note(&serving(&["a"]), &[one.clone()]);
+                crashes.note(&serving(&["a"]), &[one]);
+            }
+            crashes
+        };
+        let own = [exit(1, false, 5), exit(3, false, 9), exit(137, true, 20)];
+        assert!(see(&own).are_deadly());
+        assert!(!see(&own[..2]).are_deadly(), "each counts once");
+        assert!(!see(&own[..2]).is_calm(UnixMs(5_000)));
+        assert!(see(&own[..2]).is_calm(UnixMs(15_000)));
+        let killed: Vec<Exit> = (0..9)
+            .map(|at| exit(137 + 6 * (at % 2), false, at))
+            .collect();
+        assert!(!see(&killed).are_deadly() && see(&killed).is_calm(UnixMs(9)));
+    }
+}

@@ -1,0 +1,346 @@
+//! Images built from a folder: BuildKit over the engine's API, or the classic
+//! builder where there is no BuildKit.
+//!
+//! Invariants: the context is streamed from a file; lines are given as they
+//! come; a build that was cancelled or ran out of time was seen dead before
+//! this returns, as far as the engine lets us see; every built image carries
+//! the caller's labels.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bollard::errors::Error;
+use bollard::moby::buildkit::v1::StatusResponse;
+use bollard::models::BuildInfo;
+use bollard::query_parameters::{BuildImageOptions, BuilderVersion};
+use futures_util::{Stream, StreamExt};
+use tokio_util::sync::CancellationToken;
+
+use crate::base::secret::random_id;
+
+use super::cap::{self, Cap};
+use super::engine::{Engine, SHORT};
+use super::error::EngineError;
+use super::image::Credentials;
+use super::progress::Progress;
+
+/// What to build.
+#[derive(Clone, Debug)]
+pub struct BuildRequest {
+    /// A tar file with the context (`docker::pack_context` makes one).
+    pub context: PathBuf,
+    /// The Dockerfile's path inside the context.
+    pub dockerfile: String,
+    /// The reference the image gets.
+    pub tag: String,
+    /// Labels the image gets.
+    pub labels: BTreeMap<String, String>,
+    /// Build arguments.
+    pub args: BTreeMap<String, String>,
+    /// The stage to stop at; the last when `None`.
+    pub target: Option<String>,
+    /// Whether to leave the cache aside.
+    pub no_cache: bool,
+    /// For base images of private registries.
+    pub credentials: Vec<Credentials>,
+    /// Memory of all BuildKit steps together, or of each classic step.
+    pub memory_bytes: Option<u64>,
+    /// Weight against other work on the processors; 1024 is the usual one.
+    pub cpu_shares: Option<u32>,
+    /// The cgroup under which steps run, where the engine honours it.
+    pub cgroup_parent: Option<String>,
+    /// The longest the whole may take.
+    pub deadline: Duration,
+    /// Which builder; the engine's best when `None`.
+    pub builder: Option<Builder>,
+}
+
+/// Why no image came out.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The Dockerfile or one of its steps failed.
+    #[error("{}{message}", .step.as_ref().map(|s| format!("the build failed at {s}: ")).unwrap_or_else(|| "the build failed: ".into()))]
+    Failed {
+        /// The step, such as `[3/5] RUN make`.
+        step: Option<String>,
+        /// The builder's words.
+        message: String,
+    },
+    /// It took too long and was stopped.
+    #[error("the build did not end within {} min and was stopped", .0.as_secs() / 60)]
+    Deadline(Duration),
+    /// The caller withdrew it; it was seen dead.
+    #[error("the build was cancelled")]
+    Cancelled,
+    /// The engine or the context failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// How long a cancelled build may take to die before we cut its connections.
+const DYING: Duration = Duration::from_secs(20);
+
+/// A kind of builder an engine has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Builder {
+    /// Parallel, with a cache of its own.
+    BuildKit,
+    /// One step after another, each a container and a layer.
+    Classic,
+}
+
+impl Engine {
+    /// Builds an image, hands each line of output to `line` as it comes, and
+    /// gives the image's id.
+    ///
+    /// # Errors
+    /// [`BuildError`]; `Cancelled` and `Deadline` after the build was stopped.
+    pub async fn build(
+        &self,
+        request: &BuildRequest,
+        mut line: impl FnMut(&str) + Send,
+        cancel: CancellationToken,
+    ) -> Result<String, BuildError> {
+        let builder = match request.builder {
+            Some(builder) => builder,
+            None => self.best_builder().await?,
+        };
+        let parent = match builder {
+            Builder::BuildKit => self.cap_steps(request, &mut line).await,
+            Builder::Classic => None,
+        };
+        let parent = request.cgroup_parent.clone().or(parent);
+        let build_id = random_id(25).map_err(|e| refused(e.to_string()))?;
+        let mut query = format!("buildid={build_id}");
+        if let Some(parent) = &parent {
+            query.push_str("&cgroupparent=");
+            query.push_str(&escape(parent));
+        }
+        if let Some(memory) = request.memory_bytes {
+            query.push_str(&format!("&memory={memory}&memswap={memory}"));
+        }
+        let cut = CancellationToken::new();
+        let ends = cut.clone().drop_guard();
+        let docker = self.cuttable(cut, query)?;
+        let file = tokio::fs::File::open(&request.context)
+            .await
+            .map_err(|e| refused(format!("the build context cannot be read: {e}")))?;
+        let body =
+            bollard::body_try_stream(tokio_util::io::ReaderStream::with_capacity(file, 64 << 10));
+        let credentials = credentials(&request.credentials);
+        let stream = docker.build_image(
+            options(request, builder, &build_id),
+            Some(credentials),
+            Some(body),
+        );
+        let mut run = Run {
+            engine: self,
+            progress: Progress::default(),
+            image: None,
+        };
+        let mut stream = Box::pin(stream);
+        let deadline = tokio::time::sleep(request.deadline);
+        tokio::pin!(deadline);
+        let ended = tokio::select! {
+            ended = run.follow(&mut stream, &mut line) => Ended::ByItself(ended),
+            () = cancel.cancelled() => Ended::Withdrawn(BuildError::Cancelled),
+            () = &mut deadline => Ended::Withdrawn(BuildError::Deadline(request.deadline)),
+        };
+        let result = match ended {
+            Ended::ByItself(result) => result,
+            Ended::Withdrawn(why) => {
+                self.stop_build(&build_id, builder, &mut run, &mut stream, &mut line)
+                    .await;
+                Err(why)
+            }
+        };
+        for text in run.progress.finish() {
+            line(&text);
+        }
+        let image = run.image.take();
+        drop(stream);
+        drop(ends);
+        result?;
+        let reference = image.unwrap_or_else(|| request.tag.clone());
+        Ok(self.inspect_image(&reference).await?.id)
+    }
+
+    /// Caps all build steps of the engine together and says what came of it;
+    /// gives the group that this build's steps are to run in.
+    async fn cap_steps(
+        &self,
+        request: &BuildRequest,
+        line: &mut (impl FnMut(&str) + Send),
+    ) -> Option<String> {
+        let memory = request.memory_bytes?;
+        let shares = request.cpu_shares.unwrap_or(1024);
+        let minor = self.api_minor();
+        let done = tokio::task::spawn_blocking(move || {
+            cap::cap(Path::new("/sys/fs/cgroup"), memory, shares, minor)
+        })
+        .await;
+        match done {
+            Ok(Cap::Slice(slice)) => return Some(slice),
+            Ok(Cap::Group) => {}
+            Ok(Cap::None(why)) => {
+                line(&format!("The memory of build steps is not capped: {why}."));
+            }
+            Err(error) => tracing::warn!(%error, "build steps could not be capped"),
+        }
+        None
+    }
+
+    /// Asks for the build's end and reads on until the builder has answered,
+    /// which it does after its steps are gone.
+    async fn stop_build(
+        &self,
+        build_id: &str,
+        builder: Builder,
+        run: &mut Run<'_>,
+        stream: &mut (impl Stream<Item = Result<BuildInfo, Error>> + Unpin),
+        line: &mut (impl FnMut(&str) + Send),
+    ) {
+        if builder == Builder::Classic {
+            return;
+        }
+        let path = format!("/build/cancel?id={build_id}");
+        let asked = self
+            .raw_unit("cancel build", SHORT, http::Method::POST, &path)
+            .await;
+        if let Err(error) = asked {
+            tracing::warn!(%error, "a build could not be cancelled by name; its connection is cut");
+            return;
+        }
+        if tokio::time::timeout(DYING, run.follow(stream, line))
+            .await
+            .is_err()
+        {
+            tracing::warn!("a cancelled build did not end in time; its connection is cut");
+        }
+    }
+
+    /// BuildKit unless the engine says it has none. 20.10 says nothing and has it.
+    async fn best_builder(&self) -> Result<Builder, EngineError> {
+        let headers = self.ping_headers().await?;
+        let classic = headers
+            .get("builder-version")
+            .is_some_and(|version| version == "1")
+            && self.api_minor() >= 42;
+        let podman = headers.contains_key("libpod-api-version");
+        Ok(match classic || podman {
+            true => Builder::Classic,
+            false => Builder::BuildKit,
+        })
+    }
+}
+
+enum Ended {
+    ByItself(Result<(), BuildError>),
+    Withdrawn(BuildError),
+}
+
+struct Run<'a> {
+    engine: &'a Engine,
+    progress: Progress,
+    image: Option<String>,
+}
+
+impl Run<'_> {
+    async fn follow(
+        &mut self,
+        stream: &mut (impl Stream<Item = Result<BuildInfo, Error>> + Unpin),
+        line: &mut (impl FnMut(&str) + Send),
+    ) -> Result<(), BuildError> {
+        while let Some(item) = stream.next().await {
+            match item {
+                Ok(info) => self.take(info, line)?,
+                Err(Error::DockerStreamError { error }) => return Err(self.failed(error)),
+                Err(error) => match self.engine.error("build image", error) {
+                    // A Dockerfile that cannot be parsed is refused with a status by some engines.
+                    EngineError::Refused { message, .. } => return Err(self.failed(message)),
+                    other => return Err(other.into()),
+                },
+            }
+        }
+        Ok(())
+    }
+
+    fn take(
+        &mut self,
+        info: BuildInfo,
+        line: &mut (impl FnMut(&str) + Send),
+    ) -> Result<(), BuildError> {
+        if let Some(message) = info.error_detail.and_then(|e| e.message) {
+            return Err(self.failed(message));
+        }
+        match info.aux {
+            Some(bollard::models::BuildInfoAux::BuildKit(report)) => self.report(&report, line),
+            Some(bollard::models::BuildInfoAux::Default(id)) => {
+                if let Some(id) = id.id.filter(|id| id.starts_with("sha256:")) {
+                    self.image = Some(id);
+                }
+            }
+            None => {}
+        }
+        if let Some(text) = info.stream {
+            for part in text.lines().filter(|l| !l.trim().is_empty()) {
+                line(part);
+            }
+        }
+        Ok(())
+    }
+
+    fn report(&mut self, report: &StatusResponse, line: &mut (impl FnMut(&str) + Send)) {
+        for text in self.progress.take(report) {
+            line(&text);
+        }
+    }
+
+    fn failed(&self, message: String) -> BuildError {
+        BuildError::Failed {
+            step: self.progress.failed_step().map(str::to_owned),
+            message,
+        }
+    }
+}
+
+fn refused(message: String) -> EngineError {
+    EngineError::Refused {
+        what: "build image".to_owned(),
+        message,
+    }
+}
+
+fn escape(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+fn credentials(list: &[Credentials]) -> HashMap<String, bollard::auth::DockerCredentials> {
+    list.iter()
+        .map(|c| (c.registry.clone(), c.for_engine()))
+        .collect()
+}
+
+fn options(request: &BuildRequest, builder: Builder, build_id: &str) -> BuildImageOptions {
+    let map = |m: &BTreeMap<String, String>| -> HashMap<String, String> {
+        m.iter().map(|(k, v)| (k.clone(), v.clone())).collect()
+    };
+    BuildImageOptions {
+        dockerfile: request.dockerfile.clone(),
+        t: Some(request.tag.clone()),
+        nocache: request.no_cache,
+        rm: true,
+        forcerm: true,
+        buildargs: Some(map(&request.args)),
+        labels: Some(map(&request.labels)),
+        target: request.target.clone().unwrap_or_default(),
+        cpushares: request.cpu_shares.and_then(|n| i32::try_from(n).ok()),
+        version: match builder {
+            Builder::BuildKit => BuilderVersion::BuilderBuildKit,
+            Builder::Classic => BuilderVersion::BuilderV1,
+        },
+        session: (builder == Builder::BuildKit).then(|| format!("freehold-{build_id}")),
+        ..Default::default()
+    }
+}

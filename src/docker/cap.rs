@@ -1,0 +1,159 @@
+//! The memory and processor share of all BuildKit steps together.
+//!
+//! Engines ignore the limits of a single BuildKit build, so the group that all
+//! steps run in is capped: `docker/buildkit` where the engine keeps groups
+//! itself; the slice `freehold-build.slice` where systemd does and the engine
+//! lets a build name its parent (API 1.42; the installer makes the slice).
+//! Needs the right to write there (root, or a group handed over by root).
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What was done about a build's limits.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Cap {
+    /// The engine's own group of build steps is capped.
+    Group,
+    /// Steps are to run in this slice, which is capped.
+    Slice(String),
+    /// Nothing could be capped, and why.
+    None(String),
+}
+
+/// The slice the installer prepares.
+const SLICE: &str = "freehold-build.slice";
+
+/// Caps what can be capped under `root` (`/sys/fs/cgroup`).
+pub(super) fn cap(root: &Path, memory: u64, cpu_shares: u32, api_minor: usize) -> Cap {
+    let unified = root.join("cgroup.controllers").exists();
+    let slice = match unified {
+        true => root.join(SLICE),
+        false => root.join("memory").join(SLICE),
+    };
+    if slice.is_dir() && api_minor >= 42 {
+        return match set_memory(&slice, memory, unified) {
+            Ok(()) => Cap::Slice(SLICE.to_owned()),
+            // Its unit file capped it already; writing is not needed for that.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Cap::Slice(SLICE.to_owned())
+            }
+            Err(error) => Cap::None(error.to_string()),
+        };
+    }
+    let (memory_group, cpu_group) = match unified {
+        true => (root.join("docker"), root.join("docker")),
+        false => (root.join("memory/docker"), root.join("cpu/docker")),
+    };
+    if !memory_group.is_dir() {
+        return Cap::None(format!(
+            "the engine keeps its groups with systemd, and there is no {SLICE}"
+        ));
+    }
+    let capped = group(&memory_group, unified)
+        .and_then(|at| set_memory(&at, memory, unified))
+        .and_then(|()| group(&cpu_group, unified))
+        .and_then(|at| set_shares(&at, cpu_shares, unified));
+    match capped {
+        Ok(()) => Cap::Group,
+        Err(error) => Cap::None(format!(
+            "{} cannot be written: {error}",
+            memory_group.join("buildkit").display()
+        )),
+    }
+}
+
+/// The group of build steps, made if the engine has not yet.
+fn group(parent: &Path, unified: bool) -> io::Result<PathBuf> {
+    let at = parent.join("buildkit");
+    if !at.is_dir() && parent.is_dir() {
+        if unified {
+            fs::write(parent.join("cgroup.subtree_control"), "+memory +cpu")?;
+        }
+        fs::create_dir(&at)?;
+    }
+    Ok(at)
+}
+
+fn set_memory(at: &Path, memory: u64, unified: bool) -> io::Result<()> {
+    let bytes = memory.to_string();
+    if unified {
+        fs::write(at.join("memory.max"), &bytes)?;
+        // Absent without swap accounting.
+        return optional(fs::write(at.join("memory.swap.max"), "0"));
+    }
+    let (limit, with_swap) = (
+        at.join("memory.limit_in_bytes"),
+        at.join("memory.memsw.limit_in_bytes"),
+    );
+    // The sum with swap may never be below the limit: which goes first depends
+    // on the direction.
+    if fs::write(&limit, &bytes).is_err() {
+        optional(fs::write(&with_swap, &bytes))?;
+        return fs::write(&limit, &bytes);
+    }
+    optional(fs::write(&with_swap, &bytes))
+}
+
+fn set_shares(at: &Path, shares: u32, unified: bool) -> io::Result<()> {
+    match unified {
+        true => {
+            // The kernel's own conversion of the old scale (2..262144) to the new (1..10000).
+            let weight = 1 + (u64::from(shares.clamp(2, 262_144)) - 2) * 9_999 / 262_142;
+            fs::write(at.join("cpu.weight"), weight.to_string())
+        }
+        false => optional(fs::write(at.join("cpu.shares"), shares.to_string())),
+    }
+}
+
+fn optional(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f9_the_engines_group_of_build_steps_is_capped() {
+        let root = tempfile::tempdir().unwrap();
+        for folder in ["memory/docker", "cpu/docker/buildkit"] {
+            fs::create_dir_all(root.path().join(folder)).unwrap();
+        }
+        assert_eq!(cap(root.path(), 1 << 30, 256, 41), Cap::Group);
+        let read = |path| fs::read_to_string(root.path().join(path)).unwrap();
+        assert_eq!(
+            read("memory/docker/buildkit/memory.limit_in_bytes"),
+            "1073741824"
+        );
+        assert_eq!(read("cpu/docker/buildkit/cpu.shares"), "256");
+    }
+
+    #[test]
+    fn f9_the_unified_hierarchy_has_other_names() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("docker")).unwrap();
+        fs::write(root.path().join("cgroup.controllers"), "memory cpu").unwrap();
+        assert_eq!(cap(root.path(), 1 << 30, 256, 41), Cap::Group);
+        let read = |path| fs::read_to_string(root.path().join(path)).unwrap();
+        assert_eq!(read("docker/buildkit/memory.max"), "1073741824");
+        assert_eq!(read("docker/buildkit/cpu.weight"), "10");
+    }
+
+    #[test]
+    fn f9_systemds_groups_need_the_prepared_slice() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("cgroup.controllers"), "memory cpu").unwrap();
+        assert!(matches!(cap(root.path(), 1, 1, 41), Cap::None(_)));
+        fs::create_dir(root.path().join(SLICE)).unwrap();
+        assert!(matches!(cap(root.path(), 1, 1, 41), Cap::None(_)));
+        assert_eq!(
+            cap(root.path(), 1, 1, 44),
+            Cap::Slice("freehold-build.slice".into())
+        );
+    }
+}

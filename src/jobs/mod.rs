@@ -1,0 +1,245 @@
+//! What is to be done: a typed queue in the table.
+//!
+//! Jobs of one key run one after another, in the order they were queued;
+//! different keys run beside each other. A job found running at start was cut
+//! by a crash: it is run again, and its handler goes on from the state in its
+//! own row. Handlers are dropped, not awaited, when the daemon stops.
+
+mod store;
+
+use std::collections::{HashMap, HashSet};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::base::clock::UnixMs;
+use crate::base::shutdown::Tasks;
+use crate::db::{Db, DbError};
+
+pub use store::{JobRow, NewJob, State, enqueue};
+
+/// How a run of a job ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing left to do.
+    Done,
+    /// To be run again.
+    Again {
+        /// Not before.
+        at: UnixMs,
+        /// Why, as a sentence.
+        why: String,
+    },
+    /// Given up.
+    Failed(String),
+}
+
+/// What a handler is told beside its payload.
+#[derive(Clone, Debug)]
+pub struct JobContext {
+    /// The row.
+    pub id: i64,
+    /// The row's key.
+    pub key: String,
+    /// 1 at the first run; higher after `Again` or a crash.
+    pub attempt: u32,
+    /// Cancelled when somebody cancels this job.
+    pub cancel: CancellationToken,
+}
+
+type Running = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+type Handler = Arc<dyn Fn(JobContext, serde_json::Value) -> Running + Send + Sync>;
+
+/// The queue and its handlers.
+#[derive(Clone)]
+pub struct Jobs {
+    db: Db,
+    handlers: Arc<HashMap<&'static str, Handler>>,
+    running: Arc<Mutex<HashMap<i64, CancellationToken>>>,
+}
+
+/// Handlers, gathered before the queue starts.
+#[derive(Default)]
+pub struct Handlers(HashMap<&'static str, Handler>);
+
+impl Handlers {
+    /// `kind` is done by `handler`.
+    pub fn on<F, Fut>(&mut self, kind: &'static str, handler: F)
+    where
+        F: Fn(JobContext, serde_json::Value) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Outcome> + Send + 'static,
+    {
+        self.0.insert(
+            kind,
+            Arc::new(move |context, payload| Box::pin(handler(context, payload))),
+        );
+    }
+}
+
+/// The longest the queue sleeps without looking.
+const LOOK: Duration = Duration::from_secs(30);
+
+impl Jobs {
+    /// Takes up what a crash cut off and starts to work.
+    ///
+    /// # Errors
+    /// When the table cannot be written.
+    pub async fn start(db: Db, handlers: Handlers, tasks: &Tasks) -> Result<Self, DbError> {
+        let cut = db.write(store::requeue_running).await?;
+        if cut > 0 {
+            tracing::info!(jobs = cut, "work that was cut off is taken up again");
+        }
+        let jobs = Self {
+            db,
+            handlers: Arc::new(handlers.0),
+            running: Arc::default(),
+        };
+        let worker = jobs.clone();
+        let group = tasks.clone();
+        tasks.spawn("jobs", async move { worker.run(group).await });
+        Ok(jobs)
+    }
+
+    /// Cancels a job: a queued one never runs, a running one has its token
+    /// cancelled and ends by its handler.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn cancel(&self, id: i64) -> Result<(), DbError> {
+        self.db
+            .write(move |tx| store::cancel_queued(tx, id, UnixMs::now()))
+            .await?;
+        if let Some(token) = self.lock().get(&id) {
+            token.cancel();
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<i64, CancellationToken>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn run(self, tasks: Tasks) {
+        let shutdown = tasks.shutdown().clone();
+        let mut commits = self.db.commits();
+        loop {
+            commits.mark_unchanged();
+            let wait = match self.start_due(&tasks).await {
+                Ok(next) => next
+                    .map(|at| at.since(UnixMs::now()))
+                    .unwrap_or(LOOK)
+                    .clamp(Duration::from_millis(5), LOOK),
+                Err(error) => {
+                    tracing::warn!(%error, "the job queue could not be read; trying again");
+                    Duration::from_secs(1)
+                }
+            };
+            tokio::select! {
+                () = shutdown.begun() => return,
+                () = tokio::time::sleep(wait) => {}
+                changed = commits.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    /// Starts every job that may run now; says when the next one is due.
+    async fn start_due(&self, tasks: &Tasks) -> Result<Option<UnixMs>, DbError> {
+        let now = UnixMs::now();
+        let open = self.db.read(store::open).await?;
+        let (due, next) = choose(&open, now);
+        for row in due {
+            let id = row.id;
+            let attempt = self
+                .db
+                .write(move |tx| store::mark_running(tx, id, now))
+                .await?;
+            let Some(attempt) = attempt else { continue };
+            let context = JobContext {
+                id,
+                key: row.key.clone(),
+                attempt,
+                cancel: tasks.shutdown().child(),
+            };
+            self.lock().insert(id, context.cancel.clone());
+            let handler = self.handlers.get(row.kind.as_str()).cloned();
+            let jobs = self.clone();
+            let shutdown = tasks.shutdown().clone();
+            tasks.spawn("job", async move {
+                let outcome = match handler {
+                    None => Outcome::Failed(format!(
+                        "this Freehold does not know the work \"{}\"",
+                        row.kind
+                    )),
+                    Some(handler) => {
+                        let work = tokio::spawn(handler(context, row.payload.clone()));
+                        let stop = work.abort_handle();
+                        tokio::select! {
+                            biased;
+                            () = shutdown.begun() => { stop.abort(); return }
+                            ended = work => ended.unwrap_or_else(|error| Outcome::Failed(
+                                if error.is_panic() { "the work panicked; see the daemon's log".into() }
+                                else { "the work was stopped".into() })),
+                        }
+                    }
+                };
+                jobs.finish(&row, outcome).await;
+            });
+        }
+        Ok(next)
+    }
+
+    async fn finish(&self, row: &JobRow, outcome: Outcome) {
+        let id = row.id;
+        if let Outcome::Failed(why) = &outcome {
+            tracing::warn!(
+                job = id,
+                kind = row.kind,
+                key = row.key,
+                why,
+                "a job failed"
+            );
+        }
+        let mut wait = Duration::from_millis(200);
+        loop {
+            let wanted = outcome.clone();
+            let written = self
+                .db
+                .write(move |tx| store::finish(tx, id, &wanted, UnixMs::now()))
+                .await;
+            match written {
+                Ok(()) => break,
+                Err(error) => {
+                    tracing::error!(job = id, %error, "a job's outcome could not be written; trying again");
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(Duration::from_secs(30));
+                }
+            }
+        }
+        self.lock().remove(&id);
+    }
+}
+
+/// Which of the open jobs may start now, and when the next waiting one is due.
+/// A key with a running job, or with an older one waiting for its time, waits.
+fn choose(open: &[JobRow], now: UnixMs) -> (Vec<JobRow>, Option<UnixMs>) {
+    let mut busy: HashSet<&str> = open
+        .iter()
+        .filter(|j| j.state == State::Running)
+        .map(|j| j.key.as_str())
+        .collect();
+    let mut due = Vec::new();
+    let mut next: Option<UnixMs> = None;
+    for job in open.iter().filter(|j| j.state == State::Queued) {
+        if job.run_at > now {
+            next = Some(next.map_or(job.run_at, |n| n.min(job.run_at)));
+        } else if busy.insert(job.key.as_str()) {
+            due.push(job.clone());
+        }
+    }
+    (due, next)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,369 @@
+//! What needs its reader first: from facts to an ordered list, purely.
+//!
+//! Every item says what, why, what to do and where. Worst first; within a
+//! level, what takes down most comes first.
+
+use std::time::Duration;
+
+use crate::base::clock::UnixMs;
+use crate::wire::overview::{App, AppState, Attention, Certificate, Database, Machine, Urgency};
+
+use super::ports::Facts;
+use super::store::CheckRow;
+
+const DAY: Duration = Duration::from_secs(86_400);
+/// A good backup is missed after this; dumps are daily and may wait their turn.
+const BACKUP_MISSED: Duration = Duration::from_secs(26 * 3_600);
+/// Disk below which builds are refused.
+const BUILD_FLOOR: u64 = 2 << 30;
+
+/// What the list is made from.
+pub struct Picture<'a> {
+    /// Now.
+    pub now: UnixMs,
+    /// The rest of the box.
+    pub facts: &'a Facts,
+    /// Checks with their open incidents.
+    pub checks: &'a [CheckRow],
+    /// The machine, once it was measured.
+    pub machine: Option<&'a Machine>,
+}
+
+/// The list, worst first.
+pub fn attention(picture: &Picture<'_>) -> Vec<Attention> {
+    let mut list = Vec::new();
+    let Picture { now, facts, .. } = *picture;
+    engine(&mut list, facts);
+    checks(&mut list, picture);
+    for app in &facts.apps {
+        of_app(&mut list, app, picture.checks);
+    }
+    for database in &facts.databases {
+        of_database(&mut list, database, now);
+    }
+    if let Some(machine) = picture.machine {
+        of_machine(&mut list, machine);
+    }
+    for certificate in &facts.certificates {
+        of_certificate(&mut list, certificate, now);
+    }
+    settings(&mut list, facts);
+    if !facts.offsite_target && !facts.databases.is_empty() {
+        list.push(item(
+            Urgency::Warning,
+            "Backups stay on this box",
+            "No backup target is set. If the disk dies, the databases and their backups die together.",
+            "Add an S3 bucket as a target: `freehold target add NAME s3://bucket/prefix`.",
+            "/settings#targets",
+        ));
+    }
+    list.sort_by_key(|a| a.level);
+    list
+}
+
+fn item(
+    level: Urgency,
+    what: impl Into<String>,
+    why: impl Into<String>,
+    remedy: impl Into<String>,
+    link: impl Into<String>,
+) -> Attention {
+    Attention {
+        level,
+        what: what.into(),
+        why: sentence(&why.into()),
+        remedy: remedy.into(),
+        link: link.into(),
+    }
+}
+
+/// With a capital and a full stop; what a program said comes in any form.
+fn sentence(text: &str) -> String {
+    let text = text.trim();
+    let mut letters = text.chars();
+    let Some(first) = letters.next() else {
+        return String::new();
+    };
+    let stop = if text.ends_with(['.', '!', '?']) {
+        ""
+    } else {
+        "."
+    };
+    format!("{}{}{stop}", first.to_uppercase(), letters.as_str())
+}
+
+fn engine(list: &mut Vec<Attention>, facts: &Facts) {
+    if let Some(why) = &facts.engine.unreachable {
+        list.push(item(
+            Urgency::Bad,
+            "Docker does not answer",
+            format!("{} Running apps serve on; nothing can be started, stopped or deployed.", sentence(why)),
+            "See `systemctl status docker` and `freehold doctor`; it is asked again every few seconds.",
+            "/box",
+        ));
+    }
+}
+
+fn checks(list: &mut Vec<Attention>, picture: &Picture<'_>) {
+    for check in picture.checks {
+        let Some(incident) = &check.open else {
+            continue;
+        };
+        let shown = check
+            .url
+            .trim_start_matches("https://")
+            .trim_end_matches('/');
+        let since = since(picture.now, incident.opened);
+        list.push(item(
+            Urgency::Bad,
+            format!("{shown} does not answer"),
+            format!("For {since}: {}", incident.why),
+            match incident.stage.as_str() {
+                "dns" => "Set the name's A or AAAA record to this box.",
+                "tls" => "Look at its certificate: the last order says why there is none.",
+                "tcp" => "See whether the edge listens: `freehold doctor`.",
+                _ => "Look at its log: `freehold logs`.",
+            },
+            if check.by_hand {
+                "/checks".to_owned()
+            } else {
+                format!("/apps/{}/logs", check.name)
+            },
+        ));
+    }
+}
+
+fn of_app(list: &mut Vec<Attention>, app: &App, checks: &[CheckRow]) {
+    let subject = format!("app:{}", app.id);
+    let told = checks
+        .iter()
+        .any(|c| c.subject == subject && c.open.is_some());
+    if app.state == AppState::Failing && !told {
+        list.push(item(
+            Urgency::Bad,
+            format!("{} has no healthy replica", app.name),
+            app.why
+                .clone()
+                .unwrap_or_else(|| "None of its containers passes its check".into()),
+            format!(
+                "Look at its log: `freehold logs {}`, or go back: `freehold rollback {}`.",
+                app.name, app.name
+            ),
+            format!("/apps/{}/logs", app.name),
+        ));
+    }
+    let Some(deploy) = &app.deploy else { return };
+    if let Some(error) = &deploy.error {
+        let serving = match app.release {
+            Some(number) => format!(" v{number} serves on."),
+            None => String::new(),
+        };
+        list.push(item(
+            Urgency::Warning,
+            format!("The last deploy of {} failed", app.name),
+            format!("{}{serving}", sentence(error)),
+            "Mend what its log says and push again.",
+            format!("/apps/{}/deploys/{}", app.name, deploy.id),
+        ));
+    }
+}
+
+fn of_database(list: &mut Vec<Attention>, database: &Database, now: UnixMs) {
+    let name = &database.name;
+    let link = format!("/databases/{name}");
+    if let Some(why) = &database.failing {
+        list.push(item(
+            Urgency::Bad,
+            format!("Database {name} does not answer"),
+            why.clone(),
+            format!("It is started again by itself; its log says more: `freehold db show {name}`."),
+            link.clone(),
+        ));
+    }
+    let newest = database.backup_ms.or(database.born_ms).unwrap_or(now);
+    let missed = now.since(newest) > BACKUP_MISSED;
+    let have = match database.backup_ms {
+        Some(at) => format!("The newest good one is {} old.", since(now, at)),
+        None => "There is no good one yet.".to_owned(),
+    };
+    if let Some(why) = &database.failed_why {
+        list.push(item(
+            if missed {
+                Urgency::Bad
+            } else {
+                Urgency::Warning
+            },
+            format!("The last backup of {name} failed"),
+            format!("{} {have}", sentence(why)),
+            format!("It is tried again by itself; to try now: `freehold backup now {name}`."),
+            link,
+        ));
+    } else if missed {
+        list.push(item(
+            Urgency::Bad,
+            format!("No backup of {name} for {}", since(now, newest)),
+            format!("A backup is due every day. {have}"),
+            format!("Make one now: `freehold backup now {name}`."),
+            link,
+        ));
+    }
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn of_machine(list: &mut Vec<Attention>, m: &Machine) {
+    let free = m.disk_total.saturating_sub(m.disk_used);
+    let share = free as f64 / m.disk_total.max(1) as f64;
+    let forecast = m.disk_full_in_days.filter(|days| *days < 14.0);
+    if m.disk_total > 0 && (share < 0.03 || free < 512 << 20) {
+        list.push(item(
+            Urgency::Bad,
+            "The disk is full",
+            format!(
+                "{} of {} are free. Writes begin to fail.",
+                size(free),
+                size(m.disk_total)
+            ),
+            "Remove what is not needed, or make the disk larger.",
+            "/box",
+        ));
+    } else if m.disk_total > 0 && (share < 0.10 || free < BUILD_FLOOR) {
+        list.push(item(
+            Urgency::Warning,
+            "The disk is nearly full",
+            format!(
+                "{} of {} are free; below {} no build starts.",
+                size(free),
+                size(m.disk_total),
+                size(BUILD_FLOOR)
+            ),
+            "Remove what is not needed, or make the disk larger.",
+            "/box",
+        ));
+    } else if let Some(days) = forecast {
+        list.push(item(
+            Urgency::Warning,
+            format!(
+                "The disk will be full in about {} days",
+                days.ceil().max(1.0)
+            ),
+            format!(
+                "{} of {} are free, and it has been filling steadily.",
+                size(free),
+                size(m.disk_total)
+            ),
+            "See what grows: the box page lists it.",
+            "/box",
+        ));
+    }
+    let available = m.memory_total.saturating_sub(m.memory_used);
+    let share = available as f64 / m.memory_total.max(1) as f64;
+    if m.memory_total > 0 && share < 0.10 {
+        let swap = match m.swap_total {
+            0 => " There is no swap.".to_owned(),
+            total => format!(" {} of {} swap are in use.", size(m.swap_used), size(total)),
+        };
+        list.push(item(
+            if share < 0.04 {
+                Urgency::Bad
+            } else {
+                Urgency::Warning
+            },
+            "Memory is short",
+            format!(
+                "{} of {} are available.{swap} The kernel ends programs when it runs out.",
+                size(available),
+                size(m.memory_total)
+            ),
+            "Lower the memory of an app (`freehold scale`), or move to a larger box.",
+            "/box",
+        ));
+    }
+}
+
+fn of_certificate(list: &mut Vec<Attention>, certificate: &Certificate, now: UnixMs) {
+    let host = &certificate.host;
+    let error = certificate
+        .error
+        .as_deref()
+        .map(sentence)
+        .unwrap_or_default();
+    let again = "It is tried again by itself.";
+    let remedy =
+        "Check that the name's DNS points to this box and that port 80 is reachable from outside.";
+    match certificate.expires_ms {
+        Some(ends) if ends <= now => list.push(item(
+            Urgency::Bad,
+            format!("The certificate of {host} has expired"),
+            format!("Browsers refuse it. {error} {again}"),
+            remedy,
+            "/#certificates",
+        )),
+        Some(ends) if ends.since(now) < DAY * 14 && certificate.error.is_some() => {
+            let left = ends.since(now);
+            list.push(item(
+                if left < DAY * 3 {
+                    Urgency::Bad
+                } else {
+                    Urgency::Warning
+                },
+                format!("The certificate of {host} ends in {}", words(left)),
+                format!("Its renewal failed: {error} {again}"),
+                remedy,
+                "/#certificates",
+            ));
+        }
+        None if certificate.error.is_some() => list.push(item(
+            Urgency::Bad,
+            format!("{host} has no certificate"),
+            format!("{error} {again}"),
+            remedy,
+            "/#certificates",
+        )),
+        Some(_) | None => {}
+    }
+}
+
+fn settings(list: &mut Vec<Attention>, facts: &Facts) {
+    if let Some(why) = &facts.config_refused {
+        list.push(item(
+            Urgency::Warning,
+            "The settings have a mistake",
+            format!("{} The settings from before are in force.", sentence(why)),
+            "Correct the file; it is read again as soon as it is saved.",
+            "/settings",
+        ));
+    }
+    if let Some(why) = &facts.listen_differs {
+        list.push(item(
+            Urgency::Warning,
+            "The box listens elsewhere than [listen] says",
+            why.clone(),
+            "Write the drop-in for freehold.socket as shown, or take [listen] out of the settings.",
+            "/settings",
+        ));
+    }
+}
+
+fn since(now: UnixMs, then: UnixMs) -> String {
+    words(now.since(then))
+}
+
+fn words(time: Duration) -> String {
+    match time.as_secs() {
+        s @ 0..=119 => format!("{s} s"),
+        s @ 120..=7_199 => format!("{} min", s / 60),
+        s @ 7_200..=172_799 => format!("{} h", s / 3_600),
+        s => format!("{} days", s / 86_400),
+    }
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn size(bytes: u64) -> String {
+    match bytes {
+        b if b < 1 << 30 => format!("{:.0} MB", b as f64 / f64::from(1 << 20)),
+        b => format!("{:.1} GB", b as f64 / f64::from(1 << 30)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,221 @@
+//! The list, fact by fact.
+
+use super::*;
+use crate::monitor::store::IncidentRow;
+use crate::wire::overview::{Engine, LastDeploy};
+
+const NOW: UnixMs = UnixMs(1_800_000_000_000);
+
+fn list(facts: &Facts, checks: &[CheckRow], machine: Option<&Machine>) -> Vec<Attention> {
+    attention(&Picture {
+        now: NOW,
+        facts,
+        checks,
+        machine,
+    })
+}
+
+fn sound() -> Facts {
+    Facts {
+        offsite_target: true,
+        ..Facts::default()
+    }
+}
+
+fn fit() -> Machine {
+    Machine {
+        memory_total: 4 << 30,
+        memory_used: 1 << 30,
+        disk_total: 40 << 30,
+        disk_used: 10 << 30,
+        ..Machine::default()
+    }
+}
+
+fn check(open: bool) -> CheckRow {
+    CheckRow {
+        id: 1,
+        subject: "app:7".into(),
+        name: "shop".into(),
+        by_hand: false,
+        url: "https://shop.test/".into(),
+        strict: false,
+        active: true,
+        proven: true,
+        created: UnixMs(0),
+        open: open.then(|| IncidentRow {
+            id: 1,
+            check: 1,
+            opened: NOW.minus(Duration::from_secs(300)),
+            closed: None,
+            stage: "tls".into(),
+            why: "its certificate has expired".into(),
+        }),
+    }
+}
+
+#[test]
+fn f7_a_sound_box_needs_nobody() {
+    assert_eq!(list(&sound(), &[check(false)], Some(&fit())), []);
+    assert_eq!(
+        list(&Facts::default(), &[], None),
+        [],
+        "no database, nothing to back up"
+    );
+}
+
+#[test]
+fn f7_every_trouble_says_what_why_and_what_to_do() {
+    let mut facts = sound();
+    facts.engine = Engine {
+        unreachable: Some("connection refused".into()),
+        ..Engine::default()
+    };
+    facts.config_refused = Some("config.toml line 3, `listen.htps`: …".into());
+    facts.listen_differs = Some("it differs".into());
+    facts.offsite_target = false;
+    facts.apps = vec![
+        App {
+            id: 8,
+            name: "blog".into(),
+            state: AppState::Failing,
+            why: Some("exit code 137".into()),
+            ..App::default()
+        },
+        App {
+            id: 9,
+            name: "docs".into(),
+            state: AppState::Running,
+            release: Some(4),
+            deploy: Some(LastDeploy {
+                id: 31,
+                state: "failed".into(),
+                at_ms: None,
+                error: Some("the Dockerfile has no FROM".into()),
+            }),
+            ..App::default()
+        },
+    ];
+    let old = Some(NOW.minus(DAY * 3));
+    facts.databases = vec![
+        Database {
+            name: "main".into(),
+            born_ms: old,
+            backup_ms: old,
+            ..Database::default()
+        },
+        Database {
+            name: "young".into(),
+            born_ms: Some(NOW),
+            failed_why: Some("the bucket is missing".into()),
+            ..Database::default()
+        },
+        Database {
+            name: "sick".into(),
+            born_ms: Some(NOW),
+            failing: Some("no answer to a query".into()),
+            ..Database::default()
+        },
+    ];
+    let soon = |days: u32| Some(NOW.plus(DAY * days));
+    facts.certificates = vec![
+        Certificate {
+            host: "fine.test".into(),
+            expires_ms: soon(10),
+            ..Certificate::default()
+        },
+        Certificate {
+            host: "soon.test".into(),
+            expires_ms: soon(10),
+            error: Some("refused".into()),
+            ..Certificate::default()
+        },
+        Certificate {
+            host: "late.test".into(),
+            expires_ms: Some(NOW),
+            ..Certificate::default()
+        },
+        Certificate {
+            host: "none.test".into(),
+            error: Some("DNS points elsewhere".into()),
+            ..Certificate::default()
+        },
+    ];
+    let mut machine = fit();
+    machine.disk_used = machine.disk_total - (1 << 30);
+    machine.memory_used = machine.memory_total - (200 << 20);
+    let found = list(&facts, &[check(true)], Some(&machine));
+    let bad: Vec<&str> = found
+        .iter()
+        .filter(|a| a.level == Urgency::Bad)
+        .map(|a| a.what.as_str())
+        .collect();
+    assert_eq!(
+        bad,
+        [
+            "Docker does not answer",
+            "shop.test does not answer",
+            "blog has no healthy replica",
+            "No backup of main for 3 days",
+            "Database sick does not answer",
+            "The disk is full",
+            "The certificate of late.test has expired",
+            "none.test has no certificate",
+        ]
+    );
+    let rest: Vec<&str> = found
+        .iter()
+        .filter(|a| a.level == Urgency::Warning)
+        .map(|a| a.what.as_str())
+        .collect();
+    assert_eq!(
+        rest,
+        [
+            "The last deploy of docs failed",
+            "The last backup of young failed",
+            "Memory is short",
+            "The certificate of soon.test ends in 10 days",
+            "The settings have a mistake",
+            "The box listens elsewhere than [listen] says",
+            "Backups stay on this box",
+        ]
+    );
+    for item in &found {
+        assert!(
+            item.why.ends_with(['.', '…']) && !item.remedy.is_empty(),
+            "{item:?}"
+        );
+        assert!(item.link.starts_with('/'), "{item:?}");
+    }
+    assert_eq!(found[1].why, "For 5 min: its certificate has expired.");
+    assert!(
+        found
+            .iter()
+            .any(|a| a.why == "The Dockerfile has no FROM. v4 serves on.")
+    );
+}
+
+#[test]
+fn f7_one_trouble_is_told_once() {
+    let mut facts = sound();
+    facts.apps = vec![App {
+        id: 7,
+        name: "shop".into(),
+        state: AppState::Failing,
+        ..App::default()
+    }];
+    assert_eq!(list(&facts, &[check(true)], None).len(), 1);
+}
+
+#[test]
+fn f7_the_disk_is_told_before_it_is_full() {
+    let mut machine = fit();
+    machine.disk_full_in_days = Some(8.2);
+    let found = list(&sound(), &[], Some(&machine));
+    assert_eq!(found[0].what, "The disk will be full in about 9 days");
+    machine.disk_used = machine.disk_total - (3 << 30);
+    assert_eq!(
+        list(&sound(), &[], Some(&machine))[0].what,
+        "The disk is nearly full"
+    );
+}

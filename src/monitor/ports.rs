@@ -1,0 +1,80 @@
+//! What monitoring asks of the rest of the box; implemented where everything is wired.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use crate::proxy::Reading;
+use crate::wire::overview::{App, Certificate, Database, Engine, Trust};
+
+/// An answer that takes a while.
+pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The rest of the box.
+pub trait World: Send + Sync + 'static {
+    /// What every route of the edge has answered since this process began.
+    fn readings(&self) -> Vec<RouteReading>;
+
+    /// What should answer: every domain of every app that was ever live. An
+    /// `Err` leaves the checks as they are.
+    fn wanted(&self) -> Later<'_, Result<Vec<WantedCheck>, String>>;
+
+    /// Issuers (DER) that checks trust beside the system's roots and the box's
+    /// own CA: those a private ACME server signed the box's certificates with,
+    /// whose root nobody else knows.
+    fn private_issuers(&self) -> Later<'_, Result<Vec<Vec<u8>>, String>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    /// How apps, databases, certificates and the engine stand.
+    fn facts(&self) -> Later<'_, Result<Facts, String>>;
+}
+
+/// A route's counters; they only grow while the route lives.
+#[derive(Clone, Debug)]
+pub struct RouteReading {
+    /// The route's own key.
+    pub key: String,
+    /// Whom it is counted for: `app:7`.
+    pub subject: String,
+    /// The counters.
+    pub reading: Reading,
+}
+
+/// A domain that should answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedCheck {
+    /// `app:7`.
+    pub subject: String,
+    /// The app's name.
+    pub name: String,
+    /// `https://shop.example.com/healthz`: asked through the box's own edge.
+    pub url: String,
+    /// Whether only 200 to 399 is an answer (a health path); else anything
+    /// below 500 is, because nobody said that `/` exists.
+    pub strict: bool,
+    /// Whether it should answer now; `false` while its app is stopped.
+    pub active: bool,
+}
+
+/// How the rest of the box stands.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Facts {
+    /// Every app; the figures are filled in here.
+    pub apps: Vec<App>,
+    /// Every database.
+    pub databases: Vec<Database>,
+    /// Every certificate.
+    pub certificates: Vec<Certificate>,
+    /// Docker.
+    pub engine: Engine,
+    /// The mistake in the settings files as they lie there now.
+    pub config_refused: Option<String>,
+    /// That the held sockets are not those of `[listen]`.
+    pub listen_differs: Option<String>,
+    /// Whether backups leave the box.
+    pub offsite_target: bool,
+    /// The box's own CA.
+    pub trust: Option<Trust>,
+    /// Where the dashboard answers.
+    pub dashboard: Option<String>,
+}

@@ -1,0 +1,449 @@
+//! An app's own role and database on a server.
+
+use super::database::{Attachment, Database, Given, Link, State};
+use super::error::PostgresError;
+use super::query::{QUICK, SLOW, UNLOGGED};
+use super::{Databases, quote, store};
+use crate::base::clock::UnixMs;
+use crate::base::retry::Backoff;
+use crate::base::secret::random_token;
+use crate::db::DbError;
+use crate::events::{self, Level, NewEvent};
+use crate::jobs::{self, JobContext, NewJob, Outcome};
+
+use std::time::Duration;
+
+/// The variable an app finds its database in.
+pub const DATABASE_URL: &str = "DATABASE_URL";
+/// How long a caller waits for the work before it is told that it goes on.
+const PATIENCE: Duration = Duration::from_secs(60);
+const TRIES: u32 = 6;
+const AGAIN: Backoff = Backoff {
+    first: Duration::from_secs(1),
+    max: Duration::from_secs(30),
+    factor: 3,
+};
+
+/// The name of role and database for an app: hyphens would have to be quoted
+/// by everyone who types SQL. Names that are Postgres' own get a prefix.
+fn role_name(app: &str) -> String {
+    let plain = app.replace('-', "_");
+    let taken = ["postgres", "template0", "template1", "public", "none"];
+    if taken.contains(&plain.as_str()) || plain.starts_with("pg_") {
+        format!("app_{plain}")
+    } else {
+        plain
+    }
+}
+
+fn check_env_name(name: &str) -> Result<(), PostgresError> {
+    let good = (1..=100).contains(&name.len())
+        && name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+    if good {
+        return Ok(());
+    }
+    let shown: String = name.chars().take(60).collect();
+    Err(PostgresError::Invalid(format!(
+        "\"{shown}\" cannot be the variable for a database: use upper-case letters, digits and underscores, such as REPORTS_DATABASE_URL."
+    )))
+}
+
+impl Databases {
+    /// Gives the app a role and a database on the server `name`, and waits
+    /// until they are there. The same twice is no error.
+    ///
+    /// # Errors
+    /// When there is no such server, it is not ready, or the app has a database
+    /// under that variable already.
+    pub async fn attach(
+        &self,
+        name: &str,
+        app: i64,
+        app_name: &str,
+        env_name: Option<&str>,
+        by: &str,
+    ) -> Result<Attachment, PostgresError> {
+        let database = self.find(name).await?;
+        if database.state != State::Ready {
+            return Err(not_ready(&database));
+        }
+        let env_name = env_name.unwrap_or(DATABASE_URL).to_owned();
+        check_env_name(&env_name)?;
+        let password = random_token()?;
+        let key = self.key.clone();
+        let (app_name, by) = (app_name.to_owned(), by.to_owned());
+        let server = database.clone();
+        let id = self
+            .db
+            .write(move |tx| {
+                let now = UnixMs::now();
+                for known in store::attachments_of_app(tx, app)? {
+                    if known.database == server.id && known.state != Link::Detaching {
+                        if known.state == Link::Failed {
+                            store::set_link(tx, known.id, Link::Attaching, None, now)?;
+                            enqueue(tx, &known, now)?;
+                        }
+                        return Ok(known.id);
+                    }
+                    if known.env_name == env_name {
+                        return Err(PostgresError::Conflict(format!(
+                            "{app_name} has a database in {env_name} already: detach that one, or give another variable with --as, such as --as {}_DATABASE_URL",
+                            server.name.as_str().to_uppercase().replace('-', "_")
+                        )));
+                    }
+                }
+                let role = role_name(&app_name);
+                if store::attachments(tx, server.id)?.iter().any(|a| a.role == role) {
+                    return Err(PostgresError::Conflict(format!(
+                        "another app uses the role {role} on {}: detach that app first",
+                        server.name
+                    )));
+                }
+                let mut new = Attachment {
+                    id: 0,
+                    database: server.id,
+                    app,
+                    app_name: app_name.clone(),
+                    role,
+                    env_name: env_name.clone(),
+                    state: Link::Attaching,
+                    reason: None,
+                };
+                new.id = store::insert_attachment(tx, &key, &new, &password, now)?;
+                enqueue(tx, &new, now)?;
+                for subject in [server.subject(), format!("app:{app}")] {
+                    events::record(tx, now, &NewEvent::new(
+                        "database.attached",
+                        Level::Info,
+                        subject,
+                        format!("{app_name} was attached to the database {} by {by}; it gets {env_name} at its next deploy or restart.", server.name),
+                    ))?;
+                }
+                Ok(new.id)
+            })
+            .await?;
+        let ended = self
+            .wait_link(id, |a| {
+                a.as_ref().is_none_or(|a| a.state != Link::Attaching)
+            })
+            .await?;
+        match ended {
+            Some(attachment) if attachment.state == Link::Failed => Err(PostgresError::Refused(
+                attachment.reason.unwrap_or_default(),
+            )),
+            Some(attachment) => Ok(attachment),
+            None => Err(PostgresError::Conflict(
+                "the app was detached meanwhile".into(),
+            )),
+        }
+    }
+
+    /// Takes the app's access away; its role and data stay on the server, and
+    /// attaching again gives them back under a new password.
+    ///
+    /// # Errors
+    /// When the app is not attached.
+    pub async fn detach(&self, name: &str, app: i64, by: &str) -> Result<(), PostgresError> {
+        let database = self.find(name).await?;
+        let by = by.to_owned();
+        let server = database.clone();
+        let id = self
+            .db
+            .write(move |tx| {
+                let now = UnixMs::now();
+                let known = store::attachments(tx, server.id)?
+                    .into_iter()
+                    .find(|a| a.app == app)
+                    .ok_or_else(|| {
+                        PostgresError::Conflict(format!(
+                            "the app is not attached to {}: `freehold db show {0}` shows which are",
+                            server.name
+                        ))
+                    })?;
+                begin_detach(tx, &server, &known, &by, now)?;
+                Ok::<_, PostgresError>(known.id)
+            })
+            .await?;
+        self.wait_link(id, Option::is_none).await?;
+        Ok(())
+    }
+
+    /// Detaches an app that is being removed from every server.
+    ///
+    /// # Errors
+    /// Only the state database's.
+    pub async fn app_removed(&self, app: i64, by: &str) -> Result<(), PostgresError> {
+        let by = by.to_owned();
+        self.db
+            .write(move |tx| {
+                let now = UnixMs::now();
+                for known in store::attachments_of_app(tx, app)? {
+                    if let Some(server) = store::by_id(tx, known.database)? {
+                        begin_detach(tx, &server, &known, &by, now)?;
+                    }
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    /// What the app's containers are given: variables and networks.
+    ///
+    /// # Errors
+    /// Only the state database's, or a seal that does not open.
+    pub async fn given_to(&self, app: i64) -> Result<Vec<Given>, PostgresError> {
+        let key = self.key.clone();
+        self.db
+            .read(move |c| {
+                let mut given = Vec::new();
+                for link in store::attachments_of_app(c, app)? {
+                    if link.state != Link::Attached {
+                        continue;
+                    }
+                    let Some(server) = store::by_id(c, link.database)? else {
+                        continue;
+                    };
+                    let password = store::attachment_password(c, &key, link.id)?;
+                    let url = quote::url(&link.role, password.expose(), &server.host(), &link.role);
+                    given.push(Given {
+                        database: server.name.to_string(),
+                        env_name: link.env_name,
+                        url: crate::base::secret::Secret::new(url),
+                        network: server.network(),
+                    });
+                }
+                Ok(given)
+            })
+            .await
+    }
+
+    /// The apps attached to a server.
+    ///
+    /// # Errors
+    /// Only the state database's.
+    pub async fn attached(&self, database: i64) -> Result<Vec<Attachment>, PostgresError> {
+        self.db
+            .read(move |c| Ok(store::attachments(c, database)?))
+            .await
+    }
+
+    async fn wait_link(
+        &self,
+        id: i64,
+        done: impl Fn(&Option<Attachment>) -> bool,
+    ) -> Result<Option<Attachment>, PostgresError> {
+        let mut commits = self.db.commits();
+        let waited = tokio::time::timeout(PATIENCE, async {
+            loop {
+                commits.mark_unchanged();
+                let link = self
+                    .db
+                    .read(move |c| store::attachment_by_id(c, id))
+                    .await?;
+                if done(&link) {
+                    return Ok::<_, PostgresError>(link);
+                }
+                if commits.changed().await.is_err() {
+                    return Err(DbError::Unavailable("the daemon is stopping".into()).into());
+                }
+            }
+        })
+        .await;
+        waited.unwrap_or_else(|_| {
+            Err(PostgresError::Conflict(
+                "this takes longer than a minute and goes on by itself: `freehold db show` says how it stands"
+                    .into(),
+            ))
+        })
+    }
+
+    /// The handler of the job kind `attachment`.
+    pub async fn run_attachment(&self, context: JobContext, payload: serde_json::Value) -> Outcome {
+        let Some(id) = payload
+            .get("attachment")
+            .and_then(serde_json::Value::as_i64)
+        else {
+            return Outcome::Failed("the work names no attachment".into());
+        };
+        let error = match self.link_step(id).await {
+            Ok(()) => return Outcome::Done,
+            Err(error) => error,
+        };
+        let why = error.to_string();
+        if error.is_passing() || context.attempt < TRIES {
+            return Outcome::Again {
+                at: UnixMs::now().plus(AGAIN.delay(context.attempt)),
+                why,
+            };
+        }
+        let reason = why.clone();
+        let written: Result<(), DbError> = self
+            .db
+            .write(move |tx| store::set_link(tx, id, Link::Failed, Some(&reason), UnixMs::now()))
+            .await;
+        if let Err(error) = written {
+            tracing::error!(%error, attachment = id, "a failed attachment could not be written down");
+        }
+        Outcome::Failed(why)
+    }
+
+    async fn link_step(&self, id: i64) -> Result<(), PostgresError> {
+        let Some(link) = self
+            .db
+            .read(move |c| store::attachment_by_id(c, id))
+            .await
+            .map_err(PostgresError::Db)?
+        else {
+            return Ok(());
+        };
+        let Some(server) = self.by_id(link.database).await? else {
+            return Ok(());
+        };
+        match link.state {
+            Link::Attaching => {
+                self.let_in(&server, &link).await?;
+                self.db
+                    .write(move |tx| store::set_link(tx, id, Link::Attached, None, UnixMs::now()))
+                    .await
+                    .map_err(PostgresError::Db)
+            }
+            Link::Detaching => {
+                // A server on its way out takes its roles with it.
+                if server.state == State::Ready {
+                    self.shut_out(&server, &link.role).await?;
+                }
+                self.db
+                    .write(move |tx| store::delete_attachment(tx, id))
+                    .await
+                    .map_err(PostgresError::Db)
+            }
+            Link::Attached | Link::Failed => Ok(()),
+        }
+    }
+
+    async fn let_in(&self, server: &Database, link: &Attachment) -> Result<(), PostgresError> {
+        let key = self.key.clone();
+        let id = link.id;
+        let password = self
+            .db
+            .read(move |c| store::attachment_password(c, &key, id))
+            .await
+            .map_err(PostgresError::Db)?;
+        let role = quote::ident(&link.role);
+        let name = quote::literal(&link.role);
+        let make_role = quote::literal(&format!("CREATE ROLE {role}"));
+        let make_database = quote::literal(&format!("CREATE DATABASE {role} OWNER {role}"));
+        let statements = format!(
+            "{UNLOGGED}SELECT {make_role} WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {name}) \\gexec\n\
+             ALTER ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION PASSWORD {};\n\
+             SELECT {make_database} WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = {name}) \\gexec\n\
+             REVOKE ALL ON DATABASE {role} FROM PUBLIC;\n",
+            quote::literal(password.expose())
+        );
+        self.sql(server, "postgres", &statements, SLOW).await?;
+        if server.version < 15 {
+            // Before 15 the public schema belongs to the superuser and is open to all.
+            let statements = format!(
+                "REVOKE CREATE ON SCHEMA public FROM PUBLIC; GRANT ALL ON SCHEMA public TO {role};"
+            );
+            self.sql(server, &link.role, &statements, QUICK).await?;
+        }
+        Ok(())
+    }
+
+    async fn shut_out(&self, server: &Database, role: &str) -> Result<(), PostgresError> {
+        let (ident, name) = (quote::ident(role), quote::literal(role));
+        let alter = quote::literal(&format!("ALTER ROLE {ident} NOLOGIN PASSWORD NULL"));
+        let statements = format!(
+            "SELECT {alter} WHERE EXISTS (SELECT FROM pg_roles WHERE rolname = {name}) \\gexec\n\
+             SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = {name};\n"
+        );
+        self.sql(server, "postgres", &statements, QUICK)
+            .await
+            .map(drop)
+    }
+}
+
+fn begin_detach(
+    tx: &rusqlite::Transaction<'_>,
+    server: &Database,
+    link: &Attachment,
+    by: &str,
+    now: UnixMs,
+) -> Result<(), DbError> {
+    store::set_link(tx, link.id, Link::Detaching, None, now)?;
+    enqueue(tx, link, now)?;
+    events::record(
+        tx,
+        now,
+        &NewEvent::new(
+            "database.detached",
+            Level::Info,
+            server.subject(),
+            format!(
+                "{} was detached from the database {} by {by}; its data stays.",
+                link.app_name, server.name
+            ),
+        ),
+    )?;
+    Ok(())
+}
+
+fn enqueue(tx: &rusqlite::Transaction<'_>, link: &Attachment, now: UnixMs) -> Result<(), DbError> {
+    jobs::enqueue(
+        tx,
+        now,
+        &NewJob {
+            kind: "attachment",
+            key: format!("attachment:{}", link.database),
+            payload: serde_json::json!({ "attachment": link.id }),
+            run_at: now,
+        },
+    )
+    .map(drop)
+}
+
+pub(super) fn not_ready(database: &Database) -> PostgresError {
+    let why = database
+        .reason
+        .as_deref()
+        .map(|r| format!(" ({r})"))
+        .unwrap_or_default();
+    let remedy = match database.state {
+        State::Failed => format!(
+            "run `freehold db create {}` again, or remove it with `freehold db rm {0}`",
+            database.name
+        ),
+        _ => "wait until `freehold db list` shows it ready".into(),
+    };
+    PostgresError::Conflict(format!(
+        "the database {} is {}{why}: {remedy}",
+        database.name,
+        database.state.as_str()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f3_roles_are_typed_easily_and_never_postgres_own() {
+        assert_eq!(role_name("tasks"), "tasks");
+        assert_eq!(role_name("my-shop-2"), "my_shop_2");
+        assert_eq!(role_name("postgres"), "app_postgres");
+        assert_eq!(role_name("pg-monitor"), "app_pg_monitor");
+        assert_eq!(role_name("template1"), "app_template1");
+    }
+
+    #[test]
+    fn f3_a_variable_must_be_one() {
+        check_env_name("DATABASE_URL").unwrap();
+        for wrong in ["", "database_url", "A B", "1A", "A=B", "PATH\n"] {
+            assert!(check_env_name(wrong).is_err(), "{wrong}");
+        }
+    }
+}

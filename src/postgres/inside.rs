@@ -1,0 +1,331 @@
+//! What happens inside a running server: what it holds, and databases made,
+//! filled, swapped and dropped for a restore.
+//!
+//! A swap renames twice in one transaction of the server's own, so that there
+//! is no moment at which the live name leads nowhere for good.
+
+use super::database::{Database, Inside, Logical};
+use super::error::PostgresError;
+use super::query::{QUICK, SLOW};
+use super::{Databases, quote};
+
+/// Tries to rename while clients come back as fast as they are sent away.
+const SWAP_TRIES: u32 = 5;
+
+/// Tables that are nobody's extension's.
+const OWN_TABLES: &str = "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+     WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)' \
+     AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')";
+
+/// What a restored database is compared by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Tables, partitions included.
+    pub tables: u64,
+    /// Rows, by the server's own statistics after ANALYZE.
+    pub rows: u64,
+}
+
+/// Which renames are left of a swap, seen from the names that exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    Both,
+    OnlyFresh,
+    Nothing,
+    Lost,
+}
+
+fn left_of_swap(live: bool, fresh: bool, before: bool) -> Left {
+    match (live, fresh, before) {
+        (true, true, false) => Left::Both,
+        (false, true, _) => Left::OnlyFresh,
+        (true, false, _) => Left::Nothing,
+        // The name for the old one is taken: some other database has it.
+        (true, true, true) | (false, false, _) => Left::Lost,
+    }
+}
+
+impl Databases {
+    /// Sizes, connections and databases of a running server.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn inside(&self, database: &Database) -> Result<Inside, PostgresError> {
+        let rows = self
+            .sql(
+                database,
+                "postgres",
+                "SELECT (SELECT sum(pg_database_size(oid))::bigint FROM pg_database), \
+                 (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()), \
+                 current_setting('max_connections');",
+                QUICK,
+            )
+            .await?;
+        let number = |at: usize| -> u64 {
+            rows.first()
+                .and_then(|r| r.get(at)?.parse().ok())
+                .unwrap_or(0)
+        };
+        Ok(Inside {
+            size_bytes: number(0),
+            connections: u32::try_from(number(1)).unwrap_or(u32::MAX),
+            max_connections: u32::try_from(number(2)).unwrap_or(0),
+            logical: self.logical(database).await?,
+        })
+    }
+
+    /// The databases on a server, Postgres' own templates left out.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn logical(&self, database: &Database) -> Result<Vec<Logical>, PostgresError> {
+        let rows = self
+            .sql(
+                database,
+                "postgres",
+                "SELECT datname, pg_get_userbyid(datdba), pg_database_size(oid) FROM pg_database \
+                 WHERE NOT datistemplate AND datallowconn ORDER BY datname;",
+                QUICK,
+            )
+            .await?;
+        let mut found = Vec::new();
+        for row in rows {
+            let [name, owner, size] = row.as_slice() else {
+                continue;
+            };
+            let has_content = name != "postgres" || self.has_content(database, name).await?;
+            found.push(Logical {
+                name: name.clone(),
+                owner: owner.clone(),
+                size_bytes: size.parse().unwrap_or(0),
+                has_content,
+            });
+        }
+        Ok(found)
+    }
+
+    async fn has_content(&self, database: &Database, name: &str) -> Result<bool, PostgresError> {
+        let rows = self
+            .sql(
+                database,
+                name,
+                &format!(
+                    "SELECT (SELECT count(*) {OWN_TABLES}) \
+                     + (SELECT count(*) FROM pg_namespace WHERE nspname <> 'public' AND nspname <> 'information_schema' AND nspname !~ '^pg_') \
+                     + (SELECT count(*) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'public') \
+                     + (SELECT count(*) FROM pg_largeobject_metadata);"
+                ),
+                QUICK,
+            )
+            .await?;
+        Ok(first_number(&rows) > 0)
+    }
+
+    /// Whether the server has a database of this name.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn has_logical(
+        &self,
+        database: &Database,
+        name: &str,
+    ) -> Result<bool, PostgresError> {
+        let rows = self
+            .sql(
+                database,
+                "postgres",
+                &format!(
+                    "SELECT count(*) FROM pg_database WHERE datname = {};",
+                    quote::literal(name)
+                ),
+                QUICK,
+            )
+            .await?;
+        Ok(first_number(&rows) > 0)
+    }
+
+    /// An empty database `fresh` for `owner`, alike to `like` where that
+    /// exists; one of the same name is dropped first. A role that is not there
+    /// is made without the right to sign in.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn make_fresh(
+        &self,
+        database: &Database,
+        fresh: &str,
+        like: &str,
+        owner: &str,
+    ) -> Result<(), PostgresError> {
+        self.drop_logical(database, fresh).await?;
+        let (role, role_name) = (quote::ident(owner), quote::literal(owner));
+        let make_role = quote::literal(&format!("CREATE ROLE {role} NOLOGIN"));
+        let rows = self
+            .sql(
+                database,
+                "postgres",
+                &format!(
+                    "SELECT {make_role} WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {role_name}) \\gexec\n\
+                     SELECT pg_encoding_to_char(encoding), datcollate, datctype FROM pg_database WHERE datname = {};",
+                    quote::literal(like)
+                ),
+                QUICK,
+            )
+            .await?;
+        let locale = match rows.first().map(Vec::as_slice) {
+            Some([encoding, collate, ctype]) => format!(
+                " ENCODING {} LC_COLLATE {} LC_CTYPE {}",
+                quote::literal(encoding),
+                quote::literal(collate),
+                quote::literal(ctype)
+            ),
+            _ => String::new(),
+        };
+        let name = quote::ident(fresh);
+        let statements = format!(
+            "CREATE DATABASE {name} OWNER {role} TEMPLATE template0{locale};\n\
+             REVOKE ALL ON DATABASE {name} FROM PUBLIC;\n"
+        );
+        self.sql(database, "postgres", &statements, SLOW)
+            .await
+            .map(drop)
+    }
+
+    /// Drops a database with everybody who is in it; none there is no error.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn drop_logical(&self, database: &Database, name: &str) -> Result<(), PostgresError> {
+        self.sql(
+            database,
+            "postgres",
+            &format!(
+                "DROP DATABASE IF EXISTS {} WITH (FORCE);",
+                quote::ident(name)
+            ),
+            SLOW,
+        )
+        .await
+        .map(drop)
+    }
+
+    /// Statistics brought up to date, then what is there.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn counts(&self, database: &Database, name: &str) -> Result<Counts, PostgresError> {
+        let rows = self
+            .sql(
+                database,
+                name,
+                &format!(
+                    "ANALYZE;\nSELECT count(*), coalesce(sum(greatest(c.reltuples, 0)) FILTER (WHERE c.relkind = 'r'), 0)::bigint {OWN_TABLES} AND c.relkind IN ('r', 'p');"
+                ),
+                SLOW,
+            )
+            .await?;
+        Ok(Counts {
+            tables: first_number(&rows),
+            rows: rows
+                .first()
+                .and_then(|r| r.get(1)?.parse().ok())
+                .unwrap_or(0),
+        })
+    }
+
+    /// Puts `fresh` in the place of `live`, which is kept as `before`. May be
+    /// called again after a crash at any line: it does what is left to do.
+    ///
+    /// # Errors
+    /// When the server refuses; `live` then takes connections as before.
+    pub async fn swap(
+        &self,
+        database: &Database,
+        live: &str,
+        fresh: &str,
+        before: &str,
+    ) -> Result<(), PostgresError> {
+        let mut last = None;
+        for _ in 0..SWAP_TRIES {
+            let left = left_of_swap(
+                self.has_logical(database, live).await?,
+                self.has_logical(database, fresh).await?,
+                self.has_logical(database, before).await?,
+            );
+            let renames: &[(&str, &str)] = match left {
+                Left::Both => &[(live, before), (fresh, live)],
+                Left::OnlyFresh => &[(fresh, live)],
+                Left::Nothing => return Ok(()),
+                Left::Lost => {
+                    return Err(PostgresError::Conflict(format!(
+                        "{fresh} cannot take the place of {live} on {}: look at the server's databases with `freehold db psql {}`",
+                        database.name, database.name
+                    )));
+                }
+            };
+            match self.rename(database, renames).await {
+                Ok(()) => return Ok(()),
+                Err(error) => last = Some(error),
+            }
+        }
+        self.open_doors(database, live).await;
+        Err(last
+            .unwrap_or_else(|| PostgresError::Refused("the databases could not be renamed".into())))
+    }
+
+    async fn rename(
+        &self,
+        database: &Database,
+        renames: &[(&str, &str)],
+    ) -> Result<(), PostgresError> {
+        let mut closing = String::new();
+        let mut renaming = String::from("BEGIN;\n");
+        for (from, to) in renames {
+            let (name, text) = (quote::ident(from), quote::literal(from));
+            closing.push_str(&format!(
+                "ALTER DATABASE {name} ALLOW_CONNECTIONS false;\n\
+                 SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = {text} AND pid <> pg_backend_pid();\n"
+            ));
+            renaming.push_str(&format!(
+                "ALTER DATABASE {name} RENAME TO {to};\nALTER DATABASE {to} ALLOW_CONNECTIONS true;\n",
+                to = quote::ident(to)
+            ));
+        }
+        renaming.push_str("COMMIT;\n");
+        self.sql(database, "postgres", &closing, QUICK).await?;
+        self.sql(database, "postgres", &renaming, QUICK)
+            .await
+            .map(drop)
+    }
+
+    async fn open_doors(&self, database: &Database, live: &str) {
+        let statement = format!(
+            "ALTER DATABASE {} ALLOW_CONNECTIONS true;",
+            quote::ident(live)
+        );
+        if let Err(error) = self.sql(database, "postgres", &statement, QUICK).await {
+            tracing::error!(%error, database = %database.name, live, "a database that was not swapped could not be opened again");
+        }
+    }
+}
+
+fn first_number(rows: &[Vec<String>]) -> u64 {
+    rows.first()
+        .and_then(|r| r.first()?.parse().ok())
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f6_a_swap_goes_on_where_it_was_cut() {
+        assert_eq!(left_of_swap(true, true, false), Left::Both);
+        assert_eq!(left_of_swap(false, true, true), Left::OnlyFresh);
+        assert_eq!(left_of_swap(false, true, false), Left::OnlyFresh);
+        assert_eq!(left_of_swap(true, false, true), Left::Nothing);
+        assert_eq!(left_of_swap(true, true, true), Left::Lost);
+        assert_eq!(left_of_swap(false, false, true), Left::Lost);
+    }
+}

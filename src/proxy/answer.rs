@@ -1,0 +1,154 @@
+//! Answer: one request, from its parsed head to an answer's head. The order of things, on one page.
+//!
+//! Whatever happens inside, a request gets an answer with its id on it; a panic is that request's alone.
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+
+use futures_util::FutureExt;
+use http::header::{self, HeaderValue};
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+use super::body::EdgeBody;
+use super::client::{Client, Phase};
+use super::error::{EdgeError, Side};
+use super::error_page;
+use super::exchange::Exchange;
+use super::forward::{Inquiry, forward};
+use super::headers;
+use super::host::Host;
+use super::shared::count;
+use super::site::{self, Site};
+use super::upstream::BodySource;
+
+pub(super) async fn answer(
+    client: Rc<Client>,
+    request: Request<Incoming>,
+) -> Result<Response<EdgeBody>, Infallible> {
+    let mut exchange = Exchange::begin(client.clone());
+    let worker = client.worker.clone();
+    let id = worker.ids.next(worker.unix_ms(exchange.started));
+    let accept = request.headers().get(header::ACCEPT).cloned();
+
+    let handled = AssertUnwindSafe(handle(&mut exchange, request, &id))
+        .catch_unwind()
+        .await;
+    let mut response = match handled.unwrap_or(Err(EdgeError::Panicked)) {
+        Ok(response) => response,
+        Err(error) => {
+            note(&client, &error, &id, &mut exchange);
+            error_page::render(&error, accept.as_ref(), &id)
+        }
+    };
+    response.headers_mut().insert(&headers::X_REQUEST_ID, id);
+    if client.phase() != Phase::Serving
+        && !client.http2.get()
+        && response.status() != http::StatusCode::SWITCHING_PROTOCOLS
+    {
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    if client.http2.get() {
+        response.headers_mut().remove(header::CONNECTION);
+    }
+    exchange.answered(response.status().as_u16());
+    if client.tunnel.borrow().is_some() {
+        // The tunnel takes the exchange along; it ends there.
+        if let Some(tunnel) = client.tunnel.borrow_mut().as_mut() {
+            tunnel.carries(exchange);
+        }
+    } else {
+        response.body_mut().ends(exchange);
+    }
+    Ok(response)
+}
+
+async fn handle(
+    exchange: &mut Exchange,
+    request: Request<Incoming>,
+    id: &HeaderValue,
+) -> Result<Response<EdgeBody>, EdgeError> {
+    let client = exchange.client.clone();
+    let limits = client.limits();
+    let (parts, incoming) = request.into_parts();
+    let host = Host::of(&parts)?;
+    site::check_size(&parts, limits)?;
+    let found = {
+        let snapshot = client.worker.shared.snapshot.load();
+        site::find(&snapshot, &client, &host, parts.uri.path())?
+    };
+    let route = match found {
+        Site::Challenge(authorization) => return Ok(plain_text(authorization)),
+        Site::Redirect => return Ok(redirect(&host, &parts.uri, client.worker.shared.https_port)),
+        Site::Route(route) => route,
+    };
+    exchange.routed(&route);
+    #[cfg(feature = "crash-points")]
+    assert!(
+        !parts.headers.contains_key("x-freehold-test-panic"),
+        "a test asked for a panic"
+    );
+    let limit = route.spec.body_bytes.unwrap_or(limits.body_bytes);
+    let expects = parts
+        .headers
+        .get(header::EXPECT)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let body = BodySource::new(incoming, limit, expects);
+    if body.length().is_some_and(|length| length > limit) {
+        return Err(EdgeError::BodyTooLarge(limit));
+    }
+    forward(
+        exchange,
+        Inquiry {
+            parts: &parts,
+            host: &host,
+            id,
+            body_limit: limit,
+        },
+        route,
+        body,
+    )
+    .await
+}
+
+fn plain_text(text: String) -> Response<EdgeBody> {
+    let mut response = Response::new(EdgeBody::text(text));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    response
+}
+
+/// To https, keeping method, path and query; on an unusual port only for those who came by one.
+fn redirect(host: &Host, uri: &http::Uri, https_port: u16) -> Response<EdgeBody> {
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let port = if host.has_port() && https_port != 443 {
+        format!(":{https_port}")
+    } else {
+        String::new()
+    };
+    let mut response = Response::new(EdgeBody::empty());
+    *response.status_mut() = http::StatusCode::PERMANENT_REDIRECT;
+    if let Ok(location) = HeaderValue::try_from(format!("https://{}{port}{path}", host.name)) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}
+
+fn note(client: &Client, error: &EdgeError, id: &HeaderValue, exchange: &mut Exchange) {
+    exchange.outcome.failed = error.side() == Side::Upstream;
+    let id = id.to_str().unwrap_or_default();
+    match error {
+        EdgeError::Panicked => {
+            count(&client.worker.shared.refused.panics);
+            tracing::error!(
+                request = id,
+                "a request panicked in the edge; it got a 500, the others go on"
+            );
+        }
+        error if error.side() == Side::Client => count(&client.worker.shared.refused.bad_requests),
+        error => tracing::debug!(request = id, ?error, "a request got an error from the edge"),
+    }
+}

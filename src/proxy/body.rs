@@ -1,0 +1,162 @@
+//! The body of an answer as the client's protocol takes it, and with it the exchange it ends.
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use super::exchange::Exchange;
+use super::upstream::{AnswerBody, BodyFailure};
+
+pub(super) struct EdgeBody {
+    content: Content,
+    exchange: Option<Box<Exchange>>,
+}
+
+enum Content {
+    Bytes(Bytes),
+    Answer(Box<AnswerBody>),
+    Nothing,
+}
+
+/// The answer ended before its time; hyper cuts the connection or resets the stream, so that the client notices.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Broken {
+    #[error("the upstream closed the connection inside its answer's body")]
+    CutShort,
+    #[error("the upstream's answer is malformed: {0}")]
+    Malformed(&'static str),
+    #[error("the client's body broke off")]
+    Client,
+    #[error("a panic while the answer was passed on")]
+    Panicked,
+}
+
+impl EdgeBody {
+    pub(super) fn empty() -> EdgeBody {
+        EdgeBody {
+            content: Content::Nothing,
+            exchange: None,
+        }
+    }
+
+    pub(super) fn text(text: impl Into<Bytes>) -> EdgeBody {
+        EdgeBody {
+            content: Content::Bytes(text.into()),
+            exchange: None,
+        }
+    }
+
+    pub(super) fn answer(answer: AnswerBody) -> EdgeBody {
+        EdgeBody {
+            content: Content::Answer(Box::new(answer)),
+            exchange: None,
+        }
+    }
+
+    /// The exchange ends with this body.
+    pub(super) fn ends(&mut self, exchange: Exchange) {
+        self.exchange = Some(Box::new(exchange));
+        self.settle();
+    }
+
+    /// An answer that has ended gives its connection back at once, not when the client has read it.
+    fn settle(&mut self) {
+        let Content::Answer(answer) = &mut self.content else {
+            return;
+        };
+        if !answer.is_ended() {
+            return;
+        }
+        if let Some(exchange) = &mut self.exchange {
+            exchange.outcome.bytes_in += answer.taken();
+            exchange.read_whole = answer.request_is_whole();
+            if let (Some(connection), Some(claim)) = (answer.reusable(), exchange.claim()) {
+                exchange.client.worker.pool.borrow_mut().give_back(
+                    claim.target(),
+                    connection,
+                    Instant::now(),
+                );
+            }
+        }
+        self.content = Content::Nothing;
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if let Some(exchange) = &mut self.exchange
+            && std::mem::take(&mut exchange.piece_out)
+        {
+            exchange.client.piece_wanted();
+        }
+        let frame = match &mut self.content {
+            Content::Nothing => return Poll::Ready(None),
+            Content::Bytes(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.content = Content::Nothing;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Content::Answer(answer) => answer.poll_frame(cx),
+        };
+        match frame {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Some(Ok(frame))) => {
+                if let (Some(exchange), Some(data)) = (&mut self.exchange, frame.data_ref()) {
+                    exchange.outcome.bytes_out += data.len() as u64;
+                }
+                self.settle();
+                if let (Some(exchange), Content::Answer(_)) = (&mut self.exchange, &self.content) {
+                    exchange.piece_out = true;
+                    exchange.client.piece_given();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(None) => {
+                self.settle();
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(failure))) => {
+                if let Some(exchange) = &mut self.exchange {
+                    exchange.outcome.failed = !matches!(failure, BodyFailure::Client);
+                }
+                self.content = Content::Nothing;
+                Poll::Ready(Some(Err(match failure {
+                    BodyFailure::CutShort => Broken::CutShort,
+                    BodyFailure::Malformed(what) => Broken::Malformed(what),
+                    BodyFailure::Client => Broken::Client,
+                })))
+            }
+        }
+    }
+}
+
+impl Body for EdgeBody {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let this = self.get_mut();
+        catch_unwind(AssertUnwindSafe(|| this.poll(cx)))
+            .unwrap_or_else(|_| Poll::Ready(Some(Err(Broken::Panicked))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Nothing => true,
+            Content::Bytes(bytes) => bytes.is_empty(),
+            Content::Answer(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Nothing => SizeHint::with_exact(0),
+            Content::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Content::Answer(answer) => answer.left().map(SizeHint::with_exact).unwrap_or_default(),
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The stream of a client, plain or TLS, watched: when bytes arrive, and when it does not take ours.
+//!
+//! For HTTP/2 it gathers: what the frames of one wake-up write goes out together, as few records in few writes. The
+//! connection's task then must call `poll_send` before it sleeps; nothing else sends what was gathered.
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+use super::client::Client;
+
+/// What is gathered at most: one TLS record.
+const GATHERED: usize = 16 * 1024;
+
+pub(super) enum Transport {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// The stream itself, shared by the protocol that writes and the task that sends.
+pub(super) struct Wire {
+    transport: RefCell<Transport>,
+    client: Rc<Client>,
+    gathers: bool,
+    out: RefCell<BytesMut>,
+    /// Something was given to the transport that it was not yet told to send.
+    unsent: Cell<bool>,
+}
+
+pub(super) struct ClientIo {
+    wire: Rc<Wire>,
+    /// Read before the protocol began, and handed to it first.
+    early: Bytes,
+}
+
+impl ClientIo {
+    pub(super) fn new(transport: Transport, client: Rc<Client>, gathers: bool) -> ClientIo {
+        let wire = Wire {
+            transport: RefCell::new(transport),
+            client,
+            gathers,
+            out: RefCell::default(),
+            unsent: Cell::new(false),
+        };
+        ClientIo {
+            wire: Rc::new(wire),
+            early: Bytes::new(),
+        }
+    }
+
+    pub(super) fn wire(&self) -> Rc<Wire> {
+        self.wire.clone()
+    }
+
+    pub(super) fn put_back(&mut self, bytes: Bytes) {
+        self.early = bytes;
+    }
+}
+
+impl Wire {
+    /// Sends what was gathered. Pending means that the client does not take it yet.
+    pub(super) fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.unsent.get() {
+            ready!(self.poll_empty(cx))?;
+            ready!(self.poll_flush(cx))?;
+            self.unsent.set(false);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Hands what was gathered to the transport.
+    fn poll_empty(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut out = self.out.borrow_mut();
+        while !out.is_empty() {
+            let written = ready!(self.poll_write(cx, &[io::IoSlice::new(&out)]))?;
+            out.advance(written);
+        }
+        if out.capacity() > 0 {
+            *out = BytesMut::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_gather(
+        &self,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.unsent.set(true);
+        let length = slices.iter().map(|slice| slice.len()).sum::<usize>();
+        if self.out.borrow().len() + length > GATHERED {
+            ready!(self.poll_empty(cx))?;
+            if length > GATHERED / 2 {
+                return self.poll_write(cx, slices);
+            }
+        }
+        let mut out = self.out.borrow_mut();
+        let room = if out.is_empty() {
+            length.max(GATHERED / 4)
+        } else {
+            length
+        };
+        out.reserve(room);
+        slices.iter().for_each(|slice| out.extend_from_slice(slice));
+        Poll::Ready(Ok(length))
+    }
+
+    fn poll_write(
+        &self,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = match &mut *self.transport.borrow_mut() {
+            Transport::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, slices),
+        };
+        self.client.write_went(written.is_pending());
+        match written {
+            Poll::Ready(Ok(0)) if slices.iter().any(|slice| !slice.is_empty()) => {
+                Poll::Ready(Err(io::ErrorKind::WriteZero.into()))
+            }
+            written => written,
+        }
+    }
+
+    fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = match &mut *self.transport.borrow_mut() {
+            Transport::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
+        };
+        self.client.write_went(flushed.is_pending());
+        flushed
+    }
+}
+
+impl AsyncRead for ClientIo {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        let read = if this.early.is_empty() {
+            match &mut *this.wire.transport.borrow_mut() {
+                Transport::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+                Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buffer),
+            }
+        } else {
+            let count = this.early.len().min(buffer.remaining());
+            buffer.put_slice(&this.early.split_to(count));
+            Poll::Ready(Ok(()))
+        };
+        if buffer.filled().len() > before {
+            this.wire.client.bytes_arrived();
+        }
+        read
+    }
+}
+
+impl AsyncWrite for ClientIo {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[io::IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.wire.gathers {
+            self.wire.poll_gather(cx, slices)
+        } else {
+            self.wire.poll_write(cx, slices)
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The end of the wake-up is where a gathering stream sends.
+        if self.wire.gathers {
+            Poll::Ready(Ok(()))
+        } else {
+            self.wire.poll_flush(cx)
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.wire.poll_send(cx))?;
+        match &mut *self.wire.transport.borrow_mut() {
+            Transport::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
+        }
+    }
+}

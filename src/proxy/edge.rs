@@ -1,0 +1,280 @@
+//! Edge: the data plane as the daemon holds it. Started with listening sockets, fed with snapshots, read for figures, drained.
+//!
+//! The edge never makes, names or removes a target; it asks for nothing but newer snapshots.
+use std::io;
+use std::net::{Shutdown, TcpListener};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, watch};
+
+use super::client::Phase;
+use super::limits::Limits;
+use super::listener::{self, Door};
+use super::meter::Reading;
+use super::shared::{Refused, Shared};
+use super::snapshot::Snapshot;
+use super::target::Address;
+use super::tls;
+use super::worker::{self, Order};
+
+/// How long idle connections may wait for a last request when the edge drains.
+const LEAVING: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Sockets that already listen; the edge never binds.
+#[derive(Default)]
+pub struct Listeners {
+    pub http: Vec<TcpListener>,
+    pub https: Vec<TcpListener>,
+}
+
+/// An address that did not take a connection. The control plane should look again and publish.
+#[derive(Clone, Debug)]
+pub struct ConnectFailure {
+    pub target: Arc<str>,
+    pub address: Address,
+    pub error: String,
+}
+
+/// What the edge has done since it started.
+#[derive(Clone, Debug, Default)]
+pub struct EdgeStats {
+    /// Open client connections.
+    pub connections: u64,
+    /// By route key and by target key, of the current snapshot.
+    pub routes: Vec<(Arc<str>, Reading)>,
+    pub targets: Vec<(Arc<str>, Reading)>,
+    pub refusals: Refusals,
+}
+
+/// What was turned away before it reached a route.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refusals {
+    pub too_many_connections: u64,
+    pub unknown_names: u64,
+    pub failed_handshakes: u64,
+    pub bad_requests: u64,
+    pub panics: u64,
+}
+
+pub struct Edge {
+    handle: EdgeHandle,
+    workers: Vec<worker::Handle>,
+    acceptor: JoinHandle<()>,
+    stop_accepting: UnixStream,
+    /// Sent once when connections may be taken.
+    gate: Option<std::sync::mpsc::Sender<()>>,
+}
+
+impl Edge {
+    /// Serves at once. Fails only where the machine refuses threads, descriptors or randomness.
+    pub fn start(
+        listeners: Listeners,
+        first: Arc<Snapshot>,
+        limits: Limits,
+        failures: mpsc::Sender<ConnectFailure>,
+    ) -> io::Result<Edge> {
+        let mut edge = Self::start_closed(listeners, first, limits, failures)?;
+        edge.open();
+        Ok(edge)
+    }
+
+    /// Takes no connection before [`Edge::open`]: they wait in the sockets until there is a snapshot worth serving.
+    pub fn start_closed(
+        listeners: Listeners,
+        first: Arc<Snapshot>,
+        limits: Limits,
+        failures: mpsc::Sender<ConnectFailure>,
+    ) -> io::Result<Edge> {
+        let count = limits
+            .workers
+            .or_else(|| std::thread::available_parallelism().ok().map(usize::from))
+            .unwrap_or(1)
+            .max(1);
+        let generation = first.generation;
+        let snapshot = Arc::new(ArcSwap::new(first));
+        let tls = tls::server_config(snapshot.clone()).map_err(io::Error::other)?;
+        let shared = Arc::new(Shared {
+            snapshot,
+            published: watch::Sender::new(generation),
+            limits,
+            failures,
+            tls: Arc::new(tls),
+            https_port: listeners
+                .https
+                .first()
+                .and_then(|listener| listener.local_addr().ok())
+                .map_or(443, |address| address.port()),
+            refused: Refused::default(),
+            connections: AtomicUsize::new(0),
+            loads: (0..count).map(|_| AtomicUsize::new(0)).collect(),
+        });
+        let workers = (0..count)
+            .map(|index| worker::start(index, seed()?, shared.clone()))
+            .collect::<io::Result<Vec<_>>>()?;
+        let http = listeners
+            .http
+            .into_iter()
+            .map(|listener| (listener, Door::Http));
+        let doors: Vec<_> = http
+            .chain(
+                listeners
+                    .https
+                    .into_iter()
+                    .map(|listener| (listener, Door::Https)),
+            )
+            .collect();
+        doors
+            .iter()
+            .try_for_each(|(listener, _)| listener::prepare(listener))?;
+        let orders = workers.iter().map(|worker| worker.orders.clone()).collect();
+        let (stop_accepting, stopped) = UnixStream::pair()?;
+        let (gate, opened) = std::sync::mpsc::channel();
+        let acceptor = std::thread::Builder::new()
+            .name("edge-accept".into())
+            .spawn({
+                let shared = shared.clone();
+                move || {
+                    if opened.recv().is_err() {
+                        return;
+                    }
+                    if let Err(error) = listener::accept_all(&doors, shared, orders, &stopped) {
+                        tracing::error!(%error, "the edge stopped taking connections");
+                    }
+                }
+            })?;
+        Ok(Edge {
+            handle: EdgeHandle { shared },
+            workers,
+            acceptor,
+            stop_accepting,
+            gate: Some(gate),
+        })
+    }
+
+    /// Takes connections from now on.
+    pub fn open(&mut self) {
+        if let Some(gate) = self.gate.take()
+            && gate.send(()).is_err()
+        {
+            tracing::error!("the edge's acceptor is gone before it began");
+        }
+    }
+
+    /// The part that publishes and reads; cheap to clone, does not keep the edge alive.
+    pub fn handle(&self) -> EdgeHandle {
+        self.handle.clone()
+    }
+
+    /// Takes no further connection, lets what runs end within the limit, then closes the rest and the threads.
+    ///
+    /// The listening sockets stay open elsewhere (systemd), so those who wait in them lose nothing. First answers say that
+    /// their connection ends; then idle connections and WebSockets are closed; at the limit what is left.
+    pub async fn drain(mut self, limit: Duration) {
+        let began = Instant::now();
+        self.gate = None;
+        if let Err(error) = self.stop_accepting.shutdown(Shutdown::Both) {
+            tracing::error!(%error, "the edge could not be told to stop taking connections");
+        }
+        self.order(Phase::Leaving);
+        self.wait_for_the_last(began + LEAVING.min(limit / 2)).await;
+        self.order(Phase::Ending);
+        self.wait_for_the_last(began + limit).await;
+        let left = self.shared.connections.load(Relaxed);
+        if left > 0 {
+            tracing::info!(
+                left,
+                "the drain's limit has passed; the connections left are closed"
+            );
+        }
+        self.order(Phase::Cut);
+        let threads = self
+            .workers
+            .into_iter()
+            .map(|worker| worker.thread)
+            .chain([self.acceptor]);
+        let joined = tokio::task::spawn_blocking(move || {
+            threads.map(JoinHandle::join).filter(Result::is_err).count()
+        })
+        .await;
+        if !matches!(joined, Ok(0)) {
+            tracing::error!("a thread of the edge had panicked");
+        }
+    }
+
+    fn order(&self, phase: Phase) {
+        for (index, worker) in self.workers.iter().enumerate() {
+            if worker.orders.send(Order::Enter(phase)).is_err() {
+                tracing::error!(
+                    worker = index,
+                    "a worker of the edge is gone before its drain"
+                );
+            }
+        }
+    }
+
+    async fn wait_for_the_last(&self, deadline: Instant) {
+        while self.shared.connections.load(Relaxed) > 0 && Instant::now() < deadline {
+            tokio::time::sleep(LOOK.min(deadline.saturating_duration_since(Instant::now()))).await;
+        }
+    }
+}
+
+impl std::ops::Deref for Edge {
+    type Target = EdgeHandle;
+
+    fn deref(&self) -> &EdgeHandle {
+        &self.handle
+    }
+}
+
+/// Publishes snapshots and reads figures of a running edge.
+#[derive(Clone)]
+pub struct EdgeHandle {
+    shared: Arc<Shared>,
+}
+
+impl EdgeHandle {
+    /// Serves from this snapshot from the next request on, and wakes those held.
+    pub fn publish(&self, snapshot: Arc<Snapshot>) {
+        let generation = snapshot.generation;
+        self.shared.snapshot.store(snapshot);
+        self.shared.published.send_replace(generation);
+    }
+
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.shared.snapshot.load_full()
+    }
+
+    pub fn stats(&self) -> EdgeStats {
+        let snapshot = self.snapshot();
+        let mut targets: Vec<_> = snapshot
+            .targets()
+            .map(|target| (target.key().clone(), target.meter().read()))
+            .collect();
+        // Several routes may share a target.
+        targets.sort_by(|one, other| one.0.cmp(&other.0));
+        targets.dedup_by(|one, other| one.0 == other.0);
+        EdgeStats {
+            connections: self.shared.connections.load(Relaxed) as u64,
+            routes: snapshot
+                .all_routes()
+                .map(|route| (route.spec.key.clone(), route.meter().read()))
+                .collect(),
+            targets,
+            refusals: self.shared.refused.read(),
+        }
+    }
+}
+
+fn seed() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    aws_lc_rs::rand::fill(&mut bytes)
+        .map_err(|_| io::Error::other("the system has no randomness to give"))?;
+    Ok(u64::from_ne_bytes(bytes))
+}

@@ -1,0 +1,151 @@
+//! Error: why the edge itself answers instead of a target, in one list.
+//!
+//! Each has a side (whose fault), a status, and words for a person: what happened and what to do next.
+use std::time::Duration;
+
+use http::StatusCode;
+
+/// Whose fault an error is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Client,
+    Upstream,
+    Us,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum EdgeError {
+    BadRequest(&'static str),
+    UnknownHost,
+    NoRoute,
+    Misdirected,
+    MethodRefused,
+    UriTooLong(usize),
+    HeadTooLarge(usize),
+    BodyTooLarge(u64),
+    BodyStalled,
+    BodyBroken,
+    /// The name is known, its certificate is not there yet.
+    CertificatePending,
+    /// Too many requests wait already.
+    HeldFull,
+    HeldTooLong {
+        paused: bool,
+        waited: Duration,
+    },
+    UpstreamClosed,
+    UpstreamSilent(Duration),
+    UpstreamMalformed(&'static str),
+    Panicked,
+}
+
+impl EdgeError {
+    pub(super) fn side(&self) -> Side {
+        use EdgeError::*;
+        match self {
+            BadRequest(_) | UnknownHost | NoRoute | Misdirected | MethodRefused | UriTooLong(_)
+            | HeadTooLarge(_) | BodyTooLarge(_) | BodyStalled | BodyBroken => Side::Client,
+            HeldFull
+            | HeldTooLong { .. }
+            | UpstreamClosed
+            | UpstreamSilent(_)
+            | UpstreamMalformed(_) => Side::Upstream,
+            CertificatePending | Panicked => Side::Us,
+        }
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        use EdgeError::*;
+        match self {
+            BadRequest(_) | BodyBroken => StatusCode::BAD_REQUEST,
+            UnknownHost | NoRoute => StatusCode::NOT_FOUND,
+            Misdirected => StatusCode::MISDIRECTED_REQUEST,
+            MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
+            UriTooLong(_) => StatusCode::URI_TOO_LONG,
+            HeadTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            BodyStalled => StatusCode::REQUEST_TIMEOUT,
+            CertificatePending | HeldFull | HeldTooLong { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            UpstreamClosed | UpstreamMalformed(_) => StatusCode::BAD_GATEWAY,
+            UpstreamSilent(_) => StatusCode::GATEWAY_TIMEOUT,
+            Panicked => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// Seconds after which another try makes sense.
+    pub(super) fn retry_after(&self) -> Option<u32> {
+        match self {
+            EdgeError::HeldFull => Some(5),
+            EdgeError::HeldTooLong { .. } | EdgeError::CertificatePending => Some(10),
+            _ => None,
+        }
+    }
+
+    /// Whether the connection must end with this answer, because where the request ends is not certain.
+    pub(super) fn closes(&self) -> bool {
+        matches!(
+            self,
+            EdgeError::BadRequest(_)
+                | EdgeError::BodyTooLarge(_)
+                | EdgeError::BodyStalled
+                | EdgeError::BodyBroken
+        )
+    }
+
+    pub(super) fn title(&self) -> &'static str {
+        use EdgeError::*;
+        match self {
+            BadRequest(_) | BodyBroken => "This request cannot be understood",
+            UnknownHost => "Nothing is served under this name",
+            NoRoute => "Nothing is served at this path",
+            Misdirected => "This connection is for another name",
+            MethodRefused => "This method is not served",
+            UriTooLong(_) => "This address is too long",
+            HeadTooLarge(_) => "The headers are too large",
+            BodyTooLarge(_) => "This upload is too large",
+            BodyStalled => "The upload stopped",
+            CertificatePending => "Almost ready",
+            HeldFull | HeldTooLong { .. } => "Not available right now",
+            UpstreamClosed | UpstreamMalformed(_) => "The app did not answer properly",
+            UpstreamSilent(_) => "The app took too long",
+            Panicked => "Something went wrong here",
+        }
+    }
+
+    /// What happened and what to do, in a sentence or two. Says nothing of addresses or insides.
+    pub(super) fn sentence(&self) -> String {
+        use EdgeError::*;
+        match self {
+            BadRequest(what) => format!("The request is not valid HTTP: {what}."),
+            BodyBroken => "The request's body broke off or is malformed. Send it again.".into(),
+            UnknownHost => "This server does not know the name you asked for. Check the address, or add the domain to an app.".into(),
+            NoRoute => "The name is known here, but no app answers at this path. Check the address.".into(),
+            Misdirected => "The connection was opened for another name. A new connection will work.".into(),
+            MethodRefused => "This server is not an open proxy; CONNECT and TRACE are refused.".into(),
+            UriTooLong(limit) => format!("Addresses may have up to {} KB. Send the data in the request's body instead.", limit / 1024),
+            HeadTooLarge(limit) => format!("Headers may have up to {} KB together. Clearing this site's cookies often helps.", limit / 1024),
+            BodyTooLarge(limit) => format!("Up to {} are accepted here.", size(*limit)),
+            BodyStalled => "No more of the request's body arrived for a while. Send it again.".into(),
+            CertificatePending => "The certificate of this name is on its way. Try again in a minute.".into(),
+            HeldFull => "Too many requests are already waiting for this app. Try again in a few seconds.".into(),
+            HeldTooLong { paused: true, waited } => {
+                format!("The app is being worked on and did not come back within {} seconds. Try again shortly.", waited.as_secs())
+            }
+            HeldTooLong { paused: false, waited } => {
+                format!("No instance of the app could be reached for {} seconds. Try again shortly.", waited.as_secs())
+            }
+            UpstreamClosed => "The app closed the connection before it answered. Its logs may say why.".into(),
+            UpstreamSilent(limit) => format!("The app did not answer within {} seconds. Its logs may say why.", limit.as_secs()),
+            UpstreamMalformed(_) => "The app sent an answer that cannot be passed on safely.".into(),
+            Panicked => "This is our mistake, and it was written down. Trying again may work.".into(),
+        }
+    }
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_024 => format!("{bytes} bytes"),
+        1_024..1_048_576 => format!("{} KB", bytes / 1024),
+        _ => format!("{} MB", bytes / (1024 * 1024)),
+    }
+}

@@ -1,0 +1,45 @@
+//! Limits: how much of the outside world the edge takes, and for how long it waits.
+//!
+//! The values are PRODUCT's defaults; the daemon fills them from the config. Everything is bounded here or not at all.
+use std::time::Duration;
+
+/// An upstream connection kept idle longer than this is not used again, until the upstream says what it allows.
+pub(super) const FIRST_IDLE_LIMIT_MS: u32 = 1_500;
+
+#[derive(Clone, Debug)]
+pub struct Limits {
+    pub header_bytes: usize,
+    pub uri_bytes: usize,
+    pub body_bytes: u64,
+    pub connections_per_address: u32,
+    pub connections: u32,
+    pub client_header: Duration,
+    pub client_idle: Duration,
+    pub upstream_connect: Duration,
+    pub upstream_answer: Duration,
+    /// How long a request waits while its route is paused or no target of it can be reached.
+    pub held_for: Duration,
+    /// How many requests of one group (an app) wait so.
+    pub held: u32,
+    /// Threads that serve; `None`: one a core.
+    pub workers: Option<usize>,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            header_bytes: 32 * 1024,
+            uri_bytes: 8 * 1024,
+            body_bytes: 100 * 1024 * 1024,
+            connections_per_address: 256,
+            connections: 20_000,
+            client_header: Duration::from_secs(10),
+            client_idle: Duration::from_secs(60),
+            upstream_connect: Duration::from_secs(2),
+            upstream_answer: Duration::from_secs(60),
+            held_for: Duration::from_secs(30),
+            held: 1_000,
+            workers: None,
+        }
+    }
+}

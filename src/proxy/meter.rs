@@ -1,0 +1,117 @@
+//! Meter: what a route or a target has done, counted by the workers and read by the control plane.
+//!
+//! Each worker writes to a slab of its own, made at its first request, so counting never waits for another core.
+//! Counters only grow; whoever wants rates subtracts two readings.
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::histogram::{Counting, Histogram};
+
+/// Slabs of a meter; further workers share them.
+const SLABS: usize = 16;
+
+#[derive(Default)]
+pub struct Meter {
+    slabs: [OnceLock<Box<Slab>>; SLABS],
+}
+
+struct Slab {
+    started: AtomicU64,
+    ended: AtomicU64,
+    classes: [AtomicU64; 5],
+    failures: AtomicU64,
+    tunnels: AtomicU64,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    latency: Counting,
+}
+
+/// One reading of a meter, summed over the workers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// Requests whose body or tunnel has ended.
+    pub requests: u64,
+    pub in_flight: u64,
+    /// Answers 1xx (tunnels), 2xx, 3xx, 4xx, 5xx.
+    pub classes: [u64; 5],
+    /// Answers that are the edge's own error because the upstream failed.
+    pub failures: u64,
+    /// Requests that became tunnels (WebSocket); their time is not in the histogram.
+    pub tunnels: u64,
+    /// Body bytes from clients, and to them.
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    /// From the request's head to the answer's head, in microseconds.
+    pub latency: Histogram,
+}
+
+impl Meter {
+    pub fn new() -> Meter {
+        Meter::default()
+    }
+
+    pub fn read(&self) -> Reading {
+        let mut reading = Reading::default();
+        for slab in self.slabs.iter().filter_map(OnceLock::get) {
+            let ended = slab.ended.load(Relaxed);
+            reading.requests += ended;
+            reading.in_flight += slab.started.load(Relaxed).saturating_sub(ended);
+            for (sum, class) in reading.classes.iter_mut().zip(&slab.classes) {
+                *sum += class.load(Relaxed);
+            }
+            reading.failures += slab.failures.load(Relaxed);
+            reading.tunnels += slab.tunnels.load(Relaxed);
+            reading.bytes_in += slab.bytes_in.load(Relaxed);
+            reading.bytes_out += slab.bytes_out.load(Relaxed);
+            slab.latency.add_to(&mut reading.latency);
+        }
+        reading
+    }
+
+    pub(super) fn start(&self, worker: usize) {
+        self.slab(worker).started.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn end(&self, worker: usize, outcome: &Outcome) {
+        let slab = self.slab(worker);
+        if let Some(status) = outcome.status {
+            slab.classes[usize::from(status / 100).clamp(1, 5) - 1].fetch_add(1, Relaxed);
+            if status == 101 {
+                slab.tunnels.fetch_add(1, Relaxed);
+            } else {
+                slab.latency.count(outcome.head_micros);
+            }
+        }
+        if outcome.failed {
+            slab.failures.fetch_add(1, Relaxed);
+        }
+        slab.bytes_in.fetch_add(outcome.bytes_in, Relaxed);
+        slab.bytes_out.fetch_add(outcome.bytes_out, Relaxed);
+        slab.ended.fetch_add(1, Relaxed);
+    }
+
+    fn slab(&self, worker: usize) -> &Slab {
+        self.slabs[worker % SLABS].get_or_init(|| {
+            Box::new(Slab {
+                started: AtomicU64::new(0),
+                ended: AtomicU64::new(0),
+                classes: [const { AtomicU64::new(0) }; 5],
+                failures: AtomicU64::new(0),
+                tunnels: AtomicU64::new(0),
+                bytes_in: AtomicU64::new(0),
+                bytes_out: AtomicU64::new(0),
+                latency: Counting::new(),
+            })
+        })
+    }
+}
+
+/// How one request ended; without a status the client left before an answer.
+#[derive(Default)]
+pub(super) struct Outcome {
+    pub(super) status: Option<u16>,
+    pub(super) head_micros: u64,
+    pub(super) failed: bool,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+}

@@ -1,0 +1,47 @@
+//! The data plane: takes connections, ends TLS, finds the route, claims a target, forwards both ways, counts.
+//!
+//! Serves from an immutable snapshot and knows sockets and routes; it knows no app, no engine, no database, and imports
+//! only `base`. One current-thread runtime a core; no lock is taken on the way of a request.
+//! What the snapshot holds is decided in `routing`; who listens is decided by the daemon.
+mod answer;
+mod balance;
+mod body;
+mod client;
+mod client_io;
+mod edge;
+mod error;
+mod error_page;
+mod exchange;
+mod forward;
+mod gate;
+mod headers;
+mod histogram;
+mod hold;
+mod host;
+mod limits;
+mod listener;
+mod meter;
+mod request_id;
+mod routes;
+mod serve;
+mod serve_http1;
+mod serve_http2;
+mod shared;
+mod site;
+mod snapshot;
+mod target;
+mod tls;
+mod tunnel;
+mod upstream;
+mod watch;
+mod worker;
+mod ws_frames;
+
+pub use edge::{ConnectFailure, Edge, EdgeHandle, EdgeStats, Listeners, Refusals};
+pub use gate::Gate;
+pub use histogram::Histogram;
+pub use limits::Limits;
+pub use meter::{Meter, Reading};
+pub use routes::{Route, RouteSpec, RouteTable, Upstream};
+pub use snapshot::{Certificates, Snapshot};
+pub use target::{Address, Target};

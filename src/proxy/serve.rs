@@ -1,0 +1,70 @@
+//! Serve: one client connection, from the handshake to the protocol it speaks.
+//!
+//! hyper reads what strangers send; each request goes to `answer`.
+use std::rc::Rc;
+use std::time::Instant;
+
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::client::Client;
+use super::client_io::{ClientIo, Transport};
+use super::listener::{Arrival, Door};
+use super::serve_http1::serve_http1;
+use super::serve_http2::serve_http2;
+use super::shared::count;
+use super::tls::{self, Handshake};
+use super::worker::Worker;
+
+pub(super) async fn connection(worker: Rc<Worker>, arrival: Arrival) {
+    let Arrival {
+        stream,
+        address,
+        door,
+        permit: _permit,
+    } = arrival;
+    let Ok(stream) = TcpStream::from_std(stream) else {
+        return;
+    };
+    let shared = worker.shared.clone();
+    let now = Instant::now();
+    let (transport, name, http2) = match door {
+        Door::Http => (Transport::Plain(stream), None, false),
+        Door::Https => {
+            // Boxed: what a handshake needs is not carried along for the connection's life.
+            let handshake = Box::pin(tls::handshake(stream, &shared.tls, &shared.snapshot));
+            match timeout(shared.limits.client_header, handshake).await {
+                Ok(Ok(Handshake::Done {
+                    stream,
+                    name,
+                    http2,
+                })) => (Transport::Tls(stream), name, http2),
+                Ok(Ok(Handshake::UnknownName)) => return count(&shared.refused.unknown_names),
+                Ok(Err(_)) | Err(_) => return count(&shared.refused.failed_handshakes),
+            }
+        }
+    };
+    let client = Rc::new(Client::new(
+        worker.clone(),
+        address,
+        door == Door::Https,
+        name,
+        now,
+    ));
+    let _registered = worker.register(&client);
+    let io = ClientIo::new(transport, client.clone(), http2);
+    if http2 {
+        client.http2.set(true);
+        Box::pin(serve_http2(client, io)).await;
+    } else {
+        serve_http1(client, io).await;
+    }
+}
+
+/// Counts what a client sent that is not HTTP; one line each would be a gift to scanners.
+pub(super) fn note(client: &Client, error: &hyper::Error) {
+    if error.is_parse() {
+        count(&client.worker.shared.refused.bad_requests);
+    }
+    tracing::trace!(client = client.address_text, %error, "a client connection ended in an error");
+}

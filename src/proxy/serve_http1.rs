@@ -1,0 +1,154 @@
+//! HTTP/1.1 with one client, until it goes, is silent for too long, or changes to another protocol.
+//!
+//! hyper reads and writes while there is something to do. In the quiet between two requests only the stream is kept.
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::time::{sleep_until, timeout};
+
+use super::answer::answer;
+use super::client::{Client, Phase};
+use super::client_io::ClientIo;
+use super::serve::note;
+use super::tunnel::Tunnel;
+use super::watch::{Overdue, Watch};
+
+/// How long a closing connection is still read from, so that our last answer is not lost to a reset.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 4 * 1024 * 1024;
+
+pub(super) async fn serve_http1(client: Rc<Client>, mut io: ClientIo) {
+    loop {
+        // Boxed, so that a quiet connection does not keep the room of a busy one.
+        let Some(spoken) = Box::pin(speak(&client, io)).await else {
+            return;
+        };
+        io = spoken.io;
+        match spoken.end {
+            End::Quiet if !spoken.ahead.is_empty() => io.put_back(spoken.ahead),
+            End::Quiet => match park(&client, &mut io).await {
+                Some(bytes) => io.put_back(bytes),
+                None => return Box::pin(close(&mut io)).await,
+            },
+            End::Tunnel(tunnel) => return Box::pin(tunnel.run(&client, io, spoken.ahead)).await,
+            End::Over => return Box::pin(close(&mut io)).await,
+        }
+    }
+}
+
+/// What hyper left behind.
+struct Spoken {
+    end: End,
+    io: ClientIo,
+    /// Read, but not understood any more.
+    ahead: Bytes,
+}
+
+enum End {
+    /// Nothing has come for a moment.
+    Quiet,
+    Tunnel(Box<Tunnel>),
+    Over,
+}
+
+/// Lets hyper speak until there is nothing more to say; `None` if the connection is to be dropped as it is.
+async fn speak(client: &Rc<Client>, io: ClientIo) -> Option<Spoken> {
+    let limits = client.limits();
+    let head = limits.uri_bytes + limits.header_bytes;
+    let service = {
+        let client = client.clone();
+        service_fn(move |request| Box::pin(answer(client.clone(), request)))
+    };
+    let mut connection = http1::Builder::new()
+        .header_read_timeout(None)
+        .max_header_size(head + 1024)
+        .max_buf_size(head.max(8 * 1024) + 2048)
+        .half_close(false)
+        .serve_connection(TokioIo::new(io), service);
+    let mut watch = Watch::new(client);
+    let result = poll_fn(|cx| {
+        if watch.ends(client, cx) {
+            Pin::new(&mut connection).graceful_shutdown();
+        }
+        if let Poll::Ready(result) = connection.poll_without_shutdown(cx) {
+            return Poll::Ready(Some(result.map(|()| false)));
+        }
+        match watch.overdue(client, cx) {
+            Overdue::No => Poll::Pending,
+            Overdue::Park => Poll::Ready(Some(Ok(true))),
+            Overdue::End => {
+                Pin::new(&mut connection).graceful_shutdown();
+                connection
+                    .poll_without_shutdown(cx)
+                    .map(|result| Some(result.map(|()| false)))
+            }
+            Overdue::Drop => Poll::Ready(None),
+        }
+    })
+    .await;
+    // Taken in any case: a tunnel left in the client would keep both alive for ever.
+    let tunnel = client.tunnel.borrow_mut().take();
+    let end = match (result?, tunnel) {
+        (Ok(true), _) => End::Quiet,
+        (Ok(false), Some(tunnel)) => End::Tunnel(Box::new(tunnel)),
+        (Ok(false), None) => End::Over,
+        (Err(error), _) => {
+            note(client, &error);
+            End::Over
+        }
+    };
+    let parts = connection.into_parts();
+    Some(Spoken {
+        end,
+        io: parts.io.into_inner(),
+        ahead: parts.read_buf,
+    })
+}
+
+/// Waits for the first bytes of the next request with nothing but the stream; `None` when there will be none.
+async fn park(client: &Client, io: &mut ClientIo) -> Option<Bytes> {
+    let mut limit = std::pin::pin!(sleep_until(client.idle_until().into()));
+    poll_fn(|cx| {
+        client.listen(cx);
+        if client.phase() >= Phase::Ending || limit.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        let mut bytes = [0; 2_048];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        match Pin::new(&mut *io).poll_read(cx, &mut buffer) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                Poll::Ready(Some(Bytes::copy_from_slice(buffer.filled())))
+            }
+            Poll::Ready(_) => Poll::Ready(None),
+        }
+    })
+    .await
+}
+
+/// Says goodbye, then reads on for a moment: closing with unread bytes would reset the connection under our answer.
+async fn close(io: &mut ClientIo) {
+    let lingering = async {
+        if io.shutdown().await.is_err() {
+            return;
+        }
+        let mut scratch = vec![0; 4096];
+        let mut read = 0;
+        while let Ok(count @ 1..) = io.read(&mut scratch).await {
+            read += count;
+            if read > LINGER_BYTES {
+                return;
+            }
+        }
+    };
+    // Past the limit the connection is dropped, which closes it.
+    timeout(LINGER, lingering).await.unwrap_or_default();
+}

@@ -1,0 +1,87 @@
+//! HTTP/2 with one client. Every stream is a task of the worker; this one moves the frames.
+use std::future::{Future, poll_fn};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::task::spawn_local;
+use tokio::time::timeout;
+
+use super::answer::answer;
+use super::client::Client;
+use super::client_io::ClientIo;
+use super::serve::note;
+use super::watch::{Overdue, Watch};
+
+/// How long the last frames may take.
+const LAST_FRAMES: Duration = Duration::from_secs(1);
+
+pub(super) async fn serve_http2(client: Rc<Client>, io: ClientIo) {
+    let limits = client.limits();
+    let service = {
+        let client = client.clone();
+        service_fn(move |request| Box::pin(answer(client.clone(), request)))
+    };
+    let wire = io.wire();
+    let mut connection = std::pin::pin!(
+        http2::Builder::new(Local)
+            .max_concurrent_streams(128)
+            .max_header_list_size(
+                u32::try_from(limits.uri_bytes + limits.header_bytes).unwrap_or(u32::MAX)
+            )
+            .initial_stream_window_size(256 * 1024)
+            .initial_connection_window_size(1024 * 1024)
+            .max_send_buf_size(128 * 1024)
+            .serve_connection(TokioIo::new(io), service)
+    );
+    let mut watch = Watch::new(&client);
+    let result = poll_fn(|cx| {
+        if watch.ends(&client, cx) {
+            connection.as_mut().graceful_shutdown();
+        }
+        let polled = connection.as_mut().poll(cx);
+        // What this wake-up wrote goes out now, together.
+        if let Poll::Ready(Err(_)) = wire.poll_send(cx) {
+            return Poll::Ready(Ok(()));
+        }
+        if polled.is_ready() {
+            return polled;
+        }
+        match watch.overdue(&client, cx) {
+            Overdue::No | Overdue::Park => Poll::Pending,
+            Overdue::End => {
+                connection.as_mut().graceful_shutdown();
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Overdue::Drop => Poll::Ready(Ok(())),
+        }
+    })
+    .await;
+    if let Err(error) = &result {
+        note(&client, error);
+    }
+    // The last frames (GOAWAY) may still be on their way.
+    if timeout(LAST_FRAMES, poll_fn(|cx| wire.poll_send(cx)))
+        .await
+        .is_err()
+    {
+        tracing::trace!(
+            client = client.address_text,
+            "a client did not take the end of its connection"
+        );
+    }
+}
+
+/// Streams of HTTP/2 run on the worker's own runtime.
+#[derive(Clone, Copy)]
+struct Local;
+
+impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Local {
+    fn execute(&self, stream: F) {
+        spawn_local(stream);
+    }
+}

@@ -1,0 +1,141 @@
+//! Site: what a request is for, judged from the door, the name in TLS, the host and the path. Pure.
+use std::sync::Arc;
+
+use http::Method;
+use http::request::Parts;
+
+use super::client::Client;
+use super::error::EdgeError;
+use super::host::Host;
+use super::limits::Limits;
+use super::routes::Route;
+use super::snapshot::Snapshot;
+
+const CHALLENGE: &str = "/.well-known/acme-challenge/";
+
+pub(super) enum Site {
+    /// The key authorization of an ACME token.
+    Challenge(String),
+    /// The same place over https.
+    Redirect,
+    Route(Arc<Route>),
+}
+
+/// How the request came in.
+#[derive(Clone, Copy)]
+pub(super) struct Entrance<'a> {
+    pub(super) https: bool,
+    /// The name in TLS.
+    pub(super) name: Option<&'a str>,
+}
+
+pub(super) fn find(
+    snapshot: &Snapshot,
+    client: &Client,
+    host: &Host,
+    path: &str,
+) -> Result<Site, EdgeError> {
+    let entrance = Entrance {
+        https: client.https,
+        name: client.name.as_deref(),
+    };
+    if entrance.https {
+        behind_tls(snapshot, entrance, host, path)
+    } else {
+        in_the_open(snapshot, host, path)
+    }
+}
+
+/// The route again, in a newer snapshot.
+pub(super) fn find_route(
+    snapshot: &Snapshot,
+    client: &Client,
+    host: &Host,
+    path: &str,
+) -> Result<Arc<Route>, EdgeError> {
+    match find(snapshot, client, host, path)? {
+        Site::Route(route) => Ok(route),
+        Site::Challenge(_) | Site::Redirect => Err(EdgeError::NoRoute),
+    }
+}
+
+fn behind_tls(
+    snapshot: &Snapshot,
+    entrance: Entrance<'_>,
+    host: &Host,
+    path: &str,
+) -> Result<Site, EdgeError> {
+    match entrance.name {
+        Some(name) if name.strip_suffix('.').unwrap_or(name) != host.name => {
+            Err(EdgeError::Misdirected)
+        }
+        Some(_) => route_of(snapshot, host, path),
+        None if snapshot.routes.knows(&host.name) => Err(EdgeError::Misdirected),
+        None if host.is_address() => snapshot
+            .default_route
+            .clone()
+            .map(Site::Route)
+            .ok_or(EdgeError::UnknownHost),
+        None => Err(EdgeError::UnknownHost),
+    }
+}
+
+fn in_the_open(snapshot: &Snapshot, host: &Host, path: &str) -> Result<Site, EdgeError> {
+    if let Some(token) = path.strip_prefix(CHALLENGE)
+        && let Some(authorization) = snapshot.challenges.get(token)
+    {
+        return Ok(Site::Challenge(authorization.clone()));
+    }
+    if host.is_address() && !snapshot.routes.knows(&host.name) {
+        return if snapshot.default_route.is_some() {
+            Ok(Site::Redirect)
+        } else {
+            Err(EdgeError::UnknownHost)
+        };
+    }
+    let Site::Route(route) = route_of(snapshot, host, path)? else {
+        return Err(EdgeError::NoRoute);
+    };
+    if !route.spec.redirect_http {
+        Ok(Site::Route(route))
+    } else if snapshot.certificate(&host.name).is_some() {
+        Ok(Site::Redirect)
+    } else {
+        // Sending someone to https now would only show them their browser's warning.
+        Err(EdgeError::CertificatePending)
+    }
+}
+
+fn route_of(snapshot: &Snapshot, host: &Host, path: &str) -> Result<Site, EdgeError> {
+    match snapshot.routes.find(&host.name, path) {
+        Some(route) => Ok(Site::Route(route.clone())),
+        None if snapshot.routes.knows(&host.name) => Err(EdgeError::NoRoute),
+        None => Err(EdgeError::UnknownHost),
+    }
+}
+
+/// Refuses what no app should see, before a route is looked for.
+pub(super) fn check_size(parts: &Parts, limits: &Limits) -> Result<(), EdgeError> {
+    if parts.method == Method::CONNECT || parts.method == Method::TRACE {
+        return Err(EdgeError::MethodRefused);
+    }
+    let target = parts.uri.path_and_query().map_or("", |path| path.as_str());
+    if target.len() > limits.uri_bytes {
+        return Err(EdgeError::UriTooLong(limits.uri_bytes));
+    }
+    if !(target.starts_with('/') || target == "*" && parts.method == Method::OPTIONS) {
+        return Err(EdgeError::BadRequest(
+            "its path does not begin with a slash",
+        ));
+    }
+    let head: usize = parts
+        .headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum();
+    if head > limits.header_bytes {
+        Err(EdgeError::HeadTooLarge(limits.header_bytes))
+    } else {
+        Ok(())
+    }
+}

@@ -1,0 +1,95 @@
+//! TLS: the handshake, with the certificate the snapshot has for the name, and a clear no to names it does not have.
+//!
+//! A connection that names no host gets the box's own certificate. Resumption is by tickets, so nothing is kept here.
+use std::io;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls::server::{Acceptor, ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::snapshot::Snapshot;
+
+/// A record with the fatal alert `unrecognized_name` (RFC 6066, 3), as it is sent before any key is agreed on.
+const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+
+pub(super) enum Handshake {
+    Done {
+        stream: Box<TlsStream<TcpStream>>,
+        name: Option<Arc<str>>,
+        http2: bool,
+    },
+    UnknownName,
+}
+
+pub(super) fn server_config(
+    snapshot: Arc<ArcSwap<Snapshot>>,
+) -> Result<ServerConfig, rustls::Error> {
+    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(FromSnapshot(snapshot)));
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.ticketer = aws_lc_rs::Ticketer::new()?;
+    config.send_tls13_tickets = 1;
+    Ok(config)
+}
+
+pub(super) async fn handshake(
+    stream: TcpStream,
+    config: &Arc<ServerConfig>,
+    snapshot: &ArcSwap<Snapshot>,
+) -> io::Result<Handshake> {
+    let mut start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+    let name: Option<Arc<str>> = start
+        .client_hello()
+        .server_name()
+        .map(|name| name.to_ascii_lowercase().into());
+    let known = {
+        let snapshot = snapshot.load();
+        match &name {
+            Some(name) => snapshot.certificate(name).is_some(),
+            None => snapshot.default_certificate.is_some(),
+        }
+    };
+    if !known {
+        start.io.write_all(&UNRECOGNIZED_NAME).await?;
+        start.io.shutdown().await?;
+        return Ok(Handshake::UnknownName);
+    }
+    let stream = start.into_stream(config.clone()).await?;
+    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    Ok(Handshake::Done {
+        stream: Box::new(stream),
+        name,
+        http2,
+    })
+}
+
+struct FromSnapshot(Arc<ArcSwap<Snapshot>>);
+
+impl ResolvesServerCert for FromSnapshot {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let snapshot = self.0.load();
+        match hello.server_name() {
+            Some(name) if name.bytes().any(|byte| byte.is_ascii_uppercase()) => {
+                snapshot.certificate(&name.to_ascii_lowercase()).cloned()
+            }
+            Some(name) => snapshot.certificate(name).cloned(),
+            None => snapshot.default_certificate.clone(),
+        }
+    }
+}
+
+impl std::fmt::Debug for FromSnapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("certificates of the snapshot")
+    }
+}

@@ -1,0 +1,191 @@
+//! One connection to a target, with the bytes read ahead of their use.
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Sleep, sleep_until};
+use tokio_util::io::poll_read_buf;
+
+use crate::proxy::target::Address;
+
+/// Room asked for before a read; grows with what the body turns out to be.
+const READ: usize = 8 * 1024;
+const READ_BODY: usize = 64 * 1024;
+
+pub(crate) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+pub(crate) struct Connection {
+    stream: Stream,
+    pub(crate) read: BytesMut,
+    /// Since when the connection lies in the pool; its birth before that.
+    pub(crate) idle_since: Instant,
+    /// Whether it has served a request before: then it may have been closed behind our back.
+    pub(crate) reused: bool,
+    written: u64,
+    /// Kept over requests and moved only when it fires too early: a timer a request would cost more than it is worth.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+/// Opens a connection; an error is the address's, none of it was sent.
+pub(crate) async fn connect(address: &Address, limit: Duration) -> io::Result<Connection> {
+    let opening = async {
+        io::Result::Ok(match address {
+            Address::Tcp(address) => {
+                let stream = TcpStream::connect(address).await?;
+                stream.set_nodelay(true)?;
+                Stream::Tcp(stream)
+            }
+            Address::Unix(path) => Stream::Unix(UnixStream::connect(path).await?),
+        })
+    };
+    let stream = match tokio::time::timeout(limit, opening).await {
+        Ok(opened) => opened?,
+        Err(_) => {
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("no answer to the connect within {} ms", limit.as_millis()),
+            ));
+        }
+    };
+    Ok(Connection {
+        stream,
+        read: BytesMut::new(),
+        idle_since: Instant::now(),
+        reused: false,
+        written: 0,
+        timer: None,
+    })
+}
+
+impl Connection {
+    /// Bytes written since `begin`.
+    pub(crate) fn written(&self) -> u64 {
+        self.written
+    }
+
+    pub(crate) fn begin(&mut self) {
+        self.written = 0;
+    }
+
+    /// Ready at the deadline, not before.
+    pub(crate) fn poll_until(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(sleep_until(deadline.into())));
+        if timer.deadline().into_std() > deadline {
+            timer.as_mut().reset(deadline.into());
+        }
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            if Instant::now() >= deadline {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(deadline.into());
+        }
+    }
+
+    /// Reads more into `read`; 0 is the end.
+    pub(crate) fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        in_body: bool,
+    ) -> Poll<io::Result<usize>> {
+        let free = self.read.capacity() - self.read.len();
+        if free < READ / 2 {
+            self.read.reserve(if in_body { READ_BODY } else { READ });
+        }
+        poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.read)
+    }
+
+    pub(crate) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let stream = Pin::new(&mut self.stream);
+        let written = match slices {
+            [one] => stream.poll_write(cx, one),
+            _ => stream.poll_write_vectored(cx, slices),
+        };
+        match written {
+            Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            Poll::Ready(Ok(count)) => {
+                self.written += count as u64;
+                Poll::Ready(Ok(count))
+            }
+            other => other,
+        }
+    }
+
+    /// Whether an idle connection was closed or spoken to since: either way it is of no use. No system call when quiet.
+    pub(crate) fn is_stale(&mut self) -> bool {
+        let mut byte = [0];
+        let mut buffer = ReadBuf::new(&mut byte);
+        let mut cx = Context::from_waker(Waker::noop());
+        !self.read.is_empty()
+            || Pin::new(&mut self.stream)
+                .poll_read(&mut cx, &mut buffer)
+                .is_ready()
+    }
+
+    /// The bare stream and what was already read from it, for a tunnel.
+    pub(crate) fn into_parts(self) -> (Stream, BytesMut) {
+        (self.stream, self.read)
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Stream::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

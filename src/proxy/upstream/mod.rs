@@ -1,0 +1,18 @@
+//! The leg to a target: HTTP/1.1 written and read by hand, in the task of the request it serves.
+//!
+//! What comes from an upstream is read strictly: an answer whose end could be understood in two ways is no answer.
+//! A connection goes back to the pool only after an answer that ended where it said, with nothing behind it.
+mod answer_body;
+mod answer_head;
+mod chunked;
+mod connection;
+mod pool;
+mod request_body;
+mod send;
+
+pub(super) use answer_body::{AnswerBody, BodyFailure};
+pub(super) use answer_head::AnswerHead;
+pub(super) use connection::{Connection, connect};
+pub(super) use pool::{Pool, told_timeout};
+pub(super) use request_body::{BodySource, Coding, RequestBody};
+pub(super) use send::{SendFailure, send};

@@ -1,0 +1,141 @@
+//! Pool: idle connections of one worker, by target, the freshest first.
+//!
+//! A connection is used again only while younger than its target's idle limit. The limit starts short, follows what the
+//! upstream says in `Keep-Alive: timeout`, and shrinks when a connection is found closed earlier than that.
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use tokio::sync::Notify;
+
+use super::connection::Connection;
+use crate::proxy::target::Target;
+
+const KEPT: usize = 512;
+/// Stay clear of the upstream's own limit by this much: what we send may be on its way while it closes.
+const MARGIN_MS: u32 = 500;
+const SHORTEST_MS: u32 = 400;
+/// A connection closed younger than this tells of a restart, not of a limit.
+const TOO_YOUNG_MS: u64 = 500;
+const LONGEST_MS: u32 = 60_000;
+
+#[derive(Default)]
+pub(crate) struct Pool {
+    idle: HashMap<u64, OfTarget>,
+    filled: Rc<Notify>,
+}
+
+struct OfTarget {
+    target: Weak<Target>,
+    connections: Vec<Connection>,
+}
+
+impl Pool {
+    pub(crate) fn take(&mut self, target: &Arc<Target>, now: Instant) -> Option<Connection> {
+        let of_target = self.idle.get_mut(&target.id())?;
+        while let Some(mut connection) = of_target.connections.pop() {
+            let idle = now
+                .saturating_duration_since(connection.idle_since)
+                .as_millis() as u64;
+            if idle >= u64::from(target.idle_limit_ms()) {
+                // The one on top is the freshest: the rest are older still.
+                of_target.connections.clear();
+                return None;
+            }
+            if !connection.is_stale() {
+                connection.reused = true;
+                return Some(connection);
+            }
+            closed_after(target, idle);
+        }
+        None
+    }
+
+    pub(crate) fn give_back(
+        &mut self,
+        target: &Arc<Target>,
+        mut connection: Connection,
+        now: Instant,
+    ) {
+        if target.is_retiring() || !connection.read.is_empty() {
+            return;
+        }
+        connection.idle_since = now;
+        if self.idle.is_empty() {
+            self.filled.notify_one();
+        }
+        let of_target = self.idle.entry(target.id()).or_insert_with(|| OfTarget {
+            target: Arc::downgrade(target),
+            connections: Vec::new(),
+        });
+        if of_target.connections.len() < KEPT {
+            of_target.connections.push(connection);
+        }
+    }
+
+    /// Told when there is something to sweep again.
+    pub(crate) fn filled(&self) -> Rc<Notify> {
+        self.filled.clone()
+    }
+
+    /// Closes what is too old or whose target is gone. The more often it looks, the better it knows when an upstream
+    /// closes.
+    pub(crate) fn sweep(&mut self, now: Instant) {
+        self.idle.retain(|_, of_target| {
+            let Some(target) = of_target
+                .target
+                .upgrade()
+                .filter(|target| !target.is_retiring())
+            else {
+                return false;
+            };
+            of_target.connections.retain_mut(|connection| {
+                let idle = now
+                    .saturating_duration_since(connection.idle_since)
+                    .as_millis() as u64;
+                if idle >= u64::from(target.idle_limit_ms()) {
+                    return false;
+                }
+                let stale = connection.is_stale();
+                if stale {
+                    closed_after(&target, idle);
+                }
+                !stale
+            });
+            !of_target.connections.is_empty()
+        });
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.idle.is_empty()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.idle.clear();
+    }
+}
+
+/// The upstream said how long it keeps an idle connection.
+pub(crate) fn told_timeout(target: &Target, seconds: u32) {
+    let limit = seconds
+        .saturating_mul(1_000)
+        .saturating_sub(MARGIN_MS)
+        .clamp(SHORTEST_MS, LONGEST_MS);
+    if limit != target.idle_limit_ms() {
+        target.learn_idle_limit_ms(limit);
+    }
+}
+
+/// The upstream closed an idle connection at this age: stay below it from now on.
+fn closed_after(target: &Target, idle_ms: u64) {
+    if idle_ms < TOO_YOUNG_MS {
+        return;
+    }
+    let limit = u32::try_from(idle_ms * 3 / 4)
+        .unwrap_or(LONGEST_MS)
+        .clamp(SHORTEST_MS, LONGEST_MS);
+    if limit < target.idle_limit_ms() {
+        target.learn_idle_limit_ms(limit);
+    }
+}

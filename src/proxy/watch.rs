@@ -1,0 +1,74 @@
+//! Watch: the time limits and the phase of one connection, with one timer, moved only when it fires or must fire sooner.
+use std::future::Future;
+use std::pin::Pin;
+use std::task::Context;
+use std::time::{Duration, Instant};
+
+use tokio::time::{Sleep, sleep_until};
+
+use super::client::{Client, Phase, Verdict};
+
+/// After the polite end of an idle connection, how long until it is dropped.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What a connection's task is to do with it now.
+pub(super) enum Overdue {
+    No,
+    Park,
+    End,
+    Drop,
+}
+
+pub(super) struct Watch {
+    sleep: Pin<Box<Sleep>>,
+    ending: bool,
+}
+
+impl Watch {
+    pub(super) fn new(client: &Client) -> Watch {
+        let first = client
+            .due()
+            .unwrap_or_else(|| Instant::now() + client.limits().client_idle);
+        Watch {
+            sleep: Box::pin(sleep_until(first.into())),
+            ending: false,
+        }
+    }
+
+    /// Whether the connection is to be ended politely now; true once.
+    pub(super) fn ends(&mut self, client: &Client, cx: &Context<'_>) -> bool {
+        client.listen(cx);
+        let ends = !self.ending && client.phase() >= Phase::Ending;
+        self.ending |= ends;
+        ends
+    }
+
+    pub(super) fn overdue(&mut self, client: &Client, cx: &mut Context<'_>) -> Overdue {
+        if client.phase() == Phase::Cut {
+            return Overdue::Drop;
+        }
+        if let Some(due) = client.due()
+            && self.sleep.deadline().into_std() > due
+        {
+            self.sleep.as_mut().reset(due.into());
+        }
+        while self.sleep.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            match client.verdict(now) {
+                Verdict::Wait(until) => self.sleep.as_mut().reset(until.into()),
+                Verdict::Park => {
+                    self.sleep.as_mut().reset(client.idle_until().into());
+                    return Overdue::Park;
+                }
+                Verdict::End if self.ending => return Overdue::Drop,
+                Verdict::End => {
+                    self.ending = true;
+                    self.sleep.as_mut().reset((now + GRACE).into());
+                    return Overdue::End;
+                }
+                Verdict::Drop => return Overdue::Drop,
+            }
+        }
+        Overdue::No
+    }
+}

@@ -1,0 +1,274 @@
+//! The decision itself.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::input::{Answer, Input, Replica, Route};
+use crate::proxy::{self, Address, RouteSpec, RouteTable, Snapshot, Target, Upstream};
+
+/// A snapshot, and what follows from publishing it.
+pub struct Built {
+    /// To be published.
+    pub snapshot: Snapshot,
+    /// To be retired once it is published.
+    pub gone: Vec<Arc<Target>>,
+    /// Routes that are not served, each with the reason.
+    pub refused: Vec<String>,
+}
+
+/// The snapshot of `input`, following `previous`.
+pub fn build(input: Input, previous: &Snapshot) -> Built {
+    let mut seen: HashMap<(String, String), String> = HashMap::new();
+    let mut refused = Vec::new();
+    let mut fresh: HashMap<(String, Address), Arc<Target>> = HashMap::new();
+    let mut routes = Vec::new();
+    for route in input.routes {
+        let place = (route.host.clone(), route.path.clone());
+        if let Some(first) = seen.get(&place) {
+            refused.push(format!(
+                "{}{} is wanted twice: {first} serves it, {} does not",
+                route.host, route.path, route.group
+            ));
+            continue;
+        }
+        seen.insert(place, route.group.clone());
+        routes.push(made(route, previous, &mut fresh));
+    }
+    let default_route = input
+        .default_route
+        .map(|route| made(route, previous, &mut fresh));
+    let snapshot = Snapshot {
+        generation: previous.generation + 1,
+        routes: RouteTable::new(routes),
+        certificates: input.certificates,
+        default_certificate: input.default_certificate,
+        default_route,
+        challenges: input.challenges,
+    };
+    let kept: HashSet<*const Target> = snapshot.targets().map(Arc::as_ptr).collect();
+    let mut gone: Vec<Arc<Target>> = Vec::new();
+    for target in previous.targets() {
+        if !kept.contains(&Arc::as_ptr(target)) && !gone.iter().any(|g| Arc::ptr_eq(g, target)) {
+            gone.push(Arc::clone(target));
+        }
+    }
+    Built {
+        snapshot,
+        gone,
+        refused,
+    }
+}
+
+fn made(
+    route: Route,
+    previous: &Snapshot,
+    fresh: &mut HashMap<(String, Address), Arc<Target>>,
+) -> Arc<proxy::Route> {
+    let mut target = |key: String, address: Address| {
+        if let Some(kept) = previous.target(&key, &address) {
+            return kept;
+        }
+        let new = || Target::new(key.as_str(), address.clone());
+        Arc::clone(
+            fresh
+                .entry((key.clone(), address.clone()))
+                .or_insert_with(new),
+        )
+    };
+    let upstream = match route.answer {
+        Answer::Paused { since, until } => Upstream::Paused { since, until },
+        Answer::Socket(path) => {
+            Upstream::Targets(vec![target(route.group.clone(), Address::Unix(path))])
+        }
+        Answer::Addresses(addresses) => Upstream::Targets(
+            addresses
+                .into_iter()
+                .map(|a| target(route.group.clone(), Address::Tcp(a)))
+                .collect(),
+        ),
+        Answer::Replicas(replicas) => Upstream::Targets(
+            answering(&replicas)
+                .into_iter()
+                .map(|(row, a)| target(format!("replica:{row}"), Address::Tcp(a)))
+                .collect(),
+        ),
+    };
+    proxy::Route::new(
+        RouteSpec {
+            key: route.key.into(),
+            group: route.group.into(),
+            host: route.host.into(),
+            path_prefix: route.path.into(),
+            upstream,
+            redirect_http: true,
+            body_bytes: route.body_bytes,
+            held_for: route.held_for,
+        },
+        previous,
+    )
+}
+
+/// The replicas that get traffic: the healthy ones; when there is none, those
+/// that run though their check fails, because their answer is better than none.
+fn answering(replicas: &[Replica]) -> Vec<(i64, std::net::SocketAddr)> {
+    let pick = |wanted: fn(&Replica) -> bool| -> Vec<_> {
+        replicas
+            .iter()
+            .filter(|r| wanted(r))
+            .filter_map(|r| r.address.map(|a| (r.row, a)))
+            .collect()
+    };
+    let healthy = pick(|r| r.healthy);
+    if healthy.is_empty() {
+        pick(|r| r.doubtful)
+    } else {
+        healthy
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replica(row: i64, port: u16, healthy: bool, doubtful: bool) -> Replica {
+        Replica {
+            row,
+            address: Some(([10, 83, 0, 2], port).into()),
+            healthy,
+            doubtful,
+        }
+    }
+
+    fn route(group: &str, host: &str, answer: Answer) -> Route {
+        Route {
+            key: format!("route:{host}"),
+            group: group.into(),
+            host: host.into(),
+            path: "/".into(),
+            answer,
+            body_bytes: None,
+            held_for: None,
+        }
+    }
+
+    fn input(routes: Vec<Route>) -> Input {
+        Input {
+            routes,
+            ..Input::default()
+        }
+    }
+
+    fn addresses(snapshot: &Snapshot) -> Vec<String> {
+        let mut all: Vec<_> = snapshot
+            .targets()
+            .map(|t| t.address().to_string())
+            .collect();
+        all.sort();
+        all
+    }
+
+    #[test]
+    fn f4_a_target_that_stays_keeps_its_identity_and_one_that_goes_is_handed_back() {
+        let before = build(
+            input(vec![route(
+                "app:1",
+                "a.test",
+                Answer::Replicas(vec![
+                    replica(1, 80, true, false),
+                    replica(2, 81, true, false),
+                ]),
+            )]),
+            &Snapshot::default(),
+        );
+        assert!(before.gone.is_empty());
+        let after = build(
+            input(vec![route(
+                "app:1",
+                "a.test",
+                Answer::Replicas(vec![
+                    replica(2, 81, true, false),
+                    replica(3, 82, true, false),
+                ]),
+            )]),
+            &before.snapshot,
+        );
+        let kept = |s: &Snapshot| {
+            s.targets()
+                .find(|t| &**t.key() == "replica:2")
+                .cloned()
+                .unwrap()
+        };
+        assert!(Arc::ptr_eq(&kept(&before.snapshot), &kept(&after.snapshot)));
+        assert_eq!(after.gone.len(), 1);
+        assert_eq!(&**after.gone[0].key(), "replica:1");
+        assert_eq!(after.snapshot.generation, before.snapshot.generation + 1);
+    }
+
+    #[test]
+    fn f8_a_replica_that_came_back_at_another_address_is_another_target() {
+        let at = |port| {
+            input(vec![route(
+                "app:1",
+                "a.test",
+                Answer::Replicas(vec![replica(1, port, true, false)]),
+            )])
+        };
+        let before = build(at(80), &Snapshot::default());
+        let after = build(at(90), &before.snapshot);
+        assert_eq!(after.gone.len(), 1);
+        assert_eq!(addresses(&after.snapshot), ["10.83.0.2:90"]);
+    }
+
+    #[test]
+    fn doubtful_replicas_answer_only_when_nobody_else_does() {
+        let of = |replicas| {
+            let built = build(
+                input(vec![route("app:1", "a.test", Answer::Replicas(replicas))]),
+                &Snapshot::default(),
+            );
+            addresses(&built.snapshot)
+        };
+        let sick = replica(1, 80, false, true);
+        let starting = replica(2, 81, false, false);
+        let well = replica(3, 82, true, false);
+        assert_eq!(
+            of(vec![sick.clone(), starting.clone(), well]),
+            ["10.83.0.2:82"]
+        );
+        assert_eq!(of(vec![sick, starting.clone()]), ["10.83.0.2:80"]);
+        assert!(of(vec![starting]).is_empty());
+    }
+
+    #[test]
+    fn of_two_wishes_for_one_place_the_first_is_served_and_the_other_told() {
+        let built = build(
+            input(vec![
+                route(
+                    "dashboard",
+                    "p.test",
+                    Answer::Socket("/run/edge.sock".into()),
+                ),
+                route("app:1", "p.test", Answer::Replicas(vec![])),
+            ]),
+            &Snapshot::default(),
+        );
+        assert_eq!(addresses(&built.snapshot), ["unix:/run/edge.sock"]);
+        assert_eq!(built.refused.len(), 1);
+        assert!(built.refused[0].contains("app:1 does not"));
+    }
+
+    #[test]
+    fn two_routes_of_one_app_share_a_new_replicas_target() {
+        let answer = || Answer::Replicas(vec![replica(1, 80, true, false)]);
+        let built = build(
+            input(vec![
+                route("app:1", "a.test", answer()),
+                route("app:1", "b.test", answer()),
+            ]),
+            &Snapshot::default(),
+        );
+        let all: Vec<_> = built.snapshot.targets().collect();
+        assert_eq!(all.len(), 2);
+        assert!(Arc::ptr_eq(all[0], all[1]));
+    }
+}

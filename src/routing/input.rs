@@ -1,0 +1,77 @@
+//! What routing is told.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::sign::CertifiedKey;
+
+use crate::base::clock::UnixMs;
+
+/// Everything that decides a snapshot.
+#[derive(Default)]
+pub struct Input {
+    /// Wanted routes, the more important first: of two with the same host and
+    /// path the first is served and the other reported.
+    pub routes: Vec<Route>,
+    /// For requests to the box's address instead of a name: the dashboard.
+    pub default_route: Option<Route>,
+    /// By name.
+    pub certificates: HashMap<Arc<str>, Arc<CertifiedKey>>,
+    /// For clients that name no host.
+    pub default_certificate: Option<Arc<CertifiedKey>>,
+    /// ACME HTTP-01: token to key authorization.
+    pub challenges: HashMap<String, String>,
+}
+
+/// One wanted route.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Stable name in figures: `route:7`, `config:legacy.example.com/`.
+    pub key: String,
+    /// Routes of one group share the limit of held requests: `app:3`.
+    pub group: String,
+    /// Lower case, or `*.example.com`.
+    pub host: String,
+    /// `/` or `/api`.
+    pub path: String,
+    /// What answers.
+    pub answer: Answer,
+    /// Instead of the edge's own body limit.
+    pub body_bytes: Option<u64>,
+    /// Instead of the edge's own time a request may be held.
+    pub held_for: Option<Duration>,
+}
+
+/// What answers a route.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// The replicas of an app's process; none that may answer means held.
+    Replicas(Vec<Replica>),
+    /// Fixed addresses.
+    Addresses(Vec<SocketAddr>),
+    /// The dashboard's socket.
+    Socket(PathBuf),
+    /// Held on purpose, at most until the deadline.
+    Paused {
+        /// Since when.
+        since: UnixMs,
+        /// Until when.
+        until: UnixMs,
+    },
+}
+
+/// One running replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replica {
+    /// Its row.
+    pub row: i64,
+    /// Where it listens, if it runs.
+    pub address: Option<SocketAddr>,
+    /// Its check succeeds.
+    pub healthy: bool,
+    /// Its check failed, yet it runs: better than nobody.
+    pub doubtful: bool,
+}

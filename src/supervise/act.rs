@@ -1,0 +1,251 @@
+//! Doing one action. Every deed is idempotent: after a crash it is simply
+//! planned and done again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::clock::UnixMs;
+use crate::base::crash_point;
+use crate::docker::{EngineError, LogCap, NewContainer, Restart, VolumeMount};
+
+use super::error::SuperviseError;
+use super::live::Exit;
+use super::plan::Action;
+use super::run::JobEnd;
+use super::shared::Shared;
+use super::spec::{Kind, Log, Spec};
+use super::store::{self, Row};
+use super::unit::Seen;
+
+const CREATE: [&str; 2] = ["supervise.create.before", "supervise.create.after"];
+const START: [&str; 2] = ["supervise.start.before", "supervise.start.after"];
+const REMOVE: [&str; 2] = ["supervise.remove.before", "supervise.remove.after"];
+pub(super) const JOB_END: [&str; 2] = ["supervise.job.end.before", "supervise.job.end.after"];
+
+/// Where the tests kill a daemon that makes, starts, ends and removes containers.
+pub fn crash_points() -> Vec<String> {
+    [CREATE, START, JOB_END, REMOVE]
+        .concat()
+        .into_iter()
+        .map(str::to_owned)
+        .collect()
+}
+
+/// How a deed went.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// Done; the container's id, if there still is one.
+    Done(Option<String>),
+    /// The row is gone.
+    Forgotten,
+    /// The engine said no.
+    Refused(String),
+    /// The engine or the database was away: try again soon.
+    Later(String),
+}
+
+/// What a deed needs to know of its row.
+#[derive(Clone)]
+pub(super) struct Subject {
+    pub(super) row: Row,
+    pub(super) spec: Spec,
+    pub(super) container: Option<Seen>,
+}
+
+pub(super) async fn act(
+    shared: &Arc<Shared>,
+    action: &Action,
+    subject: Option<Subject>,
+) -> Outcome {
+    match try_act(shared, action, subject).await {
+        Ok(outcome) => outcome,
+        Err(SuperviseError::Engine(error)) if error.is_unreachable() => {
+            Outcome::Later(error.to_string())
+        }
+        Err(SuperviseError::State(why)) => Outcome::Later(why),
+        Err(error) => Outcome::Refused(error.to_string()),
+    }
+}
+
+async fn try_act(
+    shared: &Arc<Shared>,
+    action: &Action,
+    subject: Option<Subject>,
+) -> Result<Outcome, SuperviseError> {
+    match (action, subject) {
+        (Action::Create { .. }, Some(subject)) => {
+            let id = create(shared, &subject.row, &subject.spec, Terminal::No).await?;
+            start(shared, &subject, &id).await
+        }
+        (Action::Start { id, .. }, Some(subject)) => start(shared, &subject, id).await,
+        (Action::Keep { id, keeper, .. }, _) => {
+            shared.engine.set_restart(id, *keeper).await?;
+            Ok(Outcome::Done(Some(id.clone())))
+        }
+        (Action::Remove { id, grace, .. }, _) => {
+            crash_point::hit(REMOVE[0]);
+            remove(shared, id, *grace).await?;
+            crash_point::hit(REMOVE[1]);
+            Ok(Outcome::Done(None))
+        }
+        (Action::End { row }, subject) => {
+            let exit = subject
+                .and_then(|s| s.container)
+                .map(|c| c.exit())
+                .unwrap_or(LOST);
+            let row = *row;
+            let end = JobEnd {
+                exit,
+                errors: Vec::new(),
+            };
+            shared.write(move |tx| store::end(tx, row, &end)).await?;
+            Ok(Outcome::Forgotten)
+        }
+        (Action::Forget { row }, _) => {
+            let row = *row;
+            shared.write(move |tx| store::forget(tx, row)).await?;
+            Ok(Outcome::Forgotten)
+        }
+        (Action::Create { .. } | Action::Start { .. }, None) => Ok(Outcome::Forgotten),
+    }
+}
+
+/// What is said of a job whose container vanished before its end was seen.
+pub(super) const LOST: Exit = Exit {
+    code: -1,
+    oom: false,
+    at: UnixMs(0),
+};
+
+/// Whether a container gets a terminal or an open standard input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Terminal {
+    No,
+    Input,
+    Yes,
+}
+
+/// Makes the container of a row, or finds the one that an earlier try made.
+pub(super) async fn create(
+    shared: &Arc<Shared>,
+    row: &Row,
+    spec: &Spec,
+    terminal: Terminal,
+) -> Result<String, SuperviseError> {
+    for network in &spec.networks {
+        shared.ensure_network(network).await?;
+    }
+    for mount in &spec.volumes {
+        shared.ensure_volume(&mount.volume).await?;
+    }
+    let new = new_container(shared, row, spec, terminal);
+    crash_point::hit(CREATE[0]);
+    let made = match shared.engine.create_container(&new).await {
+        Err(EngineError::Conflict { what, message }) => {
+            let present = shared.engine.inspect_container(&new.name).await?;
+            if !shared.names.is_ours(&present.labels) {
+                return Err(EngineError::Conflict { what, message }.into());
+            }
+            let present = Seen::from(present);
+            if present.row != Some(row.id) || present.spec_hash != row.spec_hash {
+                shared.engine.remove_container(&present.id).await?;
+                shared.engine.create_container(&new).await?
+            } else {
+                present.id
+            }
+        }
+        other => other?,
+    };
+    crash_point::hit(CREATE[1]);
+    Ok(made)
+}
+
+fn new_container(shared: &Shared, row: &Row, spec: &Spec, terminal: Terminal) -> NewContainer {
+    NewContainer {
+        name: shared.names.of(&spec.name),
+        image: spec.image.clone(),
+        labels: shared
+            .names
+            .container(row.id, spec.kind, &spec.owner, &row.spec_hash),
+        entrypoint: spec.entrypoint.clone(),
+        command: spec.command.clone(),
+        env: spec.env.clone(),
+        networks: spec.networks.iter().map(|n| shared.names.of(n)).collect(),
+        aliases: spec.aliases.clone(),
+        volumes: spec
+            .volumes
+            .iter()
+            .map(|mount| VolumeMount {
+                volume: shared.names.of(&mount.volume),
+                path: mount.path.clone(),
+                read_only: mount.read_only,
+            })
+            .collect(),
+        tmpfs: spec.tmpfs.clone(),
+        memory_bytes: spec.memory_bytes,
+        nano_cpus: spec.nano_cpus,
+        pids: Some(spec.pids),
+        shm_bytes: spec.shm_bytes,
+        oom_score: spec.oom_score,
+        drop_capabilities: shared.settings.drop_capabilities.clone(),
+        no_new_privileges: shared.settings.no_new_privileges,
+        user: spec.user.clone(),
+        working_dir: spec.working_dir.clone(),
+        stop_signal: spec.stop_signal.clone(),
+        stop_timeout: Some(spec.stop_grace),
+        restart: Some(Restart::No),
+        log: (spec.log == Log::Capped).then_some(LogCap {
+            size: shared.settings.log_size,
+            files: shared.settings.log_files,
+        }),
+        open_stdin: terminal != Terminal::No,
+        tty: terminal == Terminal::Yes,
+    }
+}
+
+async fn start(
+    shared: &Arc<Shared>,
+    subject: &Subject,
+    id: &str,
+) -> Result<Outcome, SuperviseError> {
+    if subject.spec.kind == Kind::Job {
+        let row = subject.row.id;
+        shared
+            .write(move |tx| store::mark_started(tx, row, UnixMs::now()))
+            .await?;
+    }
+    crash_point::hit(START[0]);
+    let started = shared.engine.start_container(id).await;
+    crash_point::hit(START[1]);
+    match started {
+        Ok(()) => Ok(Outcome::Done(Some(id.to_owned()))),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Stops, then removes. A container that will not die is left for the next try.
+pub(super) async fn remove(
+    shared: &Arc<Shared>,
+    id: &str,
+    grace: Duration,
+) -> Result<(), EngineError> {
+    if !grace.is_zero() {
+        match shared.engine.stop_container(id, grace).await {
+            Ok(()) | Err(EngineError::NotFound { .. }) => {}
+            Err(error) if error.is_unreachable() => return Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "a container did not stop; it is removed by force")
+            }
+        }
+    }
+    shared.engine.remove_container(id).await
+}
+
+/// The container as it is now; `None` when it is gone.
+pub(super) async fn look(shared: &Arc<Shared>, id: &str) -> Result<Option<Seen>, EngineError> {
+    match shared.engine.inspect_container(id).await {
+        Ok(seen) => Ok(Some(Seen::from(seen))),
+        Err(EngineError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

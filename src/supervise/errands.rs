@@ -1,0 +1,197 @@
+//! What the executor sends others to do, and what it shows: checks, looks,
+//! surveys; `live` and the story of a row.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::base::clock::UnixMs;
+use crate::docker::Phase;
+
+use super::act;
+use super::executor::Executor;
+use super::health::Check;
+use super::live::{EngineState, State};
+use super::note::{Note, Story};
+use super::plan::Desired;
+use super::shared::Shared;
+use super::spec::Kind;
+use super::store;
+use super::survey::{self, Known};
+use super::unit::{Seen, Unit};
+
+/// Results of jobs are kept this long.
+const RESULTS: Duration = Duration::from_secs(7 * 24 * 3600);
+
+impl Executor {
+    pub(super) fn start_checker(&mut self, row: i64) {
+        self.stop_checker(row);
+        let Some(unit) = self.units.get(&row) else {
+            return;
+        };
+        let Some(seen) = unit.seen.clone() else {
+            return;
+        };
+        if unit.spec.kind == Kind::Job || unit.row.desired != Desired::Running {
+            return;
+        }
+        let network = self.network_of(unit);
+        let check = Check::of(&unit.spec, unit.address(network.as_deref()), &seen.id);
+        let stop = self.shared.tasks.shutdown().child();
+        self.checkers.insert(row, stop.clone());
+        let shared = Arc::clone(&self.shared);
+        self.shared.tasks.spawn("health check", async move {
+            let asking = ask_for_ever(&shared, row, seen, check);
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = asking => {}
+            }
+        });
+    }
+
+    pub(super) fn stop_checker(&mut self, row: i64) {
+        if let Some(stop) = self.checkers.remove(&row) {
+            stop.cancel();
+        }
+    }
+
+    pub(super) fn look(&self, row: i64, id: String, done: Option<oneshot::Sender<()>>) {
+        let shared = Arc::clone(&self.shared);
+        let number = shared.tick();
+        self.shared.tasks.spawn("look at a container", async move {
+            let seen = act::look(&shared, &id).await;
+            let note = Note::Looked {
+                row,
+                id,
+                number,
+                seen,
+                done,
+            };
+            report(&shared, note).await;
+        });
+    }
+
+    pub(super) fn start_survey(&mut self) {
+        let unasked = *self.shared.state.borrow() == EngineState::Unknown;
+        if self.surveying || unasked {
+            return;
+        }
+        self.surveying = true;
+        let known: Known = match self.surveyed {
+            false => Known::new(),
+            true => self
+                .units
+                .values()
+                .filter_map(|unit| unit.seen.as_ref())
+                .map(|s| (s.id.clone(), (s.phase, s.addresses.clone())))
+                .collect(),
+        };
+        let shared = Arc::clone(&self.shared);
+        let number = shared.tick();
+        self.shared.tasks.spawn("survey of containers", async move {
+            let sights = survey::survey(&shared, known).await;
+            report(&shared, Note::Surveyed { number, sights }).await;
+        });
+        self.forget_results();
+    }
+
+    pub(super) fn forget_results(&self) {
+        let shared = Arc::clone(&self.shared);
+        let old = self
+            .units
+            .values()
+            .filter(|u| u.row.desired == Desired::Ended)
+            .count();
+        if old < 100 {
+            return;
+        }
+        self.shared.tasks.spawn("forget job results", async move {
+            let before = UnixMs::now().minus(RESULTS);
+            if let Err(error) = shared
+                .write(move |tx| store::forget_results(tx, before))
+                .await
+            {
+                tracing::warn!(%error, "old job results could not be removed");
+            }
+        });
+    }
+
+    pub(super) fn network_of(&self, unit: &Unit) -> Option<String> {
+        unit.spec.networks.first().map(|n| self.shared.names.of(n))
+    }
+
+    pub(super) fn story(&self, unit: &Unit) -> Story {
+        let network = self.network_of(unit);
+        let id = unit.seen.as_ref().map(|s| s.id.clone());
+        let check = Check::of(
+            &unit.spec,
+            unit.address(network.as_deref()),
+            id.as_deref().unwrap_or(""),
+        );
+        Story {
+            name: unit.spec.name.clone(),
+            check: check.describe(),
+            last_answer: unit.last_answer.clone(),
+            port: unit.spec.port,
+            pid: unit
+                .seen
+                .as_ref()
+                .filter(|s| s.phase == Phase::Running)
+                .and_then(|s| s.pid),
+            keeps_log: unit.seen.as_ref().is_some_and(|s| s.keeps_log),
+            container: id,
+        }
+    }
+
+    pub(super) fn publish(&self) {
+        let away = match &*self.shared.state.borrow() {
+            EngineState::Unreachable { .. } => "the Docker engine does not answer",
+            _ => "",
+        };
+        let live: Vec<_> = self
+            .units
+            .values()
+            .filter(|unit| unit.row.desired != Desired::Ended)
+            .map(|unit| unit.live(self.network_of(unit).as_deref()))
+            .map(|mut live| {
+                if let State::Waiting(why) = &mut live.state {
+                    *why = away.to_owned();
+                }
+                live
+            })
+            .collect();
+        self.shared.live.send_if_modified(|present| {
+            let changed = **present != live;
+            if changed {
+                *present = Arc::new(live);
+            }
+            changed
+        });
+    }
+}
+
+pub(super) async fn report(shared: &Shared, note: Note) {
+    if shared.notes.send(note).await.is_err() {
+        tracing::debug!("the executor has ended; a report is dropped");
+    }
+}
+
+async fn ask_for_ever(shared: &Shared, row: i64, seen: Seen, check: Check) {
+    let mut asked = 0u32;
+    let mut proven = false;
+    loop {
+        if let Some(result) = check.ask(&shared.engine).await {
+            proven |= result.is_ok();
+            let note = Note::Checked {
+                row,
+                id: seen.id.clone(),
+                started: seen.started,
+                result,
+            };
+            report(shared, note).await;
+        }
+        tokio::time::sleep(shared.settings.rhythm.wait(proven, asked)).await;
+        asked = asked.saturating_add(1);
+    }
+}

@@ -1,0 +1,377 @@
+//! What this daemon knows of one row: its spec, what the engine last showed,
+//! its health and its past. Pure: time and sightings are arguments.
+//!
+//! Who brings a container back: until it has been healthy for ten seconds, we
+//! do (a container that cannot even start must not spin at the engine's tenth
+//! of a second). From then on the engine does (`unless-stopped`), because apps
+//! keep running while Freehold is stopped and come back after a reboot without
+//! it. When it fails twice we take it back and wait 1 s, 2 s, … 5 min between
+//! tries, until it has been healthy for a minute.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::base::clock::UnixMs;
+use crate::base::retry::Backoff;
+use crate::docker::{Inspected, Phase, Restart};
+
+use super::live::{Exit, Live, State};
+use super::names::{ROW, SPEC};
+use super::plan::{Desired, Found, Wanted};
+use super::spec::{Kind, Spec};
+use super::store::Row;
+
+/// Healthy for this long: the engine may bring it back by itself.
+const TRUSTED_AFTER: Duration = Duration::from_secs(10);
+/// Healthy for this long: its earlier failures are forgotten.
+const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
+/// From this failure on it is a crash loop.
+const LOOP: u32 = 3;
+
+/// What the engine last showed of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub(super) id: String,
+    pub(super) row: Option<i64>,
+    pub(super) spec_hash: String,
+    pub(super) phase: Phase,
+    pub(super) pid: Option<u32>,
+    pub(super) started: Option<UnixMs>,
+    pub(super) finished: Option<UnixMs>,
+    pub(super) exit_code: i64,
+    pub(super) oom: bool,
+    pub(super) keeper: Restart,
+    pub(super) keeps_log: bool,
+    pub(super) addresses: std::collections::HashMap<String, IpAddr>,
+}
+
+impl From<Inspected> for Seen {
+    fn from(i: Inspected) -> Self {
+        Self {
+            row: i.labels.get(ROW).and_then(|r| r.parse().ok()),
+            spec_hash: i.labels.get(SPEC).cloned().unwrap_or_default(),
+            id: i.id,
+            phase: i.phase,
+            pid: i.pid,
+            started: i.started_ms.map(UnixMs),
+            finished: i.finished_ms.map(UnixMs),
+            exit_code: i.exit_code,
+            oom: i.oom_killed,
+            keeper: i.restart,
+            keeps_log: i.keeps_log,
+            addresses: i.addresses,
+        }
+    }
+}
+
+impl Seen {
+    pub(super) fn exit(&self) -> Exit {
+        Exit {
+            code: self.exit_code,
+            oom: self.oom,
+            at: self.finished.unwrap_or(UnixMs(0)),
+        }
+    }
+
+    pub(super) fn found(&self) -> Found {
+        Found {
+            id: self.id.clone(),
+            row: self.row,
+            spec_hash: self.spec_hash.clone(),
+            phase: self.phase,
+            finished: self.finished,
+            keeper: self.keeper,
+        }
+    }
+
+    fn runs(&self) -> bool {
+        matches!(self.phase, Phase::Running | Phase::Paused)
+    }
+
+    /// One life of the container's process.
+    fn life(&self) -> (&str, Option<UnixMs>) {
+        (&self.id, self.started)
+    }
+}
+
+/// What the health checks say of the present life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Health {
+    Unproven,
+    Healthy { since: UnixMs },
+    Unhealthy { why: String },
+}
+
+/// What others want to know of a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Happening {
+    /// Its process began: check it.
+    Began,
+    /// Its process is over: stop checking.
+    Over,
+    /// It ended though it should run.
+    Died {
+        exit: Exit,
+        failures: u32,
+        /// When it is started again.
+        again: Option<UnixMs>,
+    },
+    /// It is healthy after failures.
+    Recovered { failures: u32 },
+    /// It runs, but its checks fail.
+    TurnedUnhealthy(String),
+    /// Its checks succeed again.
+    TurnedHealthy,
+}
+
+/// One row and its present.
+pub(super) struct Unit {
+    pub(super) row: Row,
+    pub(super) spec: Spec,
+    pub(super) seen: Option<Seen>,
+    /// Why it could not be made or started.
+    pub(super) refused: Option<String>,
+    pub(super) last_answer: Option<String>,
+    health: Health,
+    misses: u32,
+    failures: u32,
+    not_before: Option<UnixMs>,
+    restarts: u32,
+    last_exit: Option<Exit>,
+    backoff: Backoff,
+    unhealthy_after: u32,
+}
+
+impl Unit {
+    pub(super) fn new(row: Row, spec: Spec, backoff: Backoff, unhealthy_after: u32) -> Self {
+        Self {
+            row,
+            spec,
+            seen: None,
+            refused: None,
+            last_answer: None,
+            health: Health::Unproven,
+            misses: 0,
+            failures: 0,
+            not_before: None,
+            restarts: 0,
+            last_exit: None,
+            backoff,
+            unhealthy_after,
+        }
+    }
+
+    /// Takes the row as it is now written down.
+    pub(super) fn update(&mut self, row: Row, spec: Spec) {
+        if row.spec_hash != self.row.spec_hash {
+            self.failures = 0;
+            self.not_before = None;
+            self.refused = None;
+        }
+        self.row = row;
+        self.spec = spec;
+    }
+
+    /// Takes a new sighting. `ours` says that we ourselves are at work on it,
+    /// so that an end is no failure.
+    pub(super) fn see(&mut self, seen: Option<Seen>, ours: bool, now: UnixMs) -> Vec<Happening> {
+        let before = std::mem::replace(&mut self.seen, seen);
+        let ran = before.as_ref().is_some_and(Seen::runs);
+        let runs = self.seen.as_ref().is_some_and(Seen::runs);
+        let same_life = match (&before, &self.seen) {
+            (Some(a), Some(b)) => a.life() == b.life(),
+            (None, None) => true,
+            _ => false,
+        };
+        let mut happenings = Vec::new();
+        if ran && (!runs || !same_life) {
+            self.health = Health::Unproven;
+            self.misses = 0;
+            happenings.push(Happening::Over);
+            let same_container = match (&before, &self.seen) {
+                (Some(a), Some(b)) => a.id == b.id,
+                _ => false,
+            };
+            if same_container && !ours {
+                happenings.extend(self.died(now));
+            }
+        }
+        if runs && !(ran && same_life) {
+            self.refused = None;
+            if before.is_some() && before.as_ref().is_some_and(|b| b.started.is_some()) {
+                self.restarts = self.restarts.saturating_add(1);
+            }
+            happenings.push(Happening::Began);
+        }
+        if before.is_none()
+            && let Some(seen) = self.seen.as_ref().filter(|s| s.phase == Phase::Exited)
+        {
+            self.last_exit = Some(seen.exit());
+        }
+        happenings
+    }
+
+    fn died(&mut self, now: UnixMs) -> Option<Happening> {
+        let exit = self.seen.as_ref()?.exit();
+        self.last_exit = Some(exit.clone());
+        if self.row.desired != Desired::Running || self.spec.kind == Kind::Job {
+            return None;
+        }
+        self.failures = self.failures.saturating_add(1);
+        let again = self
+            .spec
+            .restart
+            .then(|| now.plus(self.backoff.delay(self.failures)));
+        self.not_before = again;
+        Some(Happening::Died {
+            exit,
+            failures: self.failures,
+            again,
+        })
+    }
+
+    /// Making or starting failed.
+    pub(super) fn refused(&mut self, why: String, now: UnixMs) {
+        self.failures = self.failures.saturating_add(1);
+        self.not_before = Some(now.plus(self.backoff.delay(self.failures)));
+        self.refused = Some(why);
+    }
+
+    /// Takes the result of a check of the life `(id, started)`.
+    pub(super) fn checked(
+        &mut self,
+        id: &str,
+        started: Option<UnixMs>,
+        result: Result<String, String>,
+        now: UnixMs,
+    ) -> Vec<Happening> {
+        if self.seen.as_ref().map(Seen::life) != Some((id, started)) {
+            return Vec::new();
+        }
+        match result {
+            Ok(answer) => {
+                self.last_answer = Some(answer);
+                self.misses = 0;
+                self.well(now)
+            }
+            Err(why) => {
+                self.last_answer = Some(why.clone());
+                self.misses = self.misses.saturating_add(1);
+                let fallen = matches!(self.health, Health::Healthy { .. })
+                    && self.misses >= self.unhealthy_after;
+                if fallen {
+                    self.health = Health::Unhealthy { why: why.clone() };
+                    return vec![Happening::TurnedUnhealthy(why)];
+                }
+                if let Health::Unhealthy { why: last } = &mut self.health {
+                    *last = why;
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    fn well(&mut self, now: UnixMs) -> Vec<Happening> {
+        match &self.health {
+            Health::Healthy { since } => {
+                if self.failures > 0 && now.since(*since) >= FORGIVEN_AFTER {
+                    let failures = std::mem::take(&mut self.failures);
+                    self.not_before = None;
+                    if failures >= LOOP {
+                        return vec![Happening::Recovered { failures }];
+                    }
+                }
+                Vec::new()
+            }
+            Health::Unproven => {
+                self.health = Health::Healthy { since: now };
+                Vec::new()
+            }
+            Health::Unhealthy { .. } => {
+                self.health = Health::Healthy { since: now };
+                vec![Happening::TurnedHealthy]
+            }
+        }
+    }
+
+    fn keeper(&self, now: UnixMs) -> Restart {
+        let present = self.seen.as_ref().map_or(Restart::No, |s| s.keeper);
+        if !self.spec.restart || self.failures >= 2 {
+            return Restart::No;
+        }
+        match &self.health {
+            Health::Healthy { since } if now.since(*since) >= TRUSTED_AFTER => {
+                Restart::UnlessStopped
+            }
+            _ => present,
+        }
+    }
+
+    pub(super) fn wanted(&self, now: UnixMs) -> Wanted {
+        let grace = match self.row.desired {
+            Desired::Running => self.spec.stop_grace,
+            _ => self.row.grace,
+        };
+        Wanted {
+            row: self.row.id,
+            kind: self.spec.kind,
+            desired: self.row.desired,
+            spec_hash: self.row.spec_hash.clone(),
+            restart: self.spec.restart,
+            grace,
+            not_before: self.not_before,
+            keeper: self.keeper(now),
+            started: self.row.started.is_some(),
+        }
+    }
+
+    /// Whether this failure begins a crash loop.
+    pub(super) fn is_loop(failures: u32) -> bool {
+        failures == LOOP
+    }
+
+    /// Its address in the network that the engine calls `network`.
+    pub(super) fn address(&self, network: Option<&str>) -> Option<SocketAddr> {
+        let seen = self.seen.as_ref().filter(|s| s.runs())?;
+        let ip = seen.addresses.get(network?)?;
+        Some(SocketAddr::new(*ip, self.spec.port?))
+    }
+
+    pub(super) fn live(&self, network: Option<&str>) -> Live {
+        let state = match (&self.seen, self.row.desired) {
+            (_, Desired::Gone) => State::Retiring,
+            (None, _) => match &self.refused {
+                Some(why) => State::Refused(why.clone()),
+                None => State::Waiting(String::new()),
+            },
+            (Some(seen), _) if seen.runs() => match &self.health {
+                Health::Unproven => State::Starting,
+                Health::Healthy { .. } => State::Healthy,
+                Health::Unhealthy { why } => State::Unhealthy(why.clone()),
+            },
+            (Some(seen), _) if seen.phase == Phase::Created => match &self.refused {
+                Some(why) => State::Refused(why.clone()),
+                None => State::Waiting(String::new()),
+            },
+            (Some(seen), _) => State::Exited(seen.exit()),
+        };
+        Live {
+            row: self.row.id,
+            name: self.spec.name.clone(),
+            kind: self.spec.kind,
+            owner: self.spec.owner.clone(),
+            process: self.spec.process.clone(),
+            release: self.spec.release,
+            address: self.address(network),
+            state,
+            started: self
+                .seen
+                .as_ref()
+                .filter(|s| s.runs())
+                .and_then(|s| s.started),
+            container_id: self.seen.as_ref().map(|s| s.id.clone()),
+            restarts: self.restarts,
+            last_exit: self.last_exit.clone(),
+        }
+    }
+}

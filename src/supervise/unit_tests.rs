@@ -1,0 +1,163 @@
+//! The life of a unit, told by sightings and checks.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::live::State;
+use super::plan::Desired;
+use super::spec::{Kind, Spec};
+use super::store::Row;
+use super::unit::{Happening, Seen, Unit};
+use crate::base::clock::UnixMs;
+use crate::base::retry::Backoff;
+use crate::docker::{Phase, Restart};
+
+fn unit() -> Unit {
+    let mut spec = Spec::new(Kind::Replica, "tasks-web-v1-1", "app:1", "tasks:1");
+    spec.port = Some(3000);
+    let row = Row {
+        id: 7,
+        desired: Desired::Running,
+        grace: Duration::from_secs(10),
+        spec_hash: "h".into(),
+        started: None,
+    };
+    let backoff = Backoff {
+        first: Duration::from_secs(1),
+        max: Duration::from_secs(300),
+        factor: 2,
+    };
+    Unit::new(row, spec, backoff, 3)
+}
+
+fn seen(phase: Phase, started: i64) -> Option<Seen> {
+    Some(Seen {
+        id: "c".into(),
+        row: Some(7),
+        spec_hash: "h".into(),
+        phase,
+        pid: Some(1),
+        started: Some(UnixMs(started)),
+        finished: (phase == Phase::Exited).then_some(UnixMs(started + 500)),
+        exit_code: 137,
+        oom: false,
+        keeper: Restart::No,
+        keeps_log: true,
+        addresses: HashMap::from([("net".to_owned(), [10, 83, 0, 2].into())]),
+    })
+}
+
+fn check(unit: &mut Unit, started: i64, result: Result<(), &str>, now: i64) -> Vec<Happening> {
+    unit.checked(
+        "c",
+        Some(UnixMs(started)),
+        result.map(|()| "200".into()).map_err(str::to_owned),
+        UnixMs(now),
+    )
+}
+
+#[test]
+fn f4_healthy_after_one_check_unhealthy_after_three_misses() {
+    let mut unit = unit();
+    assert_eq!(
+        unit.see(seen(Phase::Running, 0), false, UnixMs(0)),
+        [Happening::Began]
+    );
+    assert_eq!(unit.live(Some("net")).state, State::Starting);
+    assert!(check(&mut unit, 0, Err("refused"), 100).is_empty());
+    assert_eq!(unit.live(Some("net")).state, State::Starting);
+    check(&mut unit, 0, Ok(()), 1_000);
+    let live = unit.live(Some("net"));
+    assert_eq!(live.state, State::Healthy);
+    assert_eq!(live.address.unwrap().to_string(), "10.83.0.2:3000");
+    for _ in 0..2 {
+        assert!(check(&mut unit, 0, Err("503"), 2_000).is_empty());
+    }
+    assert_eq!(
+        check(&mut unit, 0, Err("503"), 3_000),
+        [Happening::TurnedUnhealthy("503".into())]
+    );
+    assert_eq!(
+        check(&mut unit, 0, Ok(()), 4_000),
+        [Happening::TurnedHealthy]
+    );
+}
+
+#[test]
+fn f8_a_crash_loop_waits_longer_each_time_up_to_five_minutes() {
+    let mut unit = unit();
+    let mut now = 0;
+    let mut waits = Vec::new();
+    for _ in 0..12 {
+        unit.see(seen(Phase::Running, now), false, UnixMs(now));
+        now += 500;
+        let happenings = unit.see(seen(Phase::Exited, now - 500), false, UnixMs(now));
+        let Some(Happening::Died { again, .. }) = happenings.last() else {
+            panic!("{happenings:?}");
+        };
+        let again = again.unwrap();
+        waits.push(again.since(UnixMs(now)).as_secs());
+        now = again.0;
+    }
+    assert_eq!(waits[..5], [1, 2, 4, 8, 16]);
+    assert_eq!(waits.last(), Some(&300));
+    assert_eq!(unit.live(None).restarts, 11);
+}
+
+#[test]
+fn f8_the_engine_keeps_what_is_proven_and_loses_it_after_two_failures() {
+    let mut unit = unit();
+    unit.see(seen(Phase::Running, 0), false, UnixMs(0));
+    assert_eq!(unit.wanted(UnixMs(0)).keeper, Restart::No);
+    check(&mut unit, 0, Ok(()), 1_000);
+    assert_eq!(unit.wanted(UnixMs(2_000)).keeper, Restart::No);
+    assert_eq!(unit.wanted(UnixMs(11_000)).keeper, Restart::UnlessStopped);
+    let kept = |phase, started| {
+        let mut seen = seen(phase, started);
+        if let Some(seen) = &mut seen {
+            seen.keeper = Restart::UnlessStopped;
+        }
+        seen
+    };
+    unit.see(kept(Phase::Running, 0), false, UnixMs(12_000));
+    unit.see(kept(Phase::Exited, 0), false, UnixMs(13_000));
+    unit.see(kept(Phase::Running, 13_100), false, UnixMs(13_200));
+    assert_eq!(unit.wanted(UnixMs(13_200)).keeper, Restart::UnlessStopped);
+    unit.see(kept(Phase::Exited, 13_100), false, UnixMs(14_000));
+    assert_eq!(unit.wanted(UnixMs(14_000)).keeper, Restart::No);
+    unit.see(kept(Phase::Running, 20_000), false, UnixMs(20_000));
+    check(&mut unit, 20_000, Ok(()), 21_000);
+    check(&mut unit, 20_000, Ok(()), 82_000);
+    assert_eq!(unit.wanted(UnixMs(82_000)).keeper, Restart::UnlessStopped);
+}
+
+#[test]
+fn f8_a_restart_that_nobody_saw_end_still_counts() {
+    let mut unit = unit();
+    unit.see(seen(Phase::Running, 0), false, UnixMs(0));
+    let happenings = unit.see(seen(Phase::Running, 9_000), false, UnixMs(9_100));
+    assert!(matches!(
+        happenings[..],
+        [Happening::Over, Happening::Died { .. }, Happening::Began]
+    ));
+}
+
+#[test]
+fn an_end_that_we_caused_is_no_failure() {
+    let mut unit = unit();
+    unit.see(seen(Phase::Running, 0), false, UnixMs(0));
+    assert_eq!(
+        unit.see(seen(Phase::Exited, 0), true, UnixMs(900)),
+        [Happening::Over]
+    );
+    assert_eq!(unit.see(None, true, UnixMs(1_000)), []);
+}
+
+#[test]
+fn a_check_of_an_earlier_life_says_nothing() {
+    let mut unit = unit();
+    unit.see(seen(Phase::Running, 0), false, UnixMs(0));
+    unit.see(seen(Phase::Running, 5_000), true, UnixMs(5_000));
+    check(&mut unit, 0, Ok(()), 5_100);
+    assert_eq!(unit.live(None).state, State::Starting);
+}

@@ -1,0 +1,72 @@
+//! Passwords: the rule, the hash, the check.
+
+use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
+use argon2::{Algorithm, Argon2, Params, Version};
+
+use super::UserError;
+use crate::base::secret::{Secret, fill_random};
+
+/// A hash nobody's password has, checked when the name is unknown, so that the
+/// answer takes as long as for a known one.
+pub(super) const DECOY: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+/// OWASP's recommendation for argon2id: 19 MiB, two passes, one lane.
+fn argon() -> Result<Argon2<'static>, UserError> {
+    let params = Params::new(19_456, 2, 1, None).map_err(|e| UserError::Hash(e.to_string()))?;
+    Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+}
+
+pub(super) fn rule(password: &Secret) -> Result<(), UserError> {
+    let length = password.expose().chars().count();
+    if length < 10 {
+        return Err(UserError::PasswordRule(
+            "the password is too short: use at least 10 characters, such as four words",
+        ));
+    }
+    if password.expose().len() > 512 {
+        return Err(UserError::PasswordRule(
+            "the password is too long: use at most 512 bytes",
+        ));
+    }
+    Ok(())
+}
+
+pub(super) fn hash(password: &Secret) -> Result<String, UserError> {
+    let mut salt = [0u8; 16];
+    fill_random(&mut salt)?;
+    let salt = SaltString::encode_b64(&salt).map_err(|e| UserError::Hash(e.to_string()))?;
+    Ok(argon()?
+        .hash_password(password.expose().as_bytes(), &salt)
+        .map_err(|e| UserError::Hash(e.to_string()))?
+        .to_string())
+}
+
+pub(super) fn verify(password: &Secret, hash: &str) -> bool {
+    let Ok(parsed) = PasswordHash::new(hash) else {
+        return false;
+    };
+    argon().is_ok_and(|argon| {
+        argon
+            .verify_password(password.expose().as_bytes(), &parsed)
+            .is_ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f2_the_hash_is_argon2id_and_checks_only_its_password() {
+        let hash = hash(&Secret::new("correct horse battery")).unwrap();
+        assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
+        assert!(verify(&Secret::new("correct horse battery"), &hash));
+        assert!(!verify(&Secret::new("correct horse batterz"), &hash));
+    }
+
+    #[test]
+    fn f2_the_decoy_parses_and_opens_for_nobody() {
+        assert!(PasswordHash::new(DECOY).is_ok());
+        assert!(!verify(&Secret::new(""), DECOY));
+    }
+}

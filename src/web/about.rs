@@ -1,0 +1,15 @@
+//! What the web surface asks about the box as a whole; the daemon answers, which alone sees every part.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use crate::wire::status::Status;
+
+/// An answer to come.
+pub type Coming<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The box as a whole.
+pub trait About: Send + Sync {
+    /// One look at everything. A part that cannot be read is a finding, never a failure.
+    fn status(&self) -> Coming<'_, Status>;
+}

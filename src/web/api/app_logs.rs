@@ -1,0 +1,157 @@
+//! What an app's containers write, and commands run in and beside them.
+
+use axum::extract::{Extension, Path, Query, Request, State};
+use axum::response::Response;
+use futures_util::{StreamExt, stream};
+use serde::Deserialize;
+
+use crate::apps;
+use crate::base::clock::UnixMs;
+use crate::events::{self, Level, NewEvent};
+use crate::supervise::{Kind, Live, SuperviseError};
+use crate::web::caller::Caller;
+use crate::web::error::Failure;
+use crate::web::services::App;
+use crate::web::terminal;
+use crate::wire::apps::AppLine;
+use crate::wire::problem::ProblemKind;
+use crate::wire::terminal::TerminalForm;
+
+/// Which lines.
+#[derive(Debug, Deserialize)]
+pub struct Which {
+    /// Only this process.
+    process: Option<String>,
+    /// The last so many of each container; 200 when absent.
+    tail: Option<u32>,
+    /// Only since then.
+    since_ms: Option<i64>,
+    /// Those to come too.
+    #[serde(default)]
+    follow: bool,
+}
+
+/// `GET /api/v1/apps/{app}/logs`: newline-delimited JSON, oldest first.
+pub async fn show(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Query(which): Query<Which>,
+) -> Result<Response, Failure> {
+    let row = app.apps.find(&name).await?;
+    let containers = containers(&app, &row, which.process.as_deref());
+    let tail = match which.since_ms {
+        Some(_) => which.tail,
+        None => Some(which.tail.unwrap_or(200)),
+    };
+    let mut streams = Vec::new();
+    for one in containers {
+        let lines = app
+            .supervisor
+            .logs(one.row, tail, which.since_ms, which.follow)
+            .await;
+        let lines = match lines {
+            Ok(lines) => lines,
+            Err(SuperviseError::NotFound(_)) => continue,
+            Err(error) => return Err(Failure::new(ProblemKind::Outside, error.to_string())),
+        };
+        let process = one.process.clone().unwrap_or_default();
+        streams.push(lines.filter_map(move |line| {
+            let told = line.ok().map(|line| AppLine {
+                at_ms: line.at_ms,
+                container: one.name.clone(),
+                process: process.clone(),
+                text: line.text,
+            });
+            std::future::ready(told)
+        }));
+    }
+    let json = |line: AppLine| {
+        serde_json::to_string(&line)
+            .map(|json| json + "\n")
+            .map_err(std::io::Error::other)
+    };
+    let kind = "application/x-ndjson";
+    if which.follow {
+        let all = stream::select_all(streams.into_iter().map(Box::pin));
+        return Ok(super::deploys::streamed(kind, all.map(json)));
+    }
+    let mut all: Vec<AppLine> = Vec::new();
+    for lines in streams {
+        all.extend(lines.collect::<Vec<_>>().await);
+    }
+    all.sort_by_key(|line| line.at_ms);
+    Ok(super::deploys::streamed(kind, stream::iter(all).map(json)))
+}
+
+/// The app's replicas, those that serve first.
+fn containers(app: &App, row: &apps::App, process: Option<&str>) -> Vec<Live> {
+    let owner = row.subject();
+    let live = app.live.borrow().clone();
+    let mut all: Vec<Live> = live
+        .iter()
+        .filter(|l| l.owner == owner && l.kind == Kind::Replica)
+        .filter(|l| process.is_none_or(|p| l.process.as_deref() == Some(p)))
+        .cloned()
+        .collect();
+    all.sort_by_key(|l| (!l.is_healthy(), l.row));
+    all
+}
+
+/// `POST /api/v1/apps/{app}/exec` upgraded: a command inside a running replica.
+pub async fn exec(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    Query(form): Query<TerminalForm>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let row = app.apps.find(&name).await?;
+    let (words, size) = terminal::words(&form)?;
+    let process = form.process.as_deref().unwrap_or("web");
+    let Some(container) = containers(&app, &row, Some(process)).into_iter().next() else {
+        let detail = format!("no replica of {process} runs: see `freehold app show {name}`");
+        return Err(Failure::new(ProblemKind::Conflict, detail));
+    };
+    note(
+        &app,
+        &row,
+        &caller,
+        &format!("ran a command in {}", container.name),
+    )
+    .await?;
+    let start = app
+        .supervisor
+        .exec_interactive(container.row, words, Default::default(), size);
+    terminal::serve(request, start).await
+}
+
+/// `POST /api/v1/apps/{app}/run` upgraded: a command in a container of its own.
+pub async fn run(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    Query(form): Query<TerminalForm>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let row = app.apps.find(&name).await?;
+    let (words, size) = terminal::words(&form)?;
+    let spec = app.deploys.one_off(row.id, words).await?;
+    note(
+        &app,
+        &row,
+        &caller,
+        "ran a command in a container of its own",
+    )
+    .await?;
+    terminal::serve(request, app.supervisor.run_interactive(spec, size)).await
+}
+
+/// A line on the app's activity; not the words, which may hold secrets.
+async fn note(app: &App, row: &apps::App, caller: &Caller, what: &str) -> Result<(), Failure> {
+    let message = format!("{} {what}.", caller.who());
+    let event = NewEvent::new("app.command", Level::Info, row.subject(), message);
+    app.db
+        .write(move |tx| events::record(tx, UnixMs::now(), &event))
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,187 @@
+//! Backups and restores: asked for, listed, checked, brought back, downloaded.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Extension, Path, Query, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use futures_util::stream;
+use serde::Deserialize;
+
+use crate::backup::{Backup, Restore};
+use crate::web::caller::Caller;
+use crate::web::error::Failure;
+use crate::web::input::{Input, number};
+use crate::web::services::App;
+use crate::wire::backups as wire;
+
+fn told(backup: Backup) -> wire::Backup {
+    wire::Backup {
+        id: backup.id,
+        database: backup.database_name,
+        part: backup.logical,
+        owner: backup.owner,
+        state: backup.state.as_str().into(),
+        reason: backup.reason,
+        cause: backup.cause.as_str().into(),
+        attempt: backup.attempt,
+        target: backup.target_name,
+        key: backup.key,
+        size_bytes: backup.size_bytes,
+        sha256: backup.sha256,
+        tables: backup.contents.map(|c| c.tables),
+        created_ms: backup.created.0,
+        due_ms: backup.due.0,
+        started_ms: backup.started.map(|at| at.0),
+        finished_ms: backup.finished.map(|at| at.0),
+        check: backup.check_state,
+        check_note: backup.check_note,
+        checked_ms: backup.checked.map(|at| at.0),
+    }
+}
+
+fn told_restore(restore: Restore) -> wire::Restore {
+    wire::Restore {
+        id: restore.id,
+        backup: restore.backup,
+        part: restore.logical,
+        kept: restore.kept,
+        state: restore.state.as_str().into(),
+        reason: restore.reason,
+        tables: restore.tables,
+        rows: restore.rows,
+        created_ms: restore.created.0,
+        finished_ms: restore.finished.map(|at| at.0),
+        confirmed_ms: restore.confirmed.map(|at| at.0),
+    }
+}
+
+/// Which backups.
+#[derive(Debug, Deserialize)]
+pub struct Which {
+    /// Of this server; all when absent.
+    database: Option<String>,
+    /// At most this many, newest first; 50 when absent, 500 at most.
+    limit: Option<u32>,
+}
+
+/// `GET /api/v1/backups`
+pub async fn list(
+    State(app): State<App>,
+    Query(which): Query<Which>,
+) -> Result<Json<Vec<wire::Backup>>, Failure> {
+    let limit = which.limit.unwrap_or(50).min(500);
+    let found = app.backups.list(which.database.as_deref(), limit).await?;
+    Ok(Json(found.into_iter().map(told).collect()))
+}
+
+/// `POST /api/v1/databases/{name}/backups`: one for each database on the server.
+pub async fn now(
+    State(app): State<App>,
+    Path(name): Path<String>,
+) -> Result<(StatusCode, Json<Vec<wire::Backup>>), Failure> {
+    let made = app.backups.now(&name).await?;
+    Ok((
+        StatusCode::ACCEPTED,
+        Json(made.into_iter().map(told).collect()),
+    ))
+}
+
+/// `GET /api/v1/backups/{id}`
+pub async fn show(
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Result<Json<wire::Backup>, Failure> {
+    let id = number(&id, "backup")?;
+    Ok(Json(told(app.backups.find(id).await?)))
+}
+
+/// `POST /api/v1/backups/{id}/verify`: unpacked to its last byte, into nothing.
+pub async fn verify(
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Result<(StatusCode, Json<wire::Backup>), Failure> {
+    let id = number(&id, "backup")?;
+    let backup = app.backups.verify(id).await?;
+    Ok((StatusCode::ACCEPTED, Json(told(backup))))
+}
+
+/// `POST /api/v1/backups/{id}/restore`
+pub async fn restore(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    Input(ask): Input<wire::AskRestore>,
+) -> Result<(StatusCode, Json<wire::Restore>), Failure> {
+    let id = number(&id, "backup")?;
+    let restore = app
+        .backups
+        .restore(id, ask.into.as_deref(), &caller.who())
+        .await?;
+    Ok((StatusCode::ACCEPTED, Json(told_restore(restore))))
+}
+
+/// `GET /api/v1/backups/{id}/download`: the dump as `pg_dump` wrote it.
+pub async fn download(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Failure> {
+    let id = number(&id, "backup")?;
+    let (backup, reading) = app.backups.download(id).await?;
+    let pieces = stream::unfold(Some(reading), |reading| async {
+        let mut reading = reading?;
+        match reading.next().await {
+            Ok(Some(piece)) => Some((Ok(piece), Some(reading))),
+            Ok(None) => None,
+            Err(error) => Some((Err(std::io::Error::other(error.to_string())), None)),
+        }
+    });
+    let mut response = Response::new(Body::from_stream(pieces));
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/octet-stream"),
+    );
+    let name = format!("attachment; filename=\"backup-{id}.dump\"");
+    if let Ok(value) = HeaderValue::from_str(&name) {
+        headers.insert(header::CONTENT_DISPOSITION, value);
+    }
+    if let Some(size) = backup.size_bytes {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(size));
+    }
+    if let Some(value) = backup.sha256.and_then(|s| HeaderValue::from_str(&s).ok()) {
+        headers.insert("x-sha256", value);
+    }
+    Ok(response)
+}
+
+/// `GET /api/v1/restores`
+pub async fn restores(
+    State(app): State<App>,
+    Query(which): Query<Which>,
+) -> Result<Json<Vec<wire::Restore>>, Failure> {
+    let limit = which.limit.unwrap_or(50).min(500);
+    let server = match which.database {
+        Some(name) => Some(app.databases.find(&name).await?.id),
+        None => None,
+    };
+    let found = app.backups.restores(server, limit).await?;
+    Ok(Json(found.into_iter().map(told_restore).collect()))
+}
+
+/// `GET /api/v1/restores/{id}`
+pub async fn show_restore(
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Result<Json<wire::Restore>, Failure> {
+    let id = number(&id, "restore")?;
+    Ok(Json(told_restore(app.backups.find_restore(id).await?)))
+}
+
+/// `POST /api/v1/restores/{id}/confirm`: the old database goes.
+pub async fn confirm(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<(StatusCode, Json<wire::Restore>), Failure> {
+    let id = number(&id, "restore")?;
+    let restore = app.backups.confirm(id, &caller.who()).await?;
+    Ok((StatusCode::ACCEPTED, Json(told_restore(restore))))
+}

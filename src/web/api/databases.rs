@@ -1,0 +1,191 @@
+//! Managed databases: made, shown, attached, opened, removed.
+
+use axum::Json;
+use axum::extract::{Extension, Path, Query, Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Deserialize;
+
+use crate::base::ids::DatabaseName;
+use crate::config::units;
+use crate::postgres::{self, Attachment, Database, Link, State as Stage};
+use crate::supervise::TerminalSize;
+use crate::web::caller::Caller;
+use crate::web::error::Failure;
+use crate::web::input::Input;
+use crate::web::services::App;
+use crate::web::terminal;
+use crate::wire::databases as wire;
+use crate::wire::problem::ProblemKind;
+
+fn attachment(link: &Attachment) -> wire::Attachment {
+    wire::Attachment {
+        app: link.app_name.clone(),
+        role: link.role.clone(),
+        env_name: link.env_name.clone(),
+        state: match link.state {
+            Link::Attaching => "attaching",
+            Link::Attached => "attached",
+            Link::Detaching => "detaching",
+            Link::Failed => "failed",
+        }
+        .into(),
+        reason: link.reason.clone(),
+    }
+}
+
+async fn told(app: &App, database: Database) -> Result<wire::Database, Failure> {
+    let links = app.databases.attached(database.id).await?;
+    Ok(wire::Database {
+        name: database.name.to_string(),
+        state: database.state.as_str().into(),
+        reason: database.reason,
+        version: database.version,
+        server_version: database.server_version,
+        image: database.image,
+        memory_bytes: database.memory_bytes,
+        created_ms: database.created.0,
+        apps: links.iter().map(attachment).collect(),
+    })
+}
+
+/// `GET /api/v1/databases`
+pub async fn list(State(app): State<App>) -> Result<Json<Vec<wire::Database>>, Failure> {
+    let mut all = Vec::new();
+    for database in app.databases.list().await? {
+        all.push(told(&app, database).await?);
+    }
+    Ok(Json(all))
+}
+
+/// `POST /api/v1/databases`: answers at once; the work follows.
+pub async fn create(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Input(new): Input<wire::NewDatabase>,
+) -> Result<(StatusCode, Json<wire::Database>), Failure> {
+    let invalid = |text: String| Failure::new(ProblemKind::Invalid, text);
+    let defaults = app.settings.borrow().database;
+    let name = DatabaseName::parse(&new.name).map_err(|e| invalid(e.0))?;
+    let version = match new.version.as_deref() {
+        Some(text) => postgres::parse_version(text)?,
+        None => defaults.version,
+    };
+    let memory_bytes = match new.memory.as_deref() {
+        Some(text) => units::size(text).map_err(invalid)?,
+        None => defaults.memory,
+    };
+    let new = postgres::NewDatabase {
+        name,
+        version,
+        memory_bytes,
+    };
+    let made = app.databases.create(new, &caller.who()).await?;
+    Ok((StatusCode::ACCEPTED, Json(told(&app, made).await?)))
+}
+
+/// `GET /api/v1/databases/{name}`
+pub async fn show(
+    State(app): State<App>,
+    Path(name): Path<String>,
+) -> Result<Json<wire::DatabaseDetails>, Failure> {
+    let database = app.databases.find(&name).await?;
+    let schedule = app.backups.schedule(database.id).await?;
+    let (inside, silent) = match database.state {
+        Stage::Ready => match app.databases.inside(&database).await {
+            Ok(inside) => (Some(inside), None),
+            Err(error) => (None, Some(error.to_string())),
+        },
+        _ => (None, None),
+    };
+    Ok(Json(wire::DatabaseDetails {
+        database: told(&app, database).await?,
+        inside: inside.map(|inside| wire::Inside {
+            size_bytes: inside.size_bytes,
+            connections: inside.connections,
+            max_connections: inside.max_connections,
+            databases: inside
+                .logical
+                .into_iter()
+                .map(|l| wire::Logical {
+                    name: l.name,
+                    owner: l.owner,
+                    size_bytes: l.size_bytes,
+                })
+                .collect(),
+        }),
+        silent,
+        next_backup_ms: schedule.next_due.0,
+        backup_at: format!("{:02}:{:02}", schedule.minute / 60, schedule.minute % 60),
+    }))
+}
+
+/// `DELETE /api/v1/databases/{name}` with the name typed again.
+pub async fn remove(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    Input(typed): Input<wire::Remove>,
+) -> Result<StatusCode, Failure> {
+    app.databases
+        .remove(&name, &typed.confirm, &caller.who())
+        .await?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+/// `POST /api/v1/databases/{name}/attachments`
+pub async fn attach(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    Input(wanted): Input<wire::Attach>,
+) -> Result<Json<wire::Attachment>, Failure> {
+    let found = app.apps.find(&wanted.app).await?;
+    let link = app
+        .databases
+        .attach(
+            &name,
+            found.id,
+            found.name.as_str(),
+            wanted.env_name.as_deref(),
+            &caller.who(),
+        )
+        .await?;
+    Ok(Json(attachment(&link)))
+}
+
+/// `DELETE /api/v1/databases/{name}/attachments/{app}`
+pub async fn detach(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path((name, other)): Path<(String, String)>,
+) -> Result<StatusCode, Failure> {
+    let found = app.apps.find(&other).await?;
+    app.databases.detach(&name, found.id, &caller.who()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// How a shell is wanted.
+#[derive(Debug, Deserialize)]
+pub struct Shell {
+    /// The database on the server.
+    part: Option<String>,
+    /// Lines of the caller's terminal; none without one.
+    rows: Option<u16>,
+    /// Characters a line.
+    columns: Option<u16>,
+}
+
+/// `POST /api/v1/databases/{name}/psql`, upgraded to a terminal.
+pub async fn psql(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Query(shell): Query<Shell>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let size = shell.rows.zip(shell.columns);
+    let size = size.map(|(rows, columns)| TerminalSize { rows, columns });
+    let part = shell.part.filter(|part| !part.is_empty());
+    let command = app.databases.psql(&name, part, size).await?;
+    terminal::serve(request, async { Ok(command) }).await
+}

@@ -1,0 +1,141 @@
+//! Where an app answers, its maintenance page and its scale.
+
+use axum::Json;
+use axum::extract::{Extension, Path, Query, State};
+
+use crate::apps::{AppError, Domain, Scale};
+use crate::base::clock::UnixMs;
+use crate::base::ids::ProcessName;
+use crate::web::caller::Caller;
+use crate::web::error::Failure;
+use crate::web::services::App;
+use crate::wire::apps::{self as wire, Changed, ScaleForm, Switch};
+use crate::wire::problem::ProblemKind;
+
+/// `GET /api/v1/apps/{app}/domains`
+pub async fn list(
+    State(app): State<App>,
+    Path(name): Path<String>,
+) -> Result<Json<Vec<wire::Domain>>, Failure> {
+    let row = app.apps.find(&name).await?;
+    let routes = app.apps.routes(Some(row.id)).await?;
+    let domains = routes.into_iter().map(|r| wire::Domain {
+        domain: r.domain.to_string(),
+        process: r.process,
+    });
+    Ok(Json(domains.collect()))
+}
+
+/// `POST /api/v1/apps/{app}/domains`
+pub async fn add(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    Json(form): Json<wire::Domain>,
+) -> Result<Json<wire::Domain>, Failure> {
+    let row = app.apps.find(&name).await?;
+    let domain = Domain::parse(&form.domain)?;
+    let process = ProcessName::parse(&form.process).map_err(AppError::from)?;
+    let added = wire::Domain {
+        domain: domain.to_string(),
+        process: process.to_string(),
+    };
+    app.apps
+        .add_domain(row.id, domain, process, &caller.who(), UnixMs::now())
+        .await?;
+    Ok(Json(added))
+}
+
+/// `DELETE /api/v1/apps/{app}/domains?domain=…`
+pub async fn remove(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    Query(form): Query<wire::Domain>,
+) -> Result<Json<Changed>, Failure> {
+    let row = app.apps.find(&name).await?;
+    let domain = Domain::parse(&form.domain)?;
+    app.apps
+        .remove_domain(row.id, domain, &caller.who(), UnixMs::now())
+        .await?;
+    Ok(Json(Changed {
+        changed: true,
+        deploy: None,
+    }))
+}
+
+/// `POST /api/v1/apps/{app}/maintenance`
+pub async fn maintenance(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    Json(switch): Json<Switch>,
+) -> Result<Json<Changed>, Failure> {
+    let row = app.apps.find(&name).await?;
+    app.apps
+        .set_maintenance(row.id, switch.on, &caller.who(), UnixMs::now())
+        .await?;
+    Ok(Json(Changed {
+        changed: row.maintenance != switch.on,
+        deploy: None,
+    }))
+}
+
+/// `POST /api/v1/apps/{app}/scale`: more or fewer replicas at once; another
+/// memory or processor limit by new containers beside the old ones.
+pub async fn scale(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    Json(form): Json<ScaleForm>,
+) -> Result<Json<Changed>, Failure> {
+    let row = app.apps.find(&name).await?;
+    let process = ProcessName::parse(&form.process).map_err(AppError::from)?;
+    let mut change = match &form.replicas {
+        Some(replicas) => Scale::parse_replicas(replicas)?,
+        None => Scale::default(),
+    };
+    if let Some(memory) = &form.memory {
+        change = change.with_memory(memory)?;
+    }
+    if let Some(cpus) = &form.cpus {
+        change = change.with_cpus(cpus)?;
+    }
+    if let Some(known) = processes(&app, row.id).await?
+        && !known.contains(&process.to_string())
+    {
+        let detail = format!(
+            "{name} has no process \"{process}\": it has {}",
+            known.join(", ")
+        );
+        return Err(Failure::new(ProblemKind::Invalid, detail));
+    }
+    let (by, now) = (caller.who(), UnixMs::now());
+    app.apps
+        .set_scale(row.id, process, change, &by, now)
+        .await?;
+    let anew = change.memory_bytes.is_some() || change.nano_cpus.is_some();
+    let deploy = match anew {
+        true => app.deploys.apply_settings(row.id, &by, now).await?,
+        false => {
+            app.deploys.apply_counts(row.id, now).await?;
+            None
+        }
+    };
+    Ok(Json(Changed {
+        changed: true,
+        deploy,
+    }))
+}
+
+/// The processes of the live release, when there is one.
+async fn processes(app: &App, id: i64) -> Result<Option<Vec<String>>, Failure> {
+    let Some(live) = app.deploys.live(id).await? else {
+        return Ok(None);
+    };
+    let releases = app.deploys.releases(id).await?;
+    Ok(releases
+        .into_iter()
+        .find(|r| r.id == live.release_id)
+        .map(|r| r.settings.processes.into_keys().collect()))
+}

@@ -1,0 +1,64 @@
+//! What happened, as a list and live.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Query, State};
+use axum::response::sse::{Event as Message, KeepAlive, Sse};
+use futures_util::{Stream, StreamExt};
+use serde::Deserialize;
+use tokio_stream::wrappers::BroadcastStream;
+
+use crate::events::{self, Event};
+use crate::web::error::Failure;
+use crate::web::services::App;
+
+/// Which events.
+#[derive(Debug, Deserialize)]
+pub struct Which {
+    /// `app:7`, `database:3`, `box`; all when absent.
+    subject: Option<String>,
+    /// At most this many, newest first; 50 when absent, 500 at most.
+    limit: Option<u32>,
+}
+
+/// `GET /api/v1/events`
+pub async fn list(
+    State(app): State<App>,
+    Query(which): Query<Which>,
+) -> Result<Json<Vec<Event>>, Failure> {
+    let limit = which.limit.unwrap_or(50).min(500);
+    Ok(Json(
+        app.db
+            .read(move |c| events::newest(c, which.subject.as_deref(), limit))
+            .await?,
+    ))
+}
+
+/// `GET /api/v1/events/stream`: server-sent events from now on. Each carries
+/// the event as JSON; a reader that falls behind gets `missed` and should list.
+pub async fn stream(
+    State(app): State<App>,
+    Query(which): Query<Which>,
+) -> Sse<impl Stream<Item = Result<Message, Infallible>>> {
+    let messages = BroadcastStream::new(app.events.subscribe()).filter_map(move |next| {
+        let message = match next {
+            Err(_) => Some(Message::default().event("missed").data("")),
+            Ok(event) => {
+                let wanted = which.subject.as_ref().is_none_or(|s| *s == event.subject);
+                wanted
+                    .then(|| serde_json::to_string(&event).ok())
+                    .flatten()
+                    .map(|json| {
+                        Message::default()
+                            .event("event")
+                            .id(event.id.to_string())
+                            .data(json)
+                    })
+            }
+        };
+        std::future::ready(message.map(Ok))
+    });
+    Sse::new(messages).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)))
+}

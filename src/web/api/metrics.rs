@@ -1,0 +1,54 @@
+//! Figures over time: of the box, of an app.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use serde::Deserialize;
+
+use crate::base::clock::UnixMs;
+use crate::monitor::Window;
+use crate::web::error::Failure;
+use crate::web::services::App;
+use crate::wire::metrics::{AppHistory, BoxHistory};
+use crate::wire::problem::ProblemKind;
+
+/// Over which time.
+#[derive(Debug, Deserialize)]
+pub struct Over {
+    /// `hour`, `day` (when absent), `week`, `month`, `year`.
+    over: Option<String>,
+}
+
+impl Over {
+    fn window(&self) -> Result<Window, Failure> {
+        let name = self.over.as_deref().unwrap_or("day");
+        Window::named(name, UnixMs::now()).ok_or_else(|| {
+            Failure::new(
+                ProblemKind::Invalid,
+                "over is one of hour, day, week, month, year",
+            )
+        })
+    }
+}
+
+/// `GET /api/v1/metrics/box`
+pub async fn of_box(
+    State(app): State<App>,
+    Query(over): Query<Over>,
+) -> Result<Json<BoxHistory>, Failure> {
+    Ok(Json(app.monitor.box_history(over.window()?).await?))
+}
+
+/// `GET /api/v1/metrics/apps/{app}`
+pub async fn of_app(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Query(over): Query<Over>,
+) -> Result<Json<AppHistory>, Failure> {
+    let window = over.window()?;
+    let found = app.apps.find(&name).await?;
+    let mut histories = app.monitor.app_histories(&[found.id], window).await?;
+    histories
+        .pop()
+        .map(Json)
+        .ok_or_else(|| Failure::new(ProblemKind::Internal, "the app's figures could not be read"))
+}

@@ -1,0 +1,17 @@
+//! `/api/v1`: one file a resource.
+
+pub mod app_logs;
+pub mod apps;
+pub mod backups;
+pub mod checks;
+pub mod databases;
+pub mod deploys;
+pub mod domains;
+pub mod env;
+pub mod events;
+pub mod health;
+pub mod metrics;
+pub mod overview;
+pub mod status;
+pub mod targets;
+pub mod users;

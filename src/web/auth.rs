@@ -1,0 +1,102 @@
+//! Who is this, and may they: decided before a handler runs.
+
+use axum::extract::{Extension, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Redirect, Response};
+
+use super::caller::Caller;
+use super::error::{Failure, wants_page};
+use super::router::Needs;
+use super::services::App;
+use crate::base::clock::UnixMs;
+use crate::wire::problem::{Problem, ProblemKind};
+
+/// The session cookie; the prefix makes browsers insist on Secure, Path=/ and no Domain.
+pub const COOKIE: &str = "__Host-freehold";
+
+/// The value of our cookie in a request, if there is one.
+pub fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .flat_map(|v| v.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find(|(key, _)| *key == name)
+        .map(|(_, value)| value.to_owned())
+}
+
+/// Replaces the connection's caller by the session's user. On `freehold.sock`
+/// the kernel has already said who it is and cookies mean nothing.
+pub async fn identify(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let local = matches!(
+        request.extensions().get::<Caller>(),
+        Some(Caller::Local { .. })
+    );
+    if !local {
+        let caller = match cookie(request.headers(), COOKIE) {
+            None => Caller::Nobody,
+            Some(token) => match app.users.session(&token, UnixMs::now()).await {
+                Ok(Some(session)) => Caller::User {
+                    id: session.user,
+                    name: session.name,
+                    role: session.role,
+                    token,
+                },
+                Ok(None) => Caller::Nobody,
+                Err(error) => return Failure::from(error).into_response(),
+            },
+        };
+        request.extensions_mut().insert(caller);
+    }
+    next.run(request).await
+}
+
+/// Lets a caller through who has what the route needs.
+pub async fn guard(
+    needs: Needs,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let allowed = match needs {
+        Needs::Nobody | Needs::Proof => true,
+        Needs::Owner => caller.is_owner(),
+        Needs::Local => matches!(caller, Caller::Local { .. }),
+    };
+    if allowed {
+        return next.run(request).await;
+    }
+    refuse(&caller, &request)
+}
+
+/// The answer to somebody who may not: a page asks to sign in, the API says so.
+pub fn refuse(caller: &Caller, request: &Request) -> Response {
+    if *caller != Caller::Nobody {
+        return Failure::from(
+            Problem::new(ProblemKind::Forbidden, "you may not do this")
+                .remedy("It can only be done on the box, with the freehold command."),
+        )
+        .into_response();
+    }
+    if wants_page(request.headers()) && !request.uri().path().starts_with("/api/") {
+        return Redirect::to("/sign-in").into_response();
+    }
+    let mut response = Failure::from(
+        Problem::new(ProblemKind::SignIn, "nobody is signed in")
+            .remedy("Sign in at /sign-in, or use the freehold command on the box."),
+    )
+    .into_response();
+    *response.status_mut() = StatusCode::UNAUTHORIZED;
+    response
+}
+
+/// Where a request comes from, by the edge's own forwarded header.
+pub fn origin(headers: &HeaderMap) -> crate::users::Origin {
+    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
+    crate::users::Origin {
+        address: text("x-forwarded-for").and_then(|v| v.trim().parse().ok()),
+        agent: text("user-agent").unwrap_or_default().to_owned(),
+    }
+}

@@ -1,0 +1,233 @@
+//! The one place that turns failures into answers: problem+json for programs,
+//! a page for browsers, the same words in both.
+
+use std::any::Any;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::caller::Caller;
+use super::pages::visit::Visit;
+use crate::apps::AppError;
+use crate::backup::BackupError;
+use crate::db::DbError;
+use crate::deploy::DeployError;
+use crate::objects::StoreError;
+use crate::postgres::PostgresError;
+use crate::users::UserError;
+use crate::wire::problem::{Problem, ProblemKind};
+
+/// A handler's error: what the person is told.
+#[derive(Debug)]
+pub struct Failure(pub Box<Problem>);
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self(Box::new(problem))
+    }
+}
+
+impl Failure {
+    /// A failure of `kind` told by `detail`.
+    pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
+        Problem::new(kind, detail).into()
+    }
+}
+
+impl Failure {
+    /// What a form's page tells of it; `None` when a form cannot mend it.
+    pub fn words_for_a_form(&self) -> Option<String> {
+        match self.0.kind {
+            ProblemKind::Internal | ProblemKind::Unavailable | ProblemKind::SignIn => None,
+            _ if self.0.remedy.is_empty() => Some(self.0.detail.clone()),
+            _ => Some(format!("{} {}", self.0.detail, self.0.remedy)),
+        }
+    }
+}
+
+impl From<DbError> for Failure {
+    fn from(error: DbError) -> Self {
+        let kind = match &error {
+            DbError::DiskFull | DbError::Unavailable(_) => ProblemKind::Unavailable,
+            _ => ProblemKind::Internal,
+        };
+        tracing::error!(%error, "a request met a database error");
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<AppError> for Failure {
+    fn from(error: AppError) -> Self {
+        let kind = match error {
+            AppError::NotFound(_) | AppError::NoDomain(_) => ProblemKind::NotFound,
+            AppError::NameTaken(_) | AppError::DomainTaken { .. } => ProblemKind::Conflict,
+            AppError::Invalid(_) => ProblemKind::Invalid,
+            AppError::Db(error) => return error.into(),
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<DeployError> for Failure {
+    fn from(error: DeployError) -> Self {
+        let kind = match error {
+            DeployError::NotFound(_) | DeployError::NoRelease(_) => ProblemKind::NotFound,
+            DeployError::Conflict(_) => ProblemKind::Conflict,
+            DeployError::Invalid(_) => ProblemKind::Invalid,
+            DeployError::TooLarge(_) => ProblemKind::TooLarge,
+            DeployError::Unavailable(_) => ProblemKind::Unavailable,
+            DeployError::Db(error) => return error.into(),
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<PostgresError> for Failure {
+    fn from(error: PostgresError) -> Self {
+        let kind = match error {
+            PostgresError::NotFound(_) => ProblemKind::NotFound,
+            PostgresError::NameTaken(_) | PostgresError::Conflict(_) => ProblemKind::Conflict,
+            PostgresError::Invalid(_) => ProblemKind::Invalid,
+            PostgresError::Refused(_)
+            | PostgresError::NotAsAsked(_)
+            | PostgresError::Supervise(_) => ProblemKind::Outside,
+            PostgresError::Db(error) => return error.into(),
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<BackupError> for Failure {
+    fn from(error: BackupError) -> Self {
+        let kind = match error {
+            BackupError::NotFound(_)
+            | BackupError::NoRestore(_)
+            | BackupError::NoDatabase(_)
+            | BackupError::NoTarget(_) => ProblemKind::NotFound,
+            BackupError::TargetTaken(_) | BackupError::Conflict(_) => ProblemKind::Conflict,
+            BackupError::Invalid(_) => ProblemKind::Invalid,
+            BackupError::Store(StoreError::BadLocation(_)) => ProblemKind::Invalid,
+            BackupError::Work(_)
+            | BackupError::Store(_)
+            | BackupError::Server(_)
+            | BackupError::Supervise(_)
+            | BackupError::Cut(_) => ProblemKind::Outside,
+            BackupError::Db(error) => return error.into(),
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<UserError> for Failure {
+    fn from(error: UserError) -> Self {
+        let kind = match &error {
+            UserError::LinkInvalid => ProblemKind::NotFound,
+            UserError::PasswordRule(_) => ProblemKind::Invalid,
+            UserError::WrongPassword => ProblemKind::SignIn,
+            UserError::SlowDown(_) => ProblemKind::SlowDown,
+            UserError::Hash(_) => ProblemKind::Internal,
+            UserError::Db(_) => ProblemKind::Unavailable,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let status =
+            StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_string(&*self.0).unwrap_or_default();
+        let mut response = (
+            status,
+            [(header::CONTENT_TYPE, "application/problem+json")],
+            body,
+        )
+            .into_response();
+        response.extensions_mut().insert(self.0);
+        response
+    }
+}
+
+/// Whether the client is a browser asking for a page.
+pub fn wants_page(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::ACCEPT)
+        .and_then(|v| v.to_str().ok())
+        .is_some_and(|accept| accept.contains("text/html"))
+}
+
+/// Nothing lives at this URL.
+pub async fn no_such_page(request: Request) -> Response {
+    let caller = request.extensions().get::<Caller>();
+    if caller.is_none_or(|c| *c == Caller::Nobody) {
+        return super::auth::refuse(&Caller::Nobody, &request);
+    }
+    Failure::new(ProblemKind::NotFound, "there is nothing at this address").into_response()
+}
+
+/// The URL lives, this method does not.
+pub async fn no_such_method() -> Response {
+    let mut response = Failure::new(
+        ProblemKind::NotFound,
+        "this address does not take that method",
+    )
+    .into_response();
+    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    response
+}
+
+/// A handler panicked; that is this request's fault alone.
+pub fn panicked(_: Box<dyn Any + Send + 'static>) -> http::Response<Body> {
+    tracing::error!("a request's handler panicked");
+    Failure::new(
+        ProblemKind::Internal,
+        "this request met a fault of Freehold's; everything else goes on",
+    )
+    .into_response()
+}
+
+/// Gives browsers a page instead of problem+json, and every answer the headers
+/// that keep a page from being misused.
+pub async fn dress(request: Request, next: Next) -> Response {
+    let page = wants_page(request.headers()) && !request.uri().path().starts_with("/api/");
+    let caller = request.extensions().get::<Caller>().cloned();
+    let visit = Visit::read(
+        request.headers(),
+        request.uri().path(),
+        caller.unwrap_or(Caller::Nobody),
+    );
+    let mut response = next.run(request).await;
+    if page && let Some(problem) = response.extensions_mut().remove::<Box<Problem>>() {
+        let status = response.status();
+        response = super::pages::problem::page(&problem, visit);
+        *response.status_mut() = status;
+    }
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, CSP),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        // Not "no-referrer": with it a browser sends `Origin: null` with our own forms.
+        (header::REFERRER_POLICY, "same-origin"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.insert(
+        "cross-origin-opener-policy",
+        HeaderValue::from_static("same-origin"),
+    );
+    headers.insert(
+        "cross-origin-resource-policy",
+        HeaderValue::from_static("same-origin"),
+    );
+    if !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    response
+}
+
+/// Nothing inline, nothing from outside, nobody may frame us.
+const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

@@ -1,0 +1,124 @@
+//! The two sockets: accept, learn who it is, serve.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::{UnixListener, UnixStream};
+use tower::ServiceExt;
+
+use super::caller::Caller;
+use super::router::router;
+use super::services::App;
+use crate::base::shutdown::Tasks;
+
+/// Makes the socket at `path`, replacing a dead one, with `mode`.
+fn bind(path: &Path, mode: u32) -> std::io::Result<UnixListener> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    Ok(listener)
+}
+
+/// Serves the dashboard behind the edge on `path`; only this user may connect.
+///
+/// # Errors
+/// When the socket cannot be made.
+pub fn serve_edge(path: &Path, app: App, tasks: &Tasks) -> std::io::Result<()> {
+    let listener = bind(path, 0o600)?;
+    accept("web-edge", listener, app, tasks, |_| Some(Caller::Nobody));
+    Ok(())
+}
+
+/// Serves the box's owner on `path`: root, the daemon's own user, and whoever
+/// shares the socket's group may connect; the file's mode keeps others out.
+///
+/// # Errors
+/// When the socket cannot be made.
+pub fn serve_local(path: &Path, app: App, tasks: &Tasks) -> std::io::Result<()> {
+    let listener = bind(path, 0o660)?;
+    let me = rustix::process::getuid().as_raw();
+    let group = rustix::process::getgid().as_raw();
+    accept("web-local", listener, app, tasks, move |stream| {
+        let peer = stream.peer_cred().ok()?;
+        let member = super::peer::is_member(peer.uid(), group);
+        (peer.uid() == 0 || peer.uid() == me || peer.gid() == group || member)
+            .then(|| Caller::Local { uid: peer.uid() })
+    });
+    Ok(())
+}
+
+fn accept(
+    name: &'static str,
+    listener: UnixListener,
+    app: App,
+    tasks: &Tasks,
+    who: impl Fn(&UnixStream) -> Option<Caller> + Send + 'static,
+) {
+    let router = router(app);
+    let group = tasks.clone();
+    let shutdown = tasks.shutdown().clone();
+    tasks.spawn(name, async move {
+        loop {
+            let accepted = tokio::select! {
+                () = shutdown.begun() => return,
+                accepted = listener.accept() => accepted,
+            };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, socket = name, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            let Some(caller) = who(&stream) else {
+                tracing::warn!(
+                    socket = name,
+                    "a connection by a stranger on the box was refused"
+                );
+                continue;
+            };
+            let router = router.clone();
+            let shutdown = shutdown.clone();
+            group.spawn("web-connection", async move {
+                let service =
+                    hyper::service::service_fn(move |request: http::Request<Incoming>| {
+                        let router = router.clone();
+                        let caller = caller.clone();
+                        async move {
+                            let mut request = request.map(Body::new);
+                            request.extensions_mut().insert(caller);
+                            router.oneshot(request).await
+                        }
+                    });
+                let mut server = auto::Builder::new(TokioExecutor::new()).http1_only();
+                server
+                    .http1()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(Duration::from_secs(60));
+                let connection =
+                    server.serve_connection_with_upgrades(TokioIo::new(stream), service);
+                tokio::pin!(connection);
+                tokio::select! {
+                    ended = connection.as_mut() => if let Err(error) = ended {
+                        tracing::debug!(%error, "a dashboard connection ended");
+                    },
+                    () = shutdown.begun() => {
+                        connection.as_mut().graceful_shutdown();
+                        if tokio::time::timeout(Duration::from_secs(2), connection).await.is_err() {
+                            tracing::debug!("a dashboard connection was cut at shutdown");
+                        }
+                    }
+                }
+            });
+        }
+    });
+}

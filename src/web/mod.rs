@@ -1,0 +1,29 @@
+//! Dashboard, API and hooks, on two sockets.
+//!
+//! `edge.sock` is what the proxy forwards to: a session cookie is needed, the
+//! forwarded headers are the edge's own and trusted. `freehold.sock` is for the
+//! box's owner: the kernel tells who connects, root and the daemon's own user
+//! and group are let in. Both serve the one table in `router.rs`; nothing is
+//! reachable that does not stand there. This is the only place that names axum
+//! and askama.
+
+pub mod about;
+pub mod api;
+mod auth;
+mod caller;
+mod error;
+mod forgery;
+mod hooks;
+mod input;
+mod listen;
+mod pages;
+mod peer;
+mod router;
+mod services;
+mod terminal;
+
+pub use caller::Caller;
+pub use error::Failure;
+pub use listen::{serve_edge, serve_local};
+pub use router::{Needs, table};
+pub use services::{App, Services, dashboard_url};

@@ -1,0 +1,115 @@
+//! `/apps/{app}/deploys`: every deploy, and the ways to begin one.
+
+use std::collections::BTreeSet;
+
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::response::Response;
+
+use super::deploying;
+use super::head::{AppHead, Tab};
+use crate::base::clock::UnixMs;
+use crate::web::error::Failure;
+use crate::web::pages::frame::{Frame, Section, Theme};
+use crate::web::pages::parts::{Badge, Field, When};
+use crate::web::pages::visit::Visit;
+use crate::web::services::App;
+
+/// The page.
+#[derive(Clone, Debug, Template)]
+#[template(path = "app_deploys.html")]
+pub struct View {
+    /// What stands around it.
+    pub frame: Frame,
+    /// Name, state, tabs.
+    pub head: AppHead,
+    /// Newest first.
+    pub deploys: Vec<Deploy>,
+    /// The repository; empty without one.
+    pub source: String,
+    /// The branch, if not the app's own.
+    pub branch: Field,
+    /// An image's reference.
+    pub image: Field,
+}
+
+/// A row.
+#[derive(Clone, Debug)]
+pub struct Deploy {
+    /// Its number.
+    pub id: i64,
+    /// How far it is.
+    pub state: Badge,
+    /// "4f2a91c Sort tasks by date".
+    pub what: String,
+    /// "push by Ana".
+    pub by: String,
+    /// "v12", or nothing.
+    pub release: String,
+    /// "48 s".
+    pub took: String,
+    /// When it began.
+    pub at: When,
+    /// Its release serves now.
+    pub current: bool,
+    /// It can be cancelled.
+    pub running: bool,
+    /// Its release can be gone back to.
+    pub rollback_to: Option<i64>,
+}
+
+/// Deploys shown.
+const SHOWN: u32 = 50;
+
+/// `GET /apps/{app}/deploys`
+pub async fn show(
+    State(app): State<App>,
+    visit: Visit,
+    Path(name): Path<String>,
+) -> Result<Response, Failure> {
+    let (row, head) = AppHead::load(&app, &name, Tab::Deploys).await?;
+    let now = UnixMs::now();
+    let deploys = app.deploys.list(Some(row.id), SHOWN).await?;
+    let serving = app.deploys.live(row.id).await?;
+    let mut kept: BTreeSet<i64> = app
+        .deploys
+        .releases(row.id)
+        .await?
+        .into_iter()
+        .filter(|r| r.gone.is_none() && r.live.is_some())
+        .map(|r| r.number)
+        .collect();
+    if let Some(serving) = &serving {
+        kept.remove(&serving.release);
+    }
+    let rows = deploys
+        .iter()
+        .map(|d| {
+            let release = d.release.map(|(_, number)| number);
+            Deploy {
+                id: d.id,
+                state: deploying::badge(d, serving.as_ref()),
+                what: deploying::what(d),
+                by: deploying::by(d),
+                release: release.map_or_else(String::new, |n| format!("v{n}")),
+                took: deploying::took(d, now),
+                at: When::ago(d.created, now),
+                current: serving.as_ref().is_some_and(|s| s.deploy == d.id),
+                running: d.state.is_before_switch() && !d.cancel,
+                // One button a release: at the newest deploy of it.
+                rollback_to: release.filter(|n| d.state.is_success() && kept.remove(n)),
+            }
+        })
+        .collect();
+    Ok(crate::web::pages::render(&View {
+        frame: head.frame(visit).refreshed(3),
+        head,
+        deploys: rows,
+        source: row.git_url.clone().unwrap_or_default(),
+        branch: Field::code("branch", "Branch").value(&row.branch).needed(),
+        image: Field::code("image", "Image")
+            .like("registry.example.com/shop:1.4")
+            .needed()
+            .hint("A private registry’s user and password stand in the settings."),
+    }))
+}

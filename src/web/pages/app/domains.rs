@@ -1,0 +1,168 @@
+//! `/apps/{app}/domains`: where an app answers, and how its certificates stand.
+
+use askama::Template;
+use axum::Form;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+
+use super::head::{AppHead, Tab};
+use crate::apps;
+use crate::base::clock::UnixMs;
+use crate::base::ids::ProcessName;
+use crate::certs::{CertStatus, box_addresses};
+use crate::web::error::Failure;
+use crate::web::pages::certificate;
+use crate::web::pages::frame::{Frame, Section, Theme};
+use crate::web::pages::parts::{Badge, Field, Tone, When};
+use crate::web::pages::visit::{self, Visit};
+use crate::web::services::App;
+
+/// The page.
+#[derive(Clone, Debug, Template)]
+#[template(path = "app_domains.html")]
+pub struct View {
+    /// What stands around it.
+    pub frame: Frame,
+    /// Name, state, tabs.
+    pub head: AppHead,
+    /// In order of adding.
+    pub domains: Vec<Domain>,
+    /// The one to add.
+    pub domain: Field,
+    /// What a record must point at.
+    pub box_address: String,
+}
+
+/// A domain.
+#[derive(Clone, Debug)]
+pub struct Domain {
+    /// `shop.example.com` or `shop.example.com/api`.
+    pub name: String,
+    /// The same to follow.
+    pub url: String,
+    /// What hinders its certificate, and what to do.
+    pub note: String,
+    /// Valid, ordered, failed …
+    pub state: Badge,
+    /// Who issued it.
+    pub issuer: String,
+    /// When it ends.
+    pub expires: Option<When>,
+}
+
+async fn page(
+    app: &App,
+    visit: Visit,
+    name: &str,
+    typed: &str,
+    fault: &str,
+) -> Result<Response, Failure> {
+    let (row, head) = AppHead::load(app, name, Tab::Domains).await?;
+    let routes = app.apps.routes(Some(row.id)).await?;
+    let certificates = app.certs.statuses().await?;
+    let now = UnixMs::now();
+    Ok(crate::web::pages::render(&View {
+        frame: head.frame(visit).refreshed(5),
+        head,
+        domains: routes
+            .iter()
+            .map(|route| line(route, &certificates, now))
+            .collect(),
+        domain: Field::code("domain", "Host, and path if only a part")
+            .needed()
+            .like("shop.example.com")
+            .value(typed)
+            .fault(fault),
+        box_address: box_addresses()
+            .iter()
+            .find(|a| !a.is_loopback())
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+    }))
+}
+
+fn line(route: &apps::Route, certificates: &[CertStatus], now: UnixMs) -> Domain {
+    let status = certificates
+        .iter()
+        .find(|c| c.host == route.domain.host.as_str());
+    Domain {
+        name: route.domain.to_string(),
+        url: format!("https://{}", route.domain),
+        note: status.map_or_else(String::new, |s| certificate::note(s, now)),
+        state: status.map_or_else(|| Badge::new(Tone::Busy, "Waiting"), certificate::badge),
+        issuer: status.map_or_else(|| "–".to_owned(), certificate::issuer),
+        expires: status
+            .and_then(|s| s.not_after)
+            .map(|at| When::until(at, now)),
+    }
+}
+
+/// `GET /apps/{app}/domains`
+pub async fn show(
+    State(app): State<App>,
+    visit: Visit,
+    Path(name): Path<String>,
+) -> Result<Response, Failure> {
+    page(&app, visit, &name, "", "").await
+}
+
+/// A domain.
+#[derive(Deserialize)]
+pub struct Given {
+    domain: String,
+}
+
+/// `POST /apps/{app}/domains`
+pub async fn add(
+    State(app): State<App>,
+    visit: Visit,
+    Path(name): Path<String>,
+    Form(given): Form<Given>,
+) -> Result<Response, Failure> {
+    let row = app.apps.find(&name).await?;
+    let added = match apps::Domain::parse(given.domain.trim()) {
+        Ok(domain) => {
+            let process = ProcessName::parse("web").map_err(apps::AppError::from)?;
+            app.apps
+                .add_domain(row.id, domain, process, &visit.caller.who(), UnixMs::now())
+                .await
+        }
+        Err(error) => Err(error),
+    };
+    match added.map_err(Failure::from) {
+        Ok(()) => Ok(visit::done(
+            &format!("/apps/{name}/domains"),
+            &format!(
+                "{} is added. Its certificate is on its way.",
+                given.domain.trim()
+            ),
+        )),
+        Err(failure) => {
+            let words = failure.words_for_a_form().ok_or(failure)?;
+            let page = page(&app, visit, &name, &given.domain, &words).await?;
+            Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response())
+        }
+    }
+}
+
+/// `POST /apps/{app}/domains/remove`
+pub async fn remove(
+    State(app): State<App>,
+    visit: Visit,
+    Path(name): Path<String>,
+    Form(given): Form<Given>,
+) -> Result<Response, Failure> {
+    let row = app.apps.find(&name).await?;
+    let domain = apps::Domain::parse(&given.domain)?;
+    let removed = app
+        .apps
+        .remove_domain(row.id, domain, &visit.caller.who(), UnixMs::now())
+        .await;
+    visit::back(
+        &format!("/apps/{name}/domains"),
+        removed,
+        &format!("{} is removed.", given.domain),
+    )
+}

@@ -1,0 +1,238 @@
+//! `/apps/{app}/env`: variables by name, never their values, and attached databases.
+
+use std::collections::BTreeMap;
+
+use askama::Template;
+use axum::Form;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+
+use super::head::{AppHead, Tab};
+use crate::apps::{EnvName, env};
+use crate::base::clock::UnixMs;
+use crate::base::secret::Secret;
+use crate::web::error::Failure;
+use crate::web::pages::frame::{Frame, Section, Theme};
+use crate::web::pages::parts::{Field, When};
+use crate::web::pages::visit::{self, Visit};
+use crate::web::services::App;
+
+/// The page.
+#[derive(Clone, Debug, Template)]
+#[template(path = "app_env.html")]
+pub struct View {
+    /// What stands around it.
+    pub frame: Frame,
+    /// Name, state, tabs.
+    pub head: AppHead,
+    /// By name.
+    pub vars: Vec<Var>,
+    /// Of the one to set.
+    pub name: Field,
+    /// Of the one to set.
+    pub value: Field,
+    /// `NAME=value` lines.
+    pub import: Field,
+    /// Database and the variable it is given as.
+    pub attached: Vec<(String, String)>,
+    /// Databases that could be attached.
+    pub choices: Field,
+}
+
+/// A variable.
+#[derive(Clone, Debug)]
+pub struct Var {
+    /// Its name.
+    pub name: String,
+    /// Who sets it when it is not the user: "from database main".
+    pub from: String,
+    /// When it was set.
+    pub at: Option<When>,
+}
+
+/// What was typed and what is wrong with it. Values are never sent back.
+#[derive(Default)]
+struct Typed {
+    name: String,
+    name_fault: String,
+    value_fault: String,
+    import_fault: String,
+}
+
+async fn page(app: &App, visit: Visit, name: &str, typed: Typed) -> Result<Response, Failure> {
+    let (row, head) = AppHead::load(app, name, Tab::Env).await?;
+    let now = UnixMs::now();
+    let vars = app.apps.env_names(row.id).await?;
+    let given = app.databases.given_to(row.id).await?;
+    let choices = app
+        .databases
+        .list()
+        .await?
+        .into_iter()
+        .map(|d| d.name.to_string())
+        .filter(|name| !given.iter().any(|g| g.database == *name))
+        .map(|name| (name.clone(), name))
+        .collect();
+    let from_databases = given.iter().map(|g| Var {
+        name: g.env_name.clone(),
+        from: format!("from the database {}", g.database),
+        at: None,
+    });
+    Ok(crate::web::pages::render(&View {
+        frame: head.frame(visit),
+        head,
+        vars: from_databases
+            .chain(vars.into_iter().map(|(name, at)| Var {
+                name,
+                from: String::new(),
+                at: Some(When::ago(at, now)),
+            }))
+            .collect(),
+        name: Field::code("name", "Name")
+            .needed()
+            .like("API_KEY")
+            .value(typed.name)
+            .fault(typed.name_fault),
+        value: Field::code("value", "Value")
+            .area()
+            .fault(typed.value_fault),
+        import: Field::code("import", "Lines of NAME=value")
+            .area()
+            .needed()
+            .hint("As in a .env file; quotes around a value are taken off.")
+            .fault(typed.import_fault),
+        attached: given
+            .into_iter()
+            .map(|g| (g.database, g.env_name))
+            .collect(),
+        choices: Field::choice("database", "Database", choices),
+    }))
+}
+
+async fn wrong(app: &App, visit: Visit, name: &str, typed: Typed) -> Result<Response, Failure> {
+    let page = page(app, visit, name, typed).await?;
+    Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response())
+}
+
+/// `GET /apps/{app}/env`
+pub async fn show(
+    State(app): State<App>,
+    visit: Visit,
+    Path(name): Path<String>,
+) -> Result<Response, Failure> {
+    page(&app, visit, &name, Typed::default()).await
+}
+
+/// One variable.
+#[derive(Deserialize)]
+pub struct One {
+    name: String,
+    #[serde(default)]
+    value: Secret,
+}
+
+/// `POST /apps/{app}/env`
+pub async fn set(
+    State(app): State<App>,
+    visit: Visit,
+    Path(name): Path<String>,
+    Form(one): Form<One>,
+) -> Result<Response, Failure> {
+    match EnvName::parse(one.name.trim()) {
+        Ok(var) => {
+            let text = format!("{} is set.", var.as_str());
+            let value = lines(&one.value);
+            change(&app, visit, &name, [(var, Some(value))].into(), &text).await
+        }
+        Err(error) => {
+            let typed = Typed {
+                name: one.name,
+                name_fault: error.to_string(),
+                ..Typed::default()
+            };
+            wrong(&app, visit, &name, typed).await
+        }
+    }
+}
+
+/// `POST /apps/{app}/env/unset`
+pub async fn unset(
+    State(app): State<App>,
+    visit: Visit,
+    Path(name): Path<String>,
+    Form(one): Form<One>,
+) -> Result<Response, Failure> {
+    let var = EnvName::parse(&one.name)?;
+    let text = format!("{} is removed.", var.as_str());
+    change(&app, visit, &name, [(var, None)].into(), &text).await
+}
+
+/// Many lines.
+#[derive(Deserialize)]
+pub struct Many {
+    import: Secret,
+}
+
+/// `POST /apps/{app}/env/import`
+pub async fn import(
+    State(app): State<App>,
+    visit: Visit,
+    Path(name): Path<String>,
+    Form(many): Form<Many>,
+) -> Result<Response, Failure> {
+    match env::read_file(lines(&many.import).expose()) {
+        Ok(read) => {
+            let text = format!(
+                "{} read.",
+                crate::web::pages::words::count(read.len(), "variable")
+            );
+            let changes = read.into_iter().map(|(n, v)| (n, Some(v))).collect();
+            change(&app, visit, &name, changes, &text).await
+        }
+        Err(error) => {
+            let typed = Typed {
+                import_fault: error.to_string(),
+                ..Typed::default()
+            };
+            wrong(&app, visit, &name, typed).await
+        }
+    }
+}
+
+/// A browser sends each line end of a form as CR LF, whatever was pasted.
+fn lines(typed: &Secret) -> Secret {
+    Secret::new(typed.expose().replace("\r\n", "\n"))
+}
+
+async fn change(
+    app: &App,
+    visit: Visit,
+    name: &str,
+    changes: BTreeMap<EnvName, Option<Secret>>,
+    text: &str,
+) -> Result<Response, Failure> {
+    let row = app.apps.find(name).await?;
+    let by = visit.caller.who();
+    let changed = app
+        .apps
+        .change_env(row.id, changes, &by, UnixMs::now())
+        .await;
+    let page = format!("/apps/{name}/env");
+    match changed {
+        Ok(true) => {
+            let deploy = app
+                .deploys
+                .apply_settings(row.id, &by, UnixMs::now())
+                .await?;
+            let text = match deploy {
+                Some(id) => format!("{text} Deploy {id} brings it to the app."),
+                None => text.to_owned(),
+            };
+            Ok(visit::done(&page, &text))
+        }
+        Ok(false) => Ok(visit::done(&page, "Nothing changed: it was so already.")),
+        Err(error) => visit::back::<(), _>(&page, Err(error), ""),
+    }
+}

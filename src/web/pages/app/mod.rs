@@ -1,0 +1,15 @@
+//! An app's pages, a tab each.
+
+pub mod actions;
+pub mod activity;
+pub mod deploy;
+pub mod deploy_log;
+pub mod deploying;
+pub mod deploys;
+pub mod domains;
+pub mod env;
+pub mod head;
+pub mod logs;
+pub mod new;
+pub mod overview;
+pub mod settings;

@@ -1,0 +1,228 @@
+//! `/apps/{app}`: how an app is doing.
+
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::response::Response;
+
+use super::deploying;
+use super::head::{self, AppHead, Tab};
+use crate::apps;
+use crate::base::clock::UnixMs;
+use crate::deploy::{Deploy, Serving, State as Stage};
+use crate::supervise::Live;
+use crate::web::error::Failure;
+use crate::web::pages::figures;
+use crate::web::pages::frame::{Frame, Section, Theme};
+use crate::web::pages::overview::Attention;
+use crate::web::pages::parts::{Badge, Graph, Strip, Tone, When};
+use crate::web::pages::visit::Visit;
+use crate::web::services::App;
+
+/// The page.
+#[derive(Clone, Debug, Template)]
+#[template(path = "app_overview.html")]
+pub struct View {
+    /// What stands around it.
+    pub frame: Frame,
+    /// Name, state, tabs.
+    pub head: AppHead,
+    /// What wants its reader.
+    pub notices: Vec<Attention>,
+    /// Requests, p95, errors.
+    pub graphs: Vec<Graph>,
+    /// Whether deploys stand in them.
+    pub has_marks: bool,
+    /// Its containers.
+    pub replicas: Vec<Replica>,
+    /// Why there are none.
+    pub nothing_runs: String,
+    /// The last day's checks.
+    pub uptime: Strip,
+    /// "99.1 %".
+    pub uptime_share: String,
+    /// What is checked, how often.
+    pub uptime_note: String,
+    /// The newest.
+    pub deploys: Vec<DeployLine>,
+    /// Source, databases, release.
+    pub facts: Vec<(String, String)>,
+}
+
+/// A running container.
+#[derive(Clone, Debug)]
+pub struct Replica {
+    /// web, worker …
+    pub process: String,
+    /// Healthy, starting, exited …
+    pub state: Badge,
+    /// v12.
+    pub release: String,
+    /// The first digits of its id.
+    pub container: String,
+    /// Where it listens.
+    pub address: String,
+    /// How often it was started again.
+    pub restarts: String,
+    /// When it started.
+    pub since: Option<When>,
+}
+
+/// A deploy in a short list.
+#[derive(Clone, Debug)]
+pub struct DeployLine {
+    /// Its number.
+    pub id: i64,
+    /// What is deployed, and who asked.
+    pub what: String,
+    /// How far it is.
+    pub state: Badge,
+    /// When it began.
+    pub at: When,
+}
+
+/// Deploys shown.
+const SHOWN: u32 = 8;
+
+/// `GET /apps/{app}`
+pub async fn show(
+    State(app): State<App>,
+    visit: Visit,
+    Path(name): Path<String>,
+) -> Result<Response, Failure> {
+    let (row, head) = AppHead::load(&app, &name, Tab::Overview).await?;
+    let now = UnixMs::now();
+    let live = app.live.borrow().clone();
+    let serving = app.deploys.live(row.id).await?;
+    let deploys = app.deploys.list(Some(row.id), SHOWN).await?;
+    let told = app.monitor.overview(now).await?;
+    let told = told
+        .apps
+        .into_iter()
+        .find(|a| a.id == row.id)
+        .unwrap_or_default();
+    let day = figures::window(&app.monitor, now).await?;
+    let history = app
+        .monitor
+        .app_histories(&[row.id], day)
+        .await?
+        .swap_remove(0);
+    let marks: Vec<UnixMs> = deploys
+        .iter()
+        .filter_map(|d| d.switched)
+        .filter(|at| *at > day.start(0))
+        .collect();
+    let checks = app.monitor.checks(now).await?;
+    let check = checks.iter().find(|c| c.subject == row.subject());
+    let mut facts = vec![(
+        "Made".to_owned(),
+        crate::web::pages::words::date(row.created),
+    )];
+    for given in app.databases.given_to(row.id).await? {
+        facts.push((
+            "Database".to_owned(),
+            format!("{}, as {}", given.database, given.env_name),
+        ));
+    }
+    if let Some(serving) = &serving {
+        facts.push(("Serves".to_owned(), format!("v{}", serving.release)));
+    }
+    if let Some(url) = &row.git_url {
+        facts.push(("Source".to_owned(), format!("{url}, branch {}", row.branch)));
+    }
+    Ok(crate::web::pages::render(&View {
+        frame: head.frame(visit).refreshed(5),
+        notices: last_failed(&row, &deploys, serving.as_ref())
+            .into_iter()
+            .chain(notices(row.name.as_str(), head::of(&row, &live)))
+            .collect(),
+        graphs: figures::of_app(&history, &told, &marks, now),
+        has_marks: !marks.is_empty(),
+        replicas: head::of(&row, &live).map(|l| replica(l, now)).collect(),
+        nothing_runs: match &serving {
+            Some(s) if s.stopped => "It was stopped. Start it in its settings.".to_owned(),
+            Some(_) => "Its containers are gone; they are made again.".to_owned(),
+            None => "Deploy it, and its containers appear here.".to_owned(),
+        },
+        uptime: check.map_or_else(Strip::default, |c| {
+            figures::strip(&c.name, &c.day, c.day_share)
+        }),
+        uptime_share: figures::share(check.and_then(|c| c.day_share)),
+        uptime_note: check.map_or_else(
+            || "checked from the moment it has a domain and is deployed".to_owned(),
+            |c| format!("{}, every 30 s", c.url),
+        ),
+        deploys: deploys
+            .iter()
+            .map(|d| DeployLine {
+                id: d.id,
+                what: deploying::what(d),
+                state: deploying::badge(d, serving.as_ref()),
+                at: When::ago(d.created, now),
+            })
+            .collect(),
+        facts,
+        head,
+    }))
+}
+
+/// The last deploy, when it did not become live.
+fn last_failed(
+    app: &apps::App,
+    deploys: &[Deploy],
+    serving: Option<&Serving>,
+) -> Option<Attention> {
+    let last = deploys.first()?;
+    let went = match last.state {
+        Stage::Failed => "failed",
+        Stage::Returned => "went back",
+        _ => return None,
+    };
+    let (name, id) = (&app.name, last.id);
+    let now_serves = serving
+        .filter(|s| !s.stopped)
+        .map_or_else(String::new, |s| format!("; v{} serves on", s.release));
+    Some(Attention {
+        tone: Tone::Bad,
+        title: format!("Deploy {id} {went}{now_serves}"),
+        why: last.error.clone().unwrap_or_default(),
+        href: format!("/apps/{name}/deploys/{id}"),
+        act: format!("See deploy {id}"),
+    })
+}
+
+/// What is wrong with the containers, in the supervisor's words.
+fn notices<'a>(app: &str, replicas: impl Iterator<Item = &'a Live>) -> Vec<Attention> {
+    let mut all = Vec::new();
+    for replica in replicas {
+        let process = replica.process.as_deref().unwrap_or("container");
+        let why = match &replica.state {
+            crate::supervise::State::Unhealthy(why) => why.clone(),
+            crate::supervise::State::Exited(exit) => format!("It {exit}."),
+            _ => continue,
+        };
+        all.push(Attention {
+            tone: Tone::Bad,
+            title: format!("A replica of {process} does not serve"),
+            why,
+            href: format!("/apps/{app}/logs?process={process}"),
+            act: "See its log".to_owned(),
+        });
+    }
+    all
+}
+
+fn replica(live: &Live, now: UnixMs) -> Replica {
+    let dash = || "–".to_owned();
+    Replica {
+        process: live.process.clone().unwrap_or_else(dash),
+        state: head::container_state(&live.state),
+        release: live.release.map_or_else(dash, |n| format!("v{n}")),
+        container: live
+            .container_id
+            .as_deref()
+            .map_or_else(dash, |id| id.chars().take(12).collect()),
+        address: live.address.map_or_else(dash, |a| a.to_string()),
+        restarts: live.restarts.to_string(),
+        since: live.started.map(|at| When::ago(at, now)),
+    }
+}

@@ -1,0 +1,386 @@
+//! `/apps/{app}/settings`: scale, source, webhook, stop and removal.
+
+use askama::Template;
+use axum::Form;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+
+use super::head::{self, AppHead, Tab};
+use crate::apps::{self, AppError, RegistryLogin, Scale, SourceChange};
+use crate::base::clock::UnixMs;
+use crate::base::ids::ProcessName;
+use crate::base::secret::Secret;
+use crate::git::{Branch, GitUrl};
+use crate::supervise::Live;
+use crate::web::error::Failure;
+use crate::web::pages::frame::{Frame, Section, Theme};
+use crate::web::pages::parts::{Badge, Field, Tone, When};
+use crate::web::pages::visit::{self, Visit};
+use crate::web::pages::words;
+use crate::web::services::App;
+
+/// The page.
+#[derive(Clone, Debug, Template)]
+#[template(path = "app_settings.html")]
+pub struct View {
+    /// What stands around it.
+    pub frame: Frame,
+    /// Name, state, tabs.
+    pub head: AppHead,
+    /// Each with its scale.
+    pub processes: Vec<Process>,
+    /// Its git URL.
+    pub repository: Field,
+    /// The branch that is deployed.
+    pub branch: Field,
+    /// For a private repository.
+    pub token: Field,
+    /// The name at the image registry.
+    pub registry_user: Field,
+    /// And its password.
+    pub registry_password: Field,
+    /// Where pushes are told.
+    pub hook_url: String,
+    /// Only when it was asked for.
+    pub hook_secret: String,
+    /// Newest first.
+    pub deliveries: Vec<Delivery>,
+    /// It is stopped on purpose.
+    pub stopped: bool,
+    /// A maintenance page answers.
+    pub maintenance: bool,
+}
+
+/// A process and what it may use.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// web, worker …
+    pub name: String,
+    /// "2 running".
+    pub now: String,
+    /// How many.
+    pub replicas: Field,
+    /// Limit.
+    pub memory: Field,
+    /// Limit.
+    pub cpus: Field,
+}
+
+/// A call of the webhook.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// "push of main, 4f2a91c: deploy 31".
+    pub what: String,
+    /// Its answer: "202 taken".
+    pub state: Badge,
+    /// When it came.
+    pub at: When,
+}
+
+/// What is wrong with the source that was typed.
+#[derive(Default)]
+struct SourceFaults {
+    repository: String,
+    branch: String,
+}
+
+fn process(name: &str, scale: Option<&Scale>, running: usize) -> Process {
+    let text = |value: Option<String>| value.unwrap_or_default();
+    let scale = scale.copied().unwrap_or_default();
+    let replicas = match (scale.min, scale.max) {
+        (Some(min), Some(max)) if min == max => min.to_string(),
+        (Some(min), Some(max)) => format!("{min}..{max}"),
+        _ => String::new(),
+    };
+    #[allow(clippy::cast_precision_loss)]
+    let cpus = scale.nano_cpus.map(|n| (n as f64 / 1e9).to_string());
+    let id = |field: Field| field.within(name);
+    Process {
+        name: name.to_owned(),
+        now: format!("{running} running"),
+        replicas: id(Field::code("replicas", "Replicas")
+            .like("1 or 1..4")
+            .value(replicas)),
+        memory: id(Field::code("memory", "Memory")
+            .like("512M")
+            .value(text(scale.memory_bytes.map(|b| format!("{}M", b >> 20))))),
+        cpus: id(Field::code("cpus", "CPUs").like("0.5").value(text(cpus))),
+    }
+}
+
+/// Every process that runs or was scaled, `web` first.
+async fn processes(app: &App, row: &apps::App) -> Result<Vec<Process>, Failure> {
+    let scale = app.apps.scale(row.id).await?;
+    let live = app.live.borrow().clone();
+    let running: Vec<&Live> = head::of(row, &live).collect();
+    let mut names: Vec<&str> = scale
+        .keys()
+        .map(String::as_str)
+        .chain(running.iter().filter_map(|l| l.process.as_deref()))
+        .collect();
+    names.sort_unstable_by_key(|name| (*name != "web", *name));
+    names.dedup();
+    Ok(names
+        .into_iter()
+        .map(|name| {
+            let count = running
+                .iter()
+                .filter(|l| l.process.as_deref() == Some(name))
+                .count();
+            process(name, scale.get(name), count)
+        })
+        .collect())
+}
+
+async fn page(
+    app: &App,
+    visit: Visit,
+    name: &str,
+    source: Option<(&Source, SourceFaults)>,
+    hook_secret: String,
+) -> Result<Response, Failure> {
+    let (row, head) = AppHead::load(app, name, Tab::Settings).await?;
+    let (typed, faults) = match source {
+        Some((typed, faults)) => ((typed.repository.clone(), typed.branch.clone()), faults),
+        None => (
+            (row.git_url.clone().unwrap_or_default(), row.branch.clone()),
+            SourceFaults::default(),
+        ),
+    };
+    let serving = app.deploys.live(row.id).await?;
+    let deliveries = app.deploys.deliveries(row.id).await?;
+    let now = UnixMs::now();
+    let mut token =
+        Field::password("token", "Access token", "off").hint(match row.has_git_credentials {
+            true => "One is kept. Left empty, it stays.",
+            false => "Only for a private repository over https.",
+        });
+    token.required = false;
+    let mut password = Field::password("registry_password", "Password or token", "off");
+    password.required = false;
+    Ok(crate::web::pages::render(&View {
+        processes: processes(app, &row).await?,
+        frame: head.frame(visit),
+        repository: Field::code("repository", "Repository")
+            .like("https://git.example.com/ana/shop.git")
+            .value(typed.0)
+            .fault(faults.repository),
+        branch: Field::code("branch", "Branch")
+            .needed()
+            .value(typed.1)
+            .fault(faults.branch),
+        token,
+        registry_user: Field::code("registry_user", "User")
+            .value(row.registry_user.clone().unwrap_or_default())
+            .hint("Left empty, the sign-in is forgotten."),
+        registry_password: password,
+        hook_url: format!("{}/hooks/{}", app.dashboard_url(), row.name),
+        hook_secret,
+        deliveries: deliveries
+            .into_iter()
+            .map(|d| Delivery {
+                what: format!("{} {}: {}", d.host, d.event, d.reason),
+                state: match d.status {
+                    200 | 201 => Badge::new(Tone::Ok, d.status.to_string()),
+                    202 if d.deploy.is_some() => Badge::new(Tone::Ok, "202"),
+                    202 => Badge::new(Tone::Idle, "202"),
+                    status => Badge::new(Tone::Bad, status.to_string()),
+                },
+                at: When::ago(d.at, now),
+            })
+            .collect(),
+        stopped: serving.is_some_and(|s| s.stopped),
+        maintenance: row.maintenance,
+        head,
+    }))
+}
+
+/// `GET /apps/{app}/settings`
+pub async fn show(
+    State(app): State<App>,
+    visit: Visit,
+    Path(name): Path<String>,
+) -> Result<Response, Failure> {
+    page(&app, visit, &name, None, String::new()).await
+}
+
+/// `POST /apps/{app}/webhook-secret`: the page with the secret on it, this once.
+pub async fn show_secret(
+    State(app): State<App>,
+    visit: Visit,
+    Path(name): Path<String>,
+) -> Result<Response, Failure> {
+    let row = app.apps.find(&name).await?;
+    let secret = app.apps.webhook_secret(row.id).await?;
+    page(&app, visit, &name, None, secret.expose().to_owned()).await
+}
+
+/// Where the code comes from.
+#[derive(Deserialize)]
+pub struct Source {
+    #[serde(default)]
+    repository: String,
+    branch: String,
+    #[serde(default)]
+    token: Secret,
+}
+
+/// `POST /apps/{app}/source`
+pub async fn source(
+    State(app): State<App>,
+    visit: Visit,
+    Path(name): Path<String>,
+    Form(given): Form<Source>,
+) -> Result<Response, Failure> {
+    let mut faults = SourceFaults::default();
+    let url = match given.repository.trim() {
+        "" => None,
+        text => GitUrl::parse(text)
+            .map_err(|e| faults.repository = e.to_string())
+            .ok(),
+    };
+    let branch = Branch::parse(given.branch.trim())
+        .map_err(|e| faults.branch = e.to_string())
+        .ok();
+    if !faults.repository.is_empty() || !faults.branch.is_empty() {
+        let page = page(&app, visit, &name, Some((&given, faults)), String::new()).await?;
+        return Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response());
+    }
+    let change = SourceChange {
+        git_url: url,
+        branch,
+        git_token: Some(given.token).filter(|t| !t.expose().is_empty()),
+        ..SourceChange::default()
+    };
+    changed(&app, visit, &name, change, "The source is saved.").await
+}
+
+/// The sign-in at a registry.
+#[derive(Deserialize)]
+pub struct Registry {
+    #[serde(default)]
+    registry_user: String,
+    #[serde(default)]
+    registry_password: Secret,
+}
+
+/// `POST /apps/{app}/registry`
+pub async fn registry(
+    State(app): State<App>,
+    visit: Visit,
+    Path(name): Path<String>,
+    Form(given): Form<Registry>,
+) -> Result<Response, Failure> {
+    let change = SourceChange {
+        registry: Some(RegistryLogin {
+            user: given.registry_user.trim().to_owned(),
+            password: given.registry_password,
+        }),
+        ..SourceChange::default()
+    };
+    changed(&app, visit, &name, change, "The sign-in is saved.").await
+}
+
+async fn changed(
+    app: &App,
+    visit: Visit,
+    name: &str,
+    change: SourceChange,
+    text: &str,
+) -> Result<Response, Failure> {
+    let row = app.apps.find(name).await?;
+    let result = app
+        .apps
+        .change_source(row.id, change, &visit.caller.who(), UnixMs::now())
+        .await;
+    visit::back(&format!("/apps/{name}/settings#source"), result, text)
+}
+
+/// A process and its scale.
+#[derive(Deserialize)]
+pub struct Scaling {
+    process: String,
+    #[serde(default)]
+    replicas: String,
+    #[serde(default)]
+    memory: String,
+    #[serde(default)]
+    cpus: String,
+}
+
+impl Scaling {
+    fn read(&self) -> Result<(ProcessName, Scale), AppError> {
+        let process = ProcessName::parse(&self.process)?;
+        let mut scale = match self.replicas.trim() {
+            "" => Scale::default(),
+            text => Scale::parse_replicas(text)?,
+        };
+        if !self.memory.trim().is_empty() {
+            scale = scale.with_memory(self.memory.trim())?;
+        }
+        if !self.cpus.trim().is_empty() {
+            scale = scale.with_cpus(self.cpus.trim())?;
+        }
+        Ok((process, scale))
+    }
+}
+
+/// `POST /apps/{app}/scale`
+pub async fn scale(
+    State(app): State<App>,
+    visit: Visit,
+    Path(name): Path<String>,
+    Form(given): Form<Scaling>,
+) -> Result<Response, Failure> {
+    let row = app.apps.find(&name).await?;
+    let by = visit.caller.who();
+    let result = match given.read() {
+        Ok((process, scale)) => {
+            app.apps
+                .set_scale(row.id, process, scale, &by, UnixMs::now())
+                .await
+        }
+        Err(error) => Err(error),
+    };
+    let page = format!("/apps/{name}/settings");
+    if let Err(error) = result {
+        return visit::back::<(), _>(&page, Err(error), "");
+    }
+    let now = UnixMs::now();
+    app.deploys.apply_counts(row.id, now).await?;
+    // More memory or another share of the processors needs new containers.
+    let limits = !given.memory.trim().is_empty() || !given.cpus.trim().is_empty();
+    let result = match limits {
+        true => app.deploys.apply_settings(row.id, &by, now).await,
+        false => Ok(None),
+    };
+    let text = format!("{} is scaled.", words::quoted(&given.process));
+    visit::back(&page, result, &text)
+}
+
+/// On or off.
+#[derive(Deserialize)]
+pub struct Switch {
+    on: bool,
+}
+
+/// `POST /apps/{app}/maintenance`
+pub async fn maintenance(
+    State(app): State<App>,
+    visit: Visit,
+    Path(name): Path<String>,
+    Form(switch): Form<Switch>,
+) -> Result<Response, Failure> {
+    let row = app.apps.find(&name).await?;
+    let result = app
+        .apps
+        .set_maintenance(row.id, switch.on, &visit.caller.who(), UnixMs::now())
+        .await;
+    let text = match switch.on {
+        true => "A maintenance page answers now.",
+        false => "Requests go to the app again.",
+    };
+    visit::back(&format!("/apps/{name}/settings"), result, text)
+}

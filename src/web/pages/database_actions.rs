@@ -1,0 +1,324 @@
+//! What can be done to a database: attach, detach, back up, restore, remove.
+
+use axum::Form;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+
+use super::frame::Section;
+use super::visit::{self, Visit};
+use super::{confirm, words};
+use crate::base::clock::UnixMs;
+use crate::web::error::Failure;
+use crate::web::services::App;
+
+/// An app.
+#[derive(Deserialize)]
+pub struct Who {
+    app: String,
+}
+
+/// `POST /databases/{database}/attach`
+pub async fn attach(
+    State(app): State<App>,
+    visit: Visit,
+    Path(name): Path<String>,
+    Form(who): Form<Who>,
+) -> Result<Response, Failure> {
+    attach_to(&app, visit, &name, &who.app, &format!("/databases/{name}")).await
+}
+
+/// A database.
+#[derive(Deserialize)]
+pub struct Which {
+    database: String,
+}
+
+/// `POST /apps/{app}/attach`
+pub async fn attach_from_app(
+    State(app): State<App>,
+    visit: Visit,
+    Path(name): Path<String>,
+    Form(which): Form<Which>,
+) -> Result<Response, Failure> {
+    attach_to(
+        &app,
+        visit,
+        &which.database,
+        &name,
+        &format!("/apps/{name}/env"),
+    )
+    .await
+}
+
+async fn attach_to(
+    app: &App,
+    visit: Visit,
+    database: &str,
+    name: &str,
+    page: &str,
+) -> Result<Response, Failure> {
+    let row = app.apps.find(name).await?;
+    let by = visit.caller.who();
+    match app
+        .databases
+        .attach(database, row.id, row.name.as_str(), None, &by)
+        .await
+    {
+        Ok(link) => {
+            let text = format!("{name} is attached to {database} as {}.", link.env_name);
+            deploy_settings(app, row.id, &by, page, text).await
+        }
+        Err(error) => visit::back::<(), _>(page, Err(error), ""),
+    }
+}
+
+/// `POST /databases/{database}/detach`
+pub async fn detach(
+    State(app): State<App>,
+    visit: Visit,
+    Path(name): Path<String>,
+    Form(who): Form<Who>,
+) -> Result<Response, Failure> {
+    let row = app.apps.find(&who.app).await?;
+    let by = visit.caller.who();
+    let page = format!("/databases/{name}");
+    match app.databases.detach(&name, row.id, &by).await {
+        Ok(()) => {
+            let text = format!("{} is detached. Its data stays in {name}.", who.app);
+            deploy_settings(&app, row.id, &by, &page, text).await
+        }
+        Err(error) => visit::back::<(), _>(&page, Err(error), ""),
+    }
+}
+
+/// What was changed reaches the app's containers with a deploy of its live image.
+async fn deploy_settings(
+    app: &App,
+    row: i64,
+    by: &str,
+    page: &str,
+    text: String,
+) -> Result<Response, Failure> {
+    let deploy = app.deploys.apply_settings(row, by, UnixMs::now()).await?;
+    let text = match deploy {
+        Some(id) => format!("{text} Deploy {id} brings it to the app."),
+        None => text,
+    };
+    Ok(visit::done(page, &text))
+}
+
+/// `POST /databases/{database}/backups`
+pub async fn back_up(
+    State(app): State<App>,
+    Path(name): Path<String>,
+) -> Result<Response, Failure> {
+    let result = app.backups.now(&name).await;
+    visit::back(
+        &format!("/databases/{name}#backups"),
+        result,
+        &format!("A backup of {name} is begun; it appears below."),
+    )
+}
+
+fn question(visit: Visit, name: &str, title: String) -> confirm::View {
+    let page = format!("/databases/{name}");
+    confirm::View {
+        frame: visit
+            .frame()
+            .titled(title.clone(), Section::Databases)
+            .under("/databases", "Databases")
+            .under(&page, name),
+        button: title.clone(),
+        title,
+        lead: String::new(),
+        consequences: Vec::new(),
+        action: String::new(),
+        hidden: Vec::new(),
+        typed: confirm::typed(name, false),
+        back: page,
+    }
+}
+
+fn shown(view: &confirm::View, wrong: bool) -> Response {
+    match wrong {
+        true => (StatusCode::UNPROCESSABLE_ENTITY, super::render(view)).into_response(),
+        false => super::render(view),
+    }
+}
+
+async fn restore_question(
+    app: &App,
+    visit: Visit,
+    name: &str,
+    id: i64,
+    wrong: bool,
+) -> Result<Response, Failure> {
+    app.databases.find(name).await?;
+    let backup = app.backups.find(id).await?;
+    let at = words::date_time(backup.finished.unwrap_or(backup.created));
+    let mut view = question(visit, name, format!("Restore {}", backup.logical));
+    view.lead = format!(
+        "{} of {at} is read into a new database beside the live one, compared, and then takes its name.",
+        backup.logical
+    );
+    view.consequences = vec![
+        (
+            format!(
+                "What was written to {} after {at} is not in it.",
+                backup.logical
+            ),
+            true,
+        ),
+        (
+            "The database of now is kept under another name until you drop it.".to_owned(),
+            false,
+        ),
+        (
+            "Requests wait for the moment of the swap; none fails.".to_owned(),
+            false,
+        ),
+    ];
+    view.action = format!("/databases/{name}/restore/{id}");
+    view.typed = confirm::typed(&backup.logical, wrong);
+    Ok(shown(&view, wrong))
+}
+
+/// `GET /databases/{database}/restore/{backup}`
+pub async fn ask_restore(
+    State(app): State<App>,
+    visit: Visit,
+    Path((name, id)): Path<(String, i64)>,
+) -> Result<Response, Failure> {
+    restore_question(&app, visit, &name, id, false).await
+}
+
+/// `POST /databases/{database}/restore/{backup}`
+pub async fn restore(
+    State(app): State<App>,
+    visit: Visit,
+    Path((name, id)): Path<(String, i64)>,
+    Form(answer): Form<confirm::Answer>,
+) -> Result<Response, Failure> {
+    let backup = app.backups.find(id).await?;
+    if !answer.is(&backup.logical) {
+        return restore_question(&app, visit, &name, id, true).await;
+    }
+    let result = app
+        .backups
+        .restore(id, Some(&name), &visit.caller.who())
+        .await;
+    visit::back(
+        &format!("/databases/{name}#restores-h"),
+        result,
+        &format!("{} is being restored; follow it below.", backup.logical),
+    )
+}
+
+async fn drop_question(
+    app: &App,
+    visit: Visit,
+    name: &str,
+    id: i64,
+    wrong: bool,
+) -> Result<Response, Failure> {
+    app.databases.find(name).await?;
+    let restore = app.backups.find_restore(id).await?;
+    let mut view = question(visit, name, format!("Drop {}", restore.kept));
+    view.lead = format!(
+        "{} is what {} was before the restore. This cannot be undone.",
+        restore.kept, restore.logical
+    );
+    view.consequences = vec![
+        (
+            format!("{} is deleted with all its rows.", restore.kept),
+            true,
+        ),
+        (format!("{} stays as it is.", restore.logical), false),
+    ];
+    view.action = format!("/databases/{name}/restores/{id}/confirm");
+    view.typed = confirm::typed(&restore.kept, wrong);
+    Ok(shown(&view, wrong))
+}
+
+/// `GET /databases/{database}/restores/{restore}/confirm`
+pub async fn ask_drop(
+    State(app): State<App>,
+    visit: Visit,
+    Path((name, id)): Path<(String, i64)>,
+) -> Result<Response, Failure> {
+    drop_question(&app, visit, &name, id, false).await
+}
+
+/// `POST /databases/{database}/restores/{restore}/confirm`
+pub async fn drop_old(
+    State(app): State<App>,
+    visit: Visit,
+    Path((name, id)): Path<(String, i64)>,
+    Form(answer): Form<confirm::Answer>,
+) -> Result<Response, Failure> {
+    let restore = app.backups.find_restore(id).await?;
+    if !answer.is(&restore.kept) {
+        return drop_question(&app, visit, &name, id, true).await;
+    }
+    let result = app.backups.confirm(id, &visit.caller.who()).await;
+    visit::back(
+        &format!("/databases/{name}"),
+        result,
+        &format!("{} is dropped.", restore.kept),
+    )
+}
+
+async fn removal_question(
+    app: &App,
+    visit: Visit,
+    name: &str,
+    wrong: bool,
+) -> Result<Response, Failure> {
+    app.databases.find(name).await?;
+    let mut view = question(visit, name, format!("Remove {name}"));
+    view.lead = format!("The server {name} is stopped and removed. This cannot be undone.");
+    view.consequences = vec![
+        (
+            "Its volume with every database on it is deleted.".to_owned(),
+            true,
+        ),
+        ("Its backups stay where they are.".to_owned(), false),
+    ];
+    view.action = format!("/databases/{name}/remove");
+    view.typed = confirm::typed(name, wrong);
+    Ok(shown(&view, wrong))
+}
+
+/// `GET /databases/{database}/remove`
+pub async fn ask_removal(
+    State(app): State<App>,
+    visit: Visit,
+    Path(name): Path<String>,
+) -> Result<Response, Failure> {
+    removal_question(&app, visit, &name, false).await
+}
+
+/// `POST /databases/{database}/remove`
+pub async fn remove(
+    State(app): State<App>,
+    visit: Visit,
+    Path(name): Path<String>,
+    Form(answer): Form<confirm::Answer>,
+) -> Result<Response, Failure> {
+    if !answer.is(&name) {
+        return removal_question(&app, visit, &name, true).await;
+    }
+    match app
+        .databases
+        .remove(&name, &name, &visit.caller.who())
+        .await
+    {
+        Ok(()) => Ok(visit::done(
+            "/databases",
+            &format!("{name} is being removed."),
+        )),
+        Err(error) => visit::back::<(), _>(&format!("/databases/{name}"), Err(error), ""),
+    }
+}

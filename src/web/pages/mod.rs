@@ -1,0 +1,64 @@
+//! The dashboard's pages: one file a page, each a view (display-ready data and
+//! a template) and its thin handlers.
+//!
+//! Views are pure: what the domains tell goes in, words and drawings come out. Every action is a
+//! plain form answered by a redirect; the script only keeps what is shown up to date.
+
+mod agent;
+pub mod app;
+pub mod assets;
+mod backup_words;
+pub mod box_page;
+mod certificate;
+pub mod checks;
+mod confirm;
+pub mod database;
+pub mod database_actions;
+pub mod databases;
+mod figures;
+mod frame;
+pub mod overview;
+mod parts;
+pub mod problem;
+pub mod settings;
+pub mod setup;
+pub mod sign_in;
+pub mod targets;
+pub mod visit;
+mod words;
+
+#[cfg(test)]
+mod preview;
+
+use askama::Template;
+use axum::http::header;
+use axum::response::{Html, IntoResponse, Response};
+
+use super::error::Failure;
+use crate::wire::problem::ProblemKind;
+
+/// A template as a page.
+pub fn render(view: &impl Template) -> Response {
+    match view.render() {
+        Ok(html) => Html(html).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "a page could not be rendered");
+            Failure::new(ProblemKind::Internal, "this page could not be drawn").into_response()
+        }
+    }
+}
+
+/// POST, then GET: after a change the browser is sent to `to`.
+pub fn see(to: &str) -> Response {
+    axum::response::Redirect::to(to).into_response()
+}
+
+/// `see` with the session cookie set to `token`.
+pub fn see_signed_in(to: &str, token: &str) -> Response {
+    let cookie = format!(
+        "{}={token}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age={}",
+        super::auth::COOKIE,
+        14 * 24 * 3600
+    );
+    ([(header::SET_COOKIE, cookie)], see(to)).into_response()
+}

@@ -1,0 +1,291 @@
+//! Databases, box, checks, settings, and the doors.
+
+use super::overview::{graphs, strip};
+use super::{NOW, ago, visit};
+use crate::web::pages::frame::{Flash, Section};
+use crate::web::pages::parts::{Badge, Field, Tone, When};
+use crate::web::pages::{
+    box_page, checks, confirm, database, databases, problem, settings, setup, sign_in,
+};
+use crate::wire::problem::{Problem, ProblemKind};
+
+fn text(text: &str) -> String {
+    text.to_owned()
+}
+
+pub fn databases_page() -> databases::View {
+    databases::View {
+        frame: visit("/databases")
+            .frame()
+            .titled("Databases", Section::Databases),
+        databases: vec![
+            databases::Database {
+                name: text("main"),
+                version: text("Postgres 17.6"),
+                state: Badge::new(Tone::Ok, "Running"),
+                size: text("412 MiB"),
+                connections: text("7 of 100"),
+                apps: vec![text("shop"), text("tasks")],
+                backup: Badge::new(Tone::Ok, "Stored"),
+                backup_at: Some(When::ago(ago(17_000), NOW)),
+            },
+            databases::Database {
+                name: text("analytics"),
+                version: text("Postgres 17.6"),
+                state: Badge::new(Tone::Busy, "Starting"),
+                size: text("–"),
+                connections: text("–"),
+                apps: vec![],
+                backup: Badge::new(Tone::Bad, "Failed"),
+                backup_at: Some(When::ago(ago(16_000), NOW)),
+            },
+        ],
+        name: Field::code("name", "Name").needed().like("main"),
+        version: Field::choice(
+            "version",
+            "Version",
+            vec![(text("17"), text("Postgres 17"))],
+        ),
+        memory: Field::code("memory", "Memory").value("512M"),
+    }
+}
+
+pub fn database_page() -> database::View {
+    let backup = |id, tone, word: &str, note: &str, back| database::Backup {
+        id,
+        at: When::ago(ago(back), NOW),
+        label: text("21 Nov 2026, 02:17"),
+        logical: text("shop"),
+        state: Badge::new(tone, word),
+        note: text(note),
+        target: text("offsite"),
+        size: text("18 MiB"),
+        took: text("4.2 s"),
+        sha256: text("9f2c81d0a4b1"),
+        restorable: tone == Tone::Ok,
+    };
+    let mut frame = visit("/databases/main")
+        .frame()
+        .titled("main", Section::Databases)
+        .under("/databases", "Databases")
+        .refreshed(5);
+    frame.flash = Some(Flash {
+        tone: Tone::Ok,
+        text: text("A backup of main was begun; it appears below."),
+    });
+    database::View {
+        frame,
+        name: text("main"),
+        state: Badge::new(Tone::Ok, "Running"),
+        fault: String::new(),
+        tiles: vec![
+            (text("Version"), text("17.6"), text("postgres:17")),
+            (
+                text("Size"),
+                text("412 MiB"),
+                text("on volume fh-a1b2c3-main"),
+            ),
+            (text("Connections"), text("7"), text("of 100")),
+            (text("Memory"), text("188 MiB"), text("of 512 MiB")),
+        ],
+        schedule: text("Every day at 02:17; 7 daily, 4 weekly and 12 monthly are kept"),
+        backups: vec![
+            backup(44, Tone::Busy, "Running", "", 12),
+            backup(43, Tone::Ok, "Stored", "", 17_000),
+            backup(
+                42,
+                Tone::Bad,
+                "Failed",
+                "The object read back differs from what was sent (SHA-256); tried again at 02:27.",
+                17_900,
+            ),
+            backup(41, Tone::Ok, "Proven", "restored and compared", 103_000),
+        ],
+        restores: vec![database::Restore {
+            what: text(
+                "Backup of 20 Nov 2026, 02:17. The database before it is kept as tasks_before_3.",
+            ),
+            state: Badge::new(Tone::Ok, "Done"),
+            at: When::ago(ago(90_000), NOW),
+            keeps: Some(3),
+        }],
+        apps: vec![
+            (text("shop"), text("database shop")),
+            (text("tasks"), text("database tasks")),
+        ],
+        attach: Field::choice("app", "App", vec![(text("blog"), text("blog"))]),
+    }
+}
+
+pub fn box_view() -> box_page::View {
+    let container = |name: &str, owner: &str| box_page::Container {
+        name: text(name),
+        owner: text(owner),
+        href: text("/apps/shop"),
+        state: Badge::new(Tone::Ok, "Healthy"),
+        restarts: text("0"),
+        since: Some(When::ago(ago(8_400), NOW)),
+    };
+    box_page::View {
+        frame: visit("/box")
+            .frame()
+            .titled("Box", Section::Box)
+            .refreshed(10),
+        summary: text("Debian 13, 2 cores, 3.8 GiB of memory, up 41 days"),
+        graphs: graphs(),
+        containers_note: text("3 of Freehold’s"),
+        containers: vec![
+            container("fh-a1b2c3-shop-web-12-1", "shop, web"),
+            container("fh-a1b2c3-shop-worker-12-1", "shop, worker"),
+            container("fh-a1b2c3-db-main", "database main"),
+        ],
+        facts: vec![
+            (text("Kernel"), text("6.12.57 x86_64")),
+            (text("Docker"), text("28.5.1, overlay2")),
+            (text("Load"), text("0.31, 0.28, 0.30")),
+        ],
+        edge: vec![
+            (text("Connections"), text("41 now, 12,204 since it started")),
+            (text("Requests"), text("18.2 per second")),
+            (
+                text("Listening"),
+                text("[::]:443 and [::]:80, held by systemd"),
+            ),
+        ],
+    }
+}
+
+pub fn checks_page() -> checks::View {
+    let check = |name: &str, tone, word: &str, note: &str, bad: &[usize]| checks::Check {
+        by_hand: bad.is_empty().then_some(3),
+        name: text(name),
+        href: format!("/apps/{name}"),
+        url: format!("https://{name}.example.com/healthz"),
+        state: Badge::new(tone, word),
+        note: text(note),
+        day: strip(bad, 0),
+        share_day: text("99.1 %"),
+        share_month: text("99.97 %"),
+        latency: text("12 ms"),
+        at: Some(When::ago(ago(14), NOW)),
+    };
+    checks::View {
+        frame: visit("/checks")
+            .frame()
+            .titled("Checks", Section::Checks)
+            .refreshed(10),
+        checks: vec![
+            check("shop", Tone::Bad, "Down", "502 from the app", &[20, 47]),
+            check("tasks", Tone::Ok, "Up", "", &[]),
+        ],
+        incidents: vec![
+            checks::Incident {
+                name: text("shop"),
+                why: text("HTTP: answered 502"),
+                state: Badge::new(Tone::Bad, "Open"),
+                at: When::ago(ago(300), NOW),
+                lasted: String::new(),
+            },
+            checks::Incident {
+                name: text("shop"),
+                why: text("TCP: connection refused"),
+                state: Badge::new(Tone::Ok, "Over"),
+                at: When::ago(ago(50_000), NOW),
+                lasted: text("12 min 4 s"),
+            },
+        ],
+        name: Field::text("name", "Name").needed(),
+        url: Field::code("url", "Address").needed(),
+    }
+}
+
+pub fn settings_page() -> settings::View {
+    settings::View {
+        frame: visit("/settings").frame().titled("Settings", Section::Settings),
+        targets: vec![settings::Target {
+            name: text("offsite"),
+            location: text("s3://backups-ana/box at https://s3.eu-central.example.com"),
+            state: Badge::new(Tone::Ok, "Works"),
+            note: String::new(),
+            default: true,
+        }],
+        target_fields: vec![
+            Field::code("name", "Name").needed().like("offsite"),
+            Field::code("location", "Location").needed().like("s3://bucket/prefix").fault("There is no bucket named backup-ana at this store. Make it there, or mend the name."),
+            Field::code("endpoint", "Endpoint").like("https://s3.eu-central.example.com").hint("Left empty for a folder."),
+            Field::code("access_key", "Access key"),
+            Field::password("secret_key", "Secret key", "off"),
+        ],
+        target_open: true,
+        ca_fingerprint: text("3F:8A:11:C2:9D:04:77:B6:52:E1:0F:CC:38:AD:91:6B:20:45:FE:7A:83:1C:D9:60:BE:12:A4:5F:E8:07:33:9C"),
+        user: text("owner"),
+        password_fields: vec![
+            Field::password("current", "Password now", "current-password"),
+            Field::password("password", "New password", "new-password").hint("10 characters or more."),
+            Field::password("again", "The same again", "new-password"),
+        ],
+        sessions: vec![
+            settings::Session { what: text("Firefox on Linux, 203.0.113.80"), own: true, at: When::ago(ago(3), NOW) },
+            settings::Session { what: text("Safari on iPhone, 203.0.113.81"), own: false, at: When::ago(ago(90_000), NOW) },
+        ],
+        about: vec![
+            (text("Version"), text("0.1.0")),
+            (text("Installation"), text("a1b2c3d4e5")),
+            (text("Data"), text("/var/lib/freehold")),
+        ],
+    }
+}
+
+pub fn remove_app() -> confirm::View {
+    confirm::View {
+        frame: visit("/apps/shop/remove")
+            .frame()
+            .titled("Remove shop", Section::Overview)
+            .under("/", "Apps")
+            .under("/apps/shop", "shop"),
+        title: text("Remove shop"),
+        lead: text("shop stops answering at once. This cannot be undone."),
+        consequences: vec![
+            (
+                text("Its releases, variables and domains are deleted."),
+                true,
+            ),
+            (text("Its volume uploads (1.2 GiB) is deleted."), true),
+            (text("Database main and its backups stay."), false),
+        ],
+        action: text("/apps/shop/remove"),
+        hidden: vec![],
+        typed: confirm::typed("shop", true),
+        button: text("Remove shop"),
+        back: text("/apps/shop/settings"),
+    }
+}
+
+pub fn setup_page() -> setup::View {
+    setup::view(
+        visit("/setup/x"),
+        text("x"),
+        "a password has 10 characters or more",
+        "",
+    )
+}
+
+pub fn sign_in_page() -> sign_in::View {
+    sign_in::view(
+        visit("/sign-in"),
+        "owner",
+        "name or password is wrong",
+        true,
+    )
+}
+
+pub fn problem_page() -> problem::View {
+    let mut frame = visit("/apps/shop").frame();
+    frame.title = text("Something outside failed");
+    problem::View {
+        frame,
+        problem: Problem::new(ProblemKind::Outside, "The container engine at unix:///var/run/docker.sock does not answer, so shop could not be started.")
+            .remedy("Look at it with systemctl status docker. What runs goes on; deploys wait until it is back."),
+        signed_in: true,
+    }
+}

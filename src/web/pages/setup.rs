@@ -1,0 +1,92 @@
+//! The one-time link: set the owner's password, be signed in.
+
+use askama::Template;
+use axum::Form;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+
+use super::frame::{Frame, Theme};
+use super::parts::Field;
+use super::visit::Visit;
+use crate::base::clock::UnixMs;
+use crate::base::secret::Secret;
+use crate::users::UserError;
+use crate::web::auth;
+use crate::web::error::Failure;
+use crate::web::services::App;
+
+/// The page.
+#[derive(Clone, Debug, Template)]
+#[template(path = "setup.html")]
+pub struct View {
+    /// What stands around it.
+    pub frame: Frame,
+    /// Of the link.
+    pub token: String,
+    /// Password, and again.
+    pub fields: [Field; 2],
+}
+
+/// The page for the link `token`, with what was wrong with the last try.
+pub fn view(visit: Visit, token: String, fault: &str, fault_again: &str) -> View {
+    let mut frame = visit.frame();
+    "Set your password".clone_into(&mut frame.title);
+    View {
+        frame,
+        token,
+        fields: [
+            Field::password("password", "Password", "new-password")
+                .hint("10 characters or more. A sentence is easier to remember than a riddle.")
+                .fault(fault),
+            Field::password("again", "The same again", "new-password").fault(fault_again),
+        ],
+    }
+}
+
+/// `GET /setup/{token}`
+pub async fn show(
+    State(app): State<App>,
+    Path(token): Path<String>,
+    visit: Visit,
+) -> Result<Response, Failure> {
+    if !app.users.link_is_open(&token, UnixMs::now()).await? {
+        return Err(UserError::LinkInvalid.into());
+    }
+    Ok(super::render(&view(visit, token, "", "")))
+}
+
+/// The form's fields.
+#[derive(Deserialize)]
+pub struct Fields {
+    password: Secret,
+    again: Secret,
+}
+
+/// `POST /setup/{token}`
+pub async fn submit(
+    State(app): State<App>,
+    Path(token): Path<String>,
+    visit: Visit,
+    headers: HeaderMap,
+    Form(fields): Form<Fields>,
+) -> Result<Response, Failure> {
+    if fields.password != fields.again {
+        let page = view(visit, token, "", "This is not the same password as above.");
+        return Ok((StatusCode::UNPROCESSABLE_ENTITY, super::render(&page)).into_response());
+    }
+    let from = auth::origin(&headers);
+    match app
+        .users
+        .set_up(&token, fields.password, from, UnixMs::now())
+        .await
+    {
+        Ok(session) => Ok(super::see_signed_in("/", session.expose())),
+        Err(error @ UserError::PasswordRule(_)) => {
+            let page = view(visit, token, &error.to_string(), "");
+            Ok((StatusCode::UNPROCESSABLE_ENTITY, super::render(&page)).into_response())
+        }
+        Err(other) => Err(other.into()),
+    }
+}

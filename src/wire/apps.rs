@@ -1,0 +1,211 @@
+//! Apps, their settings and what runs of them.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::secret::Secret;
+
+/// An app in a list.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AppSummary {
+    /// Its row.
+    pub id: i64,
+    /// Its name.
+    pub name: String,
+    /// `running`, `partly running`, `starting`, `failing`, `stopped`,
+    /// `not deployed`, `maintenance`, `being removed`.
+    pub state: String,
+    /// The live release's number.
+    pub release: Option<i64>,
+    /// Where it answers.
+    pub domains: Vec<String>,
+    /// The newest deploy's state.
+    pub last_deploy: Option<String>,
+    /// When it was made.
+    pub created_ms: i64,
+}
+
+/// One app, whole.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AppDetail {
+    /// As in the list.
+    #[serde(flatten)]
+    pub summary: AppSummary,
+    /// Its repository.
+    pub git_url: Option<String>,
+    /// The branch whose pushes are deployed.
+    pub git_branch: String,
+    /// Whether a token or key for git is kept.
+    pub has_git_credentials: bool,
+    /// The name at the image registry.
+    pub registry_user: Option<String>,
+    /// Whether a maintenance page answers.
+    pub maintenance: bool,
+    /// Where pushes are told, and what signs them.
+    pub webhook: Webhook,
+    /// What runs.
+    pub replicas: Vec<Replica>,
+    /// What was set beside freehold.toml, by process.
+    pub scale: BTreeMap<String, Scale>,
+}
+
+/// An app's webhook.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Webhook {
+    /// The whole address.
+    pub url: String,
+    /// For the git host's form.
+    pub secret: Secret,
+}
+
+/// One running container.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Replica {
+    /// Its name.
+    pub name: String,
+    /// Its process.
+    pub process: String,
+    /// Its release's number.
+    pub release: Option<i64>,
+    /// `healthy`, `starting`, …, with the reason.
+    pub state: String,
+    /// How often it was brought back.
+    pub restarts: u32,
+    /// When it began.
+    pub started_ms: Option<i64>,
+}
+
+/// What was set for a process.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Scale {
+    /// Replicas that always run.
+    pub min: Option<u32>,
+    /// Replicas at most.
+    pub max: Option<u32>,
+    /// Memory limit.
+    pub memory_bytes: Option<u64>,
+    /// Processor limit in billionths of a core.
+    pub nano_cpus: Option<u64>,
+}
+
+/// What is asked when an app is made (`name` needed) or changed (no `name`).
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AppForm {
+    /// Its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its repository, https or ssh.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git_url: Option<String>,
+    /// The branch whose pushes are deployed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git_branch: Option<String>,
+    /// For a private repository over https; empty removes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git_token: Option<Secret>,
+    /// For a private repository over ssh; empty removes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git_key: Option<Secret>,
+    /// The name at the image registry; empty removes name and password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry_user: Option<String>,
+    /// The password there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry_password: Option<Secret>,
+}
+
+/// One variable. Its value only where that was asked for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EnvEntry {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<Secret>,
+    /// When it was set.
+    pub set_ms: i64,
+}
+
+/// A change of the environment, made in one step.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnvChange {
+    /// To be set.
+    #[serde(default)]
+    pub set: BTreeMap<String, Secret>,
+    /// To be unset.
+    #[serde(default)]
+    pub unset: Vec<String>,
+}
+
+/// What a change led to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Changed {
+    /// Whether anything is different now.
+    pub changed: bool,
+    /// The deploy that brings it to the containers, if one was needed.
+    pub deploy: Option<i64>,
+}
+
+/// Where an app answers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Domain {
+    /// `shop.example.com` or `shop.example.com/api`.
+    pub domain: String,
+    /// Which process answers.
+    #[serde(default = "web")]
+    pub process: String,
+}
+
+fn web() -> String {
+    "web".into()
+}
+
+/// How one process is to be scaled; what is absent stays.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScaleForm {
+    /// The process.
+    pub process: String,
+    /// `2` or `1..4`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<String>,
+    /// Such as `512M`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<String>,
+    /// Such as `0.5`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<String>,
+}
+
+/// A switch.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Switch {
+    /// Its position.
+    pub on: bool,
+}
+
+/// How an app is to be removed.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Removal {
+    /// Its volumes with their data too.
+    #[serde(default)]
+    pub volumes: bool,
+}
+
+/// A line an app wrote.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AppLine {
+    /// When.
+    pub at_ms: i64,
+    /// Which container.
+    pub container: String,
+    /// Its process.
+    pub process: String,
+    /// The line.
+    pub text: String,
+}

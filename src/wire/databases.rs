@@ -1,0 +1,112 @@
+//! Managed databases.
+
+use serde::{Deserialize, Serialize};
+
+/// A database to be made: `POST /api/v1/databases`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NewDatabase {
+    /// Its name.
+    pub name: String,
+    /// Major version, such as `17`; the box's default when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Memory limit, such as `512M`; the box's default when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<String>,
+}
+
+/// A database.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Database {
+    /// Its name.
+    pub name: String,
+    /// creating, starting, verifying, ready, failed, removing.
+    pub state: String,
+    /// Why it failed or waits.
+    pub reason: Option<String>,
+    /// Major version.
+    pub version: u32,
+    /// As the server said.
+    pub server_version: Option<String>,
+    /// The image it runs.
+    pub image: String,
+    /// Its memory limit.
+    pub memory_bytes: u64,
+    /// When it was asked for.
+    pub created_ms: i64,
+    /// The apps that use it.
+    pub apps: Vec<Attachment>,
+}
+
+/// An app on a database.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Attachment {
+    /// The app's name.
+    pub app: String,
+    /// Its role and database on the server.
+    pub role: String,
+    /// The variable it finds the URL in.
+    pub env_name: String,
+    /// attaching, attached, detaching, failed.
+    pub state: String,
+    /// Why it failed.
+    pub reason: Option<String>,
+}
+
+/// A database with what is inside: `GET /api/v1/databases/{name}`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DatabaseDetails {
+    /// What the list shows.
+    #[serde(flatten)]
+    pub database: Database,
+    /// What the server said of itself, when it answered.
+    pub inside: Option<Inside>,
+    /// Why it did not.
+    pub silent: Option<String>,
+    /// When its next dump is due.
+    pub next_backup_ms: i64,
+    /// The minute of the day, box time, at which it is dumped: `02:17`.
+    pub backup_at: String,
+}
+
+/// A server seen from inside.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Inside {
+    /// All its databases together.
+    pub size_bytes: u64,
+    /// Open connections.
+    pub connections: u32,
+    /// The most it takes.
+    pub max_connections: u32,
+    /// Its databases.
+    pub databases: Vec<Logical>,
+}
+
+/// One database on a server.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Logical {
+    /// Its name.
+    pub name: String,
+    /// The role that owns it.
+    pub owner: String,
+    /// On disk.
+    pub size_bytes: u64,
+}
+
+/// `POST /api/v1/databases/{name}/attachments`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Attach {
+    /// The app.
+    pub app: String,
+    /// The variable; `DATABASE_URL` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub env_name: Option<String>,
+}
+
+/// `DELETE /api/v1/databases/{name}`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Remove {
+    /// The name, typed again.
+    #[serde(default)]
+    pub confirm: String,
+}

@@ -1,0 +1,245 @@
+//! Deploys on the real daemon and a real engine, with an app of three lines:
+//! what each way out of a deploy leaves behind, kill -9 in it included.
+//!
+//! First light kills in the states on the way to live; here are the ends.
+
+#[path = "support/mod.rs"]
+mod support;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::Value;
+use support::freehold::{Freehold, words};
+use support::process::run;
+use support::until::{secs, until, until_true};
+
+const APP: &str = "hello";
+
+struct Place {
+    fh: Freehold,
+    id: String,
+}
+
+impl Place {
+    fn new() -> Self {
+        let mut fh = Freehold::new();
+        fh.configure("[deploy]\nwatch = \"12s\"\n");
+        fh.start();
+        fh.cli(&["app", "create", APP]);
+        fh.cli(&["domain", "add", APP, "hello.localhost"]);
+        let id = fh.installation();
+        Self { fh, id }
+    }
+
+    /// A folder whose app answers with `text`, run by `command`.
+    fn folder(&self, text: &str, build: &str, command: &str) -> PathBuf {
+        let folder = self.fh.path(text);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("index.html"), text).unwrap();
+        let dockerfile = format!(
+            "FROM busybox:latest\nWORKDIR /www\nCOPY index.html .\n{build}\nEXPOSE 8000\nCMD [\"sh\", \"-c\", \"{command}\"]\n"
+        );
+        std::fs::write(folder.join("Dockerfile"), dockerfile).unwrap();
+        folder
+    }
+
+    fn good(&self, text: &str) -> PathBuf {
+        self.folder(text, "", "exec httpd -f -p 8000")
+    }
+
+    /// `freehold deploy` to its end; what it said.
+    fn deploy(&self, folder: &std::path::Path) -> (bool, String) {
+        let folder = folder.display().to_string();
+        let out = self.fh.try_cli(&["deploy", &folder, "--app", APP]);
+        (out.status.success(), words(&out))
+    }
+
+    fn deploy_well(&self, folder: &std::path::Path) -> i64 {
+        let (good, said) = self.deploy(folder);
+        assert!(good, "{said}");
+        self.newest()["id"].as_i64().unwrap()
+    }
+
+    fn newest(&self) -> Value {
+        self.fh.json(&["deploys", APP])[0].clone()
+    }
+
+    fn state(&self, deploy: i64) -> String {
+        let all = self.fh.json(&["deploys", APP]);
+        let found = all
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|d| d["id"].as_i64() == Some(deploy))
+            .cloned();
+        found.unwrap()["state"].as_str().unwrap().to_owned()
+    }
+
+    fn until_state(&self, deploy: i64, wanted: &str) {
+        until(&format!("deploy {deploy} to be {wanted}"), secs(60), || {
+            let state = self.state(deploy);
+            if state == wanted { Ok(()) } else { Err(state) }
+        });
+    }
+
+    /// What the app answers over HTTPS.
+    fn answer(&self) -> String {
+        let edge = self.fh.edge(&self.fh.path("run").join("root.pem"));
+        let answer = edge.get("https://hello.localhost/").send().unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.text().trim().to_owned()
+    }
+
+    /// Names and starts of this installation's replicas, as the engine shows them.
+    fn containers(&self) -> Vec<String> {
+        let label = format!("label=freehold.installation={}", self.id);
+        let mut list = Command::new("docker");
+        list.args(["ps", "--filter", &label, "--format", "{{.Names}} {{.ID}}"]);
+        let mut all: Vec<String> = run(&mut list).lines().map(str::to_owned).collect();
+        all.sort();
+        all
+    }
+
+    fn images(&self) -> Vec<String> {
+        let label = format!("label=freehold.installation={}", self.id);
+        let mut list = Command::new("docker");
+        list.args(["images", "--filter", &label, "--format", "{{.Tag}}"]);
+        let mut all: Vec<String> = run(&mut list).lines().map(str::to_owned).collect();
+        all.sort();
+        all
+    }
+}
+
+#[test]
+fn f4_run_exec_logs_env_and_removal_do_what_they_say() {
+    let p = Place::new();
+    p.fh.cli(&["env", APP, "set", "KEY=s3cr3t $x \"y\" 'z' =\n2"]);
+    p.deploy_well(&p.good("one"));
+    assert_eq!(p.answer(), "one");
+    let said =
+        p.fh.cli(&["exec", APP, "--", "sh", "-c", "printf %s \"$KEY\""]);
+    assert_eq!(said, "s3cr3t $x \"y\" 'z' =\n2", "byte for byte");
+    let out =
+        p.fh.try_cli(&["run", APP, "--", "sh", "-c", "echo out; exit 7"]);
+    assert_eq!(
+        (out.status.code(), words(&out)),
+        (Some(7), "out".to_owned())
+    );
+    assert!(!p.fh.cli(&["env", APP]).contains("s3cr3t"));
+    assert!(p.fh.cli(&["env", APP, "--values"]).contains("s3cr3t"));
+
+    p.fh.cli(&["scale", APP, "web=2"]);
+    until_true("two replicas", secs(30), || p.containers().len() == 2);
+    assert!(
+        p.fh.refused(&["scale", APP, "worker=2"])
+            .contains("it has web")
+    );
+    p.fh.cli(&["app", "rm", APP, "--yes"]);
+    assert!(p.containers().is_empty() && p.images().is_empty());
+    assert!(
+        p.fh.refused(&["app", "show", APP])
+            .contains("no app called")
+    );
+}
+
+#[test]
+fn f4_a_release_that_dies_after_the_switch_gives_way_to_the_one_before() {
+    let p = Place::new();
+    p.deploy_well(&p.good("one"));
+    let dying = p.folder("two", "", "httpd -p 8000; sleep 1; exit 3");
+    let id = p.deploy_well(&dying);
+    p.until_state(id, "returned");
+    until("the first release to answer", secs(30), || {
+        let edge = p.fh.edge(&p.fh.path("run").join("root.pem"));
+        let answer = edge.get("https://hello.localhost/").send()?;
+        match answer.text().trim() {
+            "one" => Ok(()),
+            other => Err(other.to_owned()),
+        }
+    });
+    let all = p.fh.json(&["deploys", APP]);
+    assert_eq!(all[0]["cause"], "return");
+    let error = all[1]["error"].as_str().unwrap().to_owned();
+    assert!(error.contains("v1 comes back"), "{error}");
+}
+
+#[test]
+fn f9_a_failed_deploy_leaves_no_container_and_no_image() {
+    let p = Place::new();
+    p.deploy_well(&p.good("one"));
+    let (containers, images) = (p.containers(), p.images());
+    let broken = p.folder("broken", "RUN exit 4", "true");
+    let (good, said) = p.deploy(&broken);
+    assert!(!good && said.contains("exit code: 4"), "{said}");
+    let mute = p.folder("mute", "", "exec httpd -f -p 9000");
+    let file = "[processes.web]\nport = 8000\nstart_deadline = \"4s\"\n";
+    std::fs::write(mute.join("freehold.toml"), file).unwrap();
+    let (good, said) = p.deploy(&mute);
+    assert!(!good && said.contains("9000"), "{said}");
+    assert_eq!((p.containers(), p.images()), (containers, images));
+    assert_eq!(p.answer(), "one");
+}
+
+#[cfg(feature = "crash-points")]
+#[test]
+fn f8_a_kill_at_every_end_of_a_deploy_changes_nothing_about_it() {
+    let p = Place::new();
+    p.deploy_well(&p.good("one"));
+    let points = freehold::deploy::crash_points();
+    let mut seen = 0;
+    for point in points {
+        let end = match point.split('.').nth(1) {
+            Some(end @ ("live" | "failed" | "cancelled" | "returned")) => end.to_owned(),
+            _ => continue,
+        };
+        seen += 1;
+        let text = point.replace('.', "-");
+        let before = p.containers();
+        p.fh.arm(&point);
+        let deploy = match end.as_str() {
+            "live" => p.deploy_well(&p.good(&text)),
+            "failed" => {
+                let (good, said) = p.deploy(&p.folder(&text, "RUN exit 4", "true"));
+                assert!(!good && said.contains("exit code: 4"), "{point}: {said}");
+                p.newest()["id"].as_i64().unwrap()
+            }
+            "returned" => p.deploy_well(&p.folder(&text, "", "httpd -p 8000; sleep 1; exit 3")),
+            _ => {
+                let slow = p
+                    .folder(&text, "RUN sleep 20", "true")
+                    .display()
+                    .to_string();
+                let detached = ["deploy", &slow, "--app", APP, "--detach"];
+                let queued = p.fh.json(&detached)["deploy"].as_i64().unwrap();
+                p.until_state(queued, "building");
+                // The daemon may be gone before it can say that it is cancelled.
+                p.fh.try_cli(&["cancel", APP]);
+                queued
+            }
+        };
+        p.fh.crashed(&point, secs(60));
+        p.until_state(deploy, &end);
+        if matches!(end.as_str(), "failed" | "cancelled") {
+            assert_eq!(p.containers(), before, "{point}");
+        }
+        until(&format!("calm after {point}"), secs(60), || {
+            let newest = p.newest();
+            let back = end != "returned" || newest["cause"] == "return";
+            match back && newest["settled"] == true {
+                true => Ok(()),
+                false => Err(newest.to_string()),
+            }
+        });
+        until(&format!("one replica after {point}"), secs(60), || {
+            let found = p.containers();
+            if found.len() == 1 {
+                Ok(())
+            } else {
+                Err(format!("{found:?}"))
+            }
+        });
+        assert!(!p.answer().is_empty(), "{point}");
+    }
+    assert_eq!(seen, 8);
+}

@@ -1,0 +1,484 @@
+//! F10: the dashboard without a script, in both themes, on a phone and on a desk.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use freehold::web::table;
+
+use crate::app::{APP, DEPLOY};
+use crate::support::browser::{Browser, NETWORK_CHANGED};
+use crate::support::until::{secs, until};
+use crate::world::{PASSWORD, World};
+
+const PANEL: &str = "https://panel.test";
+const OTHER_PASSWORD: &str = "another horse battery";
+
+/// A person at the dashboard, who notes what was done.
+struct Person {
+    browser: Browser,
+    done: BTreeSet<&'static str>,
+}
+
+/// A form: the page it is on, where it goes, what is typed into it.
+struct Form<'a> {
+    page: &'a str,
+    action: &'a str,
+    fields: &'a [(&'a str, &'a str)],
+}
+
+impl Person {
+    fn go(&self, path: &str) {
+        self.browser.go(&format!("{PANEL}{path}"));
+    }
+
+    fn path(&self) -> String {
+        self.browser.url().replace(PANEL, "")
+    }
+
+    /// Fills the form in, sends it, and sees the answer say `words`.
+    fn send(&mut self, route: &'static str, form: &Form<'_>, words: &str) {
+        for _ in 0..5 {
+            self.go(form.page);
+            for (name, text) in form.fields {
+                let field = format!("form[action=\"{}\"] [name={name}]", form.action);
+                self.browser.type_into(&field, text);
+            }
+            self.browser
+                .click(&format!("form[action=\"{}\"] button", form.action));
+            if self.answers(words) {
+                self.done.insert(route);
+                return;
+            }
+        }
+        panic!("{route}: the network changed every time");
+    }
+
+    /// Whether the answer says `words`; it does not when the network changed before it came.
+    fn answers(&self, words: &str) -> bool {
+        until(&format!("the page to say {words:?}"), secs(30), || {
+            let text = self.browser.text();
+            if text.contains(NETWORK_CHANGED) {
+                // Perhaps only the page after the redirect was missed.
+                self.browser.go(&self.browser.url());
+                return Ok(self.browser.text().contains(words));
+            }
+            match text.contains(words) {
+                true => Ok(true),
+                false => Err(format!("{}: {text}", self.browser.url())),
+            }
+        })
+    }
+
+    /// Opens `path` again and again until it says one of `words`.
+    fn sees(&self, path: &str, words: &[&str], limit: Duration) {
+        until(&format!("{path} to say {words:?}"), limit, || {
+            self.go(path);
+            let text = self.browser.text();
+            match words.iter().any(|w| text.contains(w)) {
+                true => Ok(()),
+                false => Err(text),
+            }
+        });
+    }
+
+    /// The newest deploy of `APP` ends well.
+    fn sees_it_live(&self) {
+        self.go(&format!("/apps/{APP}/deploys"));
+        let newest = self.newest();
+        self.sees(&newest, &["Live", "Replaced"], DEPLOY);
+    }
+
+    fn newest(&self) -> String {
+        self.browser.click("main .table .row-name a");
+        self.path()
+    }
+}
+
+/// Every form of the dashboard, sent once by a browser that runs no script. What the table of URLs
+/// has and this does not send fails it.
+pub fn f10_every_action_works_without_javascript(world: &mut World) {
+    let mut p = Person {
+        browser: world.owner(|s| s.javascript = false),
+        done: BTreeSet::new(),
+    };
+    colours(&mut p);
+    apps(&mut p);
+    deploys(&mut p);
+    databases(&mut p);
+    targets(&mut p, world);
+    checks_and_password(&mut p);
+    let forms: BTreeSet<&str> = table()
+        .iter()
+        .filter(|r| r.method == "POST")
+        .map(|r| r.path)
+        .filter(|p| {
+            !["/api/", "/hooks/", "/git/", "/setup/"]
+                .iter()
+                .any(|other| p.starts_with(other))
+        })
+        .collect();
+    let missed: Vec<_> = forms.difference(&p.done).collect();
+    assert!(missed.is_empty(), "not sent without JavaScript: {missed:?}");
+}
+
+fn form<'a>(page: &'a str, action: &'a str, fields: &'a [(&'a str, &'a str)]) -> Form<'a> {
+    Form {
+        page,
+        action,
+        fields,
+    }
+}
+
+fn colours(p: &mut Person) {
+    for theme in ["dark", "light", "auto"] {
+        p.go("/box");
+        p.browser
+            .click(&format!("form[action=\"/theme\"] button[value={theme}]"));
+        p.go("/box");
+        let chosen = format!("html[data-theme={theme}]");
+        assert!(p.browser.has(&chosen), "{chosen}");
+    }
+    p.done.insert("/theme");
+}
+
+fn apps(p: &mut Person) {
+    let new = "/apps/new";
+    let bad = [("name", "Not A Name")];
+    p.send(
+        "/apps",
+        &form(new, "/apps", &bad),
+        "cannot be the name of an app",
+    );
+    let good = [("name", "looks"), ("domain", "looks.localhost")];
+    p.send("/apps", &form(new, "/apps", &good), "looks is made");
+    let env = "/apps/looks/env";
+    let bad = [("name", "2FAST"), ("value", "x")];
+    p.send(
+        "/apps/{app}/env",
+        &form(env, env, &bad),
+        "cannot be the name",
+    );
+    let good = [("name", "COLOUR"), ("value", "gr$en")];
+    p.send("/apps/{app}/env", &form(env, env, &good), "COLOUR is set");
+    let lines = [("import", "A=1\nB=\"two words\"\n")];
+    let import = "/apps/looks/env/import";
+    p.send(
+        "/apps/{app}/env/import",
+        &form(env, import, &lines),
+        "2 variables read",
+    );
+    let unset = "/apps/looks/env/unset";
+    p.send(
+        "/apps/{app}/env/unset",
+        &form(env, unset, &[]),
+        "is removed",
+    );
+    let domains = "/apps/looks/domains";
+    let taken = [("domain", "tasks.test")];
+    p.send(
+        "/apps/{app}/domains",
+        &form(domains, domains, &taken),
+        "already belongs to",
+    );
+    let remove = "/apps/looks/domains/remove";
+    p.send(
+        "/apps/{app}/domains/remove",
+        &form(domains, remove, &[]),
+        "is removed",
+    );
+    let settings = "/apps/looks/settings";
+    let bad = [("repository", "ftp://nowhere")];
+    p.send(
+        "/apps/{app}/source",
+        &form(settings, "/apps/looks/source", &bad),
+        "ftp",
+    );
+    let login = [("registry_user", "ana"), ("registry_password", "secret")];
+    p.send(
+        "/apps/{app}/registry",
+        &form(settings, "/apps/looks/registry", &login),
+        "is saved",
+    );
+    let secret = "/apps/looks/webhook-secret";
+    p.send(
+        "/apps/{app}/webhook-secret",
+        &form(settings, secret, &[]),
+        "/hooks/looks",
+    );
+    let maintenance = "/apps/looks/maintenance";
+    for words in ["A maintenance page answers now", "go to the app again"] {
+        p.send(
+            "/apps/{app}/maintenance",
+            &form(settings, maintenance, &[]),
+            words,
+        );
+    }
+}
+
+fn deploys(p: &mut Person) {
+    let app = format!("/apps/{APP}");
+    let at = |rest: &str| format!("{app}{rest}");
+    let deploys = at("/deploys");
+    p.send(
+        "/apps/{app}/deploys",
+        &form(&app, &deploys, &[]),
+        "lain text",
+    );
+    p.sees_it_live();
+    // One that is stopped before it switches.
+    p.send(
+        "/apps/{app}/deploys",
+        &form(&app, &deploys, &[]),
+        "Follow as plain text",
+    );
+    let second = p.path();
+    let cancel = format!("{second}/cancel");
+    p.send(
+        "/apps/{app}/deploys/{id}/cancel",
+        &form(&second, &cancel, &[]),
+        "cancelled",
+    );
+    p.sees(&second, &["Cancelled"], secs(60));
+    p.send(
+        "/apps/{app}/rollback",
+        &form(&deploys, &at("/rollback"), &[]),
+        "lain text",
+    );
+    p.sees_it_live();
+    let settings = at("/settings");
+    let one = [("replicas", "1")];
+    p.send(
+        "/apps/{app}/scale",
+        &form(&settings, &at("/scale"), &one),
+        "scaled",
+    );
+    p.send(
+        "/apps/{app}/restart",
+        &form(&settings, &at("/restart"), &[]),
+        "Restarting",
+    );
+    p.sees_it_live();
+    p.send(
+        "/apps/{app}/stop",
+        &form(&settings, &at("/stop"), &[]),
+        "is stopped",
+    );
+    p.send(
+        "/apps/{app}/start",
+        &form(&settings, &at("/start"), &[]),
+        "is starting",
+    );
+    p.sees(&app, &["Running"], DEPLOY);
+    p.go(&at("/logs?since=1h"));
+    let text = p.browser.text();
+    assert!(text.contains("last 1 hour"), "{text}");
+}
+
+fn databases(p: &mut Person) {
+    let all = "/databases";
+    let name = [("name", "second")];
+    p.send("/databases", &form(all, all, &name), "second");
+    let second = "/databases/second";
+    p.sees(second, &["Running"], secs(120));
+    let attach = "/databases/second/attach";
+    p.send(
+        "/databases/{database}/attach",
+        &form(second, attach, &[]),
+        "is attached to second",
+    );
+    let detach = "/databases/second/detach";
+    p.send(
+        "/databases/{database}/detach",
+        &form(second, detach, &[]),
+        "is detached",
+    );
+    let env = "/apps/looks/env";
+    p.sees(env, &["No database is attached"], secs(60));
+    p.send(
+        "/apps/{app}/attach",
+        &form(env, "/apps/looks/attach", &[]),
+        "is attached",
+    );
+    let main = "/databases/main";
+    let now = "/databases/main/backups";
+    p.send(
+        "/databases/{database}/backups",
+        &form(main, now, &[]),
+        "is begun",
+    );
+    let stored = "a[href*=\"/restore/\"]";
+    until("a backup to be stored", secs(120), || {
+        p.go(main);
+        let found = p.browser.has(stored);
+        found.then_some(()).ok_or_else(|| p.browser.text())
+    });
+    p.browser.click(stored);
+    let question = p.path();
+    let name = typed_name(&p.browser.text());
+    let route = "/databases/{database}/restore/{backup}";
+    let wrong = [("typed", "something else")];
+    p.send(route, &form(&question, &question, &wrong), "This is not");
+    let right = [("typed", name.as_str())];
+    p.send(
+        route,
+        &form(&question, &question, &right),
+        "is being restored",
+    );
+    p.sees(main, &["is kept as"], secs(120));
+    p.browser.click("a[href*=\"/restores/\"]");
+    let question = p.path();
+    let name = typed_name(&p.browser.text());
+    let right = [("typed", name.as_str())];
+    let route = "/databases/{database}/restores/{restore}/confirm";
+    p.send(route, &form(&question, &question, &right), "is dropped");
+    let remove = "/apps/looks/remove";
+    let right = [("typed", "looks")];
+    p.send(
+        "/apps/{app}/remove",
+        &form(remove, remove, &right),
+        "being removed",
+    );
+    p.sees(second, &["None."], secs(120));
+    let remove = "/databases/second/remove";
+    let right = [("typed", "second")];
+    p.send(
+        "/databases/{database}/remove",
+        &form(remove, remove, &right),
+        "being removed",
+    );
+}
+
+/// The name that "Type … to confirm" asks for.
+fn typed_name(text: &str) -> String {
+    let (_, after) = text.split_once("Type ").unwrap();
+    after.split_once(" to confirm").unwrap().0.to_owned()
+}
+
+fn targets(p: &mut Person, world: &World) {
+    let (settings, action) = ("/settings", "/settings/targets");
+    for name in ["near", "far"] {
+        let folder = world.path(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        let place = format!("dir://{}", folder.display());
+        p.go(settings);
+        // Open from the start only while there is no target.
+        let page = match p.browser.has("details[open]") {
+            true => settings,
+            false => "/settings?add",
+        };
+        let fields = [("name", name), ("place", place.as_str())];
+        p.send(
+            "/settings/targets",
+            &form(page, action, &fields),
+            "was tried and works",
+        );
+    }
+    let test = "/settings/targets/near/test";
+    p.send(
+        "/settings/targets/{target}/test",
+        &form(settings, test, &[]),
+        "near works",
+    );
+    let choose = "/settings/targets/near/use";
+    p.send(
+        "/settings/targets/{target}/use",
+        &form(settings, choose, &[]),
+        "Backups go to near",
+    );
+    for name in ["far", "near"] {
+        let question = format!("/settings/targets/{name}/remove");
+        let right = [("typed", name)];
+        let route = "/settings/targets/{target}/remove";
+        p.send(route, &form(&question, &question, &right), "is removed");
+    }
+}
+
+fn checks_and_password(p: &mut Person) {
+    let checks = "/checks";
+    let sample = [
+        ("name", "Sample"),
+        ("url", "https://tasks.test/healthz?looks"),
+    ];
+    p.send(
+        "/checks",
+        &form(checks, checks, &sample),
+        "is checked from now on",
+    );
+    p.browser.click("form[action$=\"/remove\"] button");
+    assert!(p.answers("The check is removed"));
+    p.done.insert("/checks/{id}/remove");
+    let (settings, action) = ("/settings", "/settings/password");
+    for (old, new) in [(PASSWORD, OTHER_PASSWORD), (OTHER_PASSWORD, PASSWORD)] {
+        let fields = [("current", old), ("password", new), ("again", new)];
+        p.send(
+            "/settings/password",
+            &form(settings, action, &fields),
+            "is changed",
+        );
+    }
+    p.send("/sign-out", &form(settings, "/sign-out", &[]), "Sign in");
+    let sign_in = "/sign-in";
+    let wrong = [("password", "wrong password")];
+    p.send("/sign-in", &form(sign_in, sign_in, &wrong), "is not right");
+    let right = [("password", PASSWORD)];
+    p.send("/sign-in", &form(sign_in, sign_in, &right), "Apps");
+}
+
+/// Every page in either theme, on a phone and on a desk: axe finds nothing serious, nothing is wider
+/// than the window. With FREEHOLD_SCREENS=FOLDER each is kept as a picture.
+pub fn f10_nothing_serious_in_either_theme_and_no_sideways_scroll(world: &mut World) {
+    let screens = std::env::var_os("FREEHOLD_SCREENS").map(PathBuf::from);
+    let deploy = world.newest_deploy_id();
+    let app = |rest: &str| format!("/apps/{APP}{rest}");
+    let pages = [
+        ("overview", "/".to_owned()),
+        ("app", app("")),
+        ("deploys", app("/deploys")),
+        ("deploy", app(&format!("/deploys/{deploy}"))),
+        ("logs", app("/logs")),
+        ("env", app("/env")),
+        ("domains", app("/domains")),
+        ("activity", app("/activity")),
+        ("app-settings", app("/settings")),
+        ("app-remove", app("/remove")),
+        ("new-app", "/apps/new".to_owned()),
+        ("databases", "/databases".to_owned()),
+        ("database", "/databases/main".to_owned()),
+        ("box", "/box".to_owned()),
+        ("checks", "/checks".to_owned()),
+        ("settings", "/settings".to_owned()),
+        ("nothing-here", "/nothing/here".to_owned()),
+    ];
+    let mut faults = Vec::new();
+    for dark in [false, true] {
+        for width in [390, 1440] {
+            let browser = world.owner(|s| {
+                s.dark = dark;
+                s.size = (width, 900);
+            });
+            // Said by the page itself, so that the picture does not hang on the browser's own idea.
+            let theme = if dark { "dark" } else { "light" };
+            browser.click(&format!("form[action=\"/theme\"] button[value={theme}]"));
+            for (name, path) in &pages {
+                browser.go(&format!("{PANEL}{path}"));
+                let place = format!("{path} ({theme}, {width} px)");
+                faults.extend(
+                    browser
+                        .accessibility_faults()
+                        .into_iter()
+                        .map(|fault| format!("{place}: {fault}")),
+                );
+                match browser.sideways_scroll() {
+                    0 => {}
+                    more => faults.push(format!("{place}: {more} px wider than the window")),
+                }
+                if let Some(folder) = &screens {
+                    std::fs::create_dir_all(folder).unwrap();
+                    browser.screenshot(&folder.join(format!("{name}-{theme}-{width}.png")));
+                }
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}

@@ -1,0 +1,320 @@
+//! F4: a push is live; nothing that was begun is lost on the way.
+
+use serde_json::json;
+
+use crate::app::{APP, URL};
+use crate::support::git_host::signature;
+use crate::support::load::Load;
+use crate::support::until::{secs, until, until_true};
+use crate::world::World;
+
+pub fn f4_a_push_is_live(world: &mut World) {
+    let copy = world.git.repository("tasks", World::sample());
+    world
+        .fh
+        .cli(&["app", "create", APP, "--git", &copy.url, "--branch", "main"]);
+    world.fh.cli(&["db", "attach", "main", APP]);
+    world.fh.cli(&["domain", "add", APP, "tasks.test"]);
+    world.copy = Some(copy);
+    let commit = world.push_to_live("first-push");
+    let deploy = world.live_after(0);
+    assert!(
+        deploy["commit"]
+            .as_str()
+            .unwrap_or_default()
+            .starts_with(&commit[..7]),
+        "{deploy:#}"
+    );
+    let answer = world.app_is_up();
+    assert_eq!(answer.json()["estado"], "ok");
+    assert!(!answer.header("x-instance").is_empty());
+}
+
+/// The app works with its database: somebody registers, signs in, writes a task.
+pub fn f4_the_app_has_its_database(world: &mut World) {
+    let edge = world.public();
+    let person = json!({ "nome": "Ada", "email": "ada@example.com", "senha": "uma senha longa" });
+    let made = edge
+        .get(&format!("{URL}/usuarios"))
+        .json(&person)
+        .send()
+        .unwrap();
+    assert_eq!(made.status, 201, "{}", made.text());
+    let twice = edge
+        .get(&format!("{URL}/usuarios"))
+        .json(&person)
+        .send()
+        .unwrap();
+    assert_eq!(twice.status, 409, "{}", twice.text());
+    let token = edge
+        .get(&format!("{URL}/login"))
+        .json(&person)
+        .send()
+        .unwrap();
+    let token = token.json()["token"].as_str().unwrap().to_owned();
+    let task = edge
+        .get(&format!("{URL}/tarefas"))
+        .header("Authorization", &format!("Bearer {token}"))
+        .json(&json!({ "titulo": "ver a primeira luz" }))
+        .send()
+        .unwrap();
+    assert_eq!(task.status, 201, "{}", task.text());
+}
+
+pub fn f4_wrong_signature_is_401(world: &mut World) {
+    let before = world.newest_deploy_id();
+    let body = world
+        .copy
+        .as_ref()
+        .unwrap()
+        .push_event("main", &"a".repeat(40));
+    let answer = world.hook("forged", "push", &body, &signature("not the secret", &body));
+    assert_eq!(answer.status, 401, "{}", answer.text());
+    assert_eq!(world.newest_deploy_id(), before);
+    world.activity_says("signature");
+}
+
+pub fn f4_another_branch_is_ignored(world: &mut World) {
+    let before = world.newest_deploy_id();
+    let body = world
+        .copy
+        .as_ref()
+        .unwrap()
+        .push_event("wip", &"b".repeat(40));
+    let answer = world.hook(
+        "other-branch",
+        "push",
+        &body,
+        &signature(&world.webhook_secret(), &body),
+    );
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    assert!(answer.text().contains("ignored"), "{}", answer.text());
+    assert_eq!(world.newest_deploy_id(), before);
+    world.activity_says("wip");
+}
+
+pub fn f4_a_repeated_delivery_starts_nothing(world: &mut World) {
+    let before = world.newest_deploy_id();
+    let body = world
+        .copy
+        .as_ref()
+        .unwrap()
+        .push_event("main", &"c".repeat(40));
+    let answer = world.hook(
+        "first-push",
+        "push",
+        &body,
+        &signature(&world.webhook_secret(), &body),
+    );
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    assert!(answer.text().contains("already taken"), "{}", answer.text());
+    assert_eq!(world.newest_deploy_id(), before);
+}
+
+pub fn f4_too_large_an_event_is_413(world: &mut World) {
+    let body = format!("{{\"pad\": \"{}\"}}", "x".repeat(30 << 20));
+    let file = world.path("large.json");
+    std::fs::write(&file, &body).unwrap();
+    let answer = world
+        .public()
+        .get(&format!("https://panel.test/hooks/{APP}"))
+        .method("POST")
+        .header("X-GitHub-Event", "push")
+        .header("Expect", "")
+        .option(&["--data-binary", &format!("@{}", file.display())])
+        .send()
+        .unwrap();
+    assert_eq!(answer.status, 413, "{}", answer.text());
+}
+
+/// A deploy under load: not one failed request, and a 5 s answer begun before the switch ends whole.
+pub fn f4_no_request_fails_during_a_deploy(world: &mut World) {
+    world.set_version("second");
+    let before = world.newest_deploy_id();
+    let old = world.app("/").header("x-instance").to_owned();
+    let load = Load::start(&world.public(), &format!("{URL}/healthz"), 40, |body| {
+        body.contains("ok")
+    });
+    world.push_to_live("second-push");
+    // Slow answers are begun all the while, so that some are under way when the traffic moves.
+    let mut slow = Vec::new();
+    until("the deploy to end", crate::app::DEPLOY, || {
+        let public = world.public();
+        slow.push(std::thread::spawn(move || {
+            public
+                .get(&format!("{URL}/slow?seconds=5"))
+                .send()
+                .map(|a| (a.status, a.text(), a.took))
+        }));
+        std::thread::sleep(secs(1));
+        let deploy = world.newest_deploy().unwrap();
+        let state = deploy["state"].as_str().unwrap().to_lowercase();
+        if deploy["id"].as_i64() > Some(before) && ["live", "watching"].contains(&state.as_str()) {
+            return Ok(());
+        }
+        assert_ne!(state, "failed", "{deploy:#}");
+        Err(state)
+    });
+    for slow in slow {
+        let (status, text, took) = slow.join().unwrap().unwrap();
+        assert_eq!(status, 200, "{text}");
+        assert!(
+            text.contains("segundos") && took >= secs(5),
+            "{text} after {took:?}"
+        );
+    }
+    let report = load.finish();
+    report.assert_flawless(200);
+    assert!(
+        report.instances.len() > 1,
+        "only {:?} answered",
+        report.instances
+    );
+    assert_eq!(world.version(), "second");
+    until_true("the old replica to be gone", secs(60), || {
+        !world
+            .docker(&["ps", "-q", "--no-trunc"])
+            .lines()
+            .any(|id| id.starts_with(&old))
+    });
+}
+
+pub fn f4_rollback(world: &mut World) {
+    let load = Load::start(&world.public(), &format!("{URL}/healthz"), 20, |body| {
+        body.contains("ok")
+    });
+    let before = world.newest_deploy_id();
+    world.fh.cli(&["rollback", APP]);
+    world.live_after(before);
+    load.finish().assert_flawless(10);
+    assert_eq!(world.version(), "tarefas");
+}
+
+/// A line printed before a 5 s step is seen before the step ends.
+pub fn f4_deploy_of_a_folder_streams_its_log(world: &mut World) {
+    let folder = world.path("folder");
+    crate::support::process::run(
+        std::process::Command::new("cp")
+            .arg("-a")
+            .arg(World::sample())
+            .arg(&folder),
+    );
+    let dockerfile = std::fs::read_to_string(folder.join("Dockerfile")).unwrap();
+    // A step of its own each time, so that no cache of an earlier run answers.
+    let slow = format!(
+        "RUN : {} && echo seen-before-the-step-ends && sleep 5 && echo the-step-ended\nUSER nobody",
+        std::process::id()
+    );
+    std::fs::write(
+        folder.join("Dockerfile"),
+        dockerfile.replace("USER nobody", &slow),
+    )
+    .unwrap();
+    let mut child = world
+        .fh
+        .command(&["deploy", &folder.display().to_string(), "--app", APP])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::inherit())
+        .spawn()
+        .unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    let mut seen = None;
+    let mut ended = None;
+    let mut released = false;
+    for line in lines.by_ref().map_while(Result::ok) {
+        released |= line.contains("python -m app.migrate");
+        // BuildKit shows the command too; only its output is a line of its own.
+        if line.trim_end().ends_with("seen-before-the-step-ends") && !line.contains("RUN") {
+            seen.get_or_insert_with(std::time::Instant::now);
+        } else if line.trim_end().ends_with("the-step-ended") && !line.contains("RUN") {
+            ended.get_or_insert_with(std::time::Instant::now);
+        }
+    }
+    assert!(child.wait().unwrap().success());
+    assert!(
+        released,
+        "the folder's freehold.toml, which .dockerignore names, was not read"
+    );
+    let between = ended
+        .expect("no end")
+        .duration_since(seen.expect("no line"));
+    assert!(
+        between > secs(4),
+        "the line came {between:?} before the step's end"
+    );
+    world.app_is_up();
+}
+
+pub fn f4_deploy_of_an_image_behind_a_password(world: &mut World) {
+    let image = world.docker(&[
+        "inspect",
+        "--format",
+        "{{.Image}}",
+        &world.app_is_up_container(),
+    ]);
+    let reference = world
+        .registry
+        .push(&image, "shop/tasks:1", &world.path("docker-login"));
+    let out = world.try_deploy(&["--image", &reference]);
+    assert!(!out.status.success(), "pulled without the password");
+    let before = world.newest_deploy_id();
+    let (user, password) = (world.registry.user.clone(), world.registry.password.clone());
+    let mut child = world
+        .fh
+        .command(&[
+            "deploy",
+            "--app",
+            APP,
+            "--image",
+            &reference,
+            "--registry-user",
+            &user,
+        ])
+        .env("FREEHOLD_REGISTRY_PASSWORD", password)
+        .spawn()
+        .unwrap();
+    assert!(child.wait().unwrap().success());
+    world.live_after(before);
+    world.app_is_up();
+}
+
+pub fn f4_a_broken_dockerfile_changes_nothing(world: &mut World) {
+    let folder = world.path("broken");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(
+        folder.join("Dockerfile"),
+        "FROM python:3.13-slim\nRNU pip install x\n",
+    )
+    .unwrap();
+    let instance = world.app("/").header("x-instance").to_owned();
+    let out = world.try_deploy(&[&folder.display().to_string()]);
+    let said = crate::support::freehold::words(&out);
+    assert!(!out.status.success() && said.contains("RNU"), "{said}");
+    assert_eq!(world.app("/").header("x-instance"), instance);
+}
+
+/// The log has the last answer, the check's URL, listening ports and the container's last lines; the old one serves on.
+pub fn f4_a_release_that_never_gets_healthy_changes_nothing(world: &mut World) {
+    let folder = world.path("wrong-port");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(
+        folder.join("Dockerfile"),
+        "FROM python:3.13-slim\nCMD [\"sh\", \"-c\", \"echo words of the app; exec python -u -m http.server 9000\"]\n",
+    )
+    .unwrap();
+    std::fs::write(
+        folder.join("freehold.toml"),
+        "[processes.web]\nport = 8000\nhealth = \"/healthz\"\nstart_deadline = \"8s\"\n",
+    )
+    .unwrap();
+    let load = Load::start(&world.public(), &format!("{URL}/healthz"), 20, |body| {
+        body.contains("ok")
+    });
+    let out = world.try_deploy(&[&folder.display().to_string()]);
+    let said = crate::support::freehold::words(&out);
+    assert!(!out.status.success(), "{said}");
+    for wanted in ["/healthz", "9000", "words of the app"] {
+        assert!(said.contains(wanted), "no {wanted:?} in:\n{said}");
+    }
+    load.finish().assert_flawless(20);
+}

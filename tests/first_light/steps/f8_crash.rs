@@ -1,0 +1,236 @@
+//! F8: kill -9 of the daemon anywhere; nothing is touched that serves, and what was half done is taken up or undone.
+//!
+//! The points come from the domains' own registries, which follow from their states: a new state is swept by itself.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::app::{APP, URL};
+use crate::support::until::{secs, until, until_true};
+use crate::support::upstream;
+use crate::world::World;
+
+/// Id and start time of each container of the app.
+fn containers(world: &World) -> BTreeMap<String, String> {
+    let owner = format!("label=freehold.owner=app:{}", world.app_id());
+    let ids = world.containers(&owner);
+    ids.into_iter()
+        .map(|id| {
+            let started = world.docker(&["inspect", "--format", "{{.State.StartedAt}}", &id]);
+            (id, started)
+        })
+        .collect()
+}
+
+/// Connections that wait in the held sockets are answered within 1 s of the restart; containers are untouched.
+pub fn f8_a_killed_daemon_is_back_before_anybody_notices(world: &mut World) {
+    world.app_is_up();
+    let before = containers(world);
+    assert!(!before.is_empty());
+    let pid = world.fh.pid();
+    crate::support::process::signal(pid, "KILL");
+    let killed = Instant::now();
+    std::thread::sleep(Duration::from_millis(20));
+    let waiting: Vec<_> = (0..8)
+        .map(|_| {
+            let edge = world.public();
+            std::thread::spawn(move || edge.get(&format!("{URL}/healthz")).send().map(|a| a.status))
+        })
+        .collect();
+    for answer in waiting {
+        assert_eq!(answer.join().unwrap(), Ok(200));
+    }
+    // The holder waits 0.1 s before it starts the daemon again.
+    assert!(
+        killed.elapsed() < Duration::from_millis(1500),
+        "{:?}",
+        killed.elapsed()
+    );
+    assert_ne!(world.fh.pid(), pid);
+    assert_eq!(containers(world), before);
+}
+
+/// kill -9 before and after each state of a deploy is written.
+pub fn f8_a_deploy_survives_a_kill_at_every_point(world: &mut World) {
+    use freehold::deploy::State;
+    let untested = [
+        State::Returned,
+        State::Failed,
+        State::Cancelled,
+        State::Superseded,
+        State::Live,
+    ];
+    let untested: Vec<String> = untested
+        .iter()
+        .map(|s| format!(".{}.", s.as_str()))
+        .collect();
+    for (number, point) in freehold::deploy::crash_points().into_iter().enumerate() {
+        if untested.iter().any(|u| point.contains(u.as_str())) {
+            continue;
+        }
+        world.set_version(&format!("crash {number}"));
+        let last = world.newest_deploy_id();
+        let live = containers(world);
+        world.fh.arm(&point);
+        world.push_unanswered(&format!("crash-{number}"));
+        world.fh.crashed(&point, secs(120));
+        if freehold_is_before_switch(&point) {
+            for (id, started) in &live {
+                let now = world.docker(&["inspect", "--format", "{{.State.StartedAt}}", id]);
+                assert_eq!(&now, started, "{point}: a live container was touched");
+            }
+        }
+        // GitHub gives up on an unanswered event; whoever sees that sends it again.
+        if world.newest_deploy_id() == last {
+            world.push_to_live(&format!("crash-{number}-again"));
+        }
+        let deploy = world.deploy_after(last);
+        let state = deploy["state"].as_str().unwrap().to_lowercase();
+        assert!(
+            ["live", "watching"].contains(&state.as_str()),
+            "{point}: {deploy:#}"
+        );
+        assert_eq!(world.version(), format!("crash {number}"), "{point}");
+        until(&format!("one replica after {point}"), secs(60), || {
+            let found = containers(world);
+            if found.len() == 1 {
+                Ok(())
+            } else {
+                Err(format!("{found:?}"))
+            }
+        });
+    }
+}
+
+fn freehold_is_before_switch(point: &str) -> bool {
+    let after = ["switching", "draining", "watching"];
+    !after.iter().any(|s| point.contains(s))
+}
+
+/// kill -9 before and after each state of an order is written: the certificate comes all the same.
+pub fn f8_an_order_survives_a_kill_at_every_point(world: &mut World) {
+    let file = world.fh.path("routes.d").join("crash.toml");
+    let port = upstream::answering("legacy");
+    for (number, point) in freehold::certs::crash_points().into_iter().enumerate() {
+        let failing = point.contains(".failed.");
+        let host = if failing {
+            format!("x{number}.blocked.test")
+        } else {
+            format!("crash{number}.test")
+        };
+        world.fh.arm(&point);
+        std::fs::write(
+            &file,
+            format!("[[route]]\nhost = \"{host}\"\nupstream = \"http://127.0.0.1:{port}\"\n"),
+        )
+        .unwrap();
+        world.fh.crashed(&point, secs(60));
+        let wanted = if failing { "failed" } else { "valid" };
+        until(
+            &format!("{host} to be {wanted} after {point}"),
+            secs(60),
+            || {
+                let status = world.fh.json(&["status"]);
+                let all = status["certificates"].as_array().unwrap().clone();
+                let one = all
+                    .into_iter()
+                    .find(|c| c["host"] == host.as_str())
+                    .unwrap_or_default();
+                if one["state"] == wanted {
+                    Ok(())
+                } else {
+                    Err(one.to_string())
+                }
+            },
+        );
+        if !failing {
+            let answer = world.public().get(&format!("https://{host}/")).send();
+            assert_eq!(answer.unwrap().text(), "legacy");
+        }
+    }
+    std::fs::remove_file(&file).unwrap();
+}
+
+/// kill -9 before and after each state of a new database is written: it is made, or gone.
+pub fn f8_a_new_database_survives_a_kill_at_every_point(world: &mut World) {
+    for (number, point) in freehold::postgres::crash_points().into_iter().enumerate() {
+        if point.contains(".failed.") {
+            continue;
+        }
+        let name = format!("crash{number}");
+        let removing = point.contains(".removing.");
+        if removing {
+            world.fh.cli(&["db", "create", &name]);
+        }
+        world.fh.arm(&point);
+        if removing {
+            world.fh.try_cli(&["db", "rm", &name, "--confirm", &name]);
+        } else {
+            world.fh.try_cli(&["db", "create", &name]);
+        }
+        world.fh.crashed(&point, secs(120));
+        let shown = || {
+            let all = world.fh.json(&["db", "list"]);
+            let found = all
+                .as_array()
+                .unwrap()
+                .iter()
+                .find(|d| d["name"] == name.as_str())
+                .cloned();
+            found.map_or("gone".to_owned(), |d| {
+                d["state"].as_str().unwrap().to_lowercase()
+            })
+        };
+        // Before its row is written there is nothing to take up: somebody types the command again.
+        let wanted = if removing { "gone" } else { "ready" };
+        if shown() == "gone" && !removing {
+            world.fh.try_cli(&["db", "create", &name]);
+        }
+        if removing && shown() == "ready" {
+            world.fh.try_cli(&["db", "rm", &name, "--confirm", &name]);
+        }
+        until(
+            &format!("{name} to be {wanted} after {point}"),
+            secs(120),
+            || {
+                let state = shown();
+                if state == wanted { Ok(()) } else { Err(state) }
+            },
+        );
+        if !removing {
+            world.fh.cli(&["db", "rm", &name, "--confirm", &name]);
+            until_true("the database to be gone", secs(60), || shown() == "gone");
+        }
+    }
+}
+
+/// kill -9 of the app's process, and `docker restart`: back by itself, the new address followed.
+pub fn f8_a_killed_replica_comes_back(world: &mut World) {
+    world.app_is_up();
+    let id = world.app_is_up_container();
+    world.docker(&["kill", &id]);
+    until("the app to be back after a kill", secs(60), || {
+        let answer = world.public().get(&format!("{URL}/healthz")).send()?;
+        if answer.status == 200 {
+            Ok(())
+        } else {
+            Err(answer.text())
+        }
+    });
+    let id = world.app_is_up_container();
+    world.docker(&["restart", &id]);
+    until("the app to be back after docker restart", secs(60), || {
+        let answer = world.public().get(&format!("{URL}/healthz")).send()?;
+        if answer.status == 200 {
+            Ok(())
+        } else {
+            Err(answer.text())
+        }
+    });
+    until_true("the app to be said healthy", secs(60), || {
+        let status = world.fh.json(&["status"]);
+        let apps = status["apps"].as_array().unwrap().clone();
+        apps.iter()
+            .any(|a| a["name"] == APP && a["state"] == "healthy")
+    });
+}

@@ -1,0 +1,183 @@
+//! F9: the box's other tenants. Objects that look like ours but carry another installation's id are planted at the
+//! start and are untouched at the end; ours have their own subnets and capped logs.
+
+use crate::world::World;
+
+/// Containers, networks, volumes and images of another installation of the same name.
+pub struct Neighbours {
+    tag: String,
+}
+
+impl Neighbours {
+    pub fn plant(world: &World) -> Self {
+        let tag = format!("fh-neighbour-{}", std::process::id());
+        let labels = [
+            "--label=freehold.installation=neighbour",
+            "--label=freehold.kind=replica",
+            "--label=freehold.owner=app:1",
+            "--label=freehold.row=1",
+        ];
+        let planted = |arguments: &[&str], rest: &[&str]| {
+            world.docker(&[arguments, &labels[..], rest].concat());
+        };
+        planted(&["network", "create"], &[&tag]);
+        planted(&["volume", "create"], &[&tag]);
+        planted(
+            &[
+                "run",
+                "-d",
+                "--name",
+                &tag,
+                "--network",
+                &tag,
+                "-v",
+                &format!("{tag}:/data"),
+            ],
+            &[
+                "busybox:latest",
+                "sh",
+                "-c",
+                "echo kept >/data/file; sleep 86400",
+            ],
+        );
+        planted(
+            &["create", "--name", &format!("{tag}-stopped")],
+            &["busybox:latest", "true"],
+        );
+        world.docker(&["tag", "busybox:latest", &format!("{tag}:v1")]);
+        Self { tag }
+    }
+
+    /// Everything that can be said of them.
+    pub fn census(&self, world: &World) -> String {
+        let tag = &self.tag;
+        [
+            world.docker(&[
+                "inspect",
+                "--format",
+                "{{.Id}} {{.State.StartedAt}} {{.State.Status}}",
+                tag,
+                &format!("{tag}-stopped"),
+            ]),
+            world.docker(&[
+                "network",
+                "inspect",
+                "--format",
+                "{{.Id}} {{len .Containers}}",
+                tag,
+            ]),
+            world.docker(&[
+                "volume",
+                "inspect",
+                "--format",
+                "{{.Name}} {{.CreatedAt}}",
+                tag,
+            ]),
+            world.docker(&[
+                "image",
+                "inspect",
+                "--format",
+                "{{.Id}}",
+                &format!("{tag}:v1"),
+            ]),
+            world.docker(&["exec", tag, "cat", "/data/file"]),
+        ]
+        .join("\n")
+    }
+
+    pub fn remove(&self) {
+        let tag = &self.tag;
+        for arguments in [
+            &["rm", "-f", tag, &format!("{tag}-stopped")][..],
+            &["network", "rm", tag],
+            &["volume", "rm", tag],
+            &["rmi", &format!("{tag}:v1")],
+        ] {
+            std::process::Command::new("docker")
+                .args(arguments)
+                .output()
+                .ok();
+        }
+    }
+}
+
+pub fn f9_neighbours_are_planted(world: &mut World) {
+    let neighbours = Neighbours::plant(world);
+    let census = neighbours.census(world);
+    world.neighbours = Some((neighbours, census));
+}
+
+/// The last step: after everything else has run.
+pub fn f9_neighbours_are_untouched(world: &mut World) {
+    let (neighbours, before) = world.neighbours.as_ref().unwrap();
+    assert_eq!(&neighbours.census(world), before);
+}
+
+pub fn f9_every_container_of_ours_is_capped(world: &mut World) {
+    for id in world.containers("label=freehold.kind") {
+        let said = world.docker(&[
+            "inspect",
+            "--format",
+            "{{.HostConfig.LogConfig.Type}} {{json .HostConfig.LogConfig.Config}} pids={{.HostConfig.PidsLimit}} memory={{.HostConfig.Memory}} {{json .HostConfig.SecurityOpt}} {{json .HostConfig.CapDrop}} ports={{len .HostConfig.PortBindings}}",
+            &id,
+        ]);
+        assert!(
+            said.starts_with("none") || said.contains("max-size"),
+            "{said}"
+        );
+        assert!(said.contains("pids=512"), "{said}");
+        assert!(!said.contains("memory=0"), "{said}");
+        assert!(said.contains("no-new-privileges"), "{said}");
+        assert!(said.contains("NET_RAW"), "{said}");
+        assert!(said.ends_with("ports=0"), "{said}");
+    }
+}
+
+/// Each network of ours lies in the configured range.
+pub fn f9_networks_come_from_our_own_range(world: &mut World) {
+    let id = world.fh.installation();
+    let networks = world.docker(&[
+        "network",
+        "ls",
+        "-q",
+        "--filter",
+        &format!("label=freehold.installation={id}"),
+    ]);
+    let networks: Vec<&str> = networks.split_whitespace().collect();
+    assert!(networks.len() >= 2, "{networks:?}");
+    for network in networks {
+        let subnet = world.docker(&[
+            "network",
+            "inspect",
+            "--format",
+            "{{range .IPAM.Config}}{{.Subnet}}{{end}}",
+            network,
+        ]);
+        let wanted = world.fh.subnets();
+        let prefix: Vec<&str> = wanted.split('.').take(2).collect();
+        assert!(
+            subnet.starts_with(&prefix.join(".")) && subnet.ends_with("/26"),
+            "{subnet} of {wanted}"
+        );
+    }
+}
+
+/// Builds leave at most the releases that rollback needs.
+pub fn f9_old_images_are_collected(world: &mut World) {
+    let id = world.fh.installation();
+    let images = world.docker(&[
+        "images",
+        "-q",
+        "--no-trunc",
+        "--filter",
+        &format!("label=freehold.installation={id}"),
+    ]);
+    let mut images: Vec<&str> = images.split_whitespace().collect();
+    images.sort_unstable();
+    images.dedup();
+    assert!(
+        images.len() <= 7,
+        "{} images of ours are kept",
+        images.len()
+    );
+}

@@ -1,0 +1,177 @@
+//! A managed Postgres from its creation to its removal: version, volume, passwords, apps' roles.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use support::freehold::{Freehold, words};
+use support::process::run;
+use support::until::{secs, until};
+
+fn psql(fh: &Freehold, database: &str, sql: &str) -> String {
+    let mut child = fh
+        .command(&["db", "psql", database])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(format!("{sql}\n").as_bytes()).unwrap();
+    drop(input);
+    let out = child.wait_with_output().unwrap();
+    assert!(out.status.success(), "{sql}: {}", words(&out));
+    words(&out)
+}
+
+fn docker(arguments: &[&str]) -> String {
+    run(Command::new("docker").args(arguments))
+        .trim()
+        .to_owned()
+}
+
+fn of_ours(fh: &Freehold, kind: &[&str], more: &str) -> Vec<String> {
+    let label = format!("label=freehold.installation={}", fh.installation());
+    let mut arguments = kind.to_vec();
+    arguments.extend(["-q", "--filter", &label]);
+    if !more.is_empty() {
+        arguments.extend(["--filter", more]);
+    }
+    docker(&arguments)
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn f3_a_database_from_its_creation_to_its_removal() {
+    let mut fh = Freehold::new();
+    fh.configure("");
+    fh.start();
+
+    // What is not valid changes nothing.
+    let said = fh.refused(&["db", "create", "main", "--version", "12"]);
+    assert!(said.contains("13, 14, 15, 16, 17, 18"), "{said}");
+    let said = fh.refused(&["db", "create", "main", "--memory", "64M"]);
+    assert!(said.contains("128 MB"), "{said}");
+    let said = fh.refused(&["db", "create", "../main"]);
+    assert!(said.contains("lower-case"), "{said}");
+    assert_eq!(fh.json(&["db", "list"]), serde_json::json!([]));
+
+    let made = fh.json(&[
+        "db",
+        "create",
+        "main",
+        "--version",
+        "17",
+        "--memory",
+        "256M",
+    ]);
+    assert_eq!(made["state"], "ready", "{made:#}");
+    assert!(made["server_version"].as_str().unwrap().starts_with("17."));
+    let said = fh.refused(&["db", "create", "main"]);
+    assert!(said.contains("already"), "{said}");
+
+    // The password that whoever may inspect containers sees opens nothing any more.
+    let containers = of_ours(&fh, &["ps"], "label=freehold.kind=database");
+    let container = &containers[0];
+    let env = docker(&[
+        "inspect",
+        "--format",
+        "{{join .Config.Env \"\\n\"}}",
+        container,
+    ]);
+    let seen = env
+        .lines()
+        .find_map(|l| l.strip_prefix("POSTGRES_PASSWORD="))
+        .unwrap();
+    let argv = docker(&[
+        "inspect",
+        "--format",
+        "{{join .Config.Cmd \" \"}}",
+        container,
+    ]);
+    assert!(!argv.contains(seen), "{argv}");
+    let address = docker(&[
+        "inspect",
+        "--format",
+        "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}",
+        container,
+    ]);
+    let tried = Command::new("docker")
+        .args(["exec", "-e", &format!("PGPASSWORD={seen}"), container])
+        .args(["psql", "-h", &address, "-U", "postgres", "-c", "SELECT 1"])
+        .output()
+        .unwrap();
+    let said = words(&tried);
+    assert!(
+        !tried.status.success() && said.contains("password authentication failed"),
+        "{said}"
+    );
+
+    // Each app sees its own database only.
+    for app in ["shop", "blog"] {
+        fh.cli(&["app", "create", app]);
+        let link = fh.json(&["db", "attach", "main", app]);
+        assert_eq!(
+            (&link["state"], &link["env_name"]),
+            (&"attached".into(), &"DATABASE_URL".into())
+        );
+        fh.cli(&["db", "attach", "main", app]);
+    }
+    let said = psql(
+        &fh,
+        "main",
+        "SELECT has_database_privilege('shop', 'shop', 'CONNECT'), has_database_privilege('shop', 'blog', 'CONNECT'),
+                has_database_privilege('shop', 'postgres', 'CONNECT'), rolsuper FROM pg_roles WHERE rolname = 'shop';",
+    );
+    let row: Vec<&str> = said
+        .lines()
+        .nth(2)
+        .unwrap()
+        .split('|')
+        .map(str::trim)
+        .collect();
+    assert_eq!(row, ["t", "f", "f", "f"], "{said}");
+    let said = fh.refused(&["db", "attach", "main", "nobody"]);
+    assert!(said.contains("nobody"), "{said}");
+
+    // Removal: by its typed name, and not while apps use it.
+    let said = fh.refused(&["db", "rm", "main"]);
+    assert!(said.contains("--confirm main"), "{said}");
+    let said = fh.refused(&["db", "rm", "main", "--confirm", "main"]);
+    assert!(said.contains("detach main"), "{said}");
+    fh.cli(&["db", "detach", "main", "blog"]);
+    // The only app left: its database is what psql opens.
+    let said = psql(&fh, "main", "SELECT 'in ' || current_database();");
+    assert!(said.contains("in shop"), "{said}");
+    fh.cli(&["db", "detach", "main", "shop"]);
+    let said = psql(
+        &fh,
+        "main",
+        "SELECT 'can ' || rolcanlogin FROM pg_roles WHERE rolname = 'shop';",
+    );
+    assert!(said.contains("can false"), "{said}");
+    assert!(
+        fh.cli(&["db", "show", "main"]).contains("shop ("),
+        "its data is gone"
+    );
+
+    fh.cli(&["db", "rm", "main", "--confirm", "main"]);
+    until("all of it to be gone", secs(90), || {
+        let left = [
+            of_ours(&fh, &["ps", "-a"], ""),
+            of_ours(&fh, &["volume", "ls"], ""),
+            of_ours(&fh, &["network", "ls"], "name=db-main"),
+        ];
+        let list = fh.json(&["db", "list"]);
+        if left.iter().all(Vec::is_empty) && list == serde_json::json!([]) {
+            Ok(())
+        } else {
+            Err(format!("{left:?} {list}"))
+        }
+    });
+}

@@ -1,0 +1,347 @@
+//! Bodies: both ways, of every framing, as they come, in bounded memory, cancelled when nobody wants them.
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::app::{always, app, raw, read_head};
+use crate::client::{Http1, Http2, bytes, full, get, post, tls};
+use crate::rig::{Rig, World, route, target, until, within};
+
+#[tokio::test]
+async fn f5_bodies_pass_whole_in_both_protocols() {
+    let app = app("one").await;
+    let rig = Rig::start(World::of([route("tasks.test", &[&target(app.address)])]));
+    let (mut http1, mut http2) = (
+        Http1::tls(&rig, "tasks.test").await,
+        Http2::tls(&rig, "tasks.test").await,
+    );
+    let pattern: Bytes = (0..3_000_000u32)
+        .flat_map(u32::to_le_bytes)
+        .collect::<Vec<_>>()
+        .into();
+    for size in [0, 1, 4_095, 70_000, pattern.len()] {
+        let body = pattern.slice(..size);
+        let answer = http1
+            .ask(post("https://tasks.test/echo", body.clone()))
+            .await
+            .unwrap();
+        assert!(answer.body == body, "HTTP/1.1, {size}");
+        let answer = http2
+            .ask(post("https://tasks.test/echo", body.clone()))
+            .await
+            .unwrap();
+        assert!(answer.body == body, "HTTP/2, {size}");
+        // Of unknown length.
+        let pieces = body
+            .chunks(50_000)
+            .map(|piece| Ok(Frame::data(body.slice_ref(piece))))
+            .collect::<Vec<_>>();
+        let chunked = BodyExt::boxed(StreamBody::new(futures_util::stream::iter(pieces)));
+        let answer = http1
+            .ask(
+                Request::post("https://tasks.test/echo")
+                    .body(chunked)
+                    .unwrap(),
+            )
+            .await
+            .unwrap();
+        assert!(answer.body == body, "chunked, {size}");
+    }
+    let reading = rig.route_reading("tasks.test");
+    assert_eq!(reading.bytes_in, reading.bytes_out);
+    assert_eq!(
+        reading.bytes_in,
+        3 * (1 + 4_095 + 70_000 + pattern.len() as u64)
+    );
+}
+
+#[tokio::test]
+async fn f5_a_stream_is_passed_on_as_it_comes() {
+    let app = app("one").await;
+    let rig = Rig::start(World::of([route("tasks.test", &[&target(app.address)])]));
+    for http2 in [false, true] {
+        let request = get("https://tasks.test/drip?pieces=3&ms=200");
+        let response = match http2 {
+            true => Http2::tls(&rig, "tasks.test")
+                .await
+                .send(request)
+                .await
+                .unwrap(),
+            false => Http1::tls(&rig, "tasks.test")
+                .await
+                .send(request)
+                .await
+                .unwrap(),
+        };
+        let mut body = response.into_body();
+        let mut came = Vec::new();
+        for piece in 0..3 {
+            let frame = body.frame().await.unwrap().unwrap();
+            assert_eq!(frame.into_data().unwrap(), format!("piece {piece}\n"));
+            came.push(Instant::now());
+        }
+        // Held back, they would come together.
+        assert!(
+            came[2] - came[0] > Duration::from_millis(250),
+            "{:?}",
+            came[2] - came[0]
+        );
+        assert!(body.frame().await.is_none());
+    }
+}
+
+#[tokio::test]
+async fn f5_head_and_bodiless_answers_keep_their_connection() {
+    let app = app("one").await;
+    let rig = Rig::start(World::of([route("tasks.test", &[&target(app.address)])]));
+    let mut http1 = Http1::tls(&rig, "tasks.test").await;
+    for _ in 0..2 {
+        let head = http1
+            .ask(
+                Request::head("https://tasks.test/bytes?n=500")
+                    .body(full(""))
+                    .unwrap(),
+            )
+            .await
+            .unwrap();
+        assert_eq!(
+            (
+                head.status.as_u16(),
+                head.header("content-length"),
+                head.body.len()
+            ),
+            (200, "500", 0)
+        );
+        assert_eq!(
+            http1
+                .ask(get("https://tasks.test/empty"))
+                .await
+                .unwrap()
+                .status,
+            204
+        );
+        assert_eq!(
+            http1
+                .ask(get("https://tasks.test/bytes?n=500"))
+                .await
+                .unwrap()
+                .body
+                .len(),
+            500
+        );
+    }
+    assert_eq!(app.connections(), 1);
+}
+
+#[tokio::test]
+async fn f5_trailers_pass_both_ways() {
+    let app = app("one").await;
+    let rig = Rig::start(World::of([route("tasks.test", &[&target(app.address)])]));
+    let mut http2 = Http2::tls(&rig, "tasks.test").await;
+    let mut request = get("https://tasks.test/trailers");
+    request
+        .headers_mut()
+        .insert("te", "trailers".parse().unwrap());
+    let answer = http2.ask(request).await.unwrap();
+    assert_eq!(answer.trailers.unwrap()["x-sum"], "42");
+    let mut trailers = http::HeaderMap::new();
+    trailers.insert("x-check", "7".parse().unwrap());
+    let frames = vec![
+        Ok(Frame::data(Bytes::from_static(b"12345"))),
+        Ok(Frame::trailers(trailers)),
+    ];
+    let body = BodyExt::boxed(StreamBody::new(futures_util::stream::iter(frames)));
+    let answer = http2
+        .ask(
+            Request::post("https://tasks.test/count")
+                .body(body)
+                .unwrap(),
+        )
+        .await
+        .unwrap();
+    assert_eq!(answer.text(), "5 {\"x-check\": \"7\"}");
+}
+
+#[tokio::test]
+async fn f5_expect_continue_is_the_apps_to_grant() {
+    let app = app("one").await;
+    let rig = Rig::start(World::of([route("tasks.test", &[&target(app.address)])]));
+    let head = "POST /count HTTP/1.1\r\nHost: tasks.test\r\nContent-Length: 5\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n";
+    let mut stream = tls(&rig, "tasks.test", "http/1.1").await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut interim = [0; 25];
+    within(
+        Duration::from_secs(2),
+        "100",
+        stream.read_exact(&mut interim),
+    )
+    .await
+    .unwrap();
+    assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(b"hello").await.unwrap();
+    let mut answer = String::new();
+    drop(stream.read_to_string(&mut answer).await);
+    assert!(
+        answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("5 {}"),
+        "{answer}"
+    );
+    // An app that decides without the body: no 100, and its answer.
+    let answer = bytes(&rig, "tasks.test", head.replace("/count", "/early")).await;
+    assert!(answer.starts_with("HTTP/1.1 409 Conflict\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn f5_an_answer_before_the_body_ends_is_passed_on() {
+    let app = app("one").await;
+    let rig = Rig::start(World::of([route("tasks.test", &[&target(app.address)])]));
+    let mut http2 = Http2::tls(&rig, "tasks.test").await;
+    let answer = within(
+        Duration::from_secs(5),
+        "early answer",
+        http2.ask(post("https://tasks.test/early", vec![0; 5_000_000])),
+    )
+    .await;
+    assert_eq!(answer.unwrap().status, 409);
+    // The connection serves on.
+    assert_eq!(
+        http2.ask(get("https://tasks.test/")).await.unwrap().status,
+        200
+    );
+}
+
+#[tokio::test]
+async fn f5_a_cut_answer_is_seen_as_cut() {
+    let app = raw(|mut stream, _| async move {
+        let head = read_head(&mut stream).await.unwrap();
+        let chunked = head.contains("/chunked");
+        let answer = if chunked {
+            "Transfer-Encoding: chunked\r\n\r\n64\r\nshort"
+        } else {
+            "Content-Length: 100\r\n\r\nshort"
+        };
+        stream
+            .write_all(format!("HTTP/1.1 200 OK\r\n{answer}").as_bytes())
+            .await
+            .unwrap();
+    })
+    .await;
+    let rig = Rig::start(World::of([route("tasks.test", &[&target(app.address)])]));
+    for path in ["/chunked", "/length"] {
+        let uri = format!("https://tasks.test{path}");
+        assert!(
+            Http1::tls(&rig, "tasks.test")
+                .await
+                .ask(get(&uri))
+                .await
+                .is_err()
+        );
+        assert!(
+            Http2::tls(&rig, "tasks.test")
+                .await
+                .ask(get(&uri))
+                .await
+                .is_err()
+        );
+    }
+    assert_eq!(rig.route_reading("tasks.test").failures, 4);
+}
+
+#[tokio::test]
+async fn f5_an_answer_until_close_ends_with_the_connection() {
+    let app = raw(|mut stream, _| async move {
+        read_head(&mut stream).await.unwrap();
+        stream
+            .write_all(b"HTTP/1.0 200 OK\r\n\r\nuntil the end")
+            .await
+            .unwrap();
+    })
+    .await;
+    let rig = Rig::start(World::of([route("tasks.test", &[&target(app.address)])]));
+    let mut http1 = Http1::tls(&rig, "tasks.test").await;
+    for _ in 0..2 {
+        assert_eq!(
+            http1.ask(get("https://tasks.test/")).await.unwrap().text(),
+            "until the end"
+        );
+    }
+}
+
+#[tokio::test]
+async fn f5_a_client_that_leaves_ends_its_request_at_the_app() {
+    let (gone, mut seen) = tokio::sync::mpsc::unbounded_channel();
+    let app = raw(move |mut stream, _| {
+        let gone = gone.clone();
+        async move {
+            let head = read_head(&mut stream).await.unwrap();
+            if head.contains("/body") {
+                stream
+                    .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nsome")
+                    .await
+                    .unwrap();
+            }
+            let mut rest = Vec::new();
+            drop(stream.read_to_end(&mut rest).await);
+            gone.send(()).unwrap();
+        }
+    })
+    .await;
+    let target = target(app.address);
+    let rig = Rig::start(World::of([route("tasks.test", &[&target])]));
+    for (path, http2) in [
+        ("/wait", false),
+        ("/wait", true),
+        ("/body", false),
+        ("/body", true),
+    ] {
+        let request = get(&format!("https://tasks.test{path}"));
+        let leave = async {
+            match http2 {
+                true => drop(Http2::tls(&rig, "tasks.test").await.ask(request).await),
+                false => drop(Http1::tls(&rig, "tasks.test").await.ask(request).await),
+            }
+        };
+        assert!(
+            tokio::time::timeout(Duration::from_millis(200), leave)
+                .await
+                .is_err()
+        );
+        within(Duration::from_secs(1), "the app hears of it", seen.recv())
+            .await
+            .unwrap();
+        until("the claim is released", || target.in_flight() == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn f5_interim_answers_end_here() {
+    let app = always("HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+    let rig = Rig::start(World::of([route("tasks.test", &[&target(app.address)])]));
+    let answer = Http1::tls(&rig, "tasks.test")
+        .await
+        .ask(get("https://tasks.test/"))
+        .await
+        .unwrap();
+    assert_eq!((answer.status.as_u16(), answer.text()), (200, "ok"));
+}
+
+#[tokio::test]
+async fn f5_many_requests_at_once_over_one_connection() {
+    let app = app("one").await;
+    let rig = Rig::start(World::of([route("tasks.test", &[&target(app.address)])]));
+    let http2 = Http2::tls(&rig, "tasks.test").await;
+    let asking = (0..400usize).map(|n| {
+        let mut http2 = http2.clone();
+        async move {
+            http2
+                .ask(get(&format!("https://tasks.test/bytes?n={}", n * 37)))
+                .await
+                .map(|answer| answer.body.len() == n * 37)
+        }
+    });
+    let whole = futures_util::future::join_all(asking).await;
+    assert!(whole.into_iter().all(|answer| answer.unwrap()));
+}

@@ -1,0 +1,196 @@
+//! Drain: what was begun ends whole, whatever is switched meanwhile.
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use freehold::proxy::Target;
+use http_body_util::BodyExt;
+
+use crate::app::{App, app};
+use crate::client::{Http1, Http2, fetch, get, whole};
+use crate::rig::{Rig, World, route, target, within};
+
+/// One switch from an old app to a new one while a 5 s answer runs; with the drain or without it.
+async fn switch_under_a_slow_answer(drain: bool) -> (Result<bool, hyper::Error>, App) {
+    let (old, new) = (app("old").await, app("new").await);
+    let (old_target, new_target) = (target(old.address), target(new.address));
+    let rig = Rig::start(World::of([route("tasks.test", &[&old_target])]));
+    let mut client = Http1::tls(&rig, "tasks.test").await;
+    let response = client
+        .send(get("https://tasks.test/drip?pieces=25&ms=200"))
+        .await
+        .unwrap();
+    assert_eq!(old_target.in_flight(), 1);
+
+    rig.publish(World::of([route("tasks.test", &[&new_target])]));
+    old_target.retire();
+    assert_eq!(
+        fetch(&rig, "https://tasks.test/").await.header("x-app"),
+        "new"
+    );
+    let began = Instant::now();
+    let reading = tokio::spawn(whole(response));
+    if drain {
+        within(Duration::from_secs(30), "drained", old_target.drained()).await;
+        assert!(
+            began.elapsed() > Duration::from_secs(4),
+            "drained before the body ended: {:?}",
+            began.elapsed()
+        );
+    }
+    old.stop();
+    let answer = reading.await.unwrap();
+    (
+        answer.map(|answer| answer.text().lines().count() == 25),
+        new,
+    )
+}
+
+#[tokio::test]
+async fn f4_an_answer_of_5_s_begun_before_the_switch_ends_whole() {
+    let (answer, _new) = switch_under_a_slow_answer(true).await;
+    assert!(answer.unwrap());
+}
+
+#[tokio::test]
+async fn f4_saboteur_without_the_drain_the_same_answer_is_lost() {
+    let (answer, _new) = switch_under_a_slow_answer(false).await;
+    assert!(answer.is_err());
+}
+
+/// Switches between fresh apps under load from both protocols; returns (answers, failures).
+async fn switches_under_load(drain: bool) -> (usize, usize) {
+    let first = app("a").await;
+    let mut old = (target(first.address), first);
+    let rig = Arc::new(Rig::start(World::of([route("tasks.test", &[&old.0])])));
+    let stop = Arc::new(AtomicBool::new(false));
+    let (good, bad) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let mut load = tokio::task::JoinSet::new();
+    for number in 0..16 {
+        let (rig, stop, good, bad) = (rig.clone(), stop.clone(), good.clone(), bad.clone());
+        load.spawn(async move {
+            let mut http1 = Http1::tls(&rig, "tasks.test").await;
+            let mut http2 = Http2::tls(&rig, "tasks.test").await;
+            while !stop.load(Ordering::Relaxed) {
+                // A body of a POST is gone once sent: nothing but the drain can save it.
+                let request = crate::client::post("https://tasks.test/slow?ms=20", "x");
+                let answer = if number % 2 == 0 {
+                    http1.ask(request).await
+                } else {
+                    http2.ask(request).await
+                };
+                match answer {
+                    Ok(answer) if answer.status == 200 && answer.text() == "slow\n" => {
+                        good.fetch_add(1, Ordering::Relaxed)
+                    }
+                    _ => bad.fetch_add(1, Ordering::Relaxed),
+                };
+                if http1.is_closed() {
+                    http1 = Http1::tls(&rig, "tasks.test").await;
+                }
+            }
+        });
+    }
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let next = app("b").await;
+        let next_target = target(next.address);
+        rig.publish(World::of([route("tasks.test", &[&next_target])]));
+        let (old_target, old_app) = std::mem::replace(&mut old, (next_target, next));
+        old_target.retire();
+        if drain {
+            within(Duration::from_secs(10), "drained", old_target.drained()).await;
+        }
+        old_app.stop();
+    }
+    stop.store(true, Ordering::Relaxed);
+    load.join_all().await;
+    (good.load(Ordering::Relaxed), bad.load(Ordering::Relaxed))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f4_ten_switches_under_load_lose_nothing() {
+    let (good, bad) = switches_under_load(true).await;
+    assert!(good > 300, "{good}");
+    assert_eq!(bad, 0, "of {good}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f4_saboteur_ten_switches_without_the_drain_lose_requests() {
+    let (_, bad) = switches_under_load(false).await;
+    assert!(bad > 0);
+}
+
+#[tokio::test]
+async fn f4_drained_waits_for_the_body_and_no_longer() {
+    let app = app("one").await;
+    let target: Arc<Target> = target(app.address);
+    let rig = Rig::start(World::of([route("tasks.test", &[&target])]));
+    let mut client = Http2::tls(&rig, "tasks.test").await;
+    let response = client
+        .send(get("https://tasks.test/drip?pieces=3&ms=100"))
+        .await
+        .unwrap();
+    target.retire();
+    assert!(
+        tokio::time::timeout(Duration::from_millis(150), target.drained())
+            .await
+            .is_err()
+    );
+    let mut body = response.into_body();
+    while body.frame().await.is_some() {}
+    within(Duration::from_secs(2), "drained", target.drained()).await;
+}
+
+#[tokio::test]
+async fn f8_the_edge_drains_without_losing_a_request() {
+    let app = app("one").await;
+    let target = target(app.address);
+    let rig = Rig::start(World::of([route("tasks.test", &[&target])]));
+    let mut idle = Http1::tls(&rig, "tasks.test").await;
+    assert_eq!(
+        idle.ask(get("https://tasks.test/")).await.unwrap().status,
+        200
+    );
+    let mut http1 = Http1::tls(&rig, "tasks.test").await;
+    let mut http2 = Http2::tls(&rig, "tasks.test").await;
+    let slow = || get("https://tasks.test/slow?ms=2000");
+    let (first, second) = (http1.send(slow()), http2.send(slow()));
+    let drain = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let began = Instant::now();
+        rig.edge.drain(Duration::from_secs(5)).await;
+        began.elapsed()
+    };
+    let last = async {
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        // An idle connection's last request is answered, and told that it was the last.
+        idle.ask(get("https://tasks.test/")).await.unwrap()
+    };
+    let (first, second, took, last) = tokio::join!(first, second, drain, last);
+    assert_eq!(whole(first.unwrap()).await.unwrap().text(), "slow\n");
+    assert_eq!(whole(second.unwrap()).await.unwrap().text(), "slow\n");
+    assert_eq!(
+        (last.status.as_u16(), last.header("connection")),
+        (200, "close")
+    );
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(http2.send(get("https://tasks.test/")).await.is_err());
+}
+
+#[tokio::test]
+async fn f8_what_outlasts_the_drain_is_cut_at_its_limit() {
+    let app = app("one").await;
+    let rig = Rig::start(World::of([route("tasks.test", &[&target(app.address)])]));
+    let mut http1 = Http1::tls(&rig, "tasks.test").await;
+    let slow = http1.send(get("https://tasks.test/slow?ms=20000"));
+    let drain = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let began = Instant::now();
+        rig.edge.drain(Duration::from_secs(1)).await;
+        began.elapsed()
+    };
+    let (slow, took) = tokio::join!(slow, drain);
+    assert!(slow.is_err());
+    assert!((1.0..3.0).contains(&took.as_secs_f64()), "{took:?}");
+}

@@ -1,0 +1,211 @@
+//! Hold: while paused, or while nothing can be reached, requests wait; they do not fail.
+use std::time::{Duration, Instant};
+
+use freehold::base::clock::UnixMs;
+use freehold::proxy::{Limits, RouteSpec, Upstream};
+use tokio::net::TcpListener;
+
+use crate::app::{app, app_on};
+use crate::client::{Http1, Http2, get, post};
+use crate::rig::{Rig, World, route, target, until, within};
+
+fn paused(for_ms: u64) -> RouteSpec {
+    let now = UnixMs::now();
+    RouteSpec {
+        upstream: Upstream::Paused {
+            since: now,
+            until: now.plus(Duration::from_millis(for_ms)),
+        },
+        ..route("tasks.test", &[])
+    }
+}
+
+#[tokio::test]
+async fn f4_requests_of_a_paused_route_wait_body_and_all() {
+    let app = app("one").await;
+    let rig = Rig::start(World::of([paused(60_000)]));
+    let (mut http1, mut http2) = (
+        Http1::tls(&rig, "tasks.test").await,
+        Http2::tls(&rig, "tasks.test").await,
+    );
+    let began = Instant::now();
+    let asking = async {
+        tokio::join!(
+            http1.ask(post("https://tasks.test/count", vec![0; 1_000_000])),
+            http2.ask(post("https://tasks.test/count", vec![0; 1_000_000]))
+        )
+    };
+    let resume = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert_eq!(
+            rig.edge
+                .snapshot()
+                .routes
+                .find("tasks.test", "/")
+                .unwrap()
+                .gate()
+                .held(),
+            2
+        );
+        rig.publish(World::of([route("tasks.test", &[&target(app.address)])]));
+    };
+    let ((first, second), ()) = tokio::join!(asking, resume);
+    assert_eq!(
+        (first.unwrap().text(), second.unwrap().text()),
+        ("1000000 {}", "1000000 {}")
+    );
+    assert!(began.elapsed() < Duration::from_secs(5));
+    assert_eq!(
+        rig.edge
+            .snapshot()
+            .routes
+            .find("tasks.test", "/")
+            .unwrap()
+            .gate()
+            .held(),
+        0
+    );
+}
+
+#[tokio::test]
+async fn f4_a_pause_ends_in_503_with_retry_after() {
+    let rig = Rig::start(World::of([paused(300)]));
+    let began = Instant::now();
+    let answer = Http1::tls(&rig, "tasks.test")
+        .await
+        .ask(get("https://tasks.test/"))
+        .await
+        .unwrap();
+    assert_eq!(
+        (answer.status.as_u16(), answer.header("retry-after")),
+        (503, "10")
+    );
+    assert!((250..5_000).contains(&began.elapsed().as_millis()));
+}
+
+#[tokio::test]
+async fn f4_not_more_than_the_limit_are_held() {
+    let rig = Rig::with_limits(
+        World::of([paused(60_000)]),
+        Limits {
+            held: 3,
+            workers: Some(2),
+            ..Limits::default()
+        },
+    );
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..3 {
+        let mut client = Http2::tls(&rig, "tasks.test").await;
+        waiting.spawn(async move { client.ask(get("https://tasks.test/")).await });
+    }
+    let gate = rig.edge.snapshot().gate("tasks.test").unwrap();
+    until("three are held", || gate.held() == 3).await;
+    let answer = Http1::tls(&rig, "tasks.test")
+        .await
+        .ask(get("https://tasks.test/"))
+        .await
+        .unwrap();
+    assert_eq!(
+        (answer.status.as_u16(), answer.header("retry-after")),
+        (503, "5")
+    );
+    // Those who leave make room.
+    drop(waiting);
+    until("none is held", || gate.held() == 0).await;
+}
+
+#[tokio::test]
+async fn f8_an_app_that_comes_back_at_its_address_is_found_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let mut rig = Rig::start(World::of([route("tasks.test", &[&target(address)])]));
+    let mut client = Http1::tls(&rig, "tasks.test").await;
+    let back = async {
+        let failure = rig.failures.recv().await.unwrap();
+        assert_eq!(&*failure.target, &*format!("t:{address}"));
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        app_on(TcpListener::bind(address).await.unwrap(), "back")
+    };
+    let (answer, _app) = tokio::join!(client.ask(post("https://tasks.test/echo", "kept")), back);
+    assert_eq!(answer.unwrap().text(), "kept");
+}
+
+#[tokio::test]
+async fn f8_a_new_address_is_followed_at_once() {
+    let dead = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let app = app("new").await;
+    let mut rig = Rig::start(World::of([route("tasks.test", &[&target(dead)])]));
+    let mut client = Http1::tls(&rig, "tasks.test").await;
+    let began = Instant::now();
+    let answer = tokio::select! {
+        answer = client.ask(post("https://tasks.test/echo", "kept")) => answer,
+        () = async {
+            rig.failures.recv().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            rig.publish(World::of([route("tasks.test", &[&target(app.address)])]));
+            std::future::pending().await
+        } => unreachable!(),
+    };
+    assert_eq!(answer.unwrap().text(), "kept");
+    assert!(
+        began.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn f8_an_app_that_stays_away_ends_in_503() {
+    let dead = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let spec = RouteSpec {
+        held_for: Some(Duration::from_millis(700)),
+        ..route("tasks.test", &[&target(dead)])
+    };
+    let rig = Rig::start(World::of([spec]));
+    let began = Instant::now();
+    let answer = Http1::tls(&rig, "tasks.test")
+        .await
+        .ask(get("https://tasks.test/"))
+        .await
+        .unwrap();
+    assert_eq!(answer.status, 503);
+    assert!(
+        (700..5_000).contains(&began.elapsed().as_millis()),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(rig.route_reading("tasks.test").failures, 1);
+}
+
+#[tokio::test]
+async fn f8_a_refusing_target_is_passed_over_for_one_that_answers() {
+    let dead = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let app = app("one").await;
+    let rig = Rig::start(World::of([route(
+        "tasks.test",
+        &[&target(dead), &target(app.address)],
+    )]));
+    let mut client = Http1::tls(&rig, "tasks.test").await;
+    for _ in 0..50 {
+        let answer = within(
+            Duration::from_secs(1),
+            "an answer",
+            client.ask(post("https://tasks.test/echo", "x")),
+        )
+        .await;
+        assert_eq!(answer.unwrap().status, 200);
+    }
+}

@@ -1,0 +1,13 @@
+//! The data plane with real sockets: an edge on free ports, apps that behave and apps that do not, clients that check.
+mod app;
+mod client;
+mod rig;
+
+mod abuse;
+mod bodies;
+mod drain;
+mod hold;
+mod names;
+mod retry;
+mod strict;
+mod websocket;

@@ -1,0 +1,129 @@
+//! Retry: only what was not sent, or may be repeated; and connections are not used when the app is about to close them.
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::app::{raw, read_head};
+use crate::client::{Http1, get, post};
+use crate::rig::{Rig, World, route, target};
+
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+/// Answers the first request of each connection; takes a second one and closes without a word.
+async fn closes_on_the_second() -> crate::app::App {
+    raw(|mut stream, _| async move {
+        read_head(&mut stream).await;
+        stream.write_all(OK).await.unwrap();
+        read_head(&mut stream).await;
+    })
+    .await
+}
+
+#[tokio::test]
+async fn f8_a_safe_request_on_a_dying_kept_connection_is_repeated() {
+    let app = closes_on_the_second().await;
+    let rig = Rig::start(World::of([route("tasks.test", &[&target(app.address)])]));
+    let mut client = Http1::tls(&rig, "tasks.test").await;
+    for _ in 0..5 {
+        assert_eq!(
+            client.ask(get("https://tasks.test/")).await.unwrap().status,
+            200
+        );
+    }
+    assert_eq!(app.connections(), 5);
+}
+
+#[tokio::test]
+async fn f8_a_post_that_may_have_arrived_is_not_repeated() {
+    let app = closes_on_the_second().await;
+    let rig = Rig::start(World::of([route("tasks.test", &[&target(app.address)])]));
+    let mut client = Http1::tls(&rig, "tasks.test").await;
+    assert_eq!(
+        client.ask(get("https://tasks.test/")).await.unwrap().status,
+        200
+    );
+    let answer = client
+        .ask(post("https://tasks.test/", "order"))
+        .await
+        .unwrap();
+    assert_eq!(answer.status, 502);
+    assert_eq!(app.connections(), 1);
+}
+
+#[tokio::test]
+async fn f8_a_request_the_app_never_answers_is_repeated_once_and_no_more() {
+    let app = raw(|mut stream, _| async move {
+        read_head(&mut stream).await;
+    })
+    .await;
+    let mut route = route("tasks.test", &[&target(app.address)]);
+    route.held_for = Some(Duration::from_millis(400));
+    let rig = Rig::start(World::of([route]));
+    let mut client = Http1::tls(&rig, "tasks.test").await;
+    assert_eq!(
+        client.ask(get("https://tasks.test/")).await.unwrap().status,
+        502
+    );
+    assert_eq!(app.connections(), 2);
+    assert_eq!(
+        client
+            .ask(post("https://tasks.test/", "x"))
+            .await
+            .unwrap()
+            .status,
+        502
+    );
+    assert_eq!(app.connections(), 3);
+}
+
+/// An app that closes connections idle for this long; says so or not.
+async fn closes_after(idle: Duration, says: &'static str) -> crate::app::App {
+    raw(move |mut stream, _| async move {
+        while let Ok(Some(head)) = tokio::time::timeout(idle, read_head(&mut stream)).await {
+            if head.starts_with("POST") {
+                let mut body = [0; 5];
+                stream.read_exact(&mut body).await.unwrap();
+            }
+            stream
+                .write_all(
+                    format!("HTTP/1.1 200 OK\r\n{says}Content-Length: 2\r\n\r\nok").as_bytes(),
+                )
+                .await
+                .unwrap();
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn f8_posts_survive_an_app_that_closes_idle_connections() {
+    for says in ["", "Keep-Alive: timeout=1\r\n"] {
+        let app = closes_after(Duration::from_secs(1), says).await;
+        let rig = Rig::start(World::of([route("tasks.test", &[&target(app.address)])]));
+        let mut client = Http1::tls(&rig, "tasks.test").await;
+        for pause in [0, 300, 990, 1_000, 1_010, 100, 950, 1_000] {
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            let answer = client
+                .ask(post("https://tasks.test/", "order"))
+                .await
+                .unwrap();
+            // What is not said must be learnt, and the first lesson may cost one.
+            assert!(answer.status == 200 || says.is_empty(), "after {pause} ms");
+        }
+    }
+}
+
+#[tokio::test]
+async fn f5_kept_connections_are_used_again_for_as_long_as_the_app_says() {
+    let app = closes_after(Duration::from_secs(5), "Keep-Alive: timeout=5\r\n").await;
+    let rig = Rig::start(World::of([route("tasks.test", &[&target(app.address)])]));
+    let mut client = Http1::tls(&rig, "tasks.test").await;
+    for pause in [0, 100, 2_500] {
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        assert_eq!(
+            client.ask(get("https://tasks.test/")).await.unwrap().status,
+            200
+        );
+    }
+    assert!(app.connections() <= 1);
+}

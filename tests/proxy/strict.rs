@@ -1,0 +1,195 @@
+//! Strict: what could be read in two ways is read in none, on both sides.
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::app::{always, app};
+use crate::client::{Http1, Http2, bytes, get};
+use crate::rig::{Rig, World, route, target};
+
+#[tokio::test]
+async fn f5_ambiguous_requests_are_refused_or_framed_anew() {
+    let app = app("one").await;
+    let rig = Rig::start(World::of([route("tasks.test", &[&target(app.address)])]));
+    let ask = |head: &'static str| bytes(&rig, "tasks.test", head);
+    for (request, status) in [
+        (
+            "GET / HTTP/1.1\r\nHost: tasks.test\r\nHost: tasks.test\r\n\r\n",
+            "400",
+        ),
+        ("GET / HTTP/1.1\r\n\r\n", "400"),
+        (
+            "GET / HTTP/1.1\r\nHost: a@tasks.test\r\nConnection: close\r\n\r\n",
+            "400",
+        ),
+        (
+            "GET http://other.test/ HTTP/1.1\r\nHost: tasks.test\r\nConnection: close\r\n\r\n",
+            "400",
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: tasks.test\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+            "400",
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: tasks.test\r\nContent-Length: +5\r\n\r\nhello",
+            "400",
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: tasks.test\r\nTransfer-Encoding: gzip\r\n\r\n",
+            "400",
+        ),
+        (
+            "POST / HTTP/1.0\r\nHost: tasks.test\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            "400",
+        ),
+        ("GET / HTTP/1.1\r\nHost: tasks.test\r\nX : y\r\n\r\n", "400"),
+        (
+            "GET / HTTP/1.1\r\nHost: tasks.test\r\nX: a\r\n b\r\n\r\n",
+            "400",
+        ),
+        ("GET / HTTP/3.0\r\nHost: tasks.test\r\n\r\n", "400"),
+        ("nonsense\r\n\r\n", "400"),
+        (
+            "CONNECT tasks.test:443 HTTP/1.1\r\nHost: tasks.test:443\r\nConnection: close\r\n\r\n",
+            "405",
+        ),
+        (
+            "TRACE / HTTP/1.1\r\nHost: tasks.test\r\nConnection: close\r\n\r\n",
+            "405",
+        ),
+    ] {
+        let answer = ask(request).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{request:?} got {answer:?}"
+        );
+    }
+    assert_eq!(app.requests(), 0);
+    // Transfer-Encoding rules over Content-Length, and the app gets only one of them: it cannot disagree.
+    let both = "POST /count HTTP/1.1\r\nHost: tasks.test\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+    assert!(ask(both).await.ends_with("5 {}"));
+    let seen = ask(&*both.replace("/count", "/seen").leak()).await;
+    assert!(
+        seen.contains("transfer-encoding: chunked\n") && !seen.contains("\ncontent-length: 3"),
+        "{seen}"
+    );
+}
+
+#[tokio::test]
+async fn f5_what_follows_a_request_is_never_the_apps_to_read() {
+    let app = app("one").await;
+    let rig = Rig::start(World::of([route("tasks.test", &[&target(app.address)])]));
+    // Two requests, pipelined: the second is one of ours too, so it gets our fields.
+    let two = "POST /count HTTP/1.1\r\nHost: tasks.test\r\nContent-Length: 5\r\n\r\nhelloGET /seen HTTP/1.1\r\nHost: tasks.test\r\nConnection: close\r\n\r\n";
+    let answer = bytes(&rig, "tasks.test", two).await;
+    assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 2, "{answer}");
+    assert!(answer.contains("x-forwarded-proto: https\n"), "{answer}");
+    // Upgrade to cleartext HTTP/2 would open a way past us.
+    let h2c = "GET /seen HTTP/1.1\r\nHost: tasks.test\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n\r\nGET /seen HTTP/1.1\r\nHost: tasks.test\r\nConnection: close\r\n\r\n";
+    let answer = bytes(&rig, "tasks.test", h2c).await;
+    assert!(
+        !answer.to_lowercase().contains("h2c") && !answer.to_lowercase().contains("http2-settings"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn f5_answers_that_end_in_two_places_are_not_passed_on() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity, chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+        "HTTP/0.9 200 OK\r\n\r\n",
+        "HTTP/1.1 OK\r\n\r\n",
+    ] {
+        let app = always(answer).await;
+        let rig = Rig::start(World::of([route("tasks.test", &[&target(app.address)])]));
+        let got = Http1::tls(&rig, "tasks.test")
+            .await
+            .ask(get("https://tasks.test/"))
+            .await
+            .unwrap();
+        assert_eq!(got.status, 502, "{answer:?}");
+        assert!(!got.text().contains("127.0.0.1"));
+    }
+    let large = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "a".repeat(70_000));
+    let app = always(large.leak()).await;
+    let rig = Rig::start(World::of([route("tasks.test", &[&target(app.address)])]));
+    assert_eq!(
+        Http2::tls(&rig, "tasks.test")
+            .await
+            .ask(get("https://tasks.test/"))
+            .await
+            .unwrap()
+            .status,
+        502
+    );
+}
+
+#[tokio::test]
+async fn f5_an_answer_with_a_second_one_behind_it_poisons_nobody() {
+    let app = always("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngoodHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil").await;
+    let rig = Rig::start(World::of([route("tasks.test", &[&target(app.address)])]));
+    let mut client = Http1::tls(&rig, "tasks.test").await;
+    for _ in 0..5 {
+        assert_eq!(
+            client.ask(get("https://tasks.test/")).await.unwrap().text(),
+            "good"
+        );
+    }
+    assert_eq!(app.connections(), 5);
+}
+
+#[tokio::test]
+async fn f5_crumbs_of_cookies_and_hop_fields_of_http2_are_put_right() {
+    let app = app("one").await;
+    let rig = Rig::start(World::of([route("tasks.test", &[&target(app.address)])]));
+    let mut request = get("https://tasks.test/seen");
+    for cookie in ["a=1", "b=2"] {
+        request
+            .headers_mut()
+            .append("cookie", cookie.parse().unwrap());
+    }
+    let answer = Http2::tls(&rig, "tasks.test")
+        .await
+        .ask(request)
+        .await
+        .unwrap();
+    assert!(
+        answer.text().contains("cookie: a=1; b=2\n"),
+        "{}",
+        answer.text()
+    );
+}
+
+#[tokio::test]
+async fn f5_the_rest_of_a_body_nobody_wanted_is_never_a_request() {
+    let app = app("one").await;
+    let rig = Rig::start(World::of([route("tasks.test", &[&target(app.address)])]));
+    let smuggled = "GET /seen HTTP/1.1\r\nHost: tasks.test\r\n\r\n";
+    let length = smuggled.len() + 5;
+    let mut stream = crate::client::tls(&rig, "tasks.test", "http/1.1")
+        .await
+        .unwrap();
+    let head = format!(
+        "POST /early HTTP/1.1\r\nHost: tasks.test\r\nContent-Length: {length}\r\n\r\nhello"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // Long enough for the connection to be taken for idle.
+    tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+    drop(stream.write_all(smuggled.as_bytes()).await);
+    let mut answers = Vec::new();
+    drop(
+        tokio::time::timeout(
+            std::time::Duration::from_secs(2),
+            stream.read_to_end(&mut answers),
+        )
+        .await,
+    );
+    let answers = String::from_utf8_lossy(&answers);
+    assert!(answers.starts_with("HTTP/1.1 409 "), "{answers}");
+    assert_eq!(
+        (answers.matches("HTTP/1.1").count(), app.requests()),
+        (1, 1),
+        "{answers}"
+    );
+}

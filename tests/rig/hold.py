@@ -1,0 +1,128 @@
+#!/usr/bin/env python3
+"""Holds listening sockets as systemd's socket activation does, and keeps a command running with them.
+
+    hold.py [--pidfile FILE] [--env-file FILE] NAME=ADDRESS:PORT [NAME=ADDRESS:PORT ...] -- COMMAND [ARG ...]
+
+The sockets are bound once, before the first start, and stay open between runs of the command, so that a connection
+made while it is down waits in the backlog. The command finds them as systemd would hand them over: file descriptors
+from 3 on, LISTEN_FDS, LISTEN_PID (its own process id) and LISTEN_FDNAMES. It is started again 100 ms after it ends,
+however it ends; its process id is written to the pidfile at each start, so that a test can kill just it, and the
+environment file (KEY=VALUE lines, may be absent) is read at each start, so that a test can change what the next one sees.
+
+SIGTERM and SIGINT go on to the command, and end the holder once the command has ended (killed after 20 s);
+SIGHUP goes on to the command. This file leaves readiness, logging and file-descriptor stores to systemd.
+"""
+
+import os
+import signal
+import socket
+import sys
+import time
+
+RESTART_DELAY = 0.1
+STOP_TIMEOUT = 20
+FIRST_FD = 3
+
+
+def bind(spec):
+    """A listening socket for `name=address:port`; `[::]` takes IPv4 too, as systemd's default does."""
+    name, _, address = spec.partition("=")
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    sock.bind((host, int(port)))
+    sock.listen(4096)
+    return name, sock
+
+
+def become(command, sockets):
+    """In the child: place the descriptors, say so in the environment, and turn into the command."""
+    # First out of the way, so that no descriptor lands on one that is still to be placed.
+    moved = [os.dup2(s.fileno(), 100 + i) for i, (_, s) in enumerate(sockets)]
+    for i, fd in enumerate(moved):
+        os.dup2(fd, FIRST_FD + i, inheritable=True)
+        os.close(fd)
+    os.environ["LISTEN_FDS"] = str(len(sockets))
+    os.environ["LISTEN_PID"] = str(os.getpid())
+    os.environ["LISTEN_FDNAMES"] = ":".join(name for name, _ in sockets)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    os.execvp(command[0], command)
+
+
+class Holder:
+    """The one child at a time, and whether it is still wanted."""
+
+    def __init__(self, sockets, command, pidfile, env_file):
+        self.sockets, self.command, self.pidfile, self.env_file = sockets, command, pidfile, env_file
+        self.child = None
+        self.stop_by = None
+
+    def start(self):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                self.read_env_file()
+                become(self.command, self.sockets)
+            except OSError as error:
+                print(f"hold.py: {self.command[0]}: {error}", file=sys.stderr)
+            os._exit(127)
+        self.child = pid
+        if self.pidfile:
+            with open(self.pidfile + ".new", "w", encoding="ascii") as file:
+                file.write(f"{pid}\n")
+            os.replace(self.pidfile + ".new", self.pidfile)
+
+    def read_env_file(self):
+        if self.env_file and os.path.exists(self.env_file):
+            with open(self.env_file, encoding="utf-8") as file:
+                for line in file:
+                    key, equals, value = line.rstrip("\n").partition("=")
+                    if equals:
+                        os.environ[key] = value
+
+    def forward(self, number, _frame):
+        if number != signal.SIGHUP:
+            self.stop_by = self.stop_by or time.monotonic() + STOP_TIMEOUT
+        if self.child:
+            os.kill(self.child, number)
+
+    def run(self):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self.forward)
+        while self.stop_by is None:
+            self.start()
+            self.wait()
+            if self.stop_by is None:
+                time.sleep(RESTART_DELAY)
+
+    def wait(self):
+        while self.child:
+            pid, status = os.waitpid(self.child, os.WNOHANG)
+            if pid:
+                self.child = None
+                code = os.waitstatus_to_exitcode(status)
+                print(f"hold.py: {self.command[0]} ended with {code}", file=sys.stderr, flush=True)
+            elif self.stop_by and time.monotonic() > self.stop_by:
+                os.kill(self.child, signal.SIGKILL)
+            else:
+                time.sleep(0.02)
+
+
+def main(arguments):
+    files = {"--pidfile": None, "--env-file": None}
+    while arguments[:1] and arguments[0] in files:
+        files[arguments[0]], arguments = arguments[1], arguments[2:]
+    if "--" not in arguments[1:]:
+        sys.exit(__doc__)
+    cut = arguments.index("--")
+    sockets = [bind(spec) for spec in arguments[:cut]]
+    Holder(sockets, arguments[cut + 1 :], *files.values()).run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,289 @@
+//! A real browser: chromium under chromedriver, headless, in a home of its
+//! own whose certificate store trusts the given roots. Certificates are
+//! verified as on anybody's machine.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use fantoccini::{Client, ClientBuilder, Locator};
+use hyper_util::client::legacy::connect::HttpConnector;
+use tokio::runtime::Runtime;
+
+use super::address::{accepts, free_port};
+use super::process::{Process, run, tool};
+use super::until::{secs, until};
+
+/// What chromium says when an interface came or went while it loaded: every new network of the
+/// engine is one. Nobody's fault, and nothing was answered; the same is asked again.
+pub const NETWORK_CHANGED: &str = "ERR_NETWORK_CHANGED";
+const NETWORK_CHANGES: usize = 10;
+
+pub struct Browser {
+    runtime: Runtime,
+    client: Client,
+    _driver: Process,
+    _home: tempfile::TempDir,
+}
+
+/// How the browser is set up.
+#[derive(Clone)]
+pub struct Settings {
+    /// Every name leads there.
+    pub address: Ipv4Addr,
+    /// PEM files of roots to trust.
+    pub roots: Vec<PathBuf>,
+    pub javascript: bool,
+    pub dark: bool,
+    pub size: (u32, u32),
+}
+
+impl Settings {
+    pub fn new(address: Ipv4Addr, roots: &[&Path]) -> Self {
+        Self {
+            address,
+            roots: roots.iter().map(|r| r.to_path_buf()).collect(),
+            javascript: true,
+            dark: false,
+            size: (1440, 1000),
+        }
+    }
+}
+
+impl Browser {
+    pub fn open(settings: &Settings) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        trust(home.path(), &settings.roots);
+        let port = free_port(Ipv4Addr::LOCALHOST);
+        let driver = Process::start(
+            Command::new("chromedriver")
+                .arg(format!("--port={port}"))
+                .env("HOME", home.path())
+                .env_remove("XDG_CONFIG_HOME"),
+            home.path().join("chromedriver.log"),
+        )
+        .ready("chromedriver", || accepts(Ipv4Addr::LOCALHOST, port));
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let client = runtime
+            .block_on(
+                ClientBuilder::new(HttpConnector::new())
+                    .capabilities(capabilities(settings, home.path()))
+                    .connect(&format!("http://127.0.0.1:{port}")),
+            )
+            .unwrap_or_else(|e| panic!("no browser session: {e}\n{}", driver.log_text()));
+        Self {
+            runtime,
+            client,
+            _driver: driver,
+            _home: home,
+        }
+    }
+
+    pub fn go(&self, url: &str) {
+        for _ in 0..NETWORK_CHANGES {
+            match self.runtime.block_on(self.client.goto(url)) {
+                Ok(()) if self.source().contains(NETWORK_CHANGED) => {}
+                Ok(()) => return,
+                Err(e) if e.to_string().contains(NETWORK_CHANGED) => {}
+                Err(e) => panic!("{url} does not open: {e}"),
+            }
+        }
+        panic!("{url} does not open: the network changed every time");
+    }
+
+    pub fn url(&self) -> String {
+        self.runtime
+            .block_on(self.client.current_url())
+            .unwrap()
+            .to_string()
+    }
+
+    /// Waits until the page at `url` is open, after a click that leads there.
+    pub fn arrives(&self, url: &str) {
+        until(&format!("the browser to be at {url}"), secs(15), || {
+            let now = self.url();
+            if now == url {
+                Ok(())
+            } else {
+                Err(format!("{now}: {}", self.text()))
+            }
+        });
+    }
+
+    /// The same for any page under `url`.
+    pub fn arrives_under(&self, url: &str) {
+        until(&format!("the browser to be under {url}"), secs(15), || {
+            let now = self.url();
+            if now.starts_with(url) {
+                Ok(())
+            } else {
+                Err(format!("{now}: {}", self.text()))
+            }
+        });
+    }
+
+    /// Presses the button of the form this field is in, and waits for the answer.
+    pub fn submit(&self, css: &str) {
+        self.runtime
+            .block_on(async {
+                let field = self.client.find(Locator::Css(css)).await?;
+                let form = field.find(Locator::XPath("./ancestor::form")).await?;
+                let button = form.find(Locator::Css("button:not([type=button])")).await?;
+                button.click().await
+            })
+            .unwrap_or_else(|e| panic!("sending the form of {css}: {e}\n{}", self.text()));
+        std::thread::sleep(std::time::Duration::from_millis(300));
+    }
+
+    pub fn source(&self) -> String {
+        self.runtime.block_on(self.client.source()).unwrap()
+    }
+
+    /// What a person reads. By script, since an element may be gone by the time it is asked for its text.
+    pub fn text(&self) -> String {
+        let text = self.script("return document.body ? document.body.innerText : ''");
+        text.as_str().unwrap_or_default().to_owned()
+    }
+
+    pub fn type_into(&self, css: &str, text: &str) {
+        self.runtime
+            .block_on(async {
+                self.client
+                    .find(Locator::Css(css))
+                    .await?
+                    .send_keys(text)
+                    .await
+            })
+            .unwrap_or_else(|e| panic!("typing into {css}: {e}\n{}", self.text()));
+    }
+
+    pub fn click(&self, css: &str) {
+        self.click_at(Locator::Css(css), css);
+    }
+
+    /// Clicks the button or link with this text.
+    pub fn press(&self, label: &str) {
+        let path = format!(
+            "//button[normalize-space()='{label}'] | //a[normalize-space()='{label}'] | //summary[normalize-space()='{label}']"
+        );
+        self.click_at(Locator::XPath(&path), label);
+    }
+
+    fn click_at(&self, locator: Locator<'_>, what: &str) {
+        self.runtime
+            .block_on(async { self.client.find(locator).await?.click().await })
+            .unwrap_or_else(|e| panic!("clicking {what}: {e}\n{}", self.text()));
+    }
+
+    pub fn has(&self, css: &str) -> bool {
+        self.runtime
+            .block_on(self.client.find_all(Locator::Css(css)))
+            .is_ok_and(|found| !found.is_empty())
+    }
+
+    pub fn script(&self, script: &str) -> serde_json::Value {
+        self.runtime
+            .block_on(self.client.execute(script, Vec::new()))
+            .unwrap()
+    }
+
+    /// A script that calls `arguments[0]` with its result.
+    pub fn script_async(&self, script: &str) -> serde_json::Value {
+        self.runtime
+            .block_on(self.client.execute_async(script, Vec::new()))
+            .unwrap()
+    }
+
+    /// What axe-core finds serious or critical on this page, one line each.
+    pub fn accessibility_faults(&self) -> Vec<String> {
+        let axe = std::fs::read_to_string(tool("node_modules/axe-core/axe.min.js")).unwrap();
+        self.script(&axe);
+        let found = self.script_async(
+            "const done = arguments[arguments.length - 1];
+             axe.run(document, { resultTypes: ['violations'] }).then(
+                 r => done(r.violations.filter(v => ['serious', 'critical'].includes(v.impact)).map(
+                     v => v.id + ': ' + v.help + ': ' + v.nodes.map(n => n.target.join(' ')).join(', '))),
+                 e => done(['axe failed: ' + e]));",
+        );
+        serde_json::from_value(found).unwrap()
+    }
+
+    /// By how many pixels the page is wider than the window.
+    pub fn sideways_scroll(&self) -> i64 {
+        let wider = "const d = document.documentElement; return d.scrollWidth - d.clientWidth;";
+        self.script(wider).as_i64().unwrap()
+    }
+
+    pub fn screenshot(&self, file: &Path) {
+        let png = self.runtime.block_on(self.client.screenshot()).unwrap();
+        std::fs::write(file, png).unwrap();
+    }
+
+    pub fn resize(&self, width: u32, height: u32) {
+        self.runtime
+            .block_on(self.client.set_window_size(width, height))
+            .unwrap();
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        self.runtime.block_on(self.client.clone().close()).ok();
+    }
+}
+
+/// Puts the roots into the certificate store chromium reads under `home`.
+fn trust(home: &Path, roots: &[PathBuf]) {
+    let store = home.join(".pki/nssdb");
+    std::fs::create_dir_all(&store).unwrap();
+    let database = format!("sql:{}", store.display());
+    run(Command::new("certutil").args(["-N", "--empty-password", "-d", &database]));
+    for (number, root) in roots.iter().enumerate() {
+        run(Command::new("certutil")
+            .args([
+                "-A",
+                "-d",
+                &database,
+                "-t",
+                "C,,",
+                "-n",
+                &format!("root {number}"),
+                "-i",
+            ])
+            .arg(root));
+    }
+}
+
+fn capabilities(settings: &Settings, home: &Path) -> serde_json::Map<String, serde_json::Value> {
+    let (width, height) = settings.size;
+    let mut arguments = vec![
+        "--headless=new".to_owned(),
+        // The tests run as root, and chromium's own sandbox does not.
+        "--no-sandbox".into(),
+        "--disable-dev-shm-usage".into(),
+        "--disable-gpu".into(),
+        "--no-proxy-server".into(),
+        format!("--user-data-dir={}", home.join("profile").display()),
+        format!("--window-size={width},{height}"),
+        format!("--host-resolver-rules=MAP * {}", settings.address),
+    ];
+    if settings.dark {
+        arguments.push("--force-dark-mode".into());
+    }
+    let javascript = if settings.javascript { 1 } else { 2 };
+    let mut options = serde_json::json!({
+        "args": arguments,
+        "prefs": { "profile.managed_default_content_settings.javascript": javascript },
+    });
+    if width < 500 {
+        // No window is that narrow; a phone's screen is.
+        options["mobileEmulation"] = serde_json::json!({
+            "deviceMetrics": { "width": width, "height": height, "pixelRatio": 1.0, "touch": true },
+        });
+    }
+    serde_json::Map::from_iter([("goog:chromeOptions".to_owned(), options)])
+}

@@ -1,0 +1,305 @@
+//! The box under test: the real binary under the holder of its sockets, with
+//! a config, data folder and loopback address of its own.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use super::address::own_address;
+use super::edge::Edge;
+use super::process::{Process, run, signal};
+use super::until::{secs, until, until_true};
+
+/// The daemon's binary, built with crash points.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_freehold");
+
+pub struct Freehold {
+    pub dir: tempfile::TempDir,
+    pub address: Ipv4Addr,
+    holder: Option<Process>,
+}
+
+impl Freehold {
+    /// A box that is not started yet; [`Freehold::configure`] it first.
+    pub fn new() -> Self {
+        let dir = tempfile::Builder::new().prefix("fh-").tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("routes.d")).unwrap();
+        Self {
+            dir,
+            address: own_address(),
+            holder: None,
+        }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.path("data")
+    }
+
+    pub fn config_file(&self) -> PathBuf {
+        self.path("config.toml")
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.path("run").join("freehold.sock")
+    }
+
+    /// Writes the config: what every box under test has, and `more`.
+    pub fn configure(&self, more: &str) {
+        let engine = std::env::var("FREEHOLD_TEST_ENGINE")
+            .expect("FREEHOLD_TEST_ENGINE is not set: run tests/run, or source tests/rig/env");
+        let text = format!(
+            "data_dir = \"{data}\"\nrun_dir = \"{run}\"\n\
+             [listen]\nhttp = \"{address}:80\"\nhttps = \"{address}:443\"\n\
+             [docker]\nhost = \"{engine}\"\n\
+             [network]\nsubnets = \"{subnets}\"\n{more}",
+            data = self.data_dir().display(),
+            run = self.path("run").display(),
+            address = self.address,
+            subnets = self.subnets(),
+        );
+        std::fs::write(self.config_file(), text).unwrap();
+    }
+
+    /// Where this box's networks come from: boxes side by side on one machine must not route into each other.
+    pub fn subnets(&self) -> String {
+        let [_, second, third, _] = self.address.octets();
+        format!("10.{}.{}.0/19", 100 + second % 100, third & 0xe0)
+    }
+
+    /// Starts the holder and the daemon, and waits until it answers.
+    pub fn start(&mut self) {
+        assert!(self.holder.is_none(), "started already");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rig/hold.py");
+        let mut command = Command::new(script);
+        command
+            .arg("--pidfile")
+            .arg(self.path("pid"))
+            .arg("--env-file")
+            .arg(self.path("env"))
+            .arg(format!("http={}:80", self.address))
+            .arg(format!("https={}:443", self.address))
+            .arg("--")
+            .arg(BINARY)
+            .args(["serve", "--config"])
+            .arg(self.config_file())
+            .env("RUST_BACKTRACE", "1");
+        self.holder = Some(Process::start(&mut command, self.path("freehold.log")));
+        self.wait_until_up();
+    }
+
+    /// Waits until the daemon answers its owner.
+    pub fn wait_until_up(&self) {
+        until("the daemon to answer", secs(30), || {
+            let out = self.try_cli(&["status"]);
+            if out.status.success() {
+                return Ok(());
+            }
+            Err(format!("{}\n{}", words(&out), self.log_tail()))
+        });
+    }
+
+    /// Ends the daemon and its holder in order.
+    pub fn stop(&mut self) {
+        if let Some(mut holder) = self.holder.take() {
+            holder.stop(secs(30));
+        }
+    }
+
+    /// The daemon's process id.
+    pub fn pid(&self) -> u32 {
+        until("the pid file", secs(10), || {
+            let text = std::fs::read_to_string(self.path("pid")).map_err(|e| e.to_string())?;
+            text.trim().parse().map_err(|_| text)
+        })
+    }
+
+    /// kill -9 of the daemon; the holder starts it again.
+    pub fn kill(&self) {
+        let pid = self.pid();
+        signal(pid, "KILL");
+        self.wait_for_another_pid(pid);
+    }
+
+    /// An ordinary restart.
+    pub fn restart(&self) {
+        let pid = self.pid();
+        signal(pid, "TERM");
+        self.wait_for_another_pid(pid);
+        self.wait_until_up();
+    }
+
+    fn wait_for_another_pid(&self, old: u32) {
+        until_true("a new daemon", secs(30), || self.pid() != old);
+    }
+
+    /// Restarts the daemon so that it kills itself at `point` the first time
+    /// it passes it. [`Freehold::crashed`] says when it has.
+    pub fn arm(&self, point: &str) {
+        let mark = self.crash_mark(point);
+        std::fs::remove_file(&mark).ok();
+        let text = format!(
+            "FREEHOLD_CRASH_AT={point}\nFREEHOLD_CRASH_MARK={}\n",
+            mark.display()
+        );
+        std::fs::write(self.path("env"), text).unwrap();
+        self.restart();
+    }
+
+    /// Waits until the armed point has killed the daemon and the next one answers.
+    pub fn crashed(&self, point: &str, limit: Duration) {
+        let mark = self.crash_mark(point);
+        until(&format!("the crash at {point}"), limit, || {
+            if mark.exists() {
+                Ok(())
+            } else {
+                Err(self.log_tail())
+            }
+        });
+        self.wait_until_up();
+        std::fs::remove_file(self.path("env")).ok();
+    }
+
+    fn crash_mark(&self, point: &str) -> PathBuf {
+        self.path(&format!("crashed-{point}"))
+    }
+
+    /// The command line, as the box's owner types it; gives what it printed.
+    pub fn cli(&self, arguments: &[&str]) -> String {
+        let out = self.try_cli(arguments);
+        assert!(
+            out.status.success(),
+            "freehold {}: {}\n{}",
+            arguments.join(" "),
+            words(&out),
+            self.log_tail()
+        );
+        String::from_utf8(out.stdout).unwrap()
+    }
+
+    /// The same with `--json`.
+    pub fn json(&self, arguments: &[&str]) -> serde_json::Value {
+        let text = self.cli(&[arguments, &["--json"]].concat());
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{arguments:?}: {e}\n{text}"))
+    }
+
+    /// A command that must fail; gives the sentence it says.
+    pub fn refused(&self, arguments: &[&str]) -> String {
+        let out = self.try_cli(arguments);
+        assert!(
+            !out.status.success(),
+            "freehold {} was not refused: {}",
+            arguments.join(" "),
+            words(&out)
+        );
+        words(&out)
+    }
+
+    pub fn try_cli(&self, arguments: &[&str]) -> Output {
+        self.command(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    /// The command line, to be run by the caller.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(BINARY);
+        command
+            .args(arguments)
+            .env("FREEHOLD_SOCKET", self.socket())
+            .env("NO_COLOR", "1");
+        command
+    }
+
+    /// Clients of this box that trust the roots in `roots` only.
+    pub fn edge(&self, roots: &Path) -> Edge {
+        Edge {
+            address: self.address,
+            roots: roots.to_owned(),
+        }
+    }
+
+    pub fn log_text(&self) -> String {
+        std::fs::read_to_string(self.path("freehold.log")).unwrap_or_default()
+    }
+
+    pub fn log_tail(&self) -> String {
+        let text = self.log_text();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+
+    /// This installation's id, as its engine objects carry it.
+    pub fn installation(&self) -> String {
+        self.json(&["status"])["installation"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    }
+
+    /// Removes every engine object of this installation.
+    fn clean_engine(&self, id: &str) {
+        let label = format!("label=freehold.installation={id}");
+        let list = |arguments: &[&str]| -> Vec<String> {
+            let mut command = Command::new("docker");
+            command.args(arguments).args(["-q", "--filter", &label]);
+            run(&mut command)
+                .split_whitespace()
+                .map(str::to_owned)
+                .collect()
+        };
+        for (kind, remove) in [
+            (&["ps", "-a"][..], &["rm", "-f", "-v"][..]),
+            (&["network", "ls"], &["network", "rm"]),
+            (&["volume", "ls"], &["volume", "rm", "-f"]),
+            (&["image", "ls"], &["image", "rm", "-f"]),
+        ] {
+            let found = list(kind);
+            if !found.is_empty() {
+                Command::new("docker")
+                    .args(remove)
+                    .args(&found)
+                    .stdout(Stdio::null())
+                    .status()
+                    .ok();
+            }
+        }
+    }
+}
+
+impl Default for Freehold {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Freehold {
+    fn drop(&mut self) {
+        let status = self.try_cli(&["status", "--json"]);
+        let status: Option<serde_json::Value> = serde_json::from_slice(&status.stdout).ok();
+        let id = status.and_then(|s| Some(s["installation"].as_str()?.to_owned()));
+        self.stop();
+        if std::thread::panicking() {
+            eprintln!("--- the daemon's log\n{}", self.log_tail());
+        }
+        if let Some(id) = id {
+            self.clean_engine(&id);
+        }
+    }
+}
+
+/// Everything a command said.
+pub fn words(out: &Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&out.stdout),
+        String::from_utf8_lossy(&out.stderr)
+    )
+    .trim()
+    .to_owned()
+}

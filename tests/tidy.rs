@@ -1,0 +1,378 @@
+//! The map of ARCHITECTURE.md, held: who may import whom, who may name which crate, where SQL stands, how long a file is.
+//!
+//! Reads the source as text; a rule that is bent says which file, which line and which rule.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// Imports go down only: a module may name those of a lower number, and itself.
+const STRATA: &[(u8, &[&str])] = &[
+    (0, &["base"]),
+    (1, &["config", "db", "wire"]),
+    (2, &["events", "jobs"]),
+    (3, &["docker", "git", "host", "http_client", "proxy"]),
+    // Stores objects over the HTTP client.
+    (4, &["objects"]),
+    (5, &["routing", "supervise"]),
+    (
+        6,
+        &[
+            "apps", "backup", "certs", "deploy", "monitor", "postgres", "users",
+        ],
+    ),
+    (7, &["web"]),
+    (8, &["daemon"]),
+    (9, &["cli"]),
+    (10, &["main", "lib"]),
+];
+
+/// A crate, and the modules that may name it.
+const CRATES: &[(&str, &[&str])] = &[
+    ("bollard", &["docker"]),
+    ("axum", &["web"]),
+    ("askama", &["web"]),
+    ("tower_http", &["web"]),
+    ("instant_acme", &["certs"]),
+    ("rcgen", &["certs"]),
+    ("rusty_s3", &["objects"]),
+    ("clap", &["cli", "main"]),
+    ("argon2", &["users"]),
+];
+
+const LONGEST: usize = 600;
+
+struct Source {
+    path: PathBuf,
+    /// The top-level module it belongs to.
+    module: String,
+    /// Without its tests, which may do more.
+    lines: Vec<String>,
+    all_lines: usize,
+    is_test: bool,
+}
+
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                found.push(read(&root, path));
+            }
+        }
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    found
+}
+
+fn read(root: &Path, path: PathBuf) -> Source {
+    let text = std::fs::read_to_string(&path).unwrap();
+    let relative = path.strip_prefix(root).unwrap().to_path_buf();
+    let first = relative.components().next().unwrap();
+    let module = Path::new(first.as_os_str()).with_extension("");
+    let name = relative.file_name().unwrap().to_string_lossy().into_owned();
+    let all: Vec<String> = text.lines().map(str::to_owned).collect();
+    let inline = all.iter().position(|l| l.trim() == "mod tests {");
+    Source {
+        module: module.to_string_lossy().into_owned(),
+        is_test: name == "tests.rs"
+            || name.ends_with("_tests.rs")
+            || relative.components().any(|c| c.as_os_str() == "tests"),
+        all_lines: all.len(),
+        lines: all[..inline.unwrap_or(all.len())].to_vec(),
+        path: relative,
+    }
+}
+
+/// What the line says, without its comment.
+fn code(line: &str) -> &str {
+    let trimmed = line.trim_start();
+    if trimmed.starts_with("//") {
+        ""
+    } else {
+        trimmed
+    }
+}
+
+/// Panics with every place that bends `rule`.
+fn hold(rule: &str, bent: impl Fn(&Source) -> Vec<(usize, String)>) {
+    let mut report = String::new();
+    for source in sources() {
+        for (line, what) in bent(&source) {
+            writeln!(report, "src/{}:{}: {what}", source.path.display(), line + 1).unwrap();
+        }
+    }
+    assert!(report.is_empty(), "{rule}\n{report}");
+}
+
+/// [`hold`] for rules about single lines of shipped code.
+fn hold_lines(rule: &str, bent: impl Fn(&Source, &str) -> Option<String>) {
+    hold(rule, |source| {
+        if source.is_test {
+            return Vec::new();
+        }
+        let lines = source.lines.iter().enumerate();
+        lines
+            .filter_map(|(n, l)| Some((n, bent(source, code(l))?)))
+            .collect()
+    });
+}
+
+fn stratum(module: &str) -> Option<u8> {
+    STRATA
+        .iter()
+        .find(|(_, m)| m.contains(&module))
+        .map(|(n, _)| *n)
+}
+
+/// The top-level modules a line names: `crate::a::b`, `crate::{a, b::c}`.
+fn named_modules(line: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (at, _) in line.match_indices("crate::") {
+        let rest = &line[at + "crate::".len()..];
+        let inner = rest.strip_prefix('{').map_or(rest, |r| r);
+        let parts: Vec<&str> = if rest.starts_with('{') {
+            inner.split(',').collect()
+        } else {
+            vec![inner]
+        };
+        for part in parts {
+            let word: String = part
+                .trim()
+                .chars()
+                .take_while(|c| c.is_ascii_lowercase() || *c == '_')
+                .collect();
+            if !word.is_empty() {
+                found.push(word);
+            }
+        }
+    }
+    found
+}
+
+fn uses_word(line: &str, word: &str) -> bool {
+    line.match_indices(word).any(|(at, _)| {
+        let free = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric() && c != '_');
+        free(line[..at].chars().next_back()) && free(line[at + word.len()..].chars().next())
+    })
+}
+
+#[test]
+fn imports_go_down() {
+    hold_lines(
+        "imports go down only: main → cli → daemon → web → domains → routing, supervise → proxy, adapters → events, jobs → db, config, wire → base",
+        |source, line| {
+            let own = stratum(&source.module).unwrap_or_else(|| {
+                panic!(
+                    "src/{} stands in no stratum of tests/tidy.rs",
+                    source.path.display()
+                )
+            });
+            named_modules(line).into_iter().find_map(|other| {
+                let theirs = stratum(&other)?;
+                let allowed = other == source.module
+                    || (theirs < own && (source.module != "proxy" || other == "base"));
+                (!allowed).then(|| format!("{} names {other}", source.module))
+            })
+        },
+    );
+}
+
+#[test]
+fn crates_are_named_by_their_adapter_only() {
+    hold_lines("one module per outside crate", |source, line| {
+        CRATES.iter().find_map(|(name, allowed)| {
+            let named = uses_word(line, name) && line.contains(&format!("{name}::"));
+            (named && !allowed.contains(&source.module.as_str()))
+                .then(|| format!("{} names {name}", source.module))
+        })
+    });
+}
+
+#[test]
+fn sql_stands_in_stores_and_the_database() {
+    hold_lines("SQL only in store.rs files and db/", |source, line| {
+        let home = source.module == "db"
+            || source
+                .path
+                .components()
+                .any(|c| c.as_os_str().to_string_lossy().starts_with("store"));
+        let sql = [
+            ".query_row(",
+            ".prepare_cached(",
+            ".prepare(\"",
+            ".execute(\"",
+            ".execute_batch(",
+            "rusqlite::params",
+        ];
+        (!home && sql.iter().any(|s| line.contains(s))).then(|| line.to_owned())
+    });
+}
+
+#[test]
+fn the_request_path_has_no_lock() {
+    hold_lines(
+        "no Mutex, RwLock or concurrent map in proxy/",
+        |source, line| {
+            let lock = ["Mutex", "RwLock", "DashMap"]
+                .into_iter()
+                .find(|l| uses_word(line, l))?;
+            (source.module == "proxy").then(|| lock.to_owned())
+        },
+    );
+}
+
+#[test]
+fn no_shell() {
+    hold_lines("no shell, ever: argument vectors", |_, line| {
+        let shells = [
+            "Command::new(\"sh\")",
+            "Command::new(\"bash\")",
+            "\"/bin/sh\"",
+            "\"sh\", \"-c\"",
+            "\"sh -c",
+        ];
+        shells
+            .iter()
+            .any(|s| line.contains(s))
+            .then(|| line.to_owned())
+    });
+}
+
+#[test]
+fn files_say_what_they_are_and_stay_short() {
+    hold(
+        "a file begins with its //! doc and has at most 600 lines",
+        |source| {
+            let mut bent = Vec::new();
+            let documented = source
+                .lines
+                .iter()
+                .find(|l| !l.trim().is_empty())
+                .is_some_and(|l| l.starts_with("//!"));
+            if !documented {
+                bent.push((0, "no //! doc".to_owned()));
+            }
+            if source.all_lines > LONGEST {
+                bent.push((LONGEST, format!("{} lines", source.all_lines)));
+            }
+            bent
+        },
+    );
+}
+
+#[test]
+fn nothing_is_put_off() {
+    hold(
+        "no TODO in what ships: do it, or write it into the issue",
+        |source| {
+            let lines = source.lines.iter().enumerate();
+            lines
+                .filter(|(_, l)| {
+                    ["TODO", "FIXME", "XXX", "unimplemented!", "todo!"]
+                        .iter()
+                        .any(|w| l.contains(w))
+                })
+                .map(|(n, l)| (n, l.trim().to_owned()))
+                .collect()
+        },
+    );
+}
+
+#[test]
+fn the_median_file_is_short() {
+    let mut lengths: Vec<usize> = sources()
+        .iter()
+        .filter(|s| !s.is_test)
+        .map(|s| s.all_lines)
+        .collect();
+    lengths.sort_unstable();
+    let median = lengths[lengths.len() / 2];
+    assert!(median <= 200, "the median file has {median} lines");
+}
+
+/// The crates that are built, as cargo says; the lock file also names those of features that are off.
+#[test]
+fn one_crypto_provider() {
+    let tree = std::process::Command::new(env!("CARGO"))
+        .args(["tree", "--edges", "normal,build", "--target", "all"])
+        .args([
+            "--prefix",
+            "none",
+            "--format",
+            "{p}",
+            "--locked",
+            "--offline",
+        ])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    let tree = String::from_utf8(tree.stdout).unwrap();
+    let built: Vec<&str> = tree.lines().filter_map(|l| l.split(' ').next()).collect();
+    assert!(built.contains(&"aws-lc-rs"), "cargo tree said nothing");
+    for other in [
+        "ring",
+        "openssl",
+        "openssl-sys",
+        "native-tls",
+        "boring",
+        "reqwest",
+    ] {
+        assert!(!built.contains(&other), "{other} is built; see deny.toml");
+    }
+    let mut rustls: Vec<&str> = tree
+        .lines()
+        .filter(|l| l.starts_with("rustls v"))
+        .map(|l| l.trim_end_matches(" (*)"))
+        .collect();
+    rustls.sort_unstable();
+    rustls.dedup();
+    assert_eq!(rustls.len(), 1, "one rustls: {rustls:?}");
+}
+
+/// Every module that registers crash points has a test that goes through all of them.
+#[test]
+fn crash_points_are_all_visited() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let registered: Vec<String> = sources()
+        .iter()
+        .filter(|s| s.lines.iter().any(|l| l.contains("pub fn crash_points()")))
+        .map(|s| s.module.clone())
+        .collect();
+    assert!(!registered.is_empty());
+    let mut tests = String::new();
+    for source in sources().iter().filter(|s| s.is_test) {
+        let path = root.join("src").join(&source.path);
+        writeln!(tests, "module {}", source.module).unwrap();
+        tests.push_str(&std::fs::read_to_string(path).unwrap());
+    }
+    let mut folders = vec![root.join("tests")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") && !path.ends_with("tidy.rs") {
+                tests.push_str(&std::fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    let unvisited: Vec<&String> = registered
+        .iter()
+        .filter(|module| {
+            let spelled = [format!("{module}::crash_points"), format!("{module}::{{")];
+            !tests.contains(&spelled[0])
+                && !tests
+                    .lines()
+                    .any(|l| l.contains(&spelled[1]) && l.contains("crash_points"))
+        })
+        .collect();
+    assert!(
+        unvisited.is_empty(),
+        "no test goes through the crash points of {unvisited:?}"
+    );
+}
