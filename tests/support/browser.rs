@@ -128,15 +128,35 @@ impl Browser {
 
     /// Presses the button of the form this field is in, and waits for the answer.
     pub fn submit(&self, css: &str) {
-        self.runtime
-            .block_on(async {
-                let field = self.client.find(Locator::Css(css)).await?;
-                let form = field.find(Locator::XPath("./ancestor::form")).await?;
-                let button = form.find(Locator::Css("button:not([type=button])")).await?;
-                button.click().await
-            })
-            .unwrap_or_else(|e| panic!("sending the form of {css}: {e}\n{}", self.text()));
-        std::thread::sleep(std::time::Duration::from_millis(300));
+        self.leaving(&format!("the form of {css}"), || {
+            self.runtime
+                .block_on(async {
+                    let field = self.client.find(Locator::Css(css)).await?;
+                    let form = field.find(Locator::XPath("./ancestor::form")).await?;
+                    let button = form.find(Locator::Css("button:not([type=button])")).await?;
+                    button.click().await
+                })
+                .unwrap_or_else(|e| panic!("sending the form of {css}: {e}\n{}", self.text()));
+        });
+    }
+
+    /// Clicks, and waits until the page this is on has been left. A click alone returns before a form is answered,
+    /// and what the old page says can be taken for the answer.
+    pub fn click_away(&self, css: &str) {
+        self.leaving(css, || self.click(css));
+    }
+
+    fn leaving(&self, what: &str, act: impl FnOnce()) {
+        self.script("document.documentElement.setAttribute('data-old-page', '')");
+        act();
+        let old = "return document.documentElement.hasAttribute('data-old-page')";
+        until(&format!("{what} to be answered"), secs(30), || {
+            // Between two pages there is none to ask.
+            match self.runtime.block_on(self.client.execute(old, Vec::new())) {
+                Ok(serde_json::Value::Bool(false)) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        });
     }
 
     pub fn source(&self) -> String {
@@ -162,21 +182,9 @@ impl Browser {
     }
 
     pub fn click(&self, css: &str) {
-        self.click_at(Locator::Css(css), css);
-    }
-
-    /// Clicks the button or link with this text.
-    pub fn press(&self, label: &str) {
-        let path = format!(
-            "//button[normalize-space()='{label}'] | //a[normalize-space()='{label}'] | //summary[normalize-space()='{label}']"
-        );
-        self.click_at(Locator::XPath(&path), label);
-    }
-
-    fn click_at(&self, locator: Locator<'_>, what: &str) {
         self.runtime
-            .block_on(async { self.client.find(locator).await?.click().await })
-            .unwrap_or_else(|e| panic!("clicking {what}: {e}\n{}", self.text()));
+            .block_on(async { self.client.find(Locator::Css(css)).await?.click().await })
+            .unwrap_or_else(|e| panic!("clicking {css}: {e}\n{}", self.text()));
     }
 
     pub fn has(&self, css: &str) -> bool {

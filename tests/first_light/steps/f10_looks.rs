@@ -45,7 +45,7 @@ impl Person {
                 self.browser.type_into(&field, text);
             }
             self.browser
-                .click(&format!("form[action=\"{}\"] button", form.action));
+                .click_away(&format!("form[action=\"{}\"] button", form.action));
             if self.answers(words) {
                 self.done.insert(route);
                 return;
@@ -90,7 +90,7 @@ impl Person {
     }
 
     fn newest(&self) -> String {
-        self.browser.click("main .table .row-name a");
+        self.browser.click_away("main .table .row-name a");
         self.path()
     }
 }
@@ -134,7 +134,7 @@ fn colours(p: &mut Person) {
     for theme in ["dark", "light", "auto"] {
         p.go("/box");
         p.browser
-            .click(&format!("form[action=\"/theme\"] button[value={theme}]"));
+            .click_away(&format!("form[action=\"/theme\"] button[value={theme}]"));
         p.go("/box");
         let chosen = format!("html[data-theme={theme}]");
         assert!(p.browser.has(&chosen), "{chosen}");
@@ -313,7 +313,7 @@ fn databases(p: &mut Person) {
         let found = p.browser.has(stored);
         found.then_some(()).ok_or_else(|| p.browser.text())
     });
-    p.browser.click(stored);
+    p.browser.click_away(stored);
     let question = p.path();
     let name = typed_name(&p.browser.text());
     let route = "/databases/{database}/restore/{backup}";
@@ -326,7 +326,7 @@ fn databases(p: &mut Person) {
         "is being restored",
     );
     p.sees(main, &["is kept as"], secs(120));
-    p.browser.click("a[href*=\"/restores/\"]");
+    p.browser.click_away("a[href*=\"/restores/\"]");
     let question = p.path();
     let name = typed_name(&p.browser.text());
     let right = [("typed", name.as_str())];
@@ -405,7 +405,7 @@ fn checks_and_password(p: &mut Person) {
         &form(checks, checks, &sample),
         "is checked from now on",
     );
-    p.browser.click("form[action$=\"/remove\"] button");
+    p.browser.click_away("form[action$=\"/remove\"] button");
     assert!(p.answers("The check is removed"));
     p.done.insert("/checks/{id}/remove");
     let (settings, action) = ("/settings", "/settings/password");
@@ -459,7 +459,7 @@ pub fn f10_nothing_serious_in_either_theme_and_no_sideways_scroll(world: &mut Wo
             });
             // Said by the page itself, so that the picture does not hang on the browser's own idea.
             let theme = if dark { "dark" } else { "light" };
-            browser.click(&format!("form[action=\"/theme\"] button[value={theme}]"));
+            browser.click_away(&format!("form[action=\"/theme\"] button[value={theme}]"));
             for (name, path) in &pages {
                 browser.go(&format!("{PANEL}{path}"));
                 let place = format!("{path} ({theme}, {width} px)");
