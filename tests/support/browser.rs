@@ -220,10 +220,18 @@ impl Browser {
         serde_json::from_value(found).unwrap()
     }
 
-    /// By how many pixels the page is wider than the window.
-    pub fn sideways_scroll(&self) -> i64 {
+    /// By how many pixels the page is wider than the window, and the innermost elements that reach out of it.
+    pub fn sideways_scroll(&self) -> (i64, String) {
         let wider = "const d = document.documentElement; return d.scrollWidth - d.clientWidth;";
-        self.script(wider).as_i64().unwrap()
+        let reach = "const edge = document.documentElement.clientWidth;
+             return [...document.querySelectorAll('main *')]
+                 .filter(e => e.getBoundingClientRect().right > edge && ![...e.children].some(c => c.getBoundingClientRect().right > edge))
+                 .map(e => e.tagName + '.' + e.className + ': ' + e.textContent.trim().slice(0, 60)).slice(0, 5).join('; ')";
+        let reaching = self.script(reach);
+        (
+            self.script(wider).as_i64().unwrap(),
+            reaching.as_str().unwrap_or_default().to_owned(),
+        )
     }
 
     pub fn screenshot(&self, file: &Path) {

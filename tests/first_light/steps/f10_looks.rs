@@ -470,8 +470,10 @@ pub fn f10_nothing_serious_in_either_theme_and_no_sideways_scroll(world: &mut Wo
                         .map(|fault| format!("{place}: {fault}")),
                 );
                 match browser.sideways_scroll() {
-                    0 => {}
-                    more => faults.push(format!("{place}: {more} px wider than the window")),
+                    (0, _) => {}
+                    (more, who) => {
+                        faults.push(format!("{place}: {more} px wider than the window: {who}"));
+                    }
                 }
                 if let Some(folder) = &screens {
                     std::fs::create_dir_all(folder).unwrap();
