@@ -9,6 +9,8 @@
 //! Submodules and LFS objects are not fetched.
 
 mod error;
+#[cfg(freehold_fuzz)]
+pub mod fuzz;
 mod names;
 mod run;
 pub mod ssh;

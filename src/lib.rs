@@ -26,6 +26,8 @@ pub mod db;
 pub mod deploy;
 pub mod docker;
 pub mod events;
+#[cfg(freehold_fuzz)]
+pub mod fuzz;
 pub mod git;
 pub mod host;
 pub mod http_client;

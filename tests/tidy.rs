@@ -23,7 +23,7 @@ const STRATA: &[(u8, &[&str])] = &[
     (7, &["web"]),
     (8, &["daemon"]),
     (9, &["cli"]),
-    (10, &["main", "lib"]),
+    (10, &["main", "lib", "fuzz"]),
 ];
 
 /// A crate, and the modules that may name it.

@@ -19,6 +19,8 @@ mod archive;
 mod attention;
 mod dump;
 mod error;
+#[cfg(freehold_fuzz)]
+pub mod fuzz;
 mod plan;
 mod ports;
 mod read_back;

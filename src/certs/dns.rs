@@ -125,7 +125,7 @@ fn question(id: [u8; 2], host: &str, kind: u16) -> Vec<u8> {
 }
 
 /// Reads an answer; `None` when it is not one.
-fn read(message: &[u8], kind: u16) -> Option<Lookup> {
+pub(super) fn read(message: &[u8], kind: u16) -> Option<Lookup> {
     let word = |at: usize| {
         Some(u16::from_be_bytes([
             *message.get(at)?,

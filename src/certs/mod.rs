@@ -19,6 +19,8 @@ mod dns;
 mod due;
 mod failure;
 mod files;
+#[cfg(freehold_fuzz)]
+pub mod fuzz;
 mod job;
 mod keeper;
 mod leaf;

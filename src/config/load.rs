@@ -66,6 +66,15 @@ impl Sources {
         })
     }
 
+    /// As if these texts had been read.
+    #[cfg(freehold_fuzz)]
+    pub(super) fn of_text(main: &str, routes: &str) -> Self {
+        Self {
+            main: Some((PathBuf::from("config.toml"), main.to_owned())),
+            routes: vec![(PathBuf::from("routes.d/more.toml"), routes.to_owned())],
+        }
+    }
+
     /// What they say, checked.
     pub(super) fn parse(&self) -> Result<Config, ConfigError> {
         let mut config = Config::default();

@@ -6,6 +6,8 @@
 //! `load.rs` reads and checks, `watch.rs` follows edits.
 
 mod error;
+#[cfg(freehold_fuzz)]
+pub mod fuzz;
 mod kept;
 mod load;
 mod route;

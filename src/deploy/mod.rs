@@ -16,6 +16,8 @@ mod context;
 mod create;
 mod error;
 mod fetch;
+#[cfg(freehold_fuzz)]
+pub mod fuzz;
 pub mod hooks;
 mod intake;
 mod log;

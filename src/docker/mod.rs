@@ -13,6 +13,8 @@ mod engine;
 mod error;
 mod events;
 mod exec;
+#[cfg(freehold_fuzz)]
+pub mod fuzz;
 mod hijack;
 mod ignore;
 mod image;

@@ -63,7 +63,7 @@ impl Host {
 }
 
 /// The name in an authority without user, or nothing. Only characters of names and addresses pass.
-fn parse(authority: &str) -> Option<String> {
+pub(super) fn parse(authority: &str) -> Option<String> {
     if authority.is_empty() || authority.len() > 300 {
         return None;
     }
@@ -81,10 +81,11 @@ fn parse(authority: &str) -> Option<String> {
     let port_is_well = port.is_empty()
         || (port.starts_with(':') && port[1..].bytes().all(|byte| byte.is_ascii_digit()));
     let name = name.strip_suffix('.').unwrap_or(name);
+    let labels_are_well = name.split('.').all(|label| !label.is_empty());
     let well = |byte: u8| {
         byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'[' | b']' | b':')
     };
-    (port_is_well && !name.is_empty() && name.bytes().all(well)).then(|| name.to_ascii_lowercase())
+    (port_is_well && labels_are_well && name.bytes().all(well)).then(|| name.to_ascii_lowercase())
 }
 
 #[cfg(test)]
@@ -100,6 +101,9 @@ mod tests {
             ("127.0.0.1", Some("127.0.0.1")),
             ("", None),
             (".", None),
+            ("tasks..test", None),
+            ("tasks.test..", None),
+            (".tasks.test", None),
             ("a@b", None),
             ("a b", None),
             ("a/b", None),

@@ -6,6 +6,7 @@
 mod answer;
 mod balance;
 mod body;
+mod claims;
 mod client;
 mod client_io;
 mod edge;
@@ -13,6 +14,8 @@ mod error;
 mod error_page;
 mod exchange;
 mod forward;
+#[cfg(freehold_fuzz)]
+pub mod fuzz;
 mod gate;
 mod headers;
 mod histogram;

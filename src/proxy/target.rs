@@ -1,22 +1,18 @@
 //! Target: one address that answers for a route, and the claims on it.
 //!
-//! Invariant: a claim and the retirement of its target are ordered by one atomic word (count in the low bits,
-//! RETIRING in the highest), so a request either is counted before the drain looks or is refused by `claim`.
+//! Invariant: a request either is counted before the drain looks or is refused by `claim`; `claims` has the protocol.
 //! A target keeps its identity over snapshots for as long as its address lives: routing hands the same `Arc` on.
 //! Whether an address deserves traffic is decided elsewhere; here is only who is using it.
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::claims::Claims;
 use super::meter::Meter;
-
-const RETIRING: u64 = 1 << 63;
-const COUNT: u64 = RETIRING - 1;
 
 /// Where a target listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -38,8 +34,7 @@ pub struct Target {
     key: Arc<str>,
     address: Address,
     id: u64,
-    claims: AtomicU64,
-    released: Notify,
+    claims: Claims,
     cut: CancellationToken,
     idle_limit_ms: AtomicU32,
     meter: Arc<Meter>,
@@ -53,8 +48,7 @@ impl Target {
             key: key.into(),
             address,
             id: NEXT.fetch_add(1, Relaxed),
-            claims: AtomicU64::new(0),
-            released: Notify::new(),
+            claims: Claims::new(),
             cut: CancellationToken::new(),
             idle_limit_ms: AtomicU32::new(super::limits::FIRST_IDLE_LIMIT_MS),
             meter: Arc::new(Meter::new()),
@@ -75,30 +69,21 @@ impl Target {
 
     /// Requests and tunnels whose bodies have not ended yet.
     pub fn in_flight(&self) -> u64 {
-        self.claims.load(SeqCst) & COUNT
+        self.claims.in_flight()
     }
 
     pub fn is_retiring(&self) -> bool {
-        self.claims.load(SeqCst) & RETIRING != 0
+        self.claims.is_retiring()
     }
 
     /// No claim succeeds after this; those already taken run on.
     pub fn retire(&self) {
-        self.claims.fetch_or(RETIRING, SeqCst);
-        self.released.notify_waiters();
+        self.claims.retire();
     }
 
     /// Resolves when a retired target has no claim left. Bound it with a deadline, then call `cut`.
     pub async fn drained(&self) {
-        loop {
-            let released = self.released.notified();
-            tokio::pin!(released);
-            released.as_mut().enable();
-            if self.claims.load(SeqCst) == RETIRING {
-                return;
-            }
-            released.await;
-        }
+        self.claims.drained().await;
     }
 
     /// The drain's limit has passed: tunnels are closed with "service restart", what else runs is ended.
@@ -123,13 +108,11 @@ impl Target {
         self.idle_limit_ms.store(limit, Relaxed);
     }
 
-    /// Counts first and asks afterwards: a retirement in between is seen, and the count given back.
+    /// Nothing if the target is retiring: choose again, from the newest snapshot.
     pub(super) fn claim(self: &Arc<Self>) -> Option<Claim> {
-        let claim = Claim {
+        self.claims.take().then(|| Claim {
             target: self.clone(),
-        };
-        let before = self.claims.fetch_add(1, SeqCst);
-        (before & RETIRING == 0).then_some(claim)
+        })
     }
 }
 
@@ -146,15 +129,13 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        if self.target.claims.fetch_sub(1, SeqCst) == RETIRING | 1 {
-            self.target.released.notify_waiters();
-        }
+        self.target.claims.give_back();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, AtomicUsize};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
     use std::time::Duration;
 
     use super::*;

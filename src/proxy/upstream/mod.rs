@@ -6,6 +6,8 @@ mod answer_body;
 mod answer_head;
 mod chunked;
 mod connection;
+#[cfg(freehold_fuzz)]
+pub(super) mod fuzz;
 mod pool;
 mod request_body;
 mod send;
