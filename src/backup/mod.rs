@@ -36,7 +36,7 @@ mod store_targets;
 mod target;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
@@ -66,7 +66,7 @@ pub struct Backups {
     config: watch::Receiver<Arc<Config>>,
     installation: InstallationId,
     data_dir: PathBuf,
-    client: HttpClient,
+    client: Arc<Mutex<HttpClient>>,
     supervisor: Supervisor,
     servers: Arc<dyn Servers>,
     traffic: Arc<dyn Traffic>,
@@ -110,11 +110,22 @@ impl Backups {
             config: parts.config,
             installation: parts.installation,
             data_dir: parts.data_dir,
-            client: parts.client,
+            client: Arc::new(Mutex::new(parts.client)),
             supervisor: parts.supervisor,
             servers: parts.servers,
             traffic: parts.traffic,
         }
+    }
+
+    /// Speaks to stores through another client from now on, such as one that
+    /// trusts another root.
+    pub fn configure(&self, client: HttpClient) {
+        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = client;
+    }
+
+    fn client(&self) -> HttpClient {
+        let client = self.client.lock();
+        client.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Registers the handlers of every job kind of this domain.

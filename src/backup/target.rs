@@ -77,7 +77,7 @@ impl Backups {
                 path.display()
             )));
         }
-        Store::open(&location, self.client.clone())?.test().await?;
+        Store::open(&location, self.client())?.test().await?;
         let key = self.key.clone();
         let message = format!("The backup target {} was added by {by}.", new.name);
         self.db
@@ -210,7 +210,7 @@ impl Backups {
             path_style: target.path_style,
         };
         let location = location(&target.place, &options, credentials)?;
-        Ok(Store::open(&location, self.client.clone())?)
+        Ok(Store::open(&location, self.client())?)
     }
 
     /// Shows at a target how its last use went.

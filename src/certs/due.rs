@@ -78,6 +78,7 @@ mod tests {
             warning: None,
             next_try,
             told_days: None,
+            added: UnixMs(0),
         }
     }
 

@@ -25,6 +25,7 @@ mod job;
 mod keeper;
 mod leaf;
 mod order;
+mod pending;
 mod ports;
 mod precheck;
 mod reach;
@@ -224,6 +225,16 @@ impl Certs {
             .await?;
         self.inner.poke.notify_one();
         Ok(found)
+    }
+
+    /// The same for every name that failed: what they failed at was changed.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn try_all_now(&self) -> Result<(), DbError> {
+        self.inner.db.write(store::failed_names_at_once).await?;
+        self.inner.poke.notify_one();
+        Ok(())
     }
 
     /// What is to be served, now and after each change.

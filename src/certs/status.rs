@@ -26,6 +26,20 @@ pub enum CertState {
     Expired,
 }
 
+impl CertState {
+    /// The word that the API says.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Ordering => "ordering",
+            Self::Failed => "failed",
+            Self::Valid => "valid",
+            Self::Expiring => "expiring",
+            Self::Expired => "expired",
+        }
+    }
+}
+
 /// One name's certificate.
 #[derive(Clone, Debug, Serialize)]
 pub struct CertStatus {
@@ -35,6 +49,10 @@ pub struct CertStatus {
     pub source: &'static str,
     /// Where it stands.
     pub state: CertState,
+    /// When the name was first wanted.
+    pub since: UnixMs,
+    /// Tries that failed since the last that did not.
+    pub tries: u32,
     /// Its last moment.
     pub not_after: Option<UnixMs>,
     /// When it is renewed.
@@ -87,6 +105,8 @@ pub(super) fn status(
     CertStatus {
         source: name.source.word(),
         state,
+        since: name.added,
+        tries: name.failures,
         not_after: in_service.as_ref().map(|c| c.life.not_after),
         renews_at: in_service.as_ref().and_then(|c| c.renews_at),
         issuer: in_service.map(|c| c.issuer),

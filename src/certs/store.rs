@@ -21,6 +21,7 @@ pub(super) struct NameRow {
     pub(super) warning: Option<String>,
     pub(super) next_try: Option<UnixMs>,
     pub(super) told_days: Option<u32>,
+    pub(super) added: UnixMs,
 }
 
 /// A row of `certificates`, the key still sealed.
@@ -77,7 +78,8 @@ pub(super) fn keep_box_ca(
 
 pub(super) fn names(connection: &Connection) -> Result<Vec<NameRow>, DbError> {
     let mut statement = connection.prepare_cached(
-        "SELECT host, source, cert_path, key_path, failures, error, warning, next_try_ms, told_days
+        "SELECT host, source, cert_path, key_path, failures, error, warning, next_try_ms, told_days,
+             added_ms
          FROM certificate_names ORDER BY host",
     )?;
     let rows = statement.query_map([], name_of)?;
@@ -87,7 +89,8 @@ pub(super) fn names(connection: &Connection) -> Result<Vec<NameRow>, DbError> {
 pub(super) fn name(connection: &Connection, host: &str) -> Result<Option<NameRow>, DbError> {
     Ok(connection
         .query_row(
-            "SELECT host, source, cert_path, key_path, failures, error, warning, next_try_ms, told_days
+            "SELECT host, source, cert_path, key_path, failures, error, warning, next_try_ms, told_days,
+             added_ms
              FROM certificate_names WHERE host = ?1",
             [host],
             name_of,
@@ -115,6 +118,7 @@ fn name_of(row: &Row<'_>) -> rusqlite::Result<NameRow> {
         warning: row.get(6)?,
         next_try: row.get::<_, Option<i64>>(7)?.map(UnixMs),
         told_days: row.get(8)?,
+        added: UnixMs(row.get(9)?),
     })
 }
 
@@ -207,6 +211,15 @@ pub(super) fn name_at_once(tx: &Transaction<'_>, host: &str) -> Result<bool, DbE
         "UPDATE certificate_names SET next_try_ms = 0 WHERE host = ?1 AND failures > 0",
         [host],
     )? > 0)
+}
+
+/// Lets the next try for every failed name of an ACME server be now.
+pub(super) fn failed_names_at_once(tx: &Transaction<'_>) -> Result<(), DbError> {
+    tx.execute(
+        "UPDATE certificate_names SET next_try_ms = 0 WHERE source = 'acme' AND failures > 0",
+        [],
+    )?;
+    Ok(())
 }
 
 pub(super) fn certificates(connection: &Connection) -> Result<Vec<CertRow>, DbError> {

@@ -9,7 +9,7 @@ use super::app::{path, said};
 use super::client::{Client, full};
 use super::deploy::follow;
 use super::output::{self, Fail};
-use crate::wire::apps::{Changed, Domain, ScaleForm, Switch};
+use crate::wire::apps::{Changed, Domain, DomainLine, ScaleForm, Switch};
 
 /// Where an app answers
 #[derive(Debug, Args)]
@@ -40,7 +40,7 @@ enum Verb {
         /// HOST or HOST/PATH
         domain: String,
     },
-    /// The domains of an app
+    /// The domains of an app, and how their certificates stand
     List {
         /// The app
         name: String,
@@ -74,14 +74,26 @@ pub async fn run(client: &Client, global: &Global, given: Arguments) -> Result<(
             said(global, &format!("{domain} leads to {name} no more."));
         }
         Verb::List { name } => {
-            let all: Vec<Domain> = client.get(&format!("{}/domains", path(&name))).await?;
+            let all: Vec<DomainLine> = client.get(&format!("{}/domains", path(&name))).await?;
             if global.json {
                 output::json(&all);
                 return Ok(());
             }
-            let mut rows = vec![vec!["DOMAIN".to_owned(), "PROCESS".to_owned()]];
-            rows.extend(all.into_iter().map(|d| vec![d.domain, d.process]));
+            let mut rows = vec![
+                ["DOMAIN", "PROCESS", "CERTIFICATE"]
+                    .map(str::to_owned)
+                    .to_vec(),
+            ];
+            rows.extend(
+                all.iter()
+                    .map(|d| vec![d.domain.clone(), d.process.clone(), d.certificate.clone()]),
+            );
             output::table(&rows);
+            for line in &all {
+                if let Some(pending) = &line.pending {
+                    output::line(format!("{}: {pending}", line.domain));
+                }
+            }
         }
     }
     Ok(())

@@ -150,6 +150,11 @@ fn show_certificates(status: &Status) {
         vec![c.host.clone(), c.state.clone(), left]
     }));
     output::table(&rows);
+    for certificate in &status.certificates {
+        if let Some(pending) = &certificate.pending {
+            output::line(format!("{}: {pending}", certificate.host));
+        }
+    }
 }
 
 fn left(ms: i64) -> String {

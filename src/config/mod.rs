@@ -3,7 +3,8 @@
 //! A missing file means the defaults. Every mistake names the file, the line,
 //! the key and the remedy, and changes nothing: whoever watches the files keeps
 //! the settings it had. `settings.rs` names every setting and its default,
-//! `load.rs` reads and checks, `watch.rs` follows edits.
+//! `load.rs` reads and checks, `watch.rs` follows edits, `waiting.rs` says which
+//! of them need a start.
 
 mod error;
 #[cfg(freehold_fuzz)]
@@ -13,6 +14,7 @@ mod load;
 mod route;
 mod settings;
 pub mod units;
+mod waiting;
 mod watch;
 
 pub use error::ConfigError;
@@ -21,7 +23,8 @@ pub use settings::{
     Acme, Backup, Build, Checks, Config, Container, Dashboard, Database, Deploy, Docker, Drain,
     Git, Health, Hold, Limits, Listen, Network, Timeouts,
 };
-pub use watch::{Change, ConfigWatch, listen_differs, watch};
+pub use waiting::Waiting;
+pub use watch::{Change, ConfigWatch, watch};
 
 #[cfg(test)]
 mod tests;

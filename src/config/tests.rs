@@ -298,7 +298,7 @@ async fn f5_edits_are_followed_and_a_bad_one_changes_nothing() {
     put(&file, "[hold]\nrequests = 7\n");
     let tasks = Tasks::new(Shutdown::new());
     let first = Arc::new(Config::load(&file, &routes_d).unwrap());
-    let mut seen = watch(&file, &routes_d, first, &tasks);
+    let mut seen = watch(&file, &routes_d, first, None, &tasks);
     let soon = Duration::from_secs(5);
     tokio::time::sleep(Duration::from_millis(300)).await;
 
@@ -307,7 +307,7 @@ async fn f5_edits_are_followed_and_a_bad_one_changes_nothing() {
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(change, Change::Reloaded { at_restart: vec![] });
+    assert_eq!(change, Change::Reloaded { waiting: vec![] });
     assert_eq!(seen.settings.borrow().hold.requests, 8);
 
     put(&file, "[hold]\nrequests = 9\nreqests = 9\n");
@@ -331,12 +331,16 @@ async fn f5_edits_are_followed_and_a_bad_one_changes_nothing() {
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(
-        change,
-        Change::Reloaded {
-            at_restart: vec!["listen"]
-        }
+    let Change::Reloaded { waiting } = &change else {
+        panic!("{change}");
+    };
+    assert_eq!(waiting[0].setting, "listen");
+    assert!(
+        change.to_string().contains("Restart the daemon"),
+        "{change}"
     );
+    assert_eq!(*seen.waiting.borrow(), *waiting);
+    assert_eq!(seen.settings.borrow().listen, Listen::default());
     assert!(seen.refused.borrow().is_none());
 
     // A folder made later is watched from the next look at the files on.
@@ -375,7 +379,7 @@ async fn f5_a_mistake_at_the_start_leaves_the_settings_that_were_in_force() {
     let (config, mistake) = Config::load_or_kept(&file, &routes_d, None).unwrap();
     assert_eq!(mistake, None);
     let tasks = Tasks::new(Shutdown::new());
-    let _seen = watch(&file, &routes_d, Arc::new(config), &tasks);
+    let _seen = watch(&file, &routes_d, Arc::new(config), None, &tasks);
     for _ in 0..100 {
         if folder.path().join("settings.kept").exists() {
             break;
@@ -388,19 +392,4 @@ async fn f5_a_mistake_at_the_start_leaves_the_settings_that_were_in_force() {
     let (config, mistake) = Config::load_or_kept(&file, &routes_d, None).unwrap();
     assert_eq!(config.hold.requests, 7);
     assert_eq!(mistake.unwrap().line, Some(4));
-}
-
-#[test]
-fn f5_sockets_other_than_listen_are_reported_with_the_drop_in() {
-    let held = Listen::default();
-    assert_eq!(listen_differs(&held, &held), None);
-    let wanted = Listen {
-        http: "[::]:8080".parse().unwrap(),
-        ..held
-    };
-    assert!(
-        listen_differs(&wanted, &held)
-            .unwrap()
-            .contains("ListenStream=[::]:8080\n")
-    );
 }

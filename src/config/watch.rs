@@ -19,6 +19,7 @@ use super::error::ConfigError;
 use super::kept;
 use super::load::Sources;
 use super::settings::{Config, Listen};
+use super::waiting::{self, Waiting};
 
 /// Writes that follow each other closely are one edit.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -32,8 +33,8 @@ const LOOK: Duration = Duration::from_secs(30);
 pub enum Change {
     /// New settings are in force; event `config.reloaded`.
     Reloaded {
-        /// Settings that only count from the next start.
-        at_restart: Vec<&'static str>,
+        /// Settings among them that only a start takes up.
+        waiting: Vec<Waiting>,
     },
     /// The old settings stay; event `config.refused`.
     Refused(ConfigError),
@@ -52,14 +53,21 @@ impl Change {
 impl std::fmt::Display for Change {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Reloaded { at_restart } if at_restart.is_empty() => {
+            Self::Reloaded { waiting } if waiting.is_empty() => {
                 f.write_str("The settings were edited and are in force.")
             }
-            Self::Reloaded { at_restart } => write!(
-                f,
-                "The settings were edited and are in force, except {}: restart the daemon for those.",
-                at_restart.join(", ")
-            ),
+            Self::Reloaded { waiting } => {
+                f.write_str("The settings were edited and are in force, but not all of them.")?;
+                for Waiting {
+                    setting,
+                    why,
+                    remedy,
+                } in waiting
+                {
+                    write!(f, " {setting}: {why} {remedy}")?;
+                }
+                Ok(())
+            }
             Self::Refused(error) => {
                 write!(
                     f,
@@ -76,6 +84,8 @@ pub struct ConfigWatch {
     pub settings: watch::Receiver<Arc<Config>>,
     /// The mistake in the files as they lie there now, if there is one.
     pub refused: watch::Receiver<Option<ConfigError>>,
+    /// What the files say that only a start takes up.
+    pub waiting: watch::Receiver<Vec<Waiting>>,
     /// Each edit, once.
     pub changes: mpsc::Receiver<Change>,
 }
@@ -88,8 +98,19 @@ struct Watched {
 }
 
 /// Starts to follow `file` and `routes_d`; `running` is what was loaded from
-/// them. Its data folder stays, because the command line may have named it.
-pub fn watch(file: &Path, routes_d: &Path, running: Arc<Config>, tasks: &Tasks) -> ConfigWatch {
+/// them, `held` the sockets that somebody else holds for the daemon. What only
+/// a start takes up stays as it is in `running`; its data folder is no
+/// difference as long as the files name the same, because the command line may
+/// have named another.
+pub fn watch(
+    file: &Path,
+    routes_d: &Path,
+    running: Arc<Config>,
+    held: Option<Listen>,
+    tasks: &Tasks,
+) -> ConfigWatch {
+    let at_start = waiting::waiting(&running, &running, held.as_ref());
+    let (waits, waiting_seen) = watch::channel(at_start);
     let (settings, settings_seen) = watch::channel(running.clone());
     let (refused, refused_seen) = watch::channel(None);
     let (told, changes) = mpsc::channel(16);
@@ -120,12 +141,16 @@ pub fn watch(file: &Path, routes_d: &Path, running: Arc<Config>, tasks: &Tasks) 
                                 tracing::warn!(%error, "keeping the settings panicked");
                             }
                         }
-                        let first_named = named.get_or_insert_with(|| new.data_dir.clone());
-                        let mut at_restart = at_restart(&running, &new);
-                        if *first_named != new.data_dir {
-                            at_restart.push("data_dir");
+                        if *named.get_or_insert_with(|| new.data_dir.clone()) == new.data_dir {
+                            new.data_dir.clone_from(&running.data_dir);
                         }
-                        new.data_dir.clone_from(&running.data_dir);
+                        let waiting = waiting::waiting(&new, &running, held.as_ref());
+                        let news = waits.send_if_modified(|old| {
+                            let differs = *old != waiting;
+                            old.clone_from(&waiting);
+                            differs
+                        });
+                        let new = waiting::in_force(new, &running);
                         let changed = settings.send_if_modified(|old| {
                             let differs = **old != new;
                             if differs {
@@ -133,8 +158,8 @@ pub fn watch(file: &Path, routes_d: &Path, running: Arc<Config>, tasks: &Tasks) 
                             }
                             differs
                         });
-                        if changed || !first {
-                            tell(&told, Change::Reloaded { at_restart });
+                        if changed || news || !first {
+                            tell(&told, Change::Reloaded { waiting });
                         }
                     }
                     Err(error) => {
@@ -157,6 +182,7 @@ pub fn watch(file: &Path, routes_d: &Path, running: Arc<Config>, tasks: &Tasks) 
     ConfigWatch {
         settings: settings_seen,
         refused: refused_seen,
+        waiting: waiting_seen,
         changes,
     }
 }
@@ -213,30 +239,4 @@ impl Watched {
 fn ended_a_write(event: &notify::Event) -> bool {
     use notify::event::{AccessKind, AccessMode, EventKind};
     event.kind == EventKind::Access(AccessKind::Close(AccessMode::Write))
-}
-
-/// Settings that differ from those the daemon was started with and cannot be changed in flight.
-fn at_restart(running: &Config, new: &Config) -> Vec<&'static str> {
-    [
-        ("run_dir", running.run_dir != new.run_dir),
-        ("listen", running.listen != new.listen),
-        ("docker.host", running.docker != new.docker),
-        ("network", running.network != new.network),
-    ]
-    .into_iter()
-    .filter_map(|(name, differs)| differs.then_some(name))
-    .collect()
-}
-
-/// When systemd holds other sockets than `[listen]` asks for: what to write to have them.
-pub fn listen_differs(wanted: &Listen, held: &Listen) -> Option<String> {
-    if wanted == held {
-        return None;
-    }
-    Some(format!(
-        "config.toml asks to listen on {} and {}, but the sockets held by systemd are {} and {}. \
-         To change them run `systemctl edit freehold.socket`, write\n[Socket]\nListenStream=\nListenStream={}\nListenStream={}\n\
-         and run `systemctl restart freehold.socket freehold.service`.",
-        wanted.http, wanted.https, held.http, held.https, wanted.http, wanted.https
-    ))
 }

@@ -83,12 +83,14 @@ impl About {
     }
 
     async fn certificates(&self, findings: &mut Vec<Finding>) -> Vec<CertificateLine> {
+        let now = UnixMs::now();
         let all = kept(self.certs.statuses().await, findings).unwrap_or_default();
         all.into_iter()
             .filter(|c| c.host != certs::BOX)
             .map(|c| CertificateLine {
-                state: findings::word(c.state).to_owned(),
+                state: c.state.as_str().to_owned(),
                 not_after_ms: c.not_after.map(|t| t.0),
+                pending: c.pending(now),
                 error: c.error,
                 host: c.host,
             })

@@ -5,7 +5,6 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use crate::base::clock::UnixMs;
-use crate::certs::CertState;
 use crate::wire::overview::{Attention, Machine, Urgency};
 use crate::wire::status::{Finding, Severity};
 
@@ -107,18 +106,6 @@ pub fn sockets(held: bool) -> Option<Finding> {
             "Start it through systemd: systemctl enable --now freehold.socket freehold.service.",
         )
     })
-}
-
-/// A certificate's state in a word.
-pub fn word(state: CertState) -> &'static str {
-    match state {
-        CertState::Waiting => "waiting",
-        CertState::Ordering => "ordering",
-        CertState::Failed => "failed",
-        CertState::Valid => "valid",
-        CertState::Expiring => "expiring",
-        CertState::Expired => "expired",
-    }
 }
 
 #[cfg(test)]

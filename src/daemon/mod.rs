@@ -111,8 +111,10 @@ async fn run(start: Start) -> Result<(), String> {
     let listen = sockets.listen(&config.listen);
     let tasks = Tasks::new(Shutdown::new());
     let events = Events::start(db.clone(), &tasks).await.map_err(words)?;
-    let watched = config::watch(&start.config, &routes_d, Arc::clone(&config), &tasks);
-    settings::record_changes(watched.changes, db.clone(), &config.listen, listen, &tasks).await;
+    let held = sockets.held.then_some(listen);
+    let watched = config::watch(&start.config, &routes_d, Arc::clone(&config), held, &tasks);
+    let at_start = watched.waiting.borrow().clone();
+    settings::record_changes(watched.changes, db.clone(), at_start, &tasks).await;
 
     let certs = Certs::open(
         db.clone(),
@@ -212,7 +214,17 @@ async fn run(start: Start) -> Result<(), String> {
     let root_file = config.run_dir.join("root.pem");
     atomic_file::write(&root_file, certs.root().pem.as_bytes(), 0o644)
         .map_err(|e| format!("{}: {e}", root_file.display()))?;
-    settings::follow(watched.settings.clone(), certs.clone(), &tasks);
+    let followers = settings::Followers {
+        edge: edge.handle(),
+        certs: certs.clone(),
+        supervisor: supervisor.clone(),
+        deploys: deploys.clone(),
+        backups: backups.clone(),
+        git_dir: data_dir.join("git"),
+        db: db.clone(),
+    };
+    settings::follow(watched.settings.clone(), followers, &tasks);
+    let settings_now = watched.settings.clone();
     let monitor = Monitor::start(
         monitor::Parts {
             state: db.clone(),
@@ -227,6 +239,7 @@ async fn run(start: Start) -> Result<(), String> {
                 certs: certs.clone(),
                 settings: watched.settings.clone(),
                 refused: watched.refused.clone(),
+                waiting: watched.waiting,
                 listen,
                 root_file: root_file.clone(),
             }),
@@ -278,7 +291,8 @@ async fn run(start: Start) -> Result<(), String> {
     notify(&[sd_notify::NotifyState::Ready]);
     told_to_stop().await?;
     notify(&[sd_notify::NotifyState::Stopping]);
-    edge.drain(config.drain.daemon).await;
+    let drain = settings_now.borrow().drain.daemon;
+    edge.drain(drain).await;
     if !tasks.finish(Duration::from_secs(3)).await {
         tracing::warn!(
             tasks = ?tasks.running(),

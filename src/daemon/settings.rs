@@ -1,18 +1,23 @@
 //! What the settings mean for the parts that do not read them themselves.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
 use crate::apps::Reserved;
+use crate::backup::Backups;
 use crate::base::clock::UnixMs;
 use crate::base::shutdown::Tasks;
 use crate::certs::{self, Certs};
-use crate::config::{Change, Config, Listen, listen_differs};
+use crate::config::{Change, Config, Waiting};
 use crate::db::{Db, DbError};
-use crate::deploy;
+use crate::deploy::{self, Deploys};
 use crate::events::{self, Level, NewEvent};
-use crate::proxy::Limits;
+use crate::git::Git;
+use crate::http_client::HttpClient;
+use crate::proxy::{EdgeHandle, Limits};
+use crate::supervise::Supervisor;
 
 /// The edge's limits.
 pub fn limits(config: &Config) -> Limits {
@@ -51,19 +56,73 @@ pub fn deploys(config: &Config) -> deploy::Limits {
     }
 }
 
+/// The parts that hold a copy of their settings.
+pub struct Followers {
+    pub edge: EdgeHandle,
+    pub certs: Certs,
+    pub supervisor: Supervisor,
+    pub deploys: Deploys,
+    pub backups: Backups,
+    /// Where git's roots are joined.
+    pub git_dir: PathBuf,
+    pub db: Db,
+}
+
 /// Hands edits of the settings to the parts that hold a copy.
-pub fn follow(mut settings: watch::Receiver<Arc<Config>>, certs: Certs, tasks: &Tasks) {
+pub fn follow(mut settings: watch::Receiver<Arc<Config>>, followers: Followers, tasks: &Tasks) {
     let shutdown = tasks.shutdown().clone();
+    let mut before = settings.borrow_and_update().clone();
     tasks.spawn("config-follow", async move {
         loop {
             tokio::select! {
                 () = shutdown.begun() => return,
                 changed = settings.changed() => if changed.is_err() { return },
             }
-            let acme = settings.borrow_and_update().acme.clone();
-            certs.configure(certs::Settings::new(acme));
+            let now = settings.borrow_and_update().clone();
+            for failed in followers.take(&before, &now).await {
+                tracing::warn!("{failed}");
+                record(&followers.db, "config.refused", Level::Warning, failed).await;
+            }
+            before = now;
         }
     });
+}
+
+impl Followers {
+    /// Hands on what differs. Gives a sentence for each part that stays as it was.
+    async fn take(&self, before: &Config, now: &Config) -> Vec<String> {
+        let mut failed = Vec::new();
+        self.edge.limit(limits(now));
+        self.deploys.configure(deploys(now));
+        if let Err(error) = self.supervisor.configure(now).await {
+            failed.push(format!(
+                "The edited [health] and [container] may not be in force yet: {error}"
+            ));
+        }
+        if before.acme != now.acme {
+            self.certs.configure(certs::Settings::new(now.acme.clone()));
+            if let Err(error) = self.certs.try_all_now().await {
+                failed.push(format!(
+                    "Failed certificates are not tried again at once: {error}"
+                ));
+            }
+        }
+        if before.git != now.git {
+            match Git::new(&self.git_dir, now.git.ca_file.as_deref()) {
+                Ok(git) => self.deploys.configure_git(git),
+                Err(error) => failed.push(format!("Git trusts what it trusted before: {error}")),
+            }
+        }
+        if before.backup != now.backup {
+            match HttpClient::new(now.backup.ca_file.clone()) {
+                Ok(client) => self.backups.configure(client),
+                Err(error) => {
+                    failed.push(format!("Backups trust what they trusted before: {error}"));
+                }
+            }
+        }
+        failed
+    }
 }
 
 /// Hosts that no app may take: the dashboard's and those of the settings' routes.
@@ -81,18 +140,22 @@ pub fn reserved(settings: watch::Receiver<Arc<Config>>) -> Reserved {
     })
 }
 
-/// Records every edit of the settings as an event, and that the held sockets
-/// listen elsewhere than the settings say.
+/// Records every edit of the settings as an event, and what of them the start could not take up.
 pub async fn record_changes(
     mut changes: mpsc::Receiver<Change>,
     db: Db,
-    wanted: &Listen,
-    held: Listen,
+    at_start: Vec<Waiting>,
     tasks: &Tasks,
 ) {
-    if let Some(sentence) = listen_differs(wanted, &held) {
-        tracing::warn!("{sentence}");
-        record(&db, "config.listen", Level::Warning, sentence).await;
+    for Waiting { why, remedy, .. } in at_start {
+        tracing::warn!("{why} {remedy}");
+        record(
+            &db,
+            "config.listen",
+            Level::Warning,
+            format!("{why} {remedy}"),
+        )
+        .await;
     }
     let shutdown = tasks.shutdown().clone();
     tasks.spawn("config-events", async move {

@@ -9,6 +9,7 @@ use super::Deploys;
 use super::context;
 use super::create::remove_file;
 use super::error::Stop;
+use super::places::Place;
 use super::room;
 use super::row::NewRelease;
 use super::run::{Next, Work};
@@ -18,11 +19,11 @@ use super::state::State;
 impl Deploys {
     pub(super) async fn build(&self, work: &Work<'_>) -> Result<Next, Stop> {
         let place = tokio::select! {
-            place = self.place_to_build(work) => place?,
+            place = self.place_to_build(work) => place,
             () = work.cancel.cancelled() => return Err(Stop::Cancelled),
         };
-        room::disk(&self.0.limits.data_dir, self.0.limits.free_disk)?;
-        room::enough_memory(self.0.limits.free_memory)?;
+        room::disk(&self.0.limits().data_dir, self.0.limits().free_disk)?;
+        room::enough_memory(self.0.limits().free_memory)?;
         let tree = match &work.deploy.source {
             Source::Upload { file } => self.folder().join(file),
             _ => self.tree(work.deploy.id),
@@ -52,10 +53,10 @@ impl Deploys {
             target: None,
             no_cache: false,
             credentials: Vec::new(),
-            memory_bytes: self.0.limits.build_memory.or_else(room::half_of_memory),
+            memory_bytes: self.0.limits().build_memory.or_else(room::half_of_memory),
             cpu_shares: Some(256),
             cgroup_parent: None,
-            deadline: self.0.limits.build_deadline,
+            deadline: self.0.limits().build_deadline,
             builder: None,
         };
         let mut line = |text: &str| work.log.line(text);
@@ -88,17 +89,13 @@ impl Deploys {
         Ok(next)
     }
 
-    async fn place_to_build(
-        &self,
-        work: &Work<'_>,
-    ) -> Result<tokio::sync::SemaphorePermit<'_>, Stop> {
-        if let Ok(place) = self.0.builds.try_acquire() {
-            return Ok(place);
+    async fn place_to_build(&self, work: &Work<'_>) -> Place<'_> {
+        if let Some(place) = self.0.builds.try_take() {
+            return place;
         }
         work.log
             .line("Another build is running on this box; this one begins after it.");
-        let place = self.0.builds.acquire().await;
-        place.map_err(|_| Stop::Again("the daemon is stopping".into()))
+        self.0.builds.take().await
     }
 
     /// What every image of ours carries.

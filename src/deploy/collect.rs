@@ -29,7 +29,7 @@ impl Deploys {
             .0
             .ports
             .images
-            .prune_cache(self.0.limits.cache_bytes)
+            .prune_cache(self.0.limits().cache_bytes)
             .await
         {
             Ok(0) => {}
@@ -69,7 +69,7 @@ impl Deploys {
         let mut needed: Vec<i64> = live.iter().map(|l| l.release_id).collect();
         needed.extend(needed_by(&recent));
         let marks: Vec<Mark> = all.iter().map(Mark::from).collect();
-        let gone = release::to_collect(&marks, &needed, self.0.limits.releases_kept);
+        let gone = release::to_collect(&marks, &needed, self.0.limits().releases_kept);
         let stays: Vec<&Release> = all
             .iter()
             .filter(|r| r.gone.is_none() && !gone.contains(&r.id))

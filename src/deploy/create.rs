@@ -91,7 +91,7 @@ impl Deploys {
         let id = random_id(16).map_err(DbError::from)?;
         let file = format!("upload-{id}.tar");
         let path = self.folder().join(&file);
-        let floor = self.0.limits.free_disk;
+        let floor = self.0.limits().free_disk;
         let mut out = tokio::fs::File::create(&path).await.map_err(refused)?;
         let mut size = 0u64;
         let mut looked = 0u64;

@@ -22,7 +22,7 @@ const PULL: Duration = Duration::from_secs(18 * 60);
 
 impl Deploys {
     pub(super) async fn fetch(&self, work: &Work<'_>) -> Result<Next, Stop> {
-        room::disk(&self.0.limits.data_dir, self.0.limits.free_disk)?;
+        room::disk(&self.0.limits().data_dir, self.0.limits().free_disk)?;
         match &work.deploy.source {
             Source::Git {
                 url,
@@ -40,20 +40,20 @@ impl Deploys {
                 };
                 let commit = match commit {
                     Some(commit) => commit.clone(),
-                    None => self.0.git.head(&remote, branch).await.map_err(told)?,
+                    None => self.0.git().head(&remote, branch).await.map_err(told)?,
                 };
                 work.log.line(&format!("Fetching {commit} from {url}"));
                 let repo = self.repo(work.facts.id);
                 self.0
-                    .git
+                    .git()
                     .fetch(&repo, &remote, &commit, branch, FETCH)
                     .await
                     .map_err(told)?;
-                let info = self.0.git.info(&repo, &commit).await.map_err(told)?;
+                let info = self.0.git().info(&repo, &commit).await.map_err(told)?;
                 let tree = self.tree(work.deploy.id);
                 let bytes = self
                     .0
-                    .git
+                    .git()
                     .archive(&repo, &commit, &tree)
                     .await
                     .map_err(told)?;
@@ -150,7 +150,7 @@ impl Deploys {
     }
 
     pub(super) fn repo(&self, app: i64) -> PathBuf {
-        self.0.limits.data_dir.join("repos").join(app.to_string())
+        self.0.limits().data_dir.join("repos").join(app.to_string())
     }
 
     /// The fetched tree of one deploy.

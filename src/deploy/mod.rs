@@ -22,6 +22,7 @@ pub mod hooks;
 mod intake;
 mod log;
 mod mask;
+mod places;
 mod plan;
 pub mod ports;
 mod queries;
@@ -45,7 +46,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::base::ids::InstallationId;
@@ -62,6 +62,8 @@ pub use ports::Ports;
 pub use row::{Cause, Deploy, NewDeploy, Release, Serving};
 pub use source::Source;
 pub use state::{State, crash_points};
+
+use places::Places;
 
 /// What deploying is allowed, from the box's settings.
 #[derive(Clone, Debug)]
@@ -120,15 +122,29 @@ struct Inner {
     db: Db,
     key: Arc<MasterKey>,
     ports: Ports,
-    git: Git,
+    git: Mutex<Git>,
     logs: Logs,
-    limits: Limits,
+    limits: Mutex<Arc<Limits>>,
     installation: InstallationId,
-    builds: Semaphore,
+    builds: Places,
     /// The deploys in work, to be cancelled.
     working: Mutex<HashMap<i64, CancellationToken>>,
     /// Unsigned webhooks of an app in a minute.
     strangers: Mutex<HashMap<i64, (i64, u32)>>,
+}
+
+impl Inner {
+    /// The limits in force now.
+    fn limits(&self) -> Arc<Limits> {
+        let limits = self.limits.lock();
+        Arc::clone(&limits.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A handle on git that trusts what the settings say now.
+    fn git(&self) -> Git {
+        let git = self.git.lock();
+        git.unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// The job that takes a deploy from state to state.
@@ -164,19 +180,31 @@ impl Deploys {
             logs.open(deploy.id);
         }
         let this = Self(Arc::new(Inner {
-            builds: Semaphore::new(limits.builds_at_once.max(1)),
+            builds: Places::new(limits.builds_at_once),
             db,
             key,
             ports,
-            git,
+            git: Mutex::new(git),
             logs,
-            limits,
+            limits: Mutex::new(Arc::new(limits)),
             installation,
             working: Mutex::default(),
             strangers: Mutex::default(),
         }));
         this.sweep_uploads(&unsettled);
         Ok(this)
+    }
+
+    /// Takes edited settings: for what begins from now on.
+    pub fn configure(&self, limits: Limits) {
+        self.0.builds.set(limits.builds_at_once);
+        let mut held = self.0.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        *held = Arc::new(limits);
+    }
+
+    /// Takes another git, such as one that trusts another root.
+    pub fn configure_git(&self, git: Git) {
+        *self.0.git.lock().unwrap_or_else(PoisonError::into_inner) = git;
     }
 
     /// Registers what works on deploys.
@@ -209,7 +237,7 @@ impl Deploys {
     }
 
     fn folder(&self) -> PathBuf {
-        self.0.limits.data_dir.join("builds")
+        self.0.limits().data_dir.join("builds")
     }
 
     fn token(&self, deploy: i64) -> CancellationToken {

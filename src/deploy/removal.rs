@@ -66,7 +66,8 @@ impl Deploys {
         let containers = &self.0.ports.containers;
         self.wait_published(app).await?;
         let old = self.replicas_not_serving(app).await?;
-        self.retire_drained(app, &old, self.0.limits.drain).await?;
+        self.retire_drained(app, &old, self.0.limits().drain)
+            .await?;
         let owner = plan::owner(app);
         let mine: Vec<i64> = {
             let live = containers.live();

@@ -133,7 +133,8 @@ impl Deploys {
         }
         self.wait_published(app).await?;
         let old = self.replicas_not_serving(app).await?;
-        self.retire_drained(app, &old, self.0.limits.drain).await?;
+        self.retire_drained(app, &old, self.0.limits().drain)
+            .await?;
         for container in old {
             let limit = STOP_GRACE * 3;
             let gone = self
@@ -177,9 +178,9 @@ impl Deploys {
             env: &release.env,
             attached,
             networks,
-            start_deadline: self.0.limits.start_deadline,
+            start_deadline: self.0.limits().start_deadline,
             stop_grace: STOP_GRACE,
-            pids: self.0.limits.pids,
+            pids: self.0.limits().pids,
         }
     }
 
@@ -194,7 +195,7 @@ impl Deploys {
             return Ok(false);
         }
         let rows = self.want_all(more).await?;
-        let deadline = self.0.limits.start_deadline * 2;
+        let deadline = self.0.limits().start_deadline * 2;
         for row in &rows {
             if let Err(not_ready) = self.0.ports.containers.wait_ready(*row, deadline).await {
                 for row in &rows {

@@ -159,7 +159,7 @@ impl Deploys {
         };
         // Steps that end others' work on a cancel see to it themselves.
         let own_end = matches!(state, State::Building | State::Releasing);
-        let limit = state.deadline(self.0.limits.build_deadline) + Duration::from_secs(90);
+        let limit = state.deadline(self.0.limits().build_deadline) + Duration::from_secs(90);
         let bounded = tokio::time::timeout(limit, step);
         let ended = if own_end || !state.is_before_switch() {
             bounded.await

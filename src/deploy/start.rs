@@ -63,9 +63,9 @@ impl Deploys {
             env: &release.env,
             attached: work.attached,
             networks,
-            start_deadline: self.0.limits.start_deadline,
+            start_deadline: self.0.limits().start_deadline,
             stop_grace: STOP_GRACE,
-            pids: self.0.limits.pids,
+            pids: self.0.limits().pids,
         }
     }
 
@@ -79,7 +79,7 @@ impl Deploys {
         };
         let words = spec.command.clone().unwrap_or_default().join(" ");
         work.log.line(&format!("Running {words}"));
-        let limit = State::Releasing.deadline(self.0.limits.build_deadline);
+        let limit = State::Releasing.deadline(self.0.limits().build_deadline);
         let mut line = |line: crate::docker::LogLine| work.log.line(&line.text);
         let ended = self
             .0

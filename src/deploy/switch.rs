@@ -47,7 +47,7 @@ impl Deploys {
     pub(super) async fn drain(&self, work: &Work<'_>) -> Result<Next, Stop> {
         let release = self.release_of(work.deploy).await?;
         let old = self.replicas_not_serving(work.deploy.app).await?;
-        let limit = release.settings.drain(self.0.limits.drain);
+        let limit = release.settings.drain(self.0.limits().drain);
         let whole = self.retire_drained(work.deploy.app, &old, limit).await?;
         for container in &old {
             work.log.line(&format!("{} is stopped", container.name));

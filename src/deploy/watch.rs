@@ -127,7 +127,7 @@ impl Deploys {
 
     async fn watch_until_end(&self, deploy: &Deploy) -> Result<End, DbError> {
         let app = deploy.app;
-        let window = self.0.limits.watch;
+        let window = self.0.limits().watch;
         let switched = deploy.switched.unwrap_or(deploy.state_since);
         // After a restart of the daemon nothing is known of what was seen before:
         // a release that keeps dying may just look well.
@@ -182,7 +182,7 @@ impl Deploys {
         let Some(target) = target else {
             let error = format!(
                 "it died within {} s of becoming live, and there is no release before it to return to: {why}",
-                self.0.limits.watch.as_secs()
+                self.0.limits().watch.as_secs()
             );
             log.line(&error);
             let change = Change {
@@ -193,7 +193,7 @@ impl Deploys {
         };
         let error = format!(
             "it died within {} s of becoming live, so v{} comes back: {why}",
-            self.0.limits.watch.as_secs(),
+            self.0.limits().watch.as_secs(),
             target.number
         );
         log.line(&error);

@@ -315,7 +315,10 @@ fn of_certificate(list: &mut Vec<Attention>, certificate: &Certificate, now: Uni
         None if certificate.error.is_some() => list.push(item(
             Urgency::Bad,
             format!("{host} has no certificate"),
-            format!("{error} {again}"),
+            match &certificate.pending {
+                Some(pending) => pending.clone(),
+                None => format!("{error} {again}"),
+            },
             remedy,
             "/#certificates",
         )),
@@ -333,12 +336,12 @@ fn settings(list: &mut Vec<Attention>, facts: &Facts) {
             "/settings",
         ));
     }
-    if let Some(why) = &facts.listen_differs {
+    for waiting in &facts.settings_waiting {
         list.push(item(
             Urgency::Warning,
-            "The box listens elsewhere than [listen] says",
-            why.clone(),
-            "Write the drop-in for freehold.socket as shown, or take [listen] out of the settings.",
+            format!("The setting {} is not in force", waiting.setting),
+            waiting.why.clone(),
+            waiting.remedy.clone(),
             "/settings",
         ));
     }

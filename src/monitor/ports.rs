@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use crate::config::Waiting;
 use crate::proxy::Reading;
 use crate::wire::overview::{App, Certificate, Database, Engine, Trust};
 
@@ -69,8 +70,8 @@ pub struct Facts {
     pub engine: Engine,
     /// The mistake in the settings files as they lie there now.
     pub config_refused: Option<String>,
-    /// That the held sockets are not those of `[listen]`.
-    pub listen_differs: Option<String>,
+    /// What the settings files say that only a start takes up.
+    pub settings_waiting: Vec<Waiting>,
     /// Whether backups leave the box.
     pub offsite_target: bool,
     /// The box's own CA.

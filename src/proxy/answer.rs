@@ -74,7 +74,7 @@ async fn handle(
     let limits = client.limits();
     let (parts, incoming) = request.into_parts();
     let host = Host::of(&parts)?;
-    site::check_size(&parts, limits)?;
+    site::check_size(&parts, &limits)?;
     let found = {
         let snapshot = client.worker.shared.snapshot.load();
         site::find(&snapshot, &client, &host, parts.uri.path())?

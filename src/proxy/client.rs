@@ -92,8 +92,9 @@ impl Client {
         }
     }
 
-    pub(super) fn limits(&self) -> &Limits {
-        &self.worker.shared.limits
+    /// The limits in force now.
+    pub(super) fn limits(&self) -> Limits {
+        **self.worker.shared.limits.load()
     }
 
     pub(super) fn request_begins(&self) {
@@ -195,11 +196,12 @@ impl Client {
 
     /// The earliest moment at which the verdict could change for the worse.
     pub(super) fn due(&self) -> Option<Instant> {
-        let limits = self.limits();
         match (self.blocked_since.get(), self.head_since.get()) {
-            (Some(blocked), _) => Some(blocked + limits.client_idle),
-            (None, Some(head)) => Some(head + limits.client_header),
-            (None, None) if self.is_stalled() => Some(self.wanted_at.get() + limits.client_idle),
+            (Some(blocked), _) => Some(blocked + self.limits().client_idle),
+            (None, Some(head)) => Some(head + self.limits().client_header),
+            (None, None) if self.is_stalled() => {
+                Some(self.wanted_at.get() + self.limits().client_idle)
+            }
             (None, None) => self
                 .is_quiet()
                 .then(|| self.idle_since.get() + PARKED_AFTER),

@@ -102,7 +102,7 @@ impl Edge {
         let shared = Arc::new(Shared {
             snapshot,
             published: watch::Sender::new(generation),
-            limits,
+            limits: ArcSwap::from_pointee(limits),
             failures,
             tls: Arc::new(tls),
             https_port: listeners
@@ -245,6 +245,11 @@ impl EdgeHandle {
         let generation = snapshot.generation;
         self.shared.snapshot.store(snapshot);
         self.shared.published.send_replace(generation);
+    }
+
+    /// Takes other limits: for connections and requests from now on, and for how long those that run may still wait.
+    pub fn limit(&self, limits: Limits) {
+        self.shared.limits.store(Arc::new(limits));
     }
 
     pub fn snapshot(&self) -> Arc<Snapshot> {

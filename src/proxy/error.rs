@@ -126,7 +126,7 @@ impl EdgeError {
             HeadTooLarge(limit) => format!("Headers may have up to {} KB together. Clearing this site's cookies often helps.", limit / 1024),
             BodyTooLarge(limit) => format!("Up to {} are accepted here.", size(*limit)),
             BodyStalled => "No more of the request's body arrived for a while. Send it again.".into(),
-            CertificatePending => "The certificate of this name is on its way. Try again in a minute.".into(),
+            CertificatePending => "This name has no certificate yet, and nothing is sent unprotected meanwhile. Try again in a minute; whoever runs the box reads on its dashboard what is being done.".into(),
             HeldFull => "Too many requests are already waiting for this app. Try again in a few seconds.".into(),
             HeldTooLong { paused: true, waited } => {
                 format!("The app is being worked on and did not come back within {} seconds. Try again shortly.", waited.as_secs())

@@ -83,7 +83,14 @@ pub(super) async fn forward(
         hold.over();
 
         let mut request = RequestBody::new(head_of(&client, &inquiry, &body, upgrade), body);
-        match upstream::send(&mut connection, &inquiry.parts.method, &mut request, limits).await {
+        match upstream::send(
+            &mut connection,
+            &inquiry.parts.method,
+            &mut request,
+            &limits,
+        )
+        .await
+        {
             Ok(head) => {
                 exchange.outcome.bytes_in = request.taken;
                 return finish(&client, &target, head, connection, request, upgrade);

@@ -1,12 +1,12 @@
 //! Limits: how much of the outside world the edge takes, and for how long it waits.
 //!
-//! The values are PRODUCT's defaults; the daemon fills them from the config. Everything is bounded here or not at all.
+//! The values are PRODUCT's defaults; the daemon fills them from the config, and again after each edit of it. Everything is bounded here or not at all.
 use std::time::Duration;
 
 /// An upstream connection kept idle longer than this is not used again, until the upstream says what it allows.
 pub(super) const FIRST_IDLE_LIMIT_MS: u32 = 1_500;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Limits {
     pub header_bytes: usize,
     pub uri_bytes: usize,
@@ -21,7 +21,7 @@ pub struct Limits {
     pub held_for: Duration,
     /// How many requests of one group (an app) wait so.
     pub held: u32,
-    /// Threads that serve; `None`: one a core.
+    /// Threads that serve; `None`: one a core. Counts at the start only.
     pub workers: Option<usize>,
 }
 

@@ -126,7 +126,7 @@ impl Front {
         if self.by_address.len() >= REMEMBERED {
             self.by_address.retain(|_, open| open.load(Relaxed) > 0);
         }
-        let limits = &self.shared.limits;
+        let limits = **self.shared.limits.load();
         let of_address = self.by_address.entry(address).or_default();
         let full = self.shared.connections.load(Relaxed) >= limits.connections as usize;
         if full || of_address.load(Relaxed) >= limits.connections_per_address {

@@ -33,7 +33,7 @@ pub(super) async fn connection(worker: Rc<Worker>, arrival: Arrival) {
         Door::Https => {
             // Boxed: what a handshake needs is not carried along for the connection's life.
             let handshake = Box::pin(tls::handshake(stream, &shared.tls, &shared.snapshot));
-            match timeout(shared.limits.client_header, handshake).await {
+            match timeout(shared.limits.load().client_header, handshake).await {
                 Ok(Ok(Handshake::Done {
                     stream,
                     name,

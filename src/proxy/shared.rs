@@ -14,7 +14,8 @@ pub(super) struct Shared {
     pub(super) snapshot: Arc<ArcSwap<Snapshot>>,
     /// Ticks after each publication; only requests that are held listen.
     pub(super) published: watch::Sender<u64>,
-    pub(super) limits: Limits,
+    /// Replaced whole when the settings are edited; read by each request anew.
+    pub(super) limits: ArcSwap<Limits>,
     pub(super) failures: mpsc::Sender<ConnectFailure>,
     pub(super) tls: Arc<ServerConfig>,
     /// Where the first door for https stands.

@@ -161,6 +161,7 @@ pub(super) async fn create(
 }
 
 fn new_container(shared: &Shared, row: &Row, spec: &Spec, terminal: Terminal) -> NewContainer {
+    let settings = shared.settings();
     NewContainer {
         name: shared.names.of(&spec.name),
         image: spec.image.clone(),
@@ -187,16 +188,16 @@ fn new_container(shared: &Shared, row: &Row, spec: &Spec, terminal: Terminal) ->
         pids: Some(spec.pids),
         shm_bytes: spec.shm_bytes,
         oom_score: spec.oom_score,
-        drop_capabilities: shared.settings.drop_capabilities.clone(),
-        no_new_privileges: shared.settings.no_new_privileges,
+        drop_capabilities: settings.drop_capabilities.clone(),
+        no_new_privileges: settings.no_new_privileges,
         user: spec.user.clone(),
         working_dir: spec.working_dir.clone(),
         stop_signal: spec.stop_signal.clone(),
         stop_timeout: Some(spec.stop_grace),
         restart: Some(Restart::No),
         log: (spec.log == Log::Capped).then_some(LogCap {
-            size: shared.settings.log_size,
-            files: shared.settings.log_files,
+            size: settings.log_size,
+            files: settings.log_files,
         }),
         open_stdin: terminal != Terminal::No,
         tty: terminal == Terminal::Yes,

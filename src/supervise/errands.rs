@@ -191,7 +191,7 @@ async fn ask_for_ever(shared: &Shared, row: i64, seen: Seen, check: Check) {
             };
             report(shared, note).await;
         }
-        tokio::time::sleep(shared.settings.rhythm.wait(proven, asked)).await;
+        tokio::time::sleep(shared.settings().rhythm.wait(proven, asked)).await;
         asked = asked.saturating_add(1);
     }
 }

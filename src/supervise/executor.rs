@@ -233,6 +233,10 @@ impl Executor {
             }
         };
         let present: HashSet<i64> = rows.iter().map(|r| r.row.id).collect();
+        let settings = self.shared.settings();
+        for unit in self.units.values_mut() {
+            unit.judge_by(settings.backoff, settings.unhealthy_after);
+        }
         self.unreadable.clear();
         for sealed in rows {
             let id = sealed.row.id;
@@ -244,7 +248,6 @@ impl Executor {
                 Ok(spec) => match self.units.get_mut(&id) {
                     Some(unit) => unit.update(sealed.row, spec),
                     None => {
-                        let settings = &self.shared.settings;
                         let unit =
                             Unit::new(sealed.row, spec, settings.backoff, settings.unhealthy_after);
                         self.units.insert(id, unit);

@@ -61,7 +61,7 @@ impl Shared {
             }
         }
         Err(last.map_or_else(
-            || SuperviseError::NoSubnet(self.settings.pool.to_string()),
+            || SuperviseError::NoSubnet(self.settings().pool.to_string()),
             SuperviseError::Engine,
         ))
     }
@@ -79,7 +79,7 @@ impl Shared {
         }
         let mut taken = taken.to_vec();
         taken.extend(rows.iter().filter_map(|(_, subnet)| Range::parse(subnet)));
-        let settings = &self.settings;
+        let settings = self.settings();
         let range = subnet::free(settings.pool, settings.prefix, &taken)
             .ok_or_else(|| SuperviseError::NoSubnet(settings.pool.to_string()))?;
         let (name, text) = (name.to_owned(), range.to_string());

@@ -1,7 +1,7 @@
 //! What every part of the supervisor holds.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, Transaction};
@@ -22,7 +22,7 @@ use super::note::Note;
 use super::subnet::Range;
 
 /// The settings that matter here.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Settings {
     pub(super) rhythm: Rhythm,
     pub(super) unhealthy_after: u32,
@@ -64,7 +64,7 @@ pub(super) struct Shared {
     pub(super) db: Db,
     pub(super) key: Arc<MasterKey>,
     pub(super) names: Names,
-    pub(super) settings: Settings,
+    pub(super) settings: Mutex<Arc<Settings>>,
     pub(super) tasks: Tasks,
     pub(super) notes: mpsc::Sender<Note>,
     pub(super) live: watch::Sender<Arc<Vec<Live>>>,
@@ -76,6 +76,17 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// The settings in force now.
+    pub(super) fn settings(&self) -> Arc<Settings> {
+        let settings = self.settings.lock();
+        Arc::clone(&settings.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn configure(&self, config: &Config) {
+        let new = Arc::new(Settings::from(config));
+        *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = new;
+    }
+
     pub(super) fn tick(&self) -> u64 {
         self.clock.fetch_add(1, Ordering::Relaxed) + 1
     }

@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -80,7 +80,7 @@ impl Supervisor {
             db,
             key,
             names: Names::new(installation),
-            settings: Settings::from(config),
+            settings: Mutex::new(Arc::new(Settings::from(config))),
             tasks: tasks.clone(),
             notes,
             live: watch::Sender::new(Arc::new(Vec::new())),
@@ -112,6 +112,16 @@ impl Supervisor {
             }
         });
         Ok(Self { shared })
+    }
+
+    /// Takes edited settings: checks and waits go by them at once, caps and
+    /// subnets are those of what is made from now on.
+    ///
+    /// # Errors
+    /// [`SuperviseError::Stopping`], or when the executor is not heard from.
+    pub async fn configure(&self, config: &Config) -> Result<(), SuperviseError> {
+        self.shared.configure(config);
+        self.shared.kick().await
     }
 
     /// Writes the wish for this container down and lets the executor make it so.

@@ -161,6 +161,12 @@ impl Unit {
         }
     }
 
+    /// Takes edited settings; a wait that has begun stays as long as it was.
+    pub(super) fn judge_by(&mut self, backoff: Backoff, unhealthy_after: u32) {
+        self.backoff = backoff;
+        self.unhealthy_after = unhealthy_after;
+    }
+
     /// Takes the row as it is now written down.
     pub(super) fn update(&mut self, row: Row, spec: Spec) {
         if row.spec_hash != self.row.spec_hash {

@@ -164,6 +164,21 @@ fn web() -> String {
     "web".into()
 }
 
+/// A domain of an app, and how its certificate stands.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DomainLine {
+    /// `shop.example.com` or `shop.example.com/api`.
+    pub domain: String,
+    /// Which process answers.
+    pub process: String,
+    /// Its certificate: `waiting`, `ordering`, `failed`, `valid`, `expiring`, `expired`.
+    pub certificate: String,
+    /// The certificate's last moment.
+    pub not_after_ms: Option<i64>,
+    /// While there is none: since when, what was tried, what fails, when the next try is.
+    pub pending: Option<String>,
+}
+
 /// How one process is to be scaled; what is absent stays.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

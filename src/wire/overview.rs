@@ -187,6 +187,9 @@ pub struct Certificate {
     pub expires_ms: Option<UnixMs>,
     /// Why the last order or renewal failed.
     pub error: Option<String>,
+    /// Before the first: since when, what was tried, what fails, when the next try is.
+    #[serde(default)]
+    pub pending: Option<String>,
     /// When the next try is.
     pub next_ms: Option<UnixMs>,
 }

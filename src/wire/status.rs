@@ -62,6 +62,9 @@ pub struct CertificateLine {
     pub not_after_ms: Option<i64>,
     /// Why the last try failed.
     pub error: Option<String>,
+    /// While there is none: since when, what was tried, what fails, when the next try is.
+    #[serde(default)]
+    pub pending: Option<String>,
 }
 
 /// How bad a finding is.

@@ -299,6 +299,28 @@ async fn f5_connections_of_one_address_and_of_all_are_limited() {
 
 #[cfg(feature = "crash-points")]
 #[tokio::test]
+async fn f5_edited_limits_count_from_the_next_request_and_connection_on() {
+    let app = app("one").await;
+    let rig = Rig::start(World::of([route("tasks.test", &[&target(app.address)])]));
+    let large = || post("https://tasks.test/seen", vec![b'a'; 10_000]);
+    let mut client = Http1::tls(&rig, "tasks.test").await;
+    assert_eq!(client.ask(large()).await.unwrap().status, 200);
+    rig.edge.limit(Limits {
+        body_bytes: 5_000,
+        connections_per_address: 1,
+        ..limits()
+    });
+    assert!(
+        tls(&rig, "tasks.test", "h2").await.is_err(),
+        "a second connection of one address was served"
+    );
+    assert_eq!(client.ask(large()).await.unwrap().status, 413);
+    rig.edge.limit(limits());
+    let mut client = Http1::tls(&rig, "tasks.test").await;
+    assert_eq!(client.ask(large()).await.unwrap().status, 200);
+}
+
+#[tokio::test]
 async fn f5_a_panic_is_one_requests_500_and_nobody_elses() {
     let app = app("one").await;
     let rig = Rig::start(World::of([route("tasks.test", &[&target(app.address)])]));

@@ -7,8 +7,9 @@ use tokio::sync::watch;
 
 use crate::apps::Apps;
 use crate::backup::{BackupState, Backups};
+use crate::base::clock::UnixMs;
 use crate::certs::{Certs, box_addresses};
-use crate::config::{Config, ConfigError, Listen, listen_differs};
+use crate::config::{Config, ConfigError, Listen, Waiting};
 use crate::deploy::{Deploy, Deploys, Serving};
 use crate::monitor::{Facts, Later, RouteReading, WantedCheck, World};
 use crate::postgres::{self, Databases};
@@ -35,6 +36,8 @@ pub struct WorldPort {
     pub certs: Certs,
     /// The settings in force.
     pub settings: watch::Receiver<Arc<Config>>,
+    /// What in them waits for a start.
+    pub waiting: watch::Receiver<Vec<Waiting>>,
     /// The mistake in the settings files.
     pub refused: watch::Receiver<Option<ConfigError>>,
     /// Where the edge really listens.
@@ -127,7 +130,7 @@ impl World for WorldPort {
                 certificates: self.certificate_facts().await?,
                 engine: engine(&self.supervisor.engine().borrow()),
                 config_refused: self.refused.borrow().as_ref().map(words),
-                listen_differs: listen_differs(&settings.listen, &self.listen),
+                settings_waiting: self.waiting.borrow().clone(),
                 offsite_target: targets.iter().any(|t| t.place.starts_with("s3://")),
                 trust: Some(Trust {
                     fingerprint: self.certs.root().fingerprint,
@@ -209,11 +212,13 @@ impl WorldPort {
     }
 
     async fn certificate_facts(&self) -> Result<Vec<Certificate>, String> {
+        let now = UnixMs::now();
         let all = self.certs.statuses().await.map_err(words)?;
         Ok(all
             .into_iter()
             .filter(|c| c.host != crate::certs::BOX)
             .map(|c| Certificate {
+                pending: c.pending(now),
                 host: c.host,
                 issuer: c.issuer,
                 expires_ms: c.not_after,

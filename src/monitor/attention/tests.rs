@@ -1,6 +1,7 @@
 //! The list, fact by fact.
 
 use super::*;
+use crate::config::Waiting;
 use crate::monitor::store::IncidentRow;
 use crate::wire::overview::{Engine, LastDeploy};
 
@@ -72,7 +73,11 @@ fn f7_every_trouble_says_what_why_and_what_to_do() {
         ..Engine::default()
     };
     facts.config_refused = Some("config.toml line 3, `listen.htps`: …".into());
-    facts.listen_differs = Some("it differs".into());
+    facts.settings_waiting = vec![Waiting {
+        setting: "listen",
+        why: "it differs".into(),
+        remedy: "Restart the daemon.".into(),
+    }];
     facts.offsite_target = false;
     facts.apps = vec![
         App {
@@ -176,7 +181,7 @@ fn f7_every_trouble_says_what_why_and_what_to_do() {
             "Memory is short",
             "The certificate of soon.test ends in 10 days",
             "The settings have a mistake",
-            "The box listens elsewhere than [listen] says",
+            "The setting listen is not in force",
             "Backups stay on this box",
         ]
     );

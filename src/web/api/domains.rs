@@ -16,12 +16,21 @@ use crate::wire::problem::ProblemKind;
 pub async fn list(
     State(app): State<App>,
     Path(name): Path<String>,
-) -> Result<Json<Vec<wire::Domain>>, Failure> {
+) -> Result<Json<Vec<wire::DomainLine>>, Failure> {
     let row = app.apps.find(&name).await?;
     let routes = app.apps.routes(Some(row.id)).await?;
-    let domains = routes.into_iter().map(|r| wire::Domain {
-        domain: r.domain.to_string(),
-        process: r.process,
+    let certificates = app.certs.statuses().await?;
+    let now = UnixMs::now();
+    let domains = routes.into_iter().map(|route| {
+        let host = route.domain.host.as_str();
+        let status = certificates.iter().find(|c| c.host == host);
+        wire::DomainLine {
+            domain: route.domain.to_string(),
+            process: route.process,
+            certificate: status.map_or("waiting", |s| s.state.as_str()).to_owned(),
+            not_after_ms: status.and_then(|s| s.not_after).map(|t| t.0),
+            pending: status.and_then(|s| s.pending(now)),
+        }
     });
     Ok(Json(domains.collect()))
 }

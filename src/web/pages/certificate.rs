@@ -8,7 +8,7 @@ use crate::certs::{CertState, CertStatus};
 /// The state as a badge.
 pub fn badge(status: &CertStatus) -> Badge {
     match status.state {
-        CertState::Waiting => Badge::new(Tone::Busy, "Waiting"),
+        CertState::Waiting => Badge::new(Tone::Busy, "Pending"),
         CertState::Ordering => Badge::new(Tone::Busy, "Being issued"),
         CertState::Failed => Badge::new(Tone::Bad, "Not issued"),
         CertState::Valid if status.error.is_some() => Badge::new(Tone::Warn, "Renewal failed"),
@@ -28,8 +28,13 @@ pub fn issuer(status: &CertStatus) -> String {
     }
 }
 
-/// What went wrong and when it is tried again; empty when nothing did.
+/// While there is none: since when, what was tried and what comes next. Else
+/// what went wrong and when it is tried again; empty when nothing did.
 pub fn note(status: &CertStatus, now: UnixMs) -> String {
+    if let Some(pending) = status.pending(now) {
+        let warning = status.warning.as_deref().unwrap_or_default();
+        return format!("{pending} {warning}").trim_end().to_owned();
+    }
     let said = status.error.as_deref().or(status.warning.as_deref());
     match (said, status.next_try) {
         (Some(said), Some(next)) => format!("{said} Next try {}.", words::until(next, now)),

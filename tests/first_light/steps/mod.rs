@@ -5,6 +5,7 @@ mod f2_sign_in;
 mod f3_database;
 mod f4_push;
 mod f5_https;
+mod f5_live;
 mod f5_renewal;
 mod f6_backups;
 mod f7_seen;
@@ -43,6 +44,8 @@ pub fn all() -> Vec<Step> {
         f5_https::f5_another_app_s_domain_is_refused,
         f5_https::f5_routes_reload_and_a_bad_edit_changes_nothing,
         f5_https::f5_websockets_and_streams_pass,
+        f5_live::f5_edited_limits_are_in_force_without_a_restart,
+        f5_live::f5_a_pending_certificate_is_told,
         f5_renewal::f5_a_certificate_is_renewed_at_a_third_without_a_restart,
         f6_backups::f6_without_a_target_dumps_stay_on_the_box,
         f6_backups::f6_a_wrong_target_is_refused_with_its_remedy,

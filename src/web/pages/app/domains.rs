@@ -91,7 +91,7 @@ fn line(route: &apps::Route, certificates: &[CertStatus], now: UnixMs) -> Domain
         name: route.domain.to_string(),
         url: format!("https://{}", route.domain),
         note: status.map_or_else(String::new, |s| certificate::note(s, now)),
-        state: status.map_or_else(|| Badge::new(Tone::Busy, "Waiting"), certificate::badge),
+        state: status.map_or_else(|| Badge::new(Tone::Busy, "Pending"), certificate::badge),
         issuer: status.map_or_else(|| "–".to_owned(), certificate::issuer),
         expires: status
             .and_then(|s| s.not_after)
