@@ -13,6 +13,7 @@ use super::output::{self, Fail};
 use crate::base::clock::UnixMs;
 use crate::base::secret::Secret;
 use crate::wire::apps::{AppDetail, AppForm, AppSummary, Changed};
+use crate::wire::overview::Usage;
 use crate::wire::problem::ProblemKind;
 
 /// Apps
@@ -285,14 +286,23 @@ fn show(global: &Global, app: &AppDetail) {
     for replica in &app.replicas {
         let since = replica.started_ms.map(|ms| UnixMs(ms).iso());
         output::line(format!(
-            "  {}  {}  since {}{}",
+            "  {}  {}  since {}{}{}",
             replica.name,
             replica.state,
             since.unwrap_or_else(|| "-".into()),
+            replica.usage.map_or_else(String::new, uses),
             match replica.restarts {
                 0 => String::new(),
                 n => format!(", brought back {n} times"),
             }
         ));
+    }
+}
+
+fn uses(usage: Usage) -> String {
+    let memory = usage.memory >> 20;
+    match usage.cpu {
+        Some(cores) => format!(", uses {memory} MB and {cores:.2} cores"),
+        None => format!(", uses {memory} MB"),
     }
 }

@@ -54,7 +54,9 @@ fn show(overview: &Overview) {
     if overview.apps.is_empty() {
         output::line("No app yet: freehold app create NAME");
     } else {
-        let head = ["APP", "STATE", "REQ/S", "P95", "5XX", "UP 24 H", "RELEASE"];
+        let head = [
+            "APP", "STATE", "REQ/S", "P95", "5XX", "UP 24 H", "CORES", "MEMORY", "RELEASE",
+        ];
         let mut rows = vec![head.map(str::to_owned).to_vec()];
         rows.extend(overview.apps.iter().map(row));
         output::table(&rows);
@@ -104,6 +106,7 @@ fn show_machine(m: &Machine) {
 
 fn row(app: &App) -> Vec<String> {
     let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".into());
+    let usage = app.usage;
     vec![
         app.name.clone(),
         format!("{:?}", app.state).to_lowercase(),
@@ -111,6 +114,8 @@ fn row(app: &App) -> Vec<String> {
         or_dash(app.p95_ms.map(|ms| format!("{ms:.0} ms"))),
         or_dash(app.error_share.map(|s| format!("{:.1} %", s * 100.0))),
         or_dash(app.up_share.map(|s| format!("{:.2} %", s * 100.0))),
+        or_dash(usage.and_then(|u| u.cpu).map(|c| format!("{c:.2}"))),
+        or_dash(usage.map(|u| format!("{} MB", u.memory >> 20))),
         or_dash(app.release.map(|n| format!("v{n}"))),
     ]
 }

@@ -1,4 +1,5 @@
-//! Every ten seconds: what the box does and what the edge answered, into the rollups.
+//! Every ten seconds: what the box does and what the edge answered, into the rollups; what each container uses, for
+//! whoever looks.
 //!
 //! The edge's counters only grow; what is stored is the difference to the
 //! reading before. A route that appears counts from zero, one whose counters
@@ -7,7 +8,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -16,6 +17,7 @@ use crate::base::shutdown::Shutdown;
 use crate::host::{HostFigures, HostMeter};
 use crate::proxy::Reading;
 
+use super::containers::{Meter, Usages};
 use super::latency::Latency;
 use super::ports::{RouteReading, World};
 use super::series::{BoxSample, Series, TrafficSample};
@@ -32,27 +34,32 @@ pub(super) struct Collector {
     pub(super) world: Arc<dyn World>,
     pub(super) data_dir: PathBuf,
     pub(super) now: watch::Sender<Option<HostFigures>>,
+    pub(super) usages: watch::Sender<Arc<Usages>>,
 }
 
 impl Collector {
     /// Runs until the daemon stops.
     pub(super) async fn run(self, shutdown: Shutdown) {
         let mut meter = HostMeter::new(&self.data_dir);
+        let mut containers = Meter::default();
         let mut before: HashMap<String, Reading> = HashMap::new();
         let mut round = 0u32;
         loop {
+            let running = self.world.running();
             let sampled = tokio::task::spawn_blocking(move || {
                 let sample = meter.sample();
-                (meter, sample)
+                let usages = containers.look(running, Instant::now());
+                (meter, containers, sample, usages)
             })
             .await;
-            let Ok((returned, sample)) = sampled else {
+            let Ok((returned, returned_containers, sample, usages)) = sampled else {
                 tracing::error!(
                     "taking the box's figures panicked; they are not collected any more"
                 );
                 return;
             };
-            meter = returned;
+            (meter, containers) = (returned, returned_containers);
+            self.usages.send_replace(Arc::new(usages));
             let figures = match sample {
                 Ok(figures) => {
                     let sample = box_sample(&figures);

@@ -7,6 +7,7 @@
 
 mod attention;
 mod collect;
+mod containers;
 mod forecast;
 mod latency;
 mod overview;
@@ -33,8 +34,9 @@ use crate::config::Config;
 use crate::db::{Db, DbError};
 use crate::host::{HostFacts, HostFigures, HostMeter};
 
+pub use containers::{ContainerUsage, Usages};
 pub use latency::Latency;
-pub use ports::{Facts, Later, RouteReading, WantedCheck, World};
+pub use ports::{Facts, Later, RouteReading, Running, WantedCheck, World};
 pub use probe::{Stage, reachable};
 pub use series::{BoxSlot, CheckSlot, Series, TrafficSlot};
 pub use step::{Step, Window};
@@ -87,6 +89,7 @@ pub struct Monitor {
     series: Series,
     world: Arc<dyn World>,
     now: watch::Receiver<Option<HostFigures>>,
+    usages: watch::Receiver<Arc<Usages>>,
     facts: Arc<HostFacts>,
 }
 
@@ -99,12 +102,14 @@ impl Monitor {
         let tls = probe::trust(&parts.extra_roots, &[])?;
         let series = Series::new(parts.metrics);
         let (now, seen) = watch::channel(None);
+        let (usages, usages_seen) = watch::channel(Arc::default());
         let facts = HostMeter::new(&parts.data_dir).facts();
         let collector = collect::Collector {
             series: series.clone(),
             world: Arc::clone(&parts.world),
             data_dir: parts.data_dir,
             now,
+            usages,
         };
         tasks.spawn("figures", collector.run(tasks.shutdown().clone()));
         let uptime = Arc::new(uptime::Uptime {
@@ -125,6 +130,7 @@ impl Monitor {
             series,
             world: parts.world,
             now: seen,
+            usages: usages_seen,
             facts: Arc::new(facts),
         })
     }
@@ -137,6 +143,11 @@ impl Monitor {
     /// The box's newest figures.
     pub fn figures(&self) -> Option<HostFigures> {
         self.now.borrow().clone()
+    }
+
+    /// What each of our running containers uses.
+    pub fn usages(&self) -> Arc<Usages> {
+        self.usages.borrow().clone()
     }
 
     /// What does not change about the box.

@@ -7,6 +7,7 @@ use crate::wire::metrics::{AppHistory, BoxHistory};
 use crate::wire::overview::{Machine, Overview};
 
 use super::attention::{Picture, attention};
+use super::containers::of_owner;
 use super::forecast::days_until_full;
 use super::series::{BoxSlot, CheckSlot, TrafficSlot};
 use super::step::{Step, Window};
@@ -37,6 +38,7 @@ impl Monitor {
             app.p95_ms = merged.latency.quantile_ms(0.95);
             app.error_share = merged.server_error_share();
         }
+        let usages = self.usages();
         for (app, subject) in facts.apps.iter_mut().zip(&subjects) {
             let of_app = checks
                 .iter()
@@ -44,6 +46,7 @@ impl Monitor {
                 .filter(|(c, _)| c.subject == *subject);
             let slots: Vec<CheckSlot> = of_app.flat_map(|(_, day)| day.iter().copied()).collect();
             app.up_share = CheckSlot::share(&slots);
+            app.usage = of_owner(&usages, subject);
         }
         let machine = self.machine(now).await?;
         let attention = attention(&Picture {

@@ -15,6 +15,11 @@ pub trait World: Send + Sync + 'static {
     /// What every route of the edge has answered since this process began.
     fn readings(&self) -> Vec<RouteReading>;
 
+    /// Our containers that run.
+    fn running(&self) -> Vec<Running> {
+        Vec::new()
+    }
+
     /// What should answer: every domain of every app that was ever live. An
     /// `Err` leaves the checks as they are.
     fn wanted(&self) -> Later<'_, Result<Vec<WantedCheck>, String>>;
@@ -39,6 +44,15 @@ pub struct RouteReading {
     pub subject: String,
     /// The counters.
     pub reading: Reading,
+}
+
+/// A container of ours that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// The engine's id of it.
+    pub id: String,
+    /// Whose it is: `app:7`.
+    pub owner: String,
 }
 
 /// A domain that should answer.

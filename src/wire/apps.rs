@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::overview::Usage;
 use crate::base::secret::Secret;
 
 /// An app in a list.
@@ -74,6 +75,9 @@ pub struct Replica {
     pub restarts: u32,
     /// When it began.
     pub started_ms: Option<i64>,
+    /// What it uses, once it was measured.
+    #[serde(default)]
+    pub usage: Option<Usage>,
 }
 
 /// What was set for a process.

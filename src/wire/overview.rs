@@ -138,6 +138,20 @@ pub struct App {
     pub error_share: Option<f64>,
     /// Share of the last day's checks that were answered.
     pub up_share: Option<f64>,
+    /// What its containers use together; `None` without any.
+    #[serde(default)]
+    pub usage: Option<Usage>,
+}
+
+/// What runs, in processor and memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Cores in use over the last ten seconds; `None` until it was read twice.
+    pub cpu: Option<f64>,
+    /// Bytes it needs: without the page cache that the kernel takes back.
+    pub memory: u64,
+    /// Bytes it may use; `None` without a limit.
+    pub memory_limit: Option<u64>,
 }
 
 /// An app's newest deploy.

@@ -11,7 +11,7 @@ use crate::base::clock::UnixMs;
 use crate::certs::{Certs, box_addresses};
 use crate::config::{Config, ConfigError, Listen, Waiting};
 use crate::deploy::{Deploy, Deploys, Serving};
-use crate::monitor::{Facts, Later, RouteReading, WantedCheck, World};
+use crate::monitor::{Facts, Later, RouteReading, Running, WantedCheck, World};
 use crate::postgres::{self, Databases};
 use crate::proxy::EdgeHandle;
 use crate::supervise::{EngineState, Kind, Live, State, Supervisor};
@@ -63,6 +63,19 @@ impl World for WorldPort {
                     key: key.to_string(),
                     subject: route.spec.group.to_string(),
                     reading,
+                })
+            })
+            .collect()
+    }
+
+    fn running(&self) -> Vec<Running> {
+        let live = self.supervisor.live().borrow().clone();
+        live.iter()
+            .filter(|l| l.started.is_some() && !matches!(l.state, State::Exited(_)))
+            .filter_map(|l| {
+                Some(Running {
+                    id: l.container_id.clone()?,
+                    owner: l.owner.clone(),
                 })
             })
             .collect()

@@ -11,6 +11,7 @@ use crate::base::ids::AppName;
 use crate::base::secret::Secret;
 use crate::deploy::{Deploy, Serving};
 use crate::git::{Branch, GitUrl};
+use crate::monitor::Usages;
 use crate::supervise::{Kind, Live, State as Container};
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
@@ -54,6 +55,7 @@ async fn detail(app: &App, row: apps::App) -> Result<AppDetail, Failure> {
     let serving = app.deploys.live(row.id).await?;
     let last = app.deploys.list(Some(row.id), 1).await?;
     let live = app.live.borrow().clone();
+    let usages = app.monitor.usages();
     let secret = app.apps.webhook_secret(row.id).await?;
     let scale = app.apps.scale(row.id).await?;
     let owner = row.subject();
@@ -77,7 +79,7 @@ async fn detail(app: &App, row: apps::App) -> Result<AppDetail, Failure> {
         has_git_credentials: row.has_git_credentials,
         registry_user: row.registry_user,
         maintenance: row.maintenance,
-        replicas: replicas.map(replica).collect(),
+        replicas: replicas.map(|l| replica(l, &usages)).collect(),
         scale: scale
             .into_iter()
             .map(|(process, s)| {
@@ -268,7 +270,7 @@ fn state(row: &apps::App, serving: Option<&Serving>, live: &[Live]) -> &'static 
     }
 }
 
-fn replica(live: &Live) -> Replica {
+fn replica(live: &Live, usages: &Usages) -> Replica {
     let state = match &live.state {
         Container::Waiting(why) if why.is_empty() => "waiting".to_owned(),
         Container::Waiting(why) => format!("waiting: {why}"),
@@ -286,5 +288,9 @@ fn replica(live: &Live) -> Replica {
         state,
         restarts: live.restarts,
         started_ms: live.started.map(|s| s.0),
+        usage: live
+            .container_id
+            .as_ref()
+            .and_then(|id| Some(usages.get(id)?.usage)),
     }
 }

@@ -47,6 +47,10 @@ pub struct Container {
     pub href: String,
     /// Healthy, starting …
     pub state: Badge,
+    /// "0.12 cores".
+    pub cpu: String,
+    /// "84 MiB of 512 MiB".
+    pub memory: String,
     /// How often it was brought back.
     pub restarts: String,
     /// When it started.
@@ -63,6 +67,7 @@ pub async fn show(State(app): State<App>, visit: Visit) -> Result<Response, Fail
     let apps = app.apps.list().await?;
     let databases = app.databases.list().await?;
     let live = app.live.borrow().clone();
+    let usages = app.monitor.usages();
     let mut graphs = figures::of_box(&history, machine, now);
     graphs.extend(figures::of_box_more(&history, machine, now));
     let host = app.monitor.host();
@@ -109,7 +114,10 @@ pub async fn show(State(app): State<App>, visit: Visit) -> Result<Response, Fail
         containers_note: words::count(live.len(), "container"),
         containers: live
             .iter()
-            .map(|l| container(l, &apps, &databases, now))
+            .map(|l| {
+                let usage = figures::usage_of(l, &usages);
+                container(l, usage, &apps, &databases, now)
+            })
             .collect(),
         facts,
         edge: vec![
@@ -144,6 +152,7 @@ fn owner(live: &Live, apps: &[apps::App], databases: &[postgres::Database]) -> (
 
 fn container(
     live: &Live,
+    (cpu, memory): (String, String),
     apps: &[apps::App],
     databases: &[postgres::Database],
     now: UnixMs,
@@ -154,6 +163,8 @@ fn container(
         owner,
         href,
         state: head::container_state(&live.state),
+        cpu,
+        memory,
         restarts: live.restarts.to_string(),
         since: live.started.map(|at| When::ago(at, now)),
     }

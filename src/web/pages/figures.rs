@@ -4,10 +4,11 @@ use super::parts::strip::Bar as StripBar;
 use super::parts::{Graph, Spark, Strip, Tone};
 use super::words;
 use crate::base::clock::UnixMs;
-use crate::monitor::{Monitor, MonitorError, Window};
+use crate::monitor::{Monitor, MonitorError, Usages, Window};
+use crate::supervise::Live;
 use crate::wire::checks::Bar;
 use crate::wire::metrics::{AppHistory, BoxHistory};
-use crate::wire::overview::Machine;
+use crate::wire::overview::{Machine, Usage};
 
 /// Of an app's answers: a share of 5xx above this is bad, any below is worth a look.
 const MANY_ERRORS: f64 = 0.01;
@@ -215,6 +216,25 @@ pub fn strip(name: &str, bars: &[Bar], share: Option<f64>) -> Strip {
             None => format!("{name}: not checked in the last day"),
         },
     }
+}
+
+/// What a container uses: its processor time, its memory and the limit of that.
+pub fn usage(usage: Option<Usage>) -> (String, String) {
+    let dash = || "–".to_owned();
+    let Some(usage) = usage else {
+        return (dash(), dash());
+    };
+    let memory = match usage.memory_limit {
+        Some(limit) => format!("{} of {}", words::bytes(usage.memory), words::bytes(limit)),
+        None => words::bytes(usage.memory),
+    };
+    (usage.cpu.map_or_else(dash, words::cores), memory)
+}
+
+/// The same of a container that runs.
+pub fn usage_of(live: &Live, usages: &Usages) -> (String, String) {
+    let id = live.container_id.as_ref();
+    usage(id.and_then(|id| Some(usages.get(id)?.usage)))
 }
 
 /// A share of checks answered, in words.

@@ -80,6 +80,14 @@ pub fn percent(share: f64) -> String {
     }
 }
 
+/// Processor time in use: "0.12 cores".
+pub fn cores(count: f64) -> String {
+    match count {
+        c if c < 0.005 => "0 cores".to_owned(),
+        c => format!("{c:.2} cores"),
+    }
+}
+
 /// Requests per second.
 pub fn rate(per_second: f64) -> String {
     match per_second {

@@ -55,6 +55,7 @@ pub fn all() -> Vec<Step> {
         f6_backups::f6_a_flipped_byte_is_found,
         f6_backups::f6_a_store_that_is_away_fails_the_backup,
         f7_seen::f7_the_overview_has_the_figures,
+        f7_seen::f7_each_container_says_what_it_uses,
         f7_seen::f7_the_app_is_checked_by_itself,
         f8_crash::f8_a_killed_daemon_is_back_before_anybody_notices,
         f8_crash::f8_a_killed_replica_comes_back,

@@ -16,6 +16,7 @@ use crate::web::pages::frame::{Frame, Section, Theme};
 use crate::web::pages::overview::Attention;
 use crate::web::pages::parts::{Badge, Graph, Strip, Tone, When};
 use crate::web::pages::visit::Visit;
+use crate::web::pages::words;
 use crate::web::services::App;
 
 /// The page.
@@ -61,6 +62,10 @@ pub struct Replica {
     pub container: String,
     /// Where it listens.
     pub address: String,
+    /// "0.12 cores".
+    pub cpu: String,
+    /// "84 MiB of 512 MiB".
+    pub memory: String,
     /// How often it was started again.
     pub restarts: String,
     /// When it started.
@@ -92,6 +97,7 @@ pub async fn show(
     let (row, head) = AppHead::load(&app, &name, Tab::Overview).await?;
     let now = UnixMs::now();
     let live = app.live.borrow().clone();
+    let usages = app.monitor.usages();
     let serving = app.deploys.live(row.id).await?;
     let deploys = app.deploys.list(Some(row.id), SHOWN).await?;
     let told = app.monitor.overview(now).await?;
@@ -112,11 +118,9 @@ pub async fn show(
         .filter(|at| *at > day.start(0))
         .collect();
     let checks = app.monitor.checks(now).await?;
+    let every = app.settings.borrow().checks.every;
     let check = checks.iter().find(|c| c.subject == row.subject());
-    let mut facts = vec![(
-        "Made".to_owned(),
-        crate::web::pages::words::date(row.created),
-    )];
+    let mut facts = vec![("Made".to_owned(), words::date(row.created))];
     for given in app.databases.given_to(row.id).await? {
         facts.push((
             "Database".to_owned(),
@@ -137,7 +141,9 @@ pub async fn show(
             .collect(),
         graphs: figures::of_app(&history, &told, &marks, now),
         has_marks: !marks.is_empty(),
-        replicas: head::of(&row, &live).map(|l| replica(l, now)).collect(),
+        replicas: head::of(&row, &live)
+            .map(|l| replica(l, figures::usage_of(l, &usages), now))
+            .collect(),
         nothing_runs: match &serving {
             Some(s) if s.stopped => "It was stopped. Start it in its settings.".to_owned(),
             Some(_) => "Its containers are gone; they are made again.".to_owned(),
@@ -149,7 +155,7 @@ pub async fn show(
         uptime_share: figures::share(check.and_then(|c| c.day_share)),
         uptime_note: check.map_or_else(
             || "checked from the moment it has a domain and is deployed".to_owned(),
-            |c| format!("{}, every 30 s", c.url),
+            |c| format!("{}, every {}", c.url, words::length(every)),
         ),
         deploys: deploys
             .iter()
@@ -211,7 +217,7 @@ fn notices<'a>(app: &str, replicas: impl Iterator<Item = &'a Live>) -> Vec<Atten
     all
 }
 
-fn replica(live: &Live, now: UnixMs) -> Replica {
+fn replica(live: &Live, (cpu, memory): (String, String), now: UnixMs) -> Replica {
     let dash = || "–".to_owned();
     Replica {
         process: live.process.clone().unwrap_or_else(dash),
@@ -222,6 +228,8 @@ fn replica(live: &Live, now: UnixMs) -> Replica {
             .as_deref()
             .map_or_else(dash, |id| id.chars().take(12).collect()),
         address: live.address.map_or_else(dash, |a| a.to_string()),
+        cpu,
+        memory,
         restarts: live.restarts.to_string(),
         since: live.started.map(|at| When::ago(at, now)),
     }
