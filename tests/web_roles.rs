@@ -1,4 +1,4 @@
-//! F2: every URL of the table, walked as nobody and as somebody who forges.
+//! A4: every URL of the table, walked as everybody there can be.
 //!
 //! The daemon is the real one, without an engine: what is denied must be denied
 //! whatever else works.
@@ -8,26 +8,37 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use freehold::web::{Needs, table};
+use freehold::users::{Grant, Role};
+use freehold::web::{Caller, Needs, Verdict, decide, table};
 
 #[path = "support/quiet.rs"]
 mod quiet;
 
 use quiet::Daemon;
 
-/// One request; the status and the whole answer.
-fn ask(socket: &Path, method: &str, path: &str, more: &str) -> (u16, String) {
+/// One request; the status and the answer, as far as it comes within a moment (streams never end).
+fn ask(socket: &Path, method: &str, path: &str, more: &str, body: &str) -> (u16, String) {
     let mut stream = UnixStream::connect(socket).unwrap();
-    stream
-        .set_read_timeout(Some(Duration::from_secs(5)))
-        .unwrap();
     write!(
         stream,
-        "{method} {path} HTTP/1.1\r\nHost: panel.test\r\nConnection: close\r\nContent-Length: 0\r\n{more}\r\n"
+        "{method} {path} HTTP/1.1\r\nHost: panel.test\r\nConnection: close\r\nContent-Length: {}\r\n{more}\r\n{body}",
+        body.len()
     )
     .unwrap();
     let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).ok();
+    let mut chunk = [0; 16 * 1024];
+    loop {
+        // Generous for the head; a stream's body is not waited for.
+        let wait = match answer.is_empty() {
+            true => Duration::from_secs(20),
+            false => Duration::from_millis(300),
+        };
+        stream.set_read_timeout(Some(wait)).unwrap();
+        match stream.read(&mut chunk) {
+            Ok(0) | Err(_) => break,
+            Ok(n) => answer.extend_from_slice(&chunk[..n]),
+        }
+    }
     let text = String::from_utf8_lossy(&answer).into_owned();
     let status = text
         .split(' ')
@@ -37,45 +48,234 @@ fn ask(socket: &Path, method: &str, path: &str, more: &str) -> (u16, String) {
     (status, text)
 }
 
-/// Each `{name}` of a path filled in with something that could exist.
-fn concrete(path: &str) -> String {
+/// `{app}` filled in with `app`, each other `{name}` with something that could exist.
+fn concrete(path: &str, app: &str) -> String {
     path.split('/')
-        .map(|part| if part.starts_with('{') { "1" } else { part })
+        .map(|part| match part {
+            "{app}" => app,
+            _ if part.starts_with('{') => "1",
+            _ => part,
+        })
         .collect::<Vec<_>>()
         .join("/")
 }
 
+/// The box with the apps shop and blog, and somebody of every role.
+struct World {
+    daemon: Daemon,
+}
+
+/// Somebody with a session.
+struct Somebody {
+    what: &'static str,
+    caller: Caller,
+    headers: String,
+}
+
+impl World {
+    fn new() -> Self {
+        let world = Self {
+            daemon: Daemon::start(),
+        };
+        for app in ["shop", "blog"] {
+            let (status, text) =
+                world.local("POST", "/api/v1/apps", &format!("{{\"name\":\"{app}\"}}"));
+            assert_eq!(status, 201, "{text}");
+        }
+        world
+    }
+
+    fn local(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        let json = "Content-Type: application/json\r\n";
+        ask(
+            &self.daemon.socket("freehold.sock"),
+            method,
+            path,
+            json,
+            body,
+        )
+    }
+
+    fn edge(&self, method: &str, path: &str, more: &str, body: &str) -> (u16, String) {
+        ask(&self.daemon.socket("edge.sock"), method, path, more, body)
+    }
+
+    /// Takes the link in `answer`; the cookie.
+    fn come_in(&self, answer: &str) -> String {
+        let (_, rest) = answer.split_once("/setup/").unwrap();
+        let (token, _) = rest.split_once('"').unwrap();
+        let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+        let words = "password=four+words+are+enough&again=four+words+are+enough";
+        let (status, text) = self.edge("POST", &format!("/setup/{token}"), form, words);
+        assert_eq!(status, 303, "{text}");
+        let (_, rest) = text.split_once("__Host-freehold=").unwrap();
+        rest.split(';').next().unwrap().to_owned()
+    }
+
+    fn somebody(&self, what: &'static str, role: Role, apps: &[&str]) -> Somebody {
+        let name = what.replace(' ', ".");
+        let list = serde_json::json!({ "name": name, "role": role.as_str(), "apps": apps });
+        let (status, text) = self.local("POST", "/api/v1/users", &list.to_string());
+        assert_eq!(status, 201, "{text}");
+        let token = self.come_in(&text);
+        Somebody {
+            what,
+            headers: signed_in(&token),
+            caller: Caller::User {
+                id: 0,
+                name,
+                grant: Grant {
+                    role,
+                    apps: apps.iter().map(|a| (*a).to_owned()).collect(),
+                },
+                token,
+            },
+        }
+    }
+}
+
+fn signed_in(token: &str) -> String {
+    format!("Cookie: __Host-freehold={token}\r\nSec-Fetch-Site: same-origin\r\n")
+}
+
+fn nobody(what: &'static str, headers: String) -> Somebody {
+    Somebody {
+        what,
+        headers,
+        caller: Caller::Nobody,
+    }
+}
+
 #[test]
-fn f2_every_url_is_denied_to_nobody_unless_the_table_says_otherwise() {
-    let daemon = Daemon::start();
-    let edge = daemon.socket("edge.sock");
-    for route in table() {
-        let path = concrete(route.path);
-        let method = route.method.as_str();
-        for more in [
-            "",
-            "Cookie: __Host-freehold=forged\r\nSec-Fetch-Site: same-origin\r\n",
-        ] {
-            let (status, text) = ask(&edge, method, &path, more);
-            match route.needs {
-                Needs::Owner | Needs::Local => {
-                    assert_eq!(status, 401, "{method} {path} as nobody: {text}");
+fn a4_every_url_answers_everybody_as_the_table_says() {
+    let world = World::new();
+    let (_, link) = world.local("POST", "/api/v1/setup-link", "");
+    let owner = world.come_in(&link);
+    let removed = world.somebody("removed", Role::Admin, &[]);
+    let (status, text) = world.local("DELETE", "/api/v1/users/removed", "");
+    assert_eq!(status, 204, "{text}");
+    let all = [
+        nobody("nobody", String::new()),
+        nobody("a forger", signed_in("forged")),
+        nobody("somebody taken out", removed.headers),
+        world.somebody("a viewer", Role::Viewer, &[]),
+        world.somebody("developer of another app", Role::Developer, &["blog"]),
+        world.somebody("developer", Role::Developer, &["shop"]),
+        world.somebody("an admin", Role::Admin, &[]),
+        Somebody {
+            what: "the owner",
+            headers: signed_in(&owner),
+            caller: Caller::User {
+                id: 0,
+                name: "owner".into(),
+                grant: Grant::everything(),
+                token: String::new(),
+            },
+        },
+    ];
+    let mut wrong = Vec::new();
+    // First what is refused, while everything is there; then what is allowed, the last things last.
+    for refused in [true, false] {
+        for who in &all {
+            let mut routes = table();
+            routes.sort_by_key(|r| {
+                let last = r.path.ends_with("remove") || r.method == "DELETE";
+                (r.path == "/sign-out", last)
+            });
+            for route in routes {
+                let app = route.path.contains("{app}").then_some("shop");
+                let verdict = decide(route.needs, &who.caller, app);
+                if (verdict == Verdict::Yes) == refused {
+                    continue;
                 }
-                Needs::Nobody | Needs::Proof => {
-                    assert!(status != 0 && status != 403, "{method} {path}: {text}");
+                let path = concrete(route.path, "shop");
+                let method = route.method.as_str();
+                let (status, text) = world.edge(method, &path, &who.headers, "");
+                let right = match verdict {
+                    Verdict::SignIn => status == 401,
+                    Verdict::No => status == 403,
+                    Verdict::Hidden => {
+                        let (_, gone) =
+                            world.edge(method, &concrete(route.path, "nope"), &who.headers, "");
+                        status == 404 && body(&text).replace("shop", "nope") == body(&gone)
+                    }
+                    Verdict::Yes => {
+                        ![0, 403, 500].contains(&status) && (status != 401 || path == "/sign-in")
+                    }
+                };
+                if !right {
+                    wrong.push(format!(
+                        "{method} {path} as {}: {verdict:?}, but {text}",
+                        who.what
+                    ));
                 }
             }
         }
     }
-    let (status, _) = ask(&edge, "GET", "/api/v1/no-such-thing", "");
-    assert_eq!(status, 401, "unknown URLs tell strangers nothing");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+fn body(answer: &str) -> &str {
+    answer.split_once("\r\n\r\n").map_or("", |(_, body)| body)
+}
+
+#[test]
+fn a4_a_developer_reads_nothing_of_other_apps() {
+    let world = World::new();
+    let developer = world.somebody("developer", Role::Developer, &["blog"]);
+    for path in ["/", "/account", "/api/v1/apps", "/api/v1/overview"] {
+        let (status, text) = world.edge("GET", path, &developer.headers, "");
+        assert_eq!(status, 200, "{path}: {text}");
+        assert!(!text.contains("shop"), "{path}: {text}");
+        assert!(text.contains("blog"), "{path}: {text}");
+    }
+}
+
+#[test]
+fn a4_an_admin_touches_no_owner() {
+    let world = World::new();
+    let (_, link) = world.local("POST", "/api/v1/setup-link", "");
+    let owner = world.come_in(&link);
+    let admin = world.somebody("admin", Role::Admin, &[]);
+    let json = format!("{}Content-Type: application/json\r\n", admin.headers);
+    for (method, path, sent) in [
+        ("POST", "/api/v1/users", r#"{"name":"eve","role":"owner"}"#),
+        ("PATCH", "/api/v1/users/admin", r#"{"role":"owner"}"#),
+        ("PATCH", "/api/v1/users/owner", r#"{"role":"viewer"}"#),
+        ("DELETE", "/api/v1/users/owner", ""),
+        ("POST", "/api/v1/users/owner/reset", ""),
+    ] {
+        let (status, text) = world.edge(method, path, &json, sent);
+        assert_eq!(status, 403, "{method} {path}: {text}");
+    }
+    let (status, _) = world.edge("GET", "/account", &signed_in(&owner), "");
+    assert_eq!(status, 200, "the owner is still in");
+}
+
+#[test]
+fn a5_a_viewer_is_not_told_the_webhook_secret() {
+    let world = World::new();
+    let viewer = world.somebody("viewer", Role::Viewer, &[]);
+    let (status, text) = world.edge("GET", "/api/v1/apps/shop", &viewer.headers, "");
+    assert_eq!(status, 200, "{text}");
+    assert!(!text.contains("\"secret\""), "{text}");
+    let (_, text) = world.local("GET", "/api/v1/apps/shop", "");
+    assert!(text.contains("\"secret\""), "{text}");
+}
+
+#[test]
+fn f2_unknown_urls_tell_strangers_nothing() {
+    let world = World::new();
+    let (status, _) = world.edge("GET", "/api/v1/no-such-thing", "", "");
+    assert_eq!(status, 401);
+    assert!(table().iter().any(|r| r.needs == Needs::Local));
 }
 
 #[test]
 fn f2_the_box_comes_in_by_its_socket_and_sets_the_owner_up() {
     let daemon = Daemon::start();
     let (local, edge) = (daemon.socket("freehold.sock"), daemon.socket("edge.sock"));
-    let (status, text) = ask(&local, "POST", "/api/v1/setup-link", "");
+    let (status, text) = ask(&local, "POST", "/api/v1/setup-link", "", "");
     assert_eq!(status, 200, "{text}");
     let path = text
         .split("/setup/")
@@ -89,13 +289,14 @@ fn f2_the_box_comes_in_by_its_socket_and_sets_the_owner_up() {
         "GET",
         &format!("/setup/{path}"),
         "Accept: text/html\r\n",
+        "",
     );
     assert_eq!(status, 200, "{page}");
     assert!(
         page.contains("content-security-policy: default-src 'none'"),
         "{page}"
     );
-    let (status, _) = ask(&edge, "GET", "/setup/forged", "Accept: text/html\r\n");
+    let (status, _) = ask(&edge, "GET", "/setup/forged", "Accept: text/html\r\n", "");
     assert_eq!(status, 404);
 }
 
@@ -108,7 +309,7 @@ fn f2_another_site_changes_nothing() {
         "Sec-Fetch-Site: cross-site\r\n",
         "Cookie: __Host-freehold=x\r\n",
     ] {
-        let (status, text) = ask(&edge, "POST", "/sign-in", more);
+        let (status, text) = ask(&edge, "POST", "/sign-in", more, "");
         assert_eq!(status, 403, "{more}: {text}");
     }
 }

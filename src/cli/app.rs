@@ -278,7 +278,10 @@ fn show(global: &Global, app: &AppDetail) {
     output::line(format!(
         "  webhook {}\n  secret  {}",
         app.webhook.url,
-        app.webhook.secret.expose()
+        app.webhook
+            .secret
+            .as_ref()
+            .map_or("(not shown to you)", |s| s.expose())
     ));
     if !app.replicas.is_empty() {
         output::line("");

@@ -1,16 +1,19 @@
-//! `freehold user`: the setup link, made on the box.
+//! `freehold user`: who may come in, and as what.
 
 use clap::{Args, Subcommand};
+use http::Method;
 use serde_json::Value;
 
 use super::Global;
-use super::client::Client;
+use super::client::{Client, full, segment};
 use super::output::{self, Fail};
+use super::show::maybe_time;
+use crate::wire::users::{NewUser, User, UserChange, UserLink};
 
-/// The owner and sign-in
+/// Who may come in, and as what
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  sudo freehold user reset      print a new one-time setup link"
+    after_help = "Roles:\n  owner      everything\n  admin      everything but owners\n  viewer     sees everything but secrets, changes nothing\n  developer  everything of the apps named with --app, and sees no others\n\nExamples:\n  freehold user add ana@example.com --role developer --app shop\n  freehold user change ana@example.com --role admin\n  sudo freehold user reset      a new one-time setup link for the owner"
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -19,8 +22,43 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Print a one-time link by which the owner's password is set
-    Reset,
+    /// Ask somebody in: prints a one-time link to send them
+    Add {
+        /// What they will sign in with, such as an e-mail address
+        name: String,
+        /// owner, admin, viewer or developer
+        #[arg(long)]
+        role: String,
+        /// An app of a developer; may be given again
+        #[arg(long = "app", value_name = "APP")]
+        apps: Vec<String>,
+    },
+    /// Everybody, and those asked in
+    List,
+    /// Give somebody another role, or other apps
+    Change {
+        /// The user
+        name: String,
+        /// owner, admin, viewer or developer
+        #[arg(long)]
+        role: Option<String>,
+        /// An app of a developer; may be given again, and replaces those of now
+        #[arg(long = "app", value_name = "APP")]
+        apps: Vec<String>,
+    },
+    /// Take somebody out; their sessions end
+    Rm {
+        /// The user
+        name: String,
+        /// Do not ask for the name again
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Print a one-time link by which a password is set anew; the owner's without a name
+    Reset {
+        /// The user
+        name: Option<String>,
+    },
 }
 
 /// Runs the verb.
@@ -28,24 +66,93 @@ enum Verb {
 /// # Errors
 /// The daemon's problem, or that it cannot be reached.
 pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Result<(), Fail> {
+    let one = |name: &str| format!("/api/v1/users/{}", segment(name));
     match arguments.verb {
-        Verb::Reset => {
-            let made: Value = client
-                .send(http::Method::POST, "/api/v1/setup-link", &Value::Null)
+        Verb::Add { name, role, apps } => {
+            let new = NewUser { name, role, apps };
+            let made: UserLink = client.send(Method::POST, "/api/v1/users", &new).await?;
+            linked(global, &made, "The link works once, for three days.");
+        }
+        Verb::List => {
+            let all: Vec<User> = client.get("/api/v1/users").await?;
+            list(global, &all);
+        }
+        Verb::Change { name, role, apps } => {
+            let change = UserChange {
+                role,
+                apps: Some(apps).filter(|apps| !apps.is_empty()),
+            };
+            let user: User = client.send(Method::PATCH, &one(&name), &change).await?;
+            match global.json {
+                true => output::json(&user),
+                false => output::line(format!("{} is {} now.", user.name, user.role)),
+            }
+        }
+        Verb::Rm { name, yes } => {
+            if !yes {
+                let typed = output::ask(&format!(
+                    "This takes {name} out; their sessions end. Type the name to go on: "
+                ));
+                if typed.trim() != name {
+                    return Err(Fail::usage(
+                        "the name was not typed, so nothing was changed",
+                    ));
+                }
+            }
+            let _gone: Value = client
+                .json(Method::DELETE, &one(&name), full(""), None)
                 .await?;
+            output::line(format!("{name} is taken out."));
+        }
+        Verb::Reset { name: Some(name) } => {
+            let path = format!("{}/reset", one(&name));
+            let made: UserLink = client.send(Method::POST, &path, &Value::Null).await?;
+            linked(global, &made, "The link works once, for a day.");
+        }
+        Verb::Reset { name: None } => {
+            let path = "/api/v1/setup-link";
+            let made: Value = client.send(Method::POST, path, &Value::Null).await?;
             if global.json {
                 output::json(&made);
-            } else {
-                let text = |key: &str| {
-                    made.get(key)
-                        .and_then(Value::as_str)
-                        .unwrap_or_default()
-                        .to_owned()
-                };
-                output::line(format!("{}{}", text("address"), text("path")));
-                output::line("The link works once, for a day.");
+                return Ok(());
             }
-            Ok(())
+            let text = |key: &str| made.get(key).and_then(Value::as_str).unwrap_or_default();
+            output::line(format!("{}{}", text("address"), text("path")));
+            output::line("The link works once, for a day.");
         }
     }
+    Ok(())
+}
+
+fn linked(global: &Global, made: &UserLink, life: &str) {
+    if global.json {
+        return output::json(made);
+    }
+    output::line(made.link.expose());
+    output::line(life);
+}
+
+fn list(global: &Global, all: &[User]) {
+    if global.json {
+        return output::json(&all);
+    }
+    let mut rows = vec![vec![
+        "NAME".into(),
+        "ROLE".into(),
+        "APPS".into(),
+        "LAST SEEN".into(),
+    ]];
+    rows.extend(all.iter().map(|user| {
+        let seen = match user.invited_until_ms {
+            Some(_) => "asked in".to_owned(),
+            None => maybe_time(user.seen_ms),
+        };
+        vec![
+            user.name.clone(),
+            user.role.clone(),
+            user.apps.join(", "),
+            seen,
+        ]
+    }));
+    output::table(&rows);
 }

@@ -16,6 +16,7 @@ const STATE: &[&str] = &[
     include_str!("migrations/0006_postgres.sql"),
     include_str!("migrations/0007_backup.sql"),
     include_str!("migrations/0008_monitor.sql"),
+    include_str!("migrations/0009_roles.sql"),
 ];
 
 const METRICS: &[&str] = &[include_str!("migrations/metrics_0001.sql")];

@@ -1,10 +1,12 @@
-//! Who may come in: the owner, the one-time setup link, sessions.
+//! Who may come in and what they may do: people with roles, one-time links, sessions.
 //!
 //! Tokens are random and kept only as digests; passwords are argon2id, hashed
 //! on the blocking pool one at a time (each takes 19 MB for a moment). Wrong
 //! passwords are slowed per address, so a stranger cannot lock the owner out.
 
 mod password;
+mod people;
+mod role;
 mod store;
 mod throttle;
 
@@ -17,24 +19,10 @@ use crate::base::secret::{Secret, random_token, sha256_hex};
 use crate::db::{Db, DbError};
 use crate::events::{self, Level, NewEvent};
 
+pub use people::{NewUser, Person};
+pub use role::{Grant, Role};
 pub use store::{Session, SessionRow};
 use throttle::Throttle;
-
-/// What somebody may do. More roles join this one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Everything.
-    Owner,
-}
-
-impl Role {
-    /// The stored word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Owner => "owner",
-        }
-    }
-}
 
 /// Why somebody was not let in or a password not taken.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +41,18 @@ pub enum UserError {
     /// Too many tries from one address.
     #[error("too many wrong passwords from your address: wait {0} seconds and try again")]
     SlowDown(u64),
+    /// A name, role or list of apps is not valid.
+    #[error("{0}")]
+    Invalid(String),
+    /// There already is a user of that name.
+    #[error("there already is a user \"{0}\": `freehold user list` shows everybody")]
+    NameTaken(String),
+    /// No such user.
+    #[error("there is no user \"{0}\": `freehold user list` shows everybody")]
+    NotFound(String),
+    /// Nobody would be left to mend things.
+    #[error("this is the last owner: make another one first")]
+    LastOwner,
     /// Hashing failed.
     #[error("the password could not be checked: {0}")]
     Hash(String),
@@ -69,8 +69,6 @@ impl From<crate::base::secret::SealError> for UserError {
 
 /// The name the first owner has.
 pub const OWNER: &str = "owner";
-/// How long a setup link works.
-const LINK_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// A session ends this long after it was last seen.
 const SESSION_IDLE: Duration = Duration::from_secs(14 * 24 * 3600);
 
@@ -111,45 +109,21 @@ impl Users {
             .await
     }
 
-    /// A new one-time token for the setup page; earlier unused ones end.
+    /// Whom the open link `token` is for.
     ///
     /// # Errors
-    /// Only the database's.
-    pub async fn new_setup_link(&self, now: UnixMs) -> Result<Secret, UserError> {
-        let token = random_token()?;
-        let digest = sha256_hex(token.expose().as_bytes());
-        self.db
-            .write(move |tx| {
-                store::insert_link(tx, &digest, now, now.plus(LINK_LIFE))?;
-                events::record(
-                    tx,
-                    now,
-                    &NewEvent::new(
-                        "user.link",
-                        Level::Info,
-                        "box",
-                        "A new setup link was made on the box.",
-                    ),
-                )?;
-                Ok::<_, UserError>(())
-            })
-            .await?;
-        Ok(token)
-    }
-
-    /// Whether `token` is an open setup link.
-    ///
-    /// # Errors
-    /// Only the database's.
-    pub async fn link_is_open(&self, token: &str, now: UnixMs) -> Result<bool, UserError> {
+    /// [`UserError::LinkInvalid`], or the database's.
+    pub async fn link_is_for(&self, token: &str, now: UnixMs) -> Result<String, UserError> {
         let digest = sha256_hex(token.as_bytes());
         self.db
-            .read(move |c| store::link_open(c, &digest, now).map_err(UserError::from))
-            .await
+            .read(move |c| store::open_link(c, &digest, now).map_err(UserError::from))
+            .await?
+            .map(|link| link.user)
+            .ok_or(UserError::LinkInvalid)
     }
 
-    /// Uses up the link, sets the owner's password, ends every other session
-    /// and signs in.
+    /// Uses up the link, sets the password of the user it is for (who is made
+    /// where there is none yet), ends their other sessions and signs in.
     ///
     /// # Errors
     /// [`UserError::LinkInvalid`], [`UserError::PasswordRule`], or the database's.
@@ -160,9 +134,7 @@ impl Users {
         from: Origin,
         now: UnixMs,
     ) -> Result<Secret, UserError> {
-        if !self.link_is_open(token, now).await? {
-            return Err(UserError::LinkInvalid);
-        }
+        self.link_is_for(token, now).await?;
         password::rule(&password)?;
         let hash = self.hash(password).await?;
         let digest = sha256_hex(token.as_bytes());
@@ -170,10 +142,11 @@ impl Users {
         let session_digest = sha256_hex(session.expose().as_bytes());
         self.db
             .write(move |tx| {
-                if !store::use_link(tx, &digest, now)? {
+                let Some(link) = store::open_link(tx, &digest, now)? else {
                     return Err(UserError::LinkInvalid);
-                }
-                let user = store::upsert_owner(tx, OWNER, &hash, now)?;
+                };
+                store::use_link(tx, &digest, now)?;
+                let user = store::upsert_user(tx, &link, &hash, now)?;
                 store::end_sessions(tx, user)?;
                 store::insert_session(
                     tx,
@@ -190,7 +163,7 @@ impl Users {
                         "user.setup",
                         Level::Info,
                         "box",
-                        "The owner's password was set.",
+                        format!("{} set a password by a one-time link.", link.user),
                     ),
                 )?;
                 Ok(())
@@ -288,6 +261,17 @@ impl Users {
             .await
     }
 
+    /// Ends the session of `user` that this mark of the list tells.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn end_session(&self, user: i64, mark: &str) -> Result<(), UserError> {
+        let mark = mark.to_owned();
+        self.db
+            .write(move |tx| store::end_session_of(tx, user, &mark).map_err(UserError::from))
+            .await
+    }
+
     /// Changes the password of `user` and ends every session but the one of `keep`.
     ///
     /// # Errors
@@ -301,11 +285,12 @@ impl Users {
         now: UnixMs,
     ) -> Result<(), UserError> {
         password::rule(&new)?;
-        let hash = self
+        let known = self
             .db
-            .read(move |c| store::hash_of(c, user).map_err(UserError::from))
+            .read(move |c| store::user_by_id(c, user).map_err(UserError::from))
             .await?;
-        if !self.verify(old, hash.unwrap_or_default()).await? {
+        let (name, hash) = known.ok_or(UserError::WrongPassword)?;
+        if !self.verify(old, hash).await? {
             return Err(UserError::WrongPassword);
         }
         let hash = self.hash(new).await?;
@@ -321,7 +306,7 @@ impl Users {
                         "user.password",
                         Level::Info,
                         "box",
-                        "The owner's password was changed.",
+                        format!("{name} changed their password."),
                     ),
                 )?;
                 Ok::<_, UserError>(())

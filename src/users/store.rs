@@ -1,8 +1,9 @@
-//! The tables `users`, `setup_links`, `sessions`.
+//! The tables `users`, `user_apps`, `setup_links`, `sessions`.
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
-use super::{Origin, Role};
+use super::{Grant, Origin, Person, Role};
 use crate::base::clock::UnixMs;
 use crate::db::DbError;
 
@@ -14,7 +15,7 @@ pub struct Session {
     /// The user's name.
     pub name: String,
     /// What they may do.
-    pub role: Role,
+    pub grant: Grant,
     /// When this session was last noted.
     pub seen: UnixMs,
 }
@@ -38,47 +39,173 @@ pub(super) fn any_user(c: &Connection) -> Result<bool, DbError> {
     Ok(c.query_row("SELECT EXISTS (SELECT 1 FROM users)", [], |r| r.get(0))?)
 }
 
+/// A one-time link: whom it is for, and what they become when they are not there yet.
+pub(super) struct Link {
+    pub digest: String,
+    pub user: String,
+    pub role: Role,
+    pub apps: Vec<i64>,
+    pub made_by: String,
+}
+
+fn role(row: &Row<'_>, column: usize) -> rusqlite::Result<Role> {
+    let text: String = row.get(column)?;
+    Role::parse(&text).ok_or_else(|| {
+        let what = format!("{text} is no role");
+        rusqlite::Error::FromSqlConversionFailure(column, Type::Text, what.into())
+    })
+}
+
 pub(super) fn insert_link(
     tx: &Transaction<'_>,
-    digest: &str,
+    link: &Link,
     now: UnixMs,
     expires: UnixMs,
 ) -> Result<(), DbError> {
-    tx.execute("DELETE FROM setup_links", [])?;
+    tx.execute("DELETE FROM setup_links WHERE user_name = ?1", [&link.user])?;
     tx.execute(
-        "INSERT INTO setup_links (digest, created_ms, expires_ms) VALUES (?1, ?2, ?3)",
-        params![digest, now.0, expires.0],
+        "INSERT INTO setup_links (digest, created_ms, expires_ms, user_name, role, apps, made_by)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        params![
+            link.digest,
+            now.0,
+            expires.0,
+            link.user,
+            link.role.as_str(),
+            serde_json::json!(link.apps).to_string(),
+            link.made_by
+        ],
     )?;
     Ok(())
 }
 
-pub(super) fn link_open(c: &Connection, digest: &str, now: UnixMs) -> Result<bool, DbError> {
+pub(super) fn open_link(
+    c: &Connection,
+    digest: &str,
+    now: UnixMs,
+) -> Result<Option<Link>, DbError> {
     Ok(c.query_row(
-        "SELECT EXISTS (SELECT 1 FROM setup_links WHERE digest = ?1 AND used_ms IS NULL AND expires_ms > ?2)",
+        "SELECT digest, user_name, role, apps, made_by FROM setup_links
+         WHERE digest = ?1 AND used_ms IS NULL AND expires_ms > ?2",
         params![digest, now.0],
-        |r| r.get(0),
-    )?)
+        |r| {
+            let apps: String = r.get(3)?;
+            Ok(Link {
+                digest: r.get(0)?,
+                user: r.get(1)?,
+                role: role(r, 2)?,
+                apps: serde_json::from_str(&apps).unwrap_or_default(),
+                made_by: r.get(4)?,
+            })
+        },
+    )
+    .optional()?)
 }
 
-pub(super) fn use_link(tx: &Transaction<'_>, digest: &str, now: UnixMs) -> Result<bool, DbError> {
-    Ok(tx.execute(
-        "UPDATE setup_links SET used_ms = ?2 WHERE digest = ?1 AND used_ms IS NULL AND expires_ms > ?2",
+pub(super) fn use_link(tx: &Transaction<'_>, digest: &str, now: UnixMs) -> Result<(), DbError> {
+    tx.execute(
+        "UPDATE setup_links SET used_ms = ?2 WHERE digest = ?1",
         params![digest, now.0],
-    )? == 1)
+    )?;
+    Ok(())
 }
 
-pub(super) fn upsert_owner(
+/// Sets the password of the user the link is for; makes them where there is none.
+pub(super) fn upsert_user(
     tx: &Transaction<'_>,
-    name: &str,
+    link: &Link,
     hash: &str,
     now: UnixMs,
 ) -> Result<i64, DbError> {
-    Ok(tx.query_row(
-        "INSERT INTO users (name, role, password_hash, created_ms) VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT (name) DO UPDATE SET password_hash = excluded.password_hash RETURNING id",
-        params![name, Role::Owner.as_str(), hash, now.0],
+    if let Some((user, _)) = user_by_name(tx, &link.user)? {
+        set_hash(tx, user, hash)?;
+        return Ok(user);
+    }
+    let user = tx.query_row(
+        "INSERT INTO users (name, role, password_hash, created_ms) VALUES (?1, ?2, ?3, ?4) RETURNING id",
+        params![link.user, link.role.as_str(), hash, now.0],
+        |r| r.get(0),
+    )?;
+    set_apps(tx, user, &link.apps)?;
+    Ok(user)
+}
+
+/// What is no app any more is left out.
+fn set_apps(tx: &Transaction<'_>, user: i64, apps: &[i64]) -> Result<(), DbError> {
+    tx.execute("DELETE FROM user_apps WHERE user_id = ?1", [user])?;
+    for app in apps {
+        tx.execute(
+            "INSERT OR IGNORE INTO user_apps (user_id, app_id) SELECT ?1, id FROM apps WHERE id = ?2",
+            params![user, app],
+        )?;
+    }
+    Ok(())
+}
+
+pub(super) fn set_role(
+    tx: &Transaction<'_>,
+    user: i64,
+    role: Role,
+    apps: &[i64],
+) -> Result<(), DbError> {
+    tx.execute(
+        "UPDATE users SET role = ?2 WHERE id = ?1",
+        params![user, role.as_str()],
+    )?;
+    set_apps(tx, user, apps)
+}
+
+/// Whether anybody was there to be removed; an invitation goes too.
+pub(super) fn remove_user(tx: &Transaction<'_>, name: &str) -> Result<bool, DbError> {
+    let links = tx.execute(
+        "DELETE FROM setup_links WHERE user_name = ?1 AND used_ms IS NULL",
+        [name],
+    )?;
+    let users = tx.execute("DELETE FROM users WHERE name = ?1", [name])?;
+    Ok(links + users > 0)
+}
+
+/// Whether there is an owner.
+pub(super) fn has_owner(c: &Connection) -> Result<bool, DbError> {
+    Ok(c.query_row(
+        "SELECT EXISTS (SELECT 1 FROM users WHERE role = 'owner')",
+        [],
         |r| r.get(0),
     )?)
+}
+
+/// Users, and those asked in whose link is open.
+pub(super) fn people(c: &Connection, now: UnixMs) -> Result<Vec<Person>, DbError> {
+    let mut statement = c.prepare_cached(
+        "SELECT u.id, u.name, u.role,
+                (SELECT json_group_array(a.name) FROM user_apps ua JOIN apps a ON a.id = ua.app_id
+                 WHERE ua.user_id = u.id) AS apps,
+                u.created_ms, (SELECT max(seen_ms) FROM sessions s WHERE s.user_id = u.id), NULL
+         FROM users u
+         UNION ALL
+         SELECT NULL, l.user_name, l.role,
+                (SELECT json_group_array(a.name) FROM apps a, json_each(l.apps) j WHERE a.id = j.value),
+                l.created_ms, NULL, l.expires_ms
+         FROM setup_links l
+         WHERE l.used_ms IS NULL AND l.expires_ms > ?1
+           AND NOT EXISTS (SELECT 1 FROM users u WHERE u.name = l.user_name)
+         ORDER BY 2 LIMIT 1000",
+    )?;
+    let rows = statement.query_map([now.0], |r| {
+        let apps: String = r.get(3)?;
+        let seen: Option<i64> = r.get(5)?;
+        let until: Option<i64> = r.get(6)?;
+        Ok(Person {
+            id: r.get(0)?,
+            name: r.get(1)?,
+            role: role(r, 2)?,
+            apps: serde_json::from_str(&apps).unwrap_or_default(),
+            since: UnixMs(r.get(4)?),
+            seen: seen.map(UnixMs),
+            invited_until: until.map(UnixMs),
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 pub(super) fn user_by_name(c: &Connection, name: &str) -> Result<Option<(i64, String)>, DbError> {
@@ -90,11 +217,12 @@ pub(super) fn user_by_name(c: &Connection, name: &str) -> Result<Option<(i64, St
     .optional()?)
 }
 
-pub(super) fn hash_of(c: &Connection, user: i64) -> Result<Option<String>, DbError> {
+/// Name and password hash.
+pub(super) fn user_by_id(c: &Connection, user: i64) -> Result<Option<(String, String)>, DbError> {
     Ok(c.query_row(
-        "SELECT password_hash FROM users WHERE id = ?1",
+        "SELECT name, password_hash FROM users WHERE id = ?1",
         [user],
-        |r| r.get(0),
+        |r| Ok((r.get(0)?, r.get(1)?)),
     )
     .optional()?)
 }
@@ -131,14 +259,21 @@ pub(super) fn session(
     now: UnixMs,
 ) -> Result<Option<Session>, DbError> {
     Ok(c.query_row(
-        "SELECT u.id, u.name, s.seen_ms FROM sessions s JOIN users u ON u.id = s.user_id
+        "SELECT u.id, u.name, s.seen_ms, u.role,
+                (SELECT json_group_array(a.name) FROM user_apps ua JOIN apps a ON a.id = ua.app_id
+                 WHERE ua.user_id = u.id)
+         FROM sessions s JOIN users u ON u.id = s.user_id
          WHERE s.digest = ?1 AND s.expires_ms > ?2",
         params![digest, now.0],
         |r| {
+            let apps: String = r.get(4)?;
             Ok(Session {
                 user: r.get(0)?,
                 name: r.get(1)?,
-                role: Role::Owner,
+                grant: Grant {
+                    role: role(r, 3)?,
+                    apps: serde_json::from_str(&apps).unwrap_or_default(),
+                },
                 seen: UnixMs(r.get(2)?),
             })
         },
@@ -161,6 +296,14 @@ pub(super) fn touch_session(
 
 pub(super) fn end_session(tx: &Transaction<'_>, digest: &str) -> Result<(), DbError> {
     tx.execute("DELETE FROM sessions WHERE digest = ?1", [digest])?;
+    Ok(())
+}
+
+pub(super) fn end_session_of(tx: &Transaction<'_>, user: i64, mark: &str) -> Result<(), DbError> {
+    tx.execute(
+        "DELETE FROM sessions WHERE user_id = ?1 AND substr(digest, 1, 8) = ?2",
+        params![user, mark],
+    )?;
     Ok(())
 }
 

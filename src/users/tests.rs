@@ -46,12 +46,10 @@ async fn f2_links_and_sessions_expire() {
     let users = users(&folder);
     let now = UnixMs(0);
     let link = users.new_setup_link(now).await.unwrap();
-    assert!(
-        !users
-            .link_is_open(link.expose(), now.plus(LINK_LIFE))
-            .await
-            .unwrap()
-    );
+    let late = users
+        .link_is_for(link.expose(), now.plus(people::LINK_LIFE))
+        .await;
+    assert!(matches!(late, Err(UserError::LinkInvalid)));
     let session = users
         .set_up(
             link.expose(),
@@ -117,4 +115,147 @@ async fn f2_sign_in_out_and_password_change() {
     assert!(users.session(first.expose(), now).await.unwrap().is_none());
     users.sign_out(second.expose()).await.unwrap();
     assert!(users.session(second.expose(), now).await.unwrap().is_none());
+}
+
+async fn somebody(users: &Users, name: &str, role: Role, now: UnixMs) -> Secret {
+    let new = NewUser {
+        name: name.into(),
+        role,
+        apps: Vec::new(),
+    };
+    let (_, link) = users.invite(new, "owner", now).await.unwrap();
+    let password = Secret::new("four words are enough");
+    users
+        .set_up(link.expose(), password, origin(), now)
+        .await
+        .unwrap()
+}
+
+async fn owned(folder: &tempfile::TempDir, now: UnixMs) -> (Users, Secret) {
+    let users = users(folder);
+    let link = users.new_setup_link(now).await.unwrap();
+    let password = Secret::new("four words are enough");
+    let session = users
+        .set_up(link.expose(), password, origin(), now)
+        .await
+        .unwrap();
+    (users, session)
+}
+
+#[tokio::test]
+async fn a2_an_invitation_makes_somebody_with_the_role_it_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let now = UnixMs(1_000);
+    let (users, _) = owned(&folder, now).await;
+    let session = somebody(&users, "Ana@Example.com ", Role::Viewer, now).await;
+    let seen = users.session(session.expose(), now).await.unwrap().unwrap();
+    assert_eq!(
+        (seen.name.as_str(), seen.grant.role),
+        ("ana@example.com", Role::Viewer)
+    );
+    let again = NewUser {
+        name: "ana@example.com".into(),
+        role: Role::Owner,
+        apps: Vec::new(),
+    };
+    let again = users.invite(again, "owner", now).await;
+    assert!(matches!(again, Err(UserError::NameTaken(_))));
+}
+
+#[tokio::test]
+async fn a2_a_developer_needs_an_app_and_a_name_must_be_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let now = UnixMs(1_000);
+    let (users, _) = owned(&folder, now).await;
+    for (name, role) in [
+        ("ana", Role::Developer),
+        ("", Role::Viewer),
+        ("a b", Role::Viewer),
+        ("../x", Role::Viewer),
+    ] {
+        let new = NewUser {
+            name: name.into(),
+            role,
+            apps: Vec::new(),
+        };
+        let refused = users.invite(new, "owner", now).await;
+        assert!(matches!(refused, Err(UserError::Invalid(_))), "{name}");
+    }
+    assert_eq!(users.people(now).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a2_the_last_owner_stays_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let now = UnixMs(1_000);
+    let (users, _) = owned(&folder, now).await;
+    somebody(&users, "ana", Role::Admin, now).await;
+    let refused = users.remove_user(OWNER, "ana", now).await;
+    assert!(matches!(refused, Err(UserError::LastOwner)));
+    let refused = users
+        .change_role(OWNER, Role::Admin, Vec::new(), "ana", now)
+        .await;
+    assert!(matches!(refused, Err(UserError::LastOwner)));
+    users
+        .change_role("ana", Role::Owner, Vec::new(), "owner", now)
+        .await
+        .unwrap();
+    users.remove_user(OWNER, "ana", now).await.unwrap();
+}
+
+#[tokio::test]
+async fn a2_who_is_taken_out_is_out_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let now = UnixMs(1_000);
+    let (users, _) = owned(&folder, now).await;
+    let session = somebody(&users, "ana", Role::Admin, now).await;
+    users.remove_user("ana", "owner", now).await.unwrap();
+    assert!(
+        users
+            .session(session.expose(), now)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    let gone = users.remove_user("ana", "owner", now).await;
+    assert!(matches!(gone, Err(UserError::NotFound(_))));
+}
+
+#[tokio::test]
+async fn a2_a_new_role_counts_from_the_next_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let now = UnixMs(1_000);
+    let (users, _) = owned(&folder, now).await;
+    let session = somebody(&users, "ana", Role::Admin, now).await;
+    users
+        .change_role("ana", Role::Viewer, Vec::new(), "owner", now)
+        .await
+        .unwrap();
+    let seen = users.session(session.expose(), now).await.unwrap().unwrap();
+    assert_eq!(seen.grant.role, Role::Viewer);
+}
+
+#[tokio::test]
+async fn a2_a_session_of_ones_own_can_be_ended_and_nobody_elses() {
+    let folder = tempfile::tempdir().unwrap();
+    let now = UnixMs(1_000);
+    let (users, owner) = owned(&folder, now).await;
+    let ana = somebody(&users, "ana", Role::Viewer, now).await;
+    let mine = users
+        .session(owner.expose(), now)
+        .await
+        .unwrap()
+        .unwrap()
+        .user;
+    let theirs = users
+        .session(ana.expose(), now)
+        .await
+        .unwrap()
+        .unwrap()
+        .user;
+    let mark = users.sessions(theirs, now).await.unwrap()[0].mark.clone();
+    users.end_session(mine, &mark).await.unwrap();
+    assert!(users.session(ana.expose(), now).await.unwrap().is_some());
+    users.end_session(theirs, &mark).await.unwrap();
+    assert!(users.session(ana.expose(), now).await.unwrap().is_none());
 }

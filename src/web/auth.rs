@@ -1,15 +1,17 @@
 //! Who is this, and may they: decided before a handler runs.
 
-use axum::extract::{Extension, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{Extension, RawPathParams, Request, State};
+use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 
+use super::access::{self, Needs, Verdict};
 use super::caller::Caller;
 use super::error::{Failure, wants_page};
-use super::router::Needs;
 use super::services::App;
+use crate::apps::AppError;
 use crate::base::clock::UnixMs;
+use crate::users::Role;
 use crate::wire::problem::{Problem, ProblemKind};
 
 /// The session cookie; the prefix makes browsers insist on Secure, Path=/ and no Domain.
@@ -41,7 +43,7 @@ pub async fn identify(State(app): State<App>, mut request: Request, next: Next) 
                 Ok(Some(session)) => Caller::User {
                     id: session.user,
                     name: session.name,
-                    role: session.role,
+                    grant: session.grant,
                     token,
                 },
                 Ok(None) => Caller::Nobody,
@@ -57,39 +59,39 @@ pub async fn identify(State(app): State<App>, mut request: Request, next: Next) 
 pub async fn guard(
     needs: Needs,
     Extension(caller): Extension<Caller>,
+    params: RawPathParams,
     request: Request,
     next: Next,
 ) -> Response {
-    let allowed = match needs {
-        Needs::Nobody | Needs::Proof => true,
-        Needs::Owner => caller.is_owner(),
-        Needs::Local => matches!(caller, Caller::Local { .. }),
-    };
-    if allowed {
-        return next.run(request).await;
+    let app = params.iter().find(|(key, _)| *key == "app");
+    let app = app.map(|(_, value)| value);
+    match access::decide(needs, &caller, app) {
+        Verdict::Yes => next.run(request).await,
+        Verdict::SignIn => sign_in(&request),
+        Verdict::Hidden => {
+            Failure::from(AppError::NotFound(app.unwrap_or_default().to_owned())).into_response()
+        }
+        Verdict::No => {
+            let role = caller.grant().map_or(Role::Developer, |grant| grant.role);
+            Failure::from(
+                Problem::new(ProblemKind::Forbidden, "you may not do this")
+                    .remedy(access::remedy(needs, role)),
+            )
+            .into_response()
+        }
     }
-    refuse(&caller, &request)
 }
 
-/// The answer to somebody who may not: a page asks to sign in, the API says so.
-pub fn refuse(caller: &Caller, request: &Request) -> Response {
-    if *caller != Caller::Nobody {
-        return Failure::from(
-            Problem::new(ProblemKind::Forbidden, "you may not do this")
-                .remedy("It can only be done on the box, with the freehold command."),
-        )
-        .into_response();
-    }
+/// The answer to a stranger: a page asks to sign in, the API says so.
+pub fn sign_in(request: &Request) -> Response {
     if wants_page(request.headers()) && !request.uri().path().starts_with("/api/") {
         return Redirect::to("/sign-in").into_response();
     }
-    let mut response = Failure::from(
+    Failure::from(
         Problem::new(ProblemKind::SignIn, "nobody is signed in")
             .remedy("Sign in at /sign-in, or use the freehold command on the box."),
     )
-    .into_response();
-    *response.status_mut() = StatusCode::UNAUTHORIZED;
-    response
+    .into_response()
 }
 
 /// Where a request comes from, by the edge's own forwarded header.

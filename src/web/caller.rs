@@ -1,6 +1,6 @@
 //! Who makes a request.
 
-use crate::users::Role;
+use crate::users::Grant;
 
 /// Decided once per request, before any handler runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub enum Caller {
         /// The name.
         name: String,
         /// What they may do.
-        role: Role,
+        grant: Grant,
         /// The cookie's value, to tell this session from others.
         token: String,
     },
@@ -26,13 +26,23 @@ pub enum Caller {
 }
 
 impl Caller {
-    /// Whether this caller may do what an owner may.
-    pub fn is_owner(&self) -> bool {
+    /// What this caller may do; nothing for nobody.
+    pub fn grant(&self) -> Option<Grant> {
         match self {
-            Self::Nobody => false,
-            Self::User { role, .. } => *role == Role::Owner,
-            Self::Local { .. } => true,
+            Self::Nobody => None,
+            Self::User { grant, .. } => Some(grant.clone()),
+            Self::Local { .. } => Some(Grant::everything()),
         }
+    }
+
+    /// Whether this caller may know of the app: what lists leave out for the others.
+    pub fn sees_app(&self, app: &str) -> bool {
+        self.grant().is_some_and(|grant| grant.sees_app(app))
+    }
+
+    /// Whether this caller may know of the box as a whole.
+    pub fn sees_box(&self) -> bool {
+        self.grant().is_some_and(|grant| grant.sees_box())
     }
 
     /// For the activity: "owner", "uid 0 on the box".

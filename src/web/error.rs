@@ -124,8 +124,9 @@ impl From<BackupError> for Failure {
 impl From<UserError> for Failure {
     fn from(error: UserError) -> Self {
         let kind = match &error {
-            UserError::LinkInvalid => ProblemKind::NotFound,
-            UserError::PasswordRule(_) => ProblemKind::Invalid,
+            UserError::LinkInvalid | UserError::NotFound(_) => ProblemKind::NotFound,
+            UserError::PasswordRule(_) | UserError::Invalid(_) => ProblemKind::Invalid,
+            UserError::NameTaken(_) | UserError::LastOwner => ProblemKind::Conflict,
             UserError::WrongPassword => ProblemKind::SignIn,
             UserError::SlowDown(_) => ProblemKind::SlowDown,
             UserError::Hash(_) => ProblemKind::Internal,
@@ -163,7 +164,7 @@ pub fn wants_page(headers: &HeaderMap) -> bool {
 pub async fn no_such_page(request: Request) -> Response {
     let caller = request.extensions().get::<Caller>();
     if caller.is_none_or(|c| *c == Caller::Nobody) {
-        return super::auth::refuse(&Caller::Nobody, &request);
+        return super::auth::sign_in(&request);
     }
     Failure::new(ProblemKind::NotFound, "there is nothing at this address").into_response()
 }

@@ -8,6 +8,7 @@
 //! and askama.
 
 pub mod about;
+mod access;
 pub mod api;
 mod auth;
 mod caller;
@@ -18,12 +19,14 @@ mod input;
 mod listen;
 mod pages;
 mod peer;
+mod people;
 mod router;
 mod services;
 mod terminal;
 
+pub use access::{Needs, Verdict, decide};
 pub use caller::Caller;
 pub use error::Failure;
 pub use listen::{serve_edge, serve_local};
-pub use router::{Needs, table};
+pub use router::table;
 pub use services::{App, Services, dashboard_url};

@@ -56,8 +56,9 @@ pub struct AppDetail {
 pub struct Webhook {
     /// The whole address.
     pub url: String,
-    /// For the git host's form.
-    pub secret: Secret,
+    /// For the git host's form; only for those who may change the app.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<Secret>,
 }
 
 /// One running container.

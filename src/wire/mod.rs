@@ -13,3 +13,4 @@ pub mod overview;
 pub mod problem;
 pub mod status;
 pub mod terminal;
+pub mod users;

@@ -27,6 +27,27 @@ pub struct Overview {
     pub dashboard: Option<String>,
 }
 
+impl Overview {
+    /// What somebody may see who knows of these apps alone: nothing of the box, nothing of the others.
+    #[must_use]
+    pub fn of_apps(mut self, sees: impl Fn(&str) -> bool) -> Self {
+        self.apps.retain(|app| sees(&app.name));
+        self.attention.retain(|a| {
+            let app = a.link.strip_prefix("/apps/").map(|rest| {
+                let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+                &rest[..end]
+            });
+            app.is_some_and(&sees)
+        });
+        let hosts: Vec<&String> = self.apps.iter().flat_map(|app| &app.hosts).collect();
+        self.certificates.retain(|c| hosts.contains(&&c.host));
+        self.machine = None;
+        self.engine = Engine::default();
+        self.databases.clear();
+        self
+    }
+}
+
 /// How much something wants its reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -217,4 +238,44 @@ pub struct Trust {
     pub file: String,
     /// Where it can be fetched.
     pub url: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a4_a_developer_sees_nothing_of_other_apps() {
+        let app = |name: &str| App {
+            name: name.into(),
+            hosts: vec![format!("{name}.test")],
+            ..App::default()
+        };
+        let attention = |link: &str| Attention {
+            level: Urgency::Bad,
+            what: String::new(),
+            why: String::new(),
+            remedy: String::new(),
+            link: link.into(),
+        };
+        let certificate = |host: &str| Certificate {
+            host: host.into(),
+            ..Certificate::default()
+        };
+        let all = Overview {
+            attention: ["/apps/shop/deploys/3", "/apps/shopping", "/settings", ""]
+                .map(attention)
+                .into(),
+            machine: Some(Machine::default()),
+            apps: vec![app("shop"), app("shopping")],
+            databases: vec![Database::default()],
+            certificates: ["shop.test", "shopping.test"].map(certificate).into(),
+            ..Overview::default()
+        };
+        let seen = all.of_apps(|name| name == "shop");
+        assert_eq!(seen.apps.len(), 1);
+        assert_eq!(seen.attention.len(), 1);
+        assert_eq!(seen.certificates.len(), 1);
+        assert!(seen.machine.is_none() && seen.databases.is_empty());
+    }
 }

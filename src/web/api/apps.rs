@@ -22,8 +22,12 @@ use crate::wire::apps::{
 use crate::wire::problem::ProblemKind;
 
 /// `GET /api/v1/apps`
-pub async fn list(State(app): State<App>) -> Result<Json<Vec<AppSummary>>, Failure> {
-    let all = app.apps.list().await?;
+pub async fn list(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<Vec<AppSummary>>, Failure> {
+    let mut all = app.apps.list().await?;
+    all.retain(|row| caller.sees_app(row.name.as_str()));
     let routes = app.apps.routes(None).await?;
     let serving = app.deploys.serving().await?;
     let last = app.deploys.last_of_each().await?;
@@ -44,19 +48,27 @@ pub async fn list(State(app): State<App>) -> Result<Json<Vec<AppSummary>>, Failu
 /// `GET /api/v1/apps/{app}`
 pub async fn show(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
 ) -> Result<Json<AppDetail>, Failure> {
     let row = app.apps.find(&name).await?;
-    Ok(Json(detail(&app, row).await?))
+    Ok(Json(detail(&app, &caller, row).await?))
 }
 
-async fn detail(app: &App, row: apps::App) -> Result<AppDetail, Failure> {
+async fn detail(app: &App, caller: &Caller, row: apps::App) -> Result<AppDetail, Failure> {
     let routes = app.apps.routes(Some(row.id)).await?;
     let serving = app.deploys.live(row.id).await?;
     let last = app.deploys.list(Some(row.id), 1).await?;
     let live = app.live.borrow().clone();
     let usages = app.monitor.usages();
-    let secret = app.apps.webhook_secret(row.id).await?;
+    // Whoever knows it can deploy.
+    let in_charge = caller
+        .grant()
+        .is_some_and(|grant| grant.changes_app(row.name.as_str()));
+    let secret = match in_charge {
+        true => Some(app.apps.webhook_secret(row.id).await?),
+        false => None,
+    };
     let scale = app.apps.scale(row.id).await?;
     let owner = row.subject();
     let replicas = live
@@ -108,7 +120,10 @@ pub async fn create(
         .apps
         .create(NewApp { name, source }, &caller.who(), UnixMs::now())
         .await?;
-    Ok((StatusCode::CREATED, Json(detail(&app, made).await?)))
+    Ok((
+        StatusCode::CREATED,
+        Json(detail(&app, &caller, made).await?),
+    ))
 }
 
 /// `PATCH /api/v1/apps/{app}`: what is absent stays.
@@ -130,7 +145,7 @@ pub async fn change(
         .change_source(row.id, change, &caller.who(), UnixMs::now())
         .await?;
     let row = app.apps.find(&name).await?;
-    Ok(Json(detail(&app, row).await?))
+    Ok(Json(detail(&app, &caller, row).await?))
 }
 
 fn source(form: AppForm) -> Result<SourceChange, AppError> {

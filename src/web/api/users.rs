@@ -1,12 +1,19 @@
-//! The setup link, made only on the box.
+//! Users: asked in, listed, changed, taken out; and the setup link, made only on the box.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Extension, Path, State};
+use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::base::clock::UnixMs;
+use crate::base::secret::Secret;
+use crate::users::{NewUser, Person};
+use crate::web::caller::Caller;
 use crate::web::error::Failure;
+use crate::web::input::Input;
+use crate::web::people;
 use crate::web::services::App;
+use crate::wire::users as wire;
 
 /// `POST /api/v1/setup-link`: a new one-time path under the dashboard's address.
 pub async fn setup_link(State(app): State<App>) -> Result<Json<Value>, Failure> {
@@ -16,4 +23,83 @@ pub async fn setup_link(State(app): State<App>) -> Result<Json<Value>, Failure> 
         "path": format!("/setup/{}", token.expose()),
         "set_up": app.users.is_set_up().await?,
     })))
+}
+
+fn told(person: Person) -> wire::User {
+    wire::User {
+        name: person.name,
+        role: person.role.as_str().into(),
+        apps: person.apps,
+        since_ms: person.since.0,
+        seen_ms: person.seen.map(|at| at.0),
+        invited_until_ms: person.invited_until.map(|at| at.0),
+    }
+}
+
+/// `GET /api/v1/users`
+pub async fn list(State(app): State<App>) -> Result<Json<Vec<wire::User>>, Failure> {
+    let all = app.users.people(UnixMs::now()).await?;
+    Ok(Json(all.into_iter().map(told).collect()))
+}
+
+/// `POST /api/v1/users`: asks somebody in; the link is in this answer and nowhere else.
+pub async fn invite(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Input(new): Input<wire::NewUser>,
+) -> Result<(StatusCode, Json<wire::UserLink>), Failure> {
+    let role = people::role(&caller, &new.role)?;
+    let apps = people::apps(&app, new.apps.iter().map(String::as_str)).await?;
+    let name = new.name;
+    let new = NewUser { name, role, apps };
+    let (name, token) = app.users.invite(new, &caller.who(), UnixMs::now()).await?;
+    let link = Secret::new(people::link(&app, &token));
+    Ok((StatusCode::CREATED, Json(wire::UserLink { name, link })))
+}
+
+/// `PATCH /api/v1/users/{user}`
+pub async fn change(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    Input(change): Input<wire::UserChange>,
+) -> Result<Json<wire::User>, Failure> {
+    let now = UnixMs::now();
+    people::in_charge_of(&app, &caller, &name).await?;
+    let person = app.users.person(&name, now).await?;
+    let role = match &change.role {
+        Some(text) => people::role(&caller, text)?,
+        None => person.role,
+    };
+    let names = change.apps.unwrap_or(person.apps);
+    let apps = people::apps(&app, names.iter().map(String::as_str)).await?;
+    app.users
+        .change_role(&name, role, apps, &caller.who(), now)
+        .await?;
+    Ok(Json(told(app.users.person(&name, now).await?)))
+}
+
+/// `POST /api/v1/users/{user}/reset`: a new link for somebody who cannot come in.
+pub async fn reset(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+) -> Result<Json<wire::UserLink>, Failure> {
+    people::in_charge_of(&app, &caller, &name).await?;
+    let token = app.users.reset(&name, &caller.who(), UnixMs::now()).await?;
+    let link = Secret::new(people::link(&app, &token));
+    Ok(Json(wire::UserLink { name, link }))
+}
+
+/// `DELETE /api/v1/users/{user}`
+pub async fn remove(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Failure> {
+    people::in_charge_of(&app, &caller, &name).await?;
+    app.users
+        .remove_user(&name, &caller.who(), UnixMs::now())
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -3,7 +3,7 @@
 use askama::Template;
 use serde::Deserialize;
 
-use super::frame::{Frame, Section, Theme};
+use super::frame::{Frame, Theme};
 use super::parts::Field;
 
 /// The page.

@@ -2,6 +2,7 @@
 //! last action.
 
 use super::parts::Tone;
+use crate::users::{Grant, Role};
 
 /// The part of the dashboard a page belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub enum Section {
     Checks,
     /// Settings.
     Settings,
+    /// One's own password and sessions.
+    Account,
 }
 
 impl Section {
@@ -96,6 +99,14 @@ pub struct Frame {
     pub path: String,
     /// Version of Freehold.
     pub version: &'static str,
+    /// Whether its reader knows of the box, and not of some apps alone.
+    pub whole: bool,
+    /// Whether its reader is in charge of the box.
+    pub in_charge: bool,
+    /// Whether its reader changes nothing: forms are not shown.
+    pub read_only: bool,
+    /// Who reads it; empty for nobody.
+    pub user: String,
     /// How often, in seconds, the script fetches the page's live parts again; 0 is never.
     pub refresh: u32,
 }
@@ -112,7 +123,43 @@ impl Frame {
             box_name: String::new(),
             path: path.to_owned(),
             version: env!("CARGO_PKG_VERSION"),
+            whole: false,
+            in_charge: false,
+            read_only: false,
+            user: String::new(),
             refresh: 0,
+        }
+    }
+
+    /// The same for a reader who may do this.
+    #[must_use]
+    pub fn read_by(mut self, user: String, grant: &Grant) -> Self {
+        self.whole = grant.sees_box();
+        self.in_charge = grant.changes_box();
+        self.read_only = grant.role == Role::Viewer;
+        self.user = user;
+        self
+    }
+
+    /// Whether this is the reader's own account.
+    pub fn is_account(&self) -> bool {
+        self.section == Some(Section::Account)
+    }
+
+    /// How the navigation marks `section`: as this very page, as the part it is in, or not at all.
+    pub fn mark_of(&self, section: &Section, href: &str) -> Option<&'static str> {
+        match self.section.as_ref() == Some(section) {
+            true if self.path == href => Some("page"),
+            true => Some("true"),
+            false => None,
+        }
+    }
+
+    /// The navigation its reader has: section, address, word.
+    pub fn sections(&self) -> &'static [(Section, &'static str, &'static str)] {
+        match self.whole {
+            true => &Section::ALL,
+            false => &Section::ALL[..1],
         }
     }
 

@@ -4,6 +4,7 @@
 //! Views are pure: what the domains tell goes in, words and drawings come out. Every action is a
 //! plain form answered by a redirect; the script only keeps what is shown up to date.
 
+pub mod account;
 mod agent;
 pub mod app;
 pub mod assets;
@@ -19,6 +20,7 @@ mod figures;
 mod frame;
 pub mod overview;
 mod parts;
+pub mod people;
 pub mod problem;
 pub mod settings;
 pub mod setup;

@@ -40,6 +40,8 @@ pub struct Overview {
     pub backups: Vec<BackupRow>,
     /// The newest events.
     pub activity: Vec<ActivityRow>,
+    /// Whether the box is shown, and not some apps alone.
+    pub whole: bool,
 }
 
 /// Something that wants its reader: what, why it matters, what to do.
@@ -165,10 +167,16 @@ const ACTIVITY: u32 = 12;
 /// `GET /`
 pub async fn show(State(app): State<App>, visit: Visit) -> Result<Response, Failure> {
     let now = UnixMs::now();
-    let told = app.monitor.overview(now).await?;
+    let whole = visit.caller.sees_box();
+    let sees = |name: &str| visit.caller.sees_app(name);
+    let mut told = app.monitor.overview(now).await?;
+    if !whole {
+        told = told.of_apps(sees);
+    }
     let day = figures::window(&app.monitor, now).await?;
     let of_box = app.monitor.box_history(day).await?;
-    let rows = app.apps.list().await?;
+    let mut rows = app.apps.list().await?;
+    rows.retain(|row| sees(row.name.as_str()));
     let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
     let histories = app.monitor.app_histories(&ids, day).await?;
     let checks = app.monitor.checks(now).await?;
@@ -176,10 +184,12 @@ pub async fn show(State(app): State<App>, visit: Visit) -> Result<Response, Fail
     let last = app.deploys.last_of_each().await?;
     let live = app.live.borrow().clone();
     let mut certificates = app.certs.statuses().await?;
+    certificates.retain(|c| whole || told.certificates.iter().any(|t| t.host == c.host.as_str()));
     certificates.sort_by_key(|c| (!certificate::wants_attention(c), c.not_after));
     let mut backups = app.backups.list_of(None, BACKUPS).await?;
     backups.retain(|b| b.state != BackupState::Expired);
-    let activity = app.db.read(|c| events::newest(c, None, ACTIVITY)).await?;
+    let mut activity = app.db.read(|c| events::newest(c, None, ACTIVITY)).await?;
+    activity.retain(|event| whole || rows.iter().any(|row| row.subject() == event.subject));
     let apps = rows
         .iter()
         .zip(&histories)
@@ -217,6 +227,7 @@ pub async fn show(State(app): State<App>, visit: Visit) -> Result<Response, Fail
             .into_iter()
             .map(|event| ActivityRow::new(event, now))
             .collect(),
+        whole,
     }))
 }
 

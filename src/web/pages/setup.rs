@@ -1,4 +1,4 @@
-//! The one-time link: set the owner's password, be signed in.
+//! The one-time link: set one's password, be signed in.
 
 use askama::Template;
 use axum::Form;
@@ -25,17 +25,20 @@ pub struct View {
     pub frame: Frame,
     /// Of the link.
     pub token: String,
+    /// Whom it is for.
+    pub user: String,
     /// Password, and again.
     pub fields: [Field; 2],
 }
 
 /// The page for the link `token`, with what was wrong with the last try.
-pub fn view(visit: Visit, token: String, fault: &str, fault_again: &str) -> View {
+pub fn view(visit: Visit, token: String, user: String, fault: &str, fault_again: &str) -> View {
     let mut frame = visit.frame();
     "Set your password".clone_into(&mut frame.title);
     View {
         frame,
         token,
+        user,
         fields: [
             Field::password("password", "Password", "new-password")
                 .hint("10 characters or more. A sentence is easier to remember than a riddle.")
@@ -51,10 +54,8 @@ pub async fn show(
     Path(token): Path<String>,
     visit: Visit,
 ) -> Result<Response, Failure> {
-    if !app.users.link_is_open(&token, UnixMs::now()).await? {
-        return Err(UserError::LinkInvalid.into());
-    }
-    Ok(super::render(&view(visit, token, "", "")))
+    let user = app.users.link_is_for(&token, UnixMs::now()).await?;
+    Ok(super::render(&view(visit, token, user, "", "")))
 }
 
 /// The form's fields.
@@ -72,8 +73,15 @@ pub async fn submit(
     headers: HeaderMap,
     Form(fields): Form<Fields>,
 ) -> Result<Response, Failure> {
+    let user = app.users.link_is_for(&token, UnixMs::now()).await?;
     if fields.password != fields.again {
-        let page = view(visit, token, "", "This is not the same password as above.");
+        let page = view(
+            visit,
+            token,
+            user,
+            "",
+            "This is not the same password as above.",
+        );
         return Ok((StatusCode::UNPROCESSABLE_ENTITY, super::render(&page)).into_response());
     }
     let from = auth::origin(&headers);
@@ -84,7 +92,7 @@ pub async fn submit(
     {
         Ok(session) => Ok(super::see_signed_in("/", session.expose())),
         Err(error @ UserError::PasswordRule(_)) => {
-            let page = view(visit, token, &error.to_string(), "");
+            let page = view(visit, token, user, &error.to_string(), "");
             Ok((StatusCode::UNPROCESSABLE_ENTITY, super::render(&page)).into_response())
         }
         Err(other) => Err(other.into()),

@@ -80,7 +80,10 @@ impl Visit {
         frame.theme = self.theme;
         frame.flash = self.flash;
         frame.box_name = self.host;
-        frame
+        match self.caller.grant() {
+            Some(grant) => frame.read_by(self.caller.who(), &grant),
+            None => frame,
+        }
     }
 }
 

@@ -107,6 +107,7 @@ pub fn f10_every_action_works_without_javascript(world: &mut World) {
     deploys(&mut p);
     databases(&mut p);
     targets(&mut p, world);
+    people(&mut p, world);
     checks_and_password(&mut p);
     let forms: BTreeSet<&str> = table()
         .iter()
@@ -394,6 +395,43 @@ fn targets(p: &mut Person, world: &World) {
     }
 }
 
+fn people(p: &mut Person, world: &World) {
+    let all = "/settings/people";
+    let bad = [("name", "two words")];
+    p.send(all, &form(all, all, &bad), "cannot be a user");
+    let good = [("name", "ana@example.com"), ("apps", APP)];
+    p.send(all, &form(all, all, &good), "A link for ana@example.com");
+    let ana = "/settings/people/ana@example.com";
+    let reset = format!("{ana}/reset");
+    let route = "/settings/people/{user}/reset";
+    p.send(route, &form(all, &reset, &[]), "A link for ana@example.com");
+    let link = p.browser.text();
+    let link = link.lines().find(|l| l.contains("/setup/")).unwrap();
+    let (_, token) = link.trim().rsplit_once('/').unwrap();
+    // Ana comes in with a browser of her own, and leaves a session behind.
+    let hers = world.browser(|s| s.javascript = false);
+    hers.go(&format!("{PANEL}/setup/{token}"));
+    for name in ["password", "again"] {
+        hers.type_into(&format!("[name={name}]"), "ana has four words");
+    }
+    hers.click_away("form[action^=\"/setup/\"] button");
+    assert!(hers.text().contains(APP), "{}", hers.text());
+    assert!(!hers.text().contains("Databases"), "{}", hers.text());
+    let apps = [("apps", ", looks2")];
+    let route = "/settings/people/{user}";
+    p.send(route, &form(all, ana, &apps), "there is no app");
+    let question = format!("{ana}/remove");
+    let route = "/settings/people/{user}/remove";
+    let wrong = [("typed", "bob")];
+    p.send(route, &form(&question, &question, &wrong), "This is not");
+    let right = [("typed", "ana@example.com")];
+    p.send(route, &form(&question, &question, &right), "is taken out");
+    hers.go(&format!("{PANEL}/"));
+    assert!(hers.url().contains("/sign-in"), "{}", hers.url());
+    let end = "/account/sessions/end";
+    p.send(end, &form("/account", end, &[]), "is ended");
+}
+
 fn checks_and_password(p: &mut Person) {
     let checks = "/checks";
     let sample = [
@@ -408,16 +446,12 @@ fn checks_and_password(p: &mut Person) {
     p.browser.click_away("form[action$=\"/remove\"] button");
     assert!(p.answers("The check is removed"));
     p.done.insert("/checks/{id}/remove");
-    let (settings, action) = ("/settings", "/settings/password");
+    let (account, action) = ("/account", "/account/password");
     for (old, new) in [(PASSWORD, OTHER_PASSWORD), (OTHER_PASSWORD, PASSWORD)] {
         let fields = [("current", old), ("password", new), ("again", new)];
-        p.send(
-            "/settings/password",
-            &form(settings, action, &fields),
-            "is changed",
-        );
+        p.send(action, &form(account, action, &fields), "is changed");
     }
-    p.send("/sign-out", &form(settings, "/sign-out", &[]), "Sign in");
+    p.send("/sign-out", &form(account, "/sign-out", &[]), "Sign in");
     let sign_in = "/sign-in";
     let wrong = [("password", "wrong password")];
     p.send("/sign-in", &form(sign_in, sign_in, &wrong), "is not right");
@@ -448,6 +482,8 @@ pub fn f10_nothing_serious_in_either_theme_and_no_sideways_scroll(world: &mut Wo
         ("box", "/box".to_owned()),
         ("checks", "/checks".to_owned()),
         ("settings", "/settings".to_owned()),
+        ("people", "/settings/people".to_owned()),
+        ("account", "/account".to_owned()),
         ("nothing-here", "/nothing/here".to_owned()),
     ];
     let mut faults = Vec::new();

@@ -8,7 +8,7 @@ use super::head::{AppHead, Tab};
 use crate::base::clock::UnixMs;
 use crate::events;
 use crate::web::error::Failure;
-use crate::web::pages::frame::{Frame, Section, Theme};
+use crate::web::pages::frame::{Frame, Theme};
 use crate::web::pages::overview::ActivityRow;
 use crate::web::pages::parts::Tone;
 use crate::web::pages::visit::Visit;

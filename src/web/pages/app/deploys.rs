@@ -10,7 +10,7 @@ use super::deploying;
 use super::head::{AppHead, Tab};
 use crate::base::clock::UnixMs;
 use crate::web::error::Failure;
-use crate::web::pages::frame::{Frame, Section, Theme};
+use crate::web::pages::frame::{Frame, Theme};
 use crate::web::pages::parts::{Badge, Field, When};
 use crate::web::pages::visit::Visit;
 use crate::web::services::App;

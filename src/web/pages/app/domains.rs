@@ -14,7 +14,7 @@ use crate::base::ids::ProcessName;
 use crate::certs::{CertStatus, box_addresses};
 use crate::web::error::Failure;
 use crate::web::pages::certificate;
-use crate::web::pages::frame::{Frame, Section, Theme};
+use crate::web::pages::frame::{Frame, Theme};
 use crate::web::pages::parts::{Badge, Field, Tone, When};
 use crate::web::pages::visit::{self, Visit};
 use crate::web::services::App;

@@ -14,7 +14,7 @@ use crate::apps::{EnvName, env};
 use crate::base::clock::UnixMs;
 use crate::base::secret::Secret;
 use crate::web::error::Failure;
-use crate::web::pages::frame::{Frame, Section, Theme};
+use crate::web::pages::frame::{Frame, Theme};
 use crate::web::pages::parts::{Field, When};
 use crate::web::pages::visit::{self, Visit};
 use crate::web::services::App;

@@ -18,7 +18,7 @@ use crate::base::clock::UnixMs;
 use crate::docker::LogLine;
 use crate::supervise::Live;
 use crate::web::error::Failure;
-use crate::web::pages::frame::{Frame, Section, Theme};
+use crate::web::pages::frame::{Frame, Theme};
 use crate::web::pages::parts::Field;
 use crate::web::pages::visit::Visit;
 use crate::web::pages::words;

@@ -12,7 +12,7 @@ use crate::deploy::{Deploy, Serving, State as Stage};
 use crate::supervise::Live;
 use crate::web::error::Failure;
 use crate::web::pages::figures;
-use crate::web::pages::frame::{Frame, Section, Theme};
+use crate::web::pages::frame::{Frame, Theme};
 use crate::web::pages::overview::Attention;
 use crate::web::pages::parts::{Badge, Graph, Strip, Tone, When};
 use crate::web::pages::visit::Visit;

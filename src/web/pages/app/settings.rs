@@ -15,7 +15,7 @@ use crate::base::secret::Secret;
 use crate::git::{Branch, GitUrl};
 use crate::supervise::Live;
 use crate::web::error::Failure;
-use crate::web::pages::frame::{Frame, Section, Theme};
+use crate::web::pages::frame::{Frame, Theme};
 use crate::web::pages::parts::{Badge, Field, Tone, When};
 use crate::web::pages::visit::{self, Visit};
 use crate::web::pages::words;

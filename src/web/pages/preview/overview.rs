@@ -78,6 +78,7 @@ pub fn busy() -> Overview {
     intern.p95 = "–".to_owned();
     intern.errors = "–".to_owned();
     Overview {
+        whole: true,
         frame: frame("/", "Overview", Section::Overview).refreshed(5),
         attention: vec![
             Attention {
@@ -168,6 +169,7 @@ pub fn activity() -> Vec<ActivityRow> {
 
 pub fn new() -> Overview {
     Overview {
+        whole: true,
         frame: frame("/", "Overview", Section::Overview),
         attention: vec![],
         apps: vec![],

@@ -1,11 +1,13 @@
-//! Databases, box, checks, settings, and the doors.
+//! Databases, box, checks, settings, account, people, and the doors.
 
 use super::overview::{graphs, strip};
-use super::{NOW, ago, visit};
+use super::{NOW, ago, ahead, frame, visit};
+use crate::users::Role;
 use crate::web::pages::frame::{Flash, Section};
 use crate::web::pages::parts::{Badge, Field, Tone, When};
 use crate::web::pages::{
-    box_page, checks, confirm, database, databases, problem, settings, setup, sign_in,
+    account, box_page, checks, confirm, database, databases, people, problem, settings, setup,
+    sign_in,
 };
 use crate::wire::problem::{Problem, ProblemKind};
 
@@ -220,21 +222,98 @@ pub fn settings_page() -> settings::View {
         ],
         target_open: true,
         ca_fingerprint: text("3F:8A:11:C2:9D:04:77:B6:52:E1:0F:CC:38:AD:91:6B:20:45:FE:7A:83:1C:D9:60:BE:12:A4:5F:E8:07:33:9C"),
-        user: text("owner"),
-        password_fields: vec![
-            Field::password("current", "Password now", "current-password"),
-            Field::password("password", "New password", "new-password").hint("10 characters or more."),
-            Field::password("again", "The same again", "new-password"),
-        ],
-        sessions: vec![
-            settings::Session { what: text("Firefox on Linux, 203.0.113.80"), own: true, at: When::ago(ago(3), NOW) },
-            settings::Session { what: text("Safari on iPhone, 203.0.113.81"), own: false, at: When::ago(ago(90_000), NOW) },
-        ],
+        people: vec![(text("owner"), "owner"), (text("ana@example.com"), "developer")],
         about: vec![
             (text("Version"), text("0.1.0")),
             (text("Installation"), text("a1b2c3d4e5")),
             (text("Data"), text("/var/lib/freehold")),
         ],
+    }
+}
+
+pub fn account_page() -> account::View {
+    account::View {
+        frame: visit("/account")
+            .frame()
+            .titled("Account", Section::Account),
+        user: text("ana@example.com"),
+        role: Role::Developer,
+        apps: vec![text("shop"), text("blog")],
+        password_fields: vec![
+            Field::password("current", "Password now", "current-password"),
+            Field::password("password", "New password", "new-password")
+                .hint("10 characters or more."),
+            Field::password("again", "The same again", "new-password"),
+        ],
+        sessions: vec![
+            account::Session {
+                mark: text("0a1b2c3d"),
+                what: text("Firefox on Linux, 203.0.113.80"),
+                own: true,
+                at: When::ago(ago(3), NOW),
+            },
+            account::Session {
+                mark: text("4e5f6a7b"),
+                what: text("Safari on iPhone, 203.0.113.81"),
+                own: false,
+                at: When::ago(ago(90_000), NOW),
+            },
+        ],
+    }
+}
+
+pub fn people_page() -> people::View {
+    let roles = || {
+        Field::choice(
+            "role",
+            "Role",
+            Role::ALL
+                .map(|r| (text(r.as_str()), text(r.as_str())))
+                .to_vec(),
+        )
+    };
+    let row = |name: &str, role, apps: &str, seen| people::Row {
+        name: text(name),
+        role,
+        apps: text(apps),
+        seen,
+        invited: None,
+        mine: true,
+        fields: [
+            roles().value(role.as_str()).within(name),
+            Field::code("apps", "Apps")
+                .value(apps)
+                .like("shop, blog")
+                .within(name),
+        ],
+    };
+    people::View {
+        frame: frame("/settings/people", "People", Section::Settings)
+            .under("/settings", "Settings"),
+        people: vec![
+            people::Row {
+                invited: Some(When::until(ahead(200_000), NOW)),
+                ..row("bob@example.com", Role::Viewer, "", None)
+            },
+            row(
+                "ana@example.com",
+                Role::Developer,
+                "shop, blog",
+                Some(When::ago(ago(4_000), NOW)),
+            ),
+            row("owner", Role::Owner, "", Some(When::ago(ago(3), NOW))),
+        ],
+        name: Field::code("name", "Name or e-mail address")
+            .needed()
+            .like("ana@example.com"),
+        role: roles(),
+        apps: Field::code("apps", "Apps of a developer")
+            .like("shop, blog")
+            .hint("Names of apps; the other roles leave it empty."),
+        link: Some((
+            text("bob@example.com"),
+            text("https://panel.example.com/setup/Zk3x9fQ0aB7c"),
+        )),
     }
 }
 
@@ -267,6 +346,7 @@ pub fn setup_page() -> setup::View {
     setup::view(
         visit("/setup/x"),
         text("x"),
+        text("owner"),
         "a password has 10 characters or more",
         "",
     )

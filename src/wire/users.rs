@@ -1,0 +1,54 @@
+//! Users, as the API and `freehold user` tell them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::secret::Secret;
+
+/// A user, or somebody asked in.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct User {
+    /// What they sign in with.
+    pub name: String,
+    /// `owner`, `admin`, `viewer` or `developer`.
+    pub role: String,
+    /// A developer's apps.
+    pub apps: Vec<String>,
+    /// When they were made or asked in.
+    pub since_ms: i64,
+    /// When they were last here.
+    pub seen_ms: Option<i64>,
+    /// Until when an invitation works that was not taken yet.
+    pub invited_until_ms: Option<i64>,
+}
+
+/// Somebody to ask in.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NewUser {
+    /// What they will sign in with.
+    pub name: String,
+    /// `owner`, `admin`, `viewer` or `developer`.
+    pub role: String,
+    /// A developer's apps.
+    #[serde(default)]
+    pub apps: Vec<String>,
+}
+
+/// What to change of a user; what is absent stays.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct UserChange {
+    /// The new role.
+    #[serde(default)]
+    pub role: Option<String>,
+    /// A developer's apps, all of them.
+    #[serde(default)]
+    pub apps: Option<Vec<String>>,
+}
+
+/// A one-time link; it is not told again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct UserLink {
+    /// Whom it is for.
+    pub name: String,
+    /// The whole address.
+    pub link: Secret,
+}
