@@ -232,6 +232,19 @@ fn a4_a_developer_reads_nothing_of_other_apps() {
 }
 
 #[test]
+fn a2_a_second_link_gives_what_the_first_would_have() {
+    let world = World::new();
+    let ana = r#"{"name":"ana","role":"developer","apps":["blog"]}"#;
+    let (status, text) = world.local("POST", "/api/v1/users", ana);
+    assert_eq!(status, 201, "{text}");
+    let (status, text) = world.local("POST", "/api/v1/users/ana/reset", "");
+    assert_eq!(status, 200, "{text}");
+    let token = world.come_in(&text);
+    let (_, text) = world.edge("GET", "/api/v1/apps", &signed_in(&token), "");
+    assert!(text.contains("blog"), "{text}");
+}
+
+#[test]
 fn a4_an_admin_touches_no_owner() {
     let world = World::new();
     let (_, link) = world.local("POST", "/api/v1/setup-link", "");

@@ -138,8 +138,14 @@ impl Users {
     /// [`UserError::NotFound`], or the database's.
     pub async fn reset(&self, name: &str, by: &str, now: UnixMs) -> Result<Secret, UserError> {
         let person = self.person(name, now).await?;
+        // One who has not come in yet keeps what the first link would have made of them.
+        let wanted = name.to_owned();
+        let apps = self
+            .db
+            .read(move |c| store::invited_for(c, &wanted).map_err(UserError::from))
+            .await?;
         let text = format!("A new link for {name} was made by {by}.");
-        self.link(name, person.role, Vec::new(), by, LINK_LIFE, text, now)
+        self.link(name, person.role, apps, by, LINK_LIFE, text, now)
             .await
     }
 

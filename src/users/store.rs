@@ -102,6 +102,21 @@ pub(super) fn open_link(
     .optional()?)
 }
 
+/// Ids of the apps that the newest unused link for `name` gives.
+pub(super) fn invited_for(c: &Connection, name: &str) -> Result<Vec<i64>, DbError> {
+    let apps: Option<String> = c
+        .query_row(
+            "SELECT apps FROM setup_links WHERE user_name = ?1 AND used_ms IS NULL
+             ORDER BY created_ms DESC LIMIT 1",
+            [name],
+            |r| r.get(0),
+        )
+        .optional()?;
+    Ok(apps
+        .and_then(|text| serde_json::from_str(&text).ok())
+        .unwrap_or_default())
+}
+
 pub(super) fn use_link(tx: &Transaction<'_>, digest: &str, now: UnixMs) -> Result<(), DbError> {
     tx.execute(
         "UPDATE setup_links SET used_ms = ?2 WHERE digest = ?1",

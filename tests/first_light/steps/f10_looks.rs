@@ -419,7 +419,7 @@ fn people(p: &mut Person, world: &World) {
     assert!(!hers.text().contains("Databases"), "{}", hers.text());
     let apps = [("apps", ", looks2")];
     let route = "/settings/people/{user}";
-    p.send(route, &form(all, ana, &apps), "there is no app");
+    p.send(route, &form(all, ana, &apps), "no app called");
     let question = format!("{ana}/remove");
     let route = "/settings/people/{user}/remove";
     let wrong = [("typed", "bob")];
