@@ -1,6 +1,7 @@
 //! Passwords: the rule, the hash, the check.
 
-use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
 
 use super::UserError;
@@ -34,11 +35,10 @@ pub(super) fn rule(password: &Secret) -> Result<(), UserError> {
 pub(super) fn hash(password: &Secret) -> Result<String, UserError> {
     let mut salt = [0u8; 16];
     fill_random(&mut salt)?;
-    let salt = SaltString::encode_b64(&salt).map_err(|e| UserError::Hash(e.to_string()))?;
-    Ok(argon()?
-        .hash_password(password.expose().as_bytes(), &salt)
-        .map_err(|e| UserError::Hash(e.to_string()))?
-        .to_string())
+    let hash: PasswordHash = argon()?
+        .hash_password_with_salt(password.expose().as_bytes(), &salt)
+        .map_err(|e| UserError::Hash(e.to_string()))?;
+    Ok(hash.to_string())
 }
 
 pub(super) fn verify(password: &Secret, hash: &str) -> bool {
@@ -62,6 +62,14 @@ mod tests {
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
         assert!(verify(&Secret::new("correct horse battery"), &hash));
         assert!(!verify(&Secret::new("correct horse batterz"), &hash));
+    }
+
+    /// What is stored outlives the library that made it.
+    #[test]
+    fn f2_a_hash_of_an_earlier_release_still_opens() {
+        let earlier = "$argon2id$v=19$m=19456,t=2,p=1$MDEyMzQ1Njc4OWFiY2RlZg$69I7qCjDTsQwhQqFvpQJiqEI0lGQvxC84fXE0Ktxca4";
+        assert!(verify(&Secret::new("correct horse battery"), earlier));
+        assert!(!verify(&Secret::new("correct horse batterz"), earlier));
     }
 
     #[test]
