@@ -133,7 +133,6 @@ impl Deploys {
         by: &str,
         now: UnixMs,
     ) -> Result<i64, DeployError> {
-        let key = self.0.key.clone();
         let mark = self
             .0
             .db
@@ -148,7 +147,7 @@ impl Deploys {
                             )
                         })?,
                 };
-                let all: Vec<Mark> = release::store::of_app(c, &key, app)?
+                let all: Vec<Mark> = release::store::of_app(c, app)?
                     .iter()
                     .map(Mark::from)
                     .collect();

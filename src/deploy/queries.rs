@@ -1,5 +1,7 @@
 //! What pages, API and routing read.
 
+use std::collections::BTreeMap;
+
 use crate::db::DbError;
 
 use super::Deploys;
@@ -10,6 +12,7 @@ use super::row::{Deploy, Release, Serving};
 use super::state::State;
 use super::store;
 use crate::base::clock::UnixMs;
+use crate::base::secret::Secret;
 
 impl Deploys {
     /// What every app serves with; routing builds from it after each commit.
@@ -68,10 +71,32 @@ impl Deploys {
     /// # Errors
     /// Only the database's.
     pub async fn releases(&self, app: i64) -> Result<Vec<Release>, DbError> {
-        let key = self.0.key.clone();
         self.0
             .db
-            .read(move |c| release::store::of_app(c, &key, app))
+            .read(move |c| release::store::of_app(c, app))
+            .await
+    }
+
+    /// The release in this row, if it is there.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn release(&self, id: i64) -> Result<Option<Release>, DbError> {
+        self.0.db.read(move |c| release::store::by_id(c, id)).await
+    }
+
+    /// The app's environment when the release was made, its seal opened.
+    ///
+    /// # Errors
+    /// Only the database's, or a seal that does not open.
+    pub(super) async fn release_env(
+        &self,
+        release: &Release,
+    ) -> Result<BTreeMap<String, Secret>, DbError> {
+        let (key, release) = (self.0.key.clone(), release.clone());
+        self.0
+            .db
+            .read(move |c| release::store::env(c, &key, &release))
             .await
     }
 

@@ -80,11 +80,12 @@ impl Deploys {
             Stop::Cancelled => DeployError::Conflict("the app is gone".into()),
         };
         let release = self.release_row(serving.release_id).await.map_err(told)?;
+        let env = self.release_env(&release).await?;
         let networks = self.networks(app, &release).await.map_err(told)?;
         let attached = self.0.ports.attachments.env_for(app).await;
         let attached = attached.map_err(DeployError::Unavailable)?;
         let id = crate::base::secret::random_id(8).map_err(DbError::from)?;
-        let making = self.making_of(&serving, &facts, &release, &attached, &networks);
+        let making = self.making_of(&serving, &facts, &release, &env, &attached, &networks);
         Ok(making.one_off(&id, command))
     }
 
@@ -153,9 +154,10 @@ impl Deploys {
         let facts = self.0.ports.apps.facts(app).await?;
         let facts = facts.ok_or(Stop::Cancelled)?;
         let release = self.release_row(serving.release_id).await?;
+        let env = self.release_env(&release).await?;
         let networks = self.networks(app, &release).await?;
         let attached = self.0.ports.attachments.env_for(app).await?;
-        let making = self.making_of(serving, &facts, &release, &attached, &networks);
+        let making = self.making_of(serving, &facts, &release, &env, &attached, &networks);
         Ok(making.replicas())
     }
 
@@ -164,6 +166,7 @@ impl Deploys {
         serving: &Serving,
         facts: &'a AppFacts,
         release: &'a Release,
+        env: &'a BTreeMap<String, Secret>,
         attached: &'a BTreeMap<String, Secret>,
         networks: &'a [String],
     ) -> Making<'a> {
@@ -175,7 +178,7 @@ impl Deploys {
             image: &release.image,
             settings: &release.settings,
             scale: &facts.scale,
-            env: &release.env,
+            env,
             attached,
             networks,
             start_deadline: self.0.limits().start_deadline,

@@ -114,7 +114,8 @@ pub struct Deploy {
     pub finished: Option<UnixMs>,
 }
 
-/// An immutable image with its settings.
+/// An immutable image with its settings. The environment that belongs to it
+/// stays sealed in its row until containers are made.
 #[derive(Clone, Debug)]
 pub struct Release {
     /// Its row.
@@ -129,8 +130,6 @@ pub struct Release {
     pub image_tag: String,
     /// What the app's file said.
     pub settings: AppFile,
-    /// The app's environment at that time.
-    pub env: BTreeMap<String, Secret>,
     /// The commit it was built from.
     pub commit: Option<String>,
     /// The commit's first line.

@@ -220,12 +220,7 @@ impl Deploys {
     }
 
     pub(super) async fn release_row(&self, id: i64) -> Result<super::row::Release, Stop> {
-        let key = self.0.key.clone();
-        let found = self
-            .0
-            .db
-            .read(move |c| release::store::by_id(c, &key, id))
-            .await?;
+        let found = self.release(id).await?;
         found.ok_or_else(|| Stop::Failed("its release is not there any more".into()))
     }
 

@@ -1,6 +1,9 @@
 //! Releasing and Starting: the release command, then the new containers beside
 //! the old ones.
 
+use std::collections::BTreeMap;
+
+use crate::base::secret::Secret;
 use crate::supervise::{Spec, SuperviseError};
 
 use super::Deploys;
@@ -50,6 +53,7 @@ impl Deploys {
         &'a self,
         work: &'a Work<'_>,
         release: &'a Release,
+        env: &'a BTreeMap<String, Secret>,
         networks: &'a [String],
     ) -> Making<'a> {
         Making {
@@ -60,7 +64,7 @@ impl Deploys {
             image: &release.image,
             settings: &release.settings,
             scale: &work.facts.scale,
-            env: &release.env,
+            env,
             attached: work.attached,
             networks,
             start_deadline: self.0.limits().start_deadline,
@@ -72,7 +76,8 @@ impl Deploys {
     pub(super) async fn release_command(&self, work: &Work<'_>) -> Result<Next, Stop> {
         let release = self.release_of(work.deploy).await?;
         let networks = self.networks(work.facts.id, &release).await?;
-        let making = self.making(work, &release, &networks);
+        let env = self.release_env(&release).await?;
+        let making = self.making(work, &release, &env, &networks);
         let Some(spec) = making.release_command() else {
             work.log.line("The app has no release command.");
             return Ok(Next::to(State::Starting));
@@ -117,7 +122,8 @@ impl Deploys {
     pub(super) async fn replicas(&self, work: &Work<'_>) -> Result<(Vec<Spec>, Release), Stop> {
         let release = self.release_of(work.deploy).await?;
         let networks = self.networks(work.facts.id, &release).await?;
-        let specs = self.making(work, &release, &networks).replicas();
+        let env = self.release_env(&release).await?;
+        let specs = self.making(work, &release, &env, &networks).replicas();
         Ok((specs, release))
     }
 

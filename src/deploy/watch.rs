@@ -15,7 +15,6 @@ use crate::supervise::{Live, State as Container};
 use super::create;
 use super::log::Log;
 use super::mask::Mask;
-use super::release;
 use super::row::{Cause, Deploy, NewDeploy, Serving};
 use super::source::Source;
 use super::state::State;
@@ -170,12 +169,8 @@ impl Deploys {
     }
 
     async fn go_back(&self, deploy: &Deploy, why: String, log: &Log) -> Result<(), DbError> {
-        let key = self.0.key.clone();
         let returns_to = match deploy.returns_to {
-            Some(id) => {
-                let read = move |c: &rusqlite::Connection| release::store::by_id(c, &key, id);
-                self.0.db.read(read).await?
-            }
+            Some(id) => self.release(id).await?,
             None => None,
         };
         let target = returns_to.filter(|r| r.gone.is_none());

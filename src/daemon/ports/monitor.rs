@@ -158,11 +158,8 @@ impl World for WorldPort {
 
 impl WorldPort {
     async fn health_path(&self, live: &Serving, process: &str) -> Result<Option<String>, String> {
-        let releases = self.deploys.releases(live.app).await.map_err(words)?;
-        Ok(releases
-            .into_iter()
-            .find(|r| r.id == live.release_id)
-            .and_then(|r| r.settings.processes.get(process)?.health.clone()))
+        let release = self.deploys.release(live.release_id).await.map_err(words)?;
+        Ok(release.and_then(|r| r.settings.processes.get(process)?.health.clone()))
     }
 
     async fn app_facts(&self) -> Result<Vec<App>, String> {

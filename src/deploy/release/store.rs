@@ -9,44 +9,34 @@ use crate::base::secret::{MasterKey, Secret};
 use crate::db::DbError;
 use crate::deploy::row::{NewRelease, Release};
 
-const RELEASE: &str =
-    "SELECT id, app_id, number, image, image_tag, settings, env, commit_id, title,
+const RELEASE: &str = "SELECT id, app_id, number, image, image_tag, settings, commit_id, title,
     created_ms, live_ms, gone_ms FROM releases";
 
 fn context(app: i64, number: i64) -> String {
     format!("release:{app}:{number}")
 }
 
-/// The row with its environment still sealed.
-fn sealed(row: &Row<'_>) -> rusqlite::Result<(Release, String, Vec<u8>)> {
+fn release(row: &Row<'_>) -> rusqlite::Result<Release> {
     let time = |at: usize| -> rusqlite::Result<Option<UnixMs>> {
         Ok(row.get::<_, Option<i64>>(at)?.map(UnixMs))
     };
-    let release = Release {
+    let settings: String = row.get(5)?;
+    let odd = |e: serde_json::Error| {
+        rusqlite::Error::FromSqlConversionFailure(5, rusqlite::types::Type::Text, e.into())
+    };
+    Ok(Release {
         id: row.get(0)?,
         app: row.get(1)?,
         number: row.get(2)?,
         image: row.get(3)?,
         image_tag: row.get(4)?,
-        settings: crate::deploy::AppFile::default(),
-        env: BTreeMap::new(),
-        commit: row.get(7)?,
-        title: row.get(8)?,
-        created: UnixMs(row.get(9)?),
-        live: time(10)?,
-        gone: time(11)?,
-    };
-    Ok((release, row.get(5)?, row.get(6)?))
-}
-
-fn open(
-    key: &MasterKey,
-    (mut release, settings, env): (Release, String, Vec<u8>),
-) -> Result<Release, DbError> {
-    let plain = key.open(&context(release.app, release.number), &env)?;
-    release.env = serde_json::from_slice::<BTreeMap<String, Secret>>(&plain)?;
-    release.settings = serde_json::from_str(&settings)?;
-    Ok(release)
+        settings: serde_json::from_str(&settings).map_err(odd)?,
+        commit: row.get(6)?,
+        title: row.get(7)?,
+        created: UnixMs(row.get(8)?),
+        live: time(9)?,
+        gone: time(10)?,
+    })
 }
 
 pub(in crate::deploy) fn insert(
@@ -80,30 +70,32 @@ pub(in crate::deploy) fn insert(
     Ok((tx.last_insert_rowid(), number))
 }
 
-pub(in crate::deploy) fn by_id(
-    c: &Connection,
-    key: &MasterKey,
-    id: i64,
-) -> Result<Option<Release>, DbError> {
+pub(in crate::deploy) fn by_id(c: &Connection, id: i64) -> Result<Option<Release>, DbError> {
     let mut statement = c.prepare_cached(&format!("{RELEASE} WHERE id = ?1"))?;
-    let row = statement.query_row([id], sealed).optional()?;
-    row.map(|row| open(key, row)).transpose()
+    Ok(statement.query_row([id], release).optional()?)
 }
 
 /// The newest first.
-pub(in crate::deploy) fn of_app(
-    c: &Connection,
-    key: &MasterKey,
-    app: i64,
-) -> Result<Vec<Release>, DbError> {
+pub(in crate::deploy) fn of_app(c: &Connection, app: i64) -> Result<Vec<Release>, DbError> {
     let mut statement =
         c.prepare_cached(&format!("{RELEASE} WHERE app_id = ?1 ORDER BY number DESC"))?;
-    let rows = statement.query_map([app], sealed)?;
-    let mut all = Vec::new();
-    for row in rows {
-        all.push(open(key, row?)?);
-    }
-    Ok(all)
+    let rows = statement.query_map([app], release)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The app's environment when the release was made.
+pub(in crate::deploy) fn env(
+    c: &Connection,
+    key: &MasterKey,
+    release: &Release,
+) -> Result<BTreeMap<String, Secret>, DbError> {
+    let sealed: Vec<u8> = c.query_row(
+        "SELECT env FROM releases WHERE id = ?1",
+        [release.id],
+        |r| r.get(0),
+    )?;
+    let plain = key.open(&context(release.app, release.number), &sealed)?;
+    Ok(serde_json::from_slice(&plain)?)
 }
 
 /// The release that was live before the present one and is still kept.

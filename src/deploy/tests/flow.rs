@@ -451,3 +451,22 @@ async fn f4_strangers_get_their_401_but_cannot_fill_the_list() {
     };
     assert_eq!(p.deploys.take_hook(large, now).await.unwrap().status, 413);
 }
+
+/// What looks at an app every few seconds opens no seal.
+#[tokio::test]
+async fn f4_a_release_is_read_without_opening_its_environment() {
+    let p = Place::new().await;
+    p.deploy("one").await;
+    p.db.write(|tx| {
+        tx.execute("UPDATE releases SET env = x'00'", [])?;
+        Ok::<_, crate::db::DbError>(())
+    })
+    .await
+    .unwrap();
+    let live = p.deploys.live(7).await.unwrap().unwrap();
+    let release = p.deploys.release(live.release_id).await.unwrap().unwrap();
+    let health = release.settings.processes["web"].health.as_deref();
+    assert_eq!(health, Some("/healthz"));
+    assert_eq!(p.deploys.releases(7).await.unwrap().len(), 1);
+    p.deploys.release_env(&release).await.unwrap_err();
+}

@@ -142,9 +142,6 @@ async fn processes(app: &App, id: i64) -> Result<Option<Vec<String>>, Failure> {
     let Some(live) = app.deploys.live(id).await? else {
         return Ok(None);
     };
-    let releases = app.deploys.releases(id).await?;
-    Ok(releases
-        .into_iter()
-        .find(|r| r.id == live.release_id)
-        .map(|r| r.settings.processes.into_keys().collect()))
+    let release = app.deploys.release(live.release_id).await?;
+    Ok(release.map(|r| r.settings.processes.into_keys().collect()))
 }

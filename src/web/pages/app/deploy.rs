@@ -80,10 +80,9 @@ pub async fn show(
     let before = match (goes_back, deploy.returns_to) {
         (true, Some(release)) => app
             .deploys
-            .releases(row.id)
+            .release(release)
             .await?
-            .into_iter()
-            .find(|r| r.id == release && r.gone.is_none())
+            .filter(|r| r.gone.is_none())
             .map(|r| r.number),
         _ => None,
     };
