@@ -11,11 +11,13 @@ use crate::wire::overview::{App, AppState, Attention, Certificate, Database, Mac
 use super::ports::Facts;
 use super::store::CheckRow;
 
+mod disk;
+
+pub use disk::disk;
+
 const DAY: Duration = Duration::from_secs(86_400);
 /// A good backup is missed after this; dumps are daily and may wait their turn.
 const BACKUP_MISSED: Duration = Duration::from_secs(26 * 3_600);
-/// Disk below which builds are refused.
-const BUILD_FLOOR: u64 = 2 << 30;
 
 /// What the list is made from.
 pub struct Picture<'a> {
@@ -211,50 +213,7 @@ fn of_database(list: &mut Vec<Attention>, database: &Database, now: UnixMs) {
 
 #[allow(clippy::cast_precision_loss)]
 fn of_machine(list: &mut Vec<Attention>, m: &Machine) {
-    let free = m.disk_total.saturating_sub(m.disk_used);
-    let share = free as f64 / m.disk_total.max(1) as f64;
-    let forecast = m.disk_full_in_days.filter(|days| *days < 14.0);
-    if m.disk_total > 0 && (share < 0.03 || free < 512 << 20) {
-        list.push(item(
-            Urgency::Bad,
-            "The disk is full",
-            format!(
-                "{} of {} are free. Writes begin to fail.",
-                size(free),
-                size(m.disk_total)
-            ),
-            "Remove what is not needed, or make the disk larger.",
-            "/box",
-        ));
-    } else if m.disk_total > 0 && (share < 0.10 || free < BUILD_FLOOR) {
-        list.push(item(
-            Urgency::Warning,
-            "The disk is nearly full",
-            format!(
-                "{} of {} are free; below {} no build starts.",
-                size(free),
-                size(m.disk_total),
-                size(BUILD_FLOOR)
-            ),
-            "Remove what is not needed, or make the disk larger.",
-            "/box",
-        ));
-    } else if let Some(days) = forecast {
-        list.push(item(
-            Urgency::Warning,
-            format!(
-                "The disk will be full in about {} days",
-                days.ceil().max(1.0)
-            ),
-            format!(
-                "{} of {} are free, and it has been filling steadily.",
-                size(free),
-                size(m.disk_total)
-            ),
-            "See what grows: the box page lists it.",
-            "/box",
-        ));
-    }
+    list.extend(disk(m));
     let available = m.memory_total.saturating_sub(m.memory_used);
     let share = available as f64 / m.memory_total.max(1) as f64;
     if m.memory_total > 0 && share < 0.10 {

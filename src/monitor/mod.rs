@@ -34,6 +34,7 @@ use crate::config::Config;
 use crate::db::{Db, DbError};
 use crate::host::{HostFacts, HostFigures, HostMeter};
 
+pub use attention::disk;
 pub use containers::{ContainerUsage, Usages};
 pub use latency::Latency;
 pub use ports::{Facts, Later, RouteReading, Running, WantedCheck, World};

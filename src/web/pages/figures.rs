@@ -4,16 +4,14 @@ use super::parts::strip::Bar as StripBar;
 use super::parts::{Graph, Spark, Strip, Tone};
 use super::words;
 use crate::base::clock::UnixMs;
-use crate::monitor::{Monitor, MonitorError, Usages, Window};
+use crate::monitor::{self, Monitor, MonitorError, Usages, Window};
 use crate::supervise::Live;
 use crate::wire::checks::Bar;
 use crate::wire::metrics::{AppHistory, BoxHistory};
-use crate::wire::overview::{Machine, Usage};
+use crate::wire::overview::{Machine, Urgency, Usage};
 
 /// Of an app's answers: a share of 5xx above this is bad, any below is worth a look.
 const MANY_ERRORS: f64 = 0.01;
-/// Disk taken above this share wants its reader.
-const DISK_FULL: f64 = 0.85;
 
 fn peak(series: &[Option<f64>], told: impl Fn(f64) -> String) -> String {
     let highest = series.iter().flatten().copied().reduce(f64::max);
@@ -76,9 +74,10 @@ pub fn of_box(history: &BoxHistory, machine: Option<&Machine>, now: UnixMs) -> V
     if let Some(days) = machine.disk_full_in_days.filter(|d| *d < 60.0) {
         disk.peak = format!("full in about {days:.0} days");
     }
-    if machine.disk_total > 0 && machine.disk_used as f64 / machine.disk_total as f64 > DISK_FULL {
-        disk.tone = Some(Tone::Warn);
-    }
+    disk.tone = monitor::disk(machine).map(|attention| match attention.level {
+        Urgency::Bad => Tone::Bad,
+        Urgency::Warning => Tone::Warn,
+    });
     graphs
 }
 
