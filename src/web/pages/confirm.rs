@@ -1,6 +1,8 @@
 //! The question before something that cannot be undone: its name has to be typed.
 
 use askama::Template;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use super::frame::{Frame, Theme};
@@ -28,6 +30,17 @@ pub struct View {
     pub button: String,
     /// Where "Keep it" leads.
     pub back: String,
+}
+
+impl View {
+    /// The page; with the status of a refusal when something else was typed.
+    pub fn shown(&self, wrong: bool) -> Response {
+        let page = super::render(self);
+        match wrong {
+            true => (StatusCode::UNPROCESSABLE_ENTITY, page).into_response(),
+            false => page,
+        }
+    }
 }
 
 /// The field for `name`; `wrong` when something else was typed.

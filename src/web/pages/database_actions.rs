@@ -2,14 +2,13 @@
 
 use axum::Form;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::Deserialize;
 
+use super::app::act::brought;
 use super::frame::Section;
 use super::visit::{self, Visit};
 use super::{confirm, words};
-use crate::base::clock::UnixMs;
 use crate::web::error::Failure;
 use crate::web::services::App;
 
@@ -59,18 +58,17 @@ async fn attach_to(
     name: &str,
     page: &str,
 ) -> Result<Response, Failure> {
-    let row = app.apps.find(name).await?;
-    let by = visit.caller.who();
-    match app
+    let (row, by) = (app.apps.find(name).await?, visit.caller.who());
+    let attached = app
         .databases
         .attach(database, row.id, row.name.as_str(), None, &by)
-        .await
-    {
+        .await;
+    match attached {
         Ok(link) => {
             let text = format!("{name} is attached to {database} as {}.", link.env_name);
-            deploy_settings(app, row.id, &by, page, text).await
+            brought(app, row.id, &by, page, text).await
         }
-        Err(error) => visit::back::<(), _>(page, Err(error), ""),
+        Err(error) => visit::refused(page, error),
     }
 }
 
@@ -81,32 +79,15 @@ pub async fn detach(
     Path(name): Path<String>,
     Form(who): Form<Who>,
 ) -> Result<Response, Failure> {
-    let row = app.apps.find(&who.app).await?;
-    let by = visit.caller.who();
+    let (row, by) = (app.apps.find(&who.app).await?, visit.caller.who());
     let page = format!("/databases/{name}");
     match app.databases.detach(&name, row.id, &by).await {
         Ok(()) => {
             let text = format!("{} is detached. Its data stays in {name}.", who.app);
-            deploy_settings(&app, row.id, &by, &page, text).await
+            brought(&app, row.id, &by, &page, text).await
         }
-        Err(error) => visit::back::<(), _>(&page, Err(error), ""),
+        Err(error) => visit::refused(&page, error),
     }
-}
-
-/// What was changed reaches the app's containers with a deploy of its live image.
-async fn deploy_settings(
-    app: &App,
-    row: i64,
-    by: &str,
-    page: &str,
-    text: String,
-) -> Result<Response, Failure> {
-    let deploy = app.deploys.apply_settings(row, by, UnixMs::now()).await?;
-    let text = match deploy {
-        Some(id) => format!("{text} Deploy {id} brings it to the app."),
-        None => text,
-    };
-    Ok(visit::done(page, &text))
 }
 
 /// `POST /databases/{database}/backups`
@@ -138,13 +119,6 @@ fn question(visit: Visit, name: &str, title: String) -> confirm::View {
         hidden: Vec::new(),
         typed: confirm::typed(name, false),
         back: page,
-    }
-}
-
-fn shown(view: &confirm::View, wrong: bool) -> Response {
-    match wrong {
-        true => (StatusCode::UNPROCESSABLE_ENTITY, super::render(view)).into_response(),
-        false => super::render(view),
     }
 }
 
@@ -182,7 +156,7 @@ async fn restore_question(
     ];
     view.action = format!("/databases/{name}/restore/{id}");
     view.typed = confirm::typed(&backup.logical, wrong);
-    Ok(shown(&view, wrong))
+    Ok(view.shown(wrong))
 }
 
 /// `GET /databases/{database}/restore/{backup}`
@@ -239,7 +213,7 @@ async fn drop_question(
     ];
     view.action = format!("/databases/{name}/restores/{id}/confirm");
     view.typed = confirm::typed(&restore.kept, wrong);
-    Ok(shown(&view, wrong))
+    Ok(view.shown(wrong))
 }
 
 /// `GET /databases/{database}/restores/{restore}/confirm`
@@ -288,7 +262,7 @@ async fn removal_question(
     ];
     view.action = format!("/databases/{name}/remove");
     view.typed = confirm::typed(name, wrong);
-    Ok(shown(&view, wrong))
+    Ok(view.shown(wrong))
 }
 
 /// `GET /databases/{database}/remove`
@@ -319,6 +293,6 @@ pub async fn remove(
             "/databases",
             &format!("{name} is being removed."),
         )),
-        Err(error) => visit::back::<(), _>(&format!("/databases/{name}"), Err(error), ""),
+        Err(error) => visit::refused(&format!("/databases/{name}"), error),
     }
 }

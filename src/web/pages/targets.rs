@@ -189,11 +189,7 @@ async fn question(app: &App, visit: Visit, name: &str, wrong: bool) -> Result<Re
         button: format!("Remove {name}"),
         back: PAGE.to_owned(),
     };
-    let page = super::render(&view);
-    Ok(match wrong {
-        true => (StatusCode::UNPROCESSABLE_ENTITY, page).into_response(),
-        false => page,
-    })
+    Ok(view.shown(wrong))
 }
 
 /// `GET /settings/targets/{target}/remove`

@@ -131,13 +131,19 @@ pub fn back<T, E: Into<Failure>>(
 ) -> Result<Response, Failure> {
     match result {
         Ok(_) => Ok(done(to, text)),
-        Err(error) => {
-            let failure: Failure = error.into();
-            match failure.words_for_a_form() {
-                Some(words) => Ok(failed(to, &words)),
-                None => Err(failure),
-            }
-        }
+        Err(error) => refused(to, error),
+    }
+}
+
+/// Back to `to` with what was wrong, as [`back`] does.
+///
+/// # Errors
+/// Faults of ours and of what is outside.
+pub fn refused(to: &str, error: impl Into<Failure>) -> Result<Response, Failure> {
+    let failure: Failure = error.into();
+    match failure.words_for_a_form() {
+        Some(words) => Ok(failed(to, &words)),
+        None => Err(failure),
     }
 }
 

@@ -2,17 +2,17 @@
 
 use axum::Form;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::Deserialize;
 
+use super::act::Act;
 use super::head::{AppHead, Tab};
-use crate::base::clock::UnixMs;
 use crate::deploy::{Cause, DeployError, NewDeploy, Source};
 use crate::git::Branch;
 use crate::web::error::Failure;
 use crate::web::pages::confirm;
 use crate::web::pages::frame::Section;
+use crate::web::pages::see;
 use crate::web::pages::visit::{self, Visit};
 use crate::web::services::App;
 
@@ -31,27 +31,30 @@ pub struct Wanted {
 /// `POST /apps/{app}/deploys`
 pub async fn deploy(
     State(app): State<App>,
-    visit: Visit,
-    Path(name): Path<String>,
+    act: Act,
     Form(wanted): Form<Wanted>,
 ) -> Result<Response, Failure> {
-    let row = app.apps.find(&name).await?;
-    let page = format!("/apps/{name}/deploys");
-    let source = match source(&app, row.id, &wanted).await {
+    let source = match source(&app, act.row.id, &wanted).await {
         Ok(source) => source,
-        Err(failure) => return visit::back::<(), _>(&page, Err(failure), ""),
+        Err(failure) => return visit::refused(&act.page("/deploys"), failure),
     };
     let new = NewDeploy {
-        app: row.id,
+        app: act.row.id,
         source,
         cause: Cause::Person,
-        by: visit.caller.who(),
+        by: act.by.clone(),
         delivery: None,
         title: None,
     };
-    match app.deploys.create(new, UnixMs::now()).await {
-        Ok(id) => Ok(crate::web::pages::see(&format!("{page}/{id}"))),
-        Err(error) => visit::back::<(), _>(&page, Err(error), ""),
+    let result = app.deploys.create(new, act.now).await;
+    begun(&act, result)
+}
+
+/// To the page of the deploy that was begun, or back with why none was.
+fn begun(act: &Act, deploy: Result<i64, DeployError>) -> Result<Response, Failure> {
+    match deploy {
+        Ok(id) => Ok(see(&act.page(&format!("/deploys/{id}")))),
+        Err(error) => visit::refused(&act.page("/deploys"), error),
     }
 }
 
@@ -89,88 +92,49 @@ pub struct Back {
 /// `POST /apps/{app}/rollback`
 pub async fn rollback(
     State(app): State<App>,
-    visit: Visit,
-    Path(name): Path<String>,
+    act: Act,
     Form(back): Form<Back>,
 ) -> Result<Response, Failure> {
-    let row = app.apps.find(&name).await?;
-    let (by, now) = (visit.caller.who(), UnixMs::now());
-    let page = format!("/apps/{name}/deploys");
-    match app.deploys.rollback(row.id, back.release, &by, now).await {
-        Ok(id) => Ok(crate::web::pages::see(&format!("{page}/{id}"))),
-        Err(error) => visit::back::<(), _>(&page, Err(error), ""),
-    }
+    let (row, release) = (act.row.id, back.release);
+    let result = app.deploys.rollback(row, release, &act.by, act.now).await;
+    begun(&act, result)
 }
 
 /// `POST /apps/{app}/deploys/{id}/cancel`
 pub async fn cancel(
     State(app): State<App>,
-    visit: Visit,
-    Path((name, id)): Path<(String, i64)>,
+    act: Act,
+    Path((_, id)): Path<(String, i64)>,
 ) -> Result<Response, Failure> {
-    let row = app.apps.find(&name).await?;
-    let deploy = app.deploys.get(row.id, id).await?;
-    let by = visit.caller.who();
-    let result = app.deploys.cancel(deploy.id, &by, UnixMs::now()).await;
-    visit::back(
-        &format!("/apps/{name}/deploys/{id}"),
-        result,
-        "The deploy is being cancelled.",
-    )
+    let deploy = app.deploys.get(act.row.id, id).await?;
+    let result = app.deploys.cancel(deploy.id, &act.by, act.now).await;
+    let page = act.page(&format!("/deploys/{id}"));
+    visit::back(&page, result, "The deploy is being cancelled.")
 }
 
 /// `POST /apps/{app}/restart`
-pub async fn restart(
-    State(app): State<App>,
-    visit: Visit,
-    Path(name): Path<String>,
-) -> Result<Response, Failure> {
-    let row = app.apps.find(&name).await?;
-    let by = visit.caller.who();
-    let result = app.deploys.restart(row.id, &by, UnixMs::now()).await;
-    visit::back(
-        &format!("/apps/{name}/deploys"),
-        result,
-        "Restarting: new replicas take over from the old ones.",
-    )
+pub async fn restart(State(app): State<App>, act: Act) -> Result<Response, Failure> {
+    let result = app.deploys.restart(act.row.id, &act.by, act.now).await;
+    let text = "Restarting: new replicas take over from the old ones.";
+    visit::back(&act.page("/deploys"), result, text)
 }
 
 /// `POST /apps/{app}/stop`
-pub async fn stop(
-    State(app): State<App>,
-    visit: Visit,
-    Path(name): Path<String>,
-) -> Result<Response, Failure> {
-    let row = app.apps.find(&name).await?;
-    let by = visit.caller.who();
-    let result = app.deploys.stop(row.id, &by, UnixMs::now()).await;
-    visit::back(
-        &format!("/apps/{name}"),
-        result,
-        "The app is stopped. Its addresses answer 503 until it is started.",
-    )
+pub async fn stop(State(app): State<App>, act: Act) -> Result<Response, Failure> {
+    let result = app.deploys.stop(act.row.id, &act.by, act.now).await;
+    let text = "The app is stopped. Its addresses answer 503 until it is started.";
+    visit::back(&act.page(""), result, text)
 }
 
 /// `POST /apps/{app}/start`
-pub async fn start(
-    State(app): State<App>,
-    visit: Visit,
-    Path(name): Path<String>,
-) -> Result<Response, Failure> {
-    let row = app.apps.find(&name).await?;
-    let by = visit.caller.who();
-    let result = app.deploys.start_app(row.id, &by, UnixMs::now()).await;
-    visit::back(&format!("/apps/{name}"), result, "The app is starting.")
+pub async fn start(State(app): State<App>, act: Act) -> Result<Response, Failure> {
+    let result = app.deploys.start_app(act.row.id, &act.by, act.now).await;
+    visit::back(&act.page(""), result, "The app is starting.")
 }
 
-async fn question(
-    app: &App,
-    visit: Visit,
-    name: &str,
-    wrong: bool,
-) -> Result<confirm::View, Failure> {
+async fn question(app: &App, visit: Visit, name: &str, wrong: bool) -> Result<Response, Failure> {
     let (_, head) = AppHead::load(app, name, Tab::Settings).await?;
-    Ok(confirm::View {
+    let view = confirm::View {
         frame: visit
             .frame()
             .titled(format!("Remove {}", head.name), Section::Overview)
@@ -197,7 +161,8 @@ async fn question(
         typed: confirm::typed(&head.name, wrong),
         button: format!("Remove {}", head.name),
         back: format!("/apps/{}/settings", head.name),
-    })
+    };
+    Ok(view.shown(wrong))
 }
 
 /// `GET /apps/{app}/remove`
@@ -206,25 +171,21 @@ pub async fn ask_removal(
     visit: Visit,
     Path(name): Path<String>,
 ) -> Result<Response, Failure> {
-    let view = question(&app, visit, &name, false).await?;
-    Ok(crate::web::pages::render(&view))
+    question(&app, visit, &name, false).await
 }
 
 /// `POST /apps/{app}/remove`
 pub async fn remove(
     State(app): State<App>,
     visit: Visit,
-    Path(name): Path<String>,
+    act: Act,
     Form(answer): Form<confirm::Answer>,
 ) -> Result<Response, Failure> {
-    let row = app.apps.find(&name).await?;
-    if !answer.is(&name) {
-        let view = question(&app, visit, &name, true).await?;
-        let page = crate::web::pages::render(&view);
-        return Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response());
+    let name = act.row.name.as_str();
+    if !answer.is(name) {
+        return question(&app, visit, name, true).await;
     }
-    let (by, now) = (visit.caller.who(), UnixMs::now());
-    app.apps.begin_removal(row.id, &by, now).await?;
-    let result = app.deploys.remove(row.id, true, &by, now).await;
+    app.apps.begin_removal(act.row.id, &act.by, act.now).await?;
+    let result = app.deploys.remove(act.row.id, true, &act.by, act.now).await;
     visit::back("/", result, &format!("{name} is being removed."))
 }

@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
+use super::act::Act;
 use super::head::{AppHead, Tab};
 use crate::apps;
 use crate::base::clock::UnixMs;
@@ -118,22 +119,21 @@ pub struct Given {
 pub async fn add(
     State(app): State<App>,
     visit: Visit,
-    Path(name): Path<String>,
+    act: Act,
     Form(given): Form<Given>,
 ) -> Result<Response, Failure> {
-    let row = app.apps.find(&name).await?;
     let added = match apps::Domain::parse(given.domain.trim()) {
         Ok(domain) => {
             let process = ProcessName::parse("web").map_err(apps::AppError::from)?;
             app.apps
-                .add_domain(row.id, domain, process, &visit.caller.who(), UnixMs::now())
+                .add_domain(act.row.id, domain, process, &act.by, act.now)
                 .await
         }
         Err(error) => Err(error),
     };
     match added.map_err(Failure::from) {
         Ok(()) => Ok(visit::done(
-            &format!("/apps/{name}/domains"),
+            &act.page("/domains"),
             &format!(
                 "{} is added. Its certificate is on its way.",
                 given.domain.trim()
@@ -141,7 +141,7 @@ pub async fn add(
         )),
         Err(failure) => {
             let words = failure.words_for_a_form().ok_or(failure)?;
-            let page = page(&app, visit, &name, &given.domain, &words).await?;
+            let page = page(&app, visit, act.row.name.as_str(), &given.domain, &words).await?;
             Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response())
         }
     }
@@ -150,19 +150,14 @@ pub async fn add(
 /// `POST /apps/{app}/domains/remove`
 pub async fn remove(
     State(app): State<App>,
-    visit: Visit,
-    Path(name): Path<String>,
+    act: Act,
     Form(given): Form<Given>,
 ) -> Result<Response, Failure> {
-    let row = app.apps.find(&name).await?;
     let domain = apps::Domain::parse(&given.domain)?;
     let removed = app
         .apps
-        .remove_domain(row.id, domain, &visit.caller.who(), UnixMs::now())
+        .remove_domain(act.row.id, domain, &act.by, act.now)
         .await;
-    visit::back(
-        &format!("/apps/{name}/domains"),
-        removed,
-        &format!("{} is removed.", given.domain),
-    )
+    let text = format!("{} is removed.", given.domain);
+    visit::back(&act.page("/domains"), removed, &text)
 }

@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
+use super::act::{self, Act};
 use super::head::{AppHead, Tab};
 use crate::apps::{EnvName, env};
 use crate::base::clock::UnixMs;
@@ -111,8 +112,8 @@ async fn page(app: &App, visit: Visit, name: &str, typed: Typed) -> Result<Respo
     }))
 }
 
-async fn wrong(app: &App, visit: Visit, name: &str, typed: Typed) -> Result<Response, Failure> {
-    let page = page(app, visit, name, typed).await?;
+async fn wrong(app: &App, visit: Visit, act: &Act, typed: Typed) -> Result<Response, Failure> {
+    let page = page(app, visit, act.row.name.as_str(), typed).await?;
     Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response())
 }
 
@@ -137,14 +138,14 @@ pub struct One {
 pub async fn set(
     State(app): State<App>,
     visit: Visit,
-    Path(name): Path<String>,
+    act: Act,
     Form(one): Form<One>,
 ) -> Result<Response, Failure> {
     match EnvName::parse(one.name.trim()) {
         Ok(var) => {
             let text = format!("{} is set.", var.as_str());
             let value = lines(&one.value);
-            change(&app, visit, &name, [(var, Some(value))].into(), &text).await
+            change(&app, &act, [(var, Some(value))].into(), text).await
         }
         Err(error) => {
             let typed = Typed {
@@ -152,7 +153,7 @@ pub async fn set(
                 name_fault: error.to_string(),
                 ..Typed::default()
             };
-            wrong(&app, visit, &name, typed).await
+            wrong(&app, visit, &act, typed).await
         }
     }
 }
@@ -160,13 +161,12 @@ pub async fn set(
 /// `POST /apps/{app}/env/unset`
 pub async fn unset(
     State(app): State<App>,
-    visit: Visit,
-    Path(name): Path<String>,
+    act: Act,
     Form(one): Form<One>,
 ) -> Result<Response, Failure> {
     let var = EnvName::parse(&one.name)?;
     let text = format!("{} is removed.", var.as_str());
-    change(&app, visit, &name, [(var, None)].into(), &text).await
+    change(&app, &act, [(var, None)].into(), text).await
 }
 
 /// Many lines.
@@ -179,7 +179,7 @@ pub struct Many {
 pub async fn import(
     State(app): State<App>,
     visit: Visit,
-    Path(name): Path<String>,
+    act: Act,
     Form(many): Form<Many>,
 ) -> Result<Response, Failure> {
     match env::read_file(lines(&many.import).expose()) {
@@ -189,14 +189,14 @@ pub async fn import(
                 crate::web::pages::words::count(read.len(), "variable")
             );
             let changes = read.into_iter().map(|(n, v)| (n, Some(v))).collect();
-            change(&app, visit, &name, changes, &text).await
+            change(&app, &act, changes, text).await
         }
         Err(error) => {
             let typed = Typed {
                 import_fault: error.to_string(),
                 ..Typed::default()
             };
-            wrong(&app, visit, &name, typed).await
+            wrong(&app, visit, &act, typed).await
         }
     }
 }
@@ -208,31 +208,15 @@ fn lines(typed: &Secret) -> Secret {
 
 async fn change(
     app: &App,
-    visit: Visit,
-    name: &str,
+    act: &Act,
     changes: BTreeMap<EnvName, Option<Secret>>,
-    text: &str,
+    text: String,
 ) -> Result<Response, Failure> {
-    let row = app.apps.find(name).await?;
-    let by = visit.caller.who();
-    let changed = app
-        .apps
-        .change_env(row.id, changes, &by, UnixMs::now())
-        .await;
-    let page = format!("/apps/{name}/env");
-    match changed {
-        Ok(true) => {
-            let deploy = app
-                .deploys
-                .apply_settings(row.id, &by, UnixMs::now())
-                .await?;
-            let text = match deploy {
-                Some(id) => format!("{text} Deploy {id} brings it to the app."),
-                None => text.to_owned(),
-            };
-            Ok(visit::done(&page, &text))
-        }
+    let page = act.page("/env");
+    let changing = app.apps.change_env(act.row.id, changes, &act.by, act.now);
+    match changing.await {
+        Ok(true) => act::brought(app, act.row.id, &act.by, &page, text).await,
         Ok(false) => Ok(visit::done(&page, "Nothing changed: it was so already.")),
-        Err(error) => visit::back::<(), _>(&page, Err(error), ""),
+        Err(error) => visit::refused(&page, error),
     }
 }

@@ -1,5 +1,6 @@
 //! An app's pages, a tab each.
 
+pub mod act;
 pub mod actions;
 pub mod activity;
 pub mod deploy;

@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
+use super::act::Act;
 use super::head::{self, AppHead, Tab};
 use crate::apps::{self, AppError, RegistryLogin, Scale, SourceChange};
 use crate::base::clock::UnixMs;
@@ -231,7 +232,7 @@ pub struct Source {
 pub async fn source(
     State(app): State<App>,
     visit: Visit,
-    Path(name): Path<String>,
+    act: Act,
     Form(given): Form<Source>,
 ) -> Result<Response, Failure> {
     let mut faults = SourceFaults::default();
@@ -245,7 +246,14 @@ pub async fn source(
         .map_err(|e| faults.branch = e.to_string())
         .ok();
     if !faults.repository.is_empty() || !faults.branch.is_empty() {
-        let page = page(&app, visit, &name, Some((&given, faults)), String::new()).await?;
+        let page = page(
+            &app,
+            visit,
+            act.row.name.as_str(),
+            Some((&given, faults)),
+            String::new(),
+        )
+        .await?;
         return Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response());
     }
     let change = SourceChange {
@@ -254,7 +262,7 @@ pub async fn source(
         git_token: Some(given.token).filter(|t| !t.expose().is_empty()),
         ..SourceChange::default()
     };
-    changed(&app, visit, &name, change, "The source is saved.").await
+    changed(&app, &act, change, "The source is saved.").await
 }
 
 /// The sign-in at a registry.
@@ -269,8 +277,7 @@ pub struct Registry {
 /// `POST /apps/{app}/registry`
 pub async fn registry(
     State(app): State<App>,
-    visit: Visit,
-    Path(name): Path<String>,
+    act: Act,
     Form(given): Form<Registry>,
 ) -> Result<Response, Failure> {
     let change = SourceChange {
@@ -280,22 +287,17 @@ pub async fn registry(
         }),
         ..SourceChange::default()
     };
-    changed(&app, visit, &name, change, "The sign-in is saved.").await
+    changed(&app, &act, change, "The sign-in is saved.").await
 }
 
 async fn changed(
     app: &App,
-    visit: Visit,
-    name: &str,
+    act: &Act,
     change: SourceChange,
     text: &str,
 ) -> Result<Response, Failure> {
-    let row = app.apps.find(name).await?;
-    let result = app
-        .apps
-        .change_source(row.id, change, &visit.caller.who(), UnixMs::now())
-        .await;
-    visit::back(&format!("/apps/{name}/settings#source"), result, text)
+    let changing = app.apps.change_source(act.row.id, change, &act.by, act.now);
+    visit::back(&act.page("/settings#source"), changing.await, text)
 }
 
 /// A process and its scale.
@@ -330,30 +332,23 @@ impl Scaling {
 /// `POST /apps/{app}/scale`
 pub async fn scale(
     State(app): State<App>,
-    visit: Visit,
-    Path(name): Path<String>,
+    act: Act,
     Form(given): Form<Scaling>,
 ) -> Result<Response, Failure> {
-    let row = app.apps.find(&name).await?;
-    let by = visit.caller.who();
+    let (id, by, now) = (act.row.id, &act.by, act.now);
+    let page = act.page("/settings");
     let result = match given.read() {
-        Ok((process, scale)) => {
-            app.apps
-                .set_scale(row.id, process, scale, &by, UnixMs::now())
-                .await
-        }
+        Ok((process, scale)) => app.apps.set_scale(id, process, scale, by, now).await,
         Err(error) => Err(error),
     };
-    let page = format!("/apps/{name}/settings");
     if let Err(error) = result {
-        return visit::back::<(), _>(&page, Err(error), "");
+        return visit::refused(&page, error);
     }
-    let now = UnixMs::now();
-    app.deploys.apply_counts(row.id, now).await?;
+    app.deploys.apply_counts(id, now).await?;
     // More memory or another share of the processors needs new containers.
     let limits = !given.memory.trim().is_empty() || !given.cpus.trim().is_empty();
     let result = match limits {
-        true => app.deploys.apply_settings(row.id, &by, now).await,
+        true => app.deploys.apply_settings(id, by, now).await,
         false => Ok(None),
     };
     let text = format!("{} is scaled.", words::quoted(&given.process));
@@ -369,18 +364,16 @@ pub struct Switch {
 /// `POST /apps/{app}/maintenance`
 pub async fn maintenance(
     State(app): State<App>,
-    visit: Visit,
-    Path(name): Path<String>,
+    act: Act,
     Form(switch): Form<Switch>,
 ) -> Result<Response, Failure> {
-    let row = app.apps.find(&name).await?;
     let result = app
         .apps
-        .set_maintenance(row.id, switch.on, &visit.caller.who(), UnixMs::now())
+        .set_maintenance(act.row.id, switch.on, &act.by, act.now)
         .await;
     let text = match switch.on {
         true => "A maintenance page answers now.",
         false => "Requests go to the app again.",
     };
-    visit::back(&format!("/apps/{name}/settings"), result, text)
+    visit::back(&act.page("/settings"), result, text)
 }
