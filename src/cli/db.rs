@@ -10,12 +10,13 @@ use super::client::{Client, segment};
 use super::output::{self, Fail};
 use super::show::{bytes, time};
 use super::{Global, terminal};
-use crate::wire::databases::{Attach, Attachment, Database, DatabaseDetails, NewDatabase, Remove};
+use crate::wire::apps::Changed;
+use crate::wire::databases::{Attach, Attached, Database, DatabaseDetails, NewDatabase, Remove};
 
 /// Postgres databases
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  freehold db create main\n  freehold db create main --version 16 --memory 1G\n  freehold db attach main tasks      the app tasks gets DATABASE_URL at its next deploy or restart\n  freehold db psql main              a shell; also: echo 'select 1' | freehold db psql main\n  freehold db rm main --confirm main"
+    after_help = "Examples:\n  freehold db create main\n  freehold db create main --version 16 --memory 1G\n  freehold db attach main tasks      the app tasks gets DATABASE_URL, by a deploy when it is live\n  freehold db psql main              a shell; also: echo 'select 1' | freehold db psql main\n  freehold db rm main --confirm main"
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -133,23 +134,18 @@ pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Resu
             env_name,
         } => {
             let body = Attach { app, env_name };
-            let link: Attachment = client
+            let attached: Attached = client
                 .send(Method::POST, &format!("{}/attachments", path(&name)), &body)
                 .await?;
-            said(global, &link, || {
-                output::line(format!(
-                    "{} is attached to {name}: it gets {} at its next deploy or restart.",
-                    link.app, link.env_name
-                ));
+            said(global, &attached, || {
+                output::line(attached_words(&name, &attached));
             });
         }
         Verb::Detach { name, app } => {
             let path = format!("{}/attachments/{}", path(&name), segment(&app));
-            let done: Value = client.send(Method::DELETE, &path, &Value::Null).await?;
+            let done: Changed = client.send(Method::DELETE, &path, &Value::Null).await?;
             said(global, &done, || {
-                output::line(format!(
-                    "{app} is detached from {name}; its data stays there."
-                ));
+                output::line(detached_words(&name, &app, &done));
             });
         }
         Verb::Psql { name, part } => {
@@ -159,6 +155,34 @@ pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Resu
         }
     }
     Ok(())
+}
+
+fn attached_words(name: &str, attached: &Attached) -> String {
+    let Attached { link, change } = attached;
+    let (app, variable) = (&link.app, &link.env_name);
+    match change.deploy {
+        _ if !change.changed => {
+            format!("{app} was attached to {name} before, in {variable}; nothing is different.")
+        }
+        Some(deploy) => {
+            format!("{app} is attached to {name}; deploy {deploy} brings it {variable}.")
+        }
+        None => {
+            format!(
+                "{app} is attached to {name}; it gets {variable} when it is next deployed or started."
+            )
+        }
+    }
+}
+
+fn detached_words(name: &str, app: &str, change: &Changed) -> String {
+    let data = format!("its data stays in {name}");
+    match change.deploy {
+        Some(deploy) => {
+            format!("{app} is detached, and deploy {deploy} takes the variable from it; {data}.")
+        }
+        None => format!("{app} is detached; {data}."),
+    }
 }
 
 fn path(name: &str) -> String {
@@ -269,4 +293,39 @@ fn show(details: &DatabaseDetails) {
         details.backup_at,
         time(details.next_backup_ms)
     ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::databases::Attachment;
+
+    #[test]
+    fn f3_one_sentence_says_what_became_of_the_app() {
+        let said = |changed, deploy| {
+            let link = Attachment {
+                app: "shop".into(),
+                role: "shop".into(),
+                env_name: "DATABASE_URL".into(),
+                state: "attached".into(),
+                reason: None,
+            };
+            let change = Changed { changed, deploy };
+            attached_words("main", &Attached { link, change })
+        };
+        assert_eq!(
+            said(true, Some(4)),
+            "shop is attached to main; deploy 4 brings it DATABASE_URL."
+        );
+        assert!(said(true, None).ends_with("when it is next deployed or started."));
+        assert!(said(false, None).contains("nothing is different"));
+        let gone = Changed {
+            changed: true,
+            deploy: Some(5),
+        };
+        assert_eq!(
+            detached_words("main", "shop", &gone),
+            "shop is detached, and deploy 5 takes the variable from it; its data stays in main."
+        );
+    }
 }

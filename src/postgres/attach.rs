@@ -1,12 +1,12 @@
 //! An app's own role and database on a server.
 
-use super::database::{Attachment, Database, Given, Link, State};
+use super::database::{Attached, Attachment, Database, Given, Link, State};
 use super::error::PostgresError;
 use super::query::{QUICK, SLOW, UNLOGGED};
 use super::{Databases, quote, store};
 use crate::base::clock::UnixMs;
 use crate::base::retry::Backoff;
-use crate::base::secret::random_token;
+use crate::base::secret::{MasterKey, Secret, random_token};
 use crate::db::DbError;
 use crate::events::{self, Level, NewEvent};
 use crate::jobs::{self, JobContext, NewJob, Outcome};
@@ -53,7 +53,7 @@ fn check_env_name(name: &str) -> Result<(), PostgresError> {
 
 impl Databases {
     /// Gives the app a role and a database on the server `name`, and waits
-    /// until they are there. The same twice is no error.
+    /// until they are there. The same twice is no error: then nothing changed.
     ///
     /// # Errors
     /// When there is no such server, it is not ready, or the app has a database
@@ -65,65 +65,29 @@ impl Databases {
         app_name: &str,
         env_name: Option<&str>,
         by: &str,
-    ) -> Result<Attachment, PostgresError> {
-        let database = self.find(name).await?;
-        if database.state != State::Ready {
-            return Err(not_ready(&database));
+    ) -> Result<Attached, PostgresError> {
+        let server = self.find(name).await?;
+        if server.state != State::Ready {
+            return Err(not_ready(&server));
         }
         let env_name = env_name.unwrap_or(DATABASE_URL).to_owned();
         check_env_name(&env_name)?;
         let password = random_token()?;
         let key = self.key.clone();
-        let (app_name, by) = (app_name.to_owned(), by.to_owned());
-        let server = database.clone();
-        let id = self
+        let by = by.to_owned();
+        let wanted = Attachment {
+            id: 0,
+            database: server.id,
+            app,
+            app_name: app_name.to_owned(),
+            role: role_name(app_name),
+            env_name,
+            state: Link::Attaching,
+            reason: None,
+        };
+        let (id, changed) = self
             .db
-            .write(move |tx| {
-                let now = UnixMs::now();
-                for known in store::attachments_of_app(tx, app)? {
-                    if known.database == server.id && known.state != Link::Detaching {
-                        if known.state == Link::Failed {
-                            store::set_link(tx, known.id, Link::Attaching, None, now)?;
-                            enqueue(tx, &known, now)?;
-                        }
-                        return Ok(known.id);
-                    }
-                    if known.env_name == env_name {
-                        return Err(PostgresError::Conflict(format!(
-                            "{app_name} has a database in {env_name} already: detach that one, or give another variable with --as, such as --as {}_DATABASE_URL",
-                            server.name.as_str().to_uppercase().replace('-', "_")
-                        )));
-                    }
-                }
-                let role = role_name(&app_name);
-                if store::attachments(tx, server.id)?.iter().any(|a| a.role == role) {
-                    return Err(PostgresError::Conflict(format!(
-                        "another app uses the role {role} on {}: detach that app first",
-                        server.name
-                    )));
-                }
-                let mut new = Attachment {
-                    id: 0,
-                    database: server.id,
-                    app,
-                    app_name: app_name.clone(),
-                    role,
-                    env_name: env_name.clone(),
-                    state: Link::Attaching,
-                    reason: None,
-                };
-                new.id = store::insert_attachment(tx, &key, &new, &password, now)?;
-                enqueue(tx, &new, now)?;
-                for subject in [server.subject(), format!("app:{app}")] {
-                    events::record(tx, now, &NewEvent::new(
-                        "database.attached",
-                        Level::Info,
-                        subject,
-                        format!("{app_name} was attached to the database {} by {by}; it gets {env_name} at its next deploy or restart.", server.name),
-                    ))?;
-                }
-                Ok(new.id)
-            })
+            .write(move |tx| begin_attach(tx, &key, &server, wanted, &password, &by))
             .await?;
         let ended = self
             .wait_link(id, |a| {
@@ -131,10 +95,10 @@ impl Databases {
             })
             .await?;
         match ended {
-            Some(attachment) if attachment.state == Link::Failed => Err(PostgresError::Refused(
-                attachment.reason.unwrap_or_default(),
-            )),
-            Some(attachment) => Ok(attachment),
+            Some(link) if link.state == Link::Failed => {
+                Err(PostgresError::Refused(link.reason.unwrap_or_default()))
+            }
+            Some(link) => Ok(Attached { link, changed }),
             None => Err(PostgresError::Conflict(
                 "the app was detached meanwhile".into(),
             )),
@@ -211,7 +175,7 @@ impl Databases {
                     given.push(Given {
                         database: server.name.to_string(),
                         env_name: link.env_name,
-                        url: crate::base::secret::Secret::new(url),
+                        url: Secret::new(url),
                         network: server.network(),
                     });
                 }
@@ -254,7 +218,7 @@ impl Databases {
         .await;
         waited.unwrap_or_else(|_| {
             Err(PostgresError::Conflict(
-                "this takes longer than a minute and goes on by itself: `freehold db show` says how it stands"
+                "this takes longer than a minute and goes on by itself: when `freehold db show` says that it is done, `freehold app restart` brings it to the app"
                     .into(),
             ))
         })
@@ -367,6 +331,52 @@ impl Databases {
     }
 }
 
+/// Writes the wish down, unless it is there already; the link's row, and
+/// whether anything is new.
+fn begin_attach(
+    tx: &rusqlite::Transaction<'_>,
+    key: &MasterKey,
+    server: &Database,
+    wanted: Attachment,
+    password: &Secret,
+    by: &str,
+) -> Result<(i64, bool), PostgresError> {
+    let now = UnixMs::now();
+    let (app_name, env_name, role) = (&wanted.app_name, &wanted.env_name, &wanted.role);
+    for known in store::attachments_of_app(tx, wanted.app)? {
+        if known.database == server.id && known.state != Link::Detaching {
+            if known.state == Link::Failed {
+                store::set_link(tx, known.id, Link::Attaching, None, now)?;
+                enqueue(tx, &known, now)?;
+            }
+            return Ok((known.id, known.state != Link::Attached));
+        }
+        if known.env_name == *env_name {
+            return Err(PostgresError::Conflict(format!(
+                "{app_name} has a database in {env_name} already: detach that one, or give another variable with --as, such as --as {}_DATABASE_URL",
+                server.name.as_str().to_uppercase().replace('-', "_")
+            )));
+        }
+    }
+    if store::attachments(tx, server.id)?
+        .iter()
+        .any(|a| a.role == *role)
+    {
+        return Err(PostgresError::Conflict(format!(
+            "another app uses the role {role} on {}: detach that app first",
+            server.name
+        )));
+    }
+    let message = format!(
+        "{app_name} was attached to the database {} by {by}, in {env_name}.",
+        server.name
+    );
+    let id = store::insert_attachment(tx, key, &wanted, password, now)?;
+    record(tx, now, "database.attached", server, wanted.app, message)?;
+    enqueue(tx, &Attachment { id, ..wanted }, now)?;
+    Ok((id, true))
+}
+
 fn begin_detach(
     tx: &rusqlite::Transaction<'_>,
     server: &Database,
@@ -374,22 +384,30 @@ fn begin_detach(
     by: &str,
     now: UnixMs,
 ) -> Result<(), DbError> {
+    if link.state == Link::Detaching {
+        return Ok(());
+    }
     store::set_link(tx, link.id, Link::Detaching, None, now)?;
     enqueue(tx, link, now)?;
-    events::record(
-        tx,
-        now,
-        &NewEvent::new(
-            "database.detached",
-            Level::Info,
-            server.subject(),
-            format!(
-                "{} was detached from the database {} by {by}; its data stays.",
-                link.app_name, server.name
-            ),
-        ),
-    )?;
-    Ok(())
+    let message = format!(
+        "{} was detached from the database {} by {by}; its data stays.",
+        link.app_name, server.name
+    );
+    record(tx, now, "database.detached", server, link.app, message)
+}
+
+/// One line, on the app's activity: what changes is what the app is given.
+fn record(
+    tx: &rusqlite::Transaction<'_>,
+    now: UnixMs,
+    kind: &'static str,
+    server: &Database,
+    app: i64,
+    message: String,
+) -> Result<(), DbError> {
+    let event = NewEvent::new(kind, Level::Info, format!("app:{app}"), message)
+        .with(serde_json::json!({ "database": server.id }));
+    events::record(tx, now, &event).map(drop)
 }
 
 fn enqueue(tx: &rusqlite::Transaction<'_>, link: &Attachment, now: UnixMs) -> Result<(), DbError> {
@@ -429,6 +447,74 @@ pub(super) fn not_ready(database: &Database) -> PostgresError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::ids::DatabaseName;
+    use crate::db::{Db, Kind};
+
+    #[tokio::test]
+    async fn f3_attaching_and_detaching_are_one_line_each_on_the_apps_activity() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(&folder.path().join("state.db"), Kind::State).unwrap();
+        let written: Result<Vec<bool>, PostgresError> = db
+            .write(|tx| {
+                let key = MasterKey::from_bytes(&[3; 32]).map_err(DbError::from)?;
+                let row = store::NewRow {
+                    name: DatabaseName::parse("main").unwrap(),
+                    version: 17,
+                    image: "postgres:17".into(),
+                    memory_bytes: 512 << 20,
+                };
+                let id = store::insert(tx, &key, &row, &Secret::new("p"), UnixMs(1))?;
+                let server = store::by_id(tx, id)?.unwrap();
+                let wanted = Attachment {
+                    id: 0,
+                    database: id,
+                    app: 7,
+                    app_name: "shop".into(),
+                    role: "shop".into(),
+                    env_name: DATABASE_URL.into(),
+                    state: Link::Attaching,
+                    reason: None,
+                };
+                let mut changed = Vec::new();
+                let mut attach = |tx: &rusqlite::Transaction<'_>| {
+                    let password = Secret::new("p");
+                    let done = begin_attach(tx, &key, &server, wanted.clone(), &password, "ana");
+                    done.map(|(link, new)| {
+                        changed.push(new);
+                        link
+                    })
+                };
+                let link = attach(tx)?;
+                assert_eq!(attach(tx)?, link, "still being made");
+                store::set_link(tx, link, Link::Attached, None, UnixMs(2))?;
+                assert_eq!(attach(tx)?, link, "made");
+                for _ in 0..2 {
+                    let known = store::attachment_by_id(tx, link)?.unwrap();
+                    begin_detach(tx, &server, &known, "ana", UnixMs(3))?;
+                }
+                Ok(changed)
+            })
+            .await;
+        assert_eq!(written.unwrap(), [true, true, false]);
+        let told = db.read(|c| events::newest(c, None, 10)).await.unwrap();
+        let told: Vec<_> = told
+            .iter()
+            .map(|e| (e.subject.as_str(), e.message.as_str()))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                (
+                    "app:7",
+                    "shop was detached from the database main by ana; its data stays."
+                ),
+                (
+                    "app:7",
+                    "shop was attached to the database main by ana, in DATABASE_URL."
+                ),
+            ]
+        );
+    }
 
     #[test]
     fn f3_roles_are_typed_easily_and_never_postgres_own() {

@@ -181,6 +181,15 @@ pub struct Attachment {
     pub reason: Option<String>,
 }
 
+/// What attaching led to.
+#[derive(Clone, Debug)]
+pub struct Attached {
+    /// The app's role and database.
+    pub link: Attachment,
+    /// Whether the app has them only since this.
+    pub changed: bool,
+}
+
 /// What an app is given for one attached database.
 #[derive(Clone, Debug)]
 pub struct Given {

@@ -37,7 +37,7 @@ use crate::supervise::{Interactive, Spec, Supervisor, TerminalSize};
 
 pub use attach::DATABASE_URL;
 pub use database::{
-    Attachment, Database, Given, Inside, Link, Logical, State, crash_points, subject,
+    Attached, Attachment, Database, Given, Inside, Link, Logical, State, crash_points, subject,
 };
 pub use error::PostgresError;
 pub use inside::Counts;

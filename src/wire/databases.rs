@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::apps::Changed;
+
 /// A database to be made: `POST /api/v1/databases`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NewDatabase {
@@ -51,6 +53,18 @@ pub struct Attachment {
     pub state: String,
     /// Why it failed.
     pub reason: Option<String>,
+}
+
+/// What attaching an app led to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Attached {
+    /// The app on the database.
+    #[serde(flatten)]
+    pub link: Attachment,
+    /// Whether anything is different now, and the deploy that brings it to the
+    /// app's containers.
+    #[serde(flatten)]
+    pub change: Changed,
 }
 
 /// A database with what is inside: `GET /api/v1/databases/{name}`.

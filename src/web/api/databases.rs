@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 
+use crate::base::clock::UnixMs;
 use crate::base::ids::DatabaseName;
 use crate::config::units;
 use crate::postgres::{self, Attachment, Database, Link, State as Stage};
@@ -15,6 +16,7 @@ use crate::web::error::Failure;
 use crate::web::input::Input;
 use crate::web::services::App;
 use crate::web::terminal;
+use crate::wire::apps::Changed;
 use crate::wire::databases as wire;
 use crate::wire::problem::ProblemKind;
 
@@ -133,36 +135,51 @@ pub async fn remove(
     Ok(StatusCode::ACCEPTED)
 }
 
-/// `POST /api/v1/databases/{name}/attachments`
+/// `POST /api/v1/databases/{name}/attachments`: the URL is brought to the app's
+/// containers by a deploy of its live image.
 pub async fn attach(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
     Input(wanted): Input<wire::Attach>,
-) -> Result<Json<wire::Attachment>, Failure> {
-    let found = app.apps.find(&wanted.app).await?;
-    let link = app
+) -> Result<Json<wire::Attached>, Failure> {
+    let (row, by) = (app.apps.find(&wanted.app).await?, caller.who());
+    let env_name = wanted.env_name.as_deref();
+    let attached = app
         .databases
-        .attach(
-            &name,
-            found.id,
-            found.name.as_str(),
-            wanted.env_name.as_deref(),
-            &caller.who(),
-        )
+        .attach(&name, row.id, row.name.as_str(), env_name, &by)
         .await?;
-    Ok(Json(attachment(&link)))
+    let change = match attached.changed {
+        true => brought(&app, row.id, &by).await?,
+        false => Changed {
+            changed: false,
+            deploy: None,
+        },
+    };
+    Ok(Json(wire::Attached {
+        link: attachment(&attached.link),
+        change,
+    }))
 }
 
-/// `DELETE /api/v1/databases/{name}/attachments/{app}`
+/// `DELETE /api/v1/databases/{name}/attachments/{app}`: the variable goes with a
+/// deploy of the app's live image.
 pub async fn detach(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Path((name, other)): Path<(String, String)>,
-) -> Result<StatusCode, Failure> {
-    let found = app.apps.find(&other).await?;
-    app.databases.detach(&name, found.id, &caller.who()).await?;
-    Ok(StatusCode::NO_CONTENT)
+) -> Result<Json<Changed>, Failure> {
+    let (row, by) = (app.apps.find(&other).await?, caller.who());
+    app.databases.detach(&name, row.id, &by).await?;
+    Ok(Json(brought(&app, row.id, &by).await?))
+}
+
+/// The change of what an app is given, on its way to the app's containers.
+async fn brought(app: &App, row: i64, by: &str) -> Result<Changed, Failure> {
+    Ok(Changed {
+        changed: true,
+        deploy: app.deploys.apply_settings(row, by, UnixMs::now()).await?,
+    })
 }
 
 /// How a shell is wanted.

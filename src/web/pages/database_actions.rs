@@ -9,6 +9,7 @@ use super::app::act::brought;
 use super::frame::Section;
 use super::visit::{self, Visit};
 use super::{confirm, words};
+use crate::postgres::Attached;
 use crate::web::error::Failure;
 use crate::web::services::App;
 
@@ -64,9 +65,16 @@ async fn attach_to(
         .attach(database, row.id, row.name.as_str(), None, &by)
         .await;
     match attached {
-        Ok(link) => {
+        Ok(Attached {
+            link,
+            changed: true,
+        }) => {
             let text = format!("{name} is attached to {database} as {}.", link.env_name);
             brought(app, row.id, &by, page, text).await
+        }
+        Ok(_) => {
+            let text = format!("{name} was attached to {database} before; nothing is different.");
+            Ok(visit::done(page, &text))
         }
         Err(error) => visit::refused(page, error),
     }

@@ -93,6 +93,69 @@ pub fn f3_an_unknown_version_is_refused(world: &mut World) {
     assert!(said.contains("main"), "{said}");
 }
 
+/// An app that is live already gets its database with a deploy, and loses it with one.
+pub fn f3_attach_and_detach_reach_an_app_that_is_live(world: &mut World) {
+    let app = "late";
+    let folder = world.path(app);
+    std::fs::create_dir_all(&folder).unwrap();
+    let dockerfile =
+        "FROM busybox:latest\nEXPOSE 8000\nCMD [\"httpd\", \"-f\", \"-p\", \"8000\"]\n";
+    std::fs::write(folder.join("Dockerfile"), dockerfile).unwrap();
+    let fh = &world.fh;
+    fh.cli(&["app", "create", app]);
+    fh.cli(&["deploy", &folder.display().to_string(), "--app", app]);
+    let first = fh.json(&["deploys", app])[0]["id"].as_i64().unwrap();
+    assert_eq!(database_url(world, first), None);
+
+    let attached = fh.json(&["db", "attach", "main", app]);
+    assert_eq!(attached["changed"], true, "{attached:#}");
+    let deploy = attached["deploy"].as_i64().unwrap();
+    let url = database_url(world, deploy).unwrap_or_default();
+    assert!(url.starts_with("postgres://late:"), "{url}");
+    let again = fh.json(&["db", "attach", "main", app]);
+    let expected = (&false.into(), &serde_json::Value::Null);
+    assert_eq!((&again["changed"], &again["deploy"]), expected, "{again:#}");
+
+    let said = fh.cli(&["db", "detach", "main", app]);
+    let deploy = fh.json(&["deploys", app])[0]["id"].as_i64().unwrap();
+    let sentence = format!("deploy {deploy} takes the variable from it");
+    assert!(said.contains(&sentence), "{said}");
+    assert_eq!(database_url(world, deploy), None);
+
+    let events = world.owner_json("/api/v1/events?limit=100");
+    let told = |words: &str| {
+        let all = events.as_array().unwrap().iter();
+        all.filter(|e| e["message"].as_str().unwrap().contains(words))
+            .count()
+    };
+    assert_eq!(
+        (told("late was attached"), told("late was detached")),
+        (1, 1)
+    );
+    world.fh.cli(&["app", "rm", app, "--yes"]);
+    psql(world, "main", "DROP DATABASE late;\nDROP ROLE late;");
+}
+
+/// The variable in the container that this deploy of the app `late` made, once it is live.
+fn database_url(world: &World, deploy: i64) -> Option<String> {
+    until(&format!("deploy {deploy} to be live"), secs(120), || {
+        let all = world.fh.json(&["deploys", "late"]);
+        let mut all = all.as_array().unwrap().iter();
+        let row = all.find(|d| d["id"].as_i64() == Some(deploy)).unwrap();
+        match row["success"].as_bool() {
+            Some(true) => Ok(()),
+            _ => Err(row.to_string()),
+        }
+    });
+    let found = world.containers(&format!("name=late-web-v[0-9]+-d{deploy}-"));
+    assert_eq!(found.len(), 1, "{found:?}");
+    let format = "{{join .Config.Env \"\\n\"}}";
+    let env = world.docker(&["inspect", "--format", format, &found[0]]);
+    env.lines()
+        .find_map(|l| l.strip_prefix("DATABASE_URL="))
+        .map(str::to_owned)
+}
+
 /// What psql prints for `sql`, piped in as a person would.
 pub fn psql(world: &World, database: &str, sql: &str) -> String {
     let mut child = world

@@ -25,6 +25,7 @@ pub fn all() -> Vec<Step> {
         #[ground] f3_database::f3_one_command_starts_a_postgres,
         f3_database::f3_its_data_lies_on_our_volume,
         f3_database::f3_an_unknown_version_is_refused,
+        f3_database::f3_attach_and_detach_reach_an_app_that_is_live,
         #[ground] f4_push::f4_a_push_is_live,
         f4_push::f4_the_app_has_its_database,
         f4_push::f4_wrong_signature_is_401,
