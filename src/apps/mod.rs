@@ -162,6 +162,31 @@ impl Apps {
             .await
     }
 
+    /// Makes another secret for the git host's events. Those signed with the old
+    /// one are refused from then on.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn replace_webhook_secret(
+        &self,
+        app: i64,
+        by: &str,
+        now: UnixMs,
+    ) -> Result<Secret, AppError> {
+        let secret = random_token().map_err(DbError::from)?;
+        let (key, new) = (Arc::clone(&self.key), secret.clone());
+        let message = format!(
+            "The webhook's secret was replaced by {by}; events signed with the old one are refused."
+        );
+        self.db
+            .write(move |tx| {
+                store::set_webhook_secret(tx, &key, app, &new)?;
+                record(tx, now, app, "app.webhook_secret", message)
+            })
+            .await?;
+        Ok(secret)
+    }
+
     /// The app's own environment.
     ///
     /// # Errors

@@ -72,15 +72,23 @@ pub(super) fn insert(
         params![new.name.as_str(), now.0],
     )?;
     let id = tx.last_insert_rowid();
-    let sealed = key
-        .seal_text(&context(id, "webhook_secret"), webhook_secret)
-        .map_err(DbError::from)?;
+    set_webhook_secret(tx, key, id, webhook_secret)?;
+    change_source(tx, key, id, &new.source)?;
+    Ok(id)
+}
+
+pub(super) fn set_webhook_secret(
+    tx: &Transaction<'_>,
+    key: &MasterKey,
+    id: i64,
+    secret: &Secret,
+) -> Result<(), DbError> {
+    let sealed = key.seal_text(&context(id, "webhook_secret"), secret)?;
     tx.execute(
         "UPDATE apps SET webhook_secret = ?2 WHERE id = ?1",
         params![id, sealed],
     )?;
-    change_source(tx, key, id, &new.source)?;
-    Ok(id)
+    Ok(())
 }
 
 fn context(app: i64, what: &str) -> String {

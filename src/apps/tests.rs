@@ -56,6 +56,15 @@ async fn f4_an_apps_secrets_are_sealed_and_come_back() {
         43
     );
 
+    let old = p.apps.webhook_secret(app.id).await.unwrap();
+    let new = p
+        .apps
+        .replace_webhook_secret(app.id, "ana", UnixMs(6))
+        .await;
+    let new = new.unwrap();
+    assert!(new != old && new.expose().len() == 43);
+    assert!(p.apps.webhook_secret(app.id).await.unwrap() == new);
+
     let set = BTreeMap::from([(
         EnvName::parse("KEY").unwrap(),
         Some(Secret::new("env-hunter2 $\"'\n=")),

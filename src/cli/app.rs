@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use http::Method;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Global;
@@ -12,14 +13,14 @@ use super::deploy::follow;
 use super::output::{self, Fail};
 use crate::base::clock::UnixMs;
 use crate::base::secret::Secret;
-use crate::wire::apps::{AppDetail, AppForm, AppSummary, Changed};
+use crate::wire::apps::{AppDetail, AppForm, AppSummary, Changed, Webhook};
 use crate::wire::overview::Usage;
 use crate::wire::problem::ProblemKind;
 
 /// Apps
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  freehold app create shop --git https://github.com/you/shop.git --branch main\n  freehold app show shop\n  freehold app rm shop"
+    after_help = "Examples:\n  freehold app create shop --git https://github.com/you/shop.git --branch main\n  freehold app show shop\n  freehold app webhook shop --new-secret\n  freehold app rm shop"
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -48,6 +49,14 @@ enum Verb {
     Show {
         /// The app
         name: String,
+    },
+    /// Where the git host tells of pushes, and what signs them
+    Webhook {
+        /// The app
+        name: String,
+        /// Make another secret; events signed with the old one are refused from then on
+        #[arg(long)]
+        new_secret: bool,
     },
     /// Remove an app; its databases stay
     Rm {
@@ -160,6 +169,23 @@ pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Resu
             show(global, &app);
             Ok(())
         }
+        Verb::Webhook { name, new_secret } => {
+            let hook = match new_secret {
+                true => post(client, &name, "webhook-secret").await?,
+                false => client.get::<AppDetail>(&path(&name)).await?.webhook,
+            };
+            if global.json {
+                output::json(&hook);
+                return Ok(());
+            }
+            output::line(webhook_lines(&hook));
+            if new_secret {
+                output::line(
+                    "Events signed with the old secret are refused now: give the git host this one.",
+                );
+            }
+            Ok(())
+        }
         Verb::Rm { name, yes, volumes } => remove(client, global, &name, yes, volumes).await,
         Verb::Stop { name } => {
             let _stopped: Changed = post(client, &name, "stop").await?;
@@ -186,7 +212,7 @@ pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Resu
     }
 }
 
-async fn post(client: &Client, name: &str, what: &str) -> Result<Changed, Fail> {
+async fn post<T: DeserializeOwned>(client: &Client, name: &str, what: &str) -> Result<T, Fail> {
     let path = format!("{}/{what}", path(name));
     client.send(Method::POST, &path, &Value::Null).await
 }
@@ -235,6 +261,16 @@ async fn remove(
     )))
 }
 
+fn webhook_lines(hook: &Webhook) -> String {
+    let secret = hook.secret.as_ref();
+    format!(
+        "  webhook {}
+  secret  {}",
+        hook.url,
+        secret.map_or("(not shown to you)", |s| s.expose())
+    )
+}
+
 fn list(global: &Global, all: &[AppSummary]) {
     if global.json {
         return output::json(&all);
@@ -275,14 +311,7 @@ fn show(global: &Global, app: &AppDetail) {
         Some(url) => output::line(format!("  from {url}, branch {}", app.git_branch)),
         None => output::line("  no repository; deploy a folder or an image"),
     }
-    output::line(format!(
-        "  webhook {}\n  secret  {}",
-        app.webhook.url,
-        app.webhook
-            .secret
-            .as_ref()
-            .map_or("(not shown to you)", |s| s.expose())
-    ));
+    output::line(webhook_lines(&app.webhook));
     if !app.replicas.is_empty() {
         output::line("");
     }

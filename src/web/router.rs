@@ -84,7 +84,8 @@ pub fn table() -> Vec<Route> {
         GET  "/apps/{app}/settings"             SeeApp    pages::app::settings::show;
         POST "/apps/{app}/source"               ChangeApp pages::app::settings::source;
         POST "/apps/{app}/registry"             ChangeApp pages::app::settings::registry;
-        POST "/apps/{app}/webhook-secret"       ChangeApp pages::app::settings::show_secret;
+        POST "/apps/{app}/webhook-secret"       ChangeApp pages::app::webhook::show;
+        POST "/apps/{app}/webhook-secret/replace" ChangeApp pages::app::webhook::replace;
         POST "/apps/{app}/scale"                ChangeApp pages::app::settings::scale;
         POST "/apps/{app}/maintenance"          ChangeApp pages::app::settings::maintenance;
         GET  "/databases"                       SeeBox    pages::databases::show;
@@ -137,6 +138,7 @@ pub fn table() -> Vec<Route> {
         POST "/api/v1/apps/{app}/start"         ChangeApp api::apps::start;
         POST "/api/v1/apps/{app}/stop"          ChangeApp api::apps::stop;
         POST "/api/v1/apps/{app}/restart"       ChangeApp api::apps::restart;
+        POST "/api/v1/apps/{app}/webhook-secret" ChangeApp api::apps::replace_webhook_secret;
         GET  "/api/v1/apps/{app}/env"           ChangeApp api::env::list;
         PATCH "/api/v1/apps/{app}/env"          ChangeApp api::env::change;
         GET  "/api/v1/apps/{app}/domains"       SeeApp    api::domains::list;

@@ -82,10 +82,7 @@ async fn detail(app: &App, caller: &Caller, row: apps::App) -> Result<AppDetail,
             last.first(),
             &live,
         ),
-        webhook: Webhook {
-            url: format!("{}/hooks/{}", app.dashboard_url(), row.name),
-            secret,
-        },
+        webhook: webhook(app, &row, secret),
         git_url: row.git_url,
         git_branch: row.branch,
         has_git_credentials: row.has_git_credentials,
@@ -223,6 +220,26 @@ pub async fn restart(
         changed: true,
         deploy: Some(deploy),
     }))
+}
+
+/// `POST /api/v1/apps/{app}/webhook-secret`: a new secret. The old one ends with
+/// this answer.
+pub async fn replace_webhook_secret(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+) -> Result<Json<Webhook>, Failure> {
+    let row = app.apps.find(&name).await?;
+    let (by, now) = (caller.who(), UnixMs::now());
+    let secret = app.apps.replace_webhook_secret(row.id, &by, now).await?;
+    Ok(Json(webhook(&app, &row, Some(secret))))
+}
+
+fn webhook(app: &App, row: &apps::App, secret: Option<Secret>) -> Webhook {
+    Webhook {
+        url: format!("{}/hooks/{}", app.dashboard_url(), row.name),
+        secret,
+    }
 }
 
 /// `DELETE /api/v1/apps/{app}`: queued; the app is gone when it is shown no more.

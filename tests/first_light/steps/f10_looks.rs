@@ -207,6 +207,12 @@ fn apps(p: &mut Person) {
         &form(settings, secret, &[]),
         "/hooks/looks",
     );
+    let replace = "/apps/looks/webhook-secret/replace";
+    p.send(
+        "/apps/{app}/webhook-secret/replace",
+        &form(settings, replace, &[]),
+        "shown this once",
+    );
     let maintenance = "/apps/looks/maintenance";
     for words in ["A maintenance page answers now", "go to the app again"] {
         p.send(

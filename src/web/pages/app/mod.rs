@@ -14,3 +14,4 @@ pub mod logs;
 pub mod new;
 pub mod overview;
 pub mod settings;
+pub mod webhook;

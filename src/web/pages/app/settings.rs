@@ -207,15 +207,14 @@ pub async fn show(
     page(&app, visit, &name, None, String::new()).await
 }
 
-/// `POST /apps/{app}/webhook-secret`: the page with the secret on it, this once.
-pub async fn show_secret(
-    State(app): State<App>,
+/// The page with the webhook's secret on it, this once.
+pub(super) async fn with_secret(
+    app: &App,
     visit: Visit,
-    Path(name): Path<String>,
+    name: &str,
+    secret: &Secret,
 ) -> Result<Response, Failure> {
-    let row = app.apps.find(&name).await?;
-    let secret = app.apps.webhook_secret(row.id).await?;
-    page(&app, visit, &name, None, secret.expose().to_owned()).await
+    page(app, visit, name, None, secret.expose().to_owned()).await
 }
 
 /// Where the code comes from.
