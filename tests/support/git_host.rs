@@ -49,7 +49,7 @@ impl GitHost {
     /// A new repository on the host, and a working copy with `content` as its
     /// first commit on `main`, pushed.
     pub fn repository(&self, name: &str, content: &Path) -> WorkingCopy {
-        let bare = self.root.join(format!("{name}.git"));
+        let bare = self.bare(name);
         run(Command::new("git")
             .args(["init", "-q", "--bare", "-b", "main"])
             .arg(&bare));
@@ -63,6 +63,19 @@ impl GitHost {
         copy.git(&["remote", "add", "origin", &copy.url]);
         copy.push("First");
         copy
+    }
+
+    /// Takes a repository away; [`GitHost::bring_back`] ends it.
+    pub fn take_away(&self, name: &str) {
+        std::fs::rename(self.bare(name), self.bare(&format!("{name}-away"))).unwrap();
+    }
+
+    pub fn bring_back(&self, name: &str) {
+        std::fs::rename(self.bare(&format!("{name}-away")), self.bare(name)).unwrap();
+    }
+
+    fn bare(&self, name: &str) -> PathBuf {
+        self.root.join(format!("{name}.git"))
     }
 }
 

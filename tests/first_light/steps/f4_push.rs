@@ -1,10 +1,15 @@
 //! F4: a push is live; nothing that was begun is lost on the way.
 
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use serde_json::json;
 
-use crate::app::{APP, URL};
+use crate::app::{APP, DEPLOY, URL};
 use crate::support::git_host::signature;
 use crate::support::load::Load;
+use crate::support::process::run;
 use crate::support::until::{secs, until, until_true};
 use crate::world::World;
 
@@ -111,6 +116,56 @@ pub fn f4_a_repeated_delivery_starts_nothing(world: &mut World) {
     assert_eq!(world.newest_deploy_id(), before);
 }
 
+/// The repository is away when the push is told, so its deploy fails; the host tells of it again.
+pub fn f4_a_redelivery_after_a_failed_deploy_starts_one(world: &mut World) {
+    let before = world.newest_deploy_id();
+    let copy = world.copy.as_ref().unwrap();
+    let commit = copy.push("told more than once");
+    let body = copy.push_event("main", &commit);
+    let secret = world.webhook_secret();
+    let deliver = || {
+        let answer = world.hook("told-again", "push", &body, &signature(&secret, &body));
+        assert_eq!(answer.status, 202, "{}", answer.text());
+        answer
+    };
+    world.git.take_away("tasks");
+    deliver();
+    let failed = world.deploy_after(before);
+    world.git.bring_back("tasks");
+    assert_eq!(failed["state"], "failed", "{failed:#}");
+
+    let failed = failed["id"].as_i64().unwrap();
+    let again = deliver().json()["deploy"].as_i64().unwrap();
+    assert!(again > failed, "{again} is not newer than {failed}");
+    let live = world.live_after(failed);
+    assert_eq!(live["id"].as_i64(), Some(again), "{live:#}");
+
+    let third = deliver();
+    assert!(third.text().contains("already taken"), "{}", third.text());
+    assert_eq!(world.newest_deploy_id(), again);
+    world.activity_says(&format!("already taken: it is deploy {again}"));
+}
+
+pub fn f4_a_new_webhook_secret_ends_the_old_one(world: &mut World) {
+    let old = world.webhook_secret();
+    let shown = world.fh.json(&["app", "webhook", APP, "--new-secret"]);
+    let new = shown["secret"].as_str().unwrap();
+    assert_ne!(new, old);
+    let copy = world.copy.as_ref().unwrap();
+    let body = copy.push_event("wip", &"d".repeat(40));
+    for (secret, status) in [(old.as_str(), 401), (new, 202)] {
+        let answer = world.hook(
+            &format!("signed-{status}"),
+            "push",
+            &body,
+            &signature(secret, &body),
+        );
+        assert_eq!(answer.status, status, "{}", answer.text());
+    }
+    world.activity_says("secret was replaced");
+    assert_eq!(world.webhook_secret(), new);
+}
+
 pub fn f4_too_large_an_event_is_413(world: &mut World) {
     let body = format!("{{\"pad\": \"{}\"}}", "x".repeat(30 << 20));
     let file = world.path("large.json");
@@ -190,26 +245,34 @@ pub fn f4_rollback(world: &mut World) {
     assert_eq!(world.version(), "tarefas");
 }
 
+/// The sample app in a folder of its own, its build longer by `steps`.
+fn sample_with(world: &World, name: &str, steps: &[&str]) -> PathBuf {
+    let folder = world.path(name);
+    run(Command::new("cp")
+        .arg("-a")
+        .arg(World::sample())
+        .arg(&folder));
+    let file = folder.join("Dockerfile");
+    let dockerfile = std::fs::read_to_string(&file).unwrap();
+    assert!(dockerfile.contains("USER nobody"));
+    // Steps of their own each time, so that no cache of an earlier run answers.
+    let unique = std::process::id();
+    let more: String = steps
+        .iter()
+        .map(|step| format!("RUN : {unique} && {step}\n"))
+        .collect();
+    let longer = dockerfile.replace("USER nobody", &format!("{more}USER nobody"));
+    std::fs::write(&file, longer).unwrap();
+    folder
+}
+
 /// A line printed before a 5 s step is seen before the step ends.
 pub fn f4_deploy_of_a_folder_streams_its_log(world: &mut World) {
-    let folder = world.path("folder");
-    crate::support::process::run(
-        std::process::Command::new("cp")
-            .arg("-a")
-            .arg(World::sample())
-            .arg(&folder),
+    let folder = sample_with(
+        world,
+        "folder",
+        &["echo seen-before-the-step-ends && sleep 5 && echo the-step-ended"],
     );
-    let dockerfile = std::fs::read_to_string(folder.join("Dockerfile")).unwrap();
-    // A step of its own each time, so that no cache of an earlier run answers.
-    let slow = format!(
-        "RUN : {} && echo seen-before-the-step-ends && sleep 5 && echo the-step-ended\nUSER nobody",
-        std::process::id()
-    );
-    std::fs::write(
-        folder.join("Dockerfile"),
-        dockerfile.replace("USER nobody", &slow),
-    )
-    .unwrap();
     let mut child = world
         .fh
         .command(&["deploy", &folder.display().to_string(), "--app", APP])
@@ -243,6 +306,68 @@ pub fn f4_deploy_of_a_folder_streams_its_log(world: &mut World) {
         "the line came {between:?} before the step's end"
     );
     world.app_is_up();
+}
+
+/// A line of one step is on the deploy's page, in a browser that runs the script, while the 5 s step after it sleeps.
+pub fn f4_the_log_streams_live_to_the_browser(world: &mut World) {
+    let folder = sample_with(
+        world,
+        "watched",
+        // The first seconds let the page open; what counts is what the clocks say.
+        &[
+            "sleep 3 && echo printed-at $(date +%s%3N)",
+            "sleep 5 && echo ended-at $(date +%s%3N)",
+        ],
+    );
+    let browser = world.owner(|_| {});
+    let before = world.newest_deploy_id();
+    let folder = folder.display().to_string();
+    let queued = world
+        .fh
+        .json(&["deploy", &folder, "--app", APP, "--detach"]);
+    let id = &queued["deploy"];
+    browser.go(&format!("https://panel.test/apps/{APP}/deploys/{id}"));
+    // The time a step told, and when the page had it; BuildKit shows the command too, without a time.
+    let shown = |word: &str| {
+        until(&format!("the page to show {word}"), DEPLOY, || {
+            let log = browser.script("return document.getElementById('log').textContent");
+            let log = log.as_str().unwrap_or_default();
+            let time = |line: &str| -> Option<u128> {
+                let (_, after) = line.split_once(word)?;
+                after.split_whitespace().next()?.parse().ok()
+            };
+            let told = log.lines().find_map(time);
+            told.map(|told| (told, now_ms()))
+                .ok_or_else(|| log.to_owned())
+        })
+    };
+    let (printed, seen) = shown("printed-at ");
+    let (ended, _) = shown("ended-at ");
+    assert!(
+        ended >= printed + 5_000 && seen < ended,
+        "printed at {printed}, on the page at {seen}, the step ended at {ended}"
+    );
+    println!(
+        "    on the page {} ms after it was printed, {} ms before the step ended",
+        seen.saturating_sub(printed),
+        ended - seen
+    );
+    world.live_after(before);
+    until_true("the page to say that it is live", secs(30), || {
+        let state = browser.script("return document.getElementById('deploy-state').textContent");
+        state
+            .as_str()
+            .unwrap_or_default()
+            .trim()
+            .starts_with("Live")
+    });
+}
+
+fn now_ms() -> u128 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_millis()
 }
 
 pub fn f4_deploy_of_an_image_behind_a_password(world: &mut World) {
