@@ -3,6 +3,8 @@
 //!
 //! Has an engine of its own (`tests/rig/engine`), because it ends it.
 
+mod support;
+
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
@@ -15,9 +17,14 @@ use freehold::config::Config;
 use freehold::db::{Db, Kind as DbKind};
 use freehold::docker::Engine;
 use freehold::supervise::{EngineState, Health, Kind, Live, Spec, Supervisor};
+use support::freehold::Freehold;
+use support::process::run;
 use tokio_util::sync::CancellationToken;
 
 const SECOND: Duration = Duration::from_secs(1);
+
+/// One such engine at a time is enough for a small machine.
+static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// An engine in a folder of its own, cleaned away with its value.
 struct OwnEngine(PathBuf);
@@ -135,6 +142,7 @@ async fn reachable(supervisor: &Supervisor, wanted: bool) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f8_an_engine_restart_is_survived_and_addresses_followed() {
+    let _alone = ONE_AT_A_TIME.lock().await;
     let own = OwnEngine::start();
     let folder = tempfile::tempdir().unwrap();
     let db = Db::open(&folder.path().join("state.db"), DbKind::State).unwrap();
@@ -226,4 +234,74 @@ async fn f8_an_engine_restart_is_survived_and_addresses_followed() {
     }
     supervisor.remove_network("app-1").await.unwrap();
     assert!(tasks.finish(5 * SECOND).await);
+}
+
+/// The same as a visitor sees it: requests through the edge are answered again, though the container's address is
+/// another one.
+#[test]
+fn f8_after_an_engine_restart_the_edge_answers_from_the_new_address() {
+    let _alone = ONE_AT_A_TIME.blocking_lock();
+    let own = OwnEngine::start();
+    let mut fh = Freehold::new();
+    fh.configure_on(&own.host(), "");
+    fh.start();
+    let source = fh.path("web");
+    std::fs::create_dir_all(source.join("www")).unwrap();
+    std::fs::write(source.join("www/index.html"), "here I am").unwrap();
+    std::fs::write(
+        source.join("Dockerfile"),
+        "FROM busybox:latest\nCOPY www /www\nCMD [\"httpd\", \"-f\", \"-p\", \"3000\", \"-h\", \"/www\"]\n",
+    )
+    .unwrap();
+    std::fs::write(
+        source.join("freehold.toml"),
+        "[processes.web]\nport = 3000\n",
+    )
+    .unwrap();
+    fh.cli(&["app", "create", "web"]);
+    fh.cli(&["domain", "add", "web", "web.localhost"]);
+    fh.cli(&["deploy", source.to_str().unwrap(), "--app", "web"]);
+    let status = fh.json(&["status"]);
+    let edge = fh.edge(std::path::Path::new(status["root_file"].as_str().unwrap()));
+    let answers = || {
+        let answer = edge.get("https://web.localhost/").send()?;
+        match answer.text().as_str() {
+            "here I am" => Ok(()),
+            other => Err(format!("{}: {other}", answer.status)),
+        }
+    };
+    support::until::until("the app to answer", 60 * SECOND, answers);
+    // New containers beside the old one: the lowest address is free afterwards, and the next start takes it.
+    fh.cli(&["app", "restart", "web"]);
+    let address = || {
+        let mut list = Command::new("docker");
+        list.args(["-H", &own.host(), "ps", "-q", "--filter"])
+            .arg(format!("label=freehold.installation={}", fh.installation()));
+        let found = run(&mut list);
+        let mut ids = found.split_whitespace();
+        let (Some(id), None) = (ids.next(), ids.next()) else {
+            return Err(format!("the containers are {found:?}"));
+        };
+        let address = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
+        let mut inspect = Command::new("docker");
+        inspect.args(["-H", &own.host(), "inspect", "-f", address, id]);
+        match run(&mut inspect).trim() {
+            "" => Err("it has no address".to_owned()),
+            found => Ok(found.to_owned()),
+        }
+    };
+    let before = support::until::until("one container alone", 60 * SECOND, address);
+    own.down();
+    own.up();
+    support::until::until("the app to answer again", 90 * SECOND, answers);
+    let after = support::until::until("its address", 30 * SECOND, address);
+    assert_ne!(
+        after, before,
+        "the address is the same: nothing was followed"
+    );
+
+    own.kill();
+    own.up();
+    support::until::until("the app to answer after kill -9", 90 * SECOND, answers);
+    drop(fh);
 }

@@ -52,6 +52,11 @@ impl Freehold {
     pub fn configure(&self, more: &str) {
         let engine = std::env::var("FREEHOLD_TEST_ENGINE")
             .expect("FREEHOLD_TEST_ENGINE is not set: run tests/run, or source tests/rig/env");
+        self.configure_on(&engine, more);
+    }
+
+    /// The same on another engine than the tests' own.
+    pub fn configure_on(&self, engine: &str, more: &str) {
         let text = format!(
             "data_dir = \"{data}\"\nrun_dir = \"{run}\"\n\
              [listen]\nhttp = \"{address}:80\"\nhttps = \"{address}:443\"\n\

@@ -204,29 +204,55 @@ pub fn f8_a_new_database_survives_a_kill_at_every_point(world: &mut World) {
     }
 }
 
+/// The container that answers for the app and its address in the app's network, once it is the only one and a lower
+/// address is free, which the next start takes.
+fn movable(world: &World) -> (String, String) {
+    let last = world.newest_deploy_id();
+    world.fh.cli(&["app", "restart", APP]);
+    world.live_after(last);
+    let owner = format!("label=freehold.owner=app:{}", world.app_id());
+    until("one container alone", secs(60), || {
+        match world.containers(&owner).as_slice() {
+            [_] => Ok(()),
+            others => Err(format!("{others:?}")),
+        }
+    });
+    let id = world.app_is_up_container();
+    (id.clone(), address(world, &id))
+}
+
+fn address(world: &World, id: &str) -> String {
+    let each =
+        "{{range $name, $one := .NetworkSettings.Networks}}{{$name}}={{$one.IPAddress}} {{end}}";
+    let all = world.docker(&["inspect", "--format", each, id]);
+    let own = all.split_whitespace().find(|one| one.contains("-app-"));
+    own.unwrap_or_else(|| panic!("no network of the app in {all}"))
+        .to_owned()
+}
+
 /// kill -9 of the app's process, and `docker restart`: back by itself, the new address followed.
 pub fn f8_a_killed_replica_comes_back(world: &mut World) {
     world.app_is_up();
-    let id = world.app_is_up_container();
-    world.docker(&["kill", &id]);
-    until("the app to be back after a kill", secs(60), || {
-        let answer = world.public().get(&format!("{URL}/healthz")).send()?;
-        if answer.status == 200 {
-            Ok(())
-        } else {
-            Err(answer.text())
-        }
-    });
-    let id = world.app_is_up_container();
-    world.docker(&["restart", &id]);
-    until("the app to be back after docker restart", secs(60), || {
-        let answer = world.public().get(&format!("{URL}/healthz")).send()?;
-        if answer.status == 200 {
-            Ok(())
-        } else {
-            Err(answer.text())
-        }
-    });
+    for verb in ["kill", "restart"] {
+        let (id, before) = movable(world);
+        world.docker(&[verb, &id]);
+        until(
+            &format!("the app to be back after {verb}"),
+            secs(60),
+            || {
+                let answer = world.public().get(&format!("{URL}/healthz")).send()?;
+                match (answer.status, world.app_is_up_container() == id) {
+                    (200, true) => Ok(()),
+                    (status, same) => Err(format!("{status}, same container: {same}")),
+                }
+            },
+        );
+        assert_ne!(
+            address(world, &id),
+            before,
+            "the address is the same after {verb}: nothing was followed"
+        );
+    }
     until_true("the app to be said healthy", secs(60), || {
         let status = world.fh.json(&["status"]);
         let apps = status["apps"].as_array().unwrap().clone();
