@@ -17,6 +17,7 @@ mod check;
 mod errands;
 mod error;
 mod executor;
+mod hang_up;
 mod health;
 mod job;
 mod link;

@@ -12,6 +12,7 @@ use crate::docker::{Attached, Chunk, ChunkStream, EngineError, NewExec};
 
 use super::act::Terminal;
 use super::error::SuperviseError;
+use super::hang_up;
 use super::piped::{self, Held};
 use super::run::{ExecOutput, Interactive, TerminalSize};
 use super::shared::Shared;
@@ -169,7 +170,7 @@ pub(super) async fn exec_interactive(
             }
         };
         if !by_itself {
-            hang_up(&shared_task, &id).await;
+            hang_up::command(&shared_task.engine, &container, &id).await;
         }
         let code = shared_task.engine.exec_exit_code(&id).await;
         if told.send(code.map_err(SuperviseError::from)).is_err() {
@@ -182,29 +183,6 @@ pub(super) async fn exec_interactive(
         resize,
         exit,
     })
-}
-
-/// The engine leaves a command running whose caller has gone: it is told so as
-/// a terminal would tell it. Without the right to do that it stays until its
-/// container ends.
-async fn hang_up(shared: &Shared, exec: &str) {
-    let running = shared.engine.exec_pid(exec).await.ok().flatten();
-    let Some(pid) = running
-        .and_then(|pid| i32::try_from(pid).ok())
-        .and_then(rustix::process::Pid::from_raw)
-    else {
-        return;
-    };
-    for signal in [rustix::process::Signal::HUP, rustix::process::Signal::KILL] {
-        if let Err(error) = rustix::process::kill_process(pid, signal) {
-            tracing::debug!(%error, "a command without its caller could not be ended");
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        if shared.engine.exec_pid(exec).await.ok().flatten().is_none() {
-            return;
-        }
-    }
 }
 
 pub(super) async fn run_interactive(
