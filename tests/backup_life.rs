@@ -5,7 +5,7 @@
 
 mod support;
 
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use serde_json::Value;
 use support::freehold::{Freehold, words};
 use support::process::run;
 use support::s3::S3;
-use support::until::{secs, until};
+use support::until::{secs, until, until_true};
 
 /// A box with a database `main`, one part `tasks` in it, and a bucket as its target.
 struct World {
@@ -196,19 +196,24 @@ fn f6_a_cut_dump_leaves_nothing_and_a_cut_object_never_reaches_the_live_database
         .fh
         .command(&["db", "psql", "main", "--part", "tasks"])
         .stdin(Stdio::piped())
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let mut keyboard = lock.stdin.take().unwrap();
+    // A command of psql's own shell says so at once, after what stands before it.
     keyboard
-        .write_all(b"BEGIN; LOCK TABLE kept IN ACCESS EXCLUSIVE MODE;\n")
+        .write_all(b"BEGIN; LOCK TABLE kept IN ACCESS EXCLUSIVE MODE;\n\\! echo locked\n")
         .unwrap();
-    std::thread::sleep(Duration::from_millis(500));
+    let mut screen = BufReader::new(lock.stdout.take().unwrap()).lines();
+    assert!(screen.any(|line| line.unwrap().contains("locked")));
     world.fh.cli(&["backup", "now", "main", "--no-wait"]);
     let container = until("the dump's container", secs(30), || {
         world.jobs().first().cloned().ok_or_else(|| "none".into())
     });
-    std::thread::sleep(Duration::from_millis(500));
+    until_true("the dump to run", secs(30), || {
+        let state = ["inspect", "--format", "{{.State.Running}}", &container];
+        run(Command::new("docker").args(state)).trim() == "true"
+    });
     run(Command::new("docker").args(["kill", &container]));
     let failed = until("the cut dump to fail", secs(60), || {
         let newest = world.newest();

@@ -150,7 +150,6 @@ async fn f4_log_lines_follow_and_exit_codes_come_through() {
         }
         -1
     });
-    tokio::time::sleep(Duration::from_millis(200)).await;
     engine.start_container(&id).await.unwrap();
     let follow = LogQuery {
         follow: true,

@@ -3,25 +3,18 @@
 //!
 //! Has an engine of its own (`tests/rig/engine`), because it ends it.
 
+#[allow(dead_code)]
+#[path = "supervise/rig.rs"]
+mod rig;
 mod support;
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use freehold::base::ids::InstallationId;
-use freehold::base::secret::MasterKey;
-use freehold::base::shutdown::{Shutdown, Tasks};
-use freehold::config::Config;
-use freehold::db::{Db, Kind as DbKind};
-use freehold::docker::Engine;
-use freehold::supervise::{EngineState, Health, Kind, Live, Spec, Supervisor};
+use freehold::supervise::EngineState;
+use rig::*;
 use support::freehold::Freehold;
 use support::process::run;
-use tokio_util::sync::CancellationToken;
-
-const SECOND: Duration = Duration::from_secs(1);
 
 /// One such engine at a time is enough for a small machine.
 static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
@@ -29,7 +22,7 @@ static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(())
 /// An engine in a folder of its own, cleaned away with its value.
 struct OwnEngine(PathBuf);
 
-fn rig(action: &str, folder: &std::path::Path) {
+fn ask_rig(action: &str, folder: &std::path::Path) {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rig/engine");
     let status = Command::new(script)
         .args([action, folder.to_str().unwrap()])
@@ -43,10 +36,11 @@ impl OwnEngine {
         let folder = PathBuf::from(format!("/run/fht{}", std::process::id()));
         let engine = Self(folder);
         engine.up();
-        let shared = std::env::var("FREEHOLD_TEST_ENGINE")
-            .unwrap_or_else(|_| "unix:///run/fhdev/docker.sock".to_owned());
         let image = engine.0.join("busybox.tar");
-        for (host, verb, flag) in [(shared, "save", "-o"), (engine.host(), "load", "-i")] {
+        for (host, verb, flag) in [
+            (shared_engine(), "save", "-o"),
+            (engine.host(), "load", "-i"),
+        ] {
             let mut command = Command::new("docker");
             command.args(["-H", &host, verb, flag]).arg(&image);
             if verb == "save" {
@@ -62,11 +56,11 @@ impl OwnEngine {
     }
 
     fn up(&self) {
-        rig("start", &self.0);
+        ask_rig("start", &self.0);
     }
 
     fn down(&self) {
-        rig("stop", &self.0);
+        ask_rig("stop", &self.0);
     }
 
     fn kill(&self) {
@@ -78,11 +72,10 @@ impl OwnEngine {
         assert!(status.success());
         // An engine refuses to start while its predecessor's process is listed.
         let listed = PathBuf::from(format!("/proc/{}", pid.trim()));
-        for _ in 0..50 {
-            if !listed.exists() {
-                break;
-            }
-            std::thread::sleep(SECOND / 10);
+        let begun = Instant::now();
+        while listed.exists() {
+            assert!(begun.elapsed() < PATIENCE, "the engine does not end");
+            std::thread::sleep(SECOND / 20);
         }
         std::fs::remove_file(self.0.join("docker.pid")).unwrap();
     }
@@ -101,40 +94,10 @@ impl Drop for OwnEngine {
     }
 }
 
-fn web(name: &str) -> Spec {
-    let serve = "mkdir -p /www; echo ok > /www/healthz; exec httpd -f -p 3000 -h /www";
-    let mut spec = Spec::new(Kind::Replica, name, "app:1", "busybox:latest");
-    spec.command = Some(["sh", "-c", serve].map(str::to_owned).to_vec());
-    spec.networks = vec!["app-1".into()];
-    spec.stop_grace = SECOND;
-    spec.port = Some(3000);
-    spec.health = Health::Http {
-        path: "/healthz".into(),
-    };
-    spec
-}
-
-async fn until(supervisor: &Supervisor, row: i64, good: impl Fn(&Live) -> bool) -> Live {
-    let mut live = supervisor.live();
-    let begun = Instant::now();
-    loop {
-        let present = live
-            .borrow_and_update()
-            .iter()
-            .find(|l| l.row == row)
-            .cloned();
-        if let Some(present) = present.clone().filter(&good) {
-            return present;
-        }
-        assert!(begun.elapsed() < 60 * SECOND, "did not come: {present:?}");
-        drop(tokio::time::timeout(5 * SECOND, live.changed()).await);
-    }
-}
-
 async fn reachable(supervisor: &Supervisor, wanted: bool) {
     let mut state = supervisor.engine();
     let right = state.wait_for(|s| matches!(s, EngineState::Reachable { .. }) == wanted);
-    tokio::time::timeout(30 * SECOND, right)
+    tokio::time::timeout(PATIENCE, right)
         .await
         .unwrap()
         .unwrap();
@@ -144,24 +107,12 @@ async fn reachable(supervisor: &Supervisor, wanted: bool) {
 async fn f8_an_engine_restart_is_survived_and_addresses_followed() {
     let _alone = ONE_AT_A_TIME.lock().await;
     let own = OwnEngine::start();
-    let folder = tempfile::tempdir().unwrap();
-    let db = Db::open(&folder.path().join("state.db"), DbKind::State).unwrap();
-    let tasks = Tasks::new(Shutdown::new());
-    let supervisor = Supervisor::start(
-        Engine::connect(&own.host()).unwrap(),
-        db,
-        Arc::new(MasterKey::from_bytes(&[7; 32]).unwrap()),
-        &InstallationId::parse("restartertest").unwrap(),
-        &Config::default(),
-        &tasks,
-    )
-    .await
-    .unwrap();
-    let one = supervisor.want(web("tasks-web-v1-1")).await.unwrap();
-    let two = supervisor.want(web("tasks-web-v1-2")).await.unwrap();
-    for row in [&one, &two] {
-        supervisor.wait_ready(row.id, 30 * SECOND).await.unwrap();
-    }
+    let id = InstallationId::parse("restartertest").unwrap();
+    let machine = Machine::on(&own.host(), id).await;
+    let daemon = machine.daemon().await;
+    let supervisor = &daemon.supervisor;
+    let (one, _) = daemon.ready(web("tasks-web-v1-1")).await;
+    let (two, _) = daemon.ready(web("tasks-web-v1-2")).await;
     let job = {
         let supervisor = supervisor.clone();
         tokio::spawn(async move {
@@ -175,52 +126,49 @@ async fn f8_an_engine_restart_is_survived_and_addresses_followed() {
             piped.end.await.unwrap()
         })
     };
-    let begun = Instant::now();
-    while !supervisor
-        .live()
-        .borrow()
-        .iter()
-        .any(|l| l.name == "dump-1" && l.started.is_some())
-    {
-        assert!(begun.elapsed() < 30 * SECOND, "the dump did not start");
-        tokio::time::sleep(SECOND / 10).await;
-    }
+    eventually("the dump to start", async || {
+        let live = supervisor.live();
+        let all = live.borrow();
+        all.iter()
+            .any(|l| l.name == "dump-1" && l.started.is_some())
+    })
+    .await;
     for gently in [true, false] {
         let before = [
-            until(&supervisor, one.id, Live::is_healthy).await,
-            until(&supervisor, two.id, Live::is_healthy).await,
+            daemon.until(one, "health", Live::is_healthy).await,
+            daemon.until(two, "health", Live::is_healthy).await,
         ];
         match gently {
             true => own.down(),
             false => own.kill(),
         }
-        reachable(&supervisor, false).await;
+        reachable(supervisor, false).await;
         let known = supervisor.live().borrow().clone();
         for l in &before {
             let kept = known.iter().find(|k| k.row == l.row).unwrap();
             assert_eq!(kept.container_id, l.container_id, "knowledge was lost");
         }
         own.up();
-        reachable(&supervisor, true).await;
+        reachable(supervisor, true).await;
         for l in before {
-            let back = until(&supervisor, l.row, |n| {
-                n.is_healthy() && (n.started != l.started || !gently)
-            })
-            .await;
+            let back = daemon
+                .until(l.row, "the replica", |n| {
+                    n.is_healthy() && (n.started != l.started || !gently)
+                })
+                .await;
             assert_eq!(back.container_id, l.container_id, "made anew");
             // An engine that was killed may start the container once more; its
             // address is followed until it answers.
-            let begun = Instant::now();
-            loop {
-                let now = until(&supervisor, l.row, Live::is_healthy).await;
+            eventually("its address to answer", async || {
+                let now = daemon.until(l.row, "health", Live::is_healthy).await;
                 let address = now.address.unwrap();
-                if tokio::net::TcpStream::connect(address).await.is_ok() {
-                    break;
+                let answers = tokio::net::TcpStream::connect(address).await.is_ok();
+                if !answers {
+                    supervisor.recheck(address).await;
                 }
-                supervisor.recheck(address).await;
-                assert!(begun.elapsed() < 30 * SECOND, "{address} does not answer");
-                tokio::time::sleep(SECOND / 10).await;
-            }
+                answers
+            })
+            .await;
         }
     }
     let dump = job.await.unwrap();
@@ -229,11 +177,10 @@ async fn f8_an_engine_restart_is_survived_and_addresses_followed() {
         "a dump that lost its engine is no success: {dump:?}"
     );
     for row in [one, two] {
-        supervisor.retire(row.id, SECOND).await.unwrap();
-        supervisor.wait_gone(row.id, 30 * SECOND).await.unwrap();
+        daemon.retired(row).await;
     }
     supervisor.remove_network("app-1").await.unwrap();
-    assert!(tasks.finish(5 * SECOND).await);
+    daemon.stop().await;
 }
 
 /// The same as a visitor sees it: requests through the edge are answered again, though the container's address is

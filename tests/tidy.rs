@@ -265,6 +265,44 @@ fn files_say_what_they_are_and_stay_short() {
     );
 }
 
+/// What is said of the source's files holds for the tests' too.
+#[test]
+fn tests_say_what_they_are_and_stay_short() {
+    let mut report = String::new();
+    for path in test_files() {
+        let text = std::fs::read_to_string(&path).unwrap();
+        if !text.starts_with("//!") {
+            writeln!(report, "{}: no //! doc", path.display()).unwrap();
+        }
+        let lines = text.lines().count();
+        if lines > LONGEST {
+            writeln!(report, "{}: {lines} lines", path.display()).unwrap();
+        }
+    }
+    assert!(report.is_empty(), "{report}");
+}
+
+/// Every Rust file under tests/.
+fn test_files() -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            // What the rig puts up lies in a hidden folder, and goes while this looks.
+            if entry.file_name().as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    files
+}
+
 #[test]
 fn nothing_is_put_off() {
     hold(
@@ -350,19 +388,9 @@ fn crash_points_are_all_visited() {
         writeln!(tests, "module {}", source.module).unwrap();
         tests.push_str(&std::fs::read_to_string(path).unwrap());
     }
-    let mut folders = vec![root.join("tests")];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap().flatten() {
-            let path = entry.path();
-            // What the rig puts up lies in a hidden folder, and goes while this looks.
-            if entry.file_name().as_encoded_bytes().starts_with(b".") {
-                continue;
-            }
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|e| e == "rs") && !path.ends_with("tidy.rs") {
-                tests.push_str(&std::fs::read_to_string(path).unwrap());
-            }
+    for path in test_files() {
+        if !path.ends_with("tidy.rs") {
+            tests.push_str(&std::fs::read_to_string(path).unwrap());
         }
     }
     let unvisited: Vec<&String> = registered

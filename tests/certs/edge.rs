@@ -103,6 +103,7 @@ fn f5_the_edge_serves_a_renewed_certificate_and_f8_survives_kill_9_in_an_order()
         body == "hello"
     });
     let second = another(fh.address, &first);
+    // Visitors go on for a while with the new one.
     std::thread::sleep(secs(1));
     load.finish().assert_flawless(100);
 

@@ -185,6 +185,7 @@ async fn f5_slow_heads_and_idle_connections_end_in_time() {
             http2.ask(get("https://tasks.test/")).await.unwrap().status,
             200
         );
+        // Below the limit.
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     until("both are closed", || rig.edge.stats().connections == 0).await;

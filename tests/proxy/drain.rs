@@ -8,7 +8,7 @@ use http_body_util::BodyExt;
 
 use crate::app::{App, app};
 use crate::client::{Http1, Http2, fetch, get, whole};
-use crate::rig::{Rig, World, route, target, within};
+use crate::rig::{Rig, World, route, target, until, within};
 
 /// One switch from an old app to a new one while a 5 s answer runs; with the drain or without it.
 async fn switch_under_a_slow_answer(drain: bool) -> (Result<bool, hyper::Error>, App) {
@@ -92,6 +92,7 @@ async fn switches_under_load(drain: bool) -> (usize, usize) {
         });
     }
     for _ in 0..10 {
+        // Each lives for a moment under the load.
         tokio::time::sleep(Duration::from_millis(100)).await;
         let next = app("b").await;
         let next_target = target(next.address);
@@ -157,15 +158,20 @@ async fn f8_the_edge_drains_without_losing_a_request() {
     let slow = || get("https://tasks.test/slow?ms=2000");
     let (first, second) = (http1.send(slow()), http2.send(slow()));
     let drain = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        until("both are begun", || target.in_flight() >= 2).await;
         let began = Instant::now();
         rig.edge.drain(Duration::from_secs(5)).await;
         began.elapsed()
     };
     let last = async {
-        tokio::time::sleep(Duration::from_millis(600)).await;
+        until("both are begun", || target.in_flight() >= 2).await;
         // An idle connection's last request is answered, and told that it was the last.
-        idle.ask(get("https://tasks.test/")).await.unwrap()
+        loop {
+            let answer = idle.ask(get("https://tasks.test/")).await.unwrap();
+            if answer.header("connection") == "close" {
+                return answer;
+            }
+        }
     };
     let (first, second, took, last) = tokio::join!(first, second, drain, last);
     assert_eq!(whole(first.unwrap()).await.unwrap().text(), "slow\n");
@@ -181,11 +187,12 @@ async fn f8_the_edge_drains_without_losing_a_request() {
 #[tokio::test]
 async fn f8_what_outlasts_the_drain_is_cut_at_its_limit() {
     let app = app("one").await;
-    let rig = Rig::start(World::of([route("tasks.test", &[&target(app.address)])]));
+    let target = target(app.address);
+    let rig = Rig::start(World::of([route("tasks.test", &[&target])]));
     let mut http1 = Http1::tls(&rig, "tasks.test").await;
     let slow = http1.send(get("https://tasks.test/slow?ms=20000"));
     let drain = async {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        until("it is begun", || target.in_flight() == 1).await;
         let began = Instant::now();
         rig.edge.drain(Duration::from_secs(1)).await;
         began.elapsed()

@@ -28,6 +28,11 @@ async fn f4_requests_of_a_paused_route_wait_body_and_all() {
         Http1::tls(&rig, "tasks.test").await,
         Http2::tls(&rig, "tasks.test").await,
     );
+    let held = || {
+        let snapshot = rig.edge.snapshot();
+        let route = snapshot.routes.find("tasks.test", "/").unwrap();
+        route.gate().held()
+    };
     let began = Instant::now();
     let asking = async {
         tokio::join!(
@@ -36,17 +41,7 @@ async fn f4_requests_of_a_paused_route_wait_body_and_all() {
         )
     };
     let resume = async {
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        assert_eq!(
-            rig.edge
-                .snapshot()
-                .routes
-                .find("tasks.test", "/")
-                .unwrap()
-                .gate()
-                .held(),
-            2
-        );
+        until("both are held", || held() == 2).await;
         rig.publish(World::of([route("tasks.test", &[&target(app.address)])]));
     };
     let ((first, second), ()) = tokio::join!(asking, resume);
@@ -55,16 +50,7 @@ async fn f4_requests_of_a_paused_route_wait_body_and_all() {
         ("1000000 {}", "1000000 {}")
     );
     assert!(began.elapsed() < Duration::from_secs(5));
-    assert_eq!(
-        rig.edge
-            .snapshot()
-            .routes
-            .find("tasks.test", "/")
-            .unwrap()
-            .gate()
-            .held(),
-        0
-    );
+    assert_eq!(held(), 0);
 }
 
 #[tokio::test]
@@ -124,6 +110,7 @@ async fn f8_an_app_that_comes_back_at_its_address_is_found_again() {
     let back = async {
         let failure = rig.failures.recv().await.unwrap();
         assert_eq!(&*failure.target, &*format!("t:{address}"));
+        // Away for longer than the one who asks for a newer snapshot waits.
         tokio::time::sleep(Duration::from_millis(600)).await;
         app_on(TcpListener::bind(address).await.unwrap(), "back")
     };

@@ -112,6 +112,7 @@ async fn f5_a_quiet_websocket_outlives_the_idle_limit() {
         limits,
     );
     let mut stream = open(&rig).await;
+    // Three times the idle limit.
     tokio::time::sleep(Duration::from_millis(900)).await;
     stream.write_all(b"still").await.unwrap();
     expect(&mut stream, b"still").await;

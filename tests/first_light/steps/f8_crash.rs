@@ -30,7 +30,10 @@ pub fn f8_a_killed_daemon_is_back_before_anybody_notices(world: &mut World) {
     let pid = world.fh.pid();
     crate::support::process::signal(pid, "KILL");
     let killed = Instant::now();
-    std::thread::sleep(Duration::from_millis(20));
+    until_true("the daemon to be dead", secs(5), || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+        stat.map_or(true, |stat| stat.contains(") Z "))
+    });
     let waiting: Vec<_> = (0..8)
         .map(|_| {
             let edge = world.public();
