@@ -38,8 +38,13 @@ impl Person {
 
     /// Fills the form in, sends it, and sees the answer say `words`.
     fn send(&mut self, route: &'static str, form: &Form<'_>, words: &str) {
-        for _ in 0..5 {
+        for again in [false, true, true, true, true] {
             self.go(form.page);
+            // It was sent, and only its answer was missed: perhaps it cannot be sent twice.
+            if again && self.browser.text().contains(words) {
+                self.done.insert(route);
+                return;
+            }
             for (name, text) in form.fields {
                 let field = format!("form[action=\"{}\"] [name={name}]", form.action);
                 self.browser.type_into(&field, text);
