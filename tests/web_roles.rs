@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use freehold::users::{Grant, Role};
+use freehold::users::{Grant, Role, Verb};
 use freehold::web::{Caller, Needs, Verdict, decide, table};
 
 #[path = "support/quiet.rs"]
@@ -127,11 +127,41 @@ impl World {
                 grant: Grant {
                     role,
                     apps: apps.iter().map(|a| (*a).to_owned()).collect(),
+                    verb: Verb::Change,
                 },
                 token,
             },
         }
     }
+}
+
+impl World {
+    /// A program with a token of the box's own.
+    fn program(&self, what: &'static str, verb: Verb, apps: Option<&[&str]>) -> Somebody {
+        let new = serde_json::json!({ "name": what, "verb": verb.as_str(), "apps": apps });
+        let (status, text) = self.local("POST", "/api/v1/tokens", &new.to_string());
+        assert_eq!(status, 201, "{text}");
+        let named = apps.map(|apps| apps.iter().map(|a| (*a).to_owned()).collect());
+        Somebody {
+            what,
+            headers: bearer(token_in(&text)),
+            caller: Caller::Program {
+                name: what.to_owned(),
+                user: None,
+                grant: Grant::everything().narrowed(named, verb),
+            },
+        }
+    }
+}
+
+/// The token a program was told.
+fn token_in(answer: &str) -> &str {
+    let (_, rest) = answer.split_once("\"token\":\"").unwrap();
+    rest.split('"').next().unwrap()
+}
+
+fn bearer(token: &str) -> String {
+    format!("Authorization: Bearer {token}\r\n")
 }
 
 fn signed_in(token: &str) -> String {
@@ -154,10 +184,18 @@ fn a4_every_url_answers_everybody_as_the_table_says() {
     let removed = world.somebody("removed", Role::Admin, &[]);
     let (status, text) = world.local("DELETE", "/api/v1/users/removed", "");
     assert_eq!(status, 204, "{text}");
+    let ended = world.program("an ended token", Verb::Change, None);
+    let (status, text) = world.local("DELETE", "/api/v1/tokens/1", "");
+    assert_eq!(status, 204, "{text}");
     let all = [
         nobody("nobody", String::new()),
         nobody("a forger", signed_in("forged")),
         nobody("somebody taken out", removed.headers),
+        nobody("an ended token", ended.headers),
+        world.program("a token that reads", Verb::Read, None),
+        world.program("a token of another app", Verb::Change, Some(&["blog"])),
+        world.program("a token that deploys", Verb::Deploy, Some(&["shop"])),
+        world.program("a token that changes", Verb::Change, None),
         world.somebody("a viewer", Role::Viewer, &[]),
         world.somebody("developer of another app", Role::Developer, &["blog"]),
         world.somebody("developer", Role::Developer, &["shop"]),
@@ -192,6 +230,8 @@ fn a4_every_url_answers_everybody_as_the_table_says() {
                 let method = route.method.as_str();
                 let (status, text) = world.edge(method, &path, &who.headers, "");
                 let right = match verdict {
+                    // A token that is none is told so wherever it knocks.
+                    _ if who.what == "an ended token" => status == 401,
                     Verdict::SignIn => status == 401,
                     Verdict::No => status == 403,
                     Verdict::Hidden => {
@@ -242,6 +282,44 @@ fn a2_a_second_link_gives_what_the_first_would_have() {
     let token = world.come_in(&text);
     let (_, text) = world.edge("GET", "/api/v1/apps", &signed_in(&token), "");
     assert!(text.contains("blog"), "{text}");
+}
+
+#[test]
+fn a3_a_token_is_told_once_and_lists_its_use() {
+    let world = World::new();
+    let ana = world.somebody("ana", Role::Developer, &["blog"]);
+    let json = format!("{}Content-Type: application/json\r\n", ana.headers);
+    let new = r#"{"name":"CI","verb":"deploy"}"#;
+    let (status, text) = world.edge("POST", "/api/v1/tokens", &json, new);
+    assert_eq!(status, 201, "{text}");
+    let token = token_in(&text).to_owned();
+    assert!(token.starts_with("freehold_pat_"), "{token}");
+    let (_, text) = world.edge("GET", "/api/v1/apps", &bearer(&token), "");
+    assert!(text.contains("blog") && !text.contains("shop"), "{text}");
+    let (_, text) = world.edge("GET", "/api/v1/tokens", &ana.headers, "");
+    assert!(
+        !text.contains(&token) && text.contains("\"used_ms\":1"),
+        "{text}"
+    );
+    // It does what its user may, for as long as they may.
+    let (status, _) = world.local("DELETE", "/api/v1/users/ana", "");
+    assert_eq!(status, 204);
+    let (status, _) = world.edge("GET", "/api/v1/apps", &bearer(&token), "");
+    assert_eq!(status, 401);
+}
+
+#[test]
+fn a3_nobody_ends_anothers_token_or_makes_one_for_an_app_they_do_not_know() {
+    let world = World::new();
+    let ana = world.somebody("ana", Role::Developer, &["blog"]);
+    let (status, _) = world.local("POST", "/api/v1/tokens", r#"{"name":"box"}"#);
+    assert_eq!(status, 201);
+    let json = format!("{}Content-Type: application/json\r\n", ana.headers);
+    let (status, text) = world.edge("DELETE", "/api/v1/tokens/1", &json, "");
+    assert_eq!(status, 404, "{text}");
+    let new = r#"{"name":"CI","apps":["shop"]}"#;
+    let (status, text) = world.edge("POST", "/api/v1/tokens", &json, new);
+    assert_eq!(status, 404, "{text}");
 }
 
 #[test]

@@ -76,7 +76,7 @@ pub(super) fn make_request(host: &str) -> Result<(Secret, Vec<u8>), rcgen::Error
 }
 
 /// SHA-256 over the certificate as browsers show it: `AB:CD:…`.
-pub(super) fn fingerprint(pem: &str) -> Result<String, String> {
+pub fn fingerprint(pem: &str) -> Result<String, String> {
     let der = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|e| e.to_string())?;
     let hex = sha256_hex(&der).to_uppercase();
     let pairs: Vec<&str> = (0..hex.len()).step_by(2).map(|i| &hex[i..i + 2]).collect();

@@ -52,6 +52,7 @@ use crate::jobs::{Handlers, Outcome};
 use store::orders;
 
 pub use addresses::for_the_box as box_addresses;
+pub use box_ca::fingerprint;
 pub use job::KIND as JOB_KIND;
 pub use ports::{Boxed, Publish};
 pub use set::CertSet;

@@ -1,18 +1,20 @@
-//! The daemon's API over its unix socket.
+//! The daemon's API: over its unix socket on the box, over HTTPS from elsewhere.
 
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 
 use super::output::Fail;
+use super::remote::Remote;
 use crate::wire::problem::Problem;
 
 /// A request's body.
@@ -21,8 +23,18 @@ pub type Body = BoxBody<Bytes, std::io::Error>;
 /// The way to one box.
 #[derive(Debug)]
 pub struct Client {
-    socket: PathBuf,
+    way: Way,
 }
+
+#[derive(Debug)]
+enum Way {
+    Socket(PathBuf),
+    Remote(Box<Remote>),
+}
+
+/// A connection of either kind.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// A body of bytes already here.
 pub fn full(bytes: impl Into<Bytes>) -> Body {
@@ -40,8 +52,52 @@ impl Client {
     /// Over the socket of the daemon on this box.
     pub fn local(socket: &Path) -> Self {
         Self {
-            socket: socket.to_owned(),
+            way: Way::Socket(socket.to_owned()),
         }
+    }
+
+    /// Over HTTPS to a box somewhere else.
+    pub fn remote(remote: Remote) -> Self {
+        Self {
+            way: Way::Remote(Box::new(remote)),
+        }
+    }
+
+    async fn connect(&self) -> Result<Box<dyn Stream>, Fail> {
+        let socket = match &self.way {
+            Way::Remote(remote) => return Ok(Box::new(remote.connect().await?)),
+            Way::Socket(socket) => socket,
+        };
+        let stream = UnixStream::connect(socket).await.map_err(|e| {
+            Fail::Unreachable(match e.kind() {
+                std::io::ErrorKind::PermissionDenied => format!(
+                    "you may not use {}: run this with sudo, or add yourself to the group freehold",
+                    socket.display()
+                ),
+                _ => format!(
+                    "the daemon does not answer at {} ({e}): see `systemctl status freehold`, or start it with `freehold serve`; from elsewhere use `freehold login HOST`",
+                    socket.display()
+                ),
+            })
+        })?;
+        Ok(Box::new(stream))
+    }
+
+    /// What the box must know of a request beyond what it asks.
+    fn signed(&self, mut request: Request<Body>) -> Result<Request<Body>, Fail> {
+        let Way::Remote(remote) = &self.way else {
+            return Ok(request);
+        };
+        let bad = |_| Fail::usage("the token or the address has characters that cannot be sent");
+        let host = HeaderValue::from_str(&remote.authority).map_err(bad)?;
+        request.headers_mut().insert(header::HOST, host);
+        if let Some(token) = &remote.token {
+            let text = format!("Bearer {}", token.expose());
+            let mut value = HeaderValue::from_str(&text).map_err(bad)?;
+            value.set_sensitive(true);
+            request.headers_mut().insert(header::AUTHORIZATION, value);
+        }
+        Ok(request)
     }
 
     /// `GET path`, answered as JSON.
@@ -120,18 +176,8 @@ impl Client {
     /// # Errors
     /// The daemon's problem, or that it cannot be reached.
     pub async fn exchange(&self, request: Request<Body>) -> Result<Response<Incoming>, Fail> {
-        let stream = UnixStream::connect(&self.socket).await.map_err(|e| {
-            Fail::Unreachable(match e.kind() {
-                std::io::ErrorKind::PermissionDenied => format!(
-                    "you may not use {}: run this with sudo, or add yourself to the group freehold",
-                    self.socket.display()
-                ),
-                _ => format!(
-                    "the daemon does not answer at {} ({e}): see `systemctl status freehold`, or start it with `freehold serve`",
-                    self.socket.display()
-                ),
-            })
-        })?;
+        let request = self.signed(request)?;
+        let stream = self.connect().await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|e| Fail::Unreachable(format!("the daemon hung up: {e}")))?;

@@ -1,10 +1,12 @@
 //! The command line: one file a verb, each a thin client of the daemon's API.
 //!
-//! On the box it talks to `/run/freehold/freehold.sock`. Exit codes: 0 done,
+//! On the box it talks to `/run/freehold/freehold.sock`, from elsewhere over HTTPS with a token: `FREEHOLD_HOST` and
+//! `FREEHOLD_TOKEN`, or the box of `freehold login`. Exit codes: 0 done,
 //! 1 failed, 2 bad usage or input, 3 not found, 4 refused, 5 unreachable.
 
 pub mod app;
 pub mod backup;
+pub mod boxes;
 pub mod check;
 pub mod client;
 pub mod db;
@@ -12,14 +14,17 @@ pub mod deploy;
 pub mod domain;
 pub mod env;
 pub mod lines;
+pub mod login;
 pub mod logs;
 pub mod output;
+pub mod remote;
 pub mod run;
 pub mod serve;
 pub mod show;
 pub mod status;
 pub mod target;
 pub mod terminal;
+pub mod token;
 pub mod top;
 pub mod user;
 
@@ -30,6 +35,9 @@ use clap::{Args, Parser, Subcommand};
 
 use client::Client;
 use output::Fail;
+use remote::{Remote, Trust};
+
+use crate::base::secret::Secret;
 
 /// One plain Linux server as your own platform.
 #[derive(Debug, Parser)]
@@ -56,6 +64,9 @@ pub struct Global {
         hide_env_values = true
     )]
     pub socket: PathBuf,
+    /// A box of `freehold login`, by its name here; the one logged in to last when absent
+    #[arg(long = "box", global = true, value_name = "NAME", env = "FREEHOLD_BOX")]
+    pub box_name: Option<String>,
 }
 
 /// The verbs.
@@ -101,8 +112,14 @@ pub enum Verb {
     Target(target::Arguments),
     /// Backups and restores
     Backup(backup::Arguments),
-    /// The owner and sign-in
+    /// Who may come in, and as what
     User(user::Arguments),
+    /// Tokens of programs
+    Token(token::Arguments),
+    /// Use a box from here
+    Login(login::Login),
+    /// Forget a box that was used from here
+    Logout(login::Logout),
 }
 
 /// Runs what the arguments ask for.
@@ -160,6 +177,11 @@ pub fn main() -> ExitCode {
         Verb::User(arguments) => {
             with_client(&global, async |c, g| user::run(c, g, arguments).await)
         }
+        Verb::Token(arguments) => {
+            with_client(&global, async |c, g| token::run(c, g, arguments).await)
+        }
+        Verb::Login(arguments) => on_a_runtime(login::login(&global, arguments)),
+        Verb::Logout(arguments) => login::logout(&global, &arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -167,17 +189,52 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// The way the environment, `--box` or the last login says; else the socket of this box.
+fn client(global: &Global) -> Result<Client, Fail> {
+    let set = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
+    if global.box_name.is_none()
+        && let Some(host) = set("FREEHOLD_HOST")
+    {
+        let Some(token) = set("FREEHOLD_TOKEN") else {
+            return Err(Fail::usage(
+                "FREEHOLD_HOST is set, but FREEHOLD_TOKEN is not",
+            ));
+        };
+        let known = boxes::Boxes::read()?;
+        let root = known.all.values().find(|b| b.address == host);
+        let root = root.and_then(|b| b.root.clone());
+        return remote(&host, root.as_deref(), Secret::new(token));
+    }
+    // On a box its own socket comes first; the boxes of a laptop are asked where there is none.
+    if global.box_name.is_none() && (set("FREEHOLD_SOCKET").is_some() || global.socket.exists()) {
+        return Ok(Client::local(&global.socket));
+    }
+    match boxes::Boxes::read()?.pick(global.box_name.as_deref())? {
+        Some(known) => remote(&known.address, known.root.as_deref(), known.token.clone()),
+        None => Ok(Client::local(&global.socket)),
+    }
+}
+
+fn remote(host: &str, root: Option<&str>, token: Secret) -> Result<Client, Fail> {
+    let trust = root.map_or(Trust::Public, Trust::Pinned);
+    Ok(Client::remote(Remote::new(host, &trust, Some(token))?))
+}
+
 /// Runs a verb that talks to the daemon, on a small runtime of its own.
 fn with_client(
     global: &Global,
     verb: impl AsyncFnOnce(&Client, &Global) -> Result<(), Fail>,
 ) -> Result<(), Fail> {
+    let client = client(global)?;
+    on_a_runtime(verb(&client, global))
+}
+
+fn on_a_runtime(work: impl Future<Output = Result<(), Fail>>) -> Result<(), Fail> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|e| Fail::internal(format!("no runtime: {e}")))?;
-    let client = Client::local(&global.socket);
-    let done = runtime.block_on(verb(&client, global));
+    let done = runtime.block_on(work);
     // A keyboard that is still being read must not hold the program up.
     runtime.shutdown_background();
     done

@@ -17,6 +17,7 @@ const STATE: &[&str] = &[
     include_str!("migrations/0007_backup.sql"),
     include_str!("migrations/0008_monitor.sql"),
     include_str!("migrations/0009_roles.sql"),
+    include_str!("migrations/0010_tokens.sql"),
 ];
 
 const METRICS: &[&str] = &[include_str!("migrations/metrics_0001.sql")];

@@ -1,4 +1,4 @@
-//! Who may come in and what they may do: people with roles, one-time links, sessions.
+//! Who may come in and what they may do: people with roles, one-time links, sessions, tokens of programs.
 //!
 //! Tokens are random and kept only as digests; passwords are argon2id, hashed
 //! on the blocking pool one at a time (each takes 19 MB for a moment). Wrong
@@ -8,7 +8,9 @@ mod password;
 mod people;
 mod role;
 mod store;
+mod store_tokens;
 mod throttle;
+mod tokens;
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,9 +22,10 @@ use crate::db::{Db, DbError};
 use crate::events::{self, Level, NewEvent};
 
 pub use people::{NewUser, Person};
-pub use role::{Grant, Role};
+pub use role::{Grant, Role, Verb};
 pub use store::{Session, SessionRow};
 use throttle::Throttle;
+pub use tokens::{NewToken, Program, Token};
 
 /// Why somebody was not let in or a password not taken.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +53,9 @@ pub enum UserError {
     /// No such user.
     #[error("there is no user \"{0}\": `freehold user list` shows everybody")]
     NotFound(String),
+    /// No such token, or it is another's.
+    #[error("there is no token {0}: `freehold token list` shows those there are")]
+    NoToken(i64),
     /// Nobody would be left to mend things.
     #[error("this is the last owner: make another one first")]
     LastOwner,

@@ -179,8 +179,9 @@ impl Users {
                 let Some((user, _)) = store::user_by_name(tx, &name)? else {
                     return Err(UserError::NotFound(name));
                 };
+                let owners = store::owners(tx)?;
                 store::set_role(tx, user, role, &apps)?;
-                if !store::has_owner(tx)? {
+                if owners > 0 && store::owners(tx)? == 0 {
                     return Err(UserError::LastOwner);
                 }
                 let text = format!("{name} is {} now, by {by}.", role.as_str());
@@ -198,11 +199,12 @@ impl Users {
         let (name, by) = (name.to_owned(), by.to_owned());
         self.db
             .write(move |tx| {
+                let owners = store::owners(tx)?;
                 let gone = store::remove_user(tx, &name)?;
                 if !gone {
                     return Err(UserError::NotFound(name));
                 }
-                if !store::has_owner(tx)? {
+                if owners > 0 && store::owners(tx)? == 0 {
                     return Err(UserError::LastOwner);
                 }
                 let text = format!("{name} was taken out by {by}.");

@@ -48,6 +48,37 @@ impl Role {
     }
 }
 
+/// How far a program may go; a person goes as far as their role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verb {
+    /// Looks.
+    Read,
+    /// Looks, deploys, goes back to an earlier release.
+    Deploy,
+    /// Everything of the role.
+    Change,
+}
+
+impl Verb {
+    /// All of them, the least first.
+    pub const ALL: [Self; 3] = [Self::Read, Self::Deploy, Self::Change];
+
+    /// The stored word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Deploy => "deploy",
+            Self::Change => "change",
+        }
+    }
+
+    /// The verb of that name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|verb| verb.as_str() == text)
+    }
+}
+
 /// A role with the apps it is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
@@ -55,6 +86,8 @@ pub struct Grant {
     pub role: Role,
     /// Names of a developer's apps; nobody else is bound to any.
     pub apps: BTreeSet<String>,
+    /// How far it goes.
+    pub verb: Verb,
 }
 
 impl Grant {
@@ -63,6 +96,29 @@ impl Grant {
         Self {
             role: Role::Owner,
             apps: BTreeSet::new(),
+            verb: Verb::Change,
+        }
+    }
+
+    /// What a token of somebody with this grant may do: never more than they may themselves.
+    #[must_use]
+    pub fn narrowed(self, apps: Option<BTreeSet<String>>, verb: Verb) -> Self {
+        // A viewer's token looks, whatever it says.
+        let most = match self.role {
+            Role::Viewer => Verb::Read,
+            _ => self.verb,
+        };
+        let verb = verb.min(most);
+        match apps {
+            None => Self { verb, ..self },
+            Some(mut apps) => {
+                apps.retain(|app| self.sees_app(app));
+                Self {
+                    role: Role::Developer,
+                    apps,
+                    verb,
+                }
+            }
         }
     }
 
@@ -76,8 +132,7 @@ impl Grant {
         self.role >= Role::Viewer
     }
 
-    /// Whether this one may change the app.
-    pub fn changes_app(&self, app: &str) -> bool {
+    fn in_charge_of(&self, app: &str) -> bool {
         match self.role {
             Role::Developer => self.apps.contains(app),
             Role::Viewer => false,
@@ -85,9 +140,19 @@ impl Grant {
         }
     }
 
+    /// Whether this one may deploy the app and take it back to an earlier release.
+    pub fn deploys_app(&self, app: &str) -> bool {
+        self.verb >= Verb::Deploy && self.in_charge_of(app)
+    }
+
+    /// Whether this one may change the app.
+    pub fn changes_app(&self, app: &str) -> bool {
+        self.verb == Verb::Change && self.in_charge_of(app)
+    }
+
     /// Whether this one may change what is not an app: databases, targets, checks, people.
     pub fn changes_box(&self) -> bool {
-        self.role >= Role::Admin
+        self.verb == Verb::Change && self.role >= Role::Admin
     }
 }
 
@@ -99,6 +164,28 @@ mod tests {
         Grant {
             role,
             apps: BTreeSet::from(["shop".to_owned()]),
+            verb: Verb::Change,
+        }
+    }
+
+    #[test]
+    fn a3_a_token_never_does_more_than_its_user() {
+        let only = |app: &str| Some(BTreeSet::from([app.to_owned()]));
+        let of_owner = grant(Role::Owner).narrowed(only("blog"), Verb::Deploy);
+        assert!(of_owner.deploys_app("blog") && !of_owner.changes_app("blog"));
+        assert!(!of_owner.sees_app("shop") && !of_owner.sees_box() && !of_owner.changes_box());
+        let of_developer = grant(Role::Developer).narrowed(only("blog"), Verb::Change);
+        assert!(!of_developer.sees_app("blog") && !of_developer.sees_app("shop"));
+        let of_viewer = grant(Role::Viewer).narrowed(only("blog"), Verb::Change);
+        assert!(of_viewer.sees_app("blog") && !of_viewer.deploys_app("blog"));
+        let reader = grant(Role::Admin).narrowed(None, Verb::Read);
+        assert!(reader.sees_box() && !reader.changes_box() && !reader.deploys_app("shop"));
+    }
+
+    #[test]
+    fn a3_every_verb_is_read_as_it_is_written() {
+        for verb in Verb::ALL {
+            assert_eq!(Verb::parse(verb.as_str()), Some(verb));
         }
     }
 

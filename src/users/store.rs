@@ -3,7 +3,7 @@
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
-use super::{Grant, Origin, Person, Role};
+use super::{Grant, Origin, Person, Role, Verb};
 use crate::base::clock::UnixMs;
 use crate::db::DbError;
 
@@ -180,13 +180,13 @@ pub(super) fn remove_user(tx: &Transaction<'_>, name: &str) -> Result<bool, DbEr
     Ok(links + users > 0)
 }
 
-/// Whether there is an owner.
-pub(super) fn has_owner(c: &Connection) -> Result<bool, DbError> {
-    Ok(c.query_row(
-        "SELECT EXISTS (SELECT 1 FROM users WHERE role = 'owner')",
-        [],
-        |r| r.get(0),
-    )?)
+/// How many owners there are.
+pub(super) fn owners(c: &Connection) -> Result<i64, DbError> {
+    Ok(
+        c.query_row("SELECT count(*) FROM users WHERE role = 'owner'", [], |r| {
+            r.get(0)
+        })?,
+    )
 }
 
 /// Users, and those asked in whose link is open.
@@ -288,6 +288,7 @@ pub(super) fn session(
                 grant: Grant {
                     role: role(r, 3)?,
                     apps: serde_json::from_str(&apps).unwrap_or_default(),
+                    verb: Verb::Change,
                 },
                 seen: UnixMs(r.get(2)?),
             })

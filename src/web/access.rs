@@ -12,8 +12,12 @@ pub enum Needs {
     Proof,
     /// To be somebody; the handler shows each their own.
     User,
+    /// To be a person, and not a program: one's own password, sessions and tokens.
+    Person,
     /// To know of the app in the path.
     SeeApp,
+    /// To deploy the app in the path.
+    DeployApp,
     /// To be in charge of the app in the path.
     ChangeApp,
     /// To know of the whole box.
@@ -47,13 +51,18 @@ pub fn decide(needs: Needs, caller: &Caller, app: Option<&str>) -> Verdict {
     };
     let allowed = match needs {
         Needs::Nobody | Needs::Proof | Needs::User => true,
-        Needs::SeeApp | Needs::ChangeApp => {
+        Needs::Person => !matches!(caller, Caller::Program { .. }),
+        Needs::SeeApp | Needs::DeployApp | Needs::ChangeApp => {
             // A route without an app in its path has no app that anybody could be in charge of.
             let Some(app) = app else { return Verdict::No };
             if !grant.sees_app(app) {
                 return Verdict::Hidden;
             }
-            needs == Needs::SeeApp || grant.changes_app(app)
+            match needs {
+                Needs::SeeApp => true,
+                Needs::DeployApp => grant.deploys_app(app),
+                _ => grant.changes_app(app),
+            }
         }
         Needs::SeeBox => grant.sees_box(),
         Needs::ChangeBox => grant.changes_box(),
@@ -65,8 +74,12 @@ pub fn decide(needs: Needs, caller: &Caller, app: Option<&str>) -> Verdict {
     }
 }
 
-/// Why a caller with this role may not, and who could.
-pub fn remedy(needs: Needs, role: Role) -> &'static str {
+/// Why this caller may not, and who could.
+pub fn remedy(needs: Needs, caller: &Caller) -> &'static str {
+    if matches!(caller, Caller::Program { .. }) && needs != Needs::Local {
+        return "This token does not go so far: make one with another verb or for other apps.";
+    }
+    let role = caller.grant().map_or(Role::Developer, |grant| grant.role);
     match (needs, role) {
         (Needs::Local, _) => "It can only be done on the box, with the freehold command.",
         (_, Role::Viewer) => {
@@ -84,61 +97,55 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::users::Grant;
+    use crate::users::{Grant, Verb};
+
+    fn grant(role: Role, verb: Verb) -> Grant {
+        Grant {
+            role,
+            apps: BTreeSet::from(["shop".to_owned()]),
+            verb,
+        }
+    }
 
     fn user(role: Role) -> Caller {
         Caller::User {
             id: 1,
             name: "ana".into(),
-            grant: Grant {
-                role,
-                apps: BTreeSet::from(["shop".to_owned()]),
-            },
+            grant: grant(role, Verb::Change),
             token: String::new(),
         }
     }
 
+    fn program(role: Role, verb: Verb) -> Caller {
+        Caller::Program {
+            name: "ci".into(),
+            user: None,
+            grant: grant(role, verb),
+        }
+    }
+
     #[test]
+    #[rustfmt::skip]
     fn a4_what_each_may() {
-        use Needs::{ChangeApp, ChangeBox, Local, Nobody, SeeApp, SeeBox, User};
+        use Needs::{ChangeApp, ChangeBox, DeployApp, Local, Nobody, Person, SeeApp, SeeBox, User};
         use Verdict::{Hidden, No, SignIn, Yes};
-        let all = [Nobody, User, SeeApp, ChangeApp, SeeBox, ChangeBox, Local];
+        let all = [Nobody, User, Person, SeeApp, DeployApp, ChangeApp, SeeBox, ChangeBox, Local];
         let rows = [
-            (
-                Caller::Nobody,
-                "shop",
-                [Yes, SignIn, SignIn, SignIn, SignIn, SignIn, SignIn],
-            ),
-            (
-                user(Role::Developer),
-                "shop",
-                [Yes, Yes, Yes, Yes, No, No, No],
-            ),
-            (
-                user(Role::Developer),
-                "blog",
-                [Yes, Yes, Hidden, Hidden, No, No, No],
-            ),
-            (user(Role::Viewer), "blog", [Yes, Yes, Yes, No, Yes, No, No]),
-            (
-                user(Role::Admin),
-                "blog",
-                [Yes, Yes, Yes, Yes, Yes, Yes, No],
-            ),
-            (
-                user(Role::Owner),
-                "blog",
-                [Yes, Yes, Yes, Yes, Yes, Yes, No],
-            ),
-            (Caller::Local { uid: 0 }, "blog", [Yes; 7]),
+            (Caller::Nobody, "shop", [Yes, SignIn, SignIn, SignIn, SignIn, SignIn, SignIn, SignIn, SignIn]),
+            (user(Role::Developer), "shop", [Yes, Yes, Yes, Yes, Yes, Yes, No, No, No]),
+            (user(Role::Developer), "blog", [Yes, Yes, Yes, Hidden, Hidden, Hidden, No, No, No]),
+            (user(Role::Viewer), "blog", [Yes, Yes, Yes, Yes, No, No, Yes, No, No]),
+            (user(Role::Admin), "blog", [Yes, Yes, Yes, Yes, Yes, Yes, Yes, Yes, No]),
+            (user(Role::Owner), "blog", [Yes, Yes, Yes, Yes, Yes, Yes, Yes, Yes, No]),
+            (program(Role::Developer, Verb::Deploy), "shop", [Yes, Yes, No, Yes, Yes, No, No, No, No]),
+            (program(Role::Developer, Verb::Deploy), "blog", [Yes, Yes, No, Hidden, Hidden, Hidden, No, No, No]),
+            (program(Role::Owner, Verb::Read), "blog", [Yes, Yes, No, Yes, No, No, Yes, No, No]),
+            (program(Role::Owner, Verb::Change), "blog", [Yes, Yes, No, Yes, Yes, Yes, Yes, Yes, No]),
+            (Caller::Local { uid: 0 }, "blog", [Yes; 9]),
         ];
         for (caller, app, verdicts) in rows {
             for (needs, verdict) in all.into_iter().zip(verdicts) {
-                assert_eq!(
-                    decide(needs, &caller, Some(app)),
-                    verdict,
-                    "{caller:?} {app} {needs:?}"
-                );
+                assert_eq!(decide(needs, &caller, Some(app)), verdict, "{caller:?} {app} {needs:?}");
             }
         }
     }

@@ -11,7 +11,6 @@ use super::error::{Failure, wants_page};
 use super::services::App;
 use crate::apps::AppError;
 use crate::base::clock::UnixMs;
-use crate::users::Role;
 use crate::wire::problem::{Problem, ProblemKind};
 
 /// The session cookie; the prefix makes browsers insist on Secure, Path=/ and no Domain.
@@ -29,30 +28,62 @@ pub fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
         .map(|(_, value)| value.to_owned())
 }
 
-/// Replaces the connection's caller by the session's user. On `freehold.sock`
-/// the kernel has already said who it is and cookies mean nothing.
+/// The token of a program: `Authorization: Bearer …` (RFC 6750).
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then_some(token.trim())
+}
+
+/// Replaces the connection's caller by the session's user, or by the program whose token it is.
+/// On `freehold.sock` the kernel has already said who it is; cookies and tokens mean nothing.
 pub async fn identify(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let local = matches!(
         request.extensions().get::<Caller>(),
         Some(Caller::Local { .. })
     );
     if !local {
-        let caller = match cookie(request.headers(), COOKIE) {
-            None => Caller::Nobody,
-            Some(token) => match app.users.session(&token, UnixMs::now()).await {
-                Ok(Some(session)) => Caller::User {
-                    id: session.user,
-                    name: session.name,
-                    grant: session.grant,
-                    token,
-                },
-                Ok(None) => Caller::Nobody,
-                Err(error) => return Failure::from(error).into_response(),
-            },
+        let caller = match bearer(request.headers()) {
+            Some(token) => of_token(&app, token).await,
+            None => of_session(&app, request.headers()).await,
         };
-        request.extensions_mut().insert(caller);
+        match caller {
+            Ok(caller) => request.extensions_mut().insert(caller),
+            Err(failure) => return failure.into_response(),
+        };
     }
     next.run(request).await
+}
+
+async fn of_token(app: &App, token: &str) -> Result<Caller, Failure> {
+    match app.users.program(token, UnixMs::now()).await? {
+        Some(program) => Ok(Caller::Program {
+            name: program.name,
+            user: program.user,
+            grant: program.grant,
+        }),
+        None => Err(Problem::new(ProblemKind::SignIn, "this token is not valid, or has ended")
+            .remedy("Make a new one on your account's page, or on the box with `freehold token add`.")
+            .into()),
+    }
+}
+
+async fn of_session(app: &App, headers: &HeaderMap) -> Result<Caller, Failure> {
+    let Some(token) = cookie(headers, COOKIE) else {
+        return Ok(Caller::Nobody);
+    };
+    let session = app.users.session(&token, UnixMs::now()).await?;
+    Ok(match session {
+        Some(session) => Caller::User {
+            id: session.user,
+            name: session.name,
+            grant: session.grant,
+            token,
+        },
+        None => Caller::Nobody,
+    })
 }
 
 /// Lets a caller through who has what the route needs.
@@ -71,14 +102,11 @@ pub async fn guard(
         Verdict::Hidden => {
             Failure::from(AppError::NotFound(app.unwrap_or_default().to_owned())).into_response()
         }
-        Verdict::No => {
-            let role = caller.grant().map_or(Role::Developer, |grant| grant.role);
-            Failure::from(
-                Problem::new(ProblemKind::Forbidden, "you may not do this")
-                    .remedy(access::remedy(needs, role)),
-            )
-            .into_response()
-        }
+        Verdict::No => Failure::from(
+            Problem::new(ProblemKind::Forbidden, "you may not do this")
+                .remedy(access::remedy(needs, &caller)),
+        )
+        .into_response(),
     }
 }
 

@@ -18,6 +18,15 @@ pub enum Caller {
         /// The cookie's value, to tell this session from others.
         token: String,
     },
+    /// A program with a token.
+    Program {
+        /// The token's name.
+        name: String,
+        /// Whose it is; none for the box's own.
+        user: Option<String>,
+        /// What it may do.
+        grant: Grant,
+    },
     /// Somebody on the box, over `freehold.sock`.
     Local {
         /// The kernel's word on who it is.
@@ -30,7 +39,7 @@ impl Caller {
     pub fn grant(&self) -> Option<Grant> {
         match self {
             Self::Nobody => None,
-            Self::User { grant, .. } => Some(grant.clone()),
+            Self::User { grant, .. } | Self::Program { grant, .. } => Some(grant.clone()),
             Self::Local { .. } => Some(Grant::everything()),
         }
     }
@@ -50,6 +59,10 @@ impl Caller {
         match self {
             Self::Nobody => "nobody".into(),
             Self::User { name, .. } => name.clone(),
+            Self::Program { name, user, .. } => match user {
+                Some(user) => format!("{user} by the token {name}"),
+                None => format!("the token {name}"),
+            },
             Self::Local { uid } => format!("uid {uid} on the box"),
         }
     }

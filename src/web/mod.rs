@@ -23,6 +23,7 @@ mod people;
 mod router;
 mod services;
 mod terminal;
+mod tokens;
 
 pub use access::{Needs, Verdict, decide};
 pub use caller::Caller;

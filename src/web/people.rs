@@ -75,7 +75,7 @@ pub fn link(app: &App, token: &Secret) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::users::Grant;
+    use crate::users::{Grant, Verb};
 
     #[test]
     fn a2_only_owners_touch_owners() {
@@ -85,6 +85,7 @@ mod tests {
             grant: Grant {
                 role,
                 apps: [].into(),
+                verb: Verb::Change,
             },
             token: String::new(),
         };

@@ -52,7 +52,7 @@ pub fn table() -> Vec<Route> {
         POST "/setup/{token}"                   Proof     pages::setup::submit;
         GET  "/sign-in"                         Nobody    pages::sign_in::show;
         POST "/sign-in"                         Nobody    pages::sign_in::submit;
-        POST "/sign-out"                        User      pages::sign_in::sign_out;
+        POST "/sign-out"                        Person    pages::sign_in::sign_out;
         POST "/theme"                           Nobody    pages::visit::theme;
         GET  "/static/{file}"                   Nobody    pages::assets::file;
         // Dashboard
@@ -61,11 +61,11 @@ pub fn table() -> Vec<Route> {
         POST "/apps"                            ChangeBox pages::app::new::submit;
         GET  "/apps/{app}"                      SeeApp    pages::app::overview::show;
         GET  "/apps/{app}/deploys"              SeeApp    pages::app::deploys::show;
-        POST "/apps/{app}/deploys"              ChangeApp pages::app::actions::deploy;
+        POST "/apps/{app}/deploys"              DeployApp pages::app::actions::deploy;
         GET  "/apps/{app}/deploys/{id}"         SeeApp    pages::app::deploy::show;
         GET  "/apps/{app}/deploys/{id}/log"     SeeApp    pages::app::deploy_log::stream;
-        POST "/apps/{app}/deploys/{id}/cancel"  ChangeApp pages::app::actions::cancel;
-        POST "/apps/{app}/rollback"             ChangeApp pages::app::actions::rollback;
+        POST "/apps/{app}/deploys/{id}/cancel"  DeployApp pages::app::actions::cancel;
+        POST "/apps/{app}/rollback"             DeployApp pages::app::actions::rollback;
         POST "/apps/{app}/restart"              ChangeApp pages::app::actions::restart;
         POST "/apps/{app}/stop"                 ChangeApp pages::app::actions::stop;
         POST "/apps/{app}/start"                ChangeApp pages::app::actions::start;
@@ -118,9 +118,11 @@ pub fn table() -> Vec<Route> {
         POST "/settings/people/{user}/reset"    ChangeBox pages::people::reset;
         GET  "/settings/people/{user}/remove"   ChangeBox pages::people::ask_removal;
         POST "/settings/people/{user}/remove"   ChangeBox pages::people::remove;
-        GET  "/account"                         User      pages::account::show;
-        POST "/account/password"                User      pages::account::password;
-        POST "/account/sessions/end"            User      pages::account::end_session;
+        GET  "/account"                         Person    pages::account::show;
+        POST "/account/password"                Person    pages::account::password;
+        POST "/account/sessions/end"            Person    pages::account::end_session;
+        POST "/account/tokens"                  Person    pages::account::new_token;
+        POST "/account/tokens/end"              Person    pages::account::end_token;
         // API
         GET  "/api/v1/health"                   Nobody    api::health::show;
         GET  "/api/v1/status"                   SeeBox    api::status::show;
@@ -130,6 +132,10 @@ pub fn table() -> Vec<Route> {
         PATCH "/api/v1/users/{user}"            ChangeBox api::users::change;
         DELETE "/api/v1/users/{user}"           ChangeBox api::users::remove;
         POST "/api/v1/users/{user}/reset"       ChangeBox api::users::reset;
+        GET  "/api/v1/tokens"                   Person    api::tokens::list;
+        POST "/api/v1/tokens"                   Person    api::tokens::create;
+        DELETE "/api/v1/tokens/{id}"            Person    api::tokens::remove;
+        GET  "/api/v1/root.pem"                 Nobody    pages::settings::root;
         GET  "/api/v1/apps"                     User      api::apps::list;
         POST "/api/v1/apps"                     ChangeBox api::apps::create;
         GET  "/api/v1/apps/{app}"               SeeApp    api::apps::show;
@@ -147,12 +153,12 @@ pub fn table() -> Vec<Route> {
         POST "/api/v1/apps/{app}/maintenance"   ChangeApp api::domains::maintenance;
         POST "/api/v1/apps/{app}/scale"         ChangeApp api::domains::scale;
         GET  "/api/v1/apps/{app}/deploys"       SeeApp    api::deploys::list;
-        POST "/api/v1/apps/{app}/deploys"       ChangeApp api::deploys::create;
-        POST "/api/v1/apps/{app}/deploys/upload" ChangeApp api::deploys::upload;
+        POST "/api/v1/apps/{app}/deploys"       DeployApp api::deploys::create;
+        POST "/api/v1/apps/{app}/deploys/upload" DeployApp api::deploys::upload;
         GET  "/api/v1/apps/{app}/deploys/{id}"  SeeApp    api::deploys::show;
         GET  "/api/v1/apps/{app}/deploys/{id}/log" SeeApp    api::deploys::log;
-        POST "/api/v1/apps/{app}/deploys/{id}/cancel" ChangeApp api::deploys::cancel;
-        POST "/api/v1/apps/{app}/rollback"      ChangeApp api::deploys::rollback;
+        POST "/api/v1/apps/{app}/deploys/{id}/cancel" DeployApp api::deploys::cancel;
+        POST "/api/v1/apps/{app}/rollback"      DeployApp api::deploys::rollback;
         GET  "/api/v1/apps/{app}/releases"      SeeApp    api::deploys::releases;
         GET  "/api/v1/apps/{app}/deliveries"    SeeApp    api::deploys::deliveries;
         GET  "/api/v1/apps/{app}/logs"          SeeApp    api::app_logs::show;

@@ -13,4 +13,5 @@ pub mod overview;
 pub mod problem;
 pub mod status;
 pub mod terminal;
+pub mod tokens;
 pub mod users;

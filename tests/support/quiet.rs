@@ -19,10 +19,15 @@ impl Drop for Daemon {
 
 impl Daemon {
     pub fn start() -> Self {
+        Self::start_at(0)
+    }
+
+    /// With the edge's TLS on `https` of 127.0.0.1.
+    pub fn start_at(https: u16) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         let config = format!(
-            "data_dir = \"{}\"\nrun_dir = \"{}\"\n[listen]\nhttp = \"127.0.0.1:0\"\nhttps = \"127.0.0.1:0\"\n[docker]\nhost = \"unix://{}\"\n",
+            "data_dir = \"{}\"\nrun_dir = \"{}\"\n[listen]\nhttp = \"127.0.0.1:0\"\nhttps = \"127.0.0.1:{https}\"\n[docker]\nhost = \"unix://{}\"\n",
             at("data").display(),
             at("run").display(),
             at("no-engine.sock").display()

@@ -14,4 +14,5 @@ pub mod metrics;
 pub mod overview;
 pub mod status;
 pub mod targets;
+pub mod tokens;
 pub mod users;

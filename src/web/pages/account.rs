@@ -1,4 +1,4 @@
-//! `/account`: one's own password and sessions.
+//! `/account`: one's own password, sessions and tokens.
 
 use askama::Template;
 use axum::Form;
@@ -13,10 +13,12 @@ use super::parts::{Field, When};
 use super::visit::{self, Visit};
 use crate::base::clock::UnixMs;
 use crate::base::secret::Secret;
-use crate::users::{Role, UserError};
+use crate::users::{self, Role, UserError};
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
 use crate::web::services::App;
+use crate::web::tokens::{self, Wanted};
+use crate::wire::problem::ProblemKind;
 
 /// The page.
 #[derive(Clone, Debug, Template)]
@@ -34,6 +36,39 @@ pub struct View {
     pub password_fields: Vec<Field>,
     /// Newest first.
     pub sessions: Vec<Session>,
+    /// Newest first.
+    pub tokens: Vec<Token>,
+    /// Of the one to make.
+    pub token_fields: Vec<Field>,
+    /// The token just made; it is shown this once.
+    pub made: Option<Secret>,
+}
+
+/// A token.
+#[derive(Clone, Debug)]
+pub struct Token {
+    /// The row.
+    pub id: i64,
+    /// What it is for.
+    pub name: String,
+    /// "deploy, shop".
+    pub scope: String,
+    /// Its first characters.
+    pub mark: String,
+    /// When it ends.
+    pub expires: Option<When>,
+    /// When it was last used.
+    pub used: Option<When>,
+}
+
+/// What was typed for a token, and what is wrong with it.
+#[derive(Default)]
+struct Wish {
+    name: String,
+    verb: String,
+    apps: String,
+    days: String,
+    fault: String,
 }
 
 /// A session.
@@ -57,7 +92,63 @@ struct Faults {
     again: String,
 }
 
-async fn page(app: &App, visit: Visit, faults: Faults) -> Result<Response, Failure> {
+fn token_row(token: users::Token, now: UnixMs) -> Token {
+    let verb = token.verb.as_str();
+    Token {
+        id: token.id,
+        scope: match &token.apps {
+            None => format!("{verb}, whatever you may"),
+            Some(apps) => format!("{verb}, {}", apps.join(", ")),
+        },
+        name: token.name,
+        mark: token.mark,
+        expires: token.expires.map(|at| match at > now {
+            true => When::until(at, now),
+            false => When::ago(at, now),
+        }),
+        used: token.used.map(|at| When::ago(at, now)),
+    }
+}
+
+fn token_fields(wish: Wish) -> Vec<Field> {
+    let verbs = [
+        ("deploy", "deploy: look, deploy, roll back"),
+        ("read", "read: look"),
+        ("change", "change: everything you may"),
+    ];
+    let or = |text: String, other: &str| match text.is_empty() {
+        true => other.to_owned(),
+        false => text,
+    };
+    vec![
+        Field::text("name", "What it is for")
+            .needed()
+            .like("CI of my-app")
+            .value(wish.name)
+            .fault(wish.fault),
+        Field::choice(
+            "verb",
+            "It may",
+            verbs.map(|(v, t)| (v.to_owned(), t.to_owned())).to_vec(),
+        )
+        .value(or(wish.verb, "deploy")),
+        Field::code("apps", "Apps")
+            .like("my-app, my-site")
+            .hint("Left empty for every app you may use.")
+            .value(wish.apps),
+        Field::code("days", "Days until it ends")
+            .hint("0 for never.")
+            .value(or(wish.days, &tokens::DAYS.to_string())),
+    ]
+}
+
+async fn page(
+    app: &App,
+    visit: Visit,
+    faults: Faults,
+    wish: Wish,
+    made: Option<Secret>,
+) -> Result<Response, Failure> {
     let now = UnixMs::now();
     let (user, role, apps, sessions) = match &visit.caller {
         Caller::User {
@@ -70,6 +161,7 @@ async fn page(app: &App, visit: Visit, faults: Faults) -> Result<Response, Failu
         _ => (String::new(), Role::Owner, Vec::new(), Vec::new()),
     };
     let own = visit.session_mark();
+    let held = app.users.tokens(tokens::whose(&visit.caller)).await?;
     Ok(super::render(&View {
         frame: visit.frame().titled("Account", Section::Account),
         user,
@@ -94,12 +186,15 @@ async fn page(app: &App, visit: Visit, faults: Faults) -> Result<Response, Failu
                 mark: s.mark,
             })
             .collect(),
+        tokens: held.into_iter().map(|t| token_row(t, now)).collect(),
+        token_fields: token_fields(wish),
+        made,
     }))
 }
 
 /// `GET /account`
 pub async fn show(State(app): State<App>, visit: Visit) -> Result<Response, Failure> {
-    page(&app, visit, Faults::default()).await
+    page(&app, visit, Faults::default(), Wish::default(), None).await
 }
 
 /// The password form.
@@ -137,7 +232,7 @@ pub async fn password(
     } else {
         "This is not the same password as above.".clone_into(&mut faults.again);
     }
-    let page = page(&app, visit, faults).await?;
+    let page = page(&app, visit, faults, Wish::default(), None).await?;
     Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response())
 }
 
@@ -157,4 +252,75 @@ pub async fn end_session(
         app.users.end_session(*id, &which.mark).await?;
     }
     Ok(visit::done("/account#sessions", "That session is ended."))
+}
+
+/// A token to make.
+#[derive(Deserialize)]
+pub struct NewToken {
+    name: String,
+    verb: String,
+    #[serde(default)]
+    apps: String,
+    #[serde(default)]
+    days: String,
+}
+
+/// `POST /account/tokens`: the page with the token on it, this once.
+pub async fn new_token(
+    State(app): State<App>,
+    visit: Visit,
+    Form(new): Form<NewToken>,
+) -> Result<Response, Failure> {
+    let made = async {
+        let days = new.days.trim().parse().map_err(|_| {
+            Failure::new(ProblemKind::Invalid, "the days until it ends are a number")
+        })?;
+        let wanted = Wanted {
+            name: &new.name,
+            verb: &new.verb,
+            apps: (!new.apps.trim().is_empty()).then(|| new.apps.split(',').collect()),
+            days,
+        };
+        tokens::make(&app, &visit.caller, wanted).await
+    };
+    match made.await {
+        Ok(token) => {
+            let made = Some(token);
+            page(&app, visit, Faults::default(), Wish::default(), made).await
+        }
+        Err(failure) => {
+            let Some(fault) = failure.words_for_a_form() else {
+                return Err(failure);
+            };
+            let wish = Wish {
+                name: new.name,
+                verb: new.verb,
+                apps: new.apps,
+                days: new.days,
+                fault,
+            };
+            let page = page(&app, visit, Faults::default(), wish, None).await?;
+            Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response())
+        }
+    }
+}
+
+/// A token of one's own.
+#[derive(Deserialize)]
+pub struct WhichToken {
+    id: i64,
+}
+
+/// `POST /account/tokens/end`
+pub async fn end_token(
+    State(app): State<App>,
+    visit: Visit,
+    Form(which): Form<WhichToken>,
+) -> Result<Response, Failure> {
+    let (whose, by) = (tokens::whose(&visit.caller), visit.caller.who());
+    let ended = app
+        .users
+        .remove_token(which.id, whose, &by, UnixMs::now())
+        .await;
+    visit::back("/account#tokens", ended, "That token is ended.")
 }

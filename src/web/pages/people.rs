@@ -89,7 +89,7 @@ fn row(person: Person, visit: &Visit, now: UnixMs) -> Row {
             roles(visit, person.role.as_str()).within(&person.name),
             Field::code("apps", "Apps")
                 .value(apps.clone())
-                .like("shop, blog")
+                .like("my-app, my-site")
                 .within(&person.name),
         ],
         apps,
@@ -118,7 +118,7 @@ async fn page(
             .fault(typed.fault),
         role: roles(&visit, chosen),
         apps: Field::code("apps", "Apps of a developer")
-            .like("shop, blog")
+            .like("my-app, my-site")
             .hint("Names of apps; the other roles leave it empty.")
             .value(typed.apps),
         link,

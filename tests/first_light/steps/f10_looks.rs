@@ -439,6 +439,13 @@ fn people(p: &mut Person, world: &World) {
     p.send(route, &form(&question, &question, &right), "is taken out");
     hers.go(&format!("{PANEL}/"));
     assert!(hers.url().contains("/sign-in"), "{}", hers.url());
+    let tokens = "/account/tokens";
+    let unnamed = [("name", " ")];
+    p.send(tokens, &form("/account", tokens, &unnamed), "needs a name");
+    let named = [("name", "CI")];
+    p.send(tokens, &form("/account", tokens, &named), "freehold_pat_");
+    let end = "/account/tokens/end";
+    p.send(end, &form("/account", end, &[]), "token is ended");
     let end = "/account/sessions/end";
     p.send(end, &form("/account", end, &[]), "is ended");
 }

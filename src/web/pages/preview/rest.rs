@@ -259,6 +259,21 @@ pub fn account_page() -> account::View {
                 at: When::ago(ago(90_000), NOW),
             },
         ],
+        tokens: vec![account::Token {
+            id: 1,
+            name: text("CI of my-app"),
+            scope: text("deploy, shop"),
+            mark: text("freehold_pat_x7Kq2a"),
+            expires: Some(When::until(ahead(5_000_000), NOW)),
+            used: Some(When::ago(ago(600), NOW)),
+        }],
+        token_fields: vec![
+            Field::text("name", "What it is for")
+                .needed()
+                .like("CI of my-app"),
+            Field::code("apps", "Apps").like("my-app, my-site"),
+        ],
+        made: None,
     }
 }
 
@@ -283,7 +298,7 @@ pub fn people_page() -> people::View {
             roles().value(role.as_str()).within(name),
             Field::code("apps", "Apps")
                 .value(apps)
-                .like("shop, blog")
+                .like("my-app, my-site")
                 .within(name),
         ],
     };
@@ -298,7 +313,7 @@ pub fn people_page() -> people::View {
             row(
                 "ana@example.com",
                 Role::Developer,
-                "shop, blog",
+                "my-app, my-site",
                 Some(When::ago(ago(4_000), NOW)),
             ),
             row("owner", Role::Owner, "", Some(When::ago(ago(3), NOW))),
@@ -308,7 +323,7 @@ pub fn people_page() -> people::View {
             .like("ana@example.com"),
         role: roles(),
         apps: Field::code("apps", "Apps of a developer")
-            .like("shop, blog")
+            .like("my-app, my-site")
             .hint("Names of apps; the other roles leave it empty."),
         link: Some((
             text("bob@example.com"),

@@ -1,0 +1,71 @@
+//! Making a token: what pages and API have in common.
+
+use std::time::Duration;
+
+use super::caller::Caller;
+use super::error::Failure;
+use super::people;
+use super::services::App;
+use crate::base::clock::UnixMs;
+use crate::base::secret::Secret;
+use crate::users::{NewToken, Verb};
+use crate::wire::problem::ProblemKind;
+
+/// Days a token lasts when nobody says.
+pub const DAYS: u32 = 90;
+/// The longest, ten years.
+const MOST_DAYS: u32 = 3_650;
+
+/// What was asked for.
+pub struct Wanted<'a> {
+    /// What it is for.
+    pub name: &'a str,
+    /// `read`, `deploy` or `change`.
+    pub verb: &'a str,
+    /// Names of apps; all of its maker's when none.
+    pub apps: Option<Vec<&'a str>>,
+    /// Days until it ends; 0 is never.
+    pub days: u32,
+}
+
+/// Whose tokens `caller` sees and ends: their own, and the box's owner everybody's.
+pub fn whose(caller: &Caller) -> Option<i64> {
+    match caller {
+        Caller::User { id, .. } => Some(*id),
+        _ => None,
+    }
+}
+
+/// Makes a token of `caller`'s; it is told here and nowhere else.
+///
+/// # Errors
+/// What is wrong with it, or an app that is not there for them.
+pub async fn make(app: &App, caller: &Caller, wanted: Wanted<'_>) -> Result<Secret, Failure> {
+    let invalid = |text: &str| Failure::new(ProblemKind::Invalid, text);
+    let verb = Verb::parse(wanted.verb.trim())
+        .ok_or_else(|| invalid("a token's verb is one of read, deploy, change"))?;
+    if wanted.days > MOST_DAYS {
+        return Err(invalid("a token lasts up to 3650 days, or for ever with 0"));
+    }
+    let apps = match wanted.apps {
+        None => None,
+        Some(names) => {
+            for name in names.iter().map(|name| name.trim()) {
+                if !name.is_empty() && !caller.sees_app(name) {
+                    return Err(crate::apps::AppError::NotFound(name.to_owned()).into());
+                }
+            }
+            Some(people::apps(app, names.into_iter()).await?).filter(|ids| !ids.is_empty())
+        }
+    };
+    let now = UnixMs::now();
+    let life = Duration::from_secs(u64::from(wanted.days) * 24 * 3600);
+    let new = NewToken {
+        name: wanted.name.to_owned(),
+        user: whose(caller),
+        verb,
+        apps,
+        expires: (wanted.days > 0).then(|| now.plus(life)),
+    };
+    Ok(app.users.new_token(new, &caller.who(), now).await?)
+}

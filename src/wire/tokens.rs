@@ -1,0 +1,51 @@
+//! Tokens of programs, as the API and `freehold token` tell them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::secret::Secret;
+
+/// A token; itself it is never told again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Token {
+    /// Its row.
+    pub id: i64,
+    /// What it is for.
+    pub name: String,
+    /// Its first characters.
+    pub mark: String,
+    /// Whose; none for the box's own.
+    pub user: Option<String>,
+    /// `read`, `deploy` or `change`.
+    pub verb: String,
+    /// The apps it is for; all of its user's when none.
+    pub apps: Option<Vec<String>>,
+    /// When it was made.
+    pub created_ms: i64,
+    /// When it ends.
+    pub expires_ms: Option<i64>,
+    /// When it was last used, to the minute.
+    pub used_ms: Option<i64>,
+}
+
+/// A token to make.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NewToken {
+    /// What it is for.
+    pub name: String,
+    /// `read`, `deploy` (when absent) or `change`.
+    #[serde(default)]
+    pub verb: Option<String>,
+    /// The apps it is for; all of its maker's when absent.
+    #[serde(default)]
+    pub apps: Option<Vec<String>>,
+    /// Days until it ends; 90 when absent, 0 is never.
+    #[serde(default)]
+    pub days: Option<u32>,
+}
+
+/// A token just made.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MadeToken {
+    /// The token itself, told this once.
+    pub token: Secret,
+}
