@@ -171,7 +171,7 @@ fn f9_a_failed_deploy_leaves_no_container_and_no_image() {
     let (containers, images) = (p.containers(), p.images());
     let broken = p.folder("broken", "RUN exit 4", "true");
     let (good, said) = p.deploy(&broken);
-    assert!(!good && said.contains("exit code: 4"), "{said}");
+    assert!(!good && said.contains("exit code 4"), "{said}");
     let mute = p.folder("mute", "", "exec httpd -f -p 9000");
     let file = "[processes.web]\nport = 8000\nstart_deadline = \"4s\"\n";
     std::fs::write(mute.join("freehold.toml"), file).unwrap();
@@ -201,7 +201,7 @@ fn f8_a_kill_at_every_end_of_a_deploy_changes_nothing_about_it() {
             "live" => p.deploy_well(&p.good(&text)),
             "failed" => {
                 let (good, said) = p.deploy(&p.folder(&text, "RUN exit 4", "true"));
-                assert!(!good && said.contains("exit code: 4"), "{point}: {said}");
+                assert!(!good && said.contains("exit code 4"), "{point}: {said}");
                 p.newest()["id"].as_i64().unwrap()
             }
             "returned" => p.deploy_well(&p.folder(&text, "", "httpd -p 8000; sleep 1; exit 3")),

@@ -243,8 +243,9 @@ impl Backups {
             }
         });
         let message = format!(
-            "The backup of {} failed: {why}{}",
+            "The backup of {} failed: {}.{}",
             backup.what(),
+            why.trim_end_matches('.'),
             match &retry {
                 Some(retry) => format!(" It is tried again at {}.", retry.due.iso()),
                 None => " It is not tried again before its next time.".into(),

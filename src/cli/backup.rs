@@ -179,6 +179,10 @@ fn line(backup: &Backup) -> String {
             backup.part,
             bytes(backup.size_bytes.unwrap_or(0))
         ),
+        "failed" => format!(
+            "Backup {} of {} failed. Older ones stay, and it is tried again by itself.",
+            backup.id, backup.part
+        ),
         state => format!("Backup {} of {} is {state}.", backup.id, backup.part),
     }
 }

@@ -97,10 +97,19 @@ pub async fn run(client: &Client, global: &Global, given: Arguments) -> Result<(
 }
 
 async fn send_folder(client: &Client, to: &str, dir: PathBuf) -> Result<Queued, Fail> {
-    let unreadable =
-        |e: std::io::Error| Fail::usage(format!("{} cannot be sent: {e}", dir.display()));
+    let unreadable = |e: std::io::Error| match e.kind() {
+        std::io::ErrorKind::StorageFull => Fail::Failed(format!(
+            "{} cannot be packed: the disk of {} is full; free some space there, or name another folder in TMPDIR",
+            dir.display(),
+            std::env::temp_dir().display()
+        )),
+        _ => Fail::usage(format!("{} cannot be sent: {e}", dir.display())),
+    };
     if !dir.is_dir() {
-        return Err(Fail::usage(format!("{} is no folder", dir.display())));
+        return Err(Fail::usage(format!(
+            "{} is no folder: give the one with the app's Dockerfile in it",
+            dir.display()
+        )));
     }
     let name = crate::base::secret::random_id(12).map_err(|e| Fail::internal(e.to_string()))?;
     let tar = std::env::temp_dir().join(format!("freehold-{name}.tar"));

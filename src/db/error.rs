@@ -9,7 +9,9 @@ pub enum DbError {
     #[error("the state database refused: {0}")]
     Sqlite(#[source] rusqlite::Error),
     /// The disk is full. Nothing was changed.
-    #[error("the disk is full, so the change was not made: free some space and try again")]
+    #[error(
+        "the disk that holds Freehold's state is full, so the change was not made: free some space (`docker system df` shows what images and volumes take, `du -xhd2 /` the rest) and try again"
+    )]
     DiskFull,
     /// A sealed value did not open, or could not be sealed.
     #[error(transparent)]

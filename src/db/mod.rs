@@ -192,7 +192,15 @@ fn transact<T, E: From<DbError>>(
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(DbError::from)?;
-    let value = work(&transaction)?;
+    let value = match work(&transaction) {
+        Ok(value) => value,
+        Err(error) => {
+            // A large change can meet the full disk before its commit.
+            drop(transaction);
+            reserve::Reserve::beside(path).release_if_full();
+            return Err(error);
+        }
+    };
     if let Err(error) = transaction.commit() {
         let error = DbError::from(error);
         if error.is_disk_full() {

@@ -34,14 +34,21 @@ impl Reserve {
         if self.path.exists() {
             return;
         }
-        let Some(folder) = self.path.parent() else {
-            return;
-        };
-        if let Ok(disk) = rustix::fs::statvfs(folder)
-            && disk.f_bavail.saturating_mul(disk.f_frsize) > 32 * SIZE as u64
-        {
+        if self.free().is_some_and(|free| free > 32 * SIZE as u64) {
             self.keep();
         }
+    }
+
+    /// Gives the space back where nothing else is left.
+    pub(super) fn release_if_full(&self) {
+        if self.free().is_some_and(|free| free < SIZE as u64) && self.path.exists() {
+            self.release();
+        }
+    }
+
+    fn free(&self) -> Option<u64> {
+        let disk = rustix::fs::statvfs(self.path.parent()?).ok()?;
+        Some(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
     /// Gives the space back.

@@ -22,7 +22,7 @@ impl Deploys {
             place = self.place_to_build(work) => place,
             () = work.cancel.cancelled() => return Err(Stop::Cancelled),
         };
-        room::disk(&self.0.limits().data_dir, self.0.limits().free_disk)?;
+        self.enough_disk().await?;
         room::enough_memory(self.0.limits().free_memory)?;
         let tree = match &work.deploy.source {
             Source::Upload { file } => self.folder().join(file),

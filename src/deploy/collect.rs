@@ -4,6 +4,8 @@
 //! Only what carries this installation's label or tag is touched. Failing here
 //! never fails a deploy; the next one tries again.
 
+use std::time::Duration;
+
 use crate::base::clock::UnixMs;
 use crate::docker::{EngineError, Image};
 
@@ -18,6 +20,10 @@ use super::store;
 
 /// Deploys an app keeps with their logs.
 const DEPLOYS_KEPT: u32 = 50;
+/// How often an image in use is tried to be removed.
+const TRIES: u32 = 10;
+/// Between two tries.
+const BETWEEN: Duration = Duration::from_millis(500);
 
 impl Deploys {
     pub(super) async fn collect(&self, facts: &AppFacts, deploy: i64) {
@@ -110,12 +116,17 @@ impl Deploys {
         Ok(())
     }
 
-    /// Removes one reference; an image in use goes another time.
+    /// Removes one reference. Its last container may still be on its way out; an image that
+    /// stays in use goes another time.
     pub(super) async fn remove_image(&self, reference: &str) -> Result<(), String> {
-        match self.0.ports.images.remove(reference).await {
-            Ok(()) | Err(EngineError::Conflict { .. }) => Ok(()),
-            Err(error) => Err(error.to_string()),
+        for _ in 0..TRIES {
+            match self.0.ports.images.remove(reference).await {
+                Ok(()) => return Ok(()),
+                Err(EngineError::Conflict { .. }) => tokio::time::sleep(BETWEEN).await,
+                Err(error) => return Err(error.to_string()),
+            }
         }
+        Ok(())
     }
 }
 

@@ -105,9 +105,10 @@ impl Deploys {
                     return Err(DeployError::TooLarge(LARGEST_UPLOAD));
                 }
                 if size - looked > 16 << 20 || looked == 0 {
+                    // What comes itself takes of what has to be free at the beginning.
+                    let floor = if looked == 0 { floor } else { floor / 2 };
                     looked = size;
-                    super::room::disk(&self.folder(), floor / 2)
-                        .map_err(DeployError::Unavailable)?;
+                    super::room::disk(&self.folder(), floor).map_err(DeployError::Unavailable)?;
                 }
                 out.write_all(part.as_ref()).await.map_err(refused)?;
             }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::docker::{Credentials, Image};
+use crate::docker::{Credentials, EngineError, Image};
 
 use super::Deploys;
 use super::app_file::AppFile;
@@ -22,7 +22,7 @@ const PULL: Duration = Duration::from_secs(18 * 60);
 
 impl Deploys {
     pub(super) async fn fetch(&self, work: &Work<'_>) -> Result<Next, Stop> {
-        room::disk(&self.0.limits().data_dir, self.0.limits().free_disk)?;
+        self.enough_disk().await?;
         match &work.deploy.source {
             Source::Git {
                 url,
@@ -77,6 +77,17 @@ impl Deploys {
         }
     }
 
+    /// Room for the tree on our disk, and for the image on the engine's.
+    pub(super) async fn enough_disk(&self) -> Result<(), String> {
+        let limits = self.0.limits();
+        let floor = limits.free_disk;
+        room::disk(&limits.data_dir, floor)?;
+        match self.0.ports.images.folder().await {
+            Some(folder) => room::disk(&folder, floor),
+            None => Ok(()),
+        }
+    }
+
     async fn fetch_image(&self, work: &Work<'_>, reference: &str) -> Result<Next, Stop> {
         let credentials = work
             .facts
@@ -106,8 +117,13 @@ impl Deploys {
                 image.map_err(|e| Stop::Failed(e.to_string()))?
             }
             Err(error) => {
+                let why = match error {
+                    EngineError::Refused { message, .. }
+                    | EngineError::NotFound { message, .. } => message,
+                    other => return Err(Stop::Failed(other.to_string())),
+                };
                 return Err(Stop::Failed(format!(
-                    "{error}: check the image's name, and for a private registry the user and password (`freehold deploy --registry-user`)"
+                    "the image {reference} could not be pulled ({why}): check its name, that this box reaches its registry, and for a private registry the user and password (`freehold deploy --registry-user`)"
                 )));
             }
         };

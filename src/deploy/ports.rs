@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,6 +108,8 @@ pub trait Images: Send + Sync {
     fn remove<'a>(&'a self, reference: &'a str) -> Boxed<'a, Result<(), EngineError>>;
     /// Those that carry all of `labels`.
     fn list<'a>(&'a self, labels: &'a [String]) -> Boxed<'a, Result<Vec<Image>, EngineError>>;
+    /// The folder they lie in, where this box can see it.
+    fn folder(&self) -> Boxed<'_, Option<PathBuf>>;
     /// Brings the build cache below a size; gives the bytes freed.
     fn prune_cache(&self, keep_bytes: u64) -> Boxed<'_, Result<u64, EngineError>>;
 }

@@ -1,5 +1,6 @@
 //! The ports to the engine and the supervisor, as they are outside of tests.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +49,13 @@ impl Images for Engine {
 
     fn list<'a>(&'a self, labels: &'a [String]) -> Boxed<'a, Result<Vec<Image>, EngineError>> {
         Box::pin(self.list_images(labels))
+    }
+
+    fn folder(&self) -> Boxed<'_, Option<PathBuf>> {
+        Box::pin(async move {
+            let folder = Engine::folder(self).await.ok()?;
+            folder.is_dir().then_some(folder)
+        })
     }
 
     fn prune_cache(&self, keep_bytes: u64) -> Boxed<'_, Result<u64, EngineError>> {

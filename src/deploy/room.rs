@@ -5,16 +5,21 @@ use std::path::Path;
 /// # Errors
 /// A sentence when less than `floor` bytes are free on the disk of `folder`.
 pub(super) fn disk(folder: &Path, floor: u64) -> Result<(), String> {
-    let disk = rustix::fs::statvfs(folder)
-        .map_err(|e| format!("the free disk space could not be read: {e}"))?;
-    enough_disk(disk.f_bavail.saturating_mul(disk.f_frsize), floor)
+    let disk = rustix::fs::statvfs(folder).map_err(|e| {
+        format!(
+            "the free disk space of {} could not be read: {e}",
+            folder.display()
+        )
+    })?;
+    enough_disk(folder, disk.f_bavail.saturating_mul(disk.f_frsize), floor)
 }
 
-fn enough_disk(free: u64, floor: u64) -> Result<(), String> {
+fn enough_disk(folder: &Path, free: u64, floor: u64) -> Result<(), String> {
     match free < floor {
         true => Err(format!(
-            "only {} MB are free on the disk and {} MB are needed to begin: free some space (`freehold doctor` shows what takes it), then deploy again",
+            "only {} MB are free on the disk of {} and {} MB are needed to deploy: free some space (`docker system df` shows what images and volumes take, `du -xhd2 /` the rest), then deploy again",
             free >> 20,
+            folder.display(),
             floor >> 20
         )),
         false => Ok(()),
@@ -65,11 +70,14 @@ mod tests {
         let refused = judge_memory(text, 256 << 20).unwrap_err();
         assert!(refused.contains("only 100 MB of memory"), "{refused}");
         assert!(judge_memory("", 1).is_ok(), "unknown is not refused");
-        assert!(
-            enough_disk(1 << 30, 2 << 30)
-                .unwrap_err()
-                .contains("only 1024 MB")
-        );
-        assert!(enough_disk(3 << 30, 2 << 30).is_ok());
+        let folder = Path::new("/var/lib/freehold");
+        let refused = enough_disk(folder, 1 << 30, 2 << 30).unwrap_err();
+        for part in [
+            "only 1024 MB are free on the disk of /var/lib/freehold",
+            "2048 MB are needed",
+        ] {
+            assert!(refused.contains(part), "{refused}");
+        }
+        assert!(enough_disk(folder, 3 << 30, 2 << 30).is_ok());
     }
 }

@@ -275,6 +275,14 @@ impl Deploys {
         };
         work.log.line(&why);
         self.remove_containers_of(work.deploy).await?;
+        let app = work.deploy.app;
+        let live = self.0.db.read(move |c| store::live(c, app)).await;
+        if let Some(live) = live.map_err(|e: DbError| e.to_string())?
+            && !live.stopped
+        {
+            let serves = format!("v{} serves on; nothing of it was changed.", live.release);
+            work.log.line(&serves);
+        }
         let mut next = Next::to(to);
         next.change.error = Some(work.log.masked(&why));
         Ok(next)

@@ -300,9 +300,34 @@ impl Run<'_> {
     fn failed(&self, message: String) -> BuildError {
         BuildError::Failed {
             step: self.progress.failed_step().map(str::to_owned),
-            message,
+            message: explain(&message),
         }
     }
+}
+
+/// The builder's words without those that only its makers understand, and with what to do.
+fn explain(message: &str) -> String {
+    let told = ["LLB definition: ", "failed to solve: "]
+        .into_iter()
+        .fold(message, |text, noise| {
+            text.split_once(noise).map_or(text, |(_, rest)| rest)
+        });
+    if let Some((_, code)) = told.rsplit_once("exit code: ") {
+        return format!(
+            "its command ended with exit code {code}. What it said stands in the log; mend it and deploy again."
+        );
+    }
+    let lower = told.to_ascii_lowercase();
+    if lower.contains("dockerfile parse error") || lower.contains("unknown instruction") {
+        return format!("{told}. Mend that line and deploy again.");
+    }
+    if lower.contains("failed to do request") || lower.contains("failed to resolve source metadata")
+    {
+        return format!(
+            "{told}. Look at the name after FROM, and whether this box reaches its registry."
+        );
+    }
+    told.to_owned()
 }
 
 fn refused(message: String) -> EngineError {
@@ -342,5 +367,37 @@ fn options(request: &BuildRequest, builder: Builder, build_id: &str) -> BuildIma
         },
         session: (builder == Builder::BuildKit).then(|| format!("freehold-{build_id}")),
         ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f4_what_the_builder_says_is_told_in_words() {
+        for (said, told) in [
+            (
+                "failed to solve with frontend dockerfile.v0: failed to create LLB definition: dockerfile parse error line 2: unknown instruction: RNU",
+                "dockerfile parse error line 2: unknown instruction: RNU. Mend",
+            ),
+            (
+                "executor failed running [/bin/sh -c make]: exit code: 7",
+                "its command ended with exit code 7. ",
+            ),
+            (
+                "failed to solve: process \"/bin/sh -c make\" did not complete successfully: exit code: 7",
+                "its command ended with exit code 7. ",
+            ),
+            (
+                "failed to do request: Head \"https://r.test/v2/\": connection refused",
+                "Look at the name after FROM",
+            ),
+            ("no space left on device", "no space left on device"),
+        ] {
+            let text = explain(said);
+            assert!(text.contains(told), "{said} became {text}");
+            assert!(!text.contains("LLB"), "{text}");
+        }
     }
 }

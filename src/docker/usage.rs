@@ -1,10 +1,11 @@
 //! What the engine's things take on disk, and taking build cache away.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::engine::Engine;
+use super::engine::{Engine, SHORT};
 use super::error::EngineError;
 
 /// Bytes on disk, of everything the engine holds, ours or not.
@@ -35,6 +36,19 @@ impl Engine {
             .raw("disk usage", WALK, http::Method::GET, "/system/df")
             .await?;
         Ok(read(&value))
+    }
+
+    /// Where the engine keeps images, containers and volumes, as it says itself: it may run
+    /// elsewhere.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub async fn folder(&self) -> Result<PathBuf, EngineError> {
+        let said = self
+            .raw("look at the engine", SHORT, http::Method::GET, "/info")
+            .await?;
+        let folder = said.get("DockerRootDir").and_then(Value::as_str);
+        Ok(PathBuf::from(folder.unwrap_or_default()))
     }
 
     /// Removes the least recently used build cache until at most `keep_bytes`

@@ -171,12 +171,16 @@ fn last_words(stderr: &str) -> String {
         .find(|l| l.starts_with("fatal:") || l.starts_with("error:"))
         .or_else(|| stderr.lines().map(str::trim).rfind(|l| !l.is_empty()))
         .unwrap_or("it gave no reason");
-    line.trim_start_matches("fatal:")
+    let told = line
+        .trim_start_matches("fatal:")
         .trim_start_matches("error:")
-        .trim()
-        .chars()
-        .take(300)
-        .collect()
+        .trim();
+    // The address stands in our own sentence.
+    let told = match told.strip_prefix("unable to access '") {
+        Some(rest) => rest.split_once("': ").map_or(told, |(_, why)| why),
+        None => told,
+    };
+    told.chars().take(300).collect()
 }
 
 #[cfg(test)]
@@ -189,7 +193,7 @@ mod tests {
         let cases: [(&str, &str); 8] = [
             (
                 "fatal: unable to access 'https://git.test/shop.git/': Could not resolve host: git.test",
-                "cannot be reached",
+                "cannot be reached (Could not resolve host: git.test):",
             ),
             (
                 "fatal: unable to access 'https://git.test/shop.git/': server certificate verification failed. CAfile: none",

@@ -91,6 +91,11 @@ fn sentence(text: &str) -> String {
     } else {
         "."
     };
+    // A host's or a file's name stays as it is written.
+    let word = text.split(' ').next().unwrap_or_default();
+    if !word.chars().all(|c| c.is_ascii_alphabetic()) {
+        return format!("{text}{stop}");
+    }
     format!("{}{}{stop}", first.to_uppercase(), letters.as_str())
 }
 

@@ -87,7 +87,9 @@ pub enum StoreError {
         what: String,
     },
     /// No answer: name, port, TLS, a broken connection.
-    #[error("the backup store cannot be used: {0}")]
+    #[error(
+        "the backup store cannot be used: {0}. Check the target's endpoint, and that this box may reach it"
+    )]
     Http(#[from] HttpError),
     /// Any other refusal.
     #[error("{host} refused to {what}: {code} (status {status}) {message}")]

@@ -50,31 +50,33 @@ pub struct Listening {
 
 impl std::error::Error for NotReady {}
 
+/// The first line is the whole sentence: what, why, what to do. The facts follow, a line each.
 impl fmt::Display for NotReady {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = &self.name;
         match &self.cause {
             Cause::Exited(exit) => write!(
                 f,
-                "The container {} {exit} before it was healthy.",
-                self.name
+                "The container {name} {exit} before it was healthy: {}",
+                match self.log.is_empty() {
+                    _ if exit.oom =>
+                        "give it more memory under [processes] in freehold.toml, or with `freehold scale`.",
+                    true =>
+                        "it wrote nothing; look at its command (CMD in the Dockerfile, `command` in freehold.toml).",
+                    false => "its last lines say why.",
+                }
             )?,
             Cause::Deadline(limit) => write!(
                 f,
-                "The container {} was not healthy within {} s.",
-                self.name,
-                limit.as_secs()
+                "The container {name} was not healthy within {} s: {}",
+                limit.as_secs(),
+                self.reason()
             )?,
             Cause::Refused(why) => {
-                write!(f, "The container {} could not be started: {why}", self.name)?;
+                write!(f, "The container {name} could not be started: {why}")?;
             }
-            Cause::Gone => write!(
-                f,
-                "The container {} was removed before it was healthy.",
-                self.name
-            )?,
-            Cause::Broken(why) => {
-                write!(f, "The container {} could not be watched: {why}", self.name)?;
-            }
+            Cause::Gone => write!(f, "The container {name} was removed before it was healthy.")?,
+            Cause::Broken(why) => write!(f, "The container {name} could not be watched: {why}")?,
         }
         if let Some(check) = &self.check {
             write!(f, "\nCheck: {check}")?;
@@ -82,8 +84,12 @@ impl fmt::Display for NotReady {
         if let Some(answer) = &self.last_answer {
             write!(f, "\nLast answer: {answer}")?;
         }
-        if let Some(hint) = self.port_hint() {
-            write!(f, "\n{hint}")?;
+        if let Some(listening) = &self.listening {
+            write!(
+                f,
+                "\nListening ports in the container: {}.",
+                list(listening)
+            )?;
         }
         if !self.log.is_empty() {
             write!(f, "\nLast {} log lines:", self.log.len())?;
@@ -98,39 +104,57 @@ impl fmt::Display for NotReady {
 }
 
 impl NotReady {
-    /// What the listening ports say about the expected one.
-    fn port_hint(&self) -> Option<String> {
-        let listening = self.listening.as_ref()?;
-        let list = listening
-            .iter()
-            .map(|l| match l.loopback_only {
-                true => format!("{} (only on 127.0.0.1)", l.port),
-                false => l.port.to_string(),
-            })
-            .collect::<Vec<_>>()
-            .join(", ");
-        let shown = if list.is_empty() {
-            "Listening ports in the container: none.".to_owned()
-        } else {
-            format!("Listening ports in the container: {list}.")
-        };
-        let Some(port) = self.expected_port else {
-            return Some(shown);
-        };
-        let remedy = match listening.iter().find(|l| l.port == port) {
-            Some(l) if l.loopback_only => format!(
-                " Port {port} only listens on 127.0.0.1 inside the container: make the app listen on 0.0.0.0."
+    /// Why a container that runs is not healthy, and what to do: the ports say it best.
+    fn reason(&self) -> String {
+        if let (Some(listening), Some(port)) = (&self.listening, self.expected_port) {
+            match listening.iter().find(|l| l.port == port) {
+                Some(l) if l.loopback_only => {
+                    return format!(
+                        "port {port} only listens on 127.0.0.1 inside it. Make the app listen on 0.0.0.0."
+                    );
+                }
+                Some(_) => {}
+                None if listening.is_empty() => {
+                    return format!(
+                        "nothing in it listens on port {port}. The app must listen on 0.0.0.0:{port} (it is given PORT={port}); if it only needs longer, raise start_deadline in freehold.toml."
+                    );
+                }
+                None => {
+                    return format!(
+                        "it listens on {}, but was expected on port {port}. Set `port` in freehold.toml to the one the app uses, or make the app listen on $PORT.",
+                        list(listening)
+                    );
+                }
+            }
+        }
+        match (&self.check, &self.last_answer) {
+            (Some(check), Some(answer)) => format!(
+                "{check} last gave \"{}\". Its last lines may say why; if it only needs longer, raise start_deadline in freehold.toml.",
+                first_words(answer)
             ),
-            Some(_) => String::new(),
-            None if listening.is_empty() => format!(
-                " Nothing listens on the expected port {port}: the app must listen on 0.0.0.0:{port} (it is given PORT={port})."
-            ),
-            None => format!(
-                " The expected port is {port}: set `port` in freehold.toml to the one the app uses, or make the app listen on $PORT."
-            ),
-        };
-        Some(shown + &remedy)
+            _ => "its check never succeeded. Its last lines may say why.".to_owned(),
+        }
     }
+}
+
+fn list(listening: &[Listening]) -> String {
+    if listening.is_empty() {
+        return "none".to_owned();
+    }
+    let shown = listening.iter().map(|l| match l.loopback_only {
+        true => format!("{} (only on 127.0.0.1)", l.port),
+        false => l.port.to_string(),
+    });
+    shown.collect::<Vec<_>>().join(", ")
+}
+
+/// Enough of an answer for a sentence; the whole follows on a line of its own.
+fn first_words(answer: &str) -> String {
+    let mut short: String = answer.chars().take(80).collect();
+    if short.len() < answer.len() {
+        short.push('…');
+    }
+    short
 }
 
 #[cfg(test)]
@@ -162,11 +186,10 @@ mod tests {
     fn f4_a_port_mismatch_names_both_ports_and_the_remedy() {
         let text = story(&[(8080, false)]);
         for part in [
-            "within 60 s",
+            "within 60 s: it listens on 8080, but was expected on port 3000.",
             "Check: GET http://10.83.0.2:3000/healthz",
             "Last answer: connection refused",
             "Listening ports in the container: 8080.",
-            "expected port is 3000",
             "freehold.toml",
             "  listening on 8080",
         ] {
@@ -181,6 +204,17 @@ mod tests {
 
     #[test]
     fn f4_no_port_at_all_says_so() {
-        assert!(story(&[]).contains("Nothing listens on the expected port 3000"));
+        assert!(story(&[]).contains("nothing in it listens on port 3000"));
+    }
+
+    #[test]
+    fn f4_the_first_line_has_the_last_answer_where_the_port_is_right() {
+        let text = story(&[(3000, false)]);
+        let first = text.lines().next().unwrap();
+        assert!(
+            first.contains("last gave \"connection refused\""),
+            "{first}"
+        );
+        assert!(first.contains("start_deadline"), "{first}");
     }
 }

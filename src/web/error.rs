@@ -192,6 +192,42 @@ pub fn panicked(_: Box<dyn Any + Send + 'static>) -> http::Response<Body> {
     .into_response()
 }
 
+/// What axum says of a request it cannot read is a bare line of text; here it becomes a problem.
+async fn tell_bare(response: Response) -> Response {
+    let status = response.status();
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    let bare = kind
+        .and_then(|v| v.to_str().ok())
+        .is_none_or(|kind| kind.starts_with("text/plain"));
+    let refused = status.is_client_error() || status.is_server_error();
+    if !refused || !bare || response.extensions().get::<Box<Problem>>().is_some() {
+        return response;
+    }
+    let text = axum::body::to_bytes(response.into_body(), LONGEST_BARE).await;
+    let text = String::from_utf8_lossy(&text.unwrap_or_default()).into_owned();
+    Failure::from(bare_problem(status, &text)).into_response()
+}
+
+/// The longest bare line that is read.
+const LONGEST_BARE: usize = 8 << 10;
+
+fn bare_problem(status: StatusCode, text: &str) -> Problem {
+    let (kind, remedy) = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => (ProblemKind::TooLarge, "Send less at once."),
+        StatusCode::NOT_FOUND => (ProblemKind::NotFound, ""),
+        _ if status.is_client_error() => (
+            ProblemKind::Invalid,
+            "The API takes JSON with Content-Type: application/json, a page the fields of its own form.",
+        ),
+        _ => (ProblemKind::Internal, ""),
+    };
+    let detail = match text.trim() {
+        "" => "the request could not be read".to_owned(),
+        text => format!("the request could not be read: {text}"),
+    };
+    Problem::new(kind, detail).remedy(remedy)
+}
+
 /// Gives browsers a page instead of problem+json, and every answer the headers
 /// that keep a page from being misused.
 pub async fn dress(request: Request, next: Next) -> Response {
@@ -202,7 +238,7 @@ pub async fn dress(request: Request, next: Next) -> Response {
         request.uri().path(),
         caller.unwrap_or(Caller::Nobody),
     );
-    let mut response = next.run(request).await;
+    let mut response = tell_bare(next.run(request).await).await;
     if page && let Some(problem) = response.extensions_mut().remove::<Box<Problem>>() {
         let status = response.status();
         response = super::pages::problem::page(&problem, visit);

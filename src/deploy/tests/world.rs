@@ -234,6 +234,9 @@ impl Images for World {
         Box::pin(async move { Ok(all) })
     }
 
+    fn folder(&self) -> Boxed<'_, Option<PathBuf>> {
+        Box::pin(std::future::ready(None))
+    }
     fn prune_cache(&self, _: u64) -> Boxed<'_, Result<u64, EngineError>> {
         self.note("prune cache");
         Box::pin(async { Ok(0) })
