@@ -1,59 +1,336 @@
-//! The table of bad inputs, row by row against the real daemon, and the page
-//! made from it.
+//! The rows of the table of bad inputs that need no engine, each against the real daemon, and the page made from the
+//! whole table.
 
-use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use serde::Deserialize;
+use freehold::web::Needs;
 
 #[path = "support/quiet.rs"]
 mod quiet;
+#[path = "bad_input/mod.rs"]
+mod rows;
 
-#[derive(Deserialize)]
-struct Table {
-    row: Vec<Row>,
+use rows::ask::{Answer, ask};
+use rows::census;
+use rows::table::{self, Hook, Signature, has};
+
+/// What `freehold ARGS` ended with and said.
+fn freehold(daemon: &quiet::Daemon, args: &[String]) -> (Option<i32>, String) {
+    let out = Command::new(env!("CARGO_BIN_EXE_freehold"))
+        .args(args)
+        .env("FREEHOLD_SOCKET", daemon.socket("freehold.sock"))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&out.stdout),
+        String::from_utf8_lossy(&out.stderr)
+    );
+    (out.status.code(), said)
 }
 
-#[derive(Deserialize)]
-struct Row {
-    what: String,
-    args: Vec<String>,
-    exit: i32,
-    says: String,
-}
-
-fn table() -> Table {
-    toml::from_str(include_str!("bad_input.toml")).unwrap()
+/// Runs one row: what is wrong with its answer is given, and what it changed. Rows that prepare may change things.
+fn unchanged(
+    daemon: &quiet::Daemon,
+    what: &str,
+    prepares: bool,
+    row: impl FnOnce() -> Option<String>,
+) -> Vec<String> {
+    let before = census::of(&daemon.data(), &[]);
+    let mut wrong: Vec<String> = row().map(|w| format!("{what}: {w}")).into_iter().collect();
+    if !prepares {
+        let difference = census::difference(&before, &census::of(&daemon.data(), &[]));
+        if !difference.is_empty() {
+            wrong.push(format!("{what} changed something:{difference}"));
+        }
+    }
+    wrong
 }
 
 #[test]
-fn every_bad_input_gets_its_code_and_a_sentence_that_helps() {
+fn every_bad_command_gets_its_exit_code_and_a_sentence_that_helps() {
     let daemon = quiet::Daemon::start();
     let mut wrong = Vec::new();
-    for row in table().row {
-        let out = Command::new(env!("CARGO_BIN_EXE_freehold"))
-            .args(&row.args)
-            .env("FREEHOLD_SOCKET", daemon.socket("freehold.sock"))
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        let said = format!(
-            "{}{}",
-            String::from_utf8_lossy(&out.stdout),
-            String::from_utf8_lossy(&out.stderr)
-        );
-        if out.status.code() != Some(row.exit) || !said.contains(&row.says) {
-            wrong.push(format!(
-                "{}: freehold {} ended with {:?} and said: {said}",
-                row.what,
-                row.args.join(" "),
-                out.status.code()
-            ));
-        }
+    for row in table::table().cli {
+        wrong.extend(unchanged(&daemon, &row.what, row.next.is_empty(), || {
+            let (code, said) = freehold(&daemon, &row.args);
+            (code != Some(row.exit) || !has(&said, &row.says))
+                .then(|| format!("ended with {code:?} and said: {said}"))
+        }));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_bad_request_gets_its_status_and_a_problem_that_helps() {
+    let daemon = quiet::Daemon::start();
+    let mut wrong = Vec::new();
+    for row in table::table().api {
+        let socket = match row.as_nobody {
+            true => "edge.sock",
+            false => "freehold.sock",
+        };
+        let mut headers: Vec<String> = row
+            .headers
+            .iter()
+            .map(|(k, v)| format!("{k}: {v}"))
+            .collect();
+        if !row.headers.contains_key("Content-Type") {
+            headers.push("Content-Type: application/json".into());
+        }
+        let body = match row.bytes {
+            0 => row.body.clone(),
+            bytes => format!("{{\"name\": \"{}\"}}", "x".repeat(bytes)),
+        };
+        wrong.extend(unchanged(&daemon, &row.what, row.next.is_empty(), || {
+            let answer = ask(
+                &daemon.socket(socket),
+                &row.method,
+                &row.path,
+                &headers,
+                body.as_bytes(),
+            );
+            let good = answer.status == row.status
+                && (row.kind.is_empty() || is_problem(&answer, &row.kind))
+                && has(&told(&answer), &row.says);
+            (!good).then(|| format!("answered {} {}", answer.head, answer.body))
+        }));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn is_problem(answer: &Answer, kind: &str) -> bool {
+    answer
+        .header("content-type")
+        .starts_with("application/problem+json")
+        && answer.json()["type"] == format!("urn:freehold:problem:{kind}")
+        && answer.json()["status"] == answer.status
+}
+
+/// Detail and remedy of a problem; any other answer as it is.
+fn told(answer: &Answer) -> String {
+    match serde_json::from_str::<serde_json::Value>(&answer.body) {
+        Ok(json) if json["detail"].is_string() => format!(
+            "{} {}",
+            json["detail"].as_str().unwrap(),
+            json["remedy"].as_str().unwrap_or_default()
+        ),
+        _ => answer.body.clone(),
+    }
+}
+
+#[test]
+fn every_bad_form_comes_back_with_a_sentence_that_helps() {
+    let daemon = quiet::Daemon::start();
+    let mut wrong = Vec::new();
+    for row in table::table().page {
+        wrong.extend(unchanged(&daemon, &row.what, row.next.is_empty(), || {
+            let (status, said) = submit(&daemon, &row.path, &row.form);
+            (status != row.status || !has(&said, &row.says))
+                .then(|| format!("answered {status}: {said}"))
+        }));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Sends a form as a browser does, follows where it leads; the first status and the text of the page in the end.
+fn submit(daemon: &quiet::Daemon, path: &str, form: &str) -> (u16, String) {
+    let socket = daemon.socket("freehold.sock");
+    let page = "Accept: text/html".to_owned();
+    let kind = "Content-Type: application/x-www-form-urlencoded".to_owned();
+    let first = ask(
+        &socket,
+        "POST",
+        path,
+        &[page.clone(), kind],
+        form.as_bytes(),
+    );
+    if first.status != 303 {
+        return (first.status, text_of(&first.body));
+    }
+    let cookie = first
+        .header("set-cookie")
+        .split(';')
+        .next()
+        .unwrap_or_default();
+    let led = ask(
+        &socket,
+        "GET",
+        first.header("location"),
+        &[page, format!("Cookie: {cookie}")],
+        b"",
+    );
+    (first.status, text_of(&led.body))
+}
+
+/// What a page says, without its tags.
+fn text_of(page: &str) -> String {
+    let mut text = String::new();
+    let mut rest = page;
+    while let Some((before, after)) = rest.split_once('<') {
+        text.push_str(before);
+        rest = after.split_once('>').map_or("", |(_, rest)| rest);
+    }
+    text.push_str(rest);
+    [
+        ("&#34;", "\""),
+        ("&quot;", "\""),
+        ("&#39;", "'"),
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&amp;", "&"),
+        ("&#38;", "&"),
+    ]
+    .iter()
+    .fold(text, |text, (from, to)| text.replace(from, to))
+}
+
+#[test]
+fn every_push_that_starts_nothing_is_answered_and_noted() {
+    let daemon = quiet::Daemon::start();
+    // A git host that takes the connection and says nothing: the deploy that prepares stays where it is.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}/shop.git", silent.local_addr().unwrap());
+    let create = ["app", "create", "shop", "--git", &url].map(str::to_owned);
+    let (code, said) = freehold(&daemon, &create);
+    assert_eq!(code, Some(0), "{said}");
+    let shown = ask(
+        &daemon.socket("freehold.sock"),
+        "GET",
+        "/api/v1/apps/shop",
+        &[],
+        b"",
+    )
+    .json();
+    let secret = shown["webhook"]["secret"].as_str().unwrap().to_owned();
+    let mut wrong = Vec::new();
+    for row in table::table().hook {
+        wrong.extend(unchanged(&daemon, &row.what, row.next.is_empty(), || {
+            let answer = push(&daemon, &row, &secret);
+            if row.next.is_empty() {
+                fetching(&daemon);
+            }
+            let activity = ask(
+                &daemon.socket("freehold.sock"),
+                "GET",
+                "/apps/shop/activity",
+                &["Accept: text/html".into()],
+                b"",
+            );
+            let noted = has(
+                &text_of(&activity.body),
+                &format!("answered {}", row.status),
+            );
+            let good = answer.status == row.status && has(&answer.body, &row.says) && noted;
+            (!good).then(|| format!("answered {} {} (noted: {noted})", answer.head, answer.body))
+        }));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Waits until the deploy that prepares is with its silent git host.
+fn fetching(daemon: &quiet::Daemon) {
+    let begun = std::time::Instant::now();
+    let deploys = || {
+        let path = "/api/v1/apps/shop/deploys";
+        ask(&daemon.socket("freehold.sock"), "GET", path, &[], b"").json()
+    };
+    while deploys()[0]["state"] != "fetching" {
+        assert!(begun.elapsed().as_secs() < 20, "{:#}", deploys());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+fn push(daemon: &quiet::Daemon, row: &Hook, secret: &str) -> Answer {
+    let event = serde_json::json!({
+        "ref": format!("refs/heads/{}", row.branch),
+        "before": "0".repeat(40), "after": "1".repeat(40), "deleted": false,
+        "repository": { "full_name": "ada/shop", "default_branch": "main" },
+        "head_commit": { "id": "1".repeat(40), "message": "A commit" },
+        "pusher": { "name": "ada" },
+    });
+    let body = format!("{event}{}", " ".repeat(row.bytes));
+    let signed = |secret: &str| {
+        let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret.as_bytes());
+        let tag = aws_lc_rs::hmac::sign(&key, body.as_bytes());
+        format!("X-Hub-Signature-256: sha256={}", hex::encode(tag.as_ref()))
+    };
+    let mut headers = vec![
+        "Content-Type: application/json".to_owned(),
+        format!("X-GitHub-Event: {}", row.event),
+        format!("X-GitHub-Delivery: {}", row.delivery),
+    ];
+    match row.signature {
+        Signature::Right => headers.push(signed(secret)),
+        Signature::Wrong => headers.push(signed("another secret")),
+        Signature::None => {}
+    }
+    ask(
+        &daemon.socket("edge.sock"),
+        "POST",
+        "/hooks/shop",
+        &headers,
+        body.as_bytes(),
+    )
+}
+
+/// Every address of the table, given what it cannot read: a program gets a problem, a browser a page, nobody a bare word.
+#[test]
+fn rubbish_is_answered_with_a_problem_everywhere() {
+    let daemon = quiet::Daemon::start();
+    let socket = daemon.socket("freehold.sock");
+    let mut wrong = Vec::new();
+    for route in freehold::web::table() {
+        let method = route.method.as_str();
+        let for_programs = route.path.starts_with("/api/") || route.path.starts_with("/hooks/");
+        // The owner's way in makes a link of anything; streams do not end.
+        if route.needs == Needs::Local || route.path.ends_with("/stream") {
+            continue;
+        }
+        let path = fill_in(route.path);
+        let (accept, kind, body): (_, _, &[u8]) = match for_programs {
+            true => ("application/json", "application/json", b"}{"),
+            false => (
+                "text/html",
+                "application/x-www-form-urlencoded",
+                b"\xff=%zz&&",
+            ),
+        };
+        let headers = [format!("Accept: {accept}"), format!("Content-Type: {kind}")];
+        let answer = ask(
+            &socket,
+            method,
+            &path,
+            &headers,
+            if method == "GET" { b"" } else { body },
+        );
+        let told = match answer.status {
+            0 | 500 => false,
+            ..400 => true,
+            _ if for_programs => answer
+                .header("content-type")
+                .starts_with("application/problem+json"),
+            _ => answer.header("content-type").starts_with("text/html"),
+        };
+        if !told {
+            wrong.push(format!("{method} {path}: {} {}", answer.head, answer.body));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+/// Each `{name}` of a path filled in with what names nothing.
+fn fill_in(path: &str) -> String {
+    let parts = path.split('/').map(|part| {
+        if part.starts_with('{') {
+            "no such"
+        } else {
+            part
+        }
+    });
+    parts.collect::<Vec<_>>().join("/").replace(' ', "%20")
 }
 
 #[test]
@@ -71,23 +348,7 @@ fn nobody_listening_is_told_with_the_remedy() {
 /// `FREEHOLD_WRITE_DOCS=1` makes the page anew.
 #[test]
 fn the_page_of_errors_is_made_from_the_table() {
-    let mut page = String::from(
-        "# What Freehold says to what is not right\n\n\
-         Made from `tests/bad_input.toml`, which the tests run row by row. Exit codes: 0 done, 1 failed, 2 bad usage or\n\
-         input, 3 not found, 4 refused, 5 unreachable. Over the API the same sentences come as RFC 9457 problems.\n\n\
-         | what | typed | exit | the sentence has |\n|---|---|---|---|\n",
-    );
-    let mut seen = BTreeSet::new();
-    for row in table().row.into_iter().filter(|r| r.exit != 0) {
-        assert!(seen.insert(row.what.clone()), "{} stands twice", row.what);
-        let typed = format!("freehold {}", row.args.join(" "));
-        writeln!(
-            page,
-            "| {} | `{typed}` | {} | {} |",
-            row.what, row.exit, row.says
-        )
-        .unwrap();
-    }
+    let page = rows::errors_page::page(&table::table());
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/errors.md");
     if std::env::var_os("FREEHOLD_WRITE_DOCS").is_some() {
         std::fs::write(&path, &page).unwrap();

@@ -50,12 +50,10 @@ impl Freehold {
 
     /// Writes the config: what every box under test has, and `more`.
     pub fn configure(&self, more: &str) {
-        let engine = std::env::var("FREEHOLD_TEST_ENGINE")
-            .expect("FREEHOLD_TEST_ENGINE is not set: run tests/run, or source tests/rig/env");
-        self.configure_on(&engine, more);
+        self.configure_on(&engine(), more);
     }
 
-    /// The same on another engine than the tests' own.
+    /// The same on another engine than the tests' own, or by another way to it.
     pub fn configure_on(&self, engine: &str, more: &str) {
         let text = format!(
             "data_dir = \"{data}\"\nrun_dir = \"{run}\"\n\
@@ -296,6 +294,12 @@ impl Drop for Freehold {
             self.clean_engine(&id);
         }
     }
+}
+
+/// The engine that the rig put up.
+pub fn engine() -> String {
+    std::env::var("FREEHOLD_TEST_ENGINE")
+        .expect("FREEHOLD_TEST_ENGINE is not set: run tests/run, or source tests/rig/env")
 }
 
 /// Everything a command said.

@@ -17,6 +17,8 @@ pub mod acme;
 pub mod address;
 pub mod authority;
 pub mod browser;
+pub mod disk;
+pub mod door;
 pub mod edge;
 pub mod freehold;
 pub mod git_host;

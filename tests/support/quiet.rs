@@ -56,4 +56,9 @@ impl Daemon {
     pub fn socket(&self, name: &str) -> PathBuf {
         self.folder.path().join("run").join(name)
     }
+
+    #[allow(dead_code)]
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
 }
