@@ -119,6 +119,27 @@ struct Inner {
     poke: Notify,
 }
 
+/// Keeps the names of the last stop, and makes what is due.
+async fn begin(inner: &Inner) -> Result<(), DbError> {
+    let now = UnixMs::now();
+    inner
+        .db
+        .write(move |tx| {
+            let mut kept: Vec<Wanted> = store::names(tx)?
+                .into_iter()
+                .filter(|n| n.host != BOX)
+                .map(|n| Wanted {
+                    host: n.host,
+                    source: n.source,
+                })
+                .collect();
+            kept.push(of_the_box());
+            store::keep_names(tx, &kept, now)
+        })
+        .await?;
+    keeper::tend(inner).await.map(drop)
+}
+
 impl Certs {
     /// Opens the domain: makes the box's CA at the first start, and has what
     /// was served before the last stop in [`Certs::current`] at once.
@@ -141,23 +162,14 @@ impl Certs {
             orders: Semaphore::new(AT_ONCE),
             poke: Notify::new(),
         });
-        let now = UnixMs::now();
-        inner
-            .db
-            .write(move |tx| {
-                let mut kept: Vec<Wanted> = store::names(tx)?
-                    .into_iter()
-                    .filter(|n| n.host != BOX)
-                    .map(|n| Wanted {
-                        host: n.host,
-                        source: n.source,
-                    })
-                    .collect();
-                kept.push(of_the_box());
-                store::keep_names(tx, &kept, now)
-            })
-            .await?;
-        keeper::tend(&inner).await?;
+        match begin(&inner).await {
+            Err(error) if error.is_disk_full() => {
+                // The keeper tries again; sites must not stay down for want of space.
+                tracing::warn!(%error, "certificates are served as they were kept");
+                inner.publish_set().await?;
+            }
+            begun => begun?,
+        }
         Ok(Self { inner })
     }
 

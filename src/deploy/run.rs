@@ -98,7 +98,7 @@ impl Deploys {
         if !deploy.state.is_settled() {
             self.0.logs.open(id);
             if attempt > 1 && deploy.state != State::Queued {
-                log.line("Freehold was restarted; the deploy goes on where it was.");
+                log.line("The deploy is taken up again where it was.");
             }
         }
         while !deploy.state.is_settled() {

@@ -80,26 +80,39 @@ impl Handlers {
 
 /// The longest the queue sleeps without looking.
 const LOOK: Duration = Duration::from_secs(30);
+/// Doubled while the table cannot be written, up to the longest.
+const TROUBLE: Duration = Duration::from_millis(500);
+const LONGEST_TROUBLE: Duration = Duration::from_secs(8);
 
 impl Jobs {
-    /// Takes up what a crash cut off and starts to work.
+    /// Takes up what a crash cut off and starts to work. On a full disk that
+    /// waits until there is space: the daemon serves meanwhile.
     ///
     /// # Errors
-    /// When the table cannot be written.
+    /// When the table cannot be written for any other reason.
     pub async fn start(db: Db, handlers: Handlers, tasks: &Tasks) -> Result<Self, DbError> {
-        let cut = db.write(store::requeue_running).await?;
-        if cut > 0 {
-            tracing::info!(jobs = cut, "work that was cut off is taken up again");
-        }
         let jobs = Self {
             db,
             handlers: Arc::new(handlers.0),
             running: Arc::default(),
         };
+        let taken_up = match jobs.take_up().await {
+            Ok(()) => true,
+            Err(error) if error.is_disk_full() => false,
+            Err(error) => return Err(error),
+        };
         let worker = jobs.clone();
         let group = tasks.clone();
-        tasks.spawn("jobs", async move { worker.run(group).await });
+        tasks.spawn("jobs", async move { worker.run(group, taken_up).await });
         Ok(jobs)
+    }
+
+    async fn take_up(&self) -> Result<(), DbError> {
+        let cut = self.db.write(store::requeue_running).await?;
+        if cut > 0 {
+            tracing::info!(jobs = cut, "work that was cut off is taken up again");
+        }
+        Ok(())
     }
 
     /// Cancels a job: a queued one never runs, a running one has its token
@@ -121,19 +134,31 @@ impl Jobs {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn run(self, tasks: Tasks) {
+    async fn run(self, tasks: Tasks, mut taken_up: bool) {
         let shutdown = tasks.shutdown().clone();
         let mut commits = self.db.commits();
+        let mut trouble = TROUBLE;
         loop {
             commits.mark_unchanged();
-            let wait = match self.start_due(&tasks).await {
-                Ok(next) => next
-                    .map(|at| at.since(UnixMs::now()))
-                    .unwrap_or(LOOK)
-                    .clamp(Duration::from_millis(5), LOOK),
+            let turn = async {
+                if !taken_up {
+                    // Before any job of ours runs: those that are running are not ours.
+                    self.take_up().await?;
+                    taken_up = true;
+                }
+                self.start_due(&tasks).await
+            };
+            let wait = match turn.await {
+                Ok(next) => {
+                    trouble = TROUBLE;
+                    next.map(|at| at.since(UnixMs::now()))
+                        .unwrap_or(LOOK)
+                        .clamp(Duration::from_millis(5), LOOK)
+                }
                 Err(error) => {
-                    tracing::warn!(%error, "the job queue could not be read; trying again");
-                    Duration::from_secs(1)
+                    tracing::warn!(%error, "the job queue could not be worked on; trying again");
+                    trouble = (trouble * 2).min(LONGEST_TROUBLE);
+                    trouble
                 }
             };
             tokio::select! {

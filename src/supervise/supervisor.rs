@@ -88,7 +88,14 @@ impl Supervisor {
             clock: AtomicU64::new(0),
             networks: tokio::sync::Mutex::new(()),
         });
-        shared.write(store::release_held).await?;
+        let released: Result<usize, DbError> = shared.db.write(store::release_held).await;
+        match released {
+            Err(error) if error.is_disk_full() => {
+                tracing::warn!(%error, "what an earlier daemon held stays until the next start");
+            }
+            Err(error) => return Err(SuperviseError::State(error.to_string())),
+            Ok(_) => {}
+        }
         let executor = Executor::new(Arc::clone(&shared));
         tasks.spawn("supervise", executor.run(inbox, told));
         shared.kick().await?;

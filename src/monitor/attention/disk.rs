@@ -50,8 +50,7 @@ pub fn disk(m: &Machine) -> Option<Attention> {
             (Urgency::Warning, what, why)
         }
     };
-    let remedy =
-        "Remove what is not needed (`docker system df` shows what images and volumes take, `du -xhd2 /` the rest), or make the disk larger: the box page shows how it fills.";
+    let remedy = "Remove what is not needed (`docker system df` shows what images and volumes take, `du -xhd2 /` the rest), or make the disk larger: the box page shows how it fills.";
     Some(item(level, what, why, remedy, "/box"))
 }
 
