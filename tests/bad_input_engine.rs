@@ -380,6 +380,7 @@ fn a_full_disk_changes_nothing_and_passes() {
     let fh = &the_box.fh;
     let pid = fh.pid();
     disk.fill(0);
+    give_up_the_reserve(fh);
     let mut wrong = Vec::new();
     let telling = [OF_A_DEPLOY, &["backups"]].concat();
     for (number, row) in table::table().disk.iter().enumerate() {
@@ -467,6 +468,18 @@ fn an_engine_that_is_away_changes_nothing_and_comes_back() {
             .ok_or_else(|| words(&out))
     });
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+/// Writes until one meets the full disk: from then on the reserve is there to tell the rest with.
+fn give_up_the_reserve(fh: &Freehold) {
+    let reserve = fh.data_dir().join("state.reserve");
+    let mut number = 0;
+    until_true("the reserve to be given up", secs(60), || {
+        number += 1;
+        let name = format!("filler-{number}");
+        fh.try_cli(&["check", "add", &name, "https://shop.localhost/"]);
+        !reserve.exists()
+    });
 }
 
 /// Whether the newest deploy's step that says so has begun.
