@@ -47,10 +47,8 @@ pub struct Container {
     pub href: String,
     /// Healthy, starting …
     pub state: Badge,
-    /// "0.12 cores".
-    pub cpu: String,
-    /// "84 MiB of 512 MiB".
-    pub memory: String,
+    /// Processor and memory.
+    pub used: figures::Used,
     /// How often it was brought back.
     pub restarts: String,
     /// When it started.
@@ -115,7 +113,7 @@ pub async fn show(State(app): State<App>, visit: Visit) -> Result<Response, Fail
         containers: live
             .iter()
             .map(|l| {
-                let usage = figures::usage_of(l, &usages);
+                let usage = figures::used(l, &usages);
                 container(l, usage, &apps, &databases, now)
             })
             .collect(),
@@ -152,7 +150,7 @@ fn owner(live: &Live, apps: &[apps::App], databases: &[postgres::Database]) -> (
 
 fn container(
     live: &Live,
-    (cpu, memory): (String, String),
+    used: figures::Used,
     apps: &[apps::App],
     databases: &[postgres::Database],
     now: UnixMs,
@@ -163,8 +161,7 @@ fn container(
         owner,
         href,
         state: head::container_state(&live.state),
-        cpu,
-        memory,
+        used,
         restarts: live.restarts.to_string(),
         since: live.started.map(|at| When::ago(at, now)),
     }

@@ -8,7 +8,7 @@ use crate::monitor::{self, Monitor, MonitorError, Usages, Window};
 use crate::supervise::Live;
 use crate::wire::checks::Bar;
 use crate::wire::metrics::{AppHistory, BoxHistory};
-use crate::wire::overview::{Machine, Urgency, Usage};
+use crate::wire::overview::{Machine, Urgency};
 
 /// Of an app's answers: a share of 5xx above this is bad, any below is worth a look.
 const MANY_ERRORS: f64 = 0.01;
@@ -217,23 +217,28 @@ pub fn strip(name: &str, bars: &[Bar], share: Option<f64>) -> Strip {
     }
 }
 
-/// What a container uses: its processor time, its memory and the limit of that.
-pub fn usage(usage: Option<Usage>) -> (String, String) {
-    let dash = || "–".to_owned();
-    let Some(usage) = usage else {
-        return (dash(), dash());
-    };
-    let memory = match usage.memory_limit {
-        Some(limit) => format!("{} of {}", words::bytes(usage.memory), words::bytes(limit)),
-        None => words::bytes(usage.memory),
-    };
-    (usage.cpu.map_or_else(dash, words::cores), memory)
+/// What a container uses, in words.
+#[derive(Clone, Debug, Default)]
+pub struct Used {
+    /// "0.12 cores".
+    pub cpu: String,
+    /// "84 MiB".
+    pub memory: String,
+    /// "of 512 MiB"; empty without a limit.
+    pub limit: String,
 }
 
-/// The same of a container that runs.
-pub fn usage_of(live: &Live, usages: &Usages) -> (String, String) {
+/// What a container that runs uses.
+pub fn used(live: &Live, usages: &Usages) -> Used {
+    let dash = || "–".to_owned();
     let id = live.container_id.as_ref();
-    usage(id.and_then(|id| Some(usages.get(id)?.usage)))
+    let usage = id.and_then(|id| Some(usages.get(id)?.usage));
+    let limit = usage.and_then(|u| u.memory_limit);
+    Used {
+        cpu: usage.and_then(|u| u.cpu).map_or_else(dash, words::cores),
+        memory: usage.map_or_else(dash, |u| words::bytes(u.memory)),
+        limit: limit.map_or_else(String::new, |l| format!("of {}", words::bytes(l))),
+    }
 }
 
 /// A share of checks answered, in words.

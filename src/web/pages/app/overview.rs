@@ -62,10 +62,8 @@ pub struct Replica {
     pub container: String,
     /// Where it listens.
     pub address: String,
-    /// "0.12 cores".
-    pub cpu: String,
-    /// "84 MiB of 512 MiB".
-    pub memory: String,
+    /// Processor and memory.
+    pub used: figures::Used,
     /// How often it was started again.
     pub restarts: String,
     /// When it started.
@@ -142,7 +140,7 @@ pub async fn show(
         graphs: figures::of_app(&history, &told, &marks, now),
         has_marks: !marks.is_empty(),
         replicas: head::of(&row, &live)
-            .map(|l| replica(l, figures::usage_of(l, &usages), now))
+            .map(|l| replica(l, figures::used(l, &usages), now))
             .collect(),
         nothing_runs: match &serving {
             Some(s) if s.stopped => "It was stopped. Start it in its settings.".to_owned(),
@@ -217,7 +215,7 @@ fn notices<'a>(app: &str, replicas: impl Iterator<Item = &'a Live>) -> Vec<Atten
     all
 }
 
-fn replica(live: &Live, (cpu, memory): (String, String), now: UnixMs) -> Replica {
+fn replica(live: &Live, used: figures::Used, now: UnixMs) -> Replica {
     let dash = || "–".to_owned();
     Replica {
         process: live.process.clone().unwrap_or_else(dash),
@@ -228,8 +226,7 @@ fn replica(live: &Live, (cpu, memory): (String, String), now: UnixMs) -> Replica
             .as_deref()
             .map_or_else(dash, |id| id.chars().take(12).collect()),
         address: live.address.map_or_else(dash, |a| a.to_string()),
-        cpu,
-        memory,
+        used,
         restarts: live.restarts.to_string(),
         since: live.started.map(|at| When::ago(at, now)),
     }

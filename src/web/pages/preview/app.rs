@@ -32,8 +32,11 @@ pub fn overview_page() -> overview::View {
         release: text("v12"),
         container: text("9f2c81d0a4b1"),
         address: text("10.83.0.67:3000"),
-        cpu: text("0.12 cores"),
-        memory: text("84.2 MiB of 512 MiB"),
+        used: crate::web::pages::figures::Used {
+            cpu: text("0.12 cores"),
+            memory: text("84.2 MiB"),
+            limit: text("of 512 MiB"),
+        },
         restarts: text("0"),
         since: Some(When::ago(ago(back), NOW)),
     };

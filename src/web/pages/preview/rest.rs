@@ -125,8 +125,11 @@ pub fn box_view() -> box_page::View {
         owner: text(owner),
         href: text("/apps/shop"),
         state: Badge::new(Tone::Ok, "Healthy"),
-        cpu: text("0.04 cores"),
-        memory: text("61.7 MiB of 512 MiB"),
+        used: crate::web::pages::figures::Used {
+            cpu: text("0.04 cores"),
+            memory: text("61.7 MiB"),
+            limit: text("of 512 MiB"),
+        },
         restarts: text("0"),
         since: Some(When::ago(ago(8_400), NOW)),
     };
