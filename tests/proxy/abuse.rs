@@ -144,8 +144,8 @@ async fn f5_a_body_too_large_is_413_said_or_unsaid() {
 async fn f5_slow_heads_and_idle_connections_end_in_time() {
     let app = app("one").await;
     let limits = Limits {
-        client_header: Duration::from_millis(400),
-        client_idle: Duration::from_millis(900),
+        client_header: Duration::from_secs(2),
+        client_idle: Duration::from_millis(7_500),
         ..limits()
     };
     let rig = Rig::with_limits(
@@ -171,12 +171,12 @@ async fn f5_slow_heads_and_idle_connections_end_in_time() {
     let mut scratch = [0; 16];
     let (ended, read) = tokio::join!(dripping, silent.read(&mut scratch));
     assert!(matches!(read, Ok(0) | Err(_)));
-    assert!(ended < Duration::from_millis(5_000), "{ended:?}");
+    assert!(ended < Duration::from_secs(20), "{ended:?}");
 
     // Idle after a request: the longer limit, and no sooner.
     let mut http1 = Http1::tls(&rig, "tasks.test").await;
     let mut http2 = Http2::tls(&rig, "tasks.test").await;
-    for _ in 0..3 {
+    for _ in 0..2 {
         assert_eq!(
             http1.ask(get("https://tasks.test/")).await.unwrap().status,
             200
@@ -185,8 +185,8 @@ async fn f5_slow_heads_and_idle_connections_end_in_time() {
             http2.ask(get("https://tasks.test/")).await.unwrap().status,
             200
         );
-        // Below the limit.
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        // Above the limit of a head, well below that of idleness.
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
     }
     until("both are closed", || rig.edge.stats().connections == 0).await;
     assert!(http1.is_closed());
@@ -196,9 +196,9 @@ async fn f5_slow_heads_and_idle_connections_end_in_time() {
 async fn f5_a_slow_answer_has_all_its_time_and_a_stalled_body_has_not() {
     let app = app("one").await;
     let limits = Limits {
-        client_header: Duration::from_millis(200),
-        client_idle: Duration::from_millis(500),
-        upstream_answer: Duration::from_millis(1_500),
+        client_header: Duration::from_secs(2),
+        client_idle: Duration::from_secs(1),
+        upstream_answer: Duration::from_millis(4_500),
         ..limits()
     };
     let rig = Rig::with_limits(
@@ -208,7 +208,7 @@ async fn f5_a_slow_answer_has_all_its_time_and_a_stalled_body_has_not() {
     let mut http1 = Http1::tls(&rig, "tasks.test").await;
     assert_eq!(
         http1
-            .ask(get("https://tasks.test/slow?ms=1200"))
+            .ask(get("https://tasks.test/slow?ms=1500"))
             .await
             .unwrap()
             .status,
@@ -216,7 +216,7 @@ async fn f5_a_slow_answer_has_all_its_time_and_a_stalled_body_has_not() {
     );
     assert_eq!(
         http1
-            .ask(get("https://tasks.test/drip?pieces=4&ms=600"))
+            .ask(get("https://tasks.test/drip?pieces=4&ms=1500"))
             .await
             .unwrap()
             .text()
@@ -226,7 +226,7 @@ async fn f5_a_slow_answer_has_all_its_time_and_a_stalled_body_has_not() {
     );
     assert_eq!(
         http1
-            .ask(get("https://tasks.test/slow?ms=9000"))
+            .ask(get("https://tasks.test/slow?ms=60000"))
             .await
             .unwrap()
             .status,
@@ -234,7 +234,7 @@ async fn f5_a_slow_answer_has_all_its_time_and_a_stalled_body_has_not() {
     );
     let stalled = "POST /count HTTP/1.1\r\nHost: tasks.test\r\nContent-Length: 50\r\n\r\nhello";
     let answer = within(
-        Duration::from_secs(3),
+        Duration::from_secs(20),
         "408",
         bytes(&rig, "tasks.test", stalled),
     )
@@ -246,7 +246,7 @@ async fn f5_a_slow_answer_has_all_its_time_and_a_stalled_body_has_not() {
 async fn f5_a_reader_that_stops_is_dropped_and_the_app_freed() {
     let app = app("one").await;
     let limits = Limits {
-        client_idle: Duration::from_millis(700),
+        client_idle: Duration::from_secs(2),
         ..limits()
     };
     let target = target(app.address);
@@ -354,7 +354,7 @@ async fn f5_a_panic_is_one_requests_500_and_nobody_elses() {
 async fn f5_an_http2_stream_nobody_reads_is_given_up() {
     let app = app("one").await;
     let limits = Limits {
-        client_idle: Duration::from_millis(700),
+        client_idle: Duration::from_secs(2),
         ..limits()
     };
     let target = target(app.address);

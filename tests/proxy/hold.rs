@@ -49,14 +49,14 @@ async fn f4_requests_of_a_paused_route_wait_body_and_all() {
         (first.unwrap().text(), second.unwrap().text()),
         ("1000000 {}", "1000000 {}")
     );
-    assert!(began.elapsed() < Duration::from_secs(5));
+    assert!(began.elapsed() < Duration::from_secs(30));
     assert_eq!(held(), 0);
 }
 
 #[tokio::test]
 async fn f4_a_pause_ends_in_503_with_retry_after() {
-    let rig = Rig::start(World::of([paused(300)]));
     let began = Instant::now();
+    let rig = Rig::start(World::of([paused(2_000)]));
     let answer = Http1::tls(&rig, "tasks.test")
         .await
         .ask(get("https://tasks.test/"))
@@ -66,7 +66,7 @@ async fn f4_a_pause_ends_in_503_with_retry_after() {
         (answer.status.as_u16(), answer.header("retry-after")),
         (503, "10")
     );
-    assert!((250..5_000).contains(&began.elapsed().as_millis()));
+    assert!((1_900..20_000).contains(&began.elapsed().as_millis()));
 }
 
 #[tokio::test]
@@ -140,7 +140,7 @@ async fn f8_a_new_address_is_followed_at_once() {
     };
     assert_eq!(answer.unwrap().text(), "kept");
     assert!(
-        began.elapsed() < Duration::from_secs(3),
+        began.elapsed() < Duration::from_secs(10),
         "{:?}",
         began.elapsed()
     );
@@ -166,7 +166,7 @@ async fn f8_an_app_that_stays_away_ends_in_503() {
         .unwrap();
     assert_eq!(answer.status, 503);
     assert!(
-        (700..5_000).contains(&began.elapsed().as_millis()),
+        (700..20_000).contains(&began.elapsed().as_millis()),
         "{:?}",
         began.elapsed()
     );
@@ -188,7 +188,7 @@ async fn f8_a_refusing_target_is_passed_over_for_one_that_answers() {
     let mut client = Http1::tls(&rig, "tasks.test").await;
     for _ in 0..50 {
         let answer = within(
-            Duration::from_secs(1),
+            Duration::from_secs(5),
             "an answer",
             client.ask(post("https://tasks.test/echo", "x")),
         )

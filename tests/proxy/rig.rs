@@ -2,7 +2,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use freehold::proxy::{
     Address, ConnectFailure, Edge, Limits, Listeners, Reading, Route, RouteSpec, RouteTable,
@@ -11,6 +11,9 @@ use freehold::proxy::{
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::sign::CertifiedKey;
 use tokio::sync::mpsc;
+
+/// How long anything here may take to come about on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 pub struct Rig {
     pub edge: Edge,
@@ -188,11 +191,12 @@ pub async fn within<T>(limit: Duration, what: &str, future: impl Future<Output =
 }
 
 pub async fn until(what: &str, mut is: impl FnMut() -> bool) {
-    for _ in 0..500 {
-        if is() {
-            return;
-        }
+    let begun = Instant::now();
+    while !is() {
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "not within {PATIENCE:?}: {what}"
+        );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("never: {what}");
 }
