@@ -24,7 +24,7 @@ struct Place {
 impl Place {
     fn new() -> Self {
         let mut fh = Freehold::new();
-        fh.configure("[deploy]\nwatch = \"12s\"\n");
+        fh.configure("[deploy]\nwatch = \"20s\"\n");
         fh.start();
         fh.cli(&["app", "create", APP]);
         fh.cli(&["domain", "add", APP, "hello.localhost"]);
@@ -46,6 +46,24 @@ impl Place {
 
     fn good(&self, text: &str) -> PathBuf {
         self.folder(text, "", "exec httpd -f -p 8000")
+    }
+
+    /// A folder whose app serves until it is told to die, and then never again.
+    fn mortal(&self, text: &str) -> PathBuf {
+        let command = "httpd -p 8000; until [ -e /die ]; do sleep 0.2; done; exit 3";
+        self.folder(text, "", command)
+    }
+
+    /// Deploys it, and has it die once the deploy has ended well.
+    fn deploy_and_die(&self, folder: &std::path::Path) -> i64 {
+        let deploy = self.deploy_well(folder);
+        for container in self.containers() {
+            let (name, _) = container.split_once(' ').unwrap();
+            let mut tell = Command::new("docker");
+            // The one before may just be on its way out.
+            tell.args(["exec", name, "touch", "/die"]).output().unwrap();
+        }
+        deploy
     }
 
     /// `freehold deploy` to its end; what it said.
@@ -77,10 +95,14 @@ impl Place {
     }
 
     fn until_state(&self, deploy: i64, wanted: &str) {
-        until(&format!("deploy {deploy} to be {wanted}"), secs(60), || {
-            let state = self.state(deploy);
-            if state == wanted { Ok(()) } else { Err(state) }
-        });
+        until(
+            &format!("deploy {deploy} to be {wanted}"),
+            secs(120),
+            || {
+                let state = self.state(deploy);
+                if state == wanted { Ok(()) } else { Err(state) }
+            },
+        );
     }
 
     /// What the app answers over HTTPS.
@@ -147,8 +169,7 @@ fn f4_run_exec_logs_env_and_removal_do_what_they_say() {
 fn f4_a_release_that_dies_after_the_switch_gives_way_to_the_one_before() {
     let p = Place::new();
     p.deploy_well(&p.good("one"));
-    let dying = p.folder("two", "", "httpd -p 8000; sleep 1; exit 3");
-    let id = p.deploy_well(&dying);
+    let id = p.deploy_and_die(&p.mortal("two"));
     p.until_state(id, "returned");
     until("the first release to answer", secs(30), || {
         let edge = p.fh.edge(&p.fh.path("run").join("root.pem"));
@@ -173,7 +194,7 @@ fn f9_a_failed_deploy_leaves_no_container_and_no_image() {
     let (good, said) = p.deploy(&broken);
     assert!(!good && said.contains("exit code 4"), "{said}");
     let mute = p.folder("mute", "", "exec httpd -f -p 9000");
-    let file = "[processes.web]\nport = 8000\nstart_deadline = \"4s\"\n";
+    let file = "[processes.web]\nport = 8000\nstart_deadline = \"20s\"\n";
     std::fs::write(mute.join("freehold.toml"), file).unwrap();
     let (good, said) = p.deploy(&mute);
     assert!(!good && said.contains("9000"), "{said}");
@@ -204,7 +225,7 @@ fn f8_a_kill_at_every_end_of_a_deploy_changes_nothing_about_it() {
                 assert!(!good && said.contains("exit code 4"), "{point}: {said}");
                 p.newest()["id"].as_i64().unwrap()
             }
-            "returned" => p.deploy_well(&p.folder(&text, "", "httpd -p 8000; sleep 1; exit 3")),
+            "returned" => p.deploy_and_die(&p.mortal(&text)),
             _ => {
                 let slow = p
                     .folder(&text, "RUN sleep 20", "true")
@@ -218,12 +239,12 @@ fn f8_a_kill_at_every_end_of_a_deploy_changes_nothing_about_it() {
                 queued
             }
         };
-        p.fh.crashed(&point, secs(60));
+        p.fh.crashed(&point, secs(120));
         p.until_state(deploy, &end);
         if matches!(end.as_str(), "failed" | "cancelled") {
             assert_eq!(p.containers(), before, "{point}");
         }
-        until(&format!("calm after {point}"), secs(60), || {
+        until(&format!("calm after {point}"), secs(120), || {
             let newest = p.newest();
             let back = end != "returned" || newest["cause"] == "return";
             match back && newest["settled"] == true {
@@ -231,7 +252,7 @@ fn f8_a_kill_at_every_end_of_a_deploy_changes_nothing_about_it() {
                 false => Err(newest.to_string()),
             }
         });
-        until(&format!("one replica after {point}"), secs(60), || {
+        until(&format!("one replica after {point}"), secs(120), || {
             let found = p.containers();
             if found.len() == 1 {
                 Ok(())

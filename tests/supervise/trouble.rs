@@ -17,7 +17,7 @@ async fn f4_a_port_mismatch_is_told_with_ports_answer_and_log() {
         let row = daemon.supervisor.want(spec).await.unwrap();
         let story = daemon
             .supervisor
-            .wait_ready(row.id, 4 * SECOND)
+            .wait_ready(row.id, 20 * SECOND)
             .await
             .unwrap_err();
         assert!(matches!(story.cause, Cause::Deadline(_)), "{story}");
