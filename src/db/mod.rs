@@ -58,10 +58,19 @@ impl Db {
     /// # Errors
     /// When the file cannot be opened, is damaged, or was written by a newer Freehold.
     pub fn open(path: &Path, kind: Kind) -> Result<Self, DbError> {
+        let reserves = match kind {
+            Kind::State => vec![
+                reserve::Reserve::to_start_with(path),
+                reserve::Reserve::beside(path),
+            ],
+            Kind::Metrics => Vec::new(),
+        };
+        if let Some(first) = reserves.first() {
+            first.release_if_full();
+        }
         let mut connection = open::writer(path, kind)?;
         migrations::migrate(&mut connection, kind)?;
-        let reserve = (kind == Kind::State).then(|| reserve::Reserve::beside(path));
-        if let Some(reserve) = &reserve {
+        for reserve in &reserves {
             reserve.keep();
         }
         let (writer, mut queue) = mpsc::channel::<Work>(WRITE_QUEUE);
@@ -70,7 +79,7 @@ impl Db {
             .spawn(move || {
                 while let Some(work) = queue.blocking_recv() {
                     work(&mut connection);
-                    if let Some(reserve) = &reserve {
+                    for reserve in &reserves {
                         reserve.tend();
                     }
                 }

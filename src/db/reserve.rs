@@ -4,26 +4,38 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Size of the reserve in bytes.
-const SIZE: usize = 4 * 1024 * 1024;
+const MB: usize = 1024 * 1024;
 
 pub(super) struct Reserve {
     path: PathBuf,
+    /// Bytes.
+    size: usize,
 }
 
 impl Reserve {
+    /// For writing down that the disk is full.
     pub(super) fn beside(database: &Path) -> Self {
         Self {
             path: database.with_extension("reserve"),
+            size: 4 * MB,
         }
     }
 
-    /// Makes the file unless it is there; failing is no error, space may be short.
+    /// For starting on a disk that stayed full after the other was given up: SQLite needs room for the
+    /// index of its log, and a process that maps a file the disk has no room for is killed (SIGBUS).
+    pub(super) fn to_start_with(database: &Path) -> Self {
+        Self {
+            path: database.with_extension("start-reserve"),
+            size: MB,
+        }
+    }
+
+    /// Makes the file unless it is there or would take what is needed now; failing is no error.
     pub(super) fn keep(&self) {
-        if self.path.exists() {
+        if self.path.exists() || self.free().is_none_or(|free| free < 4 * self.size as u64) {
             return;
         }
-        if let Err(error) = fs::write(&self.path, vec![0u8; SIZE]) {
+        if let Err(error) = fs::write(&self.path, vec![0u8; self.size]) {
             tracing::warn!(%error, "the reserve for a full disk could not be kept");
             self.release();
         }
@@ -34,14 +46,14 @@ impl Reserve {
         if self.path.exists() {
             return;
         }
-        if self.free().is_some_and(|free| free > 32 * SIZE as u64) {
+        if self.free().is_some_and(|free| free > 32 * self.size as u64) {
             self.keep();
         }
     }
 
     /// Gives the space back where nothing else is left.
     pub(super) fn release_if_full(&self) {
-        if self.free().is_some_and(|free| free < SIZE as u64) && self.path.exists() {
+        if self.free().is_some_and(|free| free < self.size as u64) && self.path.exists() {
             self.release();
         }
     }
