@@ -136,3 +136,51 @@ fn clients_verify_certificates() {
     );
     assert_eq!(phone.text(), "Here");
 }
+
+/// A program of a folder, made of shell's own words.
+fn script(folder: &std::path::Path, name: &str, text: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::create_dir_all(folder).unwrap();
+    let file = folder.join(name);
+    std::fs::write(&file, format!("#!/bin/sh\n{text}\n")).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// `sudo tests/run` has root's HOME; the toolchain is the person's.
+#[test]
+fn the_cargo_of_whoever_calls_sudo_is_found_or_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let (bin, home) = (dir.path().join("bin"), dir.path().join("ada"));
+    script(
+        &bin,
+        "getent",
+        &format!("echo ada:x:7:7::{}:/bin/sh", home.display()),
+    );
+    script(&bin, "runuser", "shift 3; exec \"$@\"");
+    std::os::unix::fs::symlink("/usr/bin/cut", bin.join("cut")).unwrap();
+    let find = || {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rig/cargo");
+        let out = std::process::Command::new("/bin/bash")
+            .args(["-c", &format!(". {file} && use_cargo && cargo")])
+            .env_clear()
+            .env("PATH", &bin)
+            .env("HOME", dir.path().join("root"))
+            .env("SUDO_USER", "ada")
+            .output()
+            .unwrap();
+        (out.status.success(), support::freehold::words(&out))
+    };
+    let (found, said) = find();
+    assert!(!found && said.contains("rustup's stable Rust"), "{said}");
+    assert_eq!(said.trim().lines().count(), 1, "{said}");
+
+    std::fs::create_dir_all(home.join(".rustup")).unwrap();
+    script(
+        &home.join(".cargo/bin"),
+        "cargo",
+        "echo \"of $RUSTUP_HOME\"",
+    );
+    let (found, said) = find();
+    assert!(found, "{said}");
+    assert_eq!(said.trim(), format!("of {}/.rustup", home.display()));
+}
