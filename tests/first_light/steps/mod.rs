@@ -4,6 +4,7 @@ mod f10_looks;
 mod f2_sign_in;
 mod f3_database;
 mod f4_push;
+mod f4_sample;
 mod f5_https;
 mod f5_live;
 mod f5_renewal;
@@ -28,6 +29,7 @@ pub fn all() -> Vec<Step> {
         f3_database::f3_attach_and_detach_reach_an_app_that_is_live,
         #[ground] f4_push::f4_a_push_is_live,
         f4_push::f4_the_app_has_its_database,
+        f4_sample::f4_the_sample_apps_own_tests_pass,
         f4_push::f4_wrong_signature_is_401,
         f4_push::f4_another_branch_is_ignored,
         f4_push::f4_a_repeated_delivery_starts_nothing,
