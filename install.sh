@@ -14,7 +14,8 @@ demo=no
 foreground=no
 binary=
 need_kb=1900000 # 2 GB as machines are sold; the kernel keeps some of it
-meminfo=${MEMINFO:-/proc/meminfo}
+meminfo=${MEMINFO:-/proc/meminfo} # what the check of memory reads, and nothing else; another file for its tests
+daemon=
 
 say() { printf '%s\n' "$*"; }
 
@@ -52,6 +53,16 @@ done
 check_machine() {
     [ "$(id -u)" = 0 ] || fail "this needs root, to install a service" "sudo sh install.sh"
     [ "$(uname -s)" = Linux ] || fail "Freehold runs on Linux only; this is $(uname -s)"
+    if [ -z "$binary" ]; then
+        check_memory
+        check_toolchain
+    else
+        [ -x "$binary" ] || fail "$binary is not a program"
+    fi
+    check_init
+}
+
+check_init() {
     if [ -d /run/systemd/system ]; then
         systemd=yes
         [ "$foreground" = no ] || fail "--foreground is for machines without systemd; this one has it" "sudo sh install.sh"
@@ -97,7 +108,6 @@ check_toolchain() {
     newest=$(printf '%s\n%s\n' "$least" "$found" | sort -V | tail -n 1)
     [ "$newest" = "$found" ] || fail "building needs Rust $least or newer; $cargo is $found" \
         "Debian's own is too old. Install rustup's stable, then run this again:" "$remedy"
-    command -v cc >/dev/null || packages build-essential
 }
 
 check_memory() {
@@ -111,12 +121,8 @@ check_memory() {
 }
 
 build() {
-    if [ -n "$binary" ]; then
-        [ -x "$binary" ] || fail "$binary is not a program"
-        return
-    fi
-    check_memory
-    check_toolchain
+    [ -z "$binary" ] || return 0
+    command -v cc >/dev/null || packages build-essential
     say "Building (a few minutes the first time) ..."
     (cd "$here" && PATH=$(dirname "$cargo"):$PATH as_owner "$cargo" build --release --locked --quiet) ||
         fail "the build failed; the compiler's words are above"
@@ -179,9 +185,9 @@ CONFIG
         chown root:freehold /etc/freehold/config.toml
         chmod 0640 /etc/freehold/config.toml
     fi
-    changed=no
-    place 0755 "$binary" /usr/local/bin/freehold
     place 0644 "$here/README.md" /usr/local/share/doc/freehold/README.md
+    changed=no # an edited document restarts nothing; what follows does
+    place 0755 "$binary" /usr/local/bin/freehold
     if [ "$systemd" = yes ]; then
         place 0644 "$here/systemd/freehold.socket" /etc/systemd/system/freehold.socket
         place 0644 "$here/systemd/freehold.service" /etc/systemd/system/freehold.service
@@ -204,11 +210,11 @@ place() {
 # ---------------------------------------------------------------- the daemon
 
 check_ports() {
-    systemctl is-active --quiet freehold.socket && return
+    if [ "$systemd" = yes ] && systemctl is-active --quiet freehold.socket; then return 0; fi
     command -v ss >/dev/null || return 0
     taken=$(ss -Hltnp '( sport = :80 or sport = :443 )' | awk '{ print $4, $6 }')
     [ -z "$taken" ] || fail "another program listens on port 80 or 443:" "$taken" \
-        "Stop it (for example: systemctl disable --now nginx), then run this again."
+        "Stop it (a web server, or Freehold in another terminal), then run this again."
 }
 
 start_service() {
@@ -222,11 +228,25 @@ start_service() {
     fi
 }
 
+# However this script ends, the daemon that it started ends with it.
 start_foreground() {
+    check_ports
     say "Without systemd: the daemon runs in this terminal until Ctrl-C."
+    trap end_daemon EXIT
+    trap 'exit 0' INT TERM
     /usr/local/bin/freehold serve &
     daemon=$!
-    trap 'kill -TERM "$daemon" 2>/dev/null; wait "$daemon"; exit 0' INT TERM
+}
+
+end_daemon() {
+    code=$?
+    trap - EXIT
+    trap '' INT TERM
+    if [ -n "$daemon" ]; then
+        kill -TERM "$daemon" 2>/dev/null || true
+        wait "$daemon" || true
+    fi
+    exit "$code"
 }
 
 # The daemon is up when the dashboard answers through the edge, its certificate verified.

@@ -1,4 +1,5 @@
-//! `install.sh` on a fresh Debian with systemd: from nothing to the demo's app answering, and once more.
+//! `install.sh` on a fresh Debian with systemd: from nothing to the demo's app answering, and once more; and on one
+//! without, in the foreground.
 //!
 //! The server is a container of the rig's engine with an engine of its own; the binary is the tests' own build, since
 //! what is tested here is the installation.
@@ -6,26 +7,42 @@
 mod support;
 
 use std::process::{Command, Output};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use support::freehold::words;
-use support::process::run;
+use support::freehold::{BINARY, words};
+use support::process::{Process, run};
+use support::until::{secs, until, until_true};
 
-const NAME: &str = "freehold-install-test";
+const INSTALL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/install.sh");
+const PASSWORD: &str = "correct horse battery";
+const LINK: &str = "Set your password";
 
-struct Server;
+/// One server at a time is enough for a small machine.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// A server, ended with its value.
+struct Server {
+    name: &'static str,
+    _alone: MutexGuard<'static, ()>,
+}
 
 impl Server {
-    fn start() -> Self {
-        rig("stop").output().unwrap();
-        run(&mut rig("start"));
-        Self
+    /// A Debian whose first process is `init`.
+    fn start(name: &'static str, init: &str) -> Self {
+        let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        rig("stop", name).output().unwrap();
+        run(rig("start", name).env("SERVER_INIT", init));
+        Self { name, _alone }
+    }
+
+    fn command(&self, script: &str) -> Command {
+        let mut command = Command::new("docker");
+        command.args(["exec", self.name, "timeout", "900", "sh", "-c", script]);
+        command
     }
 
     fn sh(&self, script: &str) -> Output {
-        Command::new("docker")
-            .args(["exec", NAME, "timeout", "900", "sh", "-c", script])
-            .output()
-            .unwrap()
+        self.command(script).output().unwrap()
     }
 
     fn must(&self, script: &str) -> String {
@@ -39,12 +56,27 @@ impl Server {
         words(&out)
     }
 
+    /// What the script says when it refuses; it must.
+    fn refused(&self, script: &str) -> String {
+        let out = self.sh(script);
+        assert!(!out.status.success(), "{script}\n{}", words(&out));
+        words(&out)
+    }
+
     fn install(&self, options: &str) -> String {
-        let root = env!("CARGO_MANIFEST_DIR");
-        self.must(&format!(
-            "sh {root}/install.sh --binary {} {options}",
-            support::freehold::BINARY
-        ))
+        self.must(&format!("sh {INSTALL} --binary {BINARY} {options}"))
+    }
+
+    /// Opens the setup link and chooses a password, the certificate verified by the box's own root.
+    fn set_password(&self, link: &str) {
+        let status = self.must("freehold status --json");
+        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+        let root = status["root_file"].as_str().unwrap();
+        let answered = self.must(&format!(
+            "curl -sS -o /dev/null -w '%{{http_code}}' --cacert {root} \
+             --data-urlencode 'password={PASSWORD}' --data-urlencode 'again={PASSWORD}' '{link}'"
+        ));
+        assert_eq!(answered, "303");
     }
 
     fn journal(&self) -> String {
@@ -54,13 +86,13 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        rig("stop").output().ok();
+        rig("stop", self.name).output().ok();
     }
 }
 
-fn rig(action: &str) -> Command {
+fn rig(action: &str, name: &str) -> Command {
     let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rig/server"));
-    command.args([action, NAME]);
+    command.args([action, name]);
     command
 }
 
@@ -75,12 +107,19 @@ fn printed<'a>(text: &'a str, label: &str) -> &'a str {
 
 #[test]
 fn f1_one_command_from_a_fresh_server_to_the_demo() {
-    let server = Server::start();
+    let server = Server::start("freehold-install-test", "/sbin/init");
+    // What the demo does without a registry is only tested where there is none.
+    assert!(
+        server
+            .must("getent hosts registry-1.docker.io")
+            .starts_with("127.0.0.1 ")
+    );
+    f1_says_what_is_missing_for_a_build(&server);
     let first = server.install("--demo");
     let dashboard = printed(&first, "Dashboard");
     assert!(dashboard.starts_with("https://"), "{first}");
     assert!(first.contains("SHA-256"), "{first}");
-    let link = printed(&first, "Set your password");
+    let link = printed(&first, LINK);
     assert!(link.starts_with(dashboard.trim_end_matches('/')), "{first}");
     assert!(
         first.contains("No image registry can be reached"),
@@ -100,37 +139,115 @@ fn f1_one_command_from_a_fresh_server_to_the_demo() {
     assert!(held.contains("systemd"), "{held}");
     server.must("systemctl kill -s KILL freehold; for i in $(seq 50); do freehold status && exit 0; sleep 0.2; done; exit 1");
 
-    // Twice is harmless: same id, same app, nothing restarted, no second link once an owner would exist.
+    // Twice is harmless: same id, same app, no link now that there is an owner, and nothing restarted, not even by
+    // another document.
+    server.set_password(link);
+    server.must("echo edited >>/usr/local/share/doc/freehold/README.md");
     let pid = server.must("systemctl show -P MainPID freehold");
     let second = server.install("--demo");
     assert_eq!(printed(&second, "Dashboard"), dashboard);
+    assert!(!second.contains(LINK), "{second}");
     assert_eq!(server.must("systemctl show -P MainPID freehold"), pid);
+    server.must(&format!(
+        "cmp {}/README.md /usr/local/share/doc/freehold/README.md",
+        env!("CARGO_MANIFEST_DIR")
+    ));
+}
+
+/// On a machine that has systemd and neither a toolchain nor, at first, the memory.
+fn f1_says_what_is_missing_for_a_build(server: &Server) {
+    server.must("printf 'MemTotal: 900000 kB\\nSwapTotal: 100000 kB\\n' >/root/small");
+    let said = server.refused(&format!("MEMINFO=/root/small sh {INSTALL}"));
+    assert!(
+        said.contains("2 GB of memory and swap") && said.contains("swapon"),
+        "{said}"
+    );
+    server.must("printf 'MemTotal: 1900000 kB\\nSwapTotal: 100000 kB\\n' >/root/enough");
+    let said = server.refused(&format!("MEMINFO=/root/enough sh {INSTALL}"));
+    assert!(
+        said.contains("there is no cargo here") && said.contains("rustup"),
+        "{said}"
+    );
+    let said = server.refused(&format!("sh {INSTALL} --foreground --binary {BINARY}"));
+    assert!(said.contains("for machines without systemd"), "{said}");
+    // Refused is refused: nothing was begun.
+    server.must("! command -v dockerd && ! command -v freehold && ! getent passwd freehold");
+}
+
+/// Without systemd the daemon runs in the terminal, and ends with the installer, however that ends.
+#[test]
+fn f1_in_the_foreground_without_systemd() {
+    let server = Server::start("freehold-foreground-test", "sleep infinity");
+    let dir = tempfile::tempdir().unwrap();
+    let install = format!("sh {INSTALL} --foreground --binary {BINARY}");
+    let terminal = Process::start(
+        &mut server.command(&format!("echo $$ >/run/installer; exec {install}")),
+        dir.path().join("terminal"),
+    );
+    let said = until("the address", secs(300), || {
+        let said = terminal.log_text();
+        let ready = said.contains("Freehold is up") && said.contains(LINK);
+        if ready { Ok(said) } else { Err(said) }
+    });
+    let dashboard = printed(&said, "Dashboard");
+    let page = server.must(&format!(
+        "curl -sSf --cacert $(freehold status --json | sed -n 's/.*\"root_file\": *\"\\([^\"]*\\)\".*/\\1/p') {dashboard}sign-in"
+    ));
+    assert!(page.contains("password"), "{page}");
+    // Its ports are its own: a second one is refused, and the first stays.
+    let said = server.refused(&install);
+    assert!(
+        said.contains("another program listens on port 80 or 443"),
+        "{said}"
+    );
+    server.must("freehold status");
+    server.must("kill -TERM $(cat /run/installer)");
+    until_true("the daemon to end", secs(60), || {
+        server.sh("! pgrep -x freehold").status.success()
+    });
+
+    // A demo that fails: no engine's command line can do anything, so there are no images.
+    server.must("printf '#!/bin/sh\\nexit 1\\n' >/usr/local/sbin/docker; chmod +x /usr/local/sbin/docker; cd /usr/local/sbin && cp docker debootstrap && cp docker busybox");
+    let said = server.refused(&format!("{install} --demo"));
+    assert!(
+        said.contains("Freehold is up") && said.contains("neither pulled nor built"),
+        "{said}"
+    );
+    server.must("! pgrep -x freehold && ! ss -Hltn '( sport = :80 or sport = :443 )' | grep -q .");
 }
 
 #[test]
 fn f1_says_what_stands_in_the_way() {
-    let install = concat!(env!("CARGO_MANIFEST_DIR"), "/install.sh");
+    let install = |options: &[&str]| {
+        let mut command = Command::new("sh");
+        command.arg(INSTALL).args(options);
+        command
+    };
     let small = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(small.path(), "MemTotal: 900000 kB\nSwapTotal: 100000 kB\n").unwrap();
-    let out = Command::new("sh")
-        .args([install, "--foreground"])
-        .env("MEMINFO", small.path())
-        .output()
-        .unwrap();
-    // On a machine with systemd it is --foreground that stands in the way.
-    if !std::path::Path::new("/run/systemd/system").exists() {
-        let said = words(&out);
-        assert!(
-            said.contains("2 GB of memory and swap") && said.contains("swapon"),
-            "{said}"
+    let refused = |command: &mut Command, why: &str| {
+        let out = command.output().unwrap();
+        assert!(!out.status.success());
+        assert!(words(&out).contains(why), "{}", words(&out));
+    };
+    for options in [&["--foreground"][..], &[]] {
+        refused(
+            install(options).env("MEMINFO", small.path()),
+            "2 GB of memory and swap",
         );
-        let out = Command::new("sh").arg(install).output().unwrap();
-        assert!(words(&out).contains("--foreground"), "{}", words(&out));
     }
-    assert!(!out.status.success());
-    let out = Command::new("sh")
-        .args([install, "--nonsense"])
-        .output()
-        .unwrap();
-    assert!(words(&out).contains("unknown option: --nonsense"));
+    // The other way to start than this machine has.
+    let systemd = std::path::Path::new("/run/systemd/system").exists();
+    let options: &[&str] = if systemd { &["--foreground"] } else { &[] };
+    let why = if systemd {
+        "for machines without systemd"
+    } else {
+        "sudo sh install.sh --foreground"
+    };
+    refused(install(&["--binary", BINARY]).args(options), why);
+    refused(&mut install(&["--nonsense"]), "unknown option: --nonsense");
+    refused(
+        &mut install(&["--binary", "/dev/null"]),
+        "/dev/null is not a program",
+    );
 }
