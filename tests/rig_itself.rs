@@ -4,6 +4,9 @@
 mod support;
 
 use std::net::Ipv4Addr;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use support::{
     acme::Acme, address, authority::Authority, browser, edge::Edge, git_host, process, registry,
@@ -55,7 +58,7 @@ fn the_registry_serves_an_image_for_its_password_only() {
     let login = dir.path().join("login");
     let reference = registry.push("busybox:latest", "rig/busybox:1", &login);
     let pull = |config: &std::path::Path| {
-        std::process::Command::new("docker")
+        Command::new("docker")
             .arg("--config")
             .arg(config)
             .args(["pull", "-q", &reference])
@@ -69,7 +72,40 @@ fn the_registry_serves_an_image_for_its_password_only() {
         "{}",
         String::from_utf8_lossy(&out.stderr)
     );
-    process::run(std::process::Command::new("docker").args(["rmi", &reference]));
+    process::run(Command::new("docker").args(["rmi", &reference]));
+}
+
+/// A bridge with an address that comes and goes, over and over.
+struct Changing {
+    ended: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<usize>,
+}
+
+impl Changing {
+    fn start() -> Self {
+        let ended = Arc::new(AtomicBool::new(false));
+        let seen = ended.clone();
+        let thread = std::thread::spawn(move || {
+            let name = format!("fhc{}", std::process::id());
+            let ip = |words: &str| process::run(Command::new("ip").args(words.split(' ')));
+            let mut times = 0;
+            while !seen.load(Ordering::Relaxed) {
+                ip(&format!("link add name {name} type bridge"));
+                ip(&format!("addr add 192.0.2.1/30 dev {name}"));
+                ip(&format!("link set {name} up"));
+                ip(&format!("link del {name}"));
+                times += 1;
+            }
+            times
+        });
+        Self { ended, thread }
+    }
+
+    /// How often it came and went.
+    fn stop(self) -> usize {
+        self.ended.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
 }
 
 const PAGE: &str = "<meta name=viewport content=width=device-width><h1>Here</h1>\
@@ -88,7 +124,7 @@ fn clients_verify_certificates() {
         c=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER);c.load_cert_chain(sys.argv[2],sys.argv[3])\n\
         s.socket=c.wrap_socket(s.socket,server_side=True);s.serve_forever()";
     let _server = process::Process::start(
-        std::process::Command::new("python3")
+        Command::new("python3")
             .args(["-c", server, &address.to_string()])
             .args([&served.certificate, &served.key])
             .current_dir(dir.path()),
@@ -113,8 +149,13 @@ fn clients_verify_certificates() {
 
     let settings = browser::Settings::new(address, &[&authority.root_file]);
     let browser = browser::Browser::open(&settings);
-    browser.go("https://page.test/");
-    assert_eq!(browser.text().replace('\n', ""), "Herethere");
+    // Interfaces come and go, as an engine's do; a browser among them would say ERR_NETWORK_CHANGED.
+    let changing = Changing::start();
+    for _ in 0..20 {
+        browser.go("https://page.test/");
+        assert_eq!(browser.text().replace('\n', ""), "Herethere");
+    }
+    assert!(changing.stop() > 0);
     assert_eq!(
         browser.accessibility_faults().len(),
         2,

@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::steps::f9_manners::Neighbours;
 use crate::support::acme::Acme;
 use crate::support::authority::Authority;
-use crate::support::browser::{Browser, NETWORK_CHANGED, Settings};
+use crate::support::browser::{Browser, Settings};
 use crate::support::edge::Edge;
 use crate::support::freehold::Freehold;
 use crate::support::git_host::{GitHost, WorkingCopy};
@@ -103,17 +103,10 @@ impl World {
     /// A browser that is signed in, on the overview.
     pub fn owner(&self, change: impl FnOnce(&mut Settings)) -> Browser {
         let browser = self.browser(change);
-        for _ in 0..5 {
-            browser.go("https://panel.test/");
-            if !browser.has("input[type=password]") {
-                break;
-            }
-            browser.type_into("input[type=password]", PASSWORD);
-            browser.click("form button");
-            if !browser.text().contains(NETWORK_CHANGED) {
-                browser.arrives("https://panel.test/");
-            }
-        }
+        browser.go("https://panel.test/");
+        browser.type_into("input[type=password]", PASSWORD);
+        browser.click_away("form button");
+        browser.arrives("https://panel.test/");
         assert!(
             !browser.has("input[type=password]"),
             "not signed in: {}",

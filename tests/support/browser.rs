@@ -1,8 +1,11 @@
 //! A real browser: chromium under chromedriver, headless, in a home of its
 //! own whose certificate store trusts the given roots. Certificates are
-//! verified as on anybody's machine.
+//! verified as on anybody's machine. It lives in a network of its own
+//! (`tests/rig/apart.py`), since it drops answers when an interface comes or
+//! goes, and every network of an engine is one.
 
-use std::net::Ipv4Addr;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -10,14 +13,9 @@ use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use tokio::runtime::Runtime;
 
-use super::address::{accepts, free_port};
+use super::address::free_port;
 use super::process::{Process, run, tool};
 use super::until::{secs, until};
-
-/// What chromium says when an interface came or went while it loaded: every new network of the
-/// engine is one. Nobody's fault, and nothing was answered; the same is asked again.
-pub const NETWORK_CHANGED: &str = "ERR_NETWORK_CHANGED";
-const NETWORK_CHANGES: usize = 10;
 
 pub struct Browser {
     runtime: Runtime,
@@ -56,13 +54,14 @@ impl Browser {
         trust(home.path(), &settings.roots);
         let port = free_port(Ipv4Addr::LOCALHOST);
         let driver = Process::start(
-            Command::new("chromedriver")
-                .arg(format!("--port={port}"))
-                .env("HOME", home.path())
+            Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rig/apart.py"))
+                .args([&port.to_string(), &settings.address.to_string(), "--"])
+                .args(["env", &format!("HOME={}", home.path().display())])
+                .args(["chromedriver", &format!("--port={port}")])
                 .env_remove("XDG_CONFIG_HOME"),
             home.path().join("chromedriver.log"),
         )
-        .ready("chromedriver", || accepts(Ipv4Addr::LOCALHOST, port));
+        .ready("chromedriver", || is_ready(port));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -84,15 +83,9 @@ impl Browser {
     }
 
     pub fn go(&self, url: &str) {
-        for _ in 0..NETWORK_CHANGES {
-            match self.runtime.block_on(self.client.goto(url)) {
-                Ok(()) if self.source().contains(NETWORK_CHANGED) => {}
-                Ok(()) => return,
-                Err(e) if e.to_string().contains(NETWORK_CHANGED) => {}
-                Err(e) => panic!("{url} does not open: {e}"),
-            }
-        }
-        panic!("{url} does not open: the network changed every time");
+        self.runtime
+            .block_on(self.client.goto(url))
+            .unwrap_or_else(|e| panic!("{url} does not open: {e}"));
     }
 
     pub fn url(&self) -> String {
@@ -104,7 +97,7 @@ impl Browser {
 
     /// Waits until the page at `url` is open, after a click that leads there.
     pub fn arrives(&self, url: &str) {
-        until(&format!("the browser to be at {url}"), secs(15), || {
+        until(&format!("the browser to be at {url}"), secs(60), || {
             let now = self.url();
             if now == url {
                 Ok(())
@@ -116,7 +109,7 @@ impl Browser {
 
     /// The same for any page under `url`.
     pub fn arrives_under(&self, url: &str) {
-        until(&format!("the browser to be under {url}"), secs(15), || {
+        until(&format!("the browser to be under {url}"), secs(60), || {
             let now = self.url();
             if now.starts_with(url) {
                 Ok(())
@@ -150,7 +143,7 @@ impl Browser {
         self.script("document.documentElement.setAttribute('data-old-page', '')");
         act();
         let old = "return document.documentElement.hasAttribute('data-old-page')";
-        until(&format!("{what} to be answered"), secs(30), || {
+        until(&format!("{what} to be answered"), secs(60), || {
             // Between two pages there is none to ask.
             match self.runtime.block_on(self.client.execute(old, Vec::new())) {
                 Ok(serde_json::Value::Bool(false)) => Ok(()),
@@ -250,6 +243,20 @@ impl Drop for Browser {
     fn drop(&mut self) {
         self.runtime.block_on(self.client.clone().close()).ok();
     }
+}
+
+/// Whether the driver answers; what leads to it takes connections before it does.
+fn is_ready(port: u16) -> bool {
+    let ask = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        stream.set_read_timeout(Some(secs(5)))?;
+        stream
+            .write_all(b"GET /status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer)?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    };
+    ask().is_ok_and(|answer| answer.ends_with(" 200"))
 }
 
 /// Puts the roots into the certificate store chromium reads under `home`.

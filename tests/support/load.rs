@@ -166,22 +166,26 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn client(edge: &Edge) -> Client<Connector, Empty<Bytes>> {
+/// A client's TLS that trusts what `edge` trusts.
+pub fn trust(edge: &Edge) -> rustls::ClientConfig {
     let mut roots = rustls::RootCertStore::empty();
     for root in rustls_pki_types::CertificateDer::pem_file_iter(&edge.roots).unwrap() {
         roots.add(root.unwrap()).unwrap();
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
+    rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_no_client_auth()
+}
+
+fn client(edge: &Edge) -> Client<Connector, Empty<Bytes>> {
     let mut tcp = HttpConnector::new_with_resolver(Here(edge.address.into()));
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     let connector = HttpsConnectorBuilder::new()
-        .with_tls_config(tls)
+        .with_tls_config(trust(edge))
         .https_or_http()
         .enable_http1()
         .wrap_connector(tcp);
