@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 fn host() -> String {
     std::env::var("FREEHOLD_TEST_ENGINE")
-        .unwrap_or_else(|_| "unix:///run/fhdev/docker.sock".to_owned())
+        .expect("FREEHOLD_TEST_ENGINE is not set: run tests/run, or source tests/rig/env")
 }
 
 async fn engine() -> Engine {

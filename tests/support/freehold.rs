@@ -70,8 +70,10 @@ impl Freehold {
 
     /// Where this box's networks come from: boxes side by side on one machine must not route into each other.
     pub fn subnets(&self) -> String {
-        let [_, second, third, _] = self.address.octets();
-        format!("10.{}.{}.0/19", 100 + second % 100, third & 0xe0)
+        let [_, second, third, number] = self.address.octets();
+        // An eighth of a /16 each; boxes of one process differ by their number.
+        let eighth = (third / 32).wrapping_add(number) % 8;
+        format!("10.{}.{}.0/19", 100 + second % 100, eighth * 32)
     }
 
     /// Starts the holder and the daemon, and waits until it answers.
