@@ -221,6 +221,7 @@ fn request(context: &std::path::Path, tag: &str) -> BuildRequest {
         credentials: Vec::new(),
         memory_bytes: Some(BUILD_MEMORY),
         cpu_shares: Some(256),
+        cpus: None,
         cgroup_parent: None,
         deadline: Duration::from_secs(60),
         builder: None,

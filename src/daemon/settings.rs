@@ -45,6 +45,8 @@ pub fn deploys(config: &Config) -> deploy::Limits {
         watch: config.deploy.watch,
         releases_kept: count(config.deploy.releases_kept),
         build_memory: config.build.memory,
+        build_cpus: config.build.cpus,
+        build_cpu_weight: config.build.cpu_weight,
         builds_at_once: count(config.build.at_once),
         build_deadline: config.build.deadline,
         free_disk: config.build.free_disk,

@@ -54,7 +54,9 @@ impl Deploys {
             no_cache: false,
             credentials: Vec::new(),
             memory_bytes: self.0.limits().build_memory.or_else(room::half_of_memory),
-            cpu_shares: Some(256),
+            // The engine's scale has 1024 where ours has 100.
+            cpu_shares: Some(self.0.limits().build_cpu_weight.saturating_mul(1024) / 100),
+            cpus: self.0.limits().build_cpus,
             cgroup_parent: None,
             deadline: self.0.limits().build_deadline,
             builder: None,

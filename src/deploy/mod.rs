@@ -76,6 +76,10 @@ pub struct Limits {
     pub releases_kept: usize,
     /// Memory of a build; half of the box's when `None`.
     pub build_memory: Option<u64>,
+    /// Processors of all build steps together; all when `None`.
+    pub build_cpus: Option<f64>,
+    /// Their weight against other work; everything else has 100.
+    pub build_cpu_weight: u32,
     /// Builds at once.
     pub builds_at_once: usize,
     /// The longest build.
@@ -102,6 +106,8 @@ impl Limits {
             watch: Duration::from_secs(60),
             releases_kept: 5,
             build_memory: None,
+            build_cpus: None,
+            build_cpu_weight: 20,
             builds_at_once: 1,
             build_deadline: Duration::from_secs(30 * 60),
             free_disk: 2 << 30,

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::base::secret::random_id;
 
-use super::cap::{self, Cap};
+use super::cap::{self, Cap, Share};
 use super::engine::{Engine, SHORT};
 use super::error::EngineError;
 use super::image::Credentials;
@@ -48,6 +48,8 @@ pub struct BuildRequest {
     pub memory_bytes: Option<u64>,
     /// Weight against other work on the processors; 1024 is the usual one.
     pub cpu_shares: Option<u32>,
+    /// Processors of all BuildKit steps together; all when `None`.
+    pub cpus: Option<f64>,
     /// The cgroup under which steps run, where the engine honours it.
     pub cgroup_parent: Option<String>,
     /// The longest the whole may take.
@@ -173,11 +175,14 @@ impl Engine {
         request: &BuildRequest,
         line: &mut (impl FnMut(&str) + Send),
     ) -> Option<String> {
-        let memory = request.memory_bytes?;
-        let shares = request.cpu_shares.unwrap_or(1024);
+        let share = Share {
+            memory: request.memory_bytes?,
+            cpu_shares: request.cpu_shares.unwrap_or(1024),
+            cpus: request.cpus,
+        };
         let minor = self.api_minor();
         let done = tokio::task::spawn_blocking(move || {
-            cap::cap(Path::new("/sys/fs/cgroup"), memory, shares, minor)
+            cap::cap(Path::new("/sys/fs/cgroup"), share, minor)
         })
         .await;
         match done {

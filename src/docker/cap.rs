@@ -24,15 +24,29 @@ pub(super) enum Cap {
 /// The slice the installer prepares.
 const SLICE: &str = "freehold-build.slice";
 
+/// What all build steps together may have.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Share {
+    /// Bytes.
+    pub(super) memory: u64,
+    /// Weight against other work; 1024 is the usual one.
+    pub(super) cpu_shares: u32,
+    /// Processors; all when `None`.
+    pub(super) cpus: Option<f64>,
+}
+
+/// Microseconds over which processor time is counted, as the kernel does it by itself.
+const PERIOD: u32 = 100_000;
+
 /// Caps what can be capped under `root` (`/sys/fs/cgroup`).
-pub(super) fn cap(root: &Path, memory: u64, cpu_shares: u32, api_minor: usize) -> Cap {
+pub(super) fn cap(root: &Path, share: Share, api_minor: usize) -> Cap {
     let unified = root.join("cgroup.controllers").exists();
     let slice = match unified {
         true => root.join(SLICE),
         false => root.join("memory").join(SLICE),
     };
     if slice.is_dir() && api_minor >= 42 {
-        return match set_memory(&slice, memory, unified) {
+        return match set_memory(&slice, share.memory, unified) {
             Ok(()) => Cap::Slice(SLICE.to_owned()),
             // Its unit file capped it already; writing is not needed for that.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -51,9 +65,12 @@ pub(super) fn cap(root: &Path, memory: u64, cpu_shares: u32, api_minor: usize) -
         ));
     }
     let capped = group(&memory_group, unified)
-        .and_then(|at| set_memory(&at, memory, unified))
+        .and_then(|at| set_memory(&at, share.memory, unified))
         .and_then(|()| group(&cpu_group, unified))
-        .and_then(|at| set_shares(&at, cpu_shares, unified));
+        .and_then(|at| {
+            set_shares(&at, share.cpu_shares, unified)?;
+            set_quota(&at, share.cpus, unified)
+        });
     match capped {
         Ok(()) => Cap::Group,
         Err(error) => Cap::None(format!(
@@ -106,6 +123,20 @@ fn set_shares(at: &Path, shares: u32, unified: bool) -> io::Result<()> {
     }
 }
 
+fn set_quota(at: &Path, cpus: Option<f64>, unified: bool) -> io::Result<()> {
+    let quota = cpus.map(|cpus| (cpus * f64::from(PERIOD)).round() as i64);
+    match unified {
+        true => {
+            let most = quota.map_or_else(|| "max".to_owned(), |quota| quota.to_string());
+            optional(fs::write(at.join("cpu.max"), format!("{most} {PERIOD}")))
+        }
+        false => optional(fs::write(
+            at.join("cpu.cfs_quota_us"),
+            quota.unwrap_or(-1).to_string(),
+        )),
+    }
+}
+
 fn optional(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -118,19 +149,26 @@ fn optional(result: io::Result<()>) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    const SHARE: Share = Share {
+        memory: 1 << 30,
+        cpu_shares: 256,
+        cpus: Some(1.5),
+    };
+
     #[test]
     fn f9_the_engines_group_of_build_steps_is_capped() {
         let root = tempfile::tempdir().unwrap();
         for folder in ["memory/docker", "cpu/docker/buildkit"] {
             fs::create_dir_all(root.path().join(folder)).unwrap();
         }
-        assert_eq!(cap(root.path(), 1 << 30, 256, 41), Cap::Group);
+        assert_eq!(cap(root.path(), SHARE, 41), Cap::Group);
         let read = |path| fs::read_to_string(root.path().join(path)).unwrap();
         assert_eq!(
             read("memory/docker/buildkit/memory.limit_in_bytes"),
             "1073741824"
         );
         assert_eq!(read("cpu/docker/buildkit/cpu.shares"), "256");
+        assert_eq!(read("cpu/docker/buildkit/cpu.cfs_quota_us"), "150000");
     }
 
     #[test]
@@ -138,21 +176,22 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir_all(root.path().join("docker")).unwrap();
         fs::write(root.path().join("cgroup.controllers"), "memory cpu").unwrap();
-        assert_eq!(cap(root.path(), 1 << 30, 256, 41), Cap::Group);
+        assert_eq!(cap(root.path(), SHARE, 41), Cap::Group);
         let read = |path| fs::read_to_string(root.path().join(path)).unwrap();
         assert_eq!(read("docker/buildkit/memory.max"), "1073741824");
         assert_eq!(read("docker/buildkit/cpu.weight"), "10");
+        assert_eq!(read("docker/buildkit/cpu.max"), "150000 100000");
     }
 
     #[test]
     fn f9_systemds_groups_need_the_prepared_slice() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("cgroup.controllers"), "memory cpu").unwrap();
-        assert!(matches!(cap(root.path(), 1, 1, 41), Cap::None(_)));
+        assert!(matches!(cap(root.path(), SHARE, 41), Cap::None(_)));
         fs::create_dir(root.path().join(SLICE)).unwrap();
-        assert!(matches!(cap(root.path(), 1, 1, 41), Cap::None(_)));
+        assert!(matches!(cap(root.path(), SHARE, 41), Cap::None(_)));
         assert_eq!(
-            cap(root.path(), 1, 1, 44),
+            cap(root.path(), SHARE, 44),
             Cap::Slice("freehold-build.slice".into())
         );
     }

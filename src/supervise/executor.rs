@@ -235,7 +235,7 @@ impl Executor {
         let present: HashSet<i64> = rows.iter().map(|r| r.row.id).collect();
         let settings = self.shared.settings();
         for unit in self.units.values_mut() {
-            unit.judge_by(settings.backoff, settings.unhealthy_after);
+            unit.judge_by(settings.backoff, settings.turns);
         }
         self.unreadable.clear();
         for sealed in rows {
@@ -248,8 +248,7 @@ impl Executor {
                 Ok(spec) => match self.units.get_mut(&id) {
                     Some(unit) => unit.update(sealed.row, spec),
                     None => {
-                        let unit =
-                            Unit::new(sealed.row, spec, settings.backoff, settings.unhealthy_after);
+                        let unit = Unit::new(sealed.row, spec, settings.backoff, settings.turns);
                         self.units.insert(id, unit);
                         self.claim(id);
                     }

@@ -20,12 +20,13 @@ use super::live::{EngineState, Live};
 use super::names::Names;
 use super::note::Note;
 use super::subnet::Range;
+use super::unit::Turns;
 
 /// The settings that matter here.
 #[derive(Debug)]
 pub(super) struct Settings {
     pub(super) rhythm: Rhythm,
-    pub(super) unhealthy_after: u32,
+    pub(super) turns: Turns,
     pub(super) backoff: Backoff,
     pub(super) log_size: u64,
     pub(super) log_files: u32,
@@ -42,7 +43,10 @@ impl From<&Config> for Settings {
                 starting: config.health.starting_interval,
                 after: config.health.interval,
             },
-            unhealthy_after: config.health.unhealthy_after,
+            turns: Turns {
+                healthy_after: config.health.healthy_after,
+                unhealthy_after: config.health.unhealthy_after,
+            },
             backoff: Backoff {
                 first: config.container.restart_first,
                 max: config.container.restart_longest,

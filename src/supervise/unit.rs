@@ -133,17 +133,26 @@ pub(super) struct Unit {
     pub(super) refused: Option<String>,
     pub(super) last_answer: Option<String>,
     health: Health,
+    /// Checks answered in a row while not healthy.
+    hits: u32,
     misses: u32,
     failures: u32,
     not_before: Option<UnixMs>,
     restarts: u32,
     last_exit: Option<Exit>,
-    backoff: Backoff,
-    unhealthy_after: u32,
+    pub(super) backoff: Backoff,
+    turns: Turns,
+}
+
+/// After how many checks in a row a container counts as healthy, and as not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Turns {
+    pub(super) healthy_after: u32,
+    pub(super) unhealthy_after: u32,
 }
 
 impl Unit {
-    pub(super) fn new(row: Row, spec: Spec, backoff: Backoff, unhealthy_after: u32) -> Self {
+    pub(super) fn new(row: Row, spec: Spec, backoff: Backoff, turns: Turns) -> Self {
         Self {
             row,
             spec,
@@ -151,20 +160,21 @@ impl Unit {
             refused: None,
             last_answer: None,
             health: Health::Unproven,
+            hits: 0,
             misses: 0,
             failures: 0,
             not_before: None,
             restarts: 0,
             last_exit: None,
             backoff,
-            unhealthy_after,
+            turns,
         }
     }
 
     /// Takes edited settings; a wait that has begun stays as long as it was.
-    pub(super) fn judge_by(&mut self, backoff: Backoff, unhealthy_after: u32) {
+    pub(super) fn judge_by(&mut self, backoff: Backoff, turns: Turns) {
         self.backoff = backoff;
-        self.unhealthy_after = unhealthy_after;
+        self.turns = turns;
     }
 
     /// Takes the row as it is now written down.
@@ -192,6 +202,7 @@ impl Unit {
         let mut happenings = Vec::new();
         if ran && (!runs || !same_life) {
             self.health = Health::Unproven;
+            self.hits = 0;
             self.misses = 0;
             happenings.push(Happening::Over);
             let same_container = match (&before, &self.seen) {
@@ -258,13 +269,19 @@ impl Unit {
             Ok(answer) => {
                 self.last_answer = Some(answer);
                 self.misses = 0;
-                self.well(now)
+                self.hits = self.hits.saturating_add(1);
+                let proven = matches!(self.health, Health::Healthy { .. });
+                match proven || self.hits >= self.turns.healthy_after {
+                    true => self.well(now),
+                    false => Vec::new(),
+                }
             }
             Err(why) => {
                 self.last_answer = Some(why.clone());
+                self.hits = 0;
                 self.misses = self.misses.saturating_add(1);
                 let fallen = matches!(self.health, Health::Healthy { .. })
-                    && self.misses >= self.unhealthy_after;
+                    && self.misses >= self.turns.unhealthy_after;
                 if fallen {
                     self.health = Health::Unhealthy { why: why.clone() };
                     return vec![Happening::TurnedUnhealthy(why)];

@@ -7,7 +7,7 @@ use super::live::State;
 use super::plan::Desired;
 use super::spec::{Kind, Spec};
 use super::store::Row;
-use super::unit::{Happening, Seen, Unit};
+use super::unit::{Happening, Seen, Turns, Unit};
 use crate::base::clock::UnixMs;
 use crate::base::retry::Backoff;
 use crate::docker::{Phase, Restart};
@@ -27,7 +27,11 @@ fn unit() -> Unit {
         max: Duration::from_secs(300),
         factor: 2,
     };
-    Unit::new(row, spec, backoff, 3)
+    let turns = Turns {
+        healthy_after: 1,
+        unhealthy_after: 3,
+    };
+    Unit::new(row, spec, backoff, turns)
 }
 
 fn seen(phase: Phase, started: i64) -> Option<Seen> {
@@ -81,6 +85,23 @@ fn f4_healthy_after_one_check_unhealthy_after_three_misses() {
         check(&mut unit, 0, Ok(()), 4_000),
         [Happening::TurnedHealthy]
     );
+}
+
+#[test]
+fn f4_as_many_checks_in_a_row_as_the_settings_say_make_healthy() {
+    let mut unit = unit();
+    let patient = Turns {
+        healthy_after: 3,
+        unhealthy_after: 3,
+    };
+    unit.judge_by(unit.backoff, patient);
+    unit.see(seen(Phase::Running, 0), false, UnixMs(0));
+    for result in [Ok(()), Ok(()), Err("503"), Ok(()), Ok(())] {
+        check(&mut unit, 0, result, 1_000);
+        assert_eq!(unit.live(Some("net")).state, State::Starting);
+    }
+    check(&mut unit, 0, Ok(()), 2_000);
+    assert_eq!(unit.live(Some("net")).state, State::Healthy);
 }
 
 #[test]
