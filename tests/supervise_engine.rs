@@ -162,7 +162,7 @@ async fn f4_log_lines_follow_and_exit_codes_come_through() {
     assert_eq!(texts, ["one", "three", "two"]);
     assert!(lines.iter().all(|l| l.at_ms > 0));
     let code = engine
-        .wait_container(&id, Duration::from_secs(5))
+        .wait_container(&id, Duration::from_secs(30))
         .await
         .unwrap();
     assert_eq!(code, 3);

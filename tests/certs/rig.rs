@@ -115,7 +115,7 @@ impl Running {
             .await;
         let mut current = self.certs.current();
         let served = current.wait_for(|set| set.certificates.contains_key(host));
-        let seen = tokio::time::timeout(Duration::from_secs(2), served).await;
+        let seen = tokio::time::timeout(Duration::from_secs(20), served).await;
         drop(seen.expect("valid, but not served").unwrap());
         status
     }
@@ -163,7 +163,7 @@ impl Publish for Live {
                 std::future::pending::<()>().await;
             }
             let seen = current.wait_for(|set| set.challenges.contains_key(token));
-            match tokio::time::timeout(Duration::from_secs(5), seen).await {
+            match tokio::time::timeout(Duration::from_secs(20), seen).await {
                 Ok(Ok(_)) => Ok(()),
                 _ => Err("it is not in the snapshot".into()),
             }

@@ -82,7 +82,7 @@ impl Acme {
 
     /// Writes the root that issues the certificates to `file`.
     pub fn save_root(&self, file: &Path) {
-        until("pebble's root", secs(10), || {
+        until("pebble's root", secs(60), || {
             let out = Command::new("curl")
                 .args(["-sf", "--cacert"])
                 .arg(&self.ca_file)

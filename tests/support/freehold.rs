@@ -99,7 +99,7 @@ impl Freehold {
 
     /// Waits until the daemon answers its owner.
     pub fn wait_until_up(&self) {
-        until("the daemon to answer", secs(30), || {
+        until("the daemon to answer", secs(60), || {
             let out = self.try_cli(&["status"]);
             if out.status.success() {
                 return Ok(());
@@ -117,7 +117,7 @@ impl Freehold {
 
     /// The daemon's process id.
     pub fn pid(&self) -> u32 {
-        until("the pid file", secs(10), || {
+        until("the pid file", secs(60), || {
             let text = std::fs::read_to_string(self.path("pid")).map_err(|e| e.to_string())?;
             text.trim().parse().map_err(|_| text)
         })
@@ -139,7 +139,7 @@ impl Freehold {
     }
 
     fn wait_for_another_pid(&self, old: u32) {
-        until_true("a new daemon", secs(30), || self.pid() != old);
+        until_true("a new daemon", secs(60), || self.pid() != old);
     }
 
     /// Restarts the daemon so that it kills itself at `point` the first time

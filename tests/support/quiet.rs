@@ -45,7 +45,7 @@ impl Daemon {
         let is_up = |name| UnixStream::connect(daemon.socket(name)).is_ok();
         while !(is_up("edge.sock") && is_up("freehold.sock")) {
             assert!(
-                started.elapsed() < Duration::from_secs(20),
+                started.elapsed() < Duration::from_secs(60),
                 "the daemon did not start"
             );
             std::thread::sleep(Duration::from_millis(20));
