@@ -37,7 +37,7 @@ pub fn f5_unknown_names_are_refused(world: &mut World) {
 
 pub fn f5_a_private_name_has_the_box_s_own_certificate(world: &mut World) {
     world.fh.cli(&["domain", "add", APP, "tasks.localhost"]);
-    until("tasks.localhost to answer", secs(20), || {
+    until("tasks.localhost to answer", secs(60), || {
         let answer = world
             .private()
             .get("https://tasks.localhost/healthz")
@@ -80,21 +80,19 @@ pub fn f5_routes_reload_and_a_bad_edit_changes_nothing(world: &mut World) {
             Err(format!("{}: {}", answer.status, answer.text()))
         }
     };
-    until("the route of routes.d", secs(20), || {
+    until("the route of routes.d", secs(60), || {
         answers(&world.private())
     });
     std::fs::write(&file, format!("{good}upstraem = \"x\"\n")).unwrap();
-    until("the log to name the mistake", secs(10), || {
+    until("the log to name the mistake", secs(60), || {
         let log = world.fh.log_text();
-        if log.contains("legacy.toml") && log.contains('4') {
-            Ok(())
-        } else {
-            Err("no word of it".into())
-        }
+        let names_it = |line: &str| line.contains("legacy.toml line 4, `route.upstraem`");
+        let found = log.lines().any(names_it);
+        found.then_some(()).ok_or_else(|| world.fh.log_tail())
     });
     answers(&world.private()).unwrap();
     std::fs::remove_file(&file).unwrap();
-    until("the route to go", secs(20), || {
+    until("the route to go", secs(60), || {
         match answers(&world.private()) {
             Ok(()) => Err("still there".into()),
             Err(_) => Ok(()),
@@ -103,18 +101,6 @@ pub fn f5_routes_reload_and_a_bad_edit_changes_nothing(world: &mut World) {
 }
 
 pub fn f5_websockets_and_streams_pass(world: &mut World) {
-    let answer = world
-        .public()
-        .get(&format!("{URL}/ws"))
-        .http1()
-        .header("Connection", "Upgrade")
-        .header("Upgrade", "websocket")
-        .header("Sec-WebSocket-Version", "13")
-        .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
-        .option(&["--max-time", "3"])
-        .send();
-    // curl ends with a time-out after the switch of protocols; what it said is in its words.
-    assert!(answer.is_err() || answer.unwrap().status == 101);
     let browser = world.browser(|_| {});
     browser.go(&format!("{URL}/docs"));
     let said = browser.script_async(
@@ -123,8 +109,8 @@ pub fn f5_websockets_and_streams_pass(world: &mut World) {
          ws.onopen = () => ws.send('ping');
          ws.onmessage = m => done(m.data); ws.onerror = () => done('error'); ws.onclose = c => done('closed ' + c.code);",
     );
-    let said = said.as_str().unwrap().to_owned();
-    assert!(said != "error" && !said.contains("1006"), "{said}");
+    // The app read the message, which is not the token it wants first, and closed with its own code.
+    assert_eq!(said, "closed 4401");
     let begun = std::time::Instant::now();
     let mut child = std::process::Command::new("curl")
         .args(["-sN", "--cacert"])

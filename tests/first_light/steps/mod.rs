@@ -66,6 +66,7 @@ pub fn all() -> Vec<Step> {
         f8_crash::f8_a_killed_daemon_is_back_before_anybody_notices,
         f8_crash::f8_a_killed_replica_comes_back,
         f8_crash::f8_an_order_survives_a_kill_at_every_point,
+        f6_backups::f6_a_failed_backup_is_tried_again_by_itself,
         f8_crash::f8_a_deploy_survives_a_kill_at_every_point,
         f8_crash::f8_a_new_database_survives_a_kill_at_every_point,
         f6_backups::f8_backups_and_restores_survive_a_kill_at_every_point,
