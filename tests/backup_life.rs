@@ -14,6 +14,10 @@ use serde_json::Value;
 use support::freehold::{Freehold, words};
 use support::process::run;
 use support::s3::S3;
+#[cfg(feature = "crash-points")]
+use support::sweep::Sweep;
+#[cfg(feature = "crash-points")]
+use support::until::until_true;
 use support::until::{secs, until};
 
 /// A box with a database `main`, one part `tasks` in it, and a bucket as its target.
@@ -25,11 +29,15 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::with("")
+    }
+
+    fn with(settings: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let s3 = S3::start(dir.path());
         s3.create_bucket("dumps");
         let mut fh = Freehold::new();
-        fh.configure("");
+        fh.configure(settings);
         fh.start();
         fh.cli(&["db", "create", "main"]);
         let world = Self { fh, s3, _dir: dir };
@@ -84,6 +92,27 @@ impl World {
     fn object_of(&self, backup: &Value) -> PathBuf {
         let key = backup["key"].as_str().unwrap();
         self.s3.root().join("dumps/box").join(key)
+    }
+
+    /// The objects that the rows say are there: each dump and its manifest.
+    #[cfg(feature = "crash-points")]
+    fn objects_of(&self, list: &Value) -> Vec<PathBuf> {
+        let stored = |b: &&Value| b["state"] == "stored" && !b["target"].is_null();
+        let mut all: Vec<PathBuf> = (list.as_array().unwrap().iter().filter(stored))
+            .map(|b| self.object_of(b))
+            .flat_map(|dump| [PathBuf::from(format!("{}.json", dump.display())), dump])
+            .collect();
+        all.sort();
+        all
+    }
+
+    /// Makes a backup one of the schedule, too old to be kept.
+    #[cfg(feature = "crash-points")]
+    fn age(&self, id: &str) {
+        let state = rusqlite::Connection::open(self.fh.data_dir().join("state.db")).unwrap();
+        state.busy_timeout(secs(10)).unwrap();
+        let years = "UPDATE backups SET cause = 'schedule', created_ms = created_ms - 94608000000 WHERE id = ?1";
+        assert_eq!(state.execute(years, [id]), Ok(1));
     }
 
     /// Neither objects nor parts of uploads.
@@ -318,4 +347,87 @@ fn f6_a_gigabyte_is_backed_up_in_constant_memory() {
         highest.saturating_sub(before) < 20,
         "{before} MB before, {highest} MB at most"
     );
+}
+
+/// The ways out that are not good ones: a store that is away, a dump past its time, an object that is bent.
+#[cfg(feature = "crash-points")]
+#[test]
+fn f8_a_kill_while_a_backup_fails_or_expires_or_a_restore_fails_leaves_nothing_over() {
+    let mut world = World::with("[database]\nkeep_daily = 1\nkeep_weekly = 1\nkeep_monthly = 1\n");
+    let mut sweep = Sweep::of(
+        "f8_a_kill_while_a_backup_fails_or_expires_or_a_restore_fails_leaves_nothing_over",
+    );
+    for point in sweep.points() {
+        world.fh.cli(&["backup", "now", "main"]);
+        let good = world.newest();
+        assert_eq!(good["state"], "stored", "{point}: {good:#}");
+        let (id, object) = (good["id"].to_string(), world.object_of(&good));
+        let what = point.rsplit_once('.').unwrap().0;
+        match what {
+            "backup.failed" => world.s3.down(),
+            "backup.expired" => world.age(&id),
+            _ => world.s3.flip_a_byte(&object),
+        }
+        world.fh.arm(&point);
+        world.fh.try_cli(&match what {
+            "restore.failed" => ["backup", "restore", &id],
+            _ => ["backup", "now", "main"],
+        });
+        sweep.struck(world.fh.crashed(&point, secs(180)));
+        // The daemon answers before it has seen which containers run.
+        until_true("the server to be known", secs(60), || {
+            let shell = ["db", "psql", "main", "--part", "tasks"];
+            world.fh.try_cli(&shell).status.success()
+        });
+        match what {
+            "backup.failed" => {
+                // Written down once, and tried again when the store is back.
+                until(&format!("the failure after {point}"), secs(180), || {
+                    let newest = world.newest();
+                    let failed = newest["state"] == "failed" && newest["id"] != good["id"];
+                    failed.then_some(()).ok_or_else(|| newest.to_string())
+                });
+                world.s3.up();
+            }
+            "backup.expired" => until(&format!("{id} to be gone after {point}"), secs(180), || {
+                let list = world.fh.json(&["backup", "list", "main"]);
+                let row = list
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .any(|b| b["id"] == good["id"]);
+                let gone = !row && !object.exists();
+                gone.then_some(()).ok_or_else(|| list.to_string())
+            }),
+            _ => {
+                until(
+                    &format!("the end of the restore after {point}"),
+                    secs(180),
+                    || {
+                        let newest = world.fh.json(&["backup", "restores", "main"])[0].clone();
+                        let failed = newest["state"] == "failed";
+                        failed.then_some(()).ok_or_else(|| newest.to_string())
+                    },
+                );
+                assert!(world.kept().contains("left: 1000"), "{point}");
+                world.s3.flip_a_byte(&object);
+            }
+        }
+        world.fh.cli(&["backup", "now", "main"]);
+        until(
+            &format!("nothing to be over after {point}"),
+            secs(180),
+            || {
+                let (parts, jobs) = (world.parts(), world.jobs());
+                let list = world.fh.json(&["backup", "list", "main"]);
+                let kept = world.objects_of(&list);
+                let stored = world.s3.objects("dumps");
+                if parts == ["postgres", "tasks"] && jobs.is_empty() && kept == stored {
+                    Ok(())
+                } else {
+                    Err(format!("{parts:?} {jobs:?} {list} {stored:?}"))
+                }
+            },
+        );
+    }
 }

@@ -12,6 +12,8 @@ use std::process::Command;
 use serde_json::Value;
 use support::freehold::{Freehold, words};
 use support::process::run;
+#[cfg(feature = "crash-points")]
+use support::sweep::Sweep;
 use support::until::{secs, until, until_true};
 
 const APP: &str = "hello";
@@ -207,14 +209,9 @@ fn f9_a_failed_deploy_leaves_no_container_and_no_image() {
 fn f8_a_kill_at_every_end_of_a_deploy_changes_nothing_about_it() {
     let p = Place::new();
     p.deploy_well(&p.good("one"));
-    let points = freehold::deploy::crash_points();
-    let mut seen = 0;
-    for point in points {
-        let end = match point.split('.').nth(1) {
-            Some(end @ ("live" | "failed" | "cancelled" | "returned")) => end.to_owned(),
-            _ => continue,
-        };
-        seen += 1;
+    let mut sweep = Sweep::of("f8_a_kill_at_every_end_of_a_deploy_changes_nothing_about_it");
+    for point in sweep.points() {
+        let end = point.split('.').nth(1).unwrap().to_owned();
         let text = point.replace('.', "-");
         let before = p.containers();
         p.fh.arm(&point);
@@ -239,7 +236,7 @@ fn f8_a_kill_at_every_end_of_a_deploy_changes_nothing_about_it() {
                 queued
             }
         };
-        p.fh.crashed(&point, secs(120));
+        sweep.struck(p.fh.crashed(&point, secs(120)));
         p.until_state(deploy, &end);
         if matches!(end.as_str(), "failed" | "cancelled") {
             assert_eq!(p.containers(), before, "{point}");
@@ -262,5 +259,61 @@ fn f8_a_kill_at_every_end_of_a_deploy_changes_nothing_about_it() {
         });
         assert!(!p.answer().is_empty(), "{point}");
     }
-    assert_eq!(seen, 8);
+}
+
+/// One deploy is in work, one waits, a third overtakes it: after a kill either both it and the end of the overtaken one
+/// are written, or neither.
+#[cfg(feature = "crash-points")]
+#[test]
+fn f8_a_kill_while_a_deploy_overtakes_another_leaves_one_of_them() {
+    let p = Place::new();
+    let mut sweep = Sweep::of("f8_a_kill_while_a_deploy_overtakes_another_leaves_one_of_them");
+    for point in sweep.points() {
+        let name = |part: &str| format!("{}-{part}", point.replace('.', "-"));
+        let detached = |folder: PathBuf| {
+            let folder = folder.display().to_string();
+            let queued = p.fh.json(&["deploy", &folder, "--app", APP, "--detach"]);
+            queued["deploy"].as_i64().unwrap()
+        };
+        let slow = detached(p.folder(&name("slow"), "RUN sleep 600", "true"));
+        p.until_state(slow, "building");
+        let waiting = detached(p.good(&name("waiting")));
+        p.fh.arm(&point);
+        let last = p.good(&name("last"));
+        let folder = last.display().to_string();
+        // The daemon is gone before it can answer.
+        p.fh.try_cli(&["deploy", &folder, "--app", APP, "--detach"]);
+        sweep.struck(p.fh.crashed(&point, secs(180)));
+        let newest = p.newest()["id"].as_i64().unwrap();
+        let newest = if point.contains(".superseded.") {
+            assert_eq!(newest, waiting, "{point}: half of it was written");
+            assert_eq!(p.state(waiting), "queued", "{point}");
+            // Nobody heard that it was taken, so it is asked for again.
+            detached(last)
+        } else {
+            assert!(newest > waiting, "{point}");
+            newest
+        };
+        assert_eq!(p.state(waiting), "superseded", "{point}");
+        p.fh.cli(&["cancel", APP, &slow.to_string()]);
+        p.until_state(slow, "cancelled");
+        until(&format!("calm after {point}"), secs(180), || {
+            let deploy = p.newest();
+            let replicas = p.containers();
+            let uploads = std::fs::read_dir(p.fh.data_dir().join("builds")).unwrap();
+            let uploads: Vec<PathBuf> = uploads
+                .map(|e| e.unwrap().path())
+                .filter(|p| p.extension().is_some_and(|e| e == "tar"))
+                .collect();
+            let calm = deploy["id"].as_i64() == Some(newest)
+                && deploy["settled"] == true
+                && replicas.len() == 1
+                && uploads.is_empty();
+            match calm {
+                true => Ok(()),
+                false => Err(format!("{deploy} {replicas:?} {uploads:?}")),
+            }
+        });
+        assert_eq!(p.answer(), name("last"), "{point}");
+    }
 }

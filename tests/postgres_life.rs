@@ -9,6 +9,8 @@ use std::process::{Command, Stdio};
 
 use support::freehold::{Freehold, words};
 use support::process::run;
+#[cfg(feature = "crash-points")]
+use support::sweep::Sweep;
 use support::until::{secs, until};
 
 fn psql(fh: &Freehold, database: &str, sql: &str) -> String {
@@ -174,4 +176,81 @@ fn f3_a_database_from_its_creation_to_its_removal() {
             Err(format!("{left:?} {list}"))
         }
     });
+}
+
+/// Postgres 17 under the name of a version that is not on this engine.
+#[cfg(feature = "crash-points")]
+struct Masked {
+    version: &'static str,
+}
+
+#[cfg(feature = "crash-points")]
+impl Masked {
+    fn new() -> Self {
+        let versions = ["13", "14", "15", "16"];
+        let is_free = |v: &&str| docker(&["images", "-q", &format!("postgres:{v}")]).is_empty();
+        let version = versions.into_iter().find(is_free).unwrap();
+        docker(&["tag", "postgres:17", &format!("postgres:{version}")]);
+        Self { version }
+    }
+}
+
+#[cfg(feature = "crash-points")]
+impl Drop for Masked {
+    fn drop(&mut self) {
+        let image = format!("postgres:{}", self.version);
+        Command::new("docker").args(["rmi", &image]).output().ok();
+    }
+}
+
+/// The image of a version is another one, which is seen when the server already runs: a kill just before and just after
+/// the failure is written leaves no server, and the removal leaves nothing.
+#[cfg(feature = "crash-points")]
+#[test]
+fn f8_a_kill_while_a_database_fails_leaves_no_server_running() {
+    let mut fh = Freehold::new();
+    fh.configure("");
+    fh.start();
+    let image = Masked::new();
+    let mut sweep = Sweep::of("f8_a_kill_while_a_database_fails_leaves_no_server_running");
+    for point in sweep.points() {
+        fh.arm(&point);
+        fh.try_cli(&["db", "create", "main", "--version", image.version]);
+        sweep.struck(fh.crashed(&point, secs(180)));
+        until(
+            &format!("it to have failed after {point}"),
+            secs(180),
+            || {
+                let main = fh.json(&["db", "list"])[0].clone();
+                let servers = of_ours(&fh, &["ps", "-a"], "");
+                if main["state"] == "failed" && servers.is_empty() {
+                    Ok(())
+                } else {
+                    Err(format!("{main} {servers:?}"))
+                }
+            },
+        );
+        let main = fh.json(&["db", "list"])[0].clone();
+        let reason = main["reason"].as_str().unwrap();
+        let wanted = format!("postgres:{} runs 17", image.version);
+        assert!(reason.contains(&wanted), "{point}: {reason}");
+        fh.cli(&["db", "rm", "main", "--confirm", "main"]);
+        until(
+            &format!("nothing to be left after {point}"),
+            secs(180),
+            || {
+                let left = [
+                    of_ours(&fh, &["ps", "-a"], ""),
+                    of_ours(&fh, &["volume", "ls"], ""),
+                    of_ours(&fh, &["network", "ls"], "name=db-"),
+                ];
+                let list = fh.json(&["db", "list"]);
+                if left.iter().all(Vec::is_empty) && list == serde_json::json!([]) {
+                    Ok(())
+                } else {
+                    Err(format!("{left:?} {list}"))
+                }
+            },
+        );
+    }
 }

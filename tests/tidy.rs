@@ -2,8 +2,12 @@
 //!
 //! Reads the source as text; a rule that is bent says which file, which line and which rule.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+
+#[path = "support/sweep.rs"]
+mod sweep;
 
 /// Imports go down only: a module may name those of a lower number, and itself.
 const STRATA: &[(u8, &[&str])] = &[
@@ -372,39 +376,70 @@ fn one_crypto_provider() {
     assert_eq!(rustls.len(), 1, "one rustls: {rustls:?}");
 }
 
-/// Every module that registers crash points has a test that goes through all of them.
+/// Every crash point of every registry is in the share of a sweep, every sweep is where the list says and walks its
+/// share (which it fails to do when it leaves a point out), and no test walks a registry beside the list.
 #[test]
 fn crash_points_are_all_visited() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let registered: Vec<String> = sources()
+    let registering: BTreeSet<String> = sources()
         .iter()
         .filter(|s| s.lines.iter().any(|l| l.contains("pub fn crash_points()")))
         .map(|s| s.module.clone())
         .collect();
-    assert!(!registered.is_empty());
-    let mut tests = String::new();
-    for source in sources().iter().filter(|s| s.is_test) {
-        let path = root.join("src").join(&source.path);
-        writeln!(tests, "module {}", source.module).unwrap();
-        tests.push_str(&std::fs::read_to_string(path).unwrap());
-    }
-    for path in test_files() {
-        if !path.ends_with("tidy.rs") {
-            tests.push_str(&std::fs::read_to_string(path).unwrap());
+    let registries = sweep::registries();
+    let listed: BTreeSet<String> = registries.iter().map(|(n, _)| (*n).to_owned()).collect();
+    assert_eq!(listed, registering, "tests/support/sweep.rs lists others");
+
+    let mut report = String::new();
+    for (registry, points) in &registries {
+        let shares = || sweep::SHARES.iter().filter(|s| s.registry == *registry);
+        for point in points {
+            if !shares().any(|s| s.points().contains(point)) {
+                writeln!(report, "{point} is in no sweep's share").unwrap();
+            }
+        }
+        for (share, takes) in shares().flat_map(|s| s.takes.iter().map(move |t| (s, t))) {
+            if !points.iter().any(|p| p.contains(takes)) {
+                writeln!(report, "{}: {takes:?} is no point's name", share.test).unwrap();
+            }
         }
     }
-    let unvisited: Vec<&String> = registered
-        .iter()
-        .filter(|module| {
-            let spelled = [format!("{module}::crash_points"), format!("{module}::{{")];
-            !tests.contains(&spelled[0])
-                && !tests
-                    .lines()
-                    .any(|l| l.contains(&spelled[1]) && l.contains("crash_points"))
-        })
-        .collect();
-    assert!(
-        unvisited.is_empty(),
-        "no test goes through the crash points of {unvisited:?}"
-    );
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    for share in sweep::SHARES {
+        let text = std::fs::read_to_string(root.join(share.file)).unwrap();
+        let after = text.split_once(&format!("fn {}(", share.test));
+        let body = after.map(|(_, rest)| rest.split_once("\n}\n").map_or(rest, |(body, _)| body));
+        let walks = body.is_some_and(|b| {
+            b.contains("Sweep::of(") && b.contains(&format!("\"{}\"", share.test))
+        });
+        if !walks {
+            writeln!(
+                report,
+                "{}: {} does not walk its share",
+                share.file, share.test
+            )
+            .unwrap();
+        }
+    }
+    for path in test_files() {
+        let own = path.ends_with("support/sweep.rs") || path.ends_with("tidy.rs");
+        if !own
+            && std::fs::read_to_string(&path)
+                .unwrap()
+                .contains("crash_points()")
+        {
+            writeln!(report, "{}: walks a registry by itself", path.display()).unwrap();
+        }
+    }
+    assert!(report.is_empty(), "{report}");
+}
+
+/// A line at which a test may kill is in a registry, where its name stands as it is.
+#[test]
+fn crash_points_are_all_registered() {
+    let known: Vec<String> = sweep::registries().into_iter().flat_map(|r| r.1).collect();
+    hold_lines("a crash point is registered", |_, line| {
+        let (_, rest) = line.split_once("crash_point::hit(\"")?;
+        let name = rest.split('"').next()?.to_owned();
+        (!known.contains(&name)).then_some(name)
+    });
 }

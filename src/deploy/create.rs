@@ -34,7 +34,9 @@ pub(super) fn insert(
             error: Some(format!("deploy {id} is newer and took its place")),
             ..Change::default()
         };
+        State::Superseded.crash_before();
         store::enter(tx, *old, State::Queued, State::Superseded, &change, now)?;
+        State::Superseded.crash_after();
     }
     let job = NewJob {
         kind: JOB,

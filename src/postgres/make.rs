@@ -38,7 +38,12 @@ impl Databases {
                 Err(error) => return again(&context, &error),
             };
             let step = match database.state {
-                State::Ready | State::Failed => return Outcome::Done,
+                State::Ready => return Outcome::Done,
+                State::Failed => {
+                    // A crash may have come between the word and the deed.
+                    self.stop_failed(&database).await;
+                    return Outcome::Done;
+                }
                 State::Creating => self.create_step(&database).await,
                 State::Starting => self.start_step(&database).await,
                 State::Verifying => self.verify_step(&database).await,

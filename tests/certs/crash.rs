@@ -10,13 +10,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
-use freehold::certs::{OrderState, Settings, Source, Wanted, crash_points};
+use freehold::certs::{OrderState, Settings, Source, Wanted};
 use freehold::config;
 use freehold::db::{Db, DbError, Kind};
 
 use crate::rig::{Running, with};
 use crate::support::acme::Acme;
 use crate::support::address::own_address;
+use crate::support::sweep::{Killed, Sweep};
 
 const HOST: &str = "tasks.test";
 const DAY: Duration = Duration::from_secs(86_400);
@@ -27,13 +28,15 @@ fn f8_an_order_survives_kill_9_at_every_crash_point() {
     let address = own_address();
     let ca = Acme::start(&folder.path().join("acme"), address, DAY * 90);
     let astray = own_address();
-    for point in crash_points() {
+    let mut sweep = Sweep::of("f8_an_order_survives_kill_9_at_every_crash_point");
+    for point in sweep.points() {
         let home = folder.path().join(&point);
         std::fs::create_dir(&home).unwrap();
         let fails = point.contains(&format!(".{}.", OrderState::Failed.as_str()));
         ca.point(HOST, if fails { astray } else { address });
         let killed = child(&home, &ca, address, &point);
         assert_eq!(killed.signal(), Some(9), "{point}: {killed}");
+        sweep.struck(Killed::at(&point, &home.join("mark")));
         let before = look(&home);
         let ended = child(&home, &ca, address, &point);
         assert!(ended.success(), "{point}: after the kill {ended}");

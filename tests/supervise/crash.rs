@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::rig::*;
+use crate::sweep::{Killed, Sweep};
 
 /// The test below kills this process at a point and starts it again.
 #[tokio::test]
@@ -29,7 +30,9 @@ async fn the_process_that_is_killed() {
 
 #[tokio::test]
 async fn f8_a_kill_at_any_point_loses_and_doubles_nothing() {
-    for point in freehold::supervise::crash_points() {
+    let mut sweep = Sweep::of("f8_a_kill_at_any_point_loses_and_doubles_nothing");
+    for point in sweep.points() {
+        let sweep = &mut sweep;
         on_a_machine(|m| async move {
             let home = m.folder.path().to_owned();
             std::fs::write(home.join("id"), m.id.as_str()).unwrap();
@@ -43,7 +46,7 @@ async fn f8_a_kill_at_any_point_loses_and_doubles_nothing() {
                     .unwrap()
             };
             assert!(!run().success(), "{point} was not passed");
-            assert!(home.join("mark").exists(), "{point} was not passed");
+            sweep.struck(Killed::at(&point, &home.join("mark")));
             assert!(run().success(), "{point}");
             m.has_no_container().await;
         })

@@ -9,4 +9,7 @@ mod objects;
 mod pipes;
 mod replicas;
 mod rig;
+#[cfg(feature = "crash-points")]
+#[path = "../support/sweep.rs"]
+mod sweep;
 mod trouble;

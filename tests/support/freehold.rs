@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::address::own_address;
 use super::edge::Edge;
 use super::process::{Process, run, signal};
+use super::sweep::Killed;
 use super::until::{secs, until, until_true};
 
 /// The daemon's binary, built with crash points.
@@ -156,7 +157,7 @@ impl Freehold {
     }
 
     /// Waits until the armed point has killed the daemon and the next one answers.
-    pub fn crashed(&self, point: &str, limit: Duration) {
+    pub fn crashed(&self, point: &str, limit: Duration) -> Killed {
         let mark = self.crash_mark(point);
         until(&format!("the crash at {point}"), limit, || {
             if mark.exists() {
@@ -167,6 +168,7 @@ impl Freehold {
         });
         self.wait_until_up();
         std::fs::remove_file(self.path("env")).ok();
+        Killed::at(point, &mark)
     }
 
     fn crash_mark(&self, point: &str) -> PathBuf {

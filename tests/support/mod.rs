@@ -26,5 +26,6 @@ pub mod load;
 pub mod process;
 pub mod registry;
 pub mod s3;
+pub mod sweep;
 pub mod until;
 pub mod upstream;

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::f3_database::psql;
 use crate::support::freehold::words;
+use crate::support::sweep::Sweep;
 use crate::support::until::{secs, until};
 use crate::world::World;
 
@@ -172,10 +173,8 @@ pub fn f8_backups_and_restores_survive_a_kill_at_every_point(world: &mut World) 
         "DROP TABLE IF EXISTS kept; CREATE TABLE kept AS SELECT generate_series(1, 1000) AS n;",
     );
     world.fh.cli(&["backup", "now", "main"]);
-    for point in freehold::backup::crash_points() {
-        if point.contains(".failed.") || point.contains(".expired.") {
-            continue;
-        }
+    let mut sweep = Sweep::of("f8_backups_and_restores_survive_a_kill_at_every_point");
+    for point in sweep.points() {
         let restore = point.contains("restore");
         let id = newest(world)["id"].to_string();
         world.fh.arm(&point);
@@ -185,7 +184,7 @@ pub fn f8_backups_and_restores_survive_a_kill_at_every_point(world: &mut World) 
             &["backup", "now", "main"]
         };
         world.fh.try_cli(arguments);
-        world.fh.crashed(&point, secs(60));
+        sweep.struck(world.fh.crashed(&point, secs(60)));
         until(
             &format!("nothing to be half done after {point}"),
             secs(90),

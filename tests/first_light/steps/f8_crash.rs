@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use crate::app::{APP, URL};
 use crate::support::load::trust;
 use crate::support::process::signal;
+use crate::support::sweep::Sweep;
 use crate::support::until::{secs, until, until_true};
 use crate::support::upstream;
 use crate::world::World;
@@ -79,28 +80,14 @@ fn answered(stream: TcpStream, tls: Arc<rustls::ClientConfig>) -> SystemTime {
 
 /// kill -9 before and after each state of a deploy is written.
 pub fn f8_a_deploy_survives_a_kill_at_every_point(world: &mut World) {
-    use freehold::deploy::State;
-    let untested = [
-        State::Returned,
-        State::Failed,
-        State::Cancelled,
-        State::Superseded,
-        State::Live,
-    ];
-    let untested: Vec<String> = untested
-        .iter()
-        .map(|s| format!(".{}.", s.as_str()))
-        .collect();
-    for (number, point) in freehold::deploy::crash_points().into_iter().enumerate() {
-        if untested.iter().any(|u| point.contains(u.as_str())) {
-            continue;
-        }
+    let mut sweep = Sweep::of("f8_a_deploy_survives_a_kill_at_every_point");
+    for (number, point) in sweep.points().into_iter().enumerate() {
         world.set_version(&format!("crash {number}"));
         let last = world.newest_deploy_id();
         let live = containers(world);
         world.fh.arm(&point);
         world.push_unanswered(&format!("crash-{number}"));
-        world.fh.crashed(&point, secs(120));
+        sweep.struck(world.fh.crashed(&point, secs(120)));
         if freehold_is_before_switch(&point) {
             for (id, started) in &live {
                 let now = world.docker(&["inspect", "--format", "{{.State.StartedAt}}", id]);
@@ -138,7 +125,8 @@ fn freehold_is_before_switch(point: &str) -> bool {
 pub fn f8_an_order_survives_a_kill_at_every_point(world: &mut World) {
     let file = world.fh.path("routes.d").join("crash.toml");
     let port = upstream::answering("legacy");
-    for (number, point) in freehold::certs::crash_points().into_iter().enumerate() {
+    let mut sweep = Sweep::of("f8_an_order_survives_a_kill_at_every_point");
+    for (number, point) in sweep.points().into_iter().enumerate() {
         let failing = point.contains(".failed.");
         let host = if failing {
             format!("x{number}.blocked.test")
@@ -151,7 +139,7 @@ pub fn f8_an_order_survives_a_kill_at_every_point(world: &mut World) {
             format!("[[route]]\nhost = \"{host}\"\nupstream = \"http://127.0.0.1:{port}\"\n"),
         )
         .unwrap();
-        world.fh.crashed(&point, secs(60));
+        sweep.struck(world.fh.crashed(&point, secs(60)));
         let wanted = if failing { "failed" } else { "valid" };
         until(
             &format!("{host} to be {wanted} after {point}"),
@@ -180,10 +168,8 @@ pub fn f8_an_order_survives_a_kill_at_every_point(world: &mut World) {
 
 /// kill -9 before and after each state of a new database is written: it is made, or gone.
 pub fn f8_a_new_database_survives_a_kill_at_every_point(world: &mut World) {
-    for (number, point) in freehold::postgres::crash_points().into_iter().enumerate() {
-        if point.contains(".failed.") {
-            continue;
-        }
+    let mut sweep = Sweep::of("f8_a_new_database_survives_a_kill_at_every_point");
+    for (number, point) in sweep.points().into_iter().enumerate() {
         let name = format!("crash{number}");
         let removing = point.contains(".removing.");
         if removing {
@@ -195,7 +181,7 @@ pub fn f8_a_new_database_survives_a_kill_at_every_point(world: &mut World) {
         } else {
             world.fh.try_cli(&["db", "create", &name]);
         }
-        world.fh.crashed(&point, secs(120));
+        sweep.struck(world.fh.crashed(&point, secs(120)));
         let shown = || {
             let all = world.fh.json(&["db", "list"]);
             let found = all
