@@ -17,6 +17,7 @@ async function refresh() {
     old.innerHTML = fresh.innerHTML;
   }
   document.body.classList.remove("stale");
+  return page;
 }
 
 let wait = every;
@@ -46,9 +47,15 @@ async function follow(log) {
       if (!endless) {
         url.searchParams.set("from", log.dataset.from);
         url.searchParams.set("skip", lines);
+        // A line that was cut in its middle comes again whole.
+        const whole = log.textContent.lastIndexOf("\n") + 1;
+        if (whole < log.textContent.length) log.textContent = log.textContent.slice(0, whole);
       }
-      const answer = await fetch(url);
-      if (!answer.ok) return;
+      const answer = await fetch(url, { redirect: "manual" });
+      if (answer.type === "opaqueredirect") return location.reload();
+      // Signed out, or gone. Anything else (a daemon that starts again answers 502 and 503) passes.
+      if ([401, 403, 404].includes(answer.status)) return;
+      if (!answer.ok) throw new Error(`status ${answer.status}`);
       let fresh = endless;
       const reader = answer.body.getReader();
       const decoder = new TextDecoder();
@@ -66,11 +73,12 @@ async function follow(log) {
         if (low) log.scrollTop = log.scrollHeight;
       }
       if (!endless) {
-        await refresh();
-        return;
+        // It ends with what it is of, and with a daemon that stops in order: the page says which.
+        const page = await refresh();
+        if (!page || !page.getElementById(log.id)?.hasAttribute("data-stream")) return;
       }
     } catch {
-      // Cut off: taken up again where it stopped.
+      // Cut off, or nobody there: taken up again where it stopped.
     }
     await new Promise((resolve) => setTimeout(resolve, pause));
   }

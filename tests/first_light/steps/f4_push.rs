@@ -308,6 +308,47 @@ pub fn f4_deploy_of_a_folder_streams_its_log(world: &mut World) {
     world.app_is_up();
 }
 
+/// kill -9 of the daemon while a step sleeps: the page that is open goes on with the log by itself, and has each line once.
+pub fn f4_the_log_in_a_browser_outlives_the_daemon(world: &mut World) {
+    let folder = sample_with(
+        world,
+        "outlived",
+        &[
+            "sleep 3 && echo before-$((6 * 7))",
+            "sleep 5 && echo after-$((6 * 7))",
+        ],
+    );
+    let browser = world.owner(|_| {});
+    let before = world.newest_deploy_id();
+    let folder = folder.display().to_string();
+    let queued = world
+        .fh
+        .json(&["deploy", &folder, "--app", APP, "--detach"]);
+    let page = format!("/apps/{APP}/deploys/{}", queued["deploy"]);
+    browser.go(&format!("https://panel.test{page}"));
+    browser.script("window.opened_once = true");
+    let log = || {
+        let log = browser.script("return document.getElementById('log').textContent");
+        log.as_str().unwrap_or_default().to_owned()
+    };
+    let shown = |word: &str| {
+        until(&format!("the page to show {word}"), DEPLOY, || {
+            let log = log();
+            log.contains(word).then_some(()).ok_or(log)
+        });
+    };
+    shown("before-42");
+    world.fh.kill();
+    shown("after-42");
+    world.live_after(before);
+    let whole = world.owner_page(&format!("{page}/log"));
+    until("the page to have the whole log once", secs(60), || {
+        let log = log();
+        (log == whole).then_some(()).ok_or(log)
+    });
+    assert_eq!(browser.script("return window.opened_once === true"), true);
+}
+
 /// A line of one step is on the deploy's page, in a browser that runs the script, while the 5 s step after it sleeps.
 pub fn f4_the_log_streams_live_to_the_browser(world: &mut World) {
     let folder = sample_with(

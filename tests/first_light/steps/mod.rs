@@ -40,6 +40,7 @@ pub fn all() -> Vec<Step> {
         f4_push::f4_rollback,
         f4_push::f4_deploy_of_a_folder_streams_its_log,
         f4_push::f4_the_log_streams_live_to_the_browser,
+        f4_push::f4_the_log_in_a_browser_outlives_the_daemon,
         f4_push::f4_deploy_of_an_image_behind_a_password,
         f4_push::f4_a_broken_dockerfile_changes_nothing,
         f4_push::f4_a_release_that_never_gets_healthy_changes_nothing,
