@@ -280,6 +280,7 @@ async fn leave_build_cache(engine: &Engine) {
         credentials: Vec::new(),
         memory_bytes: None,
         cpu_shares: None,
+        cpus: None,
         cgroup_parent: None,
         deadline: PATIENCE,
         builder: None,
