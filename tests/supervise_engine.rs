@@ -211,6 +211,8 @@ const BUILD_MEMORY: u64 = 3 << 30;
 
 fn request(context: &std::path::Path, tag: &str) -> BuildRequest {
     BuildRequest {
+        id: freehold::base::secret::random_id(25).unwrap(),
+        instead_of: None,
         context: context.to_owned(),
         dockerfile: "Dockerfile".into(),
         tag: tag.into(),
@@ -289,6 +291,46 @@ async fn f4_a_line_printed_before_a_slow_step_ends_is_seen_before() {
             .len(),
         1
     );
+    engine.remove_image(&tag).await.unwrap();
+}
+
+/// A build whose caller died is begun again before the engine has noticed: the step that runs then
+/// says to the second what it prints.
+#[tokio::test]
+async fn f8_a_build_begun_again_tells_all_its_steps_print() {
+    let engine = engine().await;
+    let tag = name("build-again");
+    // The word is made by the command, so that no cache and no other line has it. After a COPY, a
+    // step of two builds at once is one step, and its output the first one's alone.
+    let dockerfile = format!(
+        "FROM busybox:latest\nCOPY . /app\nRUN : {tag} && sleep 5 && echo after-$((6*7))\n"
+    );
+    let never = CancellationToken::new();
+    let cached = |r: &mut BuildRequest| r.no_cache = false;
+    let first = build(
+        &engine,
+        &dockerfile,
+        &tag,
+        |r| {
+            cached(r);
+            r.id.clone_from(&tag);
+        },
+        never.clone(),
+    );
+    let second = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let again = |r: &mut BuildRequest| {
+            cached(r);
+            r.instead_of = Some(tag.clone());
+        };
+        build(&engine, &dockerfile, &tag, again, never.clone()).await
+    };
+    // The dead caller's connection is seen as closed only when the second has begun.
+    let first = tokio::time::timeout(Duration::from_secs(3), first);
+    let (first, (built, lines)) = tokio::join!(first, second);
+    drop(first);
+    built.unwrap_or_else(|e| panic!("{e}: {lines:#?}"));
+    at(&lines, "after-42");
     engine.remove_image(&tag).await.unwrap();
 }
 

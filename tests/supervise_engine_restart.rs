@@ -270,6 +270,8 @@ async fn leave_build_cache(engine: &Engine) {
         .await
         .unwrap();
     let request = BuildRequest {
+        id: freehold::base::secret::random_id(25).unwrap(),
+        instead_of: None,
         context: tar,
         dockerfile: "Dockerfile".into(),
         tag: "fhtest-cache".into(),

@@ -45,6 +45,8 @@ impl Deploys {
         }
         let tag = self.tag(&work.facts.name, work.deploy.id);
         let request = BuildRequest {
+            id: self.build_id(work.deploy.id, work.attempt),
+            instead_of: (work.attempt > 1).then(|| self.build_id(work.deploy.id, work.attempt - 1)),
             context,
             dockerfile: settings.dockerfile.clone(),
             tag: tag.clone(),
@@ -98,6 +100,11 @@ impl Deploys {
         work.log
             .line("Another build is running on this box; this one begins after it.");
         self.0.builds.take().await
+    }
+
+    /// What the engine knows one run of a deploy's build by.
+    fn build_id(&self, deploy: i64, attempt: u32) -> String {
+        format!("fh-{}-d{deploy}-{attempt}", self.0.installation)
     }
 
     /// What every image of ours carries.

@@ -54,6 +54,8 @@ impl Next {
 /// What every step is given.
 pub(super) struct Work<'a> {
     pub deploy: &'a Deploy,
+    /// 1 at the first run of the deploy's job; higher after a crash.
+    pub attempt: u32,
     pub facts: &'a AppFacts,
     pub attached: &'a BTreeMap<String, Secret>,
     pub log: &'a Log,
@@ -104,6 +106,7 @@ impl Deploys {
         while !deploy.state.is_settled() {
             let work = Work {
                 deploy: &deploy,
+                attempt,
                 facts: &facts,
                 attached: &attached,
                 log: &log,

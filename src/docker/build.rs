@@ -17,8 +17,6 @@ use bollard::query_parameters::{BuildImageOptions, BuilderVersion};
 use futures_util::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 
-use crate::base::secret::random_id;
-
 use super::cap::{self, Cap, Share};
 use super::engine::{Engine, SHORT};
 use super::error::EngineError;
@@ -28,6 +26,10 @@ use super::progress::Progress;
 /// What to build.
 #[derive(Clone, Debug)]
 pub struct BuildRequest {
+    /// Its name at the engine, unlike any other build's.
+    pub id: String,
+    /// The name of an earlier run of this build, whose caller died: it is ended first.
+    pub instead_of: Option<String>,
     /// A tar file with the context (`docker::pack_context` makes one).
     pub context: PathBuf,
     /// The Dockerfile's path inside the context.
@@ -82,6 +84,8 @@ pub enum BuildError {
 
 /// How long a cancelled build may take to die before we cut its connections.
 const DYING: Duration = Duration::from_secs(20);
+/// How long a build that nobody follows is given to die; the engine does not say when it has.
+const DYING_UNSEEN: Duration = Duration::from_secs(2);
 
 /// A kind of builder an engine has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +117,13 @@ impl Engine {
             Builder::Classic => None,
         };
         let parent = request.cgroup_parent.clone().or(parent);
-        let build_id = random_id(25).map_err(|e| refused(e.to_string()))?;
+        if let (Some(earlier), Builder::BuildKit) = (&request.instead_of, builder) {
+            tokio::select! {
+                () = self.end_unfollowed(earlier) => {}
+                () = cancel.cancelled() => return Err(BuildError::Cancelled),
+            }
+        }
+        let build_id = escape(&request.id);
         let mut query = format!("buildid={build_id}");
         if let Some(parent) = &parent {
             query.push_str("&cgroupparent=");
@@ -209,11 +219,7 @@ impl Engine {
         if builder == Builder::Classic {
             return;
         }
-        let path = format!("/build/cancel?id={build_id}");
-        let asked = self
-            .raw_unit("cancel build", SHORT, http::Method::POST, &path)
-            .await;
-        if let Err(error) = asked {
+        if let Err(error) = self.ask_for_the_end(build_id).await {
             tracing::warn!(%error, "a build could not be cancelled by name; its connection is cut");
             return;
         }
@@ -223,6 +229,23 @@ impl Engine {
         {
             tracing::warn!("a cancelled build did not end in time; its connection is cut");
         }
+    }
+
+    /// Ends a build whose caller died a moment ago. A step that both ran would
+    /// be shared by them, and what it prints would be told to the first alone.
+    async fn end_unfollowed(&self, build_id: &str) {
+        match self.ask_for_the_end(&escape(build_id)).await {
+            Ok(()) => tokio::time::sleep(DYING_UNSEEN).await,
+            Err(error) => {
+                tracing::warn!(%error, "an earlier run of a build could not be cancelled")
+            }
+        }
+    }
+
+    async fn ask_for_the_end(&self, escaped_id: &str) -> Result<(), EngineError> {
+        let path = format!("/build/cancel?id={escaped_id}");
+        self.raw_unit("cancel build", SHORT, http::Method::POST, &path)
+            .await
     }
 
     /// BuildKit unless the engine says it has none. 20.10 says nothing and has it.
