@@ -4,6 +4,8 @@
 //! The server is a container of the rig's engine with an engine of its own; the binary is the tests' own build, since
 //! what is tested here is the installation.
 
+#[path = "support/forms.rs"]
+mod forms;
 mod support;
 
 use std::process::{Command, Output};
@@ -72,8 +74,11 @@ impl Server {
         let status = self.must("freehold status --json");
         let status: serde_json::Value = serde_json::from_str(&status).unwrap();
         let root = status["root_file"].as_str().unwrap();
+        // As a browser does it: the page first, with its cookie and what its form carries.
+        let page = self.must(&format!("curl -sS -c /tmp/jar --cacert {root} '{link}'"));
+        let token = forms::token(&page);
         let answered = self.must(&format!(
-            "curl -sS -o /dev/null -w '%{{http_code}}' --cacert {root} \
+            "curl -sS -b /tmp/jar --data-urlencode 'form-token={token}' -o /dev/null -w '%{{http_code}}' --cacert {root} \
              --data-urlencode 'password={PASSWORD}' --data-urlencode 'again={PASSWORD}' '{link}'"
         ));
         assert_eq!(answered, "303");

@@ -307,6 +307,46 @@ fn test_files() -> Vec<PathBuf> {
     files
 }
 
+/// Every form that changes something carries the token of the session it was shown in (src/web/forgery.rs).
+#[test]
+fn a6_every_form_carries_the_token() {
+    const TOKEN: &str = "{% include \"parts/token.html\" %}";
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
+    let mut report = String::new();
+    let (mut folders, mut forms) = (vec![root.clone()], 0);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap().to_lowercase();
+            let mut bent = |what: &str| writeln!(report, "{}: {what}", path.display()).unwrap();
+            for (_, form) in text.match_indices("<form").map(|(at, _)| text.split_at(at)) {
+                let (tag, after) = form.split_once('>').unwrap();
+                if tag.contains("method=\"get\"") {
+                    continue;
+                }
+                forms += 1;
+                if !tag.contains("method=\"post\"") || !after.starts_with(TOKEN) {
+                    bent(tag);
+                }
+            }
+            if text.contains("formaction") || text.contains("formmethod") {
+                bent("a button that sends a form elsewhere");
+            }
+        }
+    }
+    assert!(
+        report.is_empty(),
+        "a form that posts begins with {TOKEN}\n{report}"
+    );
+    assert!(forms > 40, "only {forms} forms were found");
+    let part = std::fs::read_to_string(root.join("parts/token.html")).unwrap();
+    assert!(part.contains("name=\"form-token\" value=\"{{ frame.form_token }}\""));
+}
+
 #[test]
 fn nothing_is_put_off() {
     hold(

@@ -11,6 +11,8 @@ use std::time::Duration;
 use freehold::users::{Grant, Role, Verb};
 use freehold::web::{Caller, Needs, Verdict, decide, table};
 
+#[path = "support/forms.rs"]
+mod forms;
 #[path = "support/quiet.rs"]
 mod quiet;
 
@@ -104,12 +106,33 @@ impl World {
     fn come_in(&self, answer: &str) -> String {
         let (_, rest) = answer.split_once("/setup/").unwrap();
         let (token, _) = rest.split_once('"').unwrap();
-        let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+        let form = format!(
+            "Content-Type: application/x-www-form-urlencoded\r\n{}",
+            self.stranger("")
+        );
         let words = "password=four+words+are+enough&again=four+words+are+enough";
-        let (status, text) = self.edge("POST", &format!("/setup/{token}"), form, words);
+        let (status, text) = self.edge("POST", &format!("/setup/{token}"), &form, words);
         assert_eq!(status, 303, "{text}");
-        let (_, rest) = text.split_once("__Host-freehold=").unwrap();
-        rest.split(';').next().unwrap().to_owned()
+        forms::cookie(&text, "__Host-freehold").unwrap().to_owned()
+    }
+
+    /// The headers of a browser nobody is signed in with, which has opened a page; `session` is a session's cookie
+    /// that is none.
+    fn stranger(&self, session: &str) -> String {
+        let (_, page) = self.edge("GET", "/sign-in", "Accept: text/html\r\n", "");
+        format!(
+            "Cookie: __Host-freehold={session}; {}={}\r\nSec-Fetch-Site: same-origin\r\nX-Form-Token: {}\r\n",
+            forms::VISITOR,
+            forms::cookie(&page, forms::VISITOR).unwrap(),
+            forms::token(&page)
+        )
+    }
+
+    /// The headers of a browser with this session, which has opened a page.
+    fn signed_in(&self, session: &str) -> String {
+        let cookie = signed_in(session);
+        let (_, page) = self.edge("GET", "/account", &cookie, "");
+        format!("{cookie}X-Form-Token: {}\r\n", forms::token(&page))
     }
 
     fn somebody(&self, what: &'static str, role: Role, apps: &[&str]) -> Somebody {
@@ -120,7 +143,7 @@ impl World {
         let token = self.come_in(&text);
         Somebody {
             what,
-            headers: signed_in(&token),
+            headers: self.signed_in(&token),
             caller: Caller::User {
                 id: 0,
                 name,
@@ -168,6 +191,14 @@ fn signed_in(token: &str) -> String {
     format!("Cookie: __Host-freehold={token}\r\nSec-Fetch-Site: same-origin\r\n")
 }
 
+/// The session of somebody.
+fn token_of(who: &Somebody) -> &str {
+    match &who.caller {
+        Caller::User { token, .. } => token,
+        other => panic!("{other:?} has no session"),
+    }
+}
+
 fn nobody(what: &'static str, headers: String) -> Somebody {
     Somebody {
         what,
@@ -188,9 +219,9 @@ fn a4_every_url_answers_everybody_as_the_table_says() {
     let (status, text) = world.local("DELETE", "/api/v1/tokens/1", "");
     assert_eq!(status, 204, "{text}");
     let all = [
-        nobody("nobody", String::new()),
-        nobody("a forger", signed_in("forged")),
-        nobody("somebody taken out", removed.headers),
+        nobody("nobody", world.stranger("")),
+        nobody("a forger", world.stranger("forged")),
+        nobody("somebody taken out", world.stranger(token_of(&removed))),
         nobody("an ended token", ended.headers),
         world.program("a token that reads", Verb::Read, None),
         world.program("a token of another app", Verb::Change, Some(&["blog"])),
@@ -202,7 +233,7 @@ fn a4_every_url_answers_everybody_as_the_table_says() {
         world.somebody("an admin", Role::Admin, &[]),
         Somebody {
             what: "the owner",
-            headers: signed_in(&owner),
+            headers: world.signed_in(&owner),
             caller: Caller::User {
                 id: 0,
                 name: "owner".into(),

@@ -17,9 +17,18 @@ use zeroize::Zeroize;
 
 /// A string that shows as `[secret]` wherever it is printed and is wiped when dropped.
 /// Serializing it writes the real value: only into something sealed, or an answer to the one who may see it.
-#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
+
+/// In constant time: two secrets are compared with `==` and nothing is told by how long it takes.
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        constant_time_eq(self.0.as_bytes(), other.0.as_bytes())
+    }
+}
+
+impl Eq for Secret {}
 
 impl Secret {
     /// Takes the value in.
@@ -66,6 +75,8 @@ const VERSION: u8 = 1;
 /// The key that seals what the user gave us; `master.key`, 32 bytes, 0600.
 pub struct MasterKey {
     key: LessSafeKey,
+    /// Of other keys, each for one purpose.
+    roots: aws_lc_rs::hmac::Key,
 }
 
 impl fmt::Debug for MasterKey {
@@ -84,6 +95,7 @@ impl MasterKey {
             .map_err(|_| SealError::KeyFile(format!("expected 32 bytes, found {}", bytes.len())))?;
         Ok(Self {
             key: LessSafeKey::new(key),
+            roots: aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, bytes),
         })
     }
 
@@ -109,6 +121,15 @@ impl MasterKey {
             }
             Err(e) => Err(SealError::KeyFile(e.to_string())),
         }
+    }
+
+    /// A key of its own for `purpose`, always the same one.
+    pub fn derive(&self, purpose: &str) -> Secret {
+        let label = format!("freehold key: {purpose}");
+        Secret::new(hex::encode(aws_lc_rs::hmac::sign(
+            &self.roots,
+            label.as_bytes(),
+        )))
     }
 
     /// Seals `plain`, bound to `context`.
@@ -250,6 +271,15 @@ mod tests {
     #[test]
     fn secrets_do_not_print() {
         assert_eq!(format!("{:?}", Secret::new("hunter2")), "[secret]");
+    }
+
+    #[test]
+    fn a_derived_key_is_of_its_purpose_and_its_box() {
+        let key = MasterKey::from_bytes(&[7; 32]).unwrap();
+        assert_eq!(key.derive("forms"), key.derive("forms"));
+        assert_ne!(key.derive("forms"), key.derive("links"));
+        let other = MasterKey::from_bytes(&[8; 32]).unwrap();
+        assert_ne!(key.derive("forms"), other.derive("forms"));
     }
 
     #[test]

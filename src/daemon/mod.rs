@@ -272,6 +272,7 @@ async fn run(start: Start) -> Result<(), String> {
         db: db.clone(),
         events,
         users,
+        forms: web::FormKey::new(master.derive("the tokens of forms")),
         apps,
         certs,
         live: supervisor.live(),

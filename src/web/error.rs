@@ -5,7 +5,7 @@ use std::any::Any;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -228,15 +228,13 @@ fn bare_problem(status: StatusCode, text: &str) -> Problem {
     Problem::new(kind, detail).remedy(remedy)
 }
 
-/// Gives browsers a page instead of problem+json, and every answer the headers
-/// that keep a page from being misused.
+/// Gives browsers a page instead of problem+json.
 pub async fn dress(request: Request, next: Next) -> Response {
     let page = wants_page(request.headers()) && !request.uri().path().starts_with("/api/");
-    let caller = request.extensions().get::<Caller>().cloned();
     let visit = Visit::read(
         request.headers(),
         request.uri().path(),
-        caller.unwrap_or(Caller::Nobody),
+        request.extensions(),
     );
     let mut response = tell_bare(next.run(request).await).await;
     if page && let Some(problem) = response.extensions_mut().remove::<Box<Problem>>() {
@@ -244,6 +242,12 @@ pub async fn dress(request: Request, next: Next) -> Response {
         response = super::pages::problem::page(&problem, visit);
         *response.status_mut() = status;
     }
+    response
+}
+
+/// Gives every answer, whoever made it, the headers that keep it from being misused.
+pub async fn harden(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
     let headers = response.headers_mut();
     for (name, value) in [
         (header::CONTENT_SECURITY_POLICY, CSP),
@@ -251,17 +255,18 @@ pub async fn dress(request: Request, next: Next) -> Response {
         // Not "no-referrer": with it a browser sends `Origin: null` with our own forms.
         (header::REFERRER_POLICY, "same-origin"),
         (header::X_FRAME_OPTIONS, "DENY"),
+        (
+            HeaderName::from_static("cross-origin-opener-policy"),
+            "same-origin",
+        ),
+        (
+            HeaderName::from_static("cross-origin-resource-policy"),
+            "same-origin",
+        ),
+        (HeaderName::from_static("permissions-policy"), PERMISSIONS),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    headers.insert(
-        "cross-origin-opener-policy",
-        HeaderValue::from_static("same-origin"),
-    );
-    headers.insert(
-        "cross-origin-resource-policy",
-        HeaderValue::from_static("same-origin"),
-    );
     if !headers.contains_key(header::CACHE_CONTROL) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
@@ -270,3 +275,6 @@ pub async fn dress(request: Request, next: Next) -> Response {
 
 /// Nothing inline, nothing from outside, nobody may frame us.
 const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// Nothing of the machine a page is read on; copying a token is all a page does there.
+const PERMISSIONS: &str = "accelerometer=(), browsing-topics=(), camera=(), clipboard-read=(), display-capture=(), geolocation=(), gyroscope=(), hid=(), magnetometer=(), microphone=(), midi=(), payment=(), publickey-credentials-get=(), serial=(), usb=()";

@@ -1,18 +1,193 @@
 //! Requests that another site makes a browser send.
 //!
-//! An unsafe method is taken only when the browser says it comes from this very
-//! origin: `Sec-Fetch-Site: same-origin` (or `none`, typed by the person), and
-//! an `Origin` that matches the host. Programs send neither; they carry no
-//! cookie either. Hooks prove themselves by signature and are left alone.
+//! Two proofs, each enough by itself. An unsafe method is taken only when the
+//! browser says it comes from this very origin: `Sec-Fetch-Site: same-origin`
+//! (or `none`, typed by the person), and an `Origin` that matches the host. And
+//! what a cookie lets in carries a token that only our own pages show: an HMAC
+//! of the session, so that it needs no storage and ends with it; before there is
+//! a session, of a cookie that every door page sets. Nothing compresses pages
+//! and no text of a stranger stands beside it, so it is not masked anew each time.
+//!
+//! A script that calls the API with the session's cookie sends the token as
+//! `X-Form-Token`. Without it the call is taken when it is JSON (or has no body)
+//! and the browser says `same-origin`: no form can send that, another site's
+//! script would have to be allowed to by us, and nobody is. Programs with a token
+//! and the box's own socket send no cookie, so nobody can borrow it. Hooks prove
+//! themselves by signature and are left alone.
 
-use axum::extract::Request;
-use axum::http::{HeaderMap, Method, header};
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use url::form_urlencoded;
 
+use super::auth::cookie;
 use super::caller::Caller;
 use super::error::Failure;
+use super::services::App;
+use crate::base::secret::{Secret, constant_time_eq, hmac_sha256, random_token, sha256_hex};
 use crate::wire::problem::{Problem, ProblemKind};
+
+/// The hidden field every form carries (templates/parts/token.html).
+pub const FIELD: &str = "form-token";
+/// The same for scripts.
+const HEADER: &str = "x-form-token";
+/// Tells one browser from another while nobody is signed in with it.
+const VISITOR: &str = "__Host-freehold-visitor";
+/// The largest form.
+const LARGEST_FORM: usize = 2 << 20;
+
+/// Makes the tokens; a key of this box for nothing else.
+#[derive(Debug)]
+pub struct FormKey(Secret);
+
+impl FormKey {
+    /// With this key.
+    pub fn new(key: Secret) -> Self {
+        Self(key)
+    }
+
+    fn token(&self, kind: &str, of: &str) -> FormToken {
+        let text = format!("{kind}:{}", sha256_hex(of.as_bytes()));
+        FormToken(hex::encode(hmac_sha256(
+            self.0.expose().as_bytes(),
+            text.as_bytes(),
+        )))
+    }
+}
+
+/// What the forms of the page that answers a request carry; nothing where no cookie lets in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FormToken(pub String);
+
+impl FormToken {
+    fn is(&self, given: &str) -> bool {
+        !self.0.is_empty() && constant_time_eq(self.0.as_bytes(), given.as_bytes())
+    }
+}
+
+/// Finds the token of the session, or of the browser that has none yet; such a one gets a cookie with its page.
+pub async fn give_token(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let (token, new) = match request.extensions().get::<Caller>() {
+        Some(Caller::User { token, .. }) => (app.forms.token("session", token), None),
+        None | Some(Caller::Nobody) => match cookie(request.headers(), VISITOR) {
+            Some(visitor) => (app.forms.token("visitor", &visitor), None),
+            None => match random_token() {
+                Ok(visitor) => (app.forms.token("visitor", visitor.expose()), Some(visitor)),
+                Err(error) => {
+                    return Failure::from(crate::db::DbError::from(error)).into_response();
+                }
+            },
+        },
+        Some(Caller::Program { .. } | Caller::Local { .. }) => (FormToken::default(), None),
+    };
+    request.extensions_mut().insert(token);
+    let mut response = next.run(request).await;
+    if let Some(visitor) = new
+        && response
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"))
+    {
+        let cookie = format!(
+            "{VISITOR}={}; Path=/; Secure; HttpOnly; SameSite=Lax",
+            visitor.expose()
+        );
+        if let Ok(value) = HeaderValue::from_str(&cookie) {
+            response.headers_mut().append(header::SET_COOKIE, value);
+        }
+    }
+    response
+}
+
+/// Refuses an unsafe request that a cookie lets in, or that nobody sends, without the token.
+/// Stands behind the guard: who may not anyway is told so first.
+pub async fn proven(request: Request, next: Next) -> Response {
+    let by_cookie = matches!(
+        request.extensions().get::<Caller>(),
+        None | Some(Caller::Nobody | Caller::User { .. })
+    );
+    let path = request.uri().path();
+    if !by_cookie || is_safe(request.method()) || path.starts_with("/hooks/") {
+        return next.run(request).await;
+    }
+    let token = request.extensions().get::<FormToken>().cloned();
+    let token = token.unwrap_or_default();
+    let in_header = request.headers().get(HEADER).and_then(|v| v.to_str().ok());
+    if let Some(given) = in_header {
+        return match token.is(given) {
+            true => next.run(request).await,
+            false => no_token().into_response(),
+        };
+    }
+    if path.starts_with("/api/") {
+        let no_cookie = !request.headers().contains_key(header::COOKIE);
+        return match no_cookie || is_own_script(request.headers()) {
+            true => next.run(request).await,
+            false => no_token().into_response(),
+        };
+    }
+    let (head, body) = request.into_parts();
+    let Ok(body) = axum::body::to_bytes(body, LARGEST_FORM).await else {
+        return too_large().into_response();
+    };
+    match in_form(&head.headers, &body).is_some_and(|given| token.is(&given)) {
+        true => next.run(Request::from_parts(head, Body::from(body))).await,
+        false => no_token().into_response(),
+    }
+}
+
+/// The token among a form's fields.
+fn in_form(headers: &HeaderMap, body: &Bytes) -> Option<String> {
+    let form = kind(headers) == "application/x-www-form-urlencoded";
+    form_urlencoded::parse(body)
+        .find(|(name, _)| form && name == FIELD)
+        .map(|(_, value)| value.into_owned())
+}
+
+/// Whether only a script of our own pages can have sent this: see above.
+fn is_own_script(headers: &HeaderMap) -> bool {
+    let text = |name| {
+        headers
+            .get(name)
+            .and_then(|v: &HeaderValue| v.to_str().ok())
+    };
+    let same = text(header::HeaderName::from_static("sec-fetch-site")) == Some("same-origin");
+    let empty = !headers.contains_key(header::TRANSFER_ENCODING)
+        && text(header::CONTENT_LENGTH).is_none_or(|length| length == "0");
+    same && (empty || kind(headers) == "application/json")
+}
+
+/// The content type without its parameters.
+fn kind(headers: &HeaderMap) -> String {
+    let kind = headers.get(header::CONTENT_TYPE);
+    let kind = kind.and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let (kind, _) = kind.split_once(';').unwrap_or((kind, ""));
+    kind.trim().to_ascii_lowercase()
+}
+
+fn no_token() -> Failure {
+    Problem::new(
+        ProblemKind::Forbidden,
+        "this did not come from a page of your session, or the session has changed since that page was opened",
+    )
+    .remedy("Open the page again and do it once more; a script sends what its page's forms carry as X-Form-Token.")
+    .into()
+}
+
+fn too_large() -> Failure {
+    Problem::new(
+        ProblemKind::TooLarge,
+        "the form broke off or is larger than 2 MB",
+    )
+    .remedy("Send less at once.")
+    .into()
+}
+
+fn is_safe(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
 
 /// Refuses an unsafe request that another origin caused.
 pub async fn refuse_foreign(request: Request, next: Next) -> Response {
@@ -20,10 +195,7 @@ pub async fn refuse_foreign(request: Request, next: Next) -> Response {
         request.extensions().get::<Caller>(),
         Some(Caller::Local { .. })
     );
-    let safe = matches!(
-        *request.method(),
-        Method::GET | Method::HEAD | Method::OPTIONS
-    );
+    let safe = is_safe(request.method());
     let hook = request.uri().path().starts_with("/hooks/");
     if local || safe || hook || is_own(request.headers()) {
         return next.run(request).await;
@@ -94,5 +266,53 @@ mod tests {
             headers(&[("host", "p.test"), ("cookie", "a=b")]),
         ];
         assert!(!foreign.iter().any(is_own));
+    }
+
+    #[test]
+    fn a6_a_token_is_of_its_box_its_session_and_its_kind() {
+        let key = FormKey::new(Secret::new("one"));
+        let token = key.token("session", "ana");
+        assert!(token.is(&key.token("session", "ana").0));
+        for other in [
+            key.token("session", "eve"),
+            key.token("visitor", "ana"),
+            FormKey::new(Secret::new("two")).token("session", "ana"),
+            FormToken::default(),
+        ] {
+            assert!(!token.is(&other.0));
+        }
+        assert!(!FormToken::default().is(""), "no token is no proof");
+    }
+
+    #[test]
+    fn a6_a_script_of_another_site_or_a_form_is_told_from_ours() {
+        let json = ("content-type", "application/json; charset=utf-8");
+        let same = ("sec-fetch-site", "same-origin");
+        let sized = ("content-length", "2");
+        assert!(is_own_script(&headers(&[same, json, sized])));
+        assert!(is_own_script(&headers(&[same])));
+        for foreign in [
+            headers(&[json, sized]),
+            headers(&[json, sized, ("sec-fetch-site", "none")]),
+            headers(&[json, sized, ("sec-fetch-site", "same-site")]),
+            headers(&[same, sized]),
+            headers(&[same, sized, ("content-type", "text/plain")]),
+            headers(&[same, ("transfer-encoding", "chunked")]),
+        ] {
+            assert!(!is_own_script(&foreign), "{foreign:?}");
+        }
+    }
+
+    #[test]
+    fn a6_the_token_is_a_field_of_a_form_and_of_nothing_else() {
+        let form = headers(&[("content-type", "application/x-www-form-urlencoded")]);
+        let body = Bytes::from_static(b"name=shop&form-token=abc");
+        assert_eq!(in_form(&form, &body).as_deref(), Some("abc"));
+        let text = headers(&[("content-type", "text/plain")]);
+        assert_eq!(in_form(&text, &body), None);
+        assert_eq!(
+            in_form(&form, &Bytes::from_static(b"name=form-token")),
+            None
+        );
     }
 }

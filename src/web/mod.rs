@@ -28,6 +28,7 @@ mod tokens;
 pub use access::{Needs, Verdict, decide};
 pub use caller::Caller;
 pub use error::Failure;
+pub use forgery::FormKey;
 pub use listen::{serve_edge, serve_local};
 pub use router::table;
 pub use services::{App, Services, dashboard_url};

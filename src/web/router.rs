@@ -5,12 +5,12 @@
 
 use axum::Router;
 use axum::http::Method;
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::access::Needs;
 use super::services::App;
-use super::{api, auth, error, hooks, pages};
+use super::{api, auth, error, forgery, hooks, pages};
 
 /// One row of the table.
 pub struct Route {
@@ -206,25 +206,24 @@ pub fn router(app: App) -> Router {
         let needs = route.needs;
         router = router.route(
             route.path,
-            route
-                .handler
-                .layer(from_fn(move |caller, params, request, next| {
+            route.handler.layer(from_fn(forgery::proven)).layer(from_fn(
+                move |caller, params, request, next| {
                     auth::guard(needs, caller, params, request, next)
-                })),
+                },
+            )),
         );
     }
     router
         .fallback(error::no_such_page)
         .method_not_allowed_fallback(error::no_such_method)
-        .layer(from_fn(super::forgery::refuse_foreign))
+        .layer(from_fn(forgery::refuse_foreign))
         .layer(from_fn(pages::visit::forget_flash))
         .layer(from_fn(super::error::dress))
-        .layer(axum::middleware::from_fn_with_state(
-            app.clone(),
-            auth::identify,
-        ))
+        .layer(from_fn_with_state(app.clone(), forgery::give_token))
+        .layer(from_fn_with_state(app.clone(), auth::identify))
         .layer(tower_http::catch_panic::CatchPanicLayer::custom(
             error::panicked,
         ))
+        .layer(from_fn(super::error::harden))
         .with_state(app)
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::about::About;
+use super::forgery::FormKey;
 use crate::apps::Apps;
 use crate::backup::Backups;
 use crate::base::ids::InstallationId;
@@ -37,6 +38,8 @@ pub struct Services {
     pub events: Events,
     /// Sign-in and sessions.
     pub users: Users,
+    /// Makes the tokens that forms carry.
+    pub forms: FormKey,
     /// Apps, env, domains.
     pub apps: Apps,
     /// Certificates and the box's own CA.

@@ -107,6 +107,8 @@ pub struct Frame {
     pub read_only: bool,
     /// Who reads it; empty for nobody.
     pub user: String,
+    /// What each form of the page carries: [`crate::web::FormKey`].
+    pub form_token: String,
     /// How often, in seconds, the script fetches the page's live parts again; 0 is never.
     pub refresh: u32,
 }
@@ -127,6 +129,7 @@ impl Frame {
             in_charge: false,
             read_only: false,
             user: String::new(),
+            form_token: String::new(),
             refresh: 0,
         }
     }

@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use axum::Form;
 use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Method, header};
+use axum::http::{Extensions, HeaderMap, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -20,6 +20,7 @@ use crate::base::secret::sha256_hex;
 use crate::web::auth::cookie;
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
+use crate::web::forgery::FormToken;
 
 const THEME: &str = "__Host-freehold-theme";
 const FLASH: &str = "__Host-freehold-flash";
@@ -35,27 +36,28 @@ pub struct Visit {
     flash: Option<Flash>,
     path: String,
     host: String,
+    form_token: FormToken,
 }
 
 impl<S: Sync> FromRequestParts<S> for Visit {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
-        let caller = parts.extensions.get::<Caller>().cloned();
         Ok(Self::read(
             &parts.headers,
             parts.uri.path(),
-            caller.unwrap_or(Caller::Nobody),
+            &parts.extensions,
         ))
     }
 }
 
 impl Visit {
-    /// From a request's head.
-    pub fn read(headers: &HeaderMap, path: &str, caller: Caller) -> Self {
+    /// From a request's head, and what was found out of who sent it.
+    pub fn read(headers: &HeaderMap, path: &str, known: &Extensions) -> Self {
         let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
         Self {
-            caller,
+            caller: known.get().cloned().unwrap_or(Caller::Nobody),
+            form_token: known.get().cloned().unwrap_or_default(),
             theme: cookie(headers, THEME).map_or(Theme::Auto, |value| Theme::parse(&value)),
             flash: cookie(headers, FLASH).and_then(|value| read_flash(&value)),
             path: path.to_owned(),
@@ -80,6 +82,7 @@ impl Visit {
         frame.theme = self.theme;
         frame.flash = self.flash;
         frame.box_name = self.host;
+        frame.form_token = self.form_token.0;
         match self.caller.grant() {
             Some(grant) => frame.read_by(self.caller.who(), &grant),
             None => frame,

@@ -28,7 +28,9 @@ pub(super) fn ahead(seconds: u64) -> UnixMs {
 pub(super) fn visit(path: &str) -> Visit {
     let mut headers = HeaderMap::new();
     headers.insert("host", HeaderValue::from_static("panel.example.com"));
-    Visit::read(&headers, path, Caller::Local { uid: 0 })
+    let mut known = axum::http::Extensions::new();
+    known.insert(Caller::Local { uid: 0 });
+    Visit::read(&headers, path, &known)
 }
 
 pub(super) fn frame(path: &str, title: &str, section: Section) -> Frame {
