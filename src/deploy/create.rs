@@ -21,7 +21,7 @@ use super::{Deploys, JOB, job_key};
 pub const LARGEST_UPLOAD: u64 = 2 << 30;
 
 /// Records `new` and queues its work, in `tx`. Older deploys of the app that
-/// have not begun give way to it.
+/// have not begun give way to it, as [`Cause::gives_way_to`] says.
 pub(super) fn insert(
     tx: &rusqlite::Transaction<'_>,
     new: &NewDeploy,
@@ -29,7 +29,10 @@ pub(super) fn insert(
 ) -> Result<i64, DbError> {
     let older = store::queued(tx, new.app)?;
     let id = store::insert(tx, new, now)?;
-    for old in &older {
+    for (old, cause) in &older {
+        if !cause.gives_way_to(new.cause) {
+            continue;
+        }
         let change = Change {
             error: Some(format!("deploy {id} is newer and took its place")),
             ..Change::default()

@@ -66,8 +66,12 @@ impl Deploys {
         let containers = &self.0.ports.containers;
         self.wait_published(app).await?;
         let old = self.replicas_not_serving(app).await?;
-        self.retire_drained(app, &old, self.0.limits().drain)
-            .await?;
+        let serving = self.0.db.read(move |c| store::live(c, app)).await?;
+        let drain = match &serving {
+            Some(serving) => self.drain_of(serving).await?,
+            None => self.0.limits().drain,
+        };
+        self.retire_drained(app, &old, drain).await?;
         let owner = plan::owner(app);
         let mine: Vec<i64> = {
             let live = containers.live();

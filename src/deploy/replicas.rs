@@ -4,6 +4,7 @@
 //! it, drain, stop. Also takes away what is left over from anything before.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -108,9 +109,7 @@ impl Deploys {
             }
             Err(Stop::Cancelled) => Outcome::Done,
             Err(Stop::Again(why)) => Outcome::Again {
-                at: UnixMs::now().plus(std::time::Duration::from_secs(
-                    u64::from(context.attempt.min(10)) * 2,
-                )),
+                at: UnixMs::now().plus(Duration::from_secs(u64::from(context.attempt.min(10)) * 2)),
                 why,
             },
         }
@@ -134,8 +133,8 @@ impl Deploys {
         }
         self.wait_published(app).await?;
         let old = self.replicas_not_serving(app).await?;
-        self.retire_drained(app, &old, self.0.limits().drain)
-            .await?;
+        let drain = self.drain_of(&serving).await?;
+        self.retire_drained(app, &old, drain).await?;
         for container in old {
             let limit = STOP_GRACE * 3;
             let gone = self
@@ -147,6 +146,12 @@ impl Deploys {
             gone.map_err(|e| Stop::Again(e.to_string()))?;
         }
         Ok(())
+    }
+
+    /// How long requests of what is or was live may take to end: its own freehold.toml's word.
+    pub(super) async fn drain_of(&self, serving: &Serving) -> Result<Duration, Stop> {
+        let release = self.release_row(serving.release_id).await?;
+        Ok(release.settings.drain(self.0.limits().drain))
     }
 
     async fn wanted_now(&self, serving: &Serving) -> Result<Vec<Spec>, Stop> {

@@ -48,6 +48,19 @@ impl Cause {
         }
     }
 
+    /// Whether a deploy of this cause that has not begun gives way to a newer one of `newer`.
+    /// Nothing that somebody gave is lost by it: code gives way only to newer code or to a
+    /// rollback, settings to what brings the settings of its day, too.
+    pub(super) fn gives_way_to(self, newer: Self) -> bool {
+        match newer {
+            Self::Rollback => true,
+            Self::Webhook | Self::Person => !matches!(self, Self::Settings | Self::Return),
+            Self::Settings => matches!(self, Self::Settings | Self::Restart),
+            Self::Restart => self == Self::Restart,
+            Self::Return => matches!(self, Self::Restart | Self::Return),
+        }
+    }
+
     pub(super) fn parse(word: &str) -> Self {
         Self::ALL
             .into_iter()
@@ -176,5 +189,31 @@ impl Serving {
     /// Whether the container of this name is one of them.
     pub fn has(&self, name: &str) -> bool {
         self.replicas.values().flatten().any(|n| n == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cause;
+
+    /// Rows: what waits; columns: what comes.
+    #[test]
+    #[rustfmt::skip]
+    fn f4_nothing_that_was_given_gives_way_to_something_else() {
+        use Cause::{Person, Restart, Return, Rollback, Settings, Webhook};
+        let newer =       [Webhook, Person, Rollback, Restart, Settings, Return];
+        let rows = [
+            (Webhook,     [true,    true,   true,     false,   false,    false]),
+            (Person,      [true,    true,   true,     false,   false,    false]),
+            (Rollback,    [true,    true,   true,     false,   false,    false]),
+            (Restart,     [true,    true,   true,     true,    true,     true]),
+            (Settings,    [false,   false,  true,     false,   true,     false]),
+            (Return,      [false,   false,  true,     false,   false,    true]),
+        ];
+        for (waits, expected) in rows {
+            for (newer, gives_way) in newer.into_iter().zip(expected) {
+                assert_eq!(waits.gives_way_to(newer), gives_way, "{waits:?} for {newer:?}");
+            }
+        }
     }
 }

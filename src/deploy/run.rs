@@ -22,7 +22,7 @@ use super::log::Log;
 use super::mask::Mask;
 use super::ports::AppFacts;
 use super::release;
-use super::row::{Deploy, NewRelease};
+use super::row::{Cause, Deploy, NewRelease, Serving};
 use super::source::Source;
 use super::state::State;
 use super::store::{self, Change};
@@ -196,9 +196,20 @@ impl Deploys {
                 Ok(Next::to(State::Fetching))
             }
             Source::Release { id, .. } => {
+                let app = deploy.app;
+                let live = self.0.db.read(move |c| store::live(c, app)).await?;
+                let Some(id) = release_to_start(deploy, *id, live.as_ref()) else {
+                    work.log.line(
+                        "Another release is live meanwhile: there is nothing to come back from.",
+                    );
+                    let mut next = Next::to(State::Superseded);
+                    next.change.error =
+                        Some("another release went live before it began".to_owned());
+                    return Ok(next);
+                };
                 let mut next = Next::to(State::Starting);
-                next.change.release = Some(*id);
-                let release = self.release_row(*id).await?;
+                next.change.release = Some(id);
+                let release = self.release_row(id).await?;
                 next.change.title = release.title;
                 next.change.commit = release.commit;
                 Ok(next)
@@ -289,6 +300,16 @@ impl Deploys {
         let mut next = Next::to(to);
         next.change.error = Some(work.log.masked(&why));
         Ok(next)
+    }
+}
+
+/// The release that a deploy of an existing one starts: a restart that of now, whichever was live when
+/// it was asked for. None for a way back that another release has overtaken: what died is not live any more.
+fn release_to_start(deploy: &Deploy, asked: i64, live: Option<&Serving>) -> Option<i64> {
+    match (deploy.cause, live) {
+        (Cause::Restart, Some(live)) => Some(live.release_id),
+        (Cause::Return, Some(live)) if live.since > deploy.created => None,
+        _ => Some(asked),
     }
 }
 

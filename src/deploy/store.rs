@@ -134,7 +134,8 @@ pub(super) struct Change {
     pub error: Option<String>,
 }
 
-/// Moves a deploy from one state to the next. Says whether it still was in the first.
+/// Moves a deploy from one state to the next. Says whether it still was in the first, and, where the
+/// switch begins, whether nobody has taken it back: a cancel that was answered holds.
 pub(super) fn enter(
     tx: &Transaction<'_>,
     id: i64,
@@ -152,7 +153,7 @@ pub(super) fn enter(
             commit_id = coalesce(?6, commit_id), title = coalesce(?7, title),
             image = coalesce(?8, image), release_id = coalesce(?9, release_id),
             error = coalesce(?10, error)
-         WHERE id = ?1 AND state = ?2",
+         WHERE id = ?1 AND state = ?2 AND (cancel = 0 OR ?3 <> 'switching')",
         params![
             id,
             from.as_str(),
@@ -177,12 +178,15 @@ pub(super) fn ask_cancel(tx: &Transaction<'_>, id: i64) -> Result<(), DbError> {
     Ok(())
 }
 
-/// Older deploys of the app that have not begun.
-pub(super) fn queued(c: &Connection, app: i64) -> Result<Vec<i64>, DbError> {
+/// Deploys of the app that have not begun, with what they are for.
+pub(super) fn queued(c: &Connection, app: i64) -> Result<Vec<(i64, Cause)>, DbError> {
     let mut statement = c.prepare_cached(
-        "SELECT id FROM deploys WHERE app_id = ?1 AND state = 'queued' ORDER BY id",
+        "SELECT id, cause FROM deploys WHERE app_id = ?1 AND state = 'queued' ORDER BY id",
     )?;
-    let rows = statement.query_map([app], |r| r.get(0))?;
+    let rows = statement.query_map([app], |r| {
+        let word: String = r.get(1)?;
+        Ok((r.get(0)?, Cause::parse(&word)))
+    })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
@@ -226,7 +230,8 @@ pub(super) fn all_live(c: &Connection) -> Result<Vec<Serving>, DbError> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// The switch: this deploy's containers are live from now on. The second time is nothing.
+/// The switch: this deploy's containers are live from now on. The second time is nothing, and an app
+/// that was stopped since the first time stays so.
 pub(super) fn set_live(
     tx: &Transaction<'_>,
     app: i64,
@@ -236,10 +241,7 @@ pub(super) fn set_live(
     now: UnixMs,
 ) -> Result<(), DbError> {
     let before = live(tx, app)?;
-    if before
-        .as_ref()
-        .is_some_and(|b| b.deploy == deploy && !b.stopped)
-    {
+    if before.as_ref().is_some_and(|b| b.deploy == deploy) {
         return Ok(());
     }
     tx.execute(

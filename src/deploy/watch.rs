@@ -169,14 +169,22 @@ impl Deploys {
     }
 
     async fn go_back(&self, deploy: &Deploy, why: String, log: &Log) -> Result<(), DbError> {
+        // A way back is not gone twice: two releases that die in turn would change places for ever.
+        let was_the_way_back = deploy.cause == Cause::Return;
         let returns_to = match deploy.returns_to {
-            Some(id) => self.release(id).await?,
-            None => None,
+            Some(id) if !was_the_way_back => self.release(id).await?,
+            _ => None,
         };
         let target = returns_to.filter(|r| r.gone.is_none());
         let Some(target) = target else {
+            let nowhere = match was_the_way_back {
+                true => {
+                    "the release after it died as well, so it stays and is started again and again"
+                }
+                false => "there is no release before it to return to",
+            };
             let error = format!(
-                "it died within {} s of becoming live, and there is no release before it to return to: {why}",
+                "it died within {} s of becoming live, and {nowhere}: {why}",
                 self.0.limits().watch.as_secs()
             );
             log.line(&error);

@@ -383,11 +383,7 @@ async fn f8_a_release_that_dies_soon_is_replaced_by_the_one_before() {
     let commit = p.commit("two");
     let id = p.push_event(&commit, "two").await.deploy.unwrap();
     p.until(id, State::Watching).await;
-    for _ in 0..3 {
-        p.world.crash(&format!("-d{id}-"), UnixMs::now());
-        tokio::time::sleep(Duration::from_millis(800)).await;
-    }
-    let returned = p.until(id, State::Returned).await;
+    let returned = p.dies(id, State::Returned).await;
     assert!(returned.error.unwrap().contains("v1 comes back"));
     let back = id + 1;
     p.until(back, State::Watching).await;

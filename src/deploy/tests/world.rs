@@ -29,6 +29,8 @@ use crate::supervise::{
 #[derive(Default)]
 pub struct Told {
     pub done: Vec<String>,
+    /// How long each drain might take.
+    pub drains: Vec<Duration>,
     /// Calls that hang the first time they are made.
     pub hang: HashSet<String>,
     pub fail_build: bool,
@@ -161,8 +163,9 @@ impl Traffic for World {
         })
     }
 
-    fn drained(&self, _: i64, _: Vec<i64>, _: Duration) -> Boxed<'_, bool> {
+    fn drained(&self, _: i64, _: Vec<i64>, limit: Duration) -> Boxed<'_, bool> {
         Box::pin(async move {
+            self.told.lock().unwrap().drains.push(limit);
             self.pass("drained").await;
             true
         })
@@ -497,7 +500,7 @@ impl Place {
     }
 
     pub async fn until(&self, deploy: i64, wanted: State) -> crate::deploy::Deploy {
-        for _ in 0..1_000 {
+        for _ in 0..6_000 {
             let row = self.deploys.get(7, deploy).await.unwrap();
             if row.state == wanted {
                 return row;
@@ -520,8 +523,21 @@ impl Place {
         );
     }
 
+    /// The containers of `deploy` end by themselves again and again, until it is in `end`.
+    pub async fn dies(&self, deploy: i64, end: State) -> crate::deploy::Deploy {
+        for _ in 0..600 {
+            let row = self.deploys.get(7, deploy).await.unwrap();
+            if row.state == end {
+                return row;
+            }
+            self.world.crash(&format!("-d{deploy}-"), UnixMs::now());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("deploy {deploy} does not die");
+    }
+
     pub async fn until_done(&self, what: &str) {
-        for _ in 0..500 {
+        for _ in 0..6_000 {
             if self.world.count(what) > 0 {
                 return;
             }

@@ -1,0 +1,178 @@
+//! Deploys of one app that meet: what gives way to what, and what must not.
+
+use std::time::Duration;
+
+use super::world::{APP_FILE, Place};
+use crate::base::clock::UnixMs;
+use crate::deploy::State;
+
+/// One release live, a push in its build that hangs, another push behind it.
+async fn busy() -> (Place, i64, i64) {
+    let p = Place::new().await;
+    p.deploy("one").await;
+    p.world.told.lock().unwrap().hang.insert("build".into());
+    let building = p.push_event(&p.commit("two"), "two").await.deploy.unwrap();
+    p.until(building, State::Building).await;
+    let waiting = p.push_event(&p.commit("three"), "three").await;
+    (p, building, waiting.deploy.unwrap())
+}
+
+async fn state(p: &Place, deploy: i64) -> State {
+    p.deploys.get(7, deploy).await.unwrap().state
+}
+
+#[tokio::test]
+async fn f4_changed_settings_and_restarts_take_no_push_away() {
+    let (mut p, building, waiting) = busy().await;
+    let now = UnixMs::now();
+    let restart = p.deploys.restart(7, "ana", now).await.unwrap();
+    let settings = p.deploys.apply_settings(7, "ana", now).await.unwrap();
+    let settings = settings.unwrap();
+    assert_eq!(state(&p, waiting).await, State::Queued);
+    assert_eq!(
+        state(&p, restart).await,
+        State::Superseded,
+        "changed settings start everything anew"
+    );
+    p.crash().await;
+    p.until(building, State::Live).await;
+    p.until(waiting, State::Live).await;
+    p.until(settings, State::Live).await;
+    let live = p.deploys.live(7).await.unwrap().unwrap();
+    assert_eq!((live.deploy, live.release), (settings, 4));
+    let releases = p.deploys.releases(7).await.unwrap();
+    let now = releases.iter().find(|r| r.number == 4).unwrap();
+    assert_eq!(
+        now.title.as_deref(),
+        Some("three"),
+        "the newest push serves"
+    );
+}
+
+#[tokio::test]
+async fn f4_a_push_takes_no_changed_settings_away() {
+    let (mut p, _, waiting) = busy().await;
+    let now = UnixMs::now();
+    let settings = p.deploys.apply_settings(7, "ana", now).await.unwrap();
+    let settings = settings.unwrap();
+    let newest = p.push_event(&p.commit("four"), "four").await;
+    assert_eq!(state(&p, waiting).await, State::Superseded);
+    p.crash().await;
+    p.until(settings, State::Live).await;
+    p.until(newest.deploy.unwrap(), State::Live).await;
+}
+
+#[tokio::test]
+async fn f4_a_restart_starts_what_is_live_when_it_begins() {
+    let p = Place::new().await;
+    p.deploy("one").await;
+    p.world.told.lock().unwrap().hang.insert("job".into());
+    let pushed = p.push_event(&p.commit("two"), "two").await.deploy.unwrap();
+    p.until(pushed, State::Releasing).await;
+    let restart = p.deploys.restart(7, "ana", UnixMs::now()).await.unwrap();
+    let mut p = p;
+    p.crash().await;
+    p.until(pushed, State::Live).await;
+    p.until(restart, State::Live).await;
+    let live = p.deploys.live(7).await.unwrap().unwrap();
+    assert_eq!((live.deploy, live.release), (restart, 2));
+}
+
+#[tokio::test]
+async fn f8_the_way_back_gives_way_to_a_release_that_is_newer() {
+    let mut p = Place::new().await;
+    p.deploy("one").await;
+    p.limits.watch = Duration::from_secs(60);
+    p.crash().await;
+    let two = p.push_event(&p.commit("two"), "two").await.deploy.unwrap();
+    p.until(two, State::Watching).await;
+    p.world.told.lock().unwrap().hang.insert("build".into());
+    let mend = p
+        .push_event(&p.commit("mend"), "mend")
+        .await
+        .deploy
+        .unwrap();
+    p.until(mend, State::Building).await;
+    p.dies(two, State::Returned).await;
+    let back = mend + 1;
+    assert_eq!(state(&p, back).await, State::Queued);
+    p.crash().await;
+    p.until(mend, State::Watching).await;
+    let ended = p.until(back, State::Superseded).await;
+    assert!(ended.error.unwrap().contains("another release went live"));
+    let live = p.deploys.live(7).await.unwrap().unwrap();
+    assert_eq!((live.deploy, live.release), (mend, 3));
+}
+
+#[tokio::test]
+async fn f8_two_releases_that_die_do_not_change_places_for_ever() {
+    let mut p = Place::new().await;
+    p.deploy("one").await;
+    p.limits.watch = Duration::from_secs(60);
+    p.crash().await;
+    let two = p.push_event(&p.commit("two"), "two").await.deploy.unwrap();
+    p.until(two, State::Watching).await;
+    p.dies(two, State::Returned).await;
+    let back = two + 1;
+    p.until(back, State::Watching).await;
+    let failed = p.dies(back, State::Failed).await;
+    let error = failed.error.unwrap();
+    assert!(
+        error.contains("the release after it died as well"),
+        "{error}"
+    );
+    assert_eq!(p.deploys.list(Some(7), 50).await.unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn f8_an_app_that_is_stopped_while_its_traffic_moves_stays_stopped() {
+    let mut p = Place::new().await;
+    p.deploy("one").await;
+    p.world.told.lock().unwrap().hang.insert("switched".into());
+    let two = p.push_event(&p.commit("two"), "two").await.deploy.unwrap();
+    p.until(two, State::Switching).await;
+    p.until_done(&format!("serve tasks-web-v2-d{two}-1")).await;
+    p.deploys.stop(7, "ana", UnixMs::now()).await.unwrap();
+    p.crash().await;
+    p.until(two, State::Live).await;
+    p.until_done(&format!("retire tasks-web-v2-d{two}-1")).await;
+    assert!(p.deploys.live(7).await.unwrap().unwrap().stopped);
+    assert!(p.world.running().is_empty());
+}
+
+#[tokio::test]
+async fn f4_an_app_s_own_drain_holds_when_it_is_stopped_too() {
+    let p = Place::new().await;
+    let file = format!("{APP_FILE}drain = \"120s\"\n");
+    std::fs::write(p.work().join("freehold.toml"), file).unwrap();
+    p.deploy("one").await;
+    p.deploys.stop(7, "ana", UnixMs::now()).await.unwrap();
+    p.until_done("retire tasks-web-v1-d1-1").await;
+    let drains = p.world.told.lock().unwrap().drains.clone();
+    assert_eq!(drains.last(), Some(&Duration::from_secs(120)));
+}
+
+/// Between the end of the checks and the switch: a cancel that was answered holds.
+#[tokio::test]
+async fn f4_a_deploy_that_was_cancelled_does_not_switch() {
+    let p = Place::new().await;
+    p.world.told.lock().unwrap().hang.insert("ready".into());
+    let id = p.push_event(&p.commit("one"), "a").await.deploy.unwrap();
+    p.until(id, State::Checking).await;
+    let moved =
+        p.db.write(move |tx| {
+            use crate::deploy::store;
+            store::ask_cancel(tx, id)?;
+            let change = store::Change::default();
+            store::enter(
+                tx,
+                id,
+                State::Checking,
+                State::Switching,
+                &change,
+                UnixMs(9),
+            )
+        })
+        .await;
+    assert!(!moved.unwrap());
+}
