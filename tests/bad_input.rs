@@ -237,7 +237,7 @@ fn fetching(daemon: &quiet::Daemon) {
         let path = "/api/v1/apps/shop/deploys";
         ask(&daemon.socket("freehold.sock"), "GET", path, &[], b"").json()
     };
-    while deploys()[0]["state"] != "fetching" {
+    while deploys()["items"][0]["state"] != "fetching" {
         assert!(begun.elapsed().as_secs() < 20, "{:#}", deploys());
         std::thread::sleep(std::time::Duration::from_millis(20));
     }

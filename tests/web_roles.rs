@@ -23,7 +23,7 @@ fn ask(socket: &Path, method: &str, path: &str, more: &str, body: &str) -> (u16,
     let mut stream = UnixStream::connect(socket).unwrap();
     write!(
         stream,
-        "{method} {path} HTTP/1.1\r\nHost: panel.test\r\nConnection: close\r\nContent-Length: {}\r\n{more}\r\n{body}",
+        "{method} {path} HTTP/1.1\r\nHost: panel.test\r\nX-Request-Id: one\r\nConnection: close\r\nContent-Length: {}\r\n{more}\r\n{body}",
         body.len()
     )
     .unwrap();

@@ -4,7 +4,7 @@ use super::error::BackupError;
 use super::state::BackupState;
 use super::{Backups, schedule, store, store_targets};
 use crate::base::clock::UnixMs;
-use crate::db::DbError;
+use crate::db::{DbError, Slice};
 use crate::events::Level;
 
 /// One thing to look at.
@@ -44,7 +44,7 @@ impl Backups {
                     let missing = known.and_then(|k| {
                         schedule::missing(schedule::Known { newest, ..k }, now)
                     });
-                    let last = store::list(c, Some(server.id), 20)?
+                    let last = store::list(c, Some(server.id), &Slice::from(20))?
                         .into_iter()
                         .find(|b| matches!(b.state, BackupState::Stored | BackupState::Failed));
                     let subject = super::row::subject(server.id);

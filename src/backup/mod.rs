@@ -44,7 +44,7 @@ use crate::base::clock::UnixMs;
 use crate::base::ids::InstallationId;
 use crate::base::secret::MasterKey;
 use crate::config::Config;
-use crate::db::{Db, DbError};
+use crate::db::{Db, DbError, Slice};
 use crate::http_client::HttpClient;
 use crate::jobs::{self, Handlers, NewJob};
 use crate::objects::Reading;
@@ -169,13 +169,13 @@ impl Backups {
     pub async fn list(
         &self,
         database: Option<&str>,
-        limit: u32,
+        slice: impl Into<Slice>,
     ) -> Result<Vec<Backup>, BackupError> {
         let id = match database {
             None => None,
             Some(name) => Some(self.server(name).await?.id),
         };
-        self.list_of(id, limit).await
+        self.list_of(id, slice).await
     }
 
     /// [`Self::list`] by the server's row, which may be gone.
@@ -185,10 +185,11 @@ impl Backups {
     pub async fn list_of(
         &self,
         database: Option<i64>,
-        limit: u32,
+        slice: impl Into<Slice>,
     ) -> Result<Vec<Backup>, BackupError> {
+        let slice = slice.into();
         self.db
-            .read(move |c| Ok(store::list(c, database, limit)?))
+            .read(move |c| Ok(store::list(c, database, &slice)?))
             .await
     }
 

@@ -6,7 +6,7 @@ use super::state::RestoreState;
 use super::{Backups, CONFIRM_JOB, RESTORE_JOB, enqueue, number, store, stored};
 use crate::base::clock::UnixMs;
 use crate::base::crash_point;
-use crate::db::DbError;
+use crate::db::{DbError, Slice};
 use crate::events::{self, Level, NewEvent};
 use crate::jobs::{JobContext, Outcome};
 
@@ -90,10 +90,11 @@ impl Backups {
     pub async fn restores(
         &self,
         database: Option<i64>,
-        limit: u32,
+        slice: impl Into<Slice>,
     ) -> Result<Vec<Restore>, BackupError> {
+        let slice = slice.into();
         self.db
-            .read(move |c| Ok(store::restores(c, database, limit)?))
+            .read(move |c| Ok(store::restores(c, database, &slice)?))
             .await
     }
 

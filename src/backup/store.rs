@@ -6,7 +6,7 @@ use super::archive::Contents;
 use super::row::{Backup, Cause, NewBackup, Restore, Schedule};
 use super::state::{BackupState, RestoreState};
 use crate::base::clock::UnixMs;
-use crate::db::DbError;
+use crate::db::{DbError, Slice};
 
 const BACKUP: &str = "SELECT b.id, b.database_id, b.database_name, b.logical, b.owner, b.server_version,
     b.expected_bytes, b.target_id, t.name, b.object_key, b.upload_token, b.state, b.cause, b.attempt,
@@ -131,12 +131,14 @@ pub(super) fn by_id(c: &Connection, id: i64) -> Result<Option<Backup>, DbError> 
 pub(super) fn list(
     c: &Connection,
     database: Option<i64>,
-    limit: u32,
+    slice: &Slice,
 ) -> Result<Vec<Backup>, DbError> {
     let mut statement = c.prepare_cached(&format!(
-        "{BACKUP} WHERE (?1 IS NULL OR b.database_id = ?1) AND b.state <> 'expired' ORDER BY b.id DESC LIMIT ?2"
+        "{BACKUP} WHERE (?1 IS NULL OR b.database_id = ?1) AND b.state <> 'expired'
+         AND (?2 IS NULL OR b.id < ?2) AND (?3 IS NULL OR b.state = ?3) ORDER BY b.id DESC LIMIT ?4"
     ))?;
-    let rows = statement.query_map(params![database, limit], backup)?;
+    let wanted = params![database, slice.before, slice.state, slice.limit];
+    let rows = statement.query_map(wanted, backup)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
@@ -275,12 +277,14 @@ pub(super) fn restore_by_id(c: &Connection, id: i64) -> Result<Option<Restore>, 
 pub(super) fn restores(
     c: &Connection,
     database: Option<i64>,
-    limit: u32,
+    slice: &Slice,
 ) -> Result<Vec<Restore>, DbError> {
     let mut statement = c.prepare_cached(&format!(
-        "{RESTORE} WHERE (?1 IS NULL OR database_id = ?1) ORDER BY id DESC LIMIT ?2"
+        "{RESTORE} WHERE (?1 IS NULL OR database_id = ?1)
+         AND (?2 IS NULL OR id < ?2) AND (?3 IS NULL OR state = ?3) ORDER BY id DESC LIMIT ?4"
     ))?;
-    let rows = statement.query_map(params![database, limit], restore)?;
+    let wanted = params![database, slice.before, slice.state, slice.limit];
+    let rows = statement.query_map(wanted, restore)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

@@ -12,13 +12,15 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKe
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
 /// A string that shows as `[secret]` wherever it is printed and is wiped when dropped.
 /// Serializing it writes the real value: only into something sealed, or an answer to the one who may see it.
-#[derive(Clone, Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
+#[schemars(inline, extend("format" = "password"))]
 pub struct Secret(String);
 
 /// In constant time: two secrets are compared with `==` and nothing is told by how long it takes.

@@ -160,7 +160,7 @@ pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Resu
             Ok(())
         }
         Verb::List => {
-            let all: Vec<AppSummary> = client.get("/api/v1/apps").await?;
+            let all: Vec<AppSummary> = client.list("/api/v1/apps").await?;
             list(global, &all);
             Ok(())
         }

@@ -99,7 +99,7 @@ pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Resu
             if let Some(name) = &database {
                 path.push_str(&format!("&database={}", segment(name)));
             }
-            let all: Vec<Backup> = client.get(&path).await?;
+            let all: Vec<Backup> = client.list(&path).await?;
             said(global, &all, || list(&all));
             Ok(())
         }
@@ -115,7 +115,7 @@ pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Resu
                 Some(name) => format!("/api/v1/restores?database={}", segment(name)),
                 None => "/api/v1/restores".into(),
             };
-            let all: Vec<Restore> = client.get(&path).await?;
+            let all: Vec<Restore> = client.list(&path).await?;
             said(global, &all, || restores(&all));
             Ok(())
         }

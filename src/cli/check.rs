@@ -56,7 +56,7 @@ pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Resu
             Ok(())
         }
         Verb::Rm { name } => {
-            let all: Vec<Check> = client.get("/api/v1/checks").await?;
+            let all: Vec<Check> = client.list("/api/v1/checks").await?;
             let Some(check) = all.iter().find(|c| c.by_hand && c.name == name) else {
                 return Err(Fail::Problem(Box::new(Problem::new(
                     ProblemKind::NotFound,
@@ -74,7 +74,7 @@ pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Resu
 }
 
 async fn list(client: &Client, global: &Global) -> Result<(), Fail> {
-    let all: Vec<Check> = client.get("/api/v1/checks").await?;
+    let all: Vec<Check> = client.list("/api/v1/checks").await?;
     if global.json {
         output::json(&all);
         return Ok(());

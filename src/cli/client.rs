@@ -15,6 +15,7 @@ use tokio::net::UnixStream;
 
 use super::output::Fail;
 use super::remote::Remote;
+use crate::wire::listing::Listing;
 use crate::wire::problem::Problem;
 
 /// A request's body.
@@ -46,6 +47,23 @@ pub fn full(bytes: impl Into<Bytes>) -> Body {
 /// A name as one part of a path or a query's value.
 pub fn segment(name: &str) -> String {
     percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+/// What is asked for at once of a list.
+const PIECE: usize = 200;
+
+/// The address a list's pieces are asked at, without its limit, and that limit.
+fn pieces(path: &str) -> (String, usize) {
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let mut most = usize::MAX;
+    let mut whole = format!("{path}?");
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        match pair.strip_prefix("limit=").map(str::parse) {
+            Some(Ok(limit)) => most = limit,
+            _ => whole = format!("{whole}{pair}&"),
+        }
+    }
+    (whole, most.max(1))
 }
 
 impl Client {
@@ -106,6 +124,26 @@ impl Client {
     /// The daemon's problem, or that it cannot be reached.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Fail> {
         self.json(Method::GET, path, full(""), None).await
+    }
+
+    /// A whole list, piece after piece; a `limit` in `path` is how many there are to be at most.
+    ///
+    /// # Errors
+    /// The daemon's problem, or that it cannot be reached.
+    pub async fn list<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, Fail> {
+        let (path, most) = pieces(path);
+        let mut all = Vec::new();
+        let mut after = String::new();
+        loop {
+            let piece = (most - all.len()).min(PIECE);
+            let asked = format!("{path}limit={piece}{after}");
+            let listing: Listing<T> = self.get(&asked).await?;
+            all.extend(listing.items);
+            match listing.next {
+                Some(next) if all.len() < most => after = format!("&after={}", segment(&next)),
+                _ => return Ok(all),
+            }
+        }
     }
 
     /// `method path` with a JSON body, answered as JSON.
@@ -206,5 +244,18 @@ impl Client {
                 "the daemon answered {status} without saying why"
             ))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a1_a_lists_limit_is_taken_out_of_its_address() {
+        let whole = |path| pieces(path);
+        assert_eq!(whole("/apps"), ("/apps?".into(), usize::MAX));
+        assert_eq!(whole("/b?limit=3&database=x"), ("/b?database=x&".into(), 3));
+        assert_eq!(whole("/b?limit=0"), ("/b?".into(), 1));
     }
 }

@@ -114,7 +114,7 @@ pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Resu
             });
         }
         Verb::List => {
-            let all: Vec<Database> = client.get("/api/v1/databases").await?;
+            let all: Vec<Database> = client.list("/api/v1/databases").await?;
             said(global, &all, || list(&all));
         }
         Verb::Show { name } => {

@@ -254,7 +254,7 @@ pub struct ListArguments {
 /// The daemon's problem, or that it cannot be reached.
 pub async fn list(client: &Client, global: &Global, given: ListArguments) -> Result<(), Fail> {
     let target = format!("{}/deploys?limit={}", path(&given.name), given.limit);
-    let all: Vec<Deploy> = client.get(&target).await?;
+    let all: Vec<Deploy> = client.list(&target).await?;
     if given.follow {
         return match all.first() {
             Some(newest) => follow(client, global, &given.name, newest.id).await,
@@ -335,7 +335,7 @@ pub async fn cancel(client: &Client, global: &Global, given: CancelArguments) ->
     let id = match given.deploy {
         Some(id) => id,
         None => {
-            let all: Vec<Deploy> = client.get(&format!("{base}?limit=1")).await?;
+            let all: Vec<Deploy> = client.list(&format!("{base}?limit=1")).await?;
             let newest = all.first().map(|d| d.id);
             newest.ok_or_else(|| Fail::Failed("nothing was deployed yet".into()))?
         }

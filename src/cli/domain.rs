@@ -74,7 +74,7 @@ pub async fn run(client: &Client, global: &Global, given: Arguments) -> Result<(
             said(global, &format!("{domain} leads to {name} no more."));
         }
         Verb::List { name } => {
-            let all: Vec<DomainLine> = client.get(&format!("{}/domains", path(&name))).await?;
+            let all: Vec<DomainLine> = client.list(&format!("{}/domains", path(&name))).await?;
             if global.json {
                 output::json(&all);
                 return Ok(());

@@ -109,7 +109,7 @@ pub async fn run(client: &Client, global: &Global, given: Arguments) -> Result<(
 
 async fn show(client: &Client, global: &Global, name: &str, values: bool) -> Result<(), Fail> {
     let target = format!("{}/env?values={values}", path(name));
-    let all: Vec<EnvEntry> = client.get(&target).await?;
+    let all: Vec<EnvEntry> = client.list(&target).await?;
     if global.json {
         output::json(&all);
         return Ok(());

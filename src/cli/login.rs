@@ -53,7 +53,7 @@ pub async fn login(global: &Global, arguments: Login) -> Result<(), Fail> {
     let remote = Remote::new(&arguments.host, &trust, Some(token.clone()))?;
     let authority = remote.authority.clone();
     // The token is tried before it is kept.
-    let apps: Vec<AppSummary> = Client::remote(remote).get("/api/v1/apps").await?;
+    let apps: Vec<AppSummary> = Client::remote(remote).list("/api/v1/apps").await?;
     let name = arguments.name.unwrap_or(match port {
         443 => host,
         port => format!("{host}:{port}"),

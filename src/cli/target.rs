@@ -112,7 +112,7 @@ pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Resu
             });
         }
         Verb::List => {
-            let all: Vec<Target> = client.get("/api/v1/targets").await?;
+            let all: Vec<Target> = client.list("/api/v1/targets").await?;
             said(global, &all, || list(&all));
         }
         Verb::Test { name } => {

@@ -69,7 +69,7 @@ pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Resu
                 false => output::line(made.token.expose()),
             }
         }
-        Verb::List => list(global, &client.get::<Vec<Token>>("/api/v1/tokens").await?),
+        Verb::List => list(global, &client.list::<Token>("/api/v1/tokens").await?),
         Verb::Rm { id } => {
             let path = format!("/api/v1/tokens/{id}");
             let _gone: Value = client.json(Method::DELETE, &path, full(""), None).await?;

@@ -74,7 +74,7 @@ pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Resu
             linked(global, &made, "The link works once, for three days.");
         }
         Verb::List => {
-            let all: Vec<User> = client.get("/api/v1/users").await?;
+            let all: Vec<User> = client.list("/api/v1/users").await?;
             list(global, &all);
         }
         Verb::Change { name, role, apps } => {

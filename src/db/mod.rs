@@ -10,6 +10,7 @@ mod meta;
 mod migrations;
 mod open;
 mod reserve;
+mod slice;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,6 +20,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 pub use error::DbError;
+pub use slice::Slice;
 
 /// Which of the two databases, and so how it is synced and migrated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::db::DbError;
+use crate::db::{DbError, Slice};
 
 use super::Deploys;
 use super::error::DeployError;
@@ -46,8 +46,13 @@ impl Deploys {
     ///
     /// # Errors
     /// Only the database's.
-    pub async fn list(&self, app: Option<i64>, limit: u32) -> Result<Vec<Deploy>, DbError> {
-        self.0.db.read(move |c| store::newest(c, app, limit)).await
+    pub async fn list(
+        &self,
+        app: Option<i64>,
+        slice: impl Into<Slice>,
+    ) -> Result<Vec<Deploy>, DbError> {
+        let slice = slice.into();
+        self.0.db.read(move |c| store::newest(c, app, &slice)).await
     }
 
     /// The newest deploy of every app.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use crate::base::clock::UnixMs;
-use crate::db::DbError;
+use crate::db::{DbError, Slice};
 
 use super::row::{Cause, Deploy, NewDeploy, Serving};
 use super::state::State;
@@ -84,11 +84,17 @@ pub(super) fn by_id(c: &Connection, id: i64) -> Result<Option<Deploy>, DbError> 
 }
 
 /// The newest first, of one app or of all.
-pub(super) fn newest(c: &Connection, app: Option<i64>, limit: u32) -> Result<Vec<Deploy>, DbError> {
+pub(super) fn newest(
+    c: &Connection,
+    app: Option<i64>,
+    slice: &Slice,
+) -> Result<Vec<Deploy>, DbError> {
     let mut statement = c.prepare_cached(&format!(
-        "{DEPLOY} WHERE ?1 IS NULL OR d.app_id = ?1 ORDER BY d.id DESC LIMIT ?2"
+        "{DEPLOY} WHERE (?1 IS NULL OR d.app_id = ?1)
+         AND (?2 IS NULL OR d.id < ?2) AND (?3 IS NULL OR d.state = ?3) ORDER BY d.id DESC LIMIT ?4"
     ))?;
-    let rows = statement.query_map(params![app, limit], deploy)?;
+    let wanted = params![app, slice.before, slice.state, slice.limit];
+    let rows = statement.query_map(wanted, deploy)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

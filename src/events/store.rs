@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::{Event, Level, NewEvent};
 use crate::base::clock::UnixMs;
-use crate::db::DbError;
+use crate::db::{DbError, Slice};
 
 /// Records `event` in the transaction of the change it tells of.
 ///
@@ -25,20 +25,24 @@ pub fn record(tx: &Transaction<'_>, now: UnixMs, event: &NewEvent) -> Result<i64
     Ok(tx.last_insert_rowid())
 }
 
-/// The newest events first: of one subject, or of all when `subject` is `None`.
+/// The newest events first: of one subject, or of all when `subject` is `None`; a slice's
+/// state is their level.
 ///
 /// # Errors
 /// Only the database's.
 pub fn newest(
     connection: &Connection,
     subject: Option<&str>,
-    limit: u32,
+    slice: impl Into<Slice>,
 ) -> Result<Vec<Event>, DbError> {
+    let slice = slice.into();
     let mut statement = connection.prepare_cached(
         "SELECT id, at_ms, kind, level, subject, message, data FROM events
-         WHERE ?1 IS NULL OR subject = ?1 ORDER BY id DESC LIMIT ?2",
+         WHERE (?1 IS NULL OR subject = ?1) AND (?2 IS NULL OR id < ?2) AND (?3 IS NULL OR level = ?3)
+         ORDER BY id DESC LIMIT ?4",
     )?;
-    let rows = statement.query_map(params![subject, limit], read)?;
+    let wanted = params![subject, slice.before, slice.state, slice.limit];
+    let rows = statement.query_map(wanted, read)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

@@ -11,8 +11,9 @@ use super::containers::of_owner;
 use super::forecast::days_until_full;
 use super::series::{BoxSlot, CheckSlot, TrafficSlot};
 use super::step::{Step, Window};
-use super::store::{self, CheckRow};
+use super::store::{self, CheckRow, IncidentRow};
 use super::{Monitor, MonitorError};
+use crate::db::Slice;
 
 /// Bars of a check's day.
 const BARS: usize = 48;
@@ -173,19 +174,32 @@ impl Monitor {
     /// When state.db cannot be read.
     pub async fn incidents(&self, limit: u32) -> Result<Vec<Incident>, MonitorError> {
         let rows = self.state.read(move |c| store::incidents(c, limit)).await?;
-        Ok(rows
-            .into_iter()
-            .map(|(row, name, url)| Incident {
-                id: row.id,
-                check: row.check,
-                name,
-                url,
-                opened_ms: row.opened,
-                closed_ms: row.closed,
-                stage: row.stage,
-                why: row.why,
-            })
-            .collect())
+        Ok(rows.into_iter().map(told).collect())
+    }
+
+    /// A piece of the incidents, the newest first; the slice's state is `open` or `closed`.
+    ///
+    /// # Errors
+    /// When state.db cannot be read.
+    pub async fn incident_rows(&self, slice: Slice) -> Result<Vec<Incident>, MonitorError> {
+        let rows = self
+            .state
+            .read(move |c| store::incident_slice(c, &slice))
+            .await?;
+        Ok(rows.into_iter().map(told).collect())
+    }
+}
+
+fn told((row, name, url): (IncidentRow, String, String)) -> Incident {
+    Incident {
+        id: row.id,
+        check: row.check,
+        name,
+        url,
+        opened_ms: row.opened,
+        closed_ms: row.closed,
+        stage: row.stage,
+        why: row.why,
     }
 }
 

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use crate::base::clock::UnixMs;
-use crate::db::DbError;
+use crate::db::{DbError, Slice};
 use crate::events::{self, Level, NewEvent};
 
 use super::ports::WantedCheck;
@@ -98,6 +98,25 @@ pub(super) fn incidents(
          ORDER BY i.closed_ms IS NOT NULL, i.id DESC LIMIT ?1",
     )?;
     let rows = statement.query_map([limit], |row| {
+        Ok((incident(row, 0)?, row.get(6)?, row.get(7)?))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The newest first; a slice's state is `open` or `closed`.
+pub(super) fn incident_slice(
+    c: &Connection,
+    slice: &Slice,
+) -> Result<Vec<(IncidentRow, String, String)>, DbError> {
+    let mut statement = c.prepare_cached(
+        "SELECT i.id, i.check_id, i.opened_ms, i.closed_ms, i.stage, i.why, c.name, c.url
+         FROM incidents i JOIN checks c ON c.id = i.check_id
+         WHERE (?1 IS NULL OR i.id < ?1)
+           AND (?2 IS NULL OR ?2 = CASE WHEN i.closed_ms IS NULL THEN 'open' ELSE 'closed' END)
+         ORDER BY i.id DESC LIMIT ?3",
+    )?;
+    let wanted = rusqlite::params![slice.before, slice.state, slice.limit];
+    let rows = statement.query_map(wanted, |row| {
         Ok((incident(row, 0)?, row.get(6)?, row.get(7)?))
     })?;
     Ok(rows.collect::<Result<_, _>>()?)

@@ -28,6 +28,28 @@ pub enum Needs {
     Local,
 }
 
+impl Needs {
+    /// In words, for the API's description.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Nobody => "Nothing.",
+            Self::Proof => "A signature or a one-time token in the request itself.",
+            Self::User => "To be signed in; one sees one's own.",
+            Self::Person => "To be signed in as a person, not as a program.",
+            Self::SeeApp => "To know of the app; to others it is not there.",
+            Self::DeployApp => {
+                "To deploy the app; to those who do not know of it, it is not there."
+            }
+            Self::ChangeApp => {
+                "To be in charge of the app; to those who do not know of it, it is not there."
+            }
+            Self::SeeBox => "To know of the whole box: a viewer, admin or owner.",
+            Self::ChangeBox => "To be in charge of the box: an admin or owner.",
+            Self::Local => "To be on the box, with the freehold command.",
+        }
+    }
+}
+
 /// The answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {

@@ -13,6 +13,7 @@ use super::caller::Caller;
 use super::pages::visit::Visit;
 use crate::apps::AppError;
 use crate::backup::BackupError;
+use crate::base::secret::random_id;
 use crate::db::DbError;
 use crate::deploy::DeployError;
 use crate::objects::StoreError;
@@ -173,13 +174,14 @@ pub async fn no_such_page(request: Request) -> Response {
 
 /// The URL lives, this method does not.
 pub async fn no_such_method() -> Response {
-    let mut response = Failure::new(
-        ProblemKind::NotFound,
-        "this address does not take that method",
+    Failure::from(
+        Problem::new(
+            ProblemKind::NoSuchMethod,
+            "this address does not take that method",
+        )
+        .remedy("Allow says which methods it takes."),
     )
-    .into_response();
-    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-    response
+    .into_response()
 }
 
 /// A handler panicked; that is this request's fault alone.
@@ -215,6 +217,11 @@ fn bare_problem(status: StatusCode, text: &str) -> Problem {
     let (kind, remedy) = match status {
         StatusCode::PAYLOAD_TOO_LARGE => (ProblemKind::TooLarge, "Send less at once."),
         StatusCode::NOT_FOUND => (ProblemKind::NotFound, ""),
+        StatusCode::BAD_REQUEST => (ProblemKind::Malformed, ""),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => (
+            ProblemKind::Unsupported,
+            "A page takes the fields of its own form.",
+        ),
         _ if status.is_client_error() => (
             ProblemKind::Invalid,
             "The API takes JSON with Content-Type: application/json, a page the fields of its own form.",
@@ -228,6 +235,28 @@ fn bare_problem(status: StatusCode, text: &str) -> Problem {
     Problem::new(kind, detail).remedy(remedy)
 }
 
+/// The edge's id of the request; on the box's own socket a new one.
+fn request_id(headers: &HeaderMap) -> String {
+    let given = headers.get("x-request-id").and_then(|v| v.to_str().ok());
+    match given {
+        Some(id) if !id.is_empty() => id.to_owned(),
+        _ => random_id(16).unwrap_or_default(),
+    }
+}
+
+/// A problem says which request it answers.
+fn numbered(mut response: Response, id: &str) -> Response {
+    let Some(mut problem) = response.extensions_mut().remove::<Box<Problem>>() else {
+        return response;
+    };
+    problem.instance = format!("urn:freehold:request:{id}");
+    let (mut head, _) = response.into_parts();
+    let body = serde_json::to_string(&*problem).unwrap_or_default();
+    head.headers.remove(header::CONTENT_LENGTH);
+    head.extensions.insert(problem);
+    Response::from_parts(head, Body::from(body))
+}
+
 /// Gives browsers a page instead of problem+json.
 pub async fn dress(request: Request, next: Next) -> Response {
     let page = wants_page(request.headers()) && !request.uri().path().starts_with("/api/");
@@ -236,7 +265,9 @@ pub async fn dress(request: Request, next: Next) -> Response {
         request.uri().path(),
         request.extensions(),
     );
+    let id = request_id(request.headers());
     let mut response = tell_bare(next.run(request).await).await;
+    response = numbered(response, &id);
     if page && let Some(problem) = response.extensions_mut().remove::<Box<Problem>>() {
         let status = response.status();
         response = super::pages::problem::page(&problem, visit);

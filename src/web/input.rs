@@ -1,7 +1,12 @@
-//! A request's JSON, or a sentence on what is wrong with it.
+//! What a request says, or a sentence on what is wrong with it: path, query and JSON,
+//! read in one way for every operation of the API.
 
-use axum::Json;
-use axum::extract::{FromRequest, Request};
+use axum::extract::path::ErrorKind;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::header;
+use axum::http::request::Parts;
+use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 use super::error::Failure;
@@ -11,39 +16,198 @@ use crate::wire::problem::{Problem, ProblemKind};
 /// The body as `T`. An empty body reads as `{}`.
 pub struct Input<T>(pub T);
 
+/// The path's parameters as `T`. A number that is none names nothing.
+pub struct Path<T>(pub T);
+
+/// The query as `T`. What `T` does not name is refused before, by the operation's description.
+pub struct Query<T>(pub T);
+
 impl<T: DeserializeOwned> FromRequest<App> for Input<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Failure> {
-        let none = request
-            .headers()
-            .get(http::header::CONTENT_LENGTH)
-            .is_some_and(|v| v == "0");
-        if none && let Ok(value) = serde_json::from_str("{}") {
-            return Ok(Self(value));
+        let kind = request.headers().get(header::CONTENT_TYPE);
+        let kind = kind.and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let json = is_json(kind);
+        let bytes = Bytes::from_request(request, app).await.map_err(|refused| {
+            match refused.status().as_u16() {
+                413 => Problem::new(
+                    ProblemKind::TooLarge,
+                    "the request could not be read: it is longer than 2 MB",
+                )
+                .remedy("Send less at once."),
+                _ => Problem::new(
+                    ProblemKind::Malformed,
+                    "the request could not be read: it broke off before its end",
+                )
+                .remedy("Send it again."),
+            }
+        })?;
+        match (bytes.is_empty(), json) {
+            (true, _) => read(b"{}"),
+            (false, true) => read(&bytes),
+            (false, false) => Err(Problem::new(
+                ProblemKind::Unsupported,
+                "the request could not be read: its body is not said to be JSON",
+            )
+            .remedy("Send JSON with Content-Type: application/json.")
+            .into()),
         }
-        match Json::<T>::from_request(request, app).await {
-            Ok(Json(value)) => Ok(Self(value)),
-            Err(rejection) => {
-                let kind = match rejection.status().as_u16() {
-                    413 => ProblemKind::TooLarge,
-                    _ => ProblemKind::Invalid,
+        .map(Self)
+    }
+}
+
+fn is_json(kind: &str) -> bool {
+    let essence = kind.split(';').next().unwrap_or_default().trim();
+    let essence = essence.to_ascii_lowercase();
+    essence == "application/json"
+        || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+/// Reads JSON; the sentence names the field.
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+    // A list would fill a form's fields in their order, which nobody means.
+    let object = bytes.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'{');
+    if !object {
+        serde_json::from_slice::<serde::de::IgnoredAny>(bytes).map_err(|e| malformed(&e))?;
+        return Err(
+            Problem::new(ProblemKind::Invalid, "the body is JSON, but not an object")
+                .remedy("GET /api/v1/openapi.json says what this address takes.")
+                .into(),
+        );
+    }
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let path = error.path().to_string();
+        let error = error.into_inner();
+        match error.classify() {
+            serde_json::error::Category::Data => {
+                let why = plain(&error);
+                let detail = match path.as_str() {
+                    "." | "" => why,
+                    path => format!("{path}: {why}"),
                 };
-                Err(Problem::new(kind, rejection.body_text())
-                    .remedy("Send JSON with Content-Type: application/json.")
+                Problem::new(ProblemKind::Invalid, detail)
+                    .remedy("GET /api/v1/openapi.json says what this address takes.")
+            }
+            _ => malformed(&error),
+        }
+    })?;
+    reader.end().map_err(|error| malformed(&error))?;
+    Ok(value)
+}
+
+fn malformed(error: &serde_json::Error) -> Problem {
+    Problem::new(
+        ProblemKind::Malformed,
+        format!("the request could not be read: its body is not JSON ({error})"),
+    )
+    .remedy("Send JSON with Content-Type: application/json.")
+}
+
+/// The error without where in the text it is: the field says that better.
+fn plain(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.rfind(" at line ") {
+        Some(at) => text[..at].to_owned(),
+        None => text,
+    }
+}
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        match axum::extract::Path::<T>::from_request_parts(parts, state).await {
+            Ok(axum::extract::Path(value)) => Ok(Self(value)),
+            Err(refused) => {
+                let detail = match no_number(&refused) {
+                    Some(text) => {
+                        let shown: String = text.chars().take(40).collect();
+                        format!("there is nothing at this address: \"{shown}\" is not a number")
+                    }
+                    None => "there is nothing at this address".to_owned(),
+                };
+                Err(Problem::new(ProblemKind::NotFound, detail)
+                    .remedy("Use a name or number that a list shows.")
                     .into())
             }
         }
     }
 }
 
-/// A number in a path; what is none names nothing.
-pub fn number(text: &str, what: &str) -> Result<i64, Failure> {
-    text.parse().map_err(|_| {
-        let shown: String = text.chars().take(40).collect();
-        Failure::new(
-            ProblemKind::NotFound,
-            format!("\"{shown}\" is not the number of a {what}"),
-        )
-    })
+/// What stands in a path where a number belongs.
+fn no_number(refused: &PathRejection) -> Option<&str> {
+    let PathRejection::FailedToDeserializePathParams(error) = refused else {
+        return None;
+    };
+    match error.kind() {
+        ErrorKind::ParseErrorAtKey { value, .. }
+        | ErrorKind::ParseErrorAtIndex { value, .. }
+        | ErrorKind::ParseError { value, .. } => Some(value),
+        _ => None,
+    }
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        match axum::extract::Query::<T>::from_request_parts(parts, state).await {
+            Ok(axum::extract::Query(value)) => Ok(Self(value)),
+            Err(refused) => {
+                let text = refused.body_text();
+                let why = text
+                    .rsplit_once("query string: ")
+                    .map_or(&*text, |(_, w)| w);
+                Err(Problem::new(
+                    ProblemKind::Invalid,
+                    format!("the address's query is not understood: {why}"),
+                )
+                .remedy("GET /api/v1/openapi.json says what this address takes.")
+                .into())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::apps::AppForm;
+    use crate::wire::tokens::NewToken;
+
+    fn kind<T: DeserializeOwned>(text: &str) -> (ProblemKind, String) {
+        match read::<T>(text.as_bytes()) {
+            Ok(_) => panic!("{text} was read"),
+            Err(failure) => (failure.0.kind, failure.0.detail),
+        }
+    }
+
+    #[test]
+    fn a1_what_is_wrong_with_a_body_names_the_field() {
+        let (what, detail) = kind::<AppForm>(r#"{"nmae":"shop"}"#);
+        assert_eq!(what, ProblemKind::Invalid);
+        assert!(detail.contains("nmae"), "{detail}");
+        let (_, detail) = kind::<NewToken>(r#"{"name":"CI","days":"ten"}"#);
+        assert!(detail.starts_with("days: invalid type"), "{detail}");
+        let (_, detail) = kind::<NewToken>("{}");
+        assert!(detail.contains("missing field `name`"), "{detail}");
+    }
+
+    #[test]
+    fn a1_what_is_no_json_is_told_from_what_is_not_valid() {
+        for text in ["name=shop", "{", r#"{"name":"shop"} {}"#, "\u{feff}{}"] {
+            assert_eq!(kind::<AppForm>(text).0, ProblemKind::Malformed, "{text}");
+        }
+        assert_eq!(kind::<AppForm>("[]").0, ProblemKind::Invalid);
+        assert!(read::<AppForm>(b"{}").is_ok());
+    }
+
+    #[test]
+    fn a1_json_is_told_by_its_kind() {
+        assert!(is_json("Application/JSON; charset=utf-8"));
+        assert!(is_json("application/merge-patch+json"));
+        assert!(!is_json("text/plain") && !is_json(""));
+    }
 }

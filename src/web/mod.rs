@@ -9,14 +9,17 @@
 
 pub mod about;
 mod access;
+mod answer;
 pub mod api;
 mod auth;
 mod caller;
+mod contract;
 mod error;
 mod forgery;
 mod hooks;
 mod input;
 mod listen;
+mod page;
 mod pages;
 mod peer;
 mod people;

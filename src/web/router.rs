@@ -1,7 +1,11 @@
 //! Every URL with the role it needs, on one page.
 //!
 //! What does not stand here does not exist; what stands here without a
-//! [`Needs`] does not compile. `tests/` walks [`table`] as nobody and as owner.
+//! [`Needs`] does not compile, nor does an API row whose handler cannot be
+//! described or that says nothing of itself. `tests/` walks [`table`] as nobody
+//! and as owner.
+
+use std::sync::Arc;
 
 use axum::Router;
 use axum::http::Method;
@@ -9,6 +13,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::access::Needs;
+use super::contract::{self, Described, Operation, Schemas};
 use super::services::App;
 use super::{api, auth, error, forgery, hooks, pages};
 
@@ -20,7 +25,19 @@ pub struct Route {
     pub path: &'static str,
     /// Who may use it.
     pub needs: Needs,
+    /// What the description of the API says of it; none for pages.
+    pub api: Option<Api>,
     handler: MethodRouter<App>,
+}
+
+/// An operation of the API.
+pub struct Api {
+    /// Its handler's name: `apps::list`.
+    pub id: &'static str,
+    /// What it does, in a sentence.
+    pub summary: &'static str,
+    /// What it takes and answers, by its handler's type.
+    pub describe: fn(&mut Schemas) -> Operation,
 }
 
 fn row<H, T>(method: Method, path: &'static str, needs: Needs, handler: H) -> Route
@@ -33,20 +50,56 @@ where
         method,
         path,
         needs,
+        api: None,
         handler: on(filter, handler),
     }
 }
 
-macro_rules! routes {
+/// A row of the API: its handler says what it takes and answers.
+fn operation<H, T>(
+    method: Method,
+    path: &'static str,
+    needs: Needs,
+    (id, summary): (&'static str, &'static str),
+    handler: H,
+) -> Route
+where
+    H: axum::handler::Handler<T, App> + Described<T>,
+    T: 'static,
+{
+    let api = Api {
+        id: id.strip_prefix("api::").unwrap_or(id),
+        summary,
+        describe: H::describe,
+    };
+    Route {
+        api: Some(api),
+        ..row(method, path, needs, handler)
+    }
+}
+
+macro_rules! pages {
     ($($method:ident $path:literal $needs:ident $handler:path;)*) => {
         vec![$(row(Method::$method, $path, Needs::$needs, $handler)),*]
+    };
+}
+
+macro_rules! api {
+    ($($method:ident $path:literal $needs:ident $handler:path, $summary:literal;)*) => {
+        vec![$(operation(
+            Method::$method,
+            concat!("/api/v1", $path),
+            Needs::$needs,
+            (stringify!($handler), $summary),
+            $handler,
+        )),*]
     };
 }
 
 /// The table itself.
 #[rustfmt::skip]
 pub fn table() -> Vec<Route> {
-    routes! {
+    let mut all = pages! {
         // Coming in
         GET  "/setup/{token}"                   Proof     pages::setup::show;
         POST "/setup/{token}"                   Proof     pages::setup::submit;
@@ -123,90 +176,110 @@ pub fn table() -> Vec<Route> {
         POST "/account/sessions/end"            Person    pages::account::end_session;
         POST "/account/tokens"                  Person    pages::account::new_token;
         POST "/account/tokens/end"              Person    pages::account::end_token;
-        // API
-        GET  "/api/v1/health"                   Nobody    api::health::show;
-        GET  "/api/v1/status"                   SeeBox    api::status::show;
-        POST "/api/v1/setup-link"               Local     api::users::setup_link;
-        GET  "/api/v1/users"                    SeeBox    api::users::list;
-        POST "/api/v1/users"                    ChangeBox api::users::invite;
-        PATCH "/api/v1/users/{user}"            ChangeBox api::users::change;
-        DELETE "/api/v1/users/{user}"           ChangeBox api::users::remove;
-        POST "/api/v1/users/{user}/reset"       ChangeBox api::users::reset;
-        GET  "/api/v1/tokens"                   Person    api::tokens::list;
-        POST "/api/v1/tokens"                   Person    api::tokens::create;
-        DELETE "/api/v1/tokens/{id}"            Person    api::tokens::remove;
-        GET  "/api/v1/root.pem"                 Nobody    pages::settings::root;
-        GET  "/api/v1/apps"                     User      api::apps::list;
-        POST "/api/v1/apps"                     ChangeBox api::apps::create;
-        GET  "/api/v1/apps/{app}"               SeeApp    api::apps::show;
-        PATCH "/api/v1/apps/{app}"              ChangeApp api::apps::change;
-        DELETE "/api/v1/apps/{app}"             ChangeApp api::apps::remove;
-        POST "/api/v1/apps/{app}/start"         ChangeApp api::apps::start;
-        POST "/api/v1/apps/{app}/stop"          ChangeApp api::apps::stop;
-        POST "/api/v1/apps/{app}/restart"       ChangeApp api::apps::restart;
-        POST "/api/v1/apps/{app}/webhook-secret" ChangeApp api::apps::replace_webhook_secret;
-        GET  "/api/v1/apps/{app}/env"           ChangeApp api::env::list;
-        PATCH "/api/v1/apps/{app}/env"          ChangeApp api::env::change;
-        GET  "/api/v1/apps/{app}/domains"       SeeApp    api::domains::list;
-        POST "/api/v1/apps/{app}/domains"       ChangeApp api::domains::add;
-        DELETE "/api/v1/apps/{app}/domains"     ChangeApp api::domains::remove;
-        POST "/api/v1/apps/{app}/maintenance"   ChangeApp api::domains::maintenance;
-        POST "/api/v1/apps/{app}/scale"         ChangeApp api::domains::scale;
-        GET  "/api/v1/apps/{app}/deploys"       SeeApp    api::deploys::list;
-        POST "/api/v1/apps/{app}/deploys"       DeployApp api::deploys::create;
-        POST "/api/v1/apps/{app}/deploys/upload" DeployApp api::deploys::upload;
-        GET  "/api/v1/apps/{app}/deploys/{id}"  SeeApp    api::deploys::show;
-        GET  "/api/v1/apps/{app}/deploys/{id}/log" SeeApp    api::deploys::log;
-        POST "/api/v1/apps/{app}/deploys/{id}/cancel" DeployApp api::deploys::cancel;
-        POST "/api/v1/apps/{app}/rollback"      DeployApp api::deploys::rollback;
-        GET  "/api/v1/apps/{app}/releases"      SeeApp    api::deploys::releases;
-        GET  "/api/v1/apps/{app}/deliveries"    SeeApp    api::deploys::deliveries;
-        GET  "/api/v1/apps/{app}/logs"          SeeApp    api::app_logs::show;
-        POST "/api/v1/apps/{app}/exec"          ChangeApp api::app_logs::exec;
-        POST "/api/v1/apps/{app}/run"           ChangeApp api::app_logs::run;
         // Git hosts
         POST "/hooks/{app}"                     Proof     hooks::take;
-        GET  "/api/v1/events"                   SeeBox    api::events::list;
-        GET  "/api/v1/events/stream"            SeeBox    api::events::stream;
-        GET  "/api/v1/overview"                 User      api::overview::show;
-        GET  "/api/v1/metrics/box"              SeeBox    api::metrics::of_box;
-        GET  "/api/v1/metrics/apps/{app}"       SeeApp    api::metrics::of_app;
-        GET  "/api/v1/checks"                   SeeBox    api::checks::list;
-        POST "/api/v1/checks"                   ChangeBox api::checks::add;
-        DELETE "/api/v1/checks/{check}"         ChangeBox api::checks::remove;
-        GET  "/api/v1/incidents"                SeeBox    api::checks::incidents;
-        GET  "/api/v1/databases"                SeeBox    api::databases::list;
-        POST "/api/v1/databases"                ChangeBox api::databases::create;
-        GET  "/api/v1/databases/{name}"         SeeBox    api::databases::show;
-        DELETE "/api/v1/databases/{name}"       ChangeBox api::databases::remove;
-        POST "/api/v1/databases/{name}/attachments" ChangeBox api::databases::attach;
-        DELETE "/api/v1/databases/{name}/attachments/{app}" ChangeBox api::databases::detach;
-        POST "/api/v1/databases/{name}/psql"    ChangeBox api::databases::psql;
-        POST "/api/v1/databases/{name}/backups" ChangeBox api::backups::now;
-        GET  "/api/v1/targets"                  SeeBox    api::targets::list;
-        POST "/api/v1/targets"                  ChangeBox api::targets::add;
-        DELETE "/api/v1/targets/{name}"         ChangeBox api::targets::remove;
-        POST "/api/v1/targets/{name}/test"      ChangeBox api::targets::test;
-        POST "/api/v1/targets/{name}/default"   ChangeBox api::targets::make_default;
-        GET  "/api/v1/backups"                  SeeBox    api::backups::list;
-        GET  "/api/v1/backups/{id}"             SeeBox    api::backups::show;
-        POST "/api/v1/backups/{id}/verify"      ChangeBox api::backups::verify;
-        POST "/api/v1/backups/{id}/restore"     ChangeBox api::backups::restore;
-        GET  "/api/v1/backups/{id}/download"    ChangeBox api::backups::download;
-        GET  "/api/v1/restores"                 SeeBox    api::backups::restores;
-        GET  "/api/v1/restores/{id}"            SeeBox    api::backups::show_restore;
-        POST "/api/v1/restores/{id}/confirm"    ChangeBox api::backups::confirm;
-    }
+    };
+    all.extend(api! {
+        GET  "/health"                          Nobody    api::health::show, "Whether the daemon answers";
+        GET  "/openapi.json"                    Nobody    api::openapi::show, "This description";
+        GET  "/status"                          SeeBox    api::status::show, "One look at everything on the box";
+        POST "/setup-link"                      Local     api::users::setup_link, "A new one-time path to set the owner's password";
+        GET  "/users"                           SeeBox    api::users::list, "Lists the users, and those asked in";
+        POST "/users"                           ChangeBox api::users::invite, "Asks somebody in; the answer holds the link, told this once";
+        GET  "/users/{user}"                    SeeBox    api::users::show, "One user";
+        PATCH "/users/{user}"                    ChangeBox api::users::change, "Changes a user's role or apps";
+        DELETE "/users/{user}"                    ChangeBox api::users::remove, "Takes a user out, with sessions and tokens";
+        POST "/users/{user}/reset"              ChangeBox api::users::reset, "A new link for somebody who cannot come in";
+        GET  "/tokens"                          Person    api::tokens::list, "Lists one's tokens; on the box, everybody's";
+        POST "/tokens"                          Person    api::tokens::create, "Makes a token, told this once";
+        GET  "/tokens/{id}"                     Person    api::tokens::show, "One token";
+        DELETE "/tokens/{id}"                     Person    api::tokens::remove, "Ends a token";
+        GET  "/root.pem"                        Nobody    api::certificate::root, "The root certificate of the box's own CA";
+        GET  "/apps"                            User      api::apps::list, "Lists the apps one may see";
+        POST "/apps"                            ChangeBox api::apps::create, "Makes an app";
+        GET  "/apps/{app}"                      SeeApp    api::apps::show, "One app, whole";
+        PATCH "/apps/{app}"                      ChangeApp api::apps::change, "Changes where an app's code comes from; what is absent stays";
+        DELETE "/apps/{app}"                      ChangeApp api::apps::remove, "Removes an app; the work follows";
+        POST "/apps/{app}/start"                ChangeApp api::apps::start, "Starts an app that was stopped";
+        POST "/apps/{app}/stop"                 ChangeApp api::apps::stop, "Stops an app's containers";
+        POST "/apps/{app}/restart"              ChangeApp api::apps::restart, "Brings new containers of the live release up beside the old ones";
+        POST "/apps/{app}/webhook-secret"       ChangeApp api::apps::replace_webhook_secret, "Replaces the webhook's secret; the old one ends with the answer";
+        GET  "/apps/{app}/env"                  ChangeApp api::env::list, "Lists an app's variables";
+        PATCH "/apps/{app}/env"                  ChangeApp api::env::change, "Sets and unsets variables in one step, and deploys them";
+        GET  "/apps/{app}/domains"              SeeApp    api::domains::list, "Lists where an app answers, and how the certificates stand";
+        POST "/apps/{app}/domains"              ChangeApp api::domains::add, "Lets an app answer at another domain";
+        DELETE "/apps/{app}/domains"              ChangeApp api::domains::remove, "Takes a domain from an app";
+        POST "/apps/{app}/maintenance"          ChangeApp api::domains::maintenance, "Switches an app's maintenance page";
+        POST "/apps/{app}/scale"                ChangeApp api::domains::scale, "Changes a process's replicas, memory or processor";
+        GET  "/apps/{app}/deploys"              SeeApp    api::deploys::list, "Lists an app's deploys, newest first";
+        POST "/apps/{app}/deploys"              DeployApp api::deploys::create, "Deploys an image, or a commit from git";
+        POST "/apps/{app}/deploys/upload"       DeployApp api::deploys::upload, "Deploys a folder, sent as a tar";
+        GET  "/apps/{app}/deploys/{id}"         SeeApp    api::deploys::show, "One deploy with its steps";
+        GET  "/apps/{app}/deploys/{id}/log"     SeeApp    api::deploys::log, "A deploy's log as it grows";
+        POST "/apps/{app}/deploys/{id}/cancel"  DeployApp api::deploys::cancel, "Cancels a deploy whose release is not live yet";
+        POST "/apps/{app}/rollback"             DeployApp api::deploys::rollback, "Goes back to an earlier release";
+        GET  "/apps/{app}/releases"             SeeApp    api::deploys::releases, "Lists an app's releases, newest first";
+        GET  "/apps/{app}/deliveries"           SeeApp    api::deploys::deliveries, "Lists what git hosts told us of an app, newest first";
+        GET  "/apps/{app}/logs"                 SeeApp    api::app_logs::show, "What an app's containers wrote, oldest first";
+        POST "/apps/{app}/exec"                 ChangeApp api::app_logs::exec, "Runs a command inside a running replica";
+        POST "/apps/{app}/run"                  ChangeApp api::app_logs::run, "Runs a command in a container of its own";
+        GET  "/events"                          SeeBox    api::events::list, "Lists what happened, newest first";
+        GET  "/events/stream"                   SeeBox    api::events::stream, "What happens from now on";
+        GET  "/overview"                        User      api::overview::show, "How everything is doing, with figures";
+        GET  "/metrics/box"                     SeeBox    api::metrics::of_box, "The box's figures over time";
+        GET  "/metrics/apps/{app}"              SeeApp    api::metrics::of_app, "An app's figures over time";
+        GET  "/checks"                          SeeBox    api::checks::list, "Lists what is asked whether it answers";
+        POST "/checks"                          ChangeBox api::checks::add, "Asks another address from now on";
+        GET  "/checks/{check}"                  SeeBox    api::checks::show, "One check";
+        DELETE "/checks/{check}"                  ChangeBox api::checks::remove, "Asks an address no more";
+        GET  "/incidents"                       SeeBox    api::checks::incidents, "Lists the times a check was not answered, newest first";
+        GET  "/databases"                       SeeBox    api::databases::list, "Lists the databases";
+        POST "/databases"                       ChangeBox api::databases::create, "Makes a database; the work follows";
+        GET  "/databases/{name}"                SeeBox    api::databases::show, "One database, with what the server says of itself";
+        DELETE "/databases/{name}"                ChangeBox api::databases::remove, "Removes a database with its data; the work follows";
+        POST "/databases/{name}/attachments"    ChangeBox api::databases::attach, "Gives an app a database of its own on the server, and deploys the URL";
+        DELETE "/databases/{name}/attachments/{app}" ChangeBox api::databases::detach, "Takes a database from an app, and deploys without the URL";
+        POST "/databases/{name}/psql"           ChangeBox api::databases::psql, "A psql shell on the server";
+        POST "/databases/{name}/backups"        ChangeBox api::backups::now, "Backs up every database on the server; the work follows";
+        GET  "/targets"                         SeeBox    api::targets::list, "Lists the backup targets";
+        POST "/targets"                         ChangeBox api::targets::add, "Tries a backup target out and adds it";
+        GET  "/targets/{name}"                  SeeBox    api::targets::show, "One backup target";
+        DELETE "/targets/{name}"                  ChangeBox api::targets::remove, "Forgets a backup target; what is stored there stays";
+        POST "/targets/{name}/test"             ChangeBox api::targets::test, "Tries a backup target out";
+        POST "/targets/{name}/default"          ChangeBox api::targets::make_default, "Sends dumps to this target from now on";
+        GET  "/backups"                         SeeBox    api::backups::list, "Lists the backups, newest first";
+        GET  "/backups/{id}"                    SeeBox    api::backups::show, "One backup";
+        POST "/backups/{id}/verify"             ChangeBox api::backups::verify, "Unpacks a backup to its last byte; the work follows";
+        POST "/backups/{id}/restore"            ChangeBox api::backups::restore, "Brings a backup back beside what is there, then swaps; the work follows";
+        GET  "/backups/{id}/download"           ChangeBox api::backups::download, "A dump as pg_dump wrote it";
+        GET  "/restores"                        SeeBox    api::backups::restores, "Lists the restores, newest first";
+        GET  "/restores/{id}"                   SeeBox    api::backups::show_restore, "One restore";
+        POST "/restores/{id}/confirm"           ChangeBox api::backups::confirm, "Drops what a restore replaced; the work follows";
+    });
+    all
+}
+
+/// The handler behind what its description says of it.
+fn bounded(handler: MethodRouter<App>, operation: &Operation) -> MethodRouter<App> {
+    let names: Arc<[String]> = operation.query.iter().map(|p| p.name.clone()).collect();
+    handler.layer(from_fn(move |request, next| {
+        contract::refuse_unknown(names.clone(), request, next)
+    }))
 }
 
 /// The table as a service.
 pub fn router(app: App) -> Router {
     let mut router = Router::new();
+    let mut schemas = Schemas::default();
     for route in table() {
         let needs = route.needs;
+        let handler = match &route.api {
+            None => route.handler,
+            Some(api) => bounded(route.handler, &(api.describe)(&mut schemas)),
+        };
         router = router.route(
             route.path,
-            route.handler.layer(from_fn(forgery::proven)).layer(from_fn(
+            handler.layer(from_fn(forgery::proven)).layer(from_fn(
                 move |caller, params, request, next| {
                     auth::guard(needs, caller, params, request, next)
                 },

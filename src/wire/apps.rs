@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::overview::Usage;
 use crate::base::secret::Secret;
 
 /// An app in a list.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct AppSummary {
     /// Its row.
     pub id: i64,
@@ -28,7 +29,7 @@ pub struct AppSummary {
 }
 
 /// One app, whole.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct AppDetail {
     /// As in the list.
     #[serde(flatten)]
@@ -52,7 +53,7 @@ pub struct AppDetail {
 }
 
 /// An app's webhook.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Webhook {
     /// The whole address.
     pub url: String,
@@ -62,7 +63,7 @@ pub struct Webhook {
 }
 
 /// One running container.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Replica {
     /// Its name.
     pub name: String,
@@ -82,7 +83,7 @@ pub struct Replica {
 }
 
 /// What was set for a process.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Scale {
     /// Replicas that always run.
     pub min: Option<u32>,
@@ -95,7 +96,7 @@ pub struct Scale {
 }
 
 /// What is asked when an app is made (`name` needed) or changed (no `name`).
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AppForm {
     /// Its name.
@@ -122,7 +123,7 @@ pub struct AppForm {
 }
 
 /// One variable. Its value only where that was asked for.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct EnvEntry {
     /// Its name.
     pub name: String,
@@ -134,7 +135,7 @@ pub struct EnvEntry {
 }
 
 /// A change of the environment, made in one step.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EnvChange {
     /// To be set.
@@ -146,7 +147,7 @@ pub struct EnvChange {
 }
 
 /// What a change led to.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Changed {
     /// Whether anything is different now.
     pub changed: bool,
@@ -155,7 +156,7 @@ pub struct Changed {
 }
 
 /// Where an app answers.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Domain {
     /// `shop.example.com` or `shop.example.com/api`.
@@ -170,7 +171,7 @@ fn web() -> String {
 }
 
 /// A domain of an app, and how its certificate stands.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct DomainLine {
     /// `shop.example.com` or `shop.example.com/api`.
     pub domain: String,
@@ -185,7 +186,7 @@ pub struct DomainLine {
 }
 
 /// How one process is to be scaled; what is absent stays.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScaleForm {
     /// The process.
@@ -202,7 +203,7 @@ pub struct ScaleForm {
 }
 
 /// A switch.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Switch {
     /// Its position.
@@ -210,7 +211,7 @@ pub struct Switch {
 }
 
 /// How an app is to be removed.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Removal {
     /// Its volumes with their data too.
     #[serde(default)]
@@ -218,7 +219,7 @@ pub struct Removal {
 }
 
 /// A line an app wrote.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct AppLine {
     /// When.
     pub at_ms: i64,

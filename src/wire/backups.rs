@@ -1,11 +1,13 @@
 //! Backup targets, backups and restores.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::base::secret::Secret;
 
 /// A target to be added: `POST /api/v1/targets`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct NewTarget {
     /// Its name.
     pub name: String,
@@ -32,7 +34,7 @@ pub struct NewTarget {
 }
 
 /// A target; its credentials are never told.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Target {
     /// Its name.
     pub name: String,
@@ -53,7 +55,7 @@ pub struct Target {
 }
 
 /// A backup: one dump of one database on a server.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Backup {
     /// Its number.
     pub id: i64,
@@ -98,7 +100,8 @@ pub struct Backup {
 }
 
 /// `POST /api/v1/backups/{id}/restore`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct AskRestore {
     /// Another server than its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -106,7 +109,7 @@ pub struct AskRestore {
 }
 
 /// A restore.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Restore {
     /// Its number.
     pub id: i64,

@@ -1,11 +1,12 @@
 //! `/api/v1/checks`: what is asked whether it answers, and when it did not.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::base::clock::UnixMs;
 
 /// How a check stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CheckState {
     /// It never answered yet, and is too young to worry.
@@ -19,7 +20,7 @@ pub enum CheckState {
 }
 
 /// A check.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Check {
     /// Its row.
     pub id: i64,
@@ -48,7 +49,7 @@ pub struct Check {
 }
 
 /// A stretch of time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Bar {
     /// Its start.
     pub from_ms: UnixMs,
@@ -59,7 +60,7 @@ pub struct Bar {
 }
 
 /// A time a check was not answered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Incident {
     /// Its row.
     pub id: i64,
@@ -80,7 +81,7 @@ pub struct Incident {
 }
 
 /// `POST /api/v1/checks`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewCheck {
     /// What it is called.

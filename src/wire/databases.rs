@@ -1,11 +1,13 @@
 //! Managed databases.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::apps::Changed;
 
 /// A database to be made: `POST /api/v1/databases`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct NewDatabase {
     /// Its name.
     pub name: String,
@@ -18,7 +20,7 @@ pub struct NewDatabase {
 }
 
 /// A database.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Database {
     /// Its name.
     pub name: String,
@@ -41,7 +43,7 @@ pub struct Database {
 }
 
 /// An app on a database.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Attachment {
     /// The app's name.
     pub app: String,
@@ -56,7 +58,7 @@ pub struct Attachment {
 }
 
 /// What attaching an app led to.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Attached {
     /// The app on the database.
     #[serde(flatten)]
@@ -68,7 +70,7 @@ pub struct Attached {
 }
 
 /// A database with what is inside: `GET /api/v1/databases/{name}`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct DatabaseDetails {
     /// What the list shows.
     #[serde(flatten)]
@@ -84,7 +86,7 @@ pub struct DatabaseDetails {
 }
 
 /// A server seen from inside.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Inside {
     /// All its databases together.
     pub size_bytes: u64,
@@ -97,7 +99,7 @@ pub struct Inside {
 }
 
 /// One database on a server.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Logical {
     /// Its name.
     pub name: String,
@@ -108,7 +110,8 @@ pub struct Logical {
 }
 
 /// `POST /api/v1/databases/{name}/attachments`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Attach {
     /// The app.
     pub app: String,
@@ -117,8 +120,16 @@ pub struct Attach {
     pub env_name: Option<String>,
 }
 
+/// What goes.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Removing {
+    /// Its name; it is gone when it is shown no more.
+    pub removing: String,
+}
+
 /// `DELETE /api/v1/databases/{name}`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Remove {
     /// The name, typed again.
     #[serde(default)]

@@ -1,9 +1,10 @@
 //! Deploys, releases and what git hosts told us.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A deploy.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Deploy {
     /// Its row.
     pub id: i64,
@@ -45,7 +46,7 @@ pub struct Deploy {
 }
 
 /// A state a deploy entered.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Step {
     /// Which.
     pub state: String,
@@ -54,7 +55,7 @@ pub struct Step {
 }
 
 /// What is to be deployed; with neither, the newest commit of the app's branch.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeployForm {
     /// An image's reference.
@@ -69,14 +70,14 @@ pub struct DeployForm {
 }
 
 /// A deploy that was queued.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Queued {
     /// Its row.
     pub deploy: i64,
 }
 
 /// Which release to go back to; the one before when absent.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RollbackForm {
     /// Its number.
@@ -85,7 +86,7 @@ pub struct RollbackForm {
 }
 
 /// A release.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Release {
     /// Its number.
     pub number: i64,
@@ -106,7 +107,7 @@ pub struct Release {
 }
 
 /// A piece of a deploy's log, as newline-delimited JSON.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LogPart {
     /// A line.
@@ -123,7 +124,7 @@ pub enum LogPart {
 }
 
 /// What a git host told us and what was answered.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Delivery {
     /// When.
     pub at_ms: i64,
@@ -142,7 +143,7 @@ pub struct Delivery {
 }
 
 /// The answer to a webhook.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct HookAnswer {
     /// The sentence.
     pub reason: String,

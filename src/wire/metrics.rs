@@ -1,11 +1,12 @@
 //! `GET /api/v1/metrics/…`: figures over time, one entry a slot, `null` where nothing was measured.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::base::clock::UnixMs;
 
 /// The box over time.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BoxHistory {
     /// Start of the first slot.
     pub from_ms: UnixMs,
@@ -28,7 +29,7 @@ pub struct BoxHistory {
 }
 
 /// What an app answered over time.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AppHistory {
     /// Start of the first slot.
     pub from_ms: UnixMs,

@@ -1,11 +1,12 @@
 //! `GET /api/v1/overview`: how everything is doing, with figures; what the overview and `freehold top` show.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::base::clock::UnixMs;
 
 /// One look at everything.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Overview {
     /// Of the daemon.
     pub version: String,
@@ -49,7 +50,9 @@ impl Overview {
 }
 
 /// How much something wants its reader.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Urgency {
     /// Broken now.
@@ -59,7 +62,7 @@ pub enum Urgency {
 }
 
 /// Something that wants its reader.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Attention {
     /// How much.
     pub level: Urgency,
@@ -74,7 +77,7 @@ pub struct Attention {
 }
 
 /// The machine now.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Machine {
     /// Its name.
     pub name: String,
@@ -107,7 +110,8 @@ pub struct Machine {
 }
 
 /// Docker as seen from here.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "EngineStanding")]
 pub struct Engine {
     /// Its version when it answers.
     pub version: Option<String>,
@@ -118,8 +122,9 @@ pub struct Engine {
 }
 
 /// How an app stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(rename = "Standing")]
 pub enum AppState {
     /// Nothing was ever live.
     #[default]
@@ -135,7 +140,8 @@ pub enum AppState {
 }
 
 /// An app.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "AppStanding")]
 pub struct App {
     /// Its row.
     pub id: i64,
@@ -165,7 +171,7 @@ pub struct App {
 }
 
 /// What runs, in processor and memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Usage {
     /// Cores in use over the last ten seconds; `None` until it was read twice.
     pub cpu: Option<f64>,
@@ -176,7 +182,7 @@ pub struct Usage {
 }
 
 /// An app's newest deploy.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LastDeploy {
     /// Its row.
     pub id: i64,
@@ -189,7 +195,8 @@ pub struct LastDeploy {
 }
 
 /// A database with its newest backups.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "DatabaseStanding")]
 pub struct Database {
     /// Its name.
     pub name: String,
@@ -212,7 +219,7 @@ pub struct Database {
 }
 
 /// A certificate.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Certificate {
     /// The name it is for.
     pub host: String,
@@ -230,7 +237,7 @@ pub struct Certificate {
 }
 
 /// The box's own CA.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Trust {
     /// SHA-256 of its root, as browsers show it.
     pub fingerprint: String,

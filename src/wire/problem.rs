@@ -1,11 +1,21 @@
 //! Errors as the API says them (RFC 9457, `application/problem+json`).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What kind of failure; decides the HTTP status and the CLI's exit code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
 pub enum ProblemKind {
+    /// The request cannot be read. 400; exit 2.
+    Malformed,
+    /// The body is not of a kind that is taken here. 415; exit 2.
+    Unsupported,
+    /// The address is there, this method is not. 405; exit 2.
+    NoSuchMethod,
+    /// It is no longer what `If-Match` says. 412; exit 4.
+    Changed,
     /// Something in the request is not valid. 422; exit 2.
     Invalid,
     /// Nobody is signed in. 401; exit 4.
@@ -32,6 +42,10 @@ impl ProblemKind {
     /// The HTTP status.
     pub fn status(self) -> u16 {
         match self {
+            Self::Malformed => 400,
+            Self::Unsupported => 415,
+            Self::NoSuchMethod => 405,
+            Self::Changed => 412,
             Self::Invalid => 422,
             Self::SignIn => 401,
             Self::Forbidden => 403,
@@ -48,9 +62,13 @@ impl ProblemKind {
     /// The CLI's exit code.
     pub fn exit_code(self) -> u8 {
         match self {
-            Self::Invalid | Self::TooLarge => 2,
+            Self::Malformed
+            | Self::Unsupported
+            | Self::NoSuchMethod
+            | Self::Invalid
+            | Self::TooLarge => 2,
             Self::NotFound => 3,
-            Self::SignIn | Self::Forbidden | Self::Conflict | Self::SlowDown => 4,
+            Self::SignIn | Self::Forbidden | Self::Conflict | Self::Changed | Self::SlowDown => 4,
             Self::Outside | Self::Unavailable | Self::Internal => 1,
         }
     }
@@ -58,6 +76,10 @@ impl ProblemKind {
     /// A short title.
     pub fn title(self) -> &'static str {
         match self {
+            Self::Malformed => "That cannot be read",
+            Self::Unsupported => "Not of a kind that is taken",
+            Self::NoSuchMethod => "No such method",
+            Self::Changed => "Changed meanwhile",
             Self::Invalid => "That is not valid",
             Self::SignIn => "Please sign in",
             Self::Forbidden => "Not allowed",
@@ -73,7 +95,7 @@ impl ProblemKind {
 }
 
 /// An error for a person: what happened, why, and what to do next.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
     /// Stable identifier, `urn:freehold:problem:<kind>`.
     #[serde(rename = "type")]
@@ -89,6 +111,9 @@ pub struct Problem {
     pub remedy: String,
     /// Which kind, for programs.
     pub kind: ProblemKind,
+    /// The request it answers, `urn:freehold:request:<id>`; the same id stands in the log.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub instance: String,
 }
 
 impl Problem {
@@ -107,6 +132,7 @@ impl Problem {
             detail: detail.into(),
             remedy: String::new(),
             kind,
+            instance: String::new(),
         }
     }
 

@@ -1,9 +1,19 @@
 //! One look at everything: what `freehold status`, `freehold doctor` and `GET /api/v1/status` say.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// Whether the daemon answers.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Health {
+    /// `ok`.
+    pub status: String,
+    /// Of this program.
+    pub version: String,
+}
+
 /// The box and all that lives on it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// Of this program.
     pub version: String,
@@ -30,7 +40,7 @@ pub struct Status {
 }
 
 /// The container engine.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Engine {
     /// Where it is.
     pub host: String,
@@ -41,7 +51,8 @@ pub struct Engine {
 }
 
 /// One app.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "AppStatus")]
 pub struct AppLine {
     /// Its name.
     pub name: String,
@@ -52,7 +63,7 @@ pub struct AppLine {
 }
 
 /// One name's certificate.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct CertificateLine {
     /// The name.
     pub host: String,
@@ -68,7 +79,9 @@ pub struct CertificateLine {
 }
 
 /// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Something does not work.
@@ -78,7 +91,7 @@ pub enum Severity {
 }
 
 /// Something that wants somebody.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {
     /// How bad.
     pub severity: Severity,

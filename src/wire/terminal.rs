@@ -3,6 +3,7 @@
 //! After `101 Switching Protocols` to `Upgrade: freehold-terminal` both sides
 //! send frames: a kind byte, a length (u32, big-endian), that many bytes.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The protocol's name in the `Upgrade` header.
@@ -79,7 +80,7 @@ impl Frame {
 pub type Decoded<'a> = (Frame, &'a [u8], usize);
 
 /// What to run.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct TerminalForm {
     /// The words of the command, as JSON in the query.
     pub command: String,

@@ -1,11 +1,12 @@
 //! Tokens of programs, as the API and `freehold token` tell them.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::base::secret::Secret;
 
 /// A token; itself it is never told again.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Token {
     /// Its row.
     pub id: i64,
@@ -28,7 +29,8 @@ pub struct Token {
 }
 
 /// A token to make.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct NewToken {
     /// What it is for.
     pub name: String,
@@ -44,7 +46,7 @@ pub struct NewToken {
 }
 
 /// A token just made.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct MadeToken {
     /// The token itself, told this once.
     pub token: Secret,

@@ -1,11 +1,12 @@
 //! Users, as the API and `freehold user` tell them.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::base::secret::Secret;
 
 /// A user, or somebody asked in.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct User {
     /// What they sign in with.
     pub name: String,
@@ -22,7 +23,8 @@ pub struct User {
 }
 
 /// Somebody to ask in.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct NewUser {
     /// What they will sign in with.
     pub name: String,
@@ -34,7 +36,8 @@ pub struct NewUser {
 }
 
 /// What to change of a user; what is absent stays.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct UserChange {
     /// The new role.
     #[serde(default)]
@@ -44,8 +47,19 @@ pub struct UserChange {
     pub apps: Option<Vec<String>>,
 }
 
+/// A one-time path under the dashboard's address; made only on the box.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct SetupLink {
+    /// Where the dashboard answers.
+    pub address: String,
+    /// The path under it.
+    pub path: Secret,
+    /// Whether somebody has set a password already.
+    pub set_up: bool,
+}
+
 /// A one-time link; it is not told again.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct UserLink {
     /// Whom it is for.
     pub name: String,

@@ -1,16 +1,18 @@
 //! What an app's containers write, and commands run in and beside them.
 
-use axum::extract::{Extension, Path, Query, Request, State};
-use axum::response::Response;
+use axum::extract::{Extension, Request, State};
 use futures_util::{StreamExt, stream};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::apps;
 use crate::base::clock::UnixMs;
 use crate::events::{self, Level, NewEvent};
 use crate::supervise::{Kind, Live, SuperviseError};
+use crate::web::answer::{As, Lines, Terminal};
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
+use crate::web::input::{Path, Query};
 use crate::web::services::App;
 use crate::web::terminal;
 use crate::wire::apps::AppLine;
@@ -18,7 +20,7 @@ use crate::wire::problem::ProblemKind;
 use crate::wire::terminal::TerminalForm;
 
 /// Which lines.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub struct Which {
     /// Only this process.
     process: Option<String>,
@@ -36,7 +38,7 @@ pub async fn show(
     State(app): State<App>,
     Path(name): Path<String>,
     Query(which): Query<Which>,
-) -> Result<Response, Failure> {
+) -> Result<As<Lines<AppLine>>, Failure> {
     let row = app.apps.find(&name).await?;
     let containers = containers(&app, &row, which.process.as_deref());
     let tail = match which.since_ms {
@@ -73,14 +75,15 @@ pub async fn show(
     let kind = "application/x-ndjson";
     if which.follow {
         let all = stream::select_all(streams.into_iter().map(Box::pin));
-        return Ok(super::deploys::streamed(kind, all.map(json)));
+        return Ok(As::new(super::deploys::streamed(kind, all.map(json))));
     }
     let mut all: Vec<AppLine> = Vec::new();
     for lines in streams {
         all.extend(lines.collect::<Vec<_>>().await);
     }
     all.sort_by_key(|line| line.at_ms);
-    Ok(super::deploys::streamed(kind, stream::iter(all).map(json)))
+    let all = stream::iter(all).map(json);
+    Ok(As::new(super::deploys::streamed(kind, all)))
 }
 
 /// The app's replicas, those that serve first.
@@ -104,7 +107,7 @@ pub async fn exec(
     Path(name): Path<String>,
     Query(form): Query<TerminalForm>,
     request: Request,
-) -> Result<Response, Failure> {
+) -> Result<As<Terminal>, Failure> {
     let row = app.apps.find(&name).await?;
     let (words, size) = terminal::words(&form)?;
     let process = form.process.as_deref().unwrap_or("web");
@@ -122,7 +125,7 @@ pub async fn exec(
     let start = app
         .supervisor
         .exec_interactive(container.row, words, Default::default(), size);
-    terminal::serve(request, start).await
+    Ok(As::new(terminal::serve(request, start).await?))
 }
 
 /// `POST /api/v1/apps/{app}/run` upgraded: a command in a container of its own.
@@ -132,7 +135,7 @@ pub async fn run(
     Path(name): Path<String>,
     Query(form): Query<TerminalForm>,
     request: Request,
-) -> Result<Response, Failure> {
+) -> Result<As<Terminal>, Failure> {
     let row = app.apps.find(&name).await?;
     let (words, size) = terminal::words(&form)?;
     let spec = app.deploys.one_off(row.id, words).await?;
@@ -143,7 +146,8 @@ pub async fn run(
         "ran a command in a container of its own",
     )
     .await?;
-    terminal::serve(request, app.supervisor.run_interactive(spec, size)).await
+    let start = app.supervisor.run_interactive(spec, size);
+    Ok(As::new(terminal::serve(request, start).await?))
 }
 
 /// A line on the app's activity; not the words, which may hold secrets.

@@ -1,9 +1,9 @@
 //! Apps: made, shown, changed, stopped, removed.
 
-use axum::extract::{Extension, Path, State};
-use axum::http::StatusCode;
-use axum::{Json, response::IntoResponse};
-use serde_json::{Value, json};
+use axum::Json;
+use axum::extract::{Extension, State};
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use crate::apps::{self, AppError, NewApp, RegistryLogin, SourceChange};
 use crate::base::clock::UnixMs;
@@ -13,19 +13,34 @@ use crate::deploy::{Deploy, Serving};
 use crate::git::{Branch, GitUrl};
 use crate::monitor::Usages;
 use crate::supervise::{Kind, Live, State as Container};
+use crate::web::answer::{Accepted, Created, Listed};
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
+use crate::web::input::{Input, Path, Query};
+use crate::web::page::{Page, has};
 use crate::web::services::App;
 use crate::wire::apps::{
     AppDetail, AppForm, AppSummary, Changed, Removal, Replica, Scale, Webhook,
 };
+use crate::wire::databases::Removing;
 use crate::wire::problem::ProblemKind;
+
+/// Which apps.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub struct Which {
+    /// Only those in this state.
+    state: Option<String>,
+    /// Only those with this in their name or a domain.
+    q: Option<String>,
+}
 
 /// `GET /api/v1/apps`
 pub async fn list(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
-) -> Result<Json<Vec<AppSummary>>, Failure> {
+    Query(which): Query<Which>,
+    page: Page,
+) -> Result<Listed<AppSummary>, Failure> {
     let mut all = app.apps.list().await?;
     all.retain(|row| caller.sees_app(row.name.as_str()));
     let routes = app.apps.routes(None).await?;
@@ -42,7 +57,12 @@ pub async fn list(
             &live,
         )
     });
-    Ok(Json(summaries.collect()))
+    let q = which.q.as_deref();
+    let wanted = summaries.filter(|app| {
+        which.state.as_ref().is_none_or(|state| *state == app.state)
+            && (has(&app.name, q) || app.domains.iter().any(|domain| has(domain, q)))
+    });
+    Ok(Listed(page.by_name(wanted.collect(), |app| &app.name)?))
 }
 
 /// `GET /api/v1/apps/{app}`
@@ -108,8 +128,8 @@ async fn detail(app: &App, caller: &Caller, row: apps::App) -> Result<AppDetail,
 pub async fn create(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
-    Json(form): Json<AppForm>,
-) -> Result<impl IntoResponse, Failure> {
+    Input(form): Input<AppForm>,
+) -> Result<Created<AppDetail>, Failure> {
     let name = form.name.clone().unwrap_or_default();
     let name = AppName::parse(&name).map_err(AppError::from)?;
     let source = source(form)?;
@@ -117,10 +137,7 @@ pub async fn create(
         .apps
         .create(NewApp { name, source }, &caller.who(), UnixMs::now())
         .await?;
-    Ok((
-        StatusCode::CREATED,
-        Json(detail(&app, &caller, made).await?),
-    ))
+    Ok(Created(detail(&app, &caller, made).await?))
 }
 
 /// `PATCH /api/v1/apps/{app}`: what is absent stays.
@@ -128,7 +145,7 @@ pub async fn change(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
-    Json(form): Json<AppForm>,
+    Input(form): Input<AppForm>,
 ) -> Result<Json<AppDetail>, Failure> {
     let row = app.apps.find(&name).await?;
     if form.name.is_some() {
@@ -177,15 +194,16 @@ pub async fn stop(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
-) -> Result<Json<Changed>, Failure> {
+) -> Result<Accepted<Changed>, Failure> {
     let row = app.apps.find(&name).await?;
     app.deploys
         .stop(row.id, &caller.who(), UnixMs::now())
         .await?;
-    Ok(Json(Changed {
+    let changed = Changed {
         changed: true,
         deploy: None,
-    }))
+    };
+    Ok(Accepted::new(changed, None))
 }
 
 /// `POST /api/v1/apps/{app}/start`
@@ -193,16 +211,17 @@ pub async fn start(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
-) -> Result<Json<Changed>, Failure> {
+) -> Result<Accepted<Changed>, Failure> {
     let row = app.apps.find(&name).await?;
     let deploy = app
         .deploys
         .start_app(row.id, &caller.who(), UnixMs::now())
         .await?;
-    Ok(Json(Changed {
+    let changed = Changed {
         changed: deploy.is_some(),
         deploy,
-    }))
+    };
+    Ok(Accepted::new(changed, None))
 }
 
 /// `POST /api/v1/apps/{app}/restart`
@@ -210,16 +229,17 @@ pub async fn restart(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
-) -> Result<Json<Changed>, Failure> {
+) -> Result<Accepted<Changed>, Failure> {
     let row = app.apps.find(&name).await?;
     let deploy = app
         .deploys
         .restart(row.id, &caller.who(), UnixMs::now())
         .await?;
-    Ok(Json(Changed {
+    let changed = Changed {
         changed: true,
         deploy: Some(deploy),
-    }))
+    };
+    Ok(Accepted::new(changed, None))
 }
 
 /// `POST /api/v1/apps/{app}/webhook-secret`: a new secret. The old one ends with
@@ -247,13 +267,14 @@ pub async fn remove(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
-    axum::extract::Query(how): axum::extract::Query<Removal>,
-) -> Result<(StatusCode, Json<Value>), Failure> {
+    Query(how): Query<Removal>,
+) -> Result<Accepted<Removing>, Failure> {
     let row = app.apps.find(&name).await?;
     let (by, now) = (caller.who(), UnixMs::now());
     app.apps.begin_removal(row.id, &by, now).await?;
     app.deploys.remove(row.id, how.volumes, &by, now).await?;
-    Ok((StatusCode::ACCEPTED, Json(json!({ "removing": row.name }))))
+    let removing = row.name.to_string();
+    Ok(Accepted::new(Removing { removing }, None))
 }
 
 fn summary(

@@ -2,16 +2,19 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Extension, Path, Query, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::extract::{Extension, State};
+use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use futures_util::stream;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::backup::{Backup, Restore};
+use crate::web::answer::{Accepted, As, Dump, Listed};
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
-use crate::web::input::{Input, number};
+use crate::web::input::{Input, Path, Query};
+use crate::web::page::Page;
 use crate::web::services::App;
 use crate::wire::backups as wire;
 
@@ -57,73 +60,67 @@ fn told_restore(restore: Restore) -> wire::Restore {
 }
 
 /// Which backups.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub struct Which {
     /// Of this server; all when absent.
     database: Option<String>,
-    /// At most this many, newest first; 50 when absent, 500 at most.
-    limit: Option<u32>,
+    /// Only those in this state.
+    state: Option<String>,
 }
 
 /// `GET /api/v1/backups`
 pub async fn list(
     State(app): State<App>,
     Query(which): Query<Which>,
-) -> Result<Json<Vec<wire::Backup>>, Failure> {
-    let limit = which.limit.unwrap_or(50).min(500);
-    let found = app.backups.list(which.database.as_deref(), limit).await?;
-    Ok(Json(found.into_iter().map(told).collect()))
+    page: Page,
+) -> Result<Listed<wire::Backup>, Failure> {
+    let slice = page.slice(which.state)?;
+    let found = app.backups.list(which.database.as_deref(), slice).await?;
+    Ok(Listed(page.of_rows(found, |b| b.id, told)))
 }
 
 /// `POST /api/v1/databases/{name}/backups`: one for each database on the server.
 pub async fn now(
     State(app): State<App>,
     Path(name): Path<String>,
-) -> Result<(StatusCode, Json<Vec<wire::Backup>>), Failure> {
+) -> Result<Accepted<Vec<wire::Backup>>, Failure> {
     let made = app.backups.now(&name).await?;
-    Ok((
-        StatusCode::ACCEPTED,
-        Json(made.into_iter().map(told).collect()),
-    ))
+    Ok(Accepted::new(made.into_iter().map(told).collect(), None))
 }
 
 /// `GET /api/v1/backups/{id}`
 pub async fn show(
     State(app): State<App>,
-    Path(id): Path<String>,
+    Path(id): Path<i64>,
 ) -> Result<Json<wire::Backup>, Failure> {
-    let id = number(&id, "backup")?;
     Ok(Json(told(app.backups.find(id).await?)))
 }
 
 /// `POST /api/v1/backups/{id}/verify`: unpacked to its last byte, into nothing.
 pub async fn verify(
     State(app): State<App>,
-    Path(id): Path<String>,
-) -> Result<(StatusCode, Json<wire::Backup>), Failure> {
-    let id = number(&id, "backup")?;
+    Path(id): Path<i64>,
+) -> Result<Accepted<wire::Backup>, Failure> {
     let backup = app.backups.verify(id).await?;
-    Ok((StatusCode::ACCEPTED, Json(told(backup))))
+    Ok(Accepted::new(told(backup), None))
 }
 
 /// `POST /api/v1/backups/{id}/restore`
 pub async fn restore(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
+    Path(id): Path<i64>,
     Input(ask): Input<wire::AskRestore>,
-) -> Result<(StatusCode, Json<wire::Restore>), Failure> {
-    let id = number(&id, "backup")?;
+) -> Result<Accepted<wire::Restore>, Failure> {
     let restore = app
         .backups
         .restore(id, ask.into.as_deref(), &caller.who())
         .await?;
-    Ok((StatusCode::ACCEPTED, Json(told_restore(restore))))
+    Ok(Accepted::new(told_restore(restore), None))
 }
 
 /// `GET /api/v1/backups/{id}/download`: the dump as `pg_dump` wrote it.
-pub async fn download(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Failure> {
-    let id = number(&id, "backup")?;
+pub async fn download(State(app): State<App>, Path(id): Path<i64>) -> Result<As<Dump>, Failure> {
     let (backup, reading) = app.backups.download(id).await?;
     let pieces = stream::unfold(Some(reading), |reading| async {
         let mut reading = reading?;
@@ -149,29 +146,29 @@ pub async fn download(State(app): State<App>, Path(id): Path<String>) -> Result<
     if let Some(value) = backup.sha256.and_then(|s| HeaderValue::from_str(&s).ok()) {
         headers.insert("x-sha256", value);
     }
-    Ok(response)
+    Ok(As::new(response))
 }
 
 /// `GET /api/v1/restores`
 pub async fn restores(
     State(app): State<App>,
     Query(which): Query<Which>,
-) -> Result<Json<Vec<wire::Restore>>, Failure> {
-    let limit = which.limit.unwrap_or(50).min(500);
+    page: Page,
+) -> Result<Listed<wire::Restore>, Failure> {
     let server = match which.database {
         Some(name) => Some(app.databases.find(&name).await?.id),
         None => None,
     };
-    let found = app.backups.restores(server, limit).await?;
-    Ok(Json(found.into_iter().map(told_restore).collect()))
+    let slice = page.slice(which.state)?;
+    let found = app.backups.restores(server, slice).await?;
+    Ok(Listed(page.of_rows(found, |r| r.id, told_restore)))
 }
 
 /// `GET /api/v1/restores/{id}`
 pub async fn show_restore(
     State(app): State<App>,
-    Path(id): Path<String>,
+    Path(id): Path<i64>,
 ) -> Result<Json<wire::Restore>, Failure> {
-    let id = number(&id, "restore")?;
     Ok(Json(told_restore(app.backups.find_restore(id).await?)))
 }
 
@@ -179,9 +176,8 @@ pub async fn show_restore(
 pub async fn confirm(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
-) -> Result<(StatusCode, Json<wire::Restore>), Failure> {
-    let id = number(&id, "restore")?;
+    Path(id): Path<i64>,
+) -> Result<Accepted<wire::Restore>, Failure> {
     let restore = app.backups.confirm(id, &caller.who()).await?;
-    Ok((StatusCode::ACCEPTED, Json(told_restore(restore))))
+    Ok(Accepted::new(told_restore(restore), None))
 }

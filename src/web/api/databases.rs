@@ -1,9 +1,8 @@
 //! Managed databases: made, shown, attached, opened, removed.
 
 use axum::Json;
-use axum::extract::{Extension, Path, Query, Request, State};
-use axum::http::StatusCode;
-use axum::response::Response;
+use axum::extract::{Extension, Request, State};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::base::clock::UnixMs;
@@ -11,13 +10,16 @@ use crate::base::ids::DatabaseName;
 use crate::config::units;
 use crate::postgres::{self, Attachment, Database, Link, State as Stage};
 use crate::supervise::TerminalSize;
+use crate::web::answer::{Accepted, As, Listed, Terminal};
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
-use crate::web::input::Input;
+use crate::web::input::{Input, Path, Query};
+use crate::web::page::{Page, has};
 use crate::web::services::App;
 use crate::web::terminal;
 use crate::wire::apps::Changed;
 use crate::wire::databases as wire;
+use crate::wire::listing::Listing;
 use crate::wire::problem::ProblemKind;
 
 fn attachment(link: &Attachment) -> wire::Attachment {
@@ -51,13 +53,33 @@ async fn told(app: &App, database: Database) -> Result<wire::Database, Failure> 
     })
 }
 
+/// Which databases.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub struct Which {
+    /// Only those in this state.
+    state: Option<String>,
+    /// Only those with this in their name.
+    q: Option<String>,
+}
+
 /// `GET /api/v1/databases`
-pub async fn list(State(app): State<App>) -> Result<Json<Vec<wire::Database>>, Failure> {
-    let mut all = Vec::new();
-    for database in app.databases.list().await? {
-        all.push(told(&app, database).await?);
+pub async fn list(
+    State(app): State<App>,
+    Query(which): Query<Which>,
+    page: Page,
+) -> Result<Listed<wire::Database>, Failure> {
+    let mut found = app.databases.list().await?;
+    found.retain(|d| {
+        let in_state = which.state.as_deref().is_none_or(|s| s == d.state.as_str());
+        in_state && has(d.name.as_str(), which.q.as_deref())
+    });
+    let listing = page.by_name(found, |d| d.name.as_str())?;
+    let mut items = Vec::new();
+    for database in listing.items {
+        items.push(told(&app, database).await?);
     }
-    Ok(Json(all))
+    let next = listing.next;
+    Ok(Listed(Listing { items, next }))
 }
 
 /// `POST /api/v1/databases`: answers at once; the work follows.
@@ -65,7 +87,7 @@ pub async fn create(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Input(new): Input<wire::NewDatabase>,
-) -> Result<(StatusCode, Json<wire::Database>), Failure> {
+) -> Result<Accepted<wire::Database>, Failure> {
     let invalid = |text: String| Failure::new(ProblemKind::Invalid, text);
     let defaults = app.settings.borrow().database;
     let name = DatabaseName::parse(&new.name).map_err(|e| invalid(e.0))?;
@@ -83,7 +105,7 @@ pub async fn create(
         memory_bytes,
     };
     let made = app.databases.create(new, &caller.who()).await?;
-    Ok((StatusCode::ACCEPTED, Json(told(&app, made).await?)))
+    Ok(Accepted::new(told(&app, made).await?, None))
 }
 
 /// `GET /api/v1/databases/{name}`
@@ -128,11 +150,11 @@ pub async fn remove(
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
     Input(typed): Input<wire::Remove>,
-) -> Result<StatusCode, Failure> {
+) -> Result<Accepted<wire::Removing>, Failure> {
     app.databases
         .remove(&name, &typed.confirm, &caller.who())
         .await?;
-    Ok(StatusCode::ACCEPTED)
+    Ok(Accepted::new(wire::Removing { removing: name }, None))
 }
 
 /// `POST /api/v1/databases/{name}/attachments`: the URL is brought to the app's
@@ -142,7 +164,7 @@ pub async fn attach(
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
     Input(wanted): Input<wire::Attach>,
-) -> Result<Json<wire::Attached>, Failure> {
+) -> Result<Accepted<wire::Attached>, Failure> {
     let (row, by) = (app.apps.find(&wanted.app).await?, caller.who());
     let env_name = wanted.env_name.as_deref();
     let attached = app
@@ -156,10 +178,11 @@ pub async fn attach(
             deploy: None,
         },
     };
-    Ok(Json(wire::Attached {
+    let attached = wire::Attached {
         link: attachment(&attached.link),
         change,
-    }))
+    };
+    Ok(Accepted::new(attached, None))
 }
 
 /// `DELETE /api/v1/databases/{name}/attachments/{app}`: the variable goes with a
@@ -168,10 +191,10 @@ pub async fn detach(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Path((name, other)): Path<(String, String)>,
-) -> Result<Json<Changed>, Failure> {
+) -> Result<Accepted<Changed>, Failure> {
     let (row, by) = (app.apps.find(&other).await?, caller.who());
     app.databases.detach(&name, row.id, &by).await?;
-    Ok(Json(brought(&app, row.id, &by).await?))
+    Ok(Accepted::new(brought(&app, row.id, &by).await?, None))
 }
 
 /// The change of what an app is given, on its way to the app's containers.
@@ -183,7 +206,7 @@ async fn brought(app: &App, row: i64, by: &str) -> Result<Changed, Failure> {
 }
 
 /// How a shell is wanted.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub struct Shell {
     /// The database on the server.
     part: Option<String>,
@@ -199,10 +222,11 @@ pub async fn psql(
     Path(name): Path<String>,
     Query(shell): Query<Shell>,
     request: Request,
-) -> Result<Response, Failure> {
+) -> Result<As<Terminal>, Failure> {
     let size = shell.rows.zip(shell.columns);
     let size = size.map(|(rows, columns)| TerminalSize { rows, columns });
     let part = shell.part.filter(|part| !part.is_empty());
     let command = app.databases.psql(&name, part, size).await?;
-    terminal::serve(request, async { Ok(command) }).await
+    let response = terminal::serve(request, async { Ok(command) }).await?;
+    Ok(As::new(response))
 }

@@ -2,26 +2,33 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Extension, Path, Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{Extension, State};
+use axum::http::{HeaderMap, header};
 use axum::response::sse::{Event as Message, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::base::clock::UnixMs;
+use crate::deploy::hooks::Delivery;
 use crate::deploy::{Cause, Deploy, NewDeploy, Source};
 use crate::git::{Branch, CommitId, GitUrl};
+use crate::web::answer::{Accepted, As, DeployLog, Listed};
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
+use crate::web::input::{Input, Path, Query};
+use crate::web::page::Page;
 use crate::web::services::App;
 use crate::wire::deploys::{self as wire, DeployForm, LogPart, Queued, RollbackForm};
+use crate::wire::listing::Listing;
 use crate::wire::problem::ProblemKind;
 
-/// How many to list.
-#[derive(Debug, Deserialize)]
+/// Which deploys.
+#[derive(Debug, Deserialize, JsonSchema)]
 pub struct Which {
-    limit: Option<u32>,
+    /// Only those in this state.
+    state: Option<String>,
 }
 
 /// `GET /api/v1/apps/{app}/deploys`
@@ -29,11 +36,12 @@ pub async fn list(
     State(app): State<App>,
     Path(name): Path<String>,
     Query(which): Query<Which>,
-) -> Result<Json<Vec<wire::Deploy>>, Failure> {
+    page: Page,
+) -> Result<Listed<wire::Deploy>, Failure> {
     let row = app.apps.find(&name).await?;
-    let limit = which.limit.unwrap_or(20).min(200);
-    let all = app.deploys.list(Some(row.id), limit).await?;
-    Ok(Json(all.into_iter().map(|d| told(&name, d)).collect()))
+    let slice = page.slice(which.state)?;
+    let all = app.deploys.list(Some(row.id), slice).await?;
+    Ok(Listed(page.of_rows(all, |d| d.id, |d| told(&name, d))))
 }
 
 /// `GET /api/v1/apps/{app}/deploys/{id}`
@@ -50,8 +58,8 @@ pub async fn create(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
-    Json(form): Json<DeployForm>,
-) -> Result<(StatusCode, Json<Queued>), Failure> {
+    Input(form): Input<DeployForm>,
+) -> Result<Accepted<Queued>, Failure> {
     let row = app.apps.find(&name).await?;
     let source = match form.image {
         Some(_) if form.git_url.is_some() || form.git_ref.is_some() => {
@@ -108,7 +116,7 @@ pub async fn upload(
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
     body: Body,
-) -> Result<(StatusCode, Json<Queued>), Failure> {
+) -> Result<Accepted<Queued>, Failure> {
     let row = app.apps.find(&name).await?;
     let source = app.deploys.spool(body.into_data_stream()).await?;
     queue(&app, row.id, source, &caller).await
@@ -119,7 +127,7 @@ async fn queue(
     id: i64,
     source: Source,
     caller: &Caller,
-) -> Result<(StatusCode, Json<Queued>), Failure> {
+) -> Result<Accepted<Queued>, Failure> {
     let new = NewDeploy {
         app: id,
         source,
@@ -129,7 +137,7 @@ async fn queue(
         title: None,
     };
     let deploy = app.deploys.create(new, UnixMs::now()).await?;
-    Ok((StatusCode::ACCEPTED, Json(Queued { deploy })))
+    Ok(Accepted::new(Queued { deploy }, None))
 }
 
 /// `POST /api/v1/apps/{app}/deploys/{id}/cancel`
@@ -137,12 +145,12 @@ pub async fn cancel(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Path((name, id)): Path<(String, i64)>,
-) -> Result<(StatusCode, Json<wire::Deploy>), Failure> {
+) -> Result<Accepted<wire::Deploy>, Failure> {
     let row = app.apps.find(&name).await?;
     app.deploys.get(row.id, id).await?;
     app.deploys.cancel(id, &caller.who(), UnixMs::now()).await?;
     let deploy = whole(&app, &name, row.id, id).await?;
-    Ok((StatusCode::ACCEPTED, Json(deploy)))
+    Ok(Accepted::new(deploy, None))
 }
 
 /// `POST /api/v1/apps/{app}/rollback`
@@ -150,21 +158,22 @@ pub async fn rollback(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
-    Json(form): Json<RollbackForm>,
-) -> Result<(StatusCode, Json<Queued>), Failure> {
+    Input(form): Input<RollbackForm>,
+) -> Result<Accepted<Queued>, Failure> {
     let row = app.apps.find(&name).await?;
     let deploy = app
         .deploys
         .rollback(row.id, form.release, &caller.who(), UnixMs::now())
         .await?;
-    Ok((StatusCode::ACCEPTED, Json(Queued { deploy })))
+    Ok(Accepted::new(Queued { deploy }, None))
 }
 
 /// `GET /api/v1/apps/{app}/releases`
 pub async fn releases(
     State(app): State<App>,
     Path(name): Path<String>,
-) -> Result<Json<Vec<wire::Release>>, Failure> {
+    page: Page,
+) -> Result<Listed<wire::Release>, Failure> {
     let row = app.apps.find(&name).await?;
     let live = app.deploys.live(row.id).await?;
     let all = app.deploys.releases(row.id).await?;
@@ -178,17 +187,21 @@ pub async fn releases(
         created_ms: r.created.0,
         live_ms: r.live.map(|t| t.0),
     });
-    Ok(Json(releases.collect()))
+    let releases = releases.collect();
+    Ok(Listed(
+        page.by_number(releases, |r: &wire::Release| r.number)?,
+    ))
 }
 
 /// `GET /api/v1/apps/{app}/deliveries`
 pub async fn deliveries(
     State(app): State<App>,
     Path(name): Path<String>,
-) -> Result<Json<Vec<wire::Delivery>>, Failure> {
+    page: Page,
+) -> Result<Listed<wire::Delivery>, Failure> {
     let row = app.apps.find(&name).await?;
     let all = app.deploys.deliveries(row.id).await?;
-    let told = all.into_iter().map(|d| wire::Delivery {
+    let told = |d: Delivery| wire::Delivery {
         at_ms: d.at.0,
         host: d.host,
         delivery: d.delivery,
@@ -196,13 +209,18 @@ pub async fn deliveries(
         status: d.status,
         reason: d.reason,
         deploy: d.deploy,
-    });
-    Ok(Json(told.collect()))
+    };
+    let listing = page.by_number(all, |d| d.id)?;
+    Ok(Listed(Listing {
+        items: listing.items.into_iter().map(told).collect(),
+        next: listing.next,
+    }))
 }
 
 /// Where in a log to begin.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub struct From {
+    /// A line's `next`; the beginning when absent.
     #[serde(default)]
     from: u64,
 }
@@ -215,7 +233,7 @@ pub async fn log(
     Path((name, id)): Path<(String, i64)>,
     Query(from): Query<From>,
     headers: HeaderMap,
-) -> Result<Response, Failure> {
+) -> Result<As<DeployLog>, Failure> {
     let row = app.apps.find(&name).await?;
     app.deploys.get(row.id, id).await?;
     let accept = headers
@@ -234,9 +252,8 @@ pub async fn log(
                 .json_data(part)
                 .map_err(std::io::Error::other)
         });
-        return Ok(Sse::new(messages)
-            .keep_alive(KeepAlive::default())
-            .into_response());
+        let stream = Sse::new(messages).keep_alive(KeepAlive::default());
+        return Ok(As::new(stream));
     }
     if accept.contains("text/plain") {
         let lines = parts.filter_map(|part| async move {
@@ -245,14 +262,14 @@ pub async fn log(
                 LogPart::End(_) => None,
             }
         });
-        return Ok(streamed("text/plain; charset=utf-8", lines));
+        return Ok(As::new(streamed("text/plain; charset=utf-8", lines)));
     }
     let lines = parts.map(|part| {
         serde_json::to_string(&part)
             .map(|json| json + "\n")
             .map_err(std::io::Error::other)
     });
-    Ok(streamed("application/x-ndjson", lines))
+    Ok(As::new(streamed("application/x-ndjson", lines)))
 }
 
 /// A body that is sent as it comes.

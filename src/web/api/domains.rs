@@ -1,13 +1,16 @@
 //! Where an app answers, its maintenance page and its scale.
 
 use axum::Json;
-use axum::extract::{Extension, Path, Query, State};
+use axum::extract::{Extension, State};
 
 use crate::apps::{AppError, Domain, Scale};
 use crate::base::clock::UnixMs;
 use crate::base::ids::ProcessName;
+use crate::web::answer::Listed;
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
+use crate::web::input::{Input, Path, Query};
+use crate::web::page::Page;
 use crate::web::services::App;
 use crate::wire::apps::{self as wire, Changed, ScaleForm, Switch};
 use crate::wire::problem::ProblemKind;
@@ -16,7 +19,8 @@ use crate::wire::problem::ProblemKind;
 pub async fn list(
     State(app): State<App>,
     Path(name): Path<String>,
-) -> Result<Json<Vec<wire::DomainLine>>, Failure> {
+    page: Page,
+) -> Result<Listed<wire::DomainLine>, Failure> {
     let row = app.apps.find(&name).await?;
     let routes = app.apps.routes(Some(row.id)).await?;
     let certificates = app.certs.statuses().await?;
@@ -32,7 +36,8 @@ pub async fn list(
             pending: status.and_then(|s| s.pending(now)),
         }
     });
-    Ok(Json(domains.collect()))
+    let domains: Vec<wire::DomainLine> = domains.collect();
+    Ok(Listed(page.by_name(domains, |line| &line.domain)?))
 }
 
 /// `POST /api/v1/apps/{app}/domains`
@@ -40,7 +45,7 @@ pub async fn add(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
-    Json(form): Json<wire::Domain>,
+    Input(form): Input<wire::Domain>,
 ) -> Result<Json<wire::Domain>, Failure> {
     let row = app.apps.find(&name).await?;
     let domain = Domain::parse(&form.domain)?;
@@ -78,7 +83,7 @@ pub async fn maintenance(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
-    Json(switch): Json<Switch>,
+    Input(switch): Input<Switch>,
 ) -> Result<Json<Changed>, Failure> {
     let row = app.apps.find(&name).await?;
     app.apps
@@ -96,7 +101,7 @@ pub async fn scale(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
-    Json(form): Json<ScaleForm>,
+    Input(form): Input<ScaleForm>,
 ) -> Result<Json<Changed>, Failure> {
     let row = app.apps.find(&name).await?;
     let process = ProcessName::parse(&form.process).map_err(AppError::from)?;

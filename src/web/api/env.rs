@@ -3,18 +3,22 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::{Extension, Path, Query, State};
+use axum::extract::{Extension, State};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::apps::EnvName;
 use crate::base::clock::UnixMs;
+use crate::web::answer::Listed;
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
+use crate::web::input::{Input, Path, Query};
+use crate::web::page::Page;
 use crate::web::services::App;
 use crate::wire::apps::{Changed, EnvChange, EnvEntry};
 
 /// What to show.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub struct What {
     /// The values too.
     #[serde(default)]
@@ -26,7 +30,8 @@ pub async fn list(
     State(app): State<App>,
     Path(name): Path<String>,
     Query(what): Query<What>,
-) -> Result<Json<Vec<EnvEntry>>, Failure> {
+    page: Page,
+) -> Result<Listed<EnvEntry>, Failure> {
     let row = app.apps.find(&name).await?;
     let names = app.apps.env_names(row.id).await?;
     let mut values = match what.values {
@@ -38,7 +43,8 @@ pub async fn list(
         name,
         set_ms: set.0,
     });
-    Ok(Json(entries.collect()))
+    let entries: Vec<EnvEntry> = entries.collect();
+    Ok(Listed(page.by_name(entries, |entry| &entry.name)?))
 }
 
 /// `PATCH /api/v1/apps/{app}/env`: all of it in one step, then brought to the
@@ -47,7 +53,7 @@ pub async fn change(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
-    Json(change): Json<EnvChange>,
+    Input(change): Input<EnvChange>,
 ) -> Result<Json<Changed>, Failure> {
     let row = app.apps.find(&name).await?;
     let mut changes = BTreeMap::new();

@@ -3,44 +3,55 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::sse::{Event as Message, KeepAlive, Sse};
 use futures_util::{Stream, StreamExt};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio_stream::wrappers::BroadcastStream;
 
-use crate::events::{self, Event};
+use crate::events::{self, Event, Level};
+use crate::web::answer::Listed;
 use crate::web::error::Failure;
+use crate::web::input::Query;
+use crate::web::page::Page;
 use crate::web::services::App;
 
 /// Which events.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub struct Which {
     /// `app:7`, `database:3`, `box`; all when absent.
     subject: Option<String>,
-    /// At most this many, newest first; 50 when absent, 500 at most.
-    limit: Option<u32>,
+    /// Only those that want so much of their reader.
+    level: Option<Level>,
+}
+
+/// Which events of those to come.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub struct Coming {
+    /// `app:7`, `database:3`, `box`; all when absent.
+    subject: Option<String>,
 }
 
 /// `GET /api/v1/events`
 pub async fn list(
     State(app): State<App>,
     Query(which): Query<Which>,
-) -> Result<Json<Vec<Event>>, Failure> {
-    let limit = which.limit.unwrap_or(50).min(500);
-    Ok(Json(
-        app.db
-            .read(move |c| events::newest(c, which.subject.as_deref(), limit))
-            .await?,
-    ))
+    page: Page,
+) -> Result<Listed<Event>, Failure> {
+    let slice = page.slice(which.level.map(|l| l.as_str().to_owned()))?;
+    let found = app
+        .db
+        .read(move |c| events::newest(c, which.subject.as_deref(), slice))
+        .await?;
+    Ok(Listed(page.of_rows(found, |e| e.id, |e| e)))
 }
 
 /// `GET /api/v1/events/stream`: server-sent events from now on. Each carries
 /// the event as JSON; a reader that falls behind gets `missed` and should list.
 pub async fn stream(
     State(app): State<App>,
-    Query(which): Query<Which>,
+    Query(which): Query<Coming>,
 ) -> Sse<impl Stream<Item = Result<Message, Infallible>>> {
     let messages = BroadcastStream::new(app.events.subscribe()).filter_map(move |next| {
         let message = match next {

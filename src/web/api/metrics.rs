@@ -1,18 +1,20 @@
 //! Figures over time: of the box, of an app.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::base::clock::UnixMs;
 use crate::monitor::Window;
 use crate::web::error::Failure;
+use crate::web::input::{Path, Query};
 use crate::web::services::App;
 use crate::wire::metrics::{AppHistory, BoxHistory};
 use crate::wire::problem::ProblemKind;
 
 /// Over which time.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub struct Over {
     /// `hour`, `day` (when absent), `week`, `month`, `year`.
     over: Option<String>,

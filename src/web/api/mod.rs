@@ -3,6 +3,7 @@
 pub mod app_logs;
 pub mod apps;
 pub mod backups;
+pub mod certificate;
 pub mod checks;
 pub mod databases;
 pub mod deploys;
@@ -11,6 +12,7 @@ pub mod env;
 pub mod events;
 pub mod health;
 pub mod metrics;
+pub mod openapi;
 pub mod overview;
 pub mod status;
 pub mod targets;

@@ -1,16 +1,18 @@
 //! Backup targets.
 
 use axum::Json;
-use axum::extract::{Extension, Path, Query, State};
-use axum::http::StatusCode;
+use axum::extract::{Extension, State};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::backup::{NewTarget, Target};
 use crate::base::ids::TargetName;
 use crate::objects::S3Options;
+use crate::web::answer::{Created, Listed, NoContent};
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
-use crate::web::input::Input;
+use crate::web::input::{Input, Path, Query};
+use crate::web::page::{Page, has};
 use crate::web::services::App;
 use crate::wire::backups as wire;
 use crate::wire::problem::ProblemKind;
@@ -28,10 +30,31 @@ fn told(target: Target) -> wire::Target {
     }
 }
 
+/// Which targets.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub struct Which {
+    /// Only those with this in their name or place.
+    q: Option<String>,
+}
+
 /// `GET /api/v1/targets`
-pub async fn list(State(app): State<App>) -> Result<Json<Vec<wire::Target>>, Failure> {
-    let all = app.backups.targets().await?;
-    Ok(Json(all.into_iter().map(told).collect()))
+pub async fn list(
+    State(app): State<App>,
+    Query(which): Query<Which>,
+    page: Page,
+) -> Result<Listed<wire::Target>, Failure> {
+    let mut all: Vec<wire::Target> = app.backups.targets().await?.into_iter().map(told).collect();
+    let q = which.q.as_deref();
+    all.retain(|target| has(&target.name, q) || has(&target.place, q));
+    Ok(Listed(page.by_name(all, |target| &target.name)?))
+}
+
+/// `GET /api/v1/targets/{name}`
+pub async fn show(
+    State(app): State<App>,
+    Path(name): Path<String>,
+) -> Result<Json<wire::Target>, Failure> {
+    Ok(Json(told(app.backups.target(&name).await?)))
 }
 
 /// `POST /api/v1/targets`: tried out first, then added.
@@ -39,7 +62,7 @@ pub async fn add(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Input(new): Input<wire::NewTarget>,
-) -> Result<(StatusCode, Json<wire::Target>), Failure> {
+) -> Result<Created<wire::Target>, Failure> {
     let name = TargetName::parse(&new.name).map_err(|e| Failure::new(ProblemKind::Invalid, e.0))?;
     let new = NewTarget {
         name,
@@ -54,12 +77,13 @@ pub async fn add(
         make_default: new.default,
     };
     let target = app.backups.add_target(new, &caller.who()).await?;
-    Ok((StatusCode::CREATED, Json(told(target))))
+    Ok(Created(told(target)))
 }
 
 /// Whether the list of what lies there may go, too.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub struct Removal {
+    /// It may go although backups lie there.
     #[serde(default)]
     forget: bool,
 }
@@ -70,11 +94,11 @@ pub async fn remove(
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
     Query(removal): Query<Removal>,
-) -> Result<StatusCode, Failure> {
+) -> Result<NoContent, Failure> {
     app.backups
         .remove_target(&name, removal.forget, &caller.who())
         .await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(NoContent)
 }
 
 /// `POST /api/v1/targets/{name}/test`

@@ -1,14 +1,17 @@
 //! Tokens of programs: made, listed, ended. A program makes none.
 
 use axum::Json;
-use axum::extract::{Extension, Path, State};
-use axum::http::StatusCode;
+use axum::extract::{Extension, State};
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use crate::base::clock::UnixMs;
-use crate::users;
+use crate::users::{self, UserError};
+use crate::web::answer::{Created, Listed, NoContent};
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
-use crate::web::input::{Input, number};
+use crate::web::input::{Input, Path, Query};
+use crate::web::page::{Page, has};
 use crate::web::services::App;
 use crate::web::tokens::{self, Wanted};
 use crate::wire::tokens as wire;
@@ -27,13 +30,35 @@ fn told(token: users::Token) -> wire::Token {
     }
 }
 
+/// Which tokens.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub struct Which {
+    /// Only those with this in their name.
+    q: Option<String>,
+}
+
 /// `GET /api/v1/tokens`: one's own; on the box, everybody's.
 pub async fn list(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
-) -> Result<Json<Vec<wire::Token>>, Failure> {
+    Query(which): Query<Which>,
+    page: Page,
+) -> Result<Listed<wire::Token>, Failure> {
+    let mut all = app.users.tokens(tokens::whose(&caller)).await?;
+    all.retain(|token| has(&token.name, which.q.as_deref()));
+    let all = all.into_iter().map(told).collect();
+    Ok(Listed(page.by_number(all, |token: &wire::Token| token.id)?))
+}
+
+/// `GET /api/v1/tokens/{id}`
+pub async fn show(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<i64>,
+) -> Result<Json<wire::Token>, Failure> {
     let all = app.users.tokens(tokens::whose(&caller)).await?;
-    Ok(Json(all.into_iter().map(told).collect()))
+    let found = all.into_iter().find(|token| token.id == id);
+    Ok(Json(told(found.ok_or(UserError::NoToken(id))?)))
 }
 
 /// `POST /api/v1/tokens`
@@ -41,7 +66,7 @@ pub async fn create(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Input(new): Input<wire::NewToken>,
-) -> Result<(StatusCode, Json<wire::MadeToken>), Failure> {
+) -> Result<Created<wire::MadeToken>, Failure> {
     let apps = new.apps.as_ref();
     let wanted = Wanted {
         name: &new.name,
@@ -50,19 +75,18 @@ pub async fn create(
         days: new.days.unwrap_or(tokens::DAYS),
     };
     let token = tokens::make(&app, &caller, wanted).await?;
-    Ok((StatusCode::CREATED, Json(wire::MadeToken { token })))
+    Ok(Created(wire::MadeToken { token }))
 }
 
 /// `DELETE /api/v1/tokens/{id}`
 pub async fn remove(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
-) -> Result<StatusCode, Failure> {
-    let id = number(&id, "token")?;
+    Path(id): Path<i64>,
+) -> Result<NoContent, Failure> {
     let (whose, by) = (tokens::whose(&caller), caller.who());
     app.users
         .remove_token(id, whose, &by, UnixMs::now())
         .await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(NoContent)
 }

@@ -1,28 +1,30 @@
 //! Users: asked in, listed, changed, taken out; and the setup link, made only on the box.
 
 use axum::Json;
-use axum::extract::{Extension, Path, State};
-use axum::http::StatusCode;
-use serde_json::{Value, json};
+use axum::extract::{Extension, State};
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use crate::base::clock::UnixMs;
 use crate::base::secret::Secret;
 use crate::users::{NewUser, Person};
+use crate::web::answer::{Created, Listed, NoContent};
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
-use crate::web::input::Input;
+use crate::web::input::{Input, Path, Query};
+use crate::web::page::{Page, has};
 use crate::web::people;
 use crate::web::services::App;
 use crate::wire::users as wire;
 
 /// `POST /api/v1/setup-link`: a new one-time path under the dashboard's address.
-pub async fn setup_link(State(app): State<App>) -> Result<Json<Value>, Failure> {
+pub async fn setup_link(State(app): State<App>) -> Result<Json<wire::SetupLink>, Failure> {
     let token = app.users.new_setup_link(UnixMs::now()).await?;
-    Ok(Json(json!({
-        "address": app.dashboard_url(),
-        "path": format!("/setup/{}", token.expose()),
-        "set_up": app.users.is_set_up().await?,
-    })))
+    Ok(Json(wire::SetupLink {
+        address: app.dashboard_url(),
+        path: Secret::new(format!("/setup/{}", token.expose())),
+        set_up: app.users.is_set_up().await?,
+    }))
 }
 
 fn told(person: Person) -> wire::User {
@@ -36,10 +38,31 @@ fn told(person: Person) -> wire::User {
     }
 }
 
+/// Which users.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub struct Which {
+    /// Only those with this in their name.
+    q: Option<String>,
+}
+
 /// `GET /api/v1/users`
-pub async fn list(State(app): State<App>) -> Result<Json<Vec<wire::User>>, Failure> {
+pub async fn list(
+    State(app): State<App>,
+    Query(which): Query<Which>,
+    page: Page,
+) -> Result<Listed<wire::User>, Failure> {
     let all = app.users.people(UnixMs::now()).await?;
-    Ok(Json(all.into_iter().map(told).collect()))
+    let mut all: Vec<wire::User> = all.into_iter().map(told).collect();
+    all.retain(|user| has(&user.name, which.q.as_deref()));
+    Ok(Listed(page.by_name(all, |user| &user.name)?))
+}
+
+/// `GET /api/v1/users/{user}`
+pub async fn show(
+    State(app): State<App>,
+    Path(name): Path<String>,
+) -> Result<Json<wire::User>, Failure> {
+    Ok(Json(told(app.users.person(&name, UnixMs::now()).await?)))
 }
 
 /// `POST /api/v1/users`: asks somebody in; the link is in this answer and nowhere else.
@@ -47,14 +70,14 @@ pub async fn invite(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Input(new): Input<wire::NewUser>,
-) -> Result<(StatusCode, Json<wire::UserLink>), Failure> {
+) -> Result<Created<wire::UserLink>, Failure> {
     let role = people::role(&caller, &new.role)?;
     let apps = people::apps(&app, new.apps.iter().map(String::as_str)).await?;
     let name = new.name;
     let new = NewUser { name, role, apps };
     let (name, token) = app.users.invite(new, &caller.who(), UnixMs::now()).await?;
     let link = Secret::new(people::link(&app, &token));
-    Ok((StatusCode::CREATED, Json(wire::UserLink { name, link })))
+    Ok(Created(wire::UserLink { name, link }))
 }
 
 /// `PATCH /api/v1/users/{user}`
@@ -96,10 +119,10 @@ pub async fn remove(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
-) -> Result<StatusCode, Failure> {
+) -> Result<NoContent, Failure> {
     people::in_charge_of(&app, &caller, &name).await?;
     app.users
         .remove_user(&name, &caller.who(), UnixMs::now())
         .await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(NoContent)
 }

@@ -124,7 +124,7 @@ pub fn f3_attach_and_detach_reach_an_app_that_is_live(world: &mut World) {
 
     let events = world.owner_json("/api/v1/events?limit=100");
     let told = |words: &str| {
-        let all = events.as_array().unwrap().iter();
+        let all = events["items"].as_array().unwrap().iter();
         all.filter(|e| e["message"].as_str().unwrap().contains(words))
             .count()
     };

@@ -1,0 +1,310 @@
+//! The description of the whole API, OpenAPI 3.1, made of the table and its handlers' types.
+
+use serde_json::{Map, Value, json};
+
+use super::describe::{Answer, Operation, Schemas};
+use crate::web::access::Needs;
+use crate::web::router::Route;
+use crate::wire::problem::{Problem, ProblemKind};
+
+/// The document of every row under `/api/v1` that is described.
+pub fn document(table: &[Route]) -> Value {
+    let mut schemas = Schemas::default();
+    let problem = schemas.told::<Problem>();
+    let mut paths: Map<String, Value> = Map::new();
+    for route in table {
+        let Some(api) = &route.api else { continue };
+        let operation = (api.describe)(&mut schemas);
+        let entry = paths.entry(route.path).or_insert_with(|| json!({}));
+        entry[route.method.as_str().to_lowercase()] = told(route, api.summary, api.id, operation);
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Freehold",
+            "version": env!("CARGO_PKG_VERSION"),
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+            "description": ABOUT,
+        },
+        "servers": [{ "url": "/" }],
+        "security": [{ "token": [] }, { "session": [] }],
+        "paths": paths,
+        "components": {
+            "schemas": schemas.shared(),
+            "securitySchemes": {
+                "token": { "type": "http", "scheme": "bearer", "description": "A token of `freehold token add`, or of one's account's page." },
+                "session": { "type": "apiKey", "in": "cookie", "name": crate::web::auth::COOKIE, "description": "A signed-in browser; changes need the page's own origin." },
+            },
+            "responses": problems(&problem),
+            "headers": {
+                "RateLimit": { "description": "What is left of the quota, and seconds until it is whole again (draft-ietf-httpapi-ratelimit-headers).", "schema": { "type": "string" } },
+                "RateLimit-Policy": { "description": "The quota and its window in seconds.", "schema": { "type": "string" } },
+                "ETag": { "description": "A strong tag of this representation.", "schema": { "type": "string" } },
+                "Location": { "description": "Where the work can be followed.", "schema": { "type": "string", "format": "uri-reference" } },
+            },
+        },
+    })
+}
+
+const ABOUT: &str = "One box's platform. Lists are told a page at a time (`limit`, `after`); one thing is told with an `ETag`, \
+which `If-None-Match` and `If-Match` take; `Idempotency-Key` makes a POST safe to send again; long work answers 202 and is \
+followed under `/api/v1/jobs`. Errors are problems (RFC 9457) whose `type` and `kind` do not change.";
+
+/// Every problem by its status.
+const PROBLEMS: &[(u16, ProblemKind)] = &[
+    (400, ProblemKind::Malformed),
+    (401, ProblemKind::SignIn),
+    (403, ProblemKind::Forbidden),
+    (404, ProblemKind::NotFound),
+    (409, ProblemKind::Conflict),
+    (412, ProblemKind::Changed),
+    (413, ProblemKind::TooLarge),
+    (415, ProblemKind::Unsupported),
+    (422, ProblemKind::Invalid),
+    (429, ProblemKind::SlowDown),
+    (500, ProblemKind::Internal),
+    (502, ProblemKind::Outside),
+    (503, ProblemKind::Unavailable),
+];
+
+fn problems(schema: &Value) -> Value {
+    let all = PROBLEMS.iter().map(|(status, kind)| {
+        let mut response = json!({
+            "description": kind.title(),
+            "content": { "application/problem+json": { "schema": schema } },
+        });
+        if *status == 429 {
+            let seconds = json!({ "type": "integer", "minimum": 1 });
+            response["headers"] =
+                json!({ "Retry-After": { "description": "Seconds to wait.", "schema": seconds } });
+        }
+        (status.to_string(), response)
+    });
+    Value::Object(all.collect())
+}
+
+/// Which problems a row can answer.
+fn fails(route: &Route, operation: &Operation) -> Vec<u16> {
+    let reads = route.method == "GET";
+    let mut all = vec![429, 500, 503];
+    if route.needs != Needs::Nobody {
+        all.extend([401, 403]);
+    }
+    if !operation.path.is_empty() {
+        all.push(404);
+    }
+    if !operation.query.is_empty() || operation.body.is_some() {
+        all.push(422);
+    }
+    if operation.body.is_some() {
+        all.extend([400, 413, 415]);
+    }
+    if operation.fails {
+        all.push(502);
+    }
+    // Refused parameters, and the state of things.
+    all.push(422);
+    if !reads {
+        all.push(409);
+    }
+    if conditional(route) {
+        all.push(412);
+    }
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// Whether `If-Match` is honoured.
+fn conditional(route: &Route) -> bool {
+    ["PATCH", "PUT", "DELETE"].contains(&route.method.as_str())
+}
+
+fn told(route: &Route, summary: &str, id: &str, operation: Operation) -> Value {
+    let mut responses = Map::new();
+    for answer in &operation.answers {
+        responses.insert(answer.status.to_string(), response(answer, &operation));
+    }
+    for status in fails(route, &operation) {
+        let place = format!("#/components/responses/{status}");
+        responses.insert(status.to_string(), json!({ "$ref": place }));
+    }
+    let tagged = route.method == "GET" && operation.shows_one();
+    if tagged {
+        responses.insert(
+            "304".into(),
+            json!({ "description": "It is as `If-None-Match` says." }),
+        );
+    }
+    let mut told = json!({
+        "operationId": id.replace("::", "."),
+        "summary": summary,
+        "tags": [id.split("::").next().unwrap_or_default()],
+        "x-needs": route.needs.words(),
+        "parameters": parameters(route, &operation, tagged),
+        "responses": responses,
+    });
+    if matches!(route.needs, Needs::Nobody | Needs::Proof) {
+        told["security"] = json!([]);
+    }
+    if let Some(body) = operation.body {
+        told["requestBody"] = json!({
+            "required": body.required,
+            "content": { body.kind: { "schema": body.schema } },
+        });
+    }
+    told
+}
+
+fn response(answer: &Answer, operation: &Operation) -> Value {
+    let mut headers = json!({
+        "RateLimit": { "$ref": "#/components/headers/RateLimit" },
+        "RateLimit-Policy": { "$ref": "#/components/headers/RateLimit-Policy" },
+    });
+    if answer.status == 200 && operation.shows_one() {
+        headers["ETag"] = json!({ "$ref": "#/components/headers/ETag" });
+    }
+    if answer.status == 202 {
+        headers["Location"] = json!({ "$ref": "#/components/headers/Location" });
+    }
+    let mut response = json!({ "description": answer.what, "headers": headers });
+    if !answer.bodies.is_empty() {
+        let bodies = answer.bodies.iter();
+        let bodies = bodies.map(|(kind, schema)| ((*kind).to_owned(), json!({ "schema": schema })));
+        response["content"] = Value::Object(bodies.collect());
+    }
+    response
+}
+
+fn parameters(route: &Route, operation: &Operation, tagged: bool) -> Value {
+    let names = route.path.split('/').filter_map(|part| {
+        let inner = part.strip_prefix('{')?;
+        inner.strip_suffix('}')
+    });
+    let mut all: Vec<Value> = names
+        .zip(&operation.path)
+        .map(|(name, schema)| {
+            json!({ "name": name, "in": "path", "required": true, "schema": schema })
+        })
+        .collect();
+    for one in &operation.query {
+        let mut parameter = json!({ "name": one.name, "in": "query", "required": one.required });
+        let mut schema = one.schema.clone();
+        if let Some(object) = schema.as_object_mut()
+            && let Some(words) = object.remove("description")
+        {
+            parameter["description"] = words;
+        }
+        parameter["schema"] = schema;
+        all.push(parameter);
+    }
+    let mut header = |name: &str, words: &str, schema: Value| {
+        all.push(json!({
+            "name": name, "in": "header", "required": false, "description": words, "schema": schema,
+        }));
+    };
+    let tag = json!({ "type": "string", "pattern": "^\"[0-9a-f.]{1,80}\"$" });
+    if tagged {
+        let words = "Answer 304 when it is still as this tag says.";
+        header("If-None-Match", words, tag.clone());
+    }
+    if conditional(route) {
+        let words = "Change it only when it is still as this tag says.";
+        header("If-Match", words, tag);
+    }
+    if route.method == "POST" && repeatable(operation) {
+        let words =
+            "The same key with the same request answers again what was answered first, for a day.";
+        let key = json!({ "type": "string", "pattern": "^[!-~]{1,200}$" });
+        header("Idempotency-Key", words, key);
+    }
+    Value::Array(all)
+}
+
+/// Whether an `Idempotency-Key` is honoured: everything but upgraded connections.
+pub fn repeatable(operation: &Operation) -> bool {
+    operation.answers.iter().all(|a| a.status != 101)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::web::router::table;
+
+    /// Every operation, by what it is called.
+    fn operations(document: &Value) -> Vec<(String, Value)> {
+        let paths = document["paths"].as_object().unwrap().iter();
+        let all = paths.flat_map(|(path, methods)| {
+            let methods = methods.as_object().unwrap().iter();
+            methods.map(move |(method, o)| (format!("{method} {path}"), o.clone()))
+        });
+        all.collect()
+    }
+
+    #[test]
+    fn a1_every_row_of_the_api_is_described_and_nothing_else() {
+        let table = table();
+        let rows = table.iter().filter(|r| r.path.starts_with("/api/"));
+        let rows: Vec<String> = rows
+            .map(|r| format!("{} {}", r.method.as_str().to_lowercase(), r.path))
+            .collect();
+        let described = operations(&document(&table));
+        assert_eq!(rows.len(), described.len());
+        for row in &rows {
+            assert!(described.iter().any(|(name, _)| name == row), "{row}");
+        }
+        let mut names: Vec<&str> = described
+            .iter()
+            .filter_map(|(_, o)| o["operationId"].as_str())
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), rows.len(), "two operations of one name");
+    }
+
+    #[test]
+    fn a1_a_path_has_as_many_parameters_as_its_handler_reads() {
+        for route in table() {
+            let Some(api) = &route.api else { continue };
+            let operation = (api.describe)(&mut Schemas::default());
+            let wanted = route.path.matches('{').count();
+            assert_eq!(operation.path.len(), wanted, "{}", route.path);
+        }
+    }
+
+    #[test]
+    fn a1_bodies_take_no_unknown_field() {
+        for (name, operation) in operations(&document(&table())) {
+            let body = &operation["requestBody"]["content"]["application/json"]["schema"];
+            let open = !body.is_null() && body["additionalProperties"] != false;
+            assert!(!open, "{name} takes fields it does not know: {body}");
+        }
+    }
+
+    #[test]
+    fn a1_what_is_referred_to_is_there() {
+        fn walk(value: &Value, document: &Value) {
+            if let Some(place) = value["$ref"].as_str() {
+                let pointer = place.strip_prefix('#').unwrap();
+                assert!(document.pointer(pointer).is_some(), "{place}");
+            }
+            match value {
+                Value::Object(all) => all.values().for_each(|v| walk(v, document)),
+                Value::Array(all) => all.iter().for_each(|v| walk(v, document)),
+                _ => {}
+            }
+        }
+        let document = document(&table());
+        walk(&document, &document);
+    }
+
+    #[test]
+    fn a1_secrets_are_marked() {
+        let document = document(&table());
+        let schemas = &document["components"]["schemas"];
+        assert_eq!(
+            schemas["MadeToken"]["properties"]["token"]["format"],
+            "password"
+        );
+    }
+}
