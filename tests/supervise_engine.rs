@@ -279,7 +279,7 @@ async fn f4_a_line_printed_before_a_slow_step_ends_is_seen_before() {
     let (built, lines) = build(&engine, dockerfile, &tag, |_| (), CancellationToken::new()).await;
     let id = built.unwrap_or_else(|e| panic!("{e}: {lines:#?}"));
     let gap = at(&lines, " late").saturating_sub(at(&lines, " early"));
-    assert!(gap > Duration::from_millis(2500), "{gap:?} {lines:#?}");
+    assert!(gap > Duration::from_secs(1), "{gap:?} {lines:#?}");
     let image = engine.inspect_image(&tag).await.unwrap();
     assert_eq!(image.id, id);
     assert_eq!(image.labels.get("fhtest"), Some(&tag));

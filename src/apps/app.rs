@@ -5,6 +5,8 @@ use crate::base::ids::AppName;
 use crate::base::secret::Secret;
 use crate::git::{Branch, GitUrl, Remote};
 
+use super::error::AppError;
+
 /// An app, without its secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct App {
@@ -20,7 +22,9 @@ pub struct App {
     pub branch: String,
     /// Whether a token or key for git is kept.
     pub has_git_credentials: bool,
-    /// The name used at its image registry.
+    /// The image registry it has a sign-in for, such as `ghcr.io`.
+    pub registry_host: Option<String>,
+    /// The name used there.
     pub registry_user: Option<String>,
     /// Whether a maintenance page answers instead.
     pub maintenance: bool,
@@ -59,9 +63,11 @@ pub struct SourceChange {
     pub registry: Option<RegistryLogin>,
 }
 
-/// A name and password at an image registry.
+/// A name and password at an image registry; they are told to no other.
 #[derive(Clone, Debug)]
 pub struct RegistryLogin {
+    /// Where they are known, as [`registry_host`] gives it.
+    pub host: String,
     /// The name.
     pub user: String,
     /// The password or token.
@@ -75,4 +81,53 @@ pub struct GitSource {
     pub remote: Remote,
     /// The branch whose pushes are deployed.
     pub branch: Branch,
+}
+
+/// Docker Hub, by the name people know it under.
+pub const DOCKER_HUB: &str = "docker.io";
+/// A registry's name at its longest.
+const HOST: usize = 255;
+
+/// The registry that `text` names: a host, with a port where it has one. Empty is Docker Hub.
+///
+/// # Errors
+/// [`AppError::Invalid`] when it is no host.
+pub fn registry_host(text: &str) -> Result<String, AppError> {
+    let text = text.trim().to_ascii_lowercase();
+    let host = text.strip_prefix("https://").unwrap_or(&text);
+    let host = host.strip_suffix('/').unwrap_or(host);
+    let good = host.len() <= HOST
+        && host
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || ".-:[]".contains(c));
+    match host {
+        "" | DOCKER_HUB | "index.docker.io" | "registry-1.docker.io" | "hub.docker.com" => {
+            Ok(DOCKER_HUB.to_owned())
+        }
+        _ if good => Ok(host.to_owned()),
+        _ => Err(AppError::Invalid(
+            "a registry is a host, such as ghcr.io or registry.example.com:5000: give what stands before the first / of the image's name".into(),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::registry_host;
+
+    #[test]
+    fn f4_a_registry_is_a_host_and_docker_hub_when_none_is_named() {
+        for (text, host) in [
+            ("", "docker.io"),
+            ("https://index.docker.io/", "docker.io"),
+            (" GHCR.io ", "ghcr.io"),
+            ("127.0.0.1:5000", "127.0.0.1:5000"),
+            ("[::1]:5000", "[::1]:5000"),
+        ] {
+            assert_eq!(registry_host(text).unwrap(), host);
+        }
+        for text in ["ghcr.io/me", "a b", "http://x", "é.test"] {
+            assert!(registry_host(text).is_err(), "{text}");
+        }
+    }
 }

@@ -23,7 +23,7 @@ use crate::db::{Db, DbError};
 use crate::events::{self, Level, NewEvent};
 use crate::git::{Credentials, Remote};
 
-pub use app::{App, GitSource, NewApp, RegistryLogin, SourceChange};
+pub use app::{App, DOCKER_HUB, GitSource, NewApp, RegistryLogin, SourceChange, registry_host};
 pub use domain::{Domain, Route};
 pub use env::EnvName;
 pub use error::AppError;
@@ -124,8 +124,8 @@ impl Apps {
             .await
     }
 
-    /// Where `url` is to be fetched from with this app's credentials, when it is
-    /// on the same host as the app's own repository; else without any.
+    /// Where `url` is to be fetched from: with this app's credentials when it is
+    /// the app's own repository, else without any.
     ///
     /// # Errors
     /// Only the database's, or a seal that does not open.

@@ -16,7 +16,8 @@ use super::error::AppError;
 use super::scale::Scale;
 
 const APP: &str = "SELECT id, name, created_ms, git_url, git_branch,
-    git_token IS NOT NULL OR git_key IS NOT NULL, registry_user, maintenance, removing FROM apps";
+    git_token IS NOT NULL OR git_key IS NOT NULL, registry_host, registry_user, maintenance, removing
+    FROM apps";
 
 fn app(row: &Row<'_>) -> rusqlite::Result<(App, String)> {
     let name: String = row.get(1)?;
@@ -27,9 +28,10 @@ fn app(row: &Row<'_>) -> rusqlite::Result<(App, String)> {
         git_url: row.get(3)?,
         branch: row.get(4)?,
         has_git_credentials: row.get(5)?,
-        registry_user: row.get(6)?,
-        maintenance: row.get(7)?,
-        removing: row.get(8)?,
+        registry_host: row.get(6)?,
+        registry_user: row.get(7)?,
+        maintenance: row.get(8)?,
+        removing: row.get(9)?,
     };
     Ok((app, name))
 }
@@ -102,6 +104,12 @@ pub(super) fn change_source(
     change: &SourceChange,
 ) -> Result<(), DbError> {
     if let Some(url) = &change.git_url {
+        let before: Option<String> =
+            tx.query_row("SELECT git_url FROM apps WHERE id = ?1", [id], |r| r.get(0))?;
+        // A token is for the host it was given for; whoever points the app elsewhere gives another.
+        if before.is_some_and(|before| !url.is_on_the_host_of(&before)) {
+            tx.execute("UPDATE apps SET git_token = NULL WHERE id = ?1", [id])?;
+        }
         tx.execute(
             "UPDATE apps SET git_url = ?2 WHERE id = ?1",
             params![id, url.as_str()],
@@ -138,8 +146,9 @@ pub(super) fn change_source(
             None => None,
         };
         tx.execute(
-            "UPDATE apps SET registry_user = ?2, registry_password = ?3 WHERE id = ?1",
-            params![id, user, password],
+            "UPDATE apps SET registry_host = ?2, registry_user = ?3, registry_password = ?4
+             WHERE id = ?1",
+            params![id, user.map(|_| &login.host), user, password],
         )?;
     }
     Ok(())
@@ -180,18 +189,23 @@ pub(super) fn registry(
     key: &MasterKey,
     id: i64,
 ) -> Result<Option<RegistryLogin>, DbError> {
-    let row: Option<(Option<String>, Option<Vec<u8>>)> = c
+    type Columns = (Option<String>, Option<String>, Option<Vec<u8>>);
+    let row: Option<Columns> = c
         .query_row(
-            "SELECT registry_user, registry_password FROM apps WHERE id = ?1",
+            "SELECT registry_host, registry_user, registry_password FROM apps WHERE id = ?1",
             [id],
-            |r| Ok((r.get(0)?, r.get(1)?)),
+            |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)),
         )
         .optional()?;
-    let Some((Some(user), Some(sealed))) = row else {
+    let Some((Some(host), Some(user), Some(sealed))) = row else {
         return Ok(None);
     };
     let password = key.open_text(&context(id, "registry_password"), &sealed)?;
-    Ok(Some(RegistryLogin { user, password }))
+    Ok(Some(RegistryLogin {
+        host,
+        user,
+        password,
+    }))
 }
 
 pub(super) fn webhook_secret(c: &Connection, key: &MasterKey, id: i64) -> Result<Secret, DbError> {

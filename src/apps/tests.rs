@@ -27,6 +27,7 @@ async fn shop(apps: &Apps, name: &str) -> App {
         branch: Some(Branch::parse("release").unwrap()),
         git_token: Some(Secret::new("tok-hunter2")),
         registry: Some(RegistryLogin {
+            host: "ghcr.io".into(),
             user: "ana".into(),
             password: Secret::new("reg-hunter2"),
         }),
@@ -89,6 +90,25 @@ async fn f4_an_apps_secrets_are_sealed_and_come_back() {
         let text = String::from_utf8_lossy(&bytes);
         assert!(!text.contains("hunter2"), "a secret lies open on the disk");
     }
+    let moved = |url: &str| SourceChange {
+        git_url: Some(GitUrl::parse(url).unwrap()),
+        ..SourceChange::default()
+    };
+    let credentials = async |url: &str| {
+        let change = p.apps.change_source(app.id, moved(url), "ana", UnixMs(8));
+        change.await.unwrap();
+        p.apps
+            .git(app.id)
+            .await
+            .unwrap()
+            .unwrap()
+            .remote
+            .credentials
+    };
+    let kept = credentials("https://GIT.test/ana/other.git").await;
+    assert_eq!(kept, Credentials::Token(Secret::new("tok-hunter2")));
+    let elsewhere = credentials("https://git.test.evil.example/shop.git").await;
+    assert_eq!(elsewhere, Credentials::None, "a token is for its own host");
     let cleared = SourceChange {
         git_token: Some(Secret::new("")),
         ..SourceChange::default()

@@ -173,7 +173,7 @@ mod tests {
         let begun = std::time::Instant::now();
         let (answer, asked) = ask(&[LIMITED]).await;
         assert_eq!(answer.unwrap().parts.status, StatusCode::TOO_MANY_REQUESTS);
-        assert!(begun.elapsed() < Duration::from_secs(1));
+        assert!(begun.elapsed() < Duration::from_secs(60));
         assert_eq!(asked.get(), Some(Duration::from_secs(7_200)));
     }
 

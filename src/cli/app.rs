@@ -100,7 +100,10 @@ struct Source {
     /// File with a private key, for a private repository over ssh
     #[arg(long, value_name = "FILE")]
     git_key_file: Option<std::path::PathBuf>,
-    /// The name at the image registry
+    /// The image registry that user and password are for; Docker Hub when absent
+    #[arg(long, value_name = "HOST", requires = "registry_user")]
+    registry: Option<String>,
+    /// The name there; empty forgets the sign-in
     #[arg(long, value_name = "USER")]
     registry_user: Option<String>,
     /// The password there
@@ -127,6 +130,7 @@ impl Source {
                 .as_ref()
                 .and(self.registry_password)
                 .map(Secret::new),
+            registry_host: self.registry,
             registry_user: self.registry_user,
         })
     }

@@ -66,7 +66,12 @@ const AWAY: Duration = Duration::from_secs(60);
 pub async fn run(client: &Client, global: &Global, given: Arguments) -> Result<(), Fail> {
     let app = given.app.clone();
     if let Some(user) = given.registry_user {
+        // What stands before the first / is the registry, when it looks like a host.
+        let image = given.image.as_deref().unwrap_or_default();
+        let host = image.split_once('/').map(|(host, _)| host);
+        let host = host.filter(|h| h.contains(['.', ':']) || *h == "localhost");
         let form = AppForm {
+            registry_host: host.map(str::to_owned),
             registry_user: Some(user),
             registry_password: given.registry_password.map(Secret::new),
             ..AppForm::default()

@@ -8,6 +8,7 @@ use crate::docker::{Credentials, EngineError, Image};
 use super::Deploys;
 use super::app_file::AppFile;
 use super::error::Stop;
+use super::ports::RegistryLogin;
 use super::room;
 use super::row::NewRelease;
 use super::run::{Next, Work};
@@ -89,16 +90,14 @@ impl Deploys {
     }
 
     async fn fetch_image(&self, work: &Work<'_>, reference: &str) -> Result<Next, Stop> {
-        let credentials = work
-            .facts
-            .registry
-            .as_ref()
-            .map(|(user, password)| Credentials {
-                registry: registry_of(reference),
-                user: user.clone(),
-                password: password.clone(),
-            });
-        work.log.line(&format!("Pulling {reference}"));
+        let credentials = login_for(reference, work.facts.registry.as_ref());
+        work.log.line(&match (&credentials, &work.facts.registry) {
+            (None, Some(other)) => format!(
+                "Pulling {reference} without a sign-in: the one of this app is for {}",
+                other.host
+            ),
+            _ => format!("Pulling {reference}"),
+        });
         let had = self.0.ports.images.inspect(reference).await.is_ok();
         let mut line = |text: &str| work.log.line(text);
         let pulled = self
@@ -178,30 +177,71 @@ impl Deploys {
 /// Whether the reference says where to pull from; what the box has under such
 /// a name may be old, so it is no stand-in for a failed pull.
 fn names_registry(reference: &str) -> bool {
-    !registry_of(reference).starts_with("https://")
+    registry_of(reference) != DOCKER_HUB
 }
 
-/// The registry of an image reference, as the engine names it.
+/// Docker Hub, as people name it.
+const DOCKER_HUB: &str = "docker.io";
+
+/// The registry of an image reference.
 fn registry_of(reference: &str) -> String {
     match reference.split_once('/') {
-        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => host.to_owned(),
-        _ => "https://index.docker.io/v1/".to_owned(),
+        Some((host, _)) if host == "index.docker.io" => DOCKER_HUB.to_owned(),
+        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => {
+            host.to_ascii_lowercase()
+        }
+        _ => DOCKER_HUB.to_owned(),
     }
+}
+
+/// The sign-in for the registry an image is pulled from. A deploy may name any registry, and whoever
+/// may deploy need not know the password: it is told to its own registry alone.
+fn login_for(reference: &str, login: Option<&RegistryLogin>) -> Option<Credentials> {
+    let login = login.filter(|login| login.host == registry_of(reference))?;
+    Some(Credentials {
+        // The engine's own name for it.
+        registry: match login.host.as_str() {
+            DOCKER_HUB => "https://index.docker.io/v1/".to_owned(),
+            host => host.to_owned(),
+        },
+        user: login.user.clone(),
+        password: login.password.clone(),
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::registry_of;
+    use super::{login_for, registry_of};
+    use crate::base::secret::Secret;
+    use crate::deploy::ports::RegistryLogin;
 
     #[test]
-    fn f4_a_password_goes_to_the_images_own_registry() {
+    fn f4_a_password_goes_to_its_own_registry_alone() {
+        let login = |host: &str| RegistryLogin {
+            host: host.into(),
+            user: "ana".into(),
+            password: Secret::new("x"),
+        };
+        let told = |reference: &str, host: &str| {
+            login_for(reference, Some(&login(host))).map(|c| c.registry)
+        };
+        assert_eq!(told("ghcr.io/a/b:1", "ghcr.io").as_deref(), Some("ghcr.io"));
+        assert_eq!(told("evil.example/a/b:1", "ghcr.io"), None);
+        assert_eq!(told("ghcr.io.evil.example/a:1", "ghcr.io"), None);
+        assert_eq!(told("ghcr.io:444/a:1", "ghcr.io"), None);
+        assert_eq!(told("nginx:1.27", "ghcr.io"), None);
+        let hub = Some("https://index.docker.io/v1/");
+        assert_eq!(told("ana/shop", "docker.io").as_deref(), hub);
+        assert_eq!(told("docker.io/ana/shop", "docker.io").as_deref(), hub);
+        assert!(login_for("ghcr.io/a/b", None).is_none());
+    }
+
+    #[test]
+    fn f4_an_image_names_its_registry() {
         assert_eq!(registry_of("127.0.0.1:5000/tasks:1"), "127.0.0.1:5000");
         assert_eq!(registry_of("ghcr.io/a/b"), "ghcr.io");
         assert_eq!(registry_of("localhost/a"), "localhost");
-        assert_eq!(
-            registry_of("library/busybox"),
-            "https://index.docker.io/v1/"
-        );
-        assert_eq!(registry_of("busybox:latest"), "https://index.docker.io/v1/");
+        assert_eq!(registry_of("library/busybox"), "docker.io");
+        assert_eq!(registry_of("busybox:latest"), "docker.io");
     }
 }

@@ -243,7 +243,7 @@ mod tests {
         log.line("one\ntwo");
         for follower in [&mut first, &mut second] {
             for wanted in ["==> Building", "one", "two"] {
-                let line = tokio::time::timeout(Duration::from_secs(2), follower.next());
+                let line = tokio::time::timeout(Duration::from_secs(20), follower.next());
                 assert_eq!(line.await.unwrap().unwrap().text, wanted);
             }
         }

@@ -30,6 +30,17 @@ pub struct Scale {
     pub nano_cpus: Option<u64>,
 }
 
+/// A sign-in at one image registry; no other is told it.
+#[derive(Clone, Debug)]
+pub struct RegistryLogin {
+    /// Such as `ghcr.io`; `docker.io` for Docker Hub.
+    pub host: String,
+    /// The name there.
+    pub user: String,
+    /// The password or token.
+    pub password: Secret,
+}
+
 /// What deploying must know of an app.
 #[derive(Clone, Debug)]
 pub struct AppFacts {
@@ -39,8 +50,8 @@ pub struct AppFacts {
     pub name: String,
     /// Its repository and branch, if it has one.
     pub git: Option<(Remote, Branch)>,
-    /// Name and password at its image registry.
-    pub registry: Option<(String, Secret)>,
+    /// Its sign-in at an image registry.
+    pub registry: Option<RegistryLogin>,
     /// Its own environment.
     pub env: BTreeMap<String, Secret>,
     /// What was set beside freehold.toml, by process.

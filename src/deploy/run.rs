@@ -327,8 +327,8 @@ pub(super) fn mask(facts: &AppFacts, attached: &BTreeMap<String, Secret>) -> Mas
             crate::git::Credentials::None => {}
         }
     }
-    if let Some((_, password)) = &facts.registry {
-        values.push(("registry password", password));
+    if let Some(login) = &facts.registry {
+        values.push(("registry password", &login.password));
     }
     Mask::new(values)
 }

@@ -73,6 +73,11 @@ impl GitUrl {
         self.0.starts_with("https://")
     }
 
+    /// Whether it is fetched from the host, port and way of `other`: where a token given for `other` may go.
+    pub fn is_on_the_host_of(&self, other: &str) -> bool {
+        Self(other.to_owned()).origin() == self.origin()
+    }
+
     /// `https://host:port/`, for settings that must not leave that host.
     pub(super) fn origin(&self) -> String {
         match Url::parse(&self.0) {

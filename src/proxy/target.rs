@@ -160,7 +160,7 @@ mod tests {
                 .is_err()
         );
         drop(second);
-        tokio::time::timeout(Duration::from_secs(1), drained)
+        tokio::time::timeout(Duration::from_secs(20), drained)
             .await
             .unwrap();
     }

@@ -40,7 +40,10 @@ pub struct AppDetail {
     pub git_branch: String,
     /// Whether a token or key for git is kept.
     pub has_git_credentials: bool,
-    /// The name at the image registry.
+    /// The image registry it has a sign-in for, such as `ghcr.io`; no other is told it.
+    #[serde(default)]
+    pub registry_host: Option<String>,
+    /// The name there.
     pub registry_user: Option<String>,
     /// Whether a maintenance page answers.
     pub maintenance: bool,
@@ -114,7 +117,10 @@ pub struct AppForm {
     /// For a private repository over ssh; empty removes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub git_key: Option<Secret>,
-    /// The name at the image registry; empty removes name and password.
+    /// The image registry that user and password are for, such as `ghcr.io`; Docker Hub when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry_host: Option<String>,
+    /// The name there; empty removes name and password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registry_user: Option<String>,
     /// The password there.

@@ -154,7 +154,7 @@ async fn f5_the_end_of_a_certificate_is_told_before_it_comes() {
     let run = Running::open(folder.path(), nobody(), None).await;
     // A pair of the user's own, which Freehold cannot renew, with a short life.
     let mut short = nobody();
-    short.internal_life = Duration::from_secs(12);
+    short.internal_life = Duration::from_secs(30);
     let other = tempfile::tempdir().unwrap();
     let maker = Running::open(other.path(), short, None).await;
     maker

@@ -7,7 +7,7 @@ use crate::apps;
 use crate::base::clock::UnixMs;
 use crate::base::secret::Secret;
 use crate::daemon::publisher::Publisher;
-use crate::deploy::ports::{AppFacts, Apps, Attachments, Boxed, Scale, Traffic};
+use crate::deploy::ports::{AppFacts, Apps, Attachments, Boxed, RegistryLogin, Scale, Traffic};
 use crate::git::{GitUrl, Remote};
 use crate::postgres::Databases;
 
@@ -31,7 +31,11 @@ impl Apps for AppsPort {
                 id: app,
                 name: found.name.to_string(),
                 git: git.map(|g| (g.remote, g.branch)),
-                registry: registry.map(|r| (r.user, r.password)),
+                registry: registry.map(|r| RegistryLogin {
+                    host: r.host,
+                    user: r.user,
+                    password: r.password,
+                }),
                 env: self.0.env(app).await.map_err(words)?,
                 scale: scale
                     .into_iter()

@@ -106,6 +106,7 @@ async fn detail(app: &App, caller: &Caller, row: apps::App) -> Result<AppDetail,
         git_url: row.git_url,
         git_branch: row.branch,
         has_git_credentials: row.has_git_credentials,
+        registry_host: row.registry_host,
         registry_user: row.registry_user,
         maintenance: row.maintenance,
         replicas: replicas.map(|l| replica(l, &usages)).collect(),
@@ -166,6 +167,7 @@ fn source(form: AppForm) -> Result<SourceChange, AppError> {
     let given = |text: &Option<String>| text.clone().filter(|t| !t.is_empty());
     let registry = match (form.registry_user, form.registry_password) {
         (Some(user), password) => Some(RegistryLogin {
+            host: apps::registry_host(form.registry_host.as_deref().unwrap_or_default())?,
             user,
             password: password.unwrap_or_else(|| Secret::new("")),
         }),

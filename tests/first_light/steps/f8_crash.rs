@@ -59,8 +59,10 @@ pub fn f8_a_killed_daemon_is_back_before_anybody_notices(world: &mut World) {
         let started = std::fs::metadata(world.fh.path("pid")).unwrap().modified();
         last.duration_since(started.unwrap()).unwrap()
     });
-    let took: Vec<Duration> = took.collect();
-    assert!(took.iter().any(|t| *t <= secs(1)), "{took:?}");
+    let mut took: Vec<Duration> = took.collect();
+    took.sort();
+    println!("    answered {took:?} after the restart");
+    assert!(took[1] <= secs(1) && took[2] <= secs(10), "{took:?}");
     assert_eq!(containers(world), before);
 }
 

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::act::Act;
 use super::head::{self, AppHead, Tab};
-use crate::apps::{self, AppError, RegistryLogin, Scale, SourceChange};
+use crate::apps::{self, AppError, RegistryLogin, Scale, SourceChange, registry_host};
 use crate::base::clock::UnixMs;
 use crate::base::ids::ProcessName;
 use crate::base::secret::Secret;
@@ -38,7 +38,9 @@ pub struct View {
     pub branch: Field,
     /// For a private repository.
     pub token: Field,
-    /// The name at the image registry.
+    /// The image registry.
+    pub registry_host: Field,
+    /// The name there.
     pub registry_user: Field,
     /// And its password.
     pub registry_password: Field,
@@ -173,6 +175,10 @@ async fn page(
             .value(typed.1)
             .fault(faults.branch),
         token,
+        registry_host: Field::code("registry_host", "Registry")
+            .like("ghcr.io")
+            .hint("Left empty, Docker Hub. No other registry is told the password.")
+            .value(row.registry_host.clone().unwrap_or_default()),
         registry_user: Field::code("registry_user", "User")
             .value(row.registry_user.clone().unwrap_or_default())
             .hint("Left empty, the sign-in is forgotten."),
@@ -268,6 +274,8 @@ pub async fn source(
 #[derive(Deserialize)]
 pub struct Registry {
     #[serde(default)]
+    registry_host: String,
+    #[serde(default)]
     registry_user: String,
     #[serde(default)]
     registry_password: Secret,
@@ -279,8 +287,13 @@ pub async fn registry(
     act: Act,
     Form(given): Form<Registry>,
 ) -> Result<Response, Failure> {
+    let host = match registry_host(&given.registry_host) {
+        Ok(host) => host,
+        Err(error) => return visit::back(&act.page("/settings#registry"), Err::<(), _>(error), ""),
+    };
     let change = SourceChange {
         registry: Some(RegistryLogin {
+            host,
             user: given.registry_user.trim().to_owned(),
             password: given.registry_password,
         }),

@@ -372,6 +372,7 @@ pub fn settings_page() -> settings::View {
         stopped: false,
         maintenance: false,
         token: Field::password("token", "Access token", "off"),
+        registry_host: Field::code("registry_host", "Registry"),
         registry_user: Field::code("registry_user", "User"),
         registry_password: Field::password("registry_password", "Password or token", "off"),
     }
