@@ -186,7 +186,7 @@ const DOCKER_HUB: &str = "docker.io";
 /// The registry of an image reference.
 fn registry_of(reference: &str) -> String {
     match reference.split_once('/') {
-        Some((host, _)) if host == "index.docker.io" => DOCKER_HUB.to_owned(),
+        Some(("index.docker.io", _)) => DOCKER_HUB.to_owned(),
         Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => {
             host.to_ascii_lowercase()
         }
