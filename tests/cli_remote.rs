@@ -7,7 +7,6 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 #[path = "support/quiet.rs"]
-#[expect(dead_code, reason = "shared with tests that start it differently")]
 mod quiet;
 
 use quiet::Daemon;

@@ -307,6 +307,61 @@ fn test_files() -> Vec<PathBuf> {
     files
 }
 
+/// What proves who somebody is is compared by `base::secret` alone, in constant time (`Secret` compares so itself).
+#[test]
+fn a6_proofs_are_compared_in_constant_time() {
+    const PROOFS: [&str; 7] = [
+        "expose()",
+        "token",
+        "digest",
+        "signature",
+        "hmac",
+        "mac",
+        "proof",
+    ];
+    let word = |c: char| c.is_alphanumeric() || "_().".contains(c);
+    let is_proof = |side: &str| {
+        let last = side
+            .trim_end_matches(".as_bytes()")
+            .trim_end_matches(".as_str()");
+        let last = last.rsplit('.').next().unwrap_or_default();
+        side.contains("expose()")
+            || PROOFS
+                .iter()
+                .any(|p| last == *p || last.ends_with(&format!("_{p}")))
+    };
+    hold_lines(
+        "proofs are compared with constant_time_eq",
+        |source, line| {
+            if source.path.ends_with("base/secret.rs") || source.path.ends_with("fuzz.rs") {
+                return None;
+            }
+            ["==", "!="].iter().find_map(|operator| {
+                let (left, right) = line.split_once(operator)?;
+                let left = left
+                    .trim_end()
+                    .rsplit(|c| !word(c))
+                    .next()
+                    .unwrap_or_default();
+                let right = right.trim_start().trim_start_matches(['&', '*']);
+                let right = right.split(|c| !word(c)).next().unwrap_or_default();
+                (is_proof(left) || is_proof(right)).then(|| line.to_owned())
+            })
+        },
+    );
+    // The rule finds what it is there for.
+    for bent in [
+        "given.digest",
+        "secret.expose()",
+        "token",
+        "session.token.as_bytes()",
+        "form_token",
+    ] {
+        assert!(is_proof(bent), "{bent}");
+    }
+    assert!(!is_proof("tokens") && !is_proof("image_tag") && !is_proof("spec_hash"));
+}
+
 /// Every form that changes something carries the token of the session it was shown in (src/web/forgery.rs).
 #[test]
 fn a6_every_form_carries_the_token() {

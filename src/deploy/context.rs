@@ -28,6 +28,10 @@ pub struct Tree {
 const LARGEST_TEXT: u64 = 256 << 10;
 /// Entries in a tree at most.
 const MOST_ENTRIES: u64 = 500_000;
+/// Files with rules of what to leave out, and Dockerfiles, kept in memory at most.
+const MOST_NAMED: usize = 200;
+/// The longest header that comes before an entry: a path that does not fit, extended attributes.
+const LONGEST_HEADER: u64 = 64 << 10;
 
 /// Looks through the tar at `tar`.
 ///
@@ -46,6 +50,7 @@ pub fn look(tar: &Path) -> Result<Tree, String> {
         let file = name.rsplit('/').next().unwrap_or(name);
         if file == "Dockerfile" || file.starts_with("Dockerfile.") || file.ends_with(".Dockerfile")
         {
+            few(tree.dockerfiles.len(), "Dockerfiles")?;
             tree.dockerfiles.push(name.to_owned());
         }
         if name == FILE_NAME {
@@ -58,6 +63,7 @@ pub fn look(tar: &Path) -> Result<Tree, String> {
                 "The repository uses Git LFS; the build sees pointers, not the files.".into(),
             );
         } else if file == ".dockerignore" || file.ends_with(".dockerignore") {
+            few(tree.ignore.len(), ".dockerignore files")?;
             let rules = text(entry, name)?;
             tree.ignore.push((name.to_owned(), rules));
         }
@@ -177,12 +183,49 @@ fn text(entry: &mut Entry<'_>, name: &str) -> Result<String, String> {
     }
 }
 
+fn few(count: usize, what: &str) -> Result<(), String> {
+    match count < MOST_NAMED {
+        true => Ok(()),
+        false => Err(format!(
+            "the tree has more than {MOST_NAMED} {what}: deploy the app's own folder alone"
+        )),
+    }
+}
+
+/// Headers are read whole into memory by what reads a tar, and files with holes are filled by it: both are found
+/// before that.
+fn headers_are_short(tar: &Path) -> Result<(), String> {
+    let mut archive = tar::Archive::new(File::open(tar).map_err(told)?);
+    for entry in archive.entries_with_seek().map_err(broken)?.raw(true) {
+        let entry = entry.map_err(broken)?;
+        let kind = entry.header().entry_type();
+        if kind.is_gnu_sparse() {
+            return Err("the tree holds a sparse file, which would be as large as it says once copied: leave it out, or pack it without --sparse".into());
+        }
+        let before = kind.is_gnu_longname()
+            || kind.is_gnu_longlink()
+            || kind.is_pax_local_extensions()
+            || kind.is_pax_global_extensions();
+        if before && entry.size() > LONGEST_HEADER {
+            return Err(format!(
+                "the tree has a path or an attribute of more than {} KB: shorten it",
+                LONGEST_HEADER >> 10
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn broken(error: io::Error) -> String {
+    format!("the tree is not a whole tar archive ({error}): send it again")
+}
+
 /// Calls `on` for every entry, its name without `./` and a slash at its end.
 fn each(
     tar: &Path,
     mut on: impl FnMut(&str, &mut Entry<'_>) -> Result<(), String>,
 ) -> Result<(), String> {
-    let broken = |e: io::Error| format!("the tree is not a whole tar archive ({e}): send it again");
+    headers_are_short(tar)?;
     let file = File::open(tar).map_err(told)?;
     let mut archive = tar::Archive::new(BufReader::with_capacity(256 << 10, file));
     for entry in archive.entries().map_err(broken)? {
@@ -266,6 +309,40 @@ mod tests {
         assert!(look(&path).unwrap_err().contains("not a whole tar"));
         std::fs::write(&path, b"").unwrap();
         assert!(look(&path).unwrap_err().contains("nothing to build"));
+    }
+
+    #[test]
+    fn a6_a_tree_made_to_fill_memory_or_disk_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tree.tar");
+        // A path of 16 MB, and a sparse file of 8 TB in 512 bytes.
+        for (kind, real, words) in [
+            (tar::EntryType::GNULongName, 16 << 20, "more than 64 KB"),
+            (tar::EntryType::XHeader, 16 << 20, "more than 64 KB"),
+            (tar::EntryType::GNUSparse, 0, "a sparse file"),
+        ] {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(kind);
+            header.set_size(real);
+            header.set_mode(0o644);
+            header.set_path("big").unwrap();
+            if let (true, Some(gnu)) = (kind.is_gnu_sparse(), header.as_gnu_mut()) {
+                gnu.set_real_size(8 << 40);
+                gnu.set_is_extended(false);
+            }
+            header.set_cksum();
+            let mut out = tar::Builder::new(File::create(&path).unwrap());
+            out.append(&header, io::repeat(b'a').take(real)).unwrap();
+            out.into_inner().unwrap();
+            let error = look(&path).unwrap_err();
+            assert!(error.contains(words), "{kind:?}: {error}");
+        }
+        let many: Vec<String> = (0..MOST_NAMED + 1)
+            .map(|n| format!("{n}/.dockerignore"))
+            .collect();
+        let many: Vec<(&str, &str)> = many.iter().map(|name| (name.as_str(), "x")).collect();
+        let error = look(&pack(&folder, &many)).unwrap_err();
+        assert!(error.contains("more than 200"), "{error}");
     }
 
     #[test]

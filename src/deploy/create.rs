@@ -98,6 +98,8 @@ impl Deploys {
         let path = self.folder().join(&file);
         let floor = self.0.limits().free_disk;
         let mut out = tokio::fs::File::create(&path).await.map_err(refused)?;
+        // Whoever sends it may go away, and with them all that is done here.
+        let mut half = Half(Some(path));
         let mut size = 0u64;
         let mut looked = 0u64;
         let kept = async {
@@ -121,10 +123,8 @@ impl Deploys {
             out.sync_data().await.map_err(refused)
         }
         .await;
-        if let Err(error) = kept {
-            remove_file(&path);
-            return Err(error);
-        }
+        kept?;
+        half.0 = None;
         Ok(Source::Upload { file })
     }
 
@@ -318,6 +318,17 @@ fn by_person(app: i64, source: Source, cause: Cause, by: &str) -> NewDeploy {
 }
 
 /// Removes a file of ours; one that is not there is well.
+/// A file that is not whole yet; it goes with this value.
+struct Half(Option<std::path::PathBuf>);
+
+impl Drop for Half {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            remove_file(path);
+        }
+    }
+}
+
 pub(super) fn remove_file(path: &std::path::Path) {
     if let Err(error) = std::fs::remove_file(path)
         && error.kind() != std::io::ErrorKind::NotFound

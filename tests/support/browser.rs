@@ -192,6 +192,18 @@ impl Browser {
             .unwrap()
     }
 
+    /// What a script says inside the first frame of the page.
+    pub fn in_frame(&self, script: &str) -> serde_json::Value {
+        self.runtime
+            .block_on(async {
+                self.client.enter_frame(0).await?;
+                let said = self.client.execute(script, Vec::new()).await;
+                self.client.enter_parent_frame().await?;
+                said
+            })
+            .unwrap()
+    }
+
     /// A script that calls `arguments[0]` with its result.
     pub fn script_async(&self, script: &str) -> serde_json::Value {
         self.runtime

@@ -18,31 +18,60 @@ impl Drop for Daemon {
 }
 
 impl Daemon {
+    #[allow(dead_code)]
     pub fn start() -> Self {
         Self::start_at(0)
     }
 
+    #[allow(dead_code)]
     /// With the edge's TLS on `https` of 127.0.0.1.
     pub fn start_at(https: u16) -> Self {
+        Self::start_with(&format!("127.0.0.1:{https}"), "")
+    }
+
+    /// With the edge's TLS on `https`, and more settings.
+    pub fn start_with(https: &str, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         let config = format!(
-            "data_dir = \"{}\"\nrun_dir = \"{}\"\n[listen]\nhttp = \"127.0.0.1:0\"\nhttps = \"127.0.0.1:{https}\"\n[docker]\nhost = \"unix://{}\"\n",
+            "data_dir = \"{}\"\nrun_dir = \"{}\"\n[listen]\nhttp = \"127.0.0.1:0\"\nhttps = \"{https}\"\n[docker]\nhost = \"unix://{}\"\n{more}",
             at("data").display(),
             at("run").display(),
             at("no-engine.sock").display()
         );
         std::fs::write(at("config.toml"), config).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_freehold"))
+        let child = Self::serve(&folder);
+        let daemon = Self { child, folder };
+        daemon.until_up();
+        daemon
+    }
+
+    fn serve(folder: &tempfile::TempDir) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_freehold"))
             .args(["serve", "--config"])
-            .arg(at("config.toml"))
+            .arg(folder.path().join("config.toml"))
             .stderr(Stdio::null())
             .spawn()
-            .unwrap();
-        let daemon = Self { child, folder };
+            .unwrap()
+    }
+
+    /// Ends it, does `meanwhile`, and starts it again on the same folder.
+    #[allow(dead_code)]
+    pub fn restart(&mut self, meanwhile: impl FnOnce(&Self)) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        meanwhile(self);
+        for name in ["edge.sock", "freehold.sock"] {
+            std::fs::remove_file(self.socket(name)).ok();
+        }
+        self.child = Self::serve(&self.folder);
+        self.until_up();
+    }
+
+    fn until_up(&self) {
         let started = Instant::now();
         // Both: the one for the box's owner is made last.
-        let is_up = |name| UnixStream::connect(daemon.socket(name)).is_ok();
+        let is_up = |name| UnixStream::connect(self.socket(name)).is_ok();
         while !(is_up("edge.sock") && is_up("freehold.sock")) {
             assert!(
                 started.elapsed() < Duration::from_secs(60),
@@ -50,7 +79,6 @@ impl Daemon {
             );
             std::thread::sleep(Duration::from_millis(20));
         }
-        daemon
     }
 
     pub fn socket(&self, name: &str) -> PathBuf {
