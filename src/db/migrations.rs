@@ -19,6 +19,7 @@ const STATE: &[&str] = &[
     include_str!("migrations/0009_roles.sql"),
     include_str!("migrations/0010_tokens.sql"),
     include_str!("migrations/0011_registry_host.sql"),
+    include_str!("migrations/0011_people.sql"),
 ];
 
 const METRICS: &[&str] = &[include_str!("migrations/metrics_0001.sql")];

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::store::{self, Link};
-use super::{OWNER, Role, UserError, Users};
+use super::throttle::{Subject, Tally};
+use super::{OWNER, Role, UserError, Users, store_devices as devices, store_sessions as sessions};
 use crate::base::clock::UnixMs;
 use crate::base::secret::{Secret, random_token, sha256_hex};
 use crate::events::{self, Level, NewEvent};
@@ -120,7 +121,7 @@ impl Users {
         let wanted = name.clone();
         let taken = self
             .db
-            .read(move |c| store::user_by_name(c, &wanted).map_err(UserError::from))
+            .read(move |c| store::account_by_name(c, &wanted).map_err(UserError::from))
             .await?;
         if taken.is_some() {
             return Err(UserError::NameTaken(name));
@@ -176,7 +177,7 @@ impl Users {
         let (name, by) = (name.to_owned(), by.to_owned());
         self.db
             .write(move |tx| {
-                let Some((user, _)) = store::user_by_name(tx, &name)? else {
+                let Some(user) = store::account_by_name(tx, &name)?.map(|a| a.id) else {
                     return Err(UserError::NotFound(name));
                 };
                 let owners = store::owners(tx)?;
@@ -233,13 +234,25 @@ impl Users {
             apps,
             made_by: by.to_owned(),
         };
-        self.db
+        let user = self
+            .db
             .write(move |tx| {
                 store::insert_link(tx, &link, now, now.plus(life))?;
                 events::record(tx, now, &told("user.link", text))?;
-                Ok::<_, UserError>(())
+                // Who needs a link has lost their password, or should not be in at all.
+                let account = store::account_by_name(tx, &link.user)?;
+                if let Some(account) = &account {
+                    sessions::end_all(tx, account.id, None)?;
+                    devices::forget(tx, account.id, None)?;
+                    devices::set_tally(tx, Subject::Account(account.id), Tally::default())?;
+                }
+                Ok::<_, UserError>(account.map(|a| a.id))
             })
             .await?;
+        if let Some(user) = user {
+            let counted = vec![(Subject::Account(user), Tally::default())];
+            self.throttle().forget(&counted);
+        }
         Ok(token)
     }
 }

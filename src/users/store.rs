@@ -1,39 +1,13 @@
-//! The tables `users`, `user_apps`, `setup_links`, `sessions`.
+//! The tables `users`, `user_apps`, `setup_links`.
 
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
-use super::{Grant, Origin, Person, Role, Verb};
+use super::sign_in::Account;
+use super::throttle::Tally;
+use super::{Person, Role};
 use crate::base::clock::UnixMs;
 use crate::db::DbError;
-
-/// Who a request comes from.
-#[derive(Clone, Debug)]
-pub struct Session {
-    /// The user's row.
-    pub user: i64,
-    /// The user's name.
-    pub name: String,
-    /// What they may do.
-    pub grant: Grant,
-    /// When this session was last noted.
-    pub seen: UnixMs,
-}
-
-/// A session as its owner sees it in the list.
-#[derive(Clone, Debug)]
-pub struct SessionRow {
-    /// The first characters of the digest, to tell sessions apart.
-    pub mark: String,
-    /// When it began.
-    pub created: UnixMs,
-    /// When it was last noted.
-    pub seen: UnixMs,
-    /// Where it began.
-    pub address: String,
-    /// The browser's own words.
-    pub agent: String,
-}
 
 pub(super) fn any_user(c: &Connection) -> Result<bool, DbError> {
     Ok(c.query_row("SELECT EXISTS (SELECT 1 FROM users)", [], |r| r.get(0))?)
@@ -48,7 +22,7 @@ pub(super) struct Link {
     pub made_by: String,
 }
 
-fn role(row: &Row<'_>, column: usize) -> rusqlite::Result<Role> {
+pub(super) fn role(row: &Row<'_>, column: usize) -> rusqlite::Result<Role> {
     let text: String = row.get(column)?;
     Role::parse(&text).ok_or_else(|| {
         let what = format!("{text} is no role");
@@ -132,9 +106,9 @@ pub(super) fn upsert_user(
     hash: &str,
     now: UnixMs,
 ) -> Result<i64, DbError> {
-    if let Some((user, _)) = user_by_name(tx, &link.user)? {
-        set_hash(tx, user, hash)?;
-        return Ok(user);
+    if let Some(account) = account_by_name(tx, &link.user)? {
+        set_hash(tx, account.id, hash)?;
+        return Ok(account.id);
     }
     let user = tx.query_row(
         "INSERT INTO users (name, role, password_hash, created_ms) VALUES (?1, ?2, ?3, ?4) RETURNING id",
@@ -223,141 +197,41 @@ pub(super) fn people(c: &Connection, now: UnixMs) -> Result<Vec<Person>, DbError
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-pub(super) fn user_by_name(c: &Connection, name: &str) -> Result<Option<(i64, String)>, DbError> {
+fn account(row: &Row<'_>) -> rusqlite::Result<Account> {
+    Ok(Account {
+        id: row.get(0)?,
+        name: row.get(1)?,
+        hash: row.get(2)?,
+        tally: Tally {
+            failures: row.get(3)?,
+            last: UnixMs(row.get(4)?),
+        },
+    })
+}
+
+pub(super) fn account_by_name(c: &Connection, name: &str) -> Result<Option<Account>, DbError> {
     Ok(c.query_row(
-        "SELECT id, password_hash FROM users WHERE name = ?1",
+        "SELECT id, name, password_hash, failures, failed_ms FROM users WHERE name = ?1",
         [name],
-        |r| Ok((r.get(0)?, r.get(1)?)),
+        account,
     )
     .optional()?)
 }
 
-/// Name and password hash.
-pub(super) fn user_by_id(c: &Connection, user: i64) -> Result<Option<(String, String)>, DbError> {
+pub(super) fn account_by_id(c: &Connection, user: i64) -> Result<Option<Account>, DbError> {
     Ok(c.query_row(
-        "SELECT name, password_hash FROM users WHERE id = ?1",
+        "SELECT id, name, password_hash, failures, failed_ms FROM users WHERE id = ?1",
         [user],
-        |r| Ok((r.get(0)?, r.get(1)?)),
+        account,
     )
     .optional()?)
 }
 
+/// A new password; wrong tries at the old one are forgotten.
 pub(super) fn set_hash(tx: &Transaction<'_>, user: i64, hash: &str) -> Result<(), DbError> {
     tx.execute(
-        "UPDATE users SET password_hash = ?2 WHERE id = ?1",
+        "UPDATE users SET password_hash = ?2, failures = 0 WHERE id = ?1",
         params![user, hash],
     )?;
     Ok(())
-}
-
-pub(super) fn insert_session(
-    tx: &Transaction<'_>,
-    digest: &str,
-    user: i64,
-    from: &Origin,
-    now: UnixMs,
-    expires: UnixMs,
-) -> Result<(), DbError> {
-    let address = from.address.map(|a| a.to_string()).unwrap_or_default();
-    let agent: String = from.agent.chars().take(200).collect();
-    tx.execute(
-        "INSERT INTO sessions (digest, user_id, created_ms, seen_ms, expires_ms, address, agent)
-         VALUES (?1, ?2, ?3, ?3, ?4, ?5, ?6)",
-        params![digest, user, now.0, expires.0, address, agent],
-    )?;
-    Ok(())
-}
-
-pub(super) fn session(
-    c: &Connection,
-    digest: &str,
-    now: UnixMs,
-) -> Result<Option<Session>, DbError> {
-    Ok(c.query_row(
-        "SELECT u.id, u.name, s.seen_ms, u.role,
-                (SELECT json_group_array(a.name) FROM user_apps ua JOIN apps a ON a.id = ua.app_id
-                 WHERE ua.user_id = u.id)
-         FROM sessions s JOIN users u ON u.id = s.user_id
-         WHERE s.digest = ?1 AND s.expires_ms > ?2",
-        params![digest, now.0],
-        |r| {
-            let apps: String = r.get(4)?;
-            Ok(Session {
-                user: r.get(0)?,
-                name: r.get(1)?,
-                grant: Grant {
-                    role: role(r, 3)?,
-                    apps: serde_json::from_str(&apps).unwrap_or_default(),
-                    verb: Verb::Change,
-                },
-                seen: UnixMs(r.get(2)?),
-            })
-        },
-    )
-    .optional()?)
-}
-
-pub(super) fn touch_session(
-    tx: &Transaction<'_>,
-    digest: &str,
-    now: UnixMs,
-    expires: UnixMs,
-) -> Result<(), DbError> {
-    tx.execute(
-        "UPDATE sessions SET seen_ms = ?2, expires_ms = ?3 WHERE digest = ?1",
-        params![digest, now.0, expires.0],
-    )?;
-    Ok(())
-}
-
-pub(super) fn end_session(tx: &Transaction<'_>, digest: &str) -> Result<(), DbError> {
-    tx.execute("DELETE FROM sessions WHERE digest = ?1", [digest])?;
-    Ok(())
-}
-
-pub(super) fn end_session_of(tx: &Transaction<'_>, user: i64, mark: &str) -> Result<(), DbError> {
-    tx.execute(
-        "DELETE FROM sessions WHERE user_id = ?1 AND substr(digest, 1, 8) = ?2",
-        params![user, mark],
-    )?;
-    Ok(())
-}
-
-pub(super) fn end_sessions(tx: &Transaction<'_>, user: i64) -> Result<(), DbError> {
-    tx.execute("DELETE FROM sessions WHERE user_id = ?1", [user])?;
-    Ok(())
-}
-
-pub(super) fn end_other_sessions(
-    tx: &Transaction<'_>,
-    user: i64,
-    keep: &str,
-) -> Result<(), DbError> {
-    tx.execute(
-        "DELETE FROM sessions WHERE user_id = ?1 AND digest <> ?2",
-        params![user, keep],
-    )?;
-    Ok(())
-}
-
-pub(super) fn remove_expired(tx: &Transaction<'_>, now: UnixMs) -> Result<(), DbError> {
-    tx.execute("DELETE FROM sessions WHERE expires_ms <= ?1", [now.0])?;
-    Ok(())
-}
-
-pub(super) fn sessions(c: &Connection, user: i64, now: UnixMs) -> Result<Vec<SessionRow>, DbError> {
-    let mut statement = c.prepare_cached(
-        "SELECT substr(digest, 1, 8), created_ms, seen_ms, address, agent FROM sessions
-         WHERE user_id = ?1 AND expires_ms > ?2 ORDER BY seen_ms DESC LIMIT 100",
-    )?;
-    let rows = statement.query_map(params![user, now.0], |r| {
-        Ok(SessionRow {
-            mark: r.get(0)?,
-            created: UnixMs(r.get(1)?),
-            seen: UnixMs(r.get(2)?),
-            address: r.get(3)?,
-            agent: r.get(4)?,
-        })
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
 }

@@ -1,12 +1,16 @@
 //! Coming in and being kept out.
 
+use std::net::IpAddr;
+
 use super::*;
+use crate::base::clock::UnixMs;
 use crate::db::Kind;
 
 fn origin() -> Origin {
     Origin {
         address: Some(IpAddr::from([192, 0, 2, 1])),
         agent: "test".into(),
+        device: None,
     }
 }
 
@@ -28,7 +32,8 @@ async fn f2_a_setup_link_works_once_and_signs_in() {
     let session = users
         .set_up(link.expose(), password(), origin(), now)
         .await
-        .unwrap();
+        .unwrap()
+        .session;
     assert!(
         users
             .session(session.expose(), now)
@@ -47,7 +52,7 @@ async fn f2_links_and_sessions_expire() {
     let now = UnixMs(0);
     let link = users.new_setup_link(now).await.unwrap();
     let late = users
-        .link_is_for(link.expose(), now.plus(people::LINK_LIFE))
+        .link_is_for(link.expose(), &origin(), now.plus(people::LINK_LIFE))
         .await;
     assert!(matches!(late, Err(UserError::LinkInvalid)));
     let session = users
@@ -58,7 +63,8 @@ async fn f2_links_and_sessions_expire() {
             now,
         )
         .await
-        .unwrap();
+        .unwrap()
+        .session;
     let late = now.plus(SESSION_IDLE);
     assert!(
         users
@@ -83,7 +89,8 @@ async fn f2_sign_in_out_and_password_change() {
             now,
         )
         .await
-        .unwrap();
+        .unwrap()
+        .session;
     let wrong = users
         .sign_in(OWNER, Secret::new("not the password"), origin(), now)
         .await;
@@ -95,26 +102,32 @@ async fn f2_sign_in_out_and_password_change() {
     let second = users
         .sign_in(OWNER, Secret::new("four words are enough"), origin(), now)
         .await
-        .unwrap();
+        .unwrap()
+        .session;
     let user = users
         .session(second.expose(), now)
         .await
         .unwrap()
         .unwrap()
         .user;
-    users
+    let third = users
         .change_password(
-            user,
+            (user, second.expose()),
             Secret::new("four words are enough"),
             Secret::new("another four words"),
-            second.expose(),
+            &origin(),
             now,
         )
         .await
         .unwrap();
     assert!(users.session(first.expose(), now).await.unwrap().is_none());
-    users.sign_out(second.expose()).await.unwrap();
-    assert!(users.session(second.expose(), now).await.unwrap().is_none());
+    assert!(
+        users.session(second.expose(), now).await.unwrap().is_none(),
+        "the cookie of before the change leads nowhere"
+    );
+    assert!(users.session(third.expose(), now).await.unwrap().is_some());
+    users.sign_out(third.expose()).await.unwrap();
+    assert!(users.session(third.expose(), now).await.unwrap().is_none());
 }
 
 async fn somebody(users: &Users, name: &str, role: Role, now: UnixMs) -> Secret {
@@ -129,6 +142,7 @@ async fn somebody(users: &Users, name: &str, role: Role, now: UnixMs) -> Secret 
         .set_up(link.expose(), password, origin(), now)
         .await
         .unwrap()
+        .session
 }
 
 async fn owned(folder: &tempfile::TempDir, now: UnixMs) -> (Users, Secret) {
@@ -138,7 +152,8 @@ async fn owned(folder: &tempfile::TempDir, now: UnixMs) -> (Users, Secret) {
     let session = users
         .set_up(link.expose(), password, origin(), now)
         .await
-        .unwrap();
+        .unwrap()
+        .session;
     (users, session)
 }
 
@@ -254,7 +269,8 @@ async fn a2_a_session_of_ones_own_can_be_ended_and_nobody_elses() {
         .unwrap()
         .user;
     let mark = users.sessions(theirs, now).await.unwrap()[0].mark.clone();
-    users.end_session(mine, &mark).await.unwrap();
+    let refused = users.end_session(mine, &mark).await;
+    assert!(matches!(refused, Err(UserError::NoSession)));
     assert!(users.session(ana.expose(), now).await.unwrap().is_some());
     users.end_session(theirs, &mark).await.unwrap();
     assert!(users.session(ana.expose(), now).await.unwrap().is_none());

@@ -1,7 +1,8 @@
 //! Who may use a route: the one decision, made before any handler runs.
 
 use super::caller::Caller;
-use crate::users::Role;
+use crate::base::clock::UnixMs;
+use crate::users::{Role, is_fresh};
 
 /// What a route needs of its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +97,12 @@ pub fn decide(needs: Needs, caller: &Caller, app: Option<&str>) -> Verdict {
     }
 }
 
+/// Whether `caller` has to give their password again before something dangerous. Programs and the
+/// box's own socket have none.
+pub fn must_confirm(caller: &Caller, now: UnixMs) -> bool {
+    matches!(caller, Caller::User { confirmed, .. } if !is_fresh(*confirmed, now))
+}
+
 /// Why this caller may not, and who could.
 pub fn remedy(needs: Needs, caller: &Caller) -> &'static str {
     if matches!(caller, Caller::Program { .. }) && needs != Needs::Local {
@@ -135,6 +142,7 @@ mod tests {
             name: "ana".into(),
             grant: grant(role, Verb::Change),
             token: String::new(),
+            confirmed: UnixMs(0),
         }
     }
 
@@ -170,6 +178,19 @@ mod tests {
                 assert_eq!(decide(needs, &caller, Some(app)), verdict, "{caller:?} {app} {needs:?}");
             }
         }
+    }
+
+    #[test]
+    fn a2_only_a_person_has_a_password_to_give_again() {
+        let now = UnixMs(10_000_000);
+        let mut person = user(Role::Owner);
+        assert!(must_confirm(&person, now));
+        if let Caller::User { confirmed, .. } = &mut person {
+            *confirmed = now;
+        }
+        assert!(!must_confirm(&person, now));
+        assert!(!must_confirm(&program(Role::Owner, Verb::Change), now));
+        assert!(!must_confirm(&Caller::Local { uid: 0 }, now));
     }
 
     #[test]

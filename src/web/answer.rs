@@ -8,6 +8,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use super::pages;
+use crate::base::secret::Secret;
 use crate::wire::listing::Listing;
 
 /// 201: it is there now.
@@ -40,6 +42,20 @@ impl<T: Serialize> IntoResponse for Accepted<T> {
             response.headers_mut().insert(header::LOCATION, place);
         }
         response
+    }
+}
+
+/// 200, and the session goes on under another cookie.
+pub struct Renewed<T> {
+    /// What is answered.
+    pub body: T,
+    /// The cookie's value.
+    pub session: Secret,
+}
+
+impl<T: Serialize> IntoResponse for Renewed<T> {
+    fn into_response(self) -> Response {
+        pages::with_session(Json(self.body).into_response(), &self.session)
     }
 }
 

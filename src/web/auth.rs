@@ -7,14 +7,19 @@ use axum::response::{IntoResponse, Redirect, Response};
 
 use super::access::{self, Needs, Verdict};
 use super::caller::Caller;
+use super::confirm;
 use super::error::{Failure, wants_page};
 use super::services::App;
 use crate::apps::AppError;
 use crate::base::clock::UnixMs;
+use crate::base::secret::Secret;
 use crate::wire::problem::{Problem, ProblemKind};
 
 /// The session cookie; the prefix makes browsers insist on Secure, Path=/ and no Domain.
 pub const COOKIE: &str = "__Host-freehold";
+
+/// The cookie by which an account knows a browser; it lets nobody in.
+pub const DEVICE: &str = "__Host-freehold-device";
 
 /// The value of our cookie in a request, if there is one.
 pub fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
@@ -81,14 +86,17 @@ async fn of_session(app: &App, headers: &HeaderMap) -> Result<Caller, Failure> {
             name: session.name,
             grant: session.grant,
             token,
+            confirmed: session.confirmed,
         },
         None => Caller::Nobody,
     })
 }
 
-/// Lets a caller through who has what the route needs.
+/// Lets a caller through who has what the route needs, and gave their password just now where it
+/// is `sudo`.
 pub async fn guard(
     needs: Needs,
+    sudo: bool,
     Extension(caller): Extension<Caller>,
     params: RawPathParams,
     request: Request,
@@ -97,6 +105,9 @@ pub async fn guard(
     let app = params.iter().find(|(key, _)| *key == "app");
     let app = app.map(|(_, value)| value);
     match access::decide(needs, &caller, app) {
+        Verdict::Yes if sudo && access::must_confirm(&caller, UnixMs::now()) => {
+            confirm::first(&request)
+        }
         Verdict::Yes => next.run(request).await,
         Verdict::SignIn => sign_in(&request),
         Verdict::Hidden => {
@@ -128,5 +139,6 @@ pub fn origin(headers: &HeaderMap) -> crate::users::Origin {
     crate::users::Origin {
         address: text("x-forwarded-for").and_then(|v| v.trim().parse().ok()),
         agent: text("user-agent").unwrap_or_default().to_owned(),
+        device: cookie(headers, DEVICE).map(Secret::new),
     }
 }

@@ -1,5 +1,6 @@
 //! Who makes a request.
 
+use crate::base::clock::UnixMs;
 use crate::users::Grant;
 
 /// Decided once per request, before any handler runs.
@@ -17,6 +18,8 @@ pub enum Caller {
         grant: Grant,
         /// The cookie's value, to tell this session from others.
         token: String,
+        /// When the password was last given in it.
+        confirmed: UnixMs,
     },
     /// A program with a token.
     Program {

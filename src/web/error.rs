@@ -125,9 +125,10 @@ impl From<BackupError> for Failure {
 impl From<UserError> for Failure {
     fn from(error: UserError) -> Self {
         let kind = match &error {
-            UserError::LinkInvalid | UserError::NotFound(_) | UserError::NoToken(_) => {
-                ProblemKind::NotFound
-            }
+            UserError::LinkInvalid
+            | UserError::NotFound(_)
+            | UserError::NoToken(_)
+            | UserError::NoSession => ProblemKind::NotFound,
             UserError::PasswordRule(_) | UserError::Invalid(_) => ProblemKind::Invalid,
             UserError::NameTaken(_) | UserError::LastOwner => ProblemKind::Conflict,
             UserError::WrongPassword => ProblemKind::SignIn,

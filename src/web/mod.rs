@@ -13,6 +13,7 @@ mod answer;
 pub mod api;
 mod auth;
 mod caller;
+mod confirm;
 mod contract;
 mod error;
 mod forgery;
@@ -27,6 +28,9 @@ mod router;
 mod services;
 mod terminal;
 mod tokens;
+
+#[cfg(test)]
+mod sudo_tests;
 
 pub use access::{Needs, Verdict, decide};
 pub use caller::Caller;

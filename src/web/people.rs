@@ -88,6 +88,7 @@ mod tests {
                 verb: Verb::Change,
             },
             token: String::new(),
+            confirmed: UnixMs(0),
         };
         assert!(may_give(&user(Role::Owner), Role::Owner));
         assert!(!may_give(&user(Role::Admin), Role::Owner));

@@ -2,8 +2,11 @@
 //!
 //! What does not stand here does not exist; what stands here without a
 //! [`Needs`] does not compile, nor does an API row whose handler cannot be
-//! described or that says nothing of itself. `tests/` walks [`table`] as nobody
-//! and as owner.
+//! described or that says nothing of itself. `tests/` walks [`table`] as everybody
+//! there can be. What is dangerous is marked `sudo`: a person gives their password
+//! again, unless they did within the last ten minutes of their session. Programs and
+//! the box's own socket have no password and are let through; what they may is bound
+//! when they are made.
 
 use std::sync::Arc;
 
@@ -25,6 +28,8 @@ pub struct Route {
     pub path: &'static str,
     /// Who may use it.
     pub needs: Needs,
+    /// Whether a person gives their password again first, unless they just did.
+    pub sudo: bool,
     /// What the description of the API says of it; none for pages.
     pub api: Option<Api>,
     handler: MethodRouter<App>,
@@ -50,6 +55,7 @@ where
         method,
         path,
         needs,
+        sudo: false,
         api: None,
         handler: on(filter, handler),
     }
@@ -78,21 +84,31 @@ where
     }
 }
 
+/// What a row is marked with at its end.
+macro_rules! marked {
+    ($row:expr) => {
+        $row
+    };
+    ($row:expr, sudo) => {
+        Route { sudo: true, ..$row }
+    };
+}
+
 macro_rules! pages {
-    ($($method:ident $path:literal $needs:ident $handler:path;)*) => {
-        vec![$(row(Method::$method, $path, Needs::$needs, $handler)),*]
+    ($($method:ident $path:literal $needs:ident $handler:path $(, $mark:ident)?;)*) => {
+        vec![$(marked!(row(Method::$method, $path, Needs::$needs, $handler) $(, $mark)?)),*]
     };
 }
 
 macro_rules! api {
-    ($($method:ident $path:literal $needs:ident $handler:path, $summary:literal;)*) => {
-        vec![$(operation(
+    ($($method:ident $path:literal $needs:ident $handler:path, $summary:literal $(, $mark:ident)?;)*) => {
+        vec![$(marked!(operation(
             Method::$method,
             concat!("/api/v1", $path),
             Needs::$needs,
             (stringify!($handler), $summary),
             $handler,
-        )),*]
+        ) $(, $mark)?)),*]
     };
 }
 
@@ -106,6 +122,8 @@ pub fn table() -> Vec<Route> {
         GET  "/sign-in"                         Nobody    pages::sign_in::show;
         POST "/sign-in"                         Nobody    pages::sign_in::submit;
         POST "/sign-out"                        Person    pages::sign_in::sign_out;
+        GET  "/confirm-password"                Person    pages::confirm_password::show;
+        POST "/confirm-password"                Person    pages::confirm_password::submit;
         POST "/theme"                           Nobody    pages::visit::theme;
         GET  "/static/{file}"                   Nobody    pages::assets::file;
         // Dashboard
@@ -122,8 +140,8 @@ pub fn table() -> Vec<Route> {
         POST "/apps/{app}/restart"              ChangeApp pages::app::actions::restart;
         POST "/apps/{app}/stop"                 ChangeApp pages::app::actions::stop;
         POST "/apps/{app}/start"                ChangeApp pages::app::actions::start;
-        GET  "/apps/{app}/remove"               ChangeApp pages::app::actions::ask_removal;
-        POST "/apps/{app}/remove"               ChangeApp pages::app::actions::remove;
+        GET  "/apps/{app}/remove"               ChangeApp pages::app::actions::ask_removal, sudo;
+        POST "/apps/{app}/remove"               ChangeApp pages::app::actions::remove, sudo;
         GET  "/apps/{app}/logs"                 SeeApp    pages::app::logs::show;
         GET  "/apps/{app}/logs/stream"          SeeApp    pages::app::logs::stream;
         GET  "/apps/{app}/activity"             SeeApp    pages::app::activity::show;
@@ -137,8 +155,8 @@ pub fn table() -> Vec<Route> {
         GET  "/apps/{app}/settings"             SeeApp    pages::app::settings::show;
         POST "/apps/{app}/source"               ChangeApp pages::app::settings::source;
         POST "/apps/{app}/registry"             ChangeApp pages::app::settings::registry;
-        POST "/apps/{app}/webhook-secret"       ChangeApp pages::app::webhook::show;
-        POST "/apps/{app}/webhook-secret/replace" ChangeApp pages::app::webhook::replace;
+        POST "/apps/{app}/webhook-secret"       ChangeApp pages::app::webhook::show, sudo;
+        POST "/apps/{app}/webhook-secret/replace" ChangeApp pages::app::webhook::replace, sudo;
         POST "/apps/{app}/scale"                ChangeApp pages::app::settings::scale;
         POST "/apps/{app}/maintenance"          ChangeApp pages::app::settings::maintenance;
         GET  "/databases"                       SeeBox    pages::databases::show;
@@ -147,18 +165,18 @@ pub fn table() -> Vec<Route> {
         POST "/databases/{database}/attach"     ChangeBox pages::database_actions::attach;
         POST "/databases/{database}/detach"     ChangeBox pages::database_actions::detach;
         POST "/databases/{database}/backups"    ChangeBox pages::database_actions::back_up;
-        GET  "/databases/{database}/restore/{backup}" ChangeBox pages::database_actions::ask_restore;
-        POST "/databases/{database}/restore/{backup}" ChangeBox pages::database_actions::restore;
-        GET  "/databases/{database}/restores/{restore}/confirm" ChangeBox pages::database_actions::ask_drop;
-        POST "/databases/{database}/restores/{restore}/confirm" ChangeBox pages::database_actions::drop_old;
-        GET  "/databases/{database}/remove"     ChangeBox pages::database_actions::ask_removal;
-        POST "/databases/{database}/remove"     ChangeBox pages::database_actions::remove;
+        GET  "/databases/{database}/restore/{backup}" ChangeBox pages::database_actions::ask_restore, sudo;
+        POST "/databases/{database}/restore/{backup}" ChangeBox pages::database_actions::restore, sudo;
+        GET  "/databases/{database}/restores/{restore}/confirm" ChangeBox pages::database_actions::ask_drop, sudo;
+        POST "/databases/{database}/restores/{restore}/confirm" ChangeBox pages::database_actions::drop_old, sudo;
+        GET  "/databases/{database}/remove"     ChangeBox pages::database_actions::ask_removal, sudo;
+        POST "/databases/{database}/remove"     ChangeBox pages::database_actions::remove, sudo;
         POST "/apps/{app}/attach"               ChangeBox pages::database_actions::attach_from_app;
         POST "/settings/targets"                ChangeBox pages::targets::add;
         POST "/settings/targets/{target}/test"  ChangeBox pages::targets::test;
         POST "/settings/targets/{target}/use"   ChangeBox pages::targets::make_default;
-        GET  "/settings/targets/{target}/remove" ChangeBox pages::targets::ask_removal;
-        POST "/settings/targets/{target}/remove" ChangeBox pages::targets::remove;
+        GET  "/settings/targets/{target}/remove" ChangeBox pages::targets::ask_removal, sudo;
+        POST "/settings/targets/{target}/remove" ChangeBox pages::targets::remove, sudo;
         GET  "/box"                             SeeBox    pages::box_page::show;
         GET  "/checks"                          SeeBox    pages::checks::show;
         POST "/checks"                          ChangeBox pages::checks::add;
@@ -166,15 +184,15 @@ pub fn table() -> Vec<Route> {
         GET  "/settings"                        SeeBox     pages::settings::show;
         GET  "/settings/ca.pem"                 User      pages::settings::root;
         GET  "/settings/people"                 SeeBox    pages::people::show;
-        POST "/settings/people"                 ChangeBox pages::people::invite;
-        POST "/settings/people/{user}"          ChangeBox pages::people::change;
-        POST "/settings/people/{user}/reset"    ChangeBox pages::people::reset;
-        GET  "/settings/people/{user}/remove"   ChangeBox pages::people::ask_removal;
-        POST "/settings/people/{user}/remove"   ChangeBox pages::people::remove;
+        POST "/settings/people"                 ChangeBox pages::people::invite, sudo;
+        POST "/settings/people/{user}"          ChangeBox pages::people::change, sudo;
+        POST "/settings/people/{user}/reset"    ChangeBox pages::people::reset, sudo;
+        GET  "/settings/people/{user}/remove"   ChangeBox pages::people::ask_removal, sudo;
+        POST "/settings/people/{user}/remove"   ChangeBox pages::people::remove, sudo;
         GET  "/account"                         Person    pages::account::show;
         POST "/account/password"                Person    pages::account::password;
         POST "/account/sessions/end"            Person    pages::account::end_session;
-        POST "/account/tokens"                  Person    pages::account::new_token;
+        POST "/account/tokens"                  Person    pages::account::new_token, sudo;
         POST "/account/tokens/end"              Person    pages::account::end_token;
         // Git hosts
         POST "/hooks/{app}"                     Proof     hooks::take;
@@ -185,13 +203,15 @@ pub fn table() -> Vec<Route> {
         GET  "/status"                          SeeBox    api::status::show, "One look at everything on the box";
         POST "/setup-link"                      Local     api::users::setup_link, "A new one-time path to set the owner's password";
         GET  "/users"                           SeeBox    api::users::list, "Lists the users, and those asked in";
-        POST "/users"                           ChangeBox api::users::invite, "Asks somebody in; the answer holds the link, told this once";
+        POST "/users"                           ChangeBox api::users::invite, "Asks somebody in; the answer holds the link, told this once", sudo;
         GET  "/users/{user}"                    SeeBox    api::users::show, "One user";
-        PATCH "/users/{user}"                    ChangeBox api::users::change, "Changes a user's role or apps";
-        DELETE "/users/{user}"                    ChangeBox api::users::remove, "Takes a user out, with sessions and tokens";
-        POST "/users/{user}/reset"              ChangeBox api::users::reset, "A new link for somebody who cannot come in";
+        PATCH "/users/{user}"                    ChangeBox api::users::change, "Changes a user's role or apps", sudo;
+        DELETE "/users/{user}"                    ChangeBox api::users::remove, "Takes a user out, with sessions and tokens", sudo;
+        POST "/users/{user}/reset"              ChangeBox api::users::reset, "A new link for somebody who cannot come in", sudo;
+        GET  "/session"                         Person    api::session::show, "Who asks, and until when the dangerous may be done";
+        POST "/session/confirm"                 Person    api::session::confirm, "Takes the password again; the session goes on under another cookie";
         GET  "/tokens"                          Person    api::tokens::list, "Lists one's tokens; on the box, everybody's";
-        POST "/tokens"                          Person    api::tokens::create, "Makes a token, told this once";
+        POST "/tokens"                          Person    api::tokens::create, "Makes a token, told this once", sudo;
         GET  "/tokens/{id}"                     Person    api::tokens::show, "One token";
         DELETE "/tokens/{id}"                     Person    api::tokens::remove, "Ends a token";
         GET  "/root.pem"                        Nobody    api::certificate::root, "The root certificate of the box's own CA";
@@ -199,12 +219,12 @@ pub fn table() -> Vec<Route> {
         POST "/apps"                            ChangeBox api::apps::create, "Makes an app";
         GET  "/apps/{app}"                      SeeApp    api::apps::show, "One app, whole";
         PATCH "/apps/{app}"                      ChangeApp api::apps::change, "Changes where an app's code comes from; what is absent stays";
-        DELETE "/apps/{app}"                      ChangeApp api::apps::remove, "Removes an app; the work follows";
+        DELETE "/apps/{app}"                      ChangeApp api::apps::remove, "Removes an app; the work follows", sudo;
         POST "/apps/{app}/start"                ChangeApp api::apps::start, "Starts an app that was stopped";
         POST "/apps/{app}/stop"                 ChangeApp api::apps::stop, "Stops an app's containers";
         POST "/apps/{app}/restart"              ChangeApp api::apps::restart, "Brings new containers of the live release up beside the old ones";
-        POST "/apps/{app}/webhook-secret"       ChangeApp api::apps::replace_webhook_secret, "Replaces the webhook's secret; the old one ends with the answer";
-        GET  "/apps/{app}/env"                  ChangeApp api::env::list, "Lists an app's variables";
+        POST "/apps/{app}/webhook-secret"       ChangeApp api::apps::replace_webhook_secret, "Replaces the webhook's secret; the old one ends with the answer", sudo;
+        GET  "/apps/{app}/env"                  ChangeApp api::env::list, "Lists an app's variables", sudo;
         PATCH "/apps/{app}/env"                  ChangeApp api::env::change, "Sets and unsets variables in one step, and deploys them";
         GET  "/apps/{app}/domains"              SeeApp    api::domains::list, "Lists where an app answers, and how the certificates stand";
         POST "/apps/{app}/domains"              ChangeApp api::domains::add, "Lets an app answer at another domain";
@@ -221,8 +241,8 @@ pub fn table() -> Vec<Route> {
         GET  "/apps/{app}/releases"             SeeApp    api::deploys::releases, "Lists an app's releases, newest first";
         GET  "/apps/{app}/deliveries"           SeeApp    api::deploys::deliveries, "Lists what git hosts told us of an app, newest first";
         GET  "/apps/{app}/logs"                 SeeApp    api::app_logs::show, "What an app's containers wrote, oldest first";
-        POST "/apps/{app}/exec"                 ChangeApp api::app_logs::exec, "Runs a command inside a running replica";
-        POST "/apps/{app}/run"                  ChangeApp api::app_logs::run, "Runs a command in a container of its own";
+        POST "/apps/{app}/exec"                 ChangeApp api::app_logs::exec, "Runs a command inside a running replica", sudo;
+        POST "/apps/{app}/run"                  ChangeApp api::app_logs::run, "Runs a command in a container of its own", sudo;
         GET  "/events"                          SeeBox    api::events::list, "Lists what happened, newest first";
         GET  "/events/stream"                   SeeBox    api::events::stream, "What happens from now on";
         GET  "/overview"                        User      api::overview::show, "How everything is doing, with figures";
@@ -236,25 +256,25 @@ pub fn table() -> Vec<Route> {
         GET  "/databases"                       SeeBox    api::databases::list, "Lists the databases";
         POST "/databases"                       ChangeBox api::databases::create, "Makes a database; the work follows";
         GET  "/databases/{name}"                SeeBox    api::databases::show, "One database, with what the server says of itself";
-        DELETE "/databases/{name}"                ChangeBox api::databases::remove, "Removes a database with its data; the work follows";
+        DELETE "/databases/{name}"                ChangeBox api::databases::remove, "Removes a database with its data; the work follows", sudo;
         POST "/databases/{name}/attachments"    ChangeBox api::databases::attach, "Gives an app a database of its own on the server, and deploys the URL";
         DELETE "/databases/{name}/attachments/{app}" ChangeBox api::databases::detach, "Takes a database from an app, and deploys without the URL";
-        POST "/databases/{name}/psql"           ChangeBox api::databases::psql, "A psql shell on the server";
+        POST "/databases/{name}/psql"           ChangeBox api::databases::psql, "A psql shell on the server", sudo;
         POST "/databases/{name}/backups"        ChangeBox api::backups::now, "Backs up every database on the server; the work follows";
         GET  "/targets"                         SeeBox    api::targets::list, "Lists the backup targets";
         POST "/targets"                         ChangeBox api::targets::add, "Tries a backup target out and adds it";
         GET  "/targets/{name}"                  SeeBox    api::targets::show, "One backup target";
-        DELETE "/targets/{name}"                  ChangeBox api::targets::remove, "Forgets a backup target; what is stored there stays";
+        DELETE "/targets/{name}"                  ChangeBox api::targets::remove, "Forgets a backup target; what is stored there stays", sudo;
         POST "/targets/{name}/test"             ChangeBox api::targets::test, "Tries a backup target out";
         POST "/targets/{name}/default"          ChangeBox api::targets::make_default, "Sends dumps to this target from now on";
         GET  "/backups"                         SeeBox    api::backups::list, "Lists the backups, newest first";
         GET  "/backups/{id}"                    SeeBox    api::backups::show, "One backup";
         POST "/backups/{id}/verify"             ChangeBox api::backups::verify, "Unpacks a backup to its last byte; the work follows";
-        POST "/backups/{id}/restore"            ChangeBox api::backups::restore, "Brings a backup back beside what is there, then swaps; the work follows";
-        GET  "/backups/{id}/download"           ChangeBox api::backups::download, "A dump as pg_dump wrote it";
+        POST "/backups/{id}/restore"            ChangeBox api::backups::restore, "Brings a backup back beside what is there, then swaps; the work follows", sudo;
+        GET  "/backups/{id}/download"           ChangeBox api::backups::download, "A dump as pg_dump wrote it", sudo;
         GET  "/restores"                        SeeBox    api::backups::restores, "Lists the restores, newest first";
         GET  "/restores/{id}"                   SeeBox    api::backups::show_restore, "One restore";
-        POST "/restores/{id}/confirm"           ChangeBox api::backups::confirm, "Drops what a restore replaced; the work follows";
+        POST "/restores/{id}/confirm"           ChangeBox api::backups::confirm, "Drops what a restore replaced; the work follows", sudo;
     });
     all
 }
@@ -272,7 +292,7 @@ pub fn router(app: App) -> Router {
     let mut router = Router::new();
     let mut schemas = Schemas::default();
     for route in table() {
-        let needs = route.needs;
+        let (needs, sudo) = (route.needs, route.sudo);
         let handler = match &route.api {
             None => route.handler,
             Some(api) => bounded(route.handler, &(api.describe)(&mut schemas)),
@@ -281,7 +301,7 @@ pub fn router(app: App) -> Router {
             route.path,
             handler.layer(from_fn(forgery::proven)).layer(from_fn(
                 move |caller, params, request, next| {
-                    auth::guard(needs, caller, params, request, next)
+                    auth::guard(needs, sudo, caller, params, request, next)
                 },
             )),
         );

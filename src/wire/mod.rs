@@ -12,6 +12,7 @@ pub mod listing;
 pub mod metrics;
 pub mod overview;
 pub mod problem;
+pub mod sessions;
 pub mod status;
 pub mod terminal;
 pub mod tokens;

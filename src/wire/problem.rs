@@ -22,6 +22,8 @@ pub enum ProblemKind {
     SignIn,
     /// The caller may not do this. 403; exit 4.
     Forbidden,
+    /// The caller may do this once they gave their password again. 403; exit 4.
+    Confirm,
     /// No such thing. 404; exit 3.
     NotFound,
     /// The state of things forbids it now, such as a name that is taken. 409; exit 4.
@@ -48,7 +50,7 @@ impl ProblemKind {
             Self::Changed => 412,
             Self::Invalid => 422,
             Self::SignIn => 401,
-            Self::Forbidden => 403,
+            Self::Forbidden | Self::Confirm => 403,
             Self::NotFound => 404,
             Self::Conflict => 409,
             Self::TooLarge => 413,
@@ -68,7 +70,12 @@ impl ProblemKind {
             | Self::Invalid
             | Self::TooLarge => 2,
             Self::NotFound => 3,
-            Self::SignIn | Self::Forbidden | Self::Conflict | Self::Changed | Self::SlowDown => 4,
+            Self::SignIn
+            | Self::Forbidden
+            | Self::Confirm
+            | Self::Conflict
+            | Self::Changed
+            | Self::SlowDown => 4,
             Self::Outside | Self::Unavailable | Self::Internal => 1,
         }
     }
@@ -83,6 +90,7 @@ impl ProblemKind {
             Self::Invalid => "That is not valid",
             Self::SignIn => "Please sign in",
             Self::Forbidden => "Not allowed",
+            Self::Confirm => "Your password again",
             Self::NotFound => "Not found",
             Self::Conflict => "Not possible now",
             Self::TooLarge => "Too large",

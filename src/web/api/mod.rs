@@ -14,6 +14,7 @@ pub mod health;
 pub mod metrics;
 pub mod openapi;
 pub mod overview;
+pub mod session;
 pub mod status;
 pub mod targets;
 pub mod tokens;

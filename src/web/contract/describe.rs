@@ -11,7 +11,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use crate::web::answer::{
-    Accepted, As, Created, DeployLog, Description, Dump, Lines, Listed, NoContent, Pem, Terminal,
+    Accepted, As, Created, DeployLog, Description, Dump, Lines, Listed, NoContent, Pem, Renewed,
+    Terminal,
 };
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
@@ -325,6 +326,12 @@ impl<T: JsonSchema> Answers for Json<T> {
     fn answers(operation: &mut Operation, schemas: &mut Schemas) {
         let schema = schemas.told::<T>();
         operation.answer(200, "As asked.", vec![(JSON, schema)]);
+    }
+}
+
+impl<T: JsonSchema> Answers for Renewed<T> {
+    fn answers(operation: &mut Operation, schemas: &mut Schemas) {
+        Json::<T>::answers(operation, schemas);
     }
 }
 

@@ -3,7 +3,7 @@
 use askama::Template;
 use axum::Form;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
@@ -14,6 +14,7 @@ use super::visit::{self, Visit};
 use crate::base::clock::UnixMs;
 use crate::base::secret::Secret;
 use crate::users::{self, Role, UserError};
+use crate::web::auth;
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
 use crate::web::services::App;
@@ -209,6 +210,7 @@ pub struct Change {
 pub async fn password(
     State(app): State<App>,
     visit: Visit,
+    headers: HeaderMap,
     Form(change): Form<Change>,
 ) -> Result<Response, Failure> {
     let Caller::User { id, token, .. } = &visit.caller else {
@@ -221,11 +223,22 @@ pub async fn password(
     if change.password == change.again {
         match app
             .users
-            .change_password(*id, change.current, change.password, token, UnixMs::now())
+            .change_password(
+                (*id, token),
+                change.current,
+                change.password,
+                &auth::origin(&headers),
+                UnixMs::now(),
+            )
             .await
         {
-            Ok(()) => return Ok(visit::done("/account", "Your password is changed.")),
-            Err(error @ UserError::WrongPassword) => faults.current = error.to_string(),
+            Ok(session) => {
+                let answer = visit::done("/account", "Your password is changed.");
+                return Ok(super::with_session(answer, &session));
+            }
+            Err(error @ (UserError::WrongPassword | UserError::SlowDown(_))) => {
+                faults.current = error.to_string()
+            }
             Err(error @ UserError::PasswordRule(_)) => faults.new = error.to_string(),
             Err(other) => return Err(other.into()),
         }
@@ -248,10 +261,11 @@ pub async fn end_session(
     visit: Visit,
     Form(which): Form<Which>,
 ) -> Result<Response, Failure> {
-    if let Caller::User { id, .. } = &visit.caller {
-        app.users.end_session(*id, &which.mark).await?;
-    }
-    Ok(visit::done("/account#sessions", "That session is ended."))
+    let ended = match &visit.caller {
+        Caller::User { id, .. } => app.users.end_session(*id, &which.mark).await,
+        _ => Err(UserError::NoSession),
+    };
+    visit::back("/account#sessions", ended, "That session is ended.")
 }
 
 /// A token to make.

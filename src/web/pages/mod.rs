@@ -13,6 +13,7 @@ pub mod box_page;
 mod certificate;
 pub mod checks;
 mod confirm;
+pub mod confirm_password;
 pub mod database;
 pub mod database_actions;
 pub mod databases;
@@ -33,10 +34,13 @@ mod words;
 mod preview;
 
 use askama::Template;
-use axum::http::header;
+use axum::http::{HeaderValue, header};
 use axum::response::{Html, IntoResponse, Response};
 
+use super::auth;
 use super::error::Failure;
+use crate::base::secret::Secret;
+use crate::users::Entered;
 use crate::wire::problem::ProblemKind;
 
 /// A template as a page.
@@ -55,12 +59,26 @@ pub fn see(to: &str) -> Response {
     axum::response::Redirect::to(to).into_response()
 }
 
-/// `see` with the session cookie set to `token`.
-pub fn see_signed_in(to: &str, token: &str) -> Response {
+/// `see` with the cookies of somebody who came in.
+pub fn see_signed_in(to: &str, entered: &Entered) -> Response {
+    let mut answer = with_session(see(to), &entered.session);
+    add_cookie(&mut answer, auth::DEVICE, &entered.device, 400);
+    answer
+}
+
+/// `answer` with the session's new cookie.
+pub fn with_session(mut answer: Response, session: &Secret) -> Response {
+    add_cookie(&mut answer, auth::COOKIE, session, 14);
+    answer
+}
+
+fn add_cookie(answer: &mut Response, name: &str, value: &Secret, days: u32) {
     let cookie = format!(
-        "{}={token}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age={}",
-        super::auth::COOKIE,
-        14 * 24 * 3600
+        "{name}={}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age={}",
+        value.expose(),
+        days * 24 * 3600
     );
-    ([(header::SET_COOKIE, cookie)], see(to)).into_response()
+    if let Ok(cookie) = HeaderValue::from_str(&cookie) {
+        answer.headers_mut().append(header::SET_COOKIE, cookie);
+    }
 }

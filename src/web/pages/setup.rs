@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::frame::{Frame, Theme};
 use super::parts::Field;
+use super::sign_in::end_earlier;
 use super::visit::Visit;
 use crate::base::clock::UnixMs;
 use crate::base::secret::Secret;
@@ -53,8 +54,10 @@ pub async fn show(
     State(app): State<App>,
     Path(token): Path<String>,
     visit: Visit,
+    headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let user = app.users.link_is_for(&token, UnixMs::now()).await?;
+    let from = auth::origin(&headers);
+    let user = app.users.link_is_for(&token, &from, UnixMs::now()).await?;
     Ok(super::render(&view(visit, token, user, "", "")))
 }
 
@@ -73,7 +76,8 @@ pub async fn submit(
     headers: HeaderMap,
     Form(fields): Form<Fields>,
 ) -> Result<Response, Failure> {
-    let user = app.users.link_is_for(&token, UnixMs::now()).await?;
+    let from = auth::origin(&headers);
+    let user = app.users.link_is_for(&token, &from, UnixMs::now()).await?;
     if fields.password != fields.again {
         let page = view(
             visit,
@@ -84,13 +88,15 @@ pub async fn submit(
         );
         return Ok((StatusCode::UNPROCESSABLE_ENTITY, super::render(&page)).into_response());
     }
-    let from = auth::origin(&headers);
     match app
         .users
         .set_up(&token, fields.password, from, UnixMs::now())
         .await
     {
-        Ok(session) => Ok(super::see_signed_in("/", session.expose())),
+        Ok(entered) => {
+            end_earlier(&app, &visit.caller).await?;
+            Ok(super::see_signed_in("/", &entered))
+        }
         Err(error @ UserError::PasswordRule(_)) => {
             let page = view(visit, token, user, &error.to_string(), "");
             Ok((StatusCode::UNPROCESSABLE_ENTITY, super::render(&page)).into_response())

@@ -75,7 +75,10 @@ pub async fn submit(
         .sign_in(&fields.name, fields.password, from, UnixMs::now())
         .await
     {
-        Ok(session) => return Ok(super::see_signed_in("/", session.expose())),
+        Ok(entered) => {
+            end_earlier(&app, &visit.caller).await?;
+            return Ok(super::see_signed_in("/", &entered));
+        }
         Err(error @ UserError::WrongPassword) => (StatusCode::UNAUTHORIZED, error),
         Err(error @ UserError::SlowDown(_)) => (StatusCode::TOO_MANY_REQUESTS, error),
         Err(other) => return Err(other.into()),
@@ -84,14 +87,20 @@ pub async fn submit(
     Ok((status.0, page).into_response())
 }
 
+/// The session this browser had until now leads nowhere any more.
+pub async fn end_earlier(app: &App, caller: &Caller) -> Result<(), Failure> {
+    if let Caller::User { token, .. } = caller {
+        app.users.sign_out(token).await?;
+    }
+    Ok(())
+}
+
 /// `POST /sign-out`
 pub async fn sign_out(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
 ) -> Result<Response, Failure> {
-    if let Caller::User { token, .. } = caller {
-        app.users.sign_out(&token).await?;
-    }
+    end_earlier(&app, &caller).await?;
     let gone = format!(
         "{}=; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=0",
         auth::COOKIE

@@ -30,6 +30,19 @@ struct Form<'a> {
 impl Person {
     fn go(&self, path: &str) {
         self.browser.go(&format!("{PANEL}{path}"));
+        self.confirms();
+    }
+
+    /// Gives the password again where the page asks for it; whether it did.
+    fn confirms(&self) -> bool {
+        let asked = self.path().starts_with("/confirm-password");
+        if asked {
+            let form = "form[action=\"/confirm-password\"]";
+            let field = format!("{form} [name=password]");
+            self.browser.type_into(&field, PASSWORD);
+            self.browser.click_away(&format!("{form} button"));
+        }
+        asked
     }
 
     fn path(&self) -> String {
@@ -38,6 +51,16 @@ impl Person {
 
     /// Fills the form in, sends it, and sees the answer say `words`.
     fn send(&mut self, route: &'static str, form: &Form<'_>, words: &str) {
+        self.fill_in(form);
+        // Nothing is repeated by itself.
+        if self.confirms() {
+            self.fill_in(form);
+        }
+        self.is_told(words);
+        self.done.insert(route);
+    }
+
+    fn fill_in(&self, form: &Form<'_>) {
         self.go(form.page);
         for (name, text) in form.fields {
             let field = format!("form[action=\"{}\"] [name={name}]", form.action);
@@ -45,8 +68,6 @@ impl Person {
         }
         self.browser
             .click_away(&format!("form[action=\"{}\"] button", form.action));
-        self.is_told(words);
-        self.done.insert(route);
     }
 
     /// Waits until the answer says `words`.
@@ -456,6 +477,11 @@ fn checks_and_password(p: &mut Person) {
     p.is_told("The check is removed");
     p.done.insert("/checks/{id}/remove");
     let (account, action) = ("/account", "/account/password");
+    p.browser
+        .go(&format!("{PANEL}/confirm-password?to=/account&again=1"));
+    assert!(p.confirms());
+    p.is_told("do it again now");
+    p.done.insert("/confirm-password");
     for (old, new) in [(PASSWORD, OTHER_PASSWORD), (OTHER_PASSWORD, PASSWORD)] {
         let fields = [("current", old), ("password", new), ("again", new)];
         p.send(action, &form(account, action, &fields), "is changed");

@@ -1,0 +1,190 @@
+//! Being slowed down, being known, confirming, and what ends a session.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::*;
+use crate::base::clock::UnixMs;
+use crate::db::Kind;
+
+const NOW: UnixMs = UnixMs(1_000_000);
+const RIGHT: &str = "four words are enough";
+
+fn from(address: u8) -> Origin {
+    Origin {
+        address: Some(IpAddr::from([192, 0, 2, address])),
+        agent: "test".into(),
+        device: None,
+    }
+}
+
+fn at(folder: &tempfile::TempDir) -> Users {
+    Users::new(Db::open(&folder.path().join("state.db"), Kind::State).unwrap())
+}
+
+async fn owned(folder: &tempfile::TempDir) -> (Users, Entered) {
+    let users = at(folder);
+    let link = users.new_setup_link(NOW).await.unwrap();
+    let entered = users
+        .set_up(link.expose(), Secret::new(RIGHT), from(1), NOW)
+        .await
+        .unwrap();
+    (users, entered)
+}
+
+async fn knock(
+    users: &Users,
+    password: &str,
+    from: Origin,
+    now: UnixMs,
+) -> Result<Entered, UserError> {
+    users.sign_in(OWNER, Secret::new(password), from, now).await
+}
+
+/// Wrong passwords from many addresses, until the account is slowed for strangers.
+async fn besiege(users: &Users) {
+    for n in 0..24 {
+        knock(users, "wrong", from(100 + n), NOW).await.unwrap_err();
+    }
+}
+
+#[tokio::test]
+async fn a2_strangers_lock_strangers_out_and_not_the_owner() {
+    let folder = tempfile::tempdir().unwrap();
+    let (users, entered) = owned(&folder).await;
+    besiege(&users).await;
+    let elsewhere = knock(&users, RIGHT, from(99), NOW).await;
+    assert!(matches!(elsewhere, Err(UserError::SlowDown(_))));
+    // The browser that has been in before comes in, even from an address that was slowed itself.
+    for _ in 0..6 {
+        knock(&users, "wrong", from(2), NOW).await.unwrap_err();
+    }
+    let mut home = from(2);
+    home.device = Some(entered.device.clone());
+    let again = knock(&users, RIGHT, home.clone(), NOW).await.unwrap();
+    // Its cookie is another now; the one of before is a stranger's.
+    let stolen = knock(&users, RIGHT, home, NOW).await;
+    assert!(matches!(stolen, Err(UserError::SlowDown(_))));
+    let mut home = from(2);
+    home.device = Some(again.device);
+    knock(&users, RIGHT, home, NOW).await.unwrap();
+}
+
+#[tokio::test]
+async fn a2_what_is_counted_outlives_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (users, _) = owned(&folder).await;
+    besiege(&users).await;
+    drop(users);
+    let users = at(&folder);
+    let elsewhere = knock(&users, RIGHT, from(99), NOW).await;
+    assert!(matches!(elsewhere, Err(UserError::SlowDown(_))));
+    let later = NOW.plus(Duration::from_secs(901));
+    knock(&users, RIGHT, from(99), later).await.unwrap();
+}
+
+#[tokio::test]
+async fn a2_tries_sent_at_once_are_counted_before_the_password_is_looked_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let (users, _) = owned(&folder).await;
+    let tries = (0..12).map(|_| knock(&users, "wrong", from(7), NOW));
+    let answers = futures_util::future::join_all(tries).await;
+    let looked_at = answers
+        .iter()
+        .filter(|a| matches!(a, Err(UserError::WrongPassword)))
+        .count();
+    assert_eq!(looked_at, 5);
+}
+
+#[tokio::test]
+async fn a2_links_are_not_to_be_guessed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (users, _) = owned(&folder).await;
+    for _ in 0..5 {
+        let wrong = users.link_is_for("guess", &from(7), NOW).await;
+        assert!(matches!(wrong, Err(UserError::LinkInvalid)));
+    }
+    let wrong = users.link_is_for("guess", &from(7), NOW).await;
+    assert!(matches!(wrong, Err(UserError::SlowDown(_))));
+}
+
+#[tokio::test]
+async fn a2_a_confirmation_is_fresh_under_another_cookie() {
+    let folder = tempfile::tempdir().unwrap();
+    let (users, entered) = owned(&folder).await;
+    let later = NOW.plus(Duration::from_secs(3_600));
+    let before = entered.session.expose();
+    let session = users.session(before, later).await.unwrap().unwrap();
+    assert!(!is_fresh(session.confirmed, later));
+    let wrong = users
+        .confirm(session.user, before, Secret::new("wrong"), &from(1), later)
+        .await;
+    assert!(matches!(wrong, Err(UserError::WrongPassword)));
+    let after = users
+        .confirm(session.user, before, Secret::new(RIGHT), &from(1), later)
+        .await
+        .unwrap();
+    assert!(users.session(before, later).await.unwrap().is_none());
+    let session = users.session(after.expose(), later).await.unwrap().unwrap();
+    assert!(is_fresh(session.confirmed, later));
+}
+
+#[tokio::test]
+async fn a2_a_stolen_session_cannot_guess_the_password() {
+    let folder = tempfile::tempdir().unwrap();
+    let (users, entered) = owned(&folder).await;
+    let token = entered.session.expose();
+    let user = users.session(token, NOW).await.unwrap().unwrap().user;
+    let thief = from(9);
+    for _ in 0..5 {
+        let wrong = users.confirm(user, token, Secret::new("wrong"), &thief, NOW);
+        assert!(matches!(wrong.await, Err(UserError::WrongPassword)));
+    }
+    let slowed = users.confirm(user, token, Secret::new(RIGHT), &thief, NOW);
+    assert!(matches!(slowed.await, Err(UserError::SlowDown(_))));
+    let password = users.change_password(
+        (user, token),
+        Secret::new(RIGHT),
+        Secret::new("another four words"),
+        &thief,
+        NOW,
+    );
+    assert!(matches!(password.await, Err(UserError::SlowDown(_))));
+}
+
+#[tokio::test]
+async fn a2_a_reset_ends_sessions_and_lets_the_owner_in_during_a_siege() {
+    let folder = tempfile::tempdir().unwrap();
+    let (users, entered) = owned(&folder).await;
+    besiege(&users).await;
+    let link = users.new_setup_link(NOW).await.unwrap();
+    let session = entered.session.expose();
+    assert!(users.session(session, NOW).await.unwrap().is_none());
+    let new = users
+        .set_up(
+            link.expose(),
+            Secret::new("another four words"),
+            from(99),
+            NOW,
+        )
+        .await
+        .unwrap();
+    users.sign_out(new.session.expose()).await.unwrap();
+    let anywhere = knock(&users, "another four words", from(98), NOW).await;
+    assert!(anywhere.is_ok(), "{anywhere:?}");
+}
+
+#[tokio::test]
+async fn a2_ending_a_session_makes_its_browser_a_stranger() {
+    let folder = tempfile::tempdir().unwrap();
+    let (users, entered) = owned(&folder).await;
+    let session = users.session(entered.session.expose(), NOW).await.unwrap();
+    let user = session.unwrap().user;
+    let mark = users.sessions(user, NOW).await.unwrap()[0].mark.clone();
+    users.end_session(user, &mark).await.unwrap();
+    besiege(&users).await;
+    let mut home = from(1);
+    home.device = Some(entered.device);
+    let refused = knock(&users, RIGHT, home, NOW).await;
+    assert!(matches!(refused, Err(UserError::SlowDown(_))));
+}

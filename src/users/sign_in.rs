@@ -1,0 +1,308 @@
+//! Coming in: by a one-time link, by name and password; and the proof that it is still oneself.
+
+use std::net::IpAddr;
+
+use super::store_sessions::Beginning;
+use super::throttle::{self, Counted, Tally};
+use super::{
+    SESSION_IDLE, UserError, Users, password, store, store_devices as devices,
+    store_sessions as sessions,
+};
+use crate::base::clock::UnixMs;
+use crate::base::secret::{Secret, random_token, sha256_hex};
+use crate::events::{self, Level, NewEvent};
+
+/// Where somebody comes from: for the sessions list, and to slow strangers down.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The client's address as the edge saw it.
+    pub address: Option<IpAddr>,
+    /// The browser's own words, cut short.
+    pub agent: String,
+    /// The value of the cookie by which accounts know a browser.
+    pub device: Option<Secret>,
+}
+
+impl Origin {
+    fn device_digest(&self) -> Option<String> {
+        self.device
+            .as_ref()
+            .map(|token| sha256_hex(token.expose().as_bytes()))
+    }
+}
+
+/// Somebody who came in: what goes into the cookies.
+#[derive(Clone, Debug)]
+pub struct Entered {
+    /// The session's.
+    pub session: Secret,
+    /// The browser's, by which the account knows it from now on.
+    pub device: Secret,
+}
+
+/// An account as a try meets it.
+pub(super) struct Account {
+    pub id: i64,
+    pub name: String,
+    pub hash: String,
+    pub tally: Tally,
+}
+
+impl Users {
+    /// Whom the open link `token` is for.
+    ///
+    /// # Errors
+    /// [`UserError::LinkInvalid`], [`UserError::SlowDown`], or the database's.
+    pub async fn link_is_for(
+        &self,
+        token: &str,
+        from: &Origin,
+        now: UnixMs,
+    ) -> Result<String, UserError> {
+        let counted = throttle::by_address(from.address);
+        self.begin(&counted, now)?;
+        let digest = sha256_hex(token.as_bytes());
+        let link = self
+            .db
+            .read(move |c| store::open_link(c, &digest, now).map_err(UserError::from))
+            .await?
+            .ok_or(UserError::LinkInvalid)?;
+        self.throttle().take_back(&counted);
+        Ok(link.user)
+    }
+
+    /// Uses up the link, sets the password of the user it is for (who is made
+    /// where there is none yet), ends their other sessions and signs in.
+    ///
+    /// # Errors
+    /// [`UserError::LinkInvalid`], [`UserError::PasswordRule`], [`UserError::SlowDown`], or the database's.
+    pub async fn set_up(
+        &self,
+        token: &str,
+        password: Secret,
+        from: Origin,
+        now: UnixMs,
+    ) -> Result<Entered, UserError> {
+        let name = self.link_is_for(token, &from, now).await?;
+        password::rule(&password)?;
+        let hash = self.hash(password).await?;
+        let digest = sha256_hex(token.as_bytes());
+        let (entered, user) = self
+            .enter(from, now, move |tx| {
+                let Some(link) = store::open_link(tx, &digest, now)? else {
+                    return Err(UserError::LinkInvalid);
+                };
+                store::use_link(tx, &digest, now)?;
+                let user = store::upsert_user(tx, &link, &hash, now)?;
+                sessions::end_all(tx, user, None)?;
+                devices::forget(tx, user, None)?;
+                let text = format!("{} set a password by a one-time link.", link.user);
+                let event = NewEvent::new("user.setup", Level::Info, "box", text);
+                events::record(tx, now, &event)?;
+                Ok(user)
+            })
+            .await?;
+        let account = Some((user, Tally::default()));
+        self.throttle()
+            .forget(&throttle::counted(&name, None, account, None));
+        Ok(entered)
+    }
+
+    /// Signs in.
+    ///
+    /// # Errors
+    /// [`UserError::WrongPassword`], [`UserError::SlowDown`], or the database's.
+    pub async fn sign_in(
+        &self,
+        name: &str,
+        password: Secret,
+        from: Origin,
+        now: UnixMs,
+    ) -> Result<Entered, UserError> {
+        let name = name.trim().to_lowercase();
+        let wanted = name.clone();
+        let account = self
+            .db
+            .read(move |c| store::account_by_name(c, &wanted).map_err(UserError::from))
+            .await?;
+        let (user, counted) = self.check(&name, account, password, &from, now).await?;
+        self.succeeded(&counted).await?;
+        let (entered, _) = self.enter(from, now, move |_| Ok(user)).await?;
+        Ok(entered)
+    }
+
+    /// That it is `user` who asks: their password again.
+    ///
+    /// # Errors
+    /// [`UserError::WrongPassword`], [`UserError::SlowDown`], or the database's.
+    pub(super) async fn prove(
+        &self,
+        user: i64,
+        password: Secret,
+        from: &Origin,
+        now: UnixMs,
+    ) -> Result<(), UserError> {
+        let account = self
+            .db
+            .read(move |c| store::account_by_id(c, user).map_err(UserError::from))
+            .await?;
+        let name = account.as_ref().map_or(String::new(), |a| a.name.clone());
+        let (_, counted) = self.check(&name, account, password, from, now).await?;
+        self.succeeded(&counted).await
+    }
+
+    /// Changes the password of `user` and ends every session but the one of `token`, which goes on
+    /// under the cookie returned.
+    ///
+    /// # Errors
+    /// [`UserError::WrongPassword`], [`UserError::PasswordRule`], [`UserError::SlowDown`], or the database's.
+    pub async fn change_password(
+        &self,
+        (user, token): (i64, &str),
+        old: Secret,
+        new: Secret,
+        from: &Origin,
+        now: UnixMs,
+    ) -> Result<Secret, UserError> {
+        password::rule(&new)?;
+        self.prove(user, old, from, now).await?;
+        let hash = self.hash(new).await?;
+        let fresh = random_token()?;
+        let (old, new) = (
+            sha256_hex(token.as_bytes()),
+            sha256_hex(fresh.expose().as_bytes()),
+        );
+        self.db
+            .write(move |tx| {
+                let Some(account) = store::account_by_id(tx, user)? else {
+                    return Err(UserError::NoSession);
+                };
+                store::set_hash(tx, user, &hash)?;
+                if !sessions::renew(tx, &old, &new, user, now)? {
+                    return Err(UserError::NoSession);
+                }
+                devices::forget(tx, user, Some(&new))?;
+                sessions::end_all(tx, user, Some(&new))?;
+                let text = format!("{} changed their password.", account.name);
+                let event = NewEvent::new("user.password", Level::Info, "box", text);
+                events::record(tx, now, &event)?;
+                Ok(())
+            })
+            .await?;
+        Ok(fresh)
+    }
+
+    /// Looks at a password, slowly when there were many wrong ones. The try stays counted until
+    /// [`Self::succeeded`] says otherwise.
+    async fn check(
+        &self,
+        name: &str,
+        account: Option<Account>,
+        password: Secret,
+        from: &Origin,
+        now: UnixMs,
+    ) -> Result<(i64, Counted), UserError> {
+        let counted = self.counted(name, account.as_ref(), from).await?;
+        self.begin(&counted, now)?;
+        let hash = account
+            .as_ref()
+            .map_or(password::DECOY, |a| a.hash.as_str())
+            .to_owned();
+        let good = self.verify(password, hash).await?;
+        match account {
+            Some(account) if good => Ok((account.id, counted)),
+            _ => {
+                self.failed(&counted).await?;
+                tracing::warn!(address = ?from.address, "a password was refused");
+                Err(UserError::WrongPassword)
+            }
+        }
+    }
+
+    /// What a try at this account from there counts for.
+    pub(super) async fn counted(
+        &self,
+        name: &str,
+        account: Option<&Account>,
+        from: &Origin,
+    ) -> Result<Counted, UserError> {
+        let account = account.map(|a| (a.id, a.tally));
+        let device = match (account, from.device_digest()) {
+            (Some((user, _)), Some(digest)) => {
+                self.db
+                    .read(move |c| devices::known(c, &digest, user).map_err(UserError::from))
+                    .await?
+            }
+            _ => None,
+        };
+        Ok(throttle::counted(name, from.address, account, device))
+    }
+
+    pub(super) fn begin(&self, counted: &Counted, now: UnixMs) -> Result<(), UserError> {
+        let begun = self.throttle().begin(counted, now);
+        begun.map_err(|wait| UserError::SlowDown(wait.as_secs().max(1)))
+    }
+
+    /// What was counted stays, over a restart too.
+    pub(super) async fn failed(&self, counted: &Counted) -> Result<(), UserError> {
+        self.keep_tallies(counted).await
+    }
+
+    /// It was right: what is counted is forgotten.
+    pub(super) async fn succeeded(&self, counted: &Counted) -> Result<(), UserError> {
+        let none_kept = counted.iter().all(|(_, stored)| stored.failures == 0);
+        self.throttle().forget(counted);
+        match none_kept {
+            true => Ok(()),
+            false => self.keep_tallies(counted).await,
+        }
+    }
+
+    async fn keep_tallies(&self, counted: &Counted) -> Result<(), UserError> {
+        let tallies = self.throttle().to_keep(counted);
+        if tallies.is_empty() {
+            return Ok(());
+        }
+        self.db
+            .write(move |tx| {
+                for (subject, tally) in tallies {
+                    devices::set_tally(tx, subject, tally)?;
+                }
+                Ok::<_, UserError>(())
+            })
+            .await
+    }
+
+    /// Begins a session of the user that `who` tells, in the same transaction.
+    pub(super) async fn enter(
+        &self,
+        from: Origin,
+        now: UnixMs,
+        who: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<i64, UserError> + Send + 'static,
+    ) -> Result<(Entered, i64), UserError> {
+        let entered = Entered {
+            session: random_token()?,
+            device: random_token()?,
+        };
+        let digest = sha256_hex(entered.session.expose().as_bytes());
+        let device = sha256_hex(entered.device.expose().as_bytes());
+        let user = self
+            .db
+            .write(move |tx| {
+                let user = who(tx)?;
+                let old = from.device_digest();
+                let device = devices::came_in(tx, old.as_deref(), &device, user, now)?;
+                let new = Beginning {
+                    digest: &digest,
+                    user,
+                    from: &from,
+                    device,
+                    expires: now.plus(SESSION_IDLE),
+                };
+                sessions::insert(tx, &new, now)?;
+                Ok::<_, UserError>(user)
+            })
+            .await?;
+        Ok((entered, user))
+    }
+}

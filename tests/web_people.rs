@@ -1,0 +1,166 @@
+//! A2, A6: the password again before the dangerous, and sessions that nobody else can plant or keep.
+//!
+//! The daemon is the real one, without an engine.
+
+use freehold::users::Verb;
+use freehold::web::{Needs, table};
+
+#[path = "support/forms.rs"]
+mod forms;
+#[path = "support/quiet.rs"]
+mod quiet;
+#[path = "support/visitors.rs"]
+#[allow(dead_code, reason = "shared with tests that need all of it")]
+mod visitors;
+
+use visitors::{World, concrete, signed_in};
+
+/// The session's cookie in an answer.
+fn session_in(answer: &str) -> String {
+    forms::cookie(answer, "__Host-freehold").unwrap().to_owned()
+}
+
+/// Whoever signed in more than ten minutes ago gives their password again before the dangerous, on pages and in the API;
+/// everything else goes on, and programs and the socket are not asked.
+#[test]
+fn a2_the_dangerous_asks_for_the_password_again() {
+    let world = World::new();
+    let (_, link) = world.local("POST", "/api/v1/setup-link", "");
+    let owner = world.signed_in(&world.come_in(&link));
+    let program = world.program("a token that changes", Verb::Change, None);
+    world.let_confirmations_age();
+    let mut wrong = Vec::new();
+    let mut routes = table();
+    routes.sort_by_key(|r| {
+        (
+            r.path == "/sign-out",
+            r.path.ends_with("remove") || r.method == "DELETE",
+        )
+    });
+    for route in routes.into_iter().filter(|r| r.needs != Needs::Local) {
+        let (method, path) = (route.method.as_str(), concrete(route.path, "shop"));
+        let page = format!("{owner}Accept: text/html\r\n");
+        let (status, text) = world.edge(method, &path, &page, "");
+        let asked = match route.path.starts_with("/api/") {
+            true => status == 403 && text.contains("urn:freehold:problem:confirm"),
+            false => status == 303 && text.contains("location: /confirm-password?to="),
+        };
+        if asked != route.sudo {
+            wrong.push(format!(
+                "{method} {path}: marked {}, but {text}",
+                route.sudo
+            ));
+        }
+        if route.sudo {
+            let (_, text) = world.edge(method, &path, &program.headers, "");
+            if text.contains("problem:confirm") || text.contains("/confirm-password") {
+                wrong.push(format!("{method} {path} asks a program: {text}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn a2_a_confirmation_leads_back_and_lets_the_dangerous_through() {
+    let world = World::new();
+    let (_, link) = world.local("POST", "/api/v1/setup-link", "");
+    let token = world.come_in(&link);
+    world.let_confirmations_age();
+    let form = "Accept: text/html\r\nContent-Type: application/x-www-form-urlencoded\r\n";
+    let from = "Referer: https://panel.test/account\r\n";
+    let new = "name=CI&verb=read&days=1";
+    let ask = |token: &str, path: &str, more: &str, body: &str| {
+        let headers = format!("{}{form}{more}", world.signed_in(token));
+        world.edge("POST", path, &headers, body)
+    };
+    let (status, text) = ask(&token, "/account/tokens", from, new);
+    assert_eq!(status, 303, "{text}");
+    assert!(
+        text.contains("location: /confirm-password?to=%2Faccount&again=1"),
+        "{text}"
+    );
+    // A wrong password leads nowhere; the right one back, under another cookie, with nothing done yet.
+    let (status, text) = ask(
+        &token,
+        "/confirm-password",
+        "",
+        "to=/account&again=1&password=wrong",
+    );
+    assert_eq!(status, 401, "{text}");
+    let right = "to=/account&again=1&password=four+words+are+enough";
+    let (status, text) = ask(&token, "/confirm-password", "", right);
+    assert_eq!(status, 303, "{text}");
+    assert!(text.contains("location: /account\r\n"), "{text}");
+    let fresh = session_in(&text);
+    assert_ne!(fresh, token);
+    let (_, text) = world.edge("GET", "/api/v1/tokens", &signed_in(&fresh), "");
+    assert!(
+        text.contains("\"items\":[]"),
+        "nothing was done by itself: {text}"
+    );
+    let (status, text) = ask(&fresh, "/account/tokens", from, new);
+    assert!(status == 200 && text.contains("freehold_pat_"), "{text}");
+    let (status, _) = world.edge("GET", "/api/v1/tokens", &signed_in(&token), "");
+    assert_eq!(status, 401, "the cookie of before is dead");
+    // No way leads out of the box.
+    let out = "to=https://evil.test/&password=four+words+are+enough";
+    let (_, text) = ask(&fresh, "/confirm-password", "", out);
+    assert!(text.contains("location: /\r\n"), "{text}");
+}
+
+#[test]
+fn a2_a_program_of_the_browser_confirms_over_the_api() {
+    let world = World::new();
+    let (_, link) = world.local("POST", "/api/v1/setup-link", "");
+    let token = world.come_in(&link);
+    world.let_confirmations_age();
+    let json = |token: &str| {
+        format!(
+            "{}Content-Type: application/json\r\n",
+            world.signed_in(token)
+        )
+    };
+    let new = r#"{"name":"CI"}"#;
+    let (status, text) = world.edge("POST", "/api/v1/tokens", &json(&token), new);
+    assert_eq!(status, 403, "{text}");
+    let confirm = "/api/v1/session/confirm";
+    let (status, text) = world.edge("POST", confirm, &json(&token), r#"{"password":"wrong"}"#);
+    assert_eq!(status, 401, "{text}");
+    let right = r#"{"password":"four words are enough"}"#;
+    let (status, text) = world.edge("POST", confirm, &json(&token), right);
+    assert_eq!(status, 200, "{text}");
+    let fresh = session_in(&text);
+    let (status, text) = world.edge("POST", "/api/v1/tokens", &json(&fresh), new);
+    assert_eq!(status, 201, "{text}");
+    let (status, text) = world.local("POST", confirm, right);
+    assert_eq!(status, 409, "{text}");
+}
+
+/// A session known from before the sign-in is none after it.
+#[test]
+fn a6_a_session_known_before_leads_nowhere_after_a_sign_in() {
+    let world = World::new();
+    let (_, link) = world.local("POST", "/api/v1/setup-link", "");
+    let planted = world.come_in(&link);
+    let form = format!(
+        "{}Content-Type: application/x-www-form-urlencoded\r\n",
+        world.signed_in(&planted)
+    );
+    let right = "name=owner&password=four+words+are+enough";
+    let (status, text) = world.edge("POST", "/sign-in", &form, right);
+    assert_eq!(status, 303, "{text}");
+    let fresh = session_in(&text);
+    assert_ne!(fresh, planted);
+    let (status, _) = world.edge("GET", "/api/v1/session", &signed_in(&planted), "");
+    assert_eq!(status, 401);
+    let (status, _) = world.edge("GET", "/api/v1/session", &signed_in(&fresh), "");
+    assert_eq!(status, 200);
+    // A value of a stranger's choice never becomes a session.
+    let chosen = world.stranger("chosen-by-a-stranger");
+    let form = format!("{chosen}Content-Type: application/x-www-form-urlencoded\r\n");
+    let (_, text) = world.edge("POST", "/sign-in", &form, right);
+    assert_ne!(session_in(&text), "chosen-by-a-stranger");
+    let (status, _) = world.edge("GET", "/api/v1/session", &chosen, "");
+    assert_eq!(status, 401);
+}
