@@ -1,8 +1,12 @@
 //! Tasks have an owner and a name; shutdown is ordered and bounded.
+//!
+//! A panic stays in its task, but some tasks are what the daemon is for: when
+//! one of those panics, the rest would only look alive. Its panic asks everyone
+//! to stop, and the daemon ends with an error, so that it is started again.
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -46,6 +50,8 @@ pub struct Tasks {
     shutdown: Shutdown,
     /// How many run under each name.
     running: Arc<Mutex<BTreeMap<&'static str, usize>>>,
+    /// The first core task that panicked.
+    lost: Arc<OnceLock<&'static str>>,
 }
 
 impl Tasks {
@@ -55,6 +61,7 @@ impl Tasks {
             tracker: TaskTracker::new(),
             shutdown,
             running: Arc::default(),
+            lost: Arc::default(),
         }
     }
 
@@ -66,6 +73,16 @@ impl Tasks {
     /// Runs `task` on the current runtime. A panic in it is logged under `name`
     /// and stays its own.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.run(name, false, task);
+    }
+
+    /// Runs a task without which the daemon is of no use. A panic in it begins
+    /// the shutdown, and [`Self::lost`] names it.
+    pub fn spawn_core(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.run(name, true, task);
+    }
+
+    fn run(&self, name: &'static str, core: bool, task: impl Future<Output = ()> + Send + 'static) {
         let inner = tokio::spawn(self.tracker.track_future(task));
         *self.counts().entry(name).or_default() += 1;
         let tasks = self.clone();
@@ -73,10 +90,24 @@ impl Tasks {
             if let Err(error) = inner.await
                 && error.is_panic()
             {
-                tracing::error!(task = name, "a task panicked; the rest goes on");
+                if core {
+                    tracing::error!(
+                        task = name,
+                        "a task that Freehold cannot do without panicked; the daemon ends, to be started again"
+                    );
+                    tasks.lost.get_or_init(|| name);
+                    tasks.shutdown.begin();
+                } else {
+                    tracing::error!(task = name, "a task panicked; the rest goes on");
+                }
             }
             tasks.ended(name);
         }));
+    }
+
+    /// The core task whose panic began the shutdown, if one did.
+    pub fn lost(&self) -> Option<&'static str> {
+        self.lost.get().copied()
     }
 
     fn ended(&self, name: &'static str) {
@@ -105,5 +136,27 @@ impl Tasks {
         tokio::time::timeout(limit, self.tracker.wait())
             .await
             .is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn f8_a_panic_in_a_core_task_ends_the_daemon_and_another_ones_does_not() {
+        let tasks = Tasks::new(Shutdown::new());
+        tasks.spawn("errand", async { panic!("on purpose") });
+        while !tasks.running().is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(!tasks.shutdown().is_begun());
+        assert_eq!(tasks.lost(), None);
+
+        tasks.spawn_core("heart", async { panic!("on purpose") });
+        let begun = tokio::time::timeout(Duration::from_secs(5), tasks.shutdown().begun());
+        assert!(begun.await.is_ok());
+        assert_eq!(tasks.lost(), Some("heart"));
+        assert!(tasks.finish(Duration::from_secs(1)).await);
     }
 }

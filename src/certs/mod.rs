@@ -192,7 +192,7 @@ impl Certs {
     /// Starts the task that keeps everything in time.
     pub fn spawn(&self, tasks: &Tasks) {
         let shutdown = tasks.shutdown().clone();
-        tasks.spawn("certs", keeper::run(Arc::clone(&self.inner), shutdown));
+        tasks.spawn_core("certs", keeper::run(Arc::clone(&self.inner), shutdown));
     }
 
     /// Says which names need a certificate from now on, all of them. Calling it

@@ -110,7 +110,7 @@ impl Pending {
             told: HashSet::new(),
         };
         let shutdown = tasks.shutdown().clone();
-        tasks.spawn("publisher", async move {
+        tasks.spawn_core("publisher", async move {
             tokio::select! {
                 () = shutdown.begun() => {}
                 () = work.run(self.asked) => {}

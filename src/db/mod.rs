@@ -12,6 +12,7 @@ mod open;
 mod reserve;
 mod slice;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -80,7 +81,14 @@ impl Db {
             .name(format!("db-{}", kind.name()))
             .spawn(move || {
                 while let Some(work) = queue.blocking_recv() {
-                    work(&mut connection);
+                    // The transaction of work that panics is rolled back as it
+                    // unwinds, and its caller's answer is dropped: the next finds
+                    // the connection as it was.
+                    if catch_unwind(AssertUnwindSafe(|| work(&mut connection))).is_err() {
+                        tracing::error!(
+                            "a write panicked; nothing of it is kept, and the next goes on"
+                        );
+                    }
                     for reserve in &reserves {
                         reserve.tend();
                     }
@@ -126,7 +134,8 @@ impl Db {
             .send(job)
             .await
             .map_err(|_| DbError::closed())?;
-        done.await.map_err(|_| E::from(DbError::closed()))?
+        done.await
+            .map_err(|_| E::from(DbError::Unavailable("a write panicked".into())))?
     }
 
     /// Runs `work` on a read-only connection, seeing one consistent state.
@@ -248,6 +257,22 @@ mod tests {
             .unwrap();
         assert_eq!(rows, 0);
         assert_eq!(*db.commits().borrow(), before);
+    }
+
+    #[tokio::test]
+    async fn f8_a_write_that_panics_changes_nothing_and_the_next_is_done() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = db(&folder);
+        let insert = "INSERT INTO meta (key, value) VALUES ('a', 'b')";
+        let lost: Result<(), DbError> = db
+            .write(move |tx| {
+                tx.execute(insert, [])?;
+                panic!("on purpose")
+            })
+            .await;
+        assert!(lost.unwrap_err().to_string().contains("panicked"));
+        let rows: Result<usize, DbError> = db.write(move |tx| Ok(tx.execute(insert, [])?)).await;
+        assert_eq!(rows.unwrap(), 1);
     }
 
     #[tokio::test]

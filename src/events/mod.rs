@@ -129,7 +129,7 @@ impl Events {
         let mut last = db.read(store::last).await?;
         let told = sender.clone();
         let shutdown = tasks.shutdown().clone();
-        tasks.spawn("events", async move {
+        tasks.spawn_core("events", async move {
             let mut commits = db.commits();
             let mut trimmed = last;
             loop {

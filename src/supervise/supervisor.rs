@@ -97,11 +97,11 @@ impl Supervisor {
             Ok(_) => {}
         }
         let executor = Executor::new(Arc::clone(&shared));
-        tasks.spawn("supervise", executor.run(inbox, told));
+        tasks.spawn_core("supervise", executor.run(inbox, told));
         shared.kick().await?;
         let filter = shared.names.filter();
         let shutdown = tasks.shutdown().clone();
-        tasks.spawn("engine", link::follow(engine, filter, news, shutdown));
+        tasks.spawn_core("engine", link::follow(engine, filter, news, shutdown));
         let sweeper = Arc::clone(&shared);
         tasks.spawn("network sweep", async move {
             let shutdown = sweeper.tasks.shutdown().clone();
