@@ -278,6 +278,7 @@ async fn run(start: Start) -> Result<(), String> {
         live: supervisor.live(),
         supervisor,
         deploys,
+        hook_room: web::HookRoom::default(),
         databases,
         backups,
         monitor,
@@ -290,7 +291,11 @@ async fn run(start: Start) -> Result<(), String> {
     edge.open();
     tracing::info!(%installation, data_dir = %data_dir.display(), "Freehold is up");
     notify(&[sd_notify::NotifyState::Ready]);
-    told_to_stop().await?;
+    tokio::select! {
+        told = told_to_stop() => told?,
+        // Systemd starts what ends; nothing here can make a part anew that panicked.
+        () = tasks.shutdown().begun() => {}
+    }
     notify(&[sd_notify::NotifyState::Stopping]);
     let drain = settings_now.borrow().drain.daemon;
     edge.drain(drain).await;
@@ -301,7 +306,12 @@ async fn run(start: Start) -> Result<(), String> {
         );
     }
     drop((lease, master, jobs));
-    Ok(())
+    match tasks.lost() {
+        Some(name) => Err(format!(
+            "the part \"{name}\" of the daemon panicked: the log above says where; it is started again by systemd"
+        )),
+        None => Ok(()),
+    }
 }
 
 fn words(error: impl std::fmt::Display) -> String {

@@ -1,22 +1,17 @@
 //! `POST /hooks/<app>`: what git hosts tell. Answered at once; the work is queued.
 
 use axum::Json;
-use axum::body::Body;
 use axum::extract::{Path, Request, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use http_body_util::BodyExt;
 
 use super::error::Failure;
+use super::hook_body::{self, Read};
 use super::services::App;
 use crate::base::clock::UnixMs;
 use crate::deploy::Incoming;
-use crate::deploy::hooks::LARGEST_BODY;
 use crate::wire::deploys::HookAnswer;
 use crate::wire::problem::{Problem, ProblemKind};
-
-/// Read and dropped of a body that is too large, so that its sender hears the answer.
-const LARGEST_DROPPED: usize = 64 << 20;
 
 /// `POST /hooks/{app}`
 pub async fn take(
@@ -26,7 +21,24 @@ pub async fn take(
 ) -> Result<Response, Failure> {
     let row = app.apps.find(&name).await?;
     let (head, body) = request.into_parts();
-    let body = read(body).await?;
+    // The room that the body takes is given back when it is dealt with.
+    let (body, _room) = match hook_body::read(&app.hook_room, body).await {
+        Read::Whole(body, room) => (Some(body), room),
+        Read::TooLarge => (None, Vec::new()),
+        Read::Busy => return Ok(busy()),
+        Read::Late => {
+            return Ok(answer(
+                StatusCode::REQUEST_TIMEOUT,
+                ProblemKind::Invalid,
+                "the event did not come whole in time",
+                "Send it again.",
+            ));
+        }
+        Read::Broken => {
+            let why = "the event broke off before its end";
+            return Err(Failure::new(ProblemKind::Invalid, why));
+        }
+    };
     let header = |name: &str| {
         let value = head.headers.get(name)?;
         value.to_str().ok().map(str::to_owned)
@@ -55,25 +67,21 @@ pub async fn take(
     Ok(response)
 }
 
-/// The whole body; `None` when it is too large.
-async fn read(mut body: Body) -> Result<Option<Vec<u8>>, Failure> {
-    let mut kept = Vec::new();
-    let mut size = 0;
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| {
-            Failure::new(ProblemKind::Invalid, "the event broke off before its end")
-        })?;
-        let Ok(data) = frame.into_data() else {
-            continue;
-        };
-        size += data.len();
-        if size > LARGEST_DROPPED {
-            break;
-        }
-        match size > LARGEST_BODY {
-            true => kept.clear(),
-            false => kept.extend_from_slice(&data),
-        }
-    }
-    Ok((size <= LARGEST_BODY).then_some(kept))
+/// A git host reads the status and may send the event again.
+fn answer(status: StatusCode, kind: ProblemKind, detail: &str, remedy: &str) -> Response {
+    let mut response = Failure::from(Problem::new(kind, detail).remedy(remedy)).into_response();
+    *response.status_mut() = status;
+    response
+}
+
+fn busy() -> Response {
+    let mut response = answer(
+        StatusCode::SERVICE_UNAVAILABLE,
+        ProblemKind::Unavailable,
+        "too many events are being received at once",
+        "Send it again in a few seconds.",
+    );
+    let seconds = HeaderValue::from_static("5");
+    response.headers_mut().insert(header::RETRY_AFTER, seconds);
+    response
 }

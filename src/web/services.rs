@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use super::about::About;
 use super::forgery::FormKey;
+use super::hook_body::Room as HookRoom;
 use crate::apps::Apps;
 use crate::backup::Backups;
 use crate::base::ids::InstallationId;
@@ -50,6 +51,8 @@ pub struct Services {
     pub supervisor: Supervisor,
     /// Deploys, releases, webhooks.
     pub deploys: Deploys,
+    /// The memory that webhooks' bodies may take.
+    pub hook_room: HookRoom,
     /// Managed Postgres servers.
     pub databases: Databases,
     /// Dumps, targets, restores.
