@@ -1,10 +1,11 @@
 //! What about backups wants to be looked at, with what to do.
 
 use super::error::BackupError;
-use super::state::BackupState;
-use super::{Backups, schedule, store, store_targets};
+use super::ports::Server;
+use super::standing::Standing;
+use super::{Backups, row, schedule, store, store_standing, store_targets};
 use crate::base::clock::UnixMs;
-use crate::db::{DbError, Slice};
+use crate::db::DbError;
 use crate::events::Level;
 
 /// One thing to look at.
@@ -35,51 +36,11 @@ impl Backups {
             .read(move |c| {
                 let mut found = Vec::new();
                 for server in &servers {
-                    let known = store::schedule(c, server.id)?.map(|s| schedule::Known {
-                        since: s.created,
-                        newest: None,
-                        told: s.alarm,
-                    });
-                    let newest = store::newest_stored(c, server.id)?;
-                    let missing = known.and_then(|k| {
-                        schedule::missing(schedule::Known { newest, ..k }, now)
-                    });
-                    let last = store::list(c, Some(server.id), &Slice::from(20))?
-                        .into_iter()
-                        .find(|b| matches!(b.state, BackupState::Stored | BackupState::Failed));
-                    let subject = super::row::subject(server.id);
-                    let remedy = format!(
-                        "`freehold backup list {0}` says why; `freehold backup now {0}` tries again.",
-                        server.name
-                    );
-                    if let Some(age) = missing {
-                        found.push(Attention {
-                            level: Level::Error,
-                            subject,
-                            what: match newest {
-                                Some(_) => format!(
-                                    "The database {} has had no good backup for {} hours.",
-                                    server.name,
-                                    age.as_secs() / 3600
-                                ),
-                                None => format!(
-                                    "The database {} has never had a good backup.",
-                                    server.name
-                                ),
-                            },
-                            remedy,
-                        });
-                    } else if let Some(failed) = last.filter(|b| b.state == BackupState::Failed) {
-                        found.push(Attention {
-                            level: Level::Warning,
-                            subject,
-                            what: format!(
-                                "The last backup of {} failed: {}",
-                                failed.what(),
-                                failed.reason.unwrap_or_default()
-                            ),
-                            remedy,
-                        });
+                    let Some(schedule) = store::schedule(c, server.id)? else {
+                        continue;
+                    };
+                    for part in store_standing::standings(c, server.id, schedule.created)? {
+                        found.extend(look_at(server, part, now));
                     }
                 }
                 if store_targets::default_id(c)?.is_none() {
@@ -96,4 +57,33 @@ impl Backups {
         found.sort_by_key(|a| a.level != Level::Error);
         Ok(found)
     }
+}
+
+/// What is to be said of one database's backups: a missing good one, or else
+/// that the last one failed.
+fn look_at(server: &Server, part: Standing, now: UnixMs) -> Option<Attention> {
+    let (level, what) = match (schedule::missing(part.known(None), now), &part.failed) {
+        (Some(age), _) => (
+            Level::Error,
+            part.missing_words(&server.name, age.as_secs() / 3600),
+        ),
+        (None, Some(failed)) => (
+            Level::Warning,
+            format!(
+                "The last backup of {} failed: {}",
+                part.what(&server.name),
+                failed.reason.as_deref().unwrap_or_default()
+            ),
+        ),
+        (None, None) => return None,
+    };
+    Some(Attention {
+        level,
+        subject: row::subject(server.id),
+        what,
+        remedy: format!(
+            "`freehold backup list {0}` says why; `freehold backup now {0}` tries again.",
+            server.name
+        ),
+    })
 }

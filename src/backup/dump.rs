@@ -220,7 +220,7 @@ impl Backups {
     }
 
     /// Takes back what is in the store, writes the failure down and plans the next try.
-    async fn fail(&self, backup: &Backup, error: BackupError) -> Outcome {
+    pub(super) async fn fail(&self, backup: &Backup, error: BackupError) -> Outcome {
         if matches!(error, BackupError::Supervise(SuperviseError::Stopping)) {
             return soon(&error);
         }

@@ -24,14 +24,18 @@ pub mod fuzz;
 mod plan;
 mod ports;
 mod read_back;
+mod reap;
 mod restore;
 mod restore_ask;
 mod retain;
 mod retention;
 mod row;
 mod schedule;
+mod standing;
 mod state;
 mod store;
+mod store_open;
+mod store_standing;
 mod store_targets;
 mod target;
 
@@ -55,6 +59,7 @@ pub use attention::Attention;
 pub use error::BackupError;
 pub use ports::{Answer, Found, Part, Server, Servers, Traffic, Trouble};
 pub use row::{Backup, Cause, Restore, Schedule, Target};
+pub use standing::Standing;
 pub use state::{BackupState, RestoreState, crash_points};
 pub use target::NewTarget;
 
@@ -136,7 +141,7 @@ impl Backups {
             async move { this.run_backup(context, payload).await }
         });
         let this = self.clone();
-        handlers.on(PLAN_JOB, move |context, payload| {
+        handlers.on_yielding(PLAN_JOB, move |context, payload| {
             let this = this.clone();
             async move { this.run_plan(context, payload).await }
         });
@@ -146,7 +151,7 @@ impl Backups {
             async move { this.run_check(context, payload).await }
         });
         let this = self.clone();
-        handlers.on(RETAIN_JOB, move |context, payload| {
+        handlers.on_yielding(RETAIN_JOB, move |context, payload| {
             let this = this.clone();
             async move { this.run_retention(context, payload).await }
         });
@@ -156,9 +161,14 @@ impl Backups {
             async move { this.run_restore(context, payload).await }
         });
         let this = self.clone();
-        handlers.on(CONFIRM_JOB, move |context, payload| {
+        handlers.on_yielding(CONFIRM_JOB, move |context, payload| {
             let this = this.clone();
             async move { this.run_confirm(context, payload).await }
+        });
+        let this = self.clone();
+        handlers.reap(move || {
+            let this = this.clone();
+            async move { this.reap().await }
         });
     }
 

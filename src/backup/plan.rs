@@ -7,9 +7,12 @@ use jiff::tz::TimeZone;
 
 use super::error::BackupError;
 use super::ports::Server;
-use super::row::{Backup, Cause, NewBackup, Schedule, subject};
+use super::row::{ALL_PARTS, Backup, Cause, NewBackup, Schedule, subject};
+use super::standing::Standing;
 use super::state::BackupState;
-use super::{BACKUP_JOB, Backups, PLAN_JOB, enqueue, number, schedule, store, store_targets};
+use super::{
+    BACKUP_JOB, Backups, PLAN_JOB, enqueue, number, schedule, store, store_standing, store_targets,
+};
 use crate::base::clock::UnixMs;
 use crate::base::crash_point;
 use crate::base::retry::Backoff;
@@ -29,12 +32,15 @@ pub(super) const AGAIN: Backoff = Backoff {
     factor: 5,
 };
 
+/// A server's schedule, and how the backups of its databases stand.
+type Seen = (Schedule, Vec<Standing>);
+
 impl Backups {
     /// Starts the loop that finds what is due and what is missing.
     pub fn start(&self, tasks: &Tasks) {
         let this = self.clone();
         let shutdown = tasks.shutdown().clone();
-        tasks.spawn("backup-schedule", async move {
+        tasks.spawn_core("backup-schedule", async move {
             loop {
                 let wait = match this.look(UnixMs::now()).await {
                     Ok(next) => next
@@ -68,23 +74,25 @@ impl Backups {
     pub(super) async fn look(&self, now: UnixMs) -> Result<Option<UnixMs>, BackupError> {
         let servers = self.servers.list().await?;
         let ids: Vec<i64> = servers.iter().map(|s| s.id).collect();
-        let known: Vec<(Server, Option<Schedule>, Option<UnixMs>)> = self
+        let known: Vec<(Server, Option<Seen>)> = self
             .db
             .read(move |c| {
                 servers
                     .into_iter()
                     .map(|server| {
-                        let schedule = store::schedule(c, server.id)?;
-                        let newest = store::newest_stored(c, server.id)?;
-                        Ok::<_, DbError>((server, schedule, newest))
+                        let Some(schedule) = store::schedule(c, server.id)? else {
+                            return Ok((server, None));
+                        };
+                        let parts = store_standing::standings(c, server.id, schedule.created)?;
+                        Ok::<_, DbError>((server, Some((schedule, parts))))
                     })
                     .collect()
             })
             .await?;
         let mut next: Option<UnixMs> = None;
-        for (server, known, newest) in known {
+        for (server, known) in known {
             let first = self.first_schedule(server.id, now);
-            let Some(current) = known else {
+            let Some((current, parts)) = known else {
                 let id = server.id;
                 self.db
                     .write(move |tx| store::set_schedule(tx, id, first.minute, first.next_due, now))
@@ -107,14 +115,8 @@ impl Backups {
                     .map_err(BackupError::Db)?;
             }
             next = earlier(next, due);
-            let seen = schedule::Known {
-                since: current.created,
-                newest,
-                told: current.alarm,
-            };
-            if schedule::alarm_due(seen, now) {
-                self.tell_missing(&server, seen, now).await?;
-            }
+            self.tell_missing(&server, &parts, current.alarm, now)
+                .await?;
         }
         let gone: Result<(), DbError> = self
             .db
@@ -140,30 +142,35 @@ impl Backups {
             .map_err(BackupError::Db)
     }
 
+    /// An event for each database of the server whose missing backup is to be told now.
     async fn tell_missing(
         &self,
         server: &Server,
-        known: schedule::Known,
+        parts: &[Standing],
+        told: Option<UnixMs>,
         now: UnixMs,
     ) -> Result<(), BackupError> {
-        let hours = schedule::missing(known, now).unwrap_or_default().as_secs() / 3600;
-        let event = NewEvent::new(
-            "backup.missing",
-            Level::Error,
-            subject(server.id),
-            match known.newest {
-                Some(_) => format!(
-                    "The database {} has had no good backup for {hours} hours.",
-                    server.name
-                ),
-                None => format!("The database {} has never had a good backup.", server.name),
-            },
-        );
+        let events: Vec<NewEvent> = parts
+            .iter()
+            .filter(|part| schedule::alarm_due(part.known(told), now))
+            .map(|part| {
+                let age = schedule::missing(part.known(told), now).unwrap_or_default();
+                let words = part.missing_words(&server.name, age.as_secs() / 3600);
+                NewEvent::new("backup.missing", Level::Error, subject(server.id), words)
+                    .with(serde_json::json!({ "logical": part.logical }))
+            })
+            .collect();
+        if events.is_empty() {
+            return Ok(());
+        }
         let id = server.id;
         self.db
             .write(move |tx| {
                 store::set_alarm(tx, id, now)?;
-                events::record(tx, now, &event).map(drop)
+                for event in &events {
+                    events::record(tx, now, event)?;
+                }
+                Ok(())
             })
             .await
             .map_err(BackupError::Db)
@@ -292,7 +299,7 @@ impl Backups {
                     let new = NewBackup {
                         database: server.id,
                         database_name: server.name.clone(),
-                        logical: "*".into(),
+                        logical: ALL_PARTS.into(),
                         owner: String::new(),
                         server_version: server.version,
                         expected_bytes: 0,

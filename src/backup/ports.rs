@@ -74,6 +74,8 @@ pub trait Servers: Send + Sync {
     fn found(&self, server: i64, part: String) -> Answer<'_, Found>;
     /// `fresh` takes the name of `live`, which is kept as `kept`. May be called again.
     fn swap(&self, server: i64, live: String, fresh: String, kept: String) -> Answer<'_, ()>;
+    /// Lets connections into a database again that a swap may have closed.
+    fn open_doors(&self, server: i64, part: String) -> Answer<'_, ()>;
     /// Drops a database; none there is no error.
     fn drop_part(&self, server: i64, part: String) -> Answer<'_, ()>;
     /// The apps that use a database.

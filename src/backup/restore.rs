@@ -1,13 +1,14 @@
 //! One restore: into a database of its own, compared, then swapped in by name.
 //!
 //! Until the swap the live database is not touched; the swap itself is one
-//! transaction of the server's. A restore cut off by a crash begins its state
+//! transaction of the server's, during which it takes no connections. A restore cut off by a crash begins its state
 //! again, which every state bears.
 
 use std::time::Duration;
 
 use super::dump::{LIMIT, end_of, soon};
 use super::error::BackupError;
+use super::ports::Trouble;
 use super::read_back::{collect, feed_and_compare};
 use super::row::{Backup, Restore, subject};
 use super::state::RestoreState;
@@ -57,7 +58,7 @@ impl Backups {
                 }
             };
             let written = match step {
-                Ok(to) => self.advance_restore(&restore, to, None).await,
+                Ok(to) => self.advance_restore(&restore, to, None, None).await,
                 Err(error @ BackupError::Supervise(SuperviseError::Stopping)) => {
                     return soon(&error);
                 }
@@ -69,14 +70,14 @@ impl Backups {
                 }
                 Err(error) => {
                     let why = error.to_string();
-                    if !self.undo(&restore).await && context.attempt < TRIES {
+                    let undone = self.undo(&restore).await;
+                    if !undone.is_enough(context.attempt) {
                         return Outcome::Again {
                             at: UnixMs::now().plus(AGAIN.delay(context.attempt)),
                             why,
                         };
                     }
-                    self.advance_restore(&restore, RestoreState::Failed, Some(why))
-                        .await
+                    self.fail_restore(&restore, undone, why).await
                 }
             };
             if let Err(error) = written {
@@ -85,11 +86,24 @@ impl Backups {
         }
     }
 
+    /// Writes a restore down as failed, and how it left the live database.
+    pub(super) async fn fail_restore(
+        &self,
+        restore: &Restore,
+        undone: Undone,
+        why: String,
+    ) -> Result<(), BackupError> {
+        let live = undone.words(restore);
+        self.advance_restore(restore, RestoreState::Failed, Some(why), Some(live))
+            .await
+    }
+
     async fn advance_restore(
         &self,
         restore: &Restore,
         to: RestoreState,
         reason: Option<String>,
+        live: Option<String>,
     ) -> Result<(), BackupError> {
         crash_point::hit(&format!("restore.{}.before", to.as_str()));
         let id = restore.id;
@@ -108,8 +122,9 @@ impl Backups {
                 Level::Error,
                 subject(restore.database),
                 format!(
-                    "Restoring backup {} failed: {why} The live database {} was not touched.",
-                    restore.backup, restore.logical
+                    "Restoring backup {} failed: {why} {}",
+                    restore.backup,
+                    live.unwrap_or_default()
                 ),
             )),
             _ => None,
@@ -220,19 +235,75 @@ impl Backups {
         Ok(RestoreState::Done)
     }
 
-    /// Drops what was loaded; the live one was never touched. Says whether it
-    /// is gone for good, or not worth another try.
-    async fn undo(&self, restore: &Restore) -> bool {
+    /// Opens the live database where a swap was begun, and drops what was loaded.
+    pub(super) async fn undo(&self, restore: &Restore) -> Undone {
+        let live = match restore.state {
+            RestoreState::Swapping => {
+                let (server, part) = (restore.database, restore.logical.clone());
+                over(&self.servers.open_doors(server, part).await)
+            }
+            _ => Over::Done,
+        };
         let dropped = self
             .servers
             .drop_part(restore.database, restore.fresh.clone())
             .await;
-        match dropped {
-            Ok(()) => true,
-            Err(trouble) => {
-                tracing::warn!(error = %trouble, restore = restore.id, database = restore.fresh, "what a failed restore loaded could not be dropped");
-                !trouble.passing
+        if let Err(trouble) = &dropped {
+            tracing::warn!(error = %trouble, restore = restore.id, database = restore.fresh, "what a failed restore loaded could not be dropped");
+        }
+        Undone {
+            live,
+            fresh: over(&dropped),
+        }
+    }
+}
+
+fn over(tried: &Result<(), Trouble>) -> Over {
+    match tried {
+        Ok(()) => Over::Done,
+        Err(trouble) if trouble.passing => Over::Later,
+        Err(_) => Over::Never,
+    }
+}
+
+/// Whether a piece of undoing is done, may be later, or never will.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Over {
+    Done,
+    Later,
+    Never,
+}
+
+/// How far a failed restore is undone.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Undone {
+    /// The live database takes connections.
+    live: Over,
+    /// What was loaded is gone.
+    fresh: Over,
+}
+
+impl Undone {
+    /// Whether the restore may be called failed now. A live database that may
+    /// still be closed is never left so while it can be opened later.
+    pub(super) fn is_enough(self, attempt: u32) -> bool {
+        match (self.live, self.fresh) {
+            (Over::Later, _) => false,
+            (_, Over::Later) => attempt >= TRIES,
+            _ => true,
+        }
+    }
+
+    fn words(self, restore: &Restore) -> String {
+        let name = &restore.logical;
+        match (restore.state, self.live) {
+            (RestoreState::Swapping, Over::Done) => {
+                format!("The live database {name} takes connections as before.")
             }
+            (RestoreState::Swapping, _) => format!(
+                "The live database {name} may refuse connections: `ALTER DATABASE … ALLOW_CONNECTIONS true` in `freehold db psql` opens it."
+            ),
+            _ => format!("The live database {name} was not touched."),
         }
     }
 }
@@ -242,4 +313,21 @@ fn difference(backup: &Backup, tables: u64) -> Option<String> {
     let wanted = backup.contents?.tables;
     (wanted != tables)
         .then(|| format!("the archive holds {wanted} tables, the restored database has {tables}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f6_a_restore_is_not_called_failed_while_the_live_database_may_be_closed() {
+        let enough = |live, fresh, attempt| Undone { live, fresh }.is_enough(attempt);
+        assert!(enough(Over::Done, Over::Done, 1));
+        assert!(enough(Over::Done, Over::Never, 1));
+        assert!(!enough(Over::Done, Over::Later, TRIES - 1));
+        assert!(enough(Over::Done, Over::Later, TRIES));
+        // Its own tries do not end that wait; a server that is gone for good does.
+        assert!(!enough(Over::Later, Over::Done, TRIES + 50));
+        assert!(enough(Over::Never, Over::Never, 1));
+    }
 }

@@ -35,6 +35,10 @@ impl Cause {
     }
 }
 
+/// In the place of a database's name: all of a server's, when not even their
+/// names could be read.
+pub(super) const ALL_PARTS: &str = "*";
+
 /// One dump of one database on a server.
 #[derive(Clone, Debug)]
 pub struct Backup {
@@ -98,7 +102,10 @@ impl Backup {
 
     /// "tasks on main".
     pub fn what(&self) -> String {
-        format!("{} on {}", self.logical, self.database_name)
+        match self.logical.as_str() {
+            ALL_PARTS => format!("the databases on {}", self.database_name),
+            logical => format!("{logical} on {}", self.database_name),
+        }
     }
 
     /// Where it lies, in a word.

@@ -53,7 +53,7 @@ pub struct Known {
     pub since: UnixMs,
     /// The newest good backup.
     pub newest: Option<UnixMs>,
-    /// When a missing one was last told.
+    /// When a missing one was last told, of this database or another of its server.
     pub told: Option<UnixMs>,
 }
 
@@ -64,9 +64,14 @@ pub fn missing(known: Known, now: UnixMs) -> Option<Duration> {
     (age > MISSING_AFTER).then_some(age)
 }
 
-/// Whether that is to be told now.
+/// Whether that is to be told now. What was told before this one was missing
+/// was told of another.
 pub fn alarm_due(known: Known, now: UnixMs) -> bool {
-    missing(known, now).is_some() && known.told.is_none_or(|at| now.since(at) > ALARM_AGAIN)
+    let begun = known.newest.unwrap_or(known.since).plus(MISSING_AFTER);
+    missing(known, now).is_some()
+        && known
+            .told
+            .is_none_or(|at| at <= begun || now.since(at) > ALARM_AGAIN)
 }
 
 #[cfg(test)]
@@ -124,5 +129,7 @@ mod tests {
         assert!(!alarm_due(known(Some(60), Some(90)), now));
         assert!(alarm_due(known(None, Some(70)), now));
         assert!(!alarm_due(known(None, None), UnixMs(20 * HOUR)));
+        // What was told at 80 h was of another database: this one's newest was good until 87 h.
+        assert!(alarm_due(known(Some(60), Some(80)), now));
     }
 }

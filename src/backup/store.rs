@@ -8,12 +8,13 @@ use super::state::{BackupState, RestoreState};
 use crate::base::clock::UnixMs;
 use crate::db::{DbError, Slice};
 
-const BACKUP: &str = "SELECT b.id, b.database_id, b.database_name, b.logical, b.owner, b.server_version,
+pub(super) const BACKUP: &str = "SELECT b.id, b.database_id, b.database_name, b.logical, b.owner, b.server_version,
     b.expected_bytes, b.target_id, t.name, b.object_key, b.upload_token, b.state, b.cause, b.attempt,
     b.reason, b.size_bytes, b.sha256, b.contents, b.created_ms, b.due_ms, b.started_ms, b.finished_ms,
     b.check_state, b.check_note, b.checked_ms
     FROM backups b LEFT JOIN backup_targets t ON t.id = b.target_id";
-const RESTORE: &str = "SELECT id, backup_id, database_id, logical, fresh, kept, state, reason,
+pub(super) const RESTORE: &str =
+    "SELECT id, backup_id, database_id, logical, fresh, kept, state, reason,
     tables_found, rows_found, created_ms, finished_ms, confirmed_ms FROM restores";
 
 fn unreadable(what: &str) -> rusqlite::Error {
@@ -34,7 +35,7 @@ fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn backup(row: &Row<'_>) -> rusqlite::Result<Backup> {
+pub(super) fn backup(row: &Row<'_>) -> rusqlite::Result<Backup> {
     let state: String = row.get(11)?;
     let cause: String = row.get(12)?;
     let contents: Option<String> = row.get(17)?;
@@ -67,7 +68,7 @@ fn backup(row: &Row<'_>) -> rusqlite::Result<Backup> {
     })
 }
 
-fn restore(row: &Row<'_>) -> rusqlite::Result<Restore> {
+pub(super) fn restore(row: &Row<'_>) -> rusqlite::Result<Restore> {
     let state: String = row.get(6)?;
     Ok(Restore {
         id: row.get(0)?,
@@ -153,15 +154,6 @@ pub(super) fn in_state(
     ))?;
     let rows = statement.query_map(params![database, state.as_str()], backup)?;
     Ok(rows.collect::<Result<_, _>>()?)
-}
-
-pub(super) fn newest_stored(c: &Connection, database: i64) -> Result<Option<UnixMs>, DbError> {
-    let at: Option<i64> = c.query_row(
-        "SELECT max(finished_ms) FROM backups WHERE database_id = ?1 AND state = 'stored'",
-        [database],
-        |r| r.get(0),
-    )?;
-    Ok(at.map(UnixMs))
 }
 
 pub(super) fn set_state(

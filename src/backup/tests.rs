@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::ports::{Answer, Found, Part, Server, Servers, Traffic, Trouble};
-use super::{Backups, Parts};
+use super::row::{ALL_PARTS, Cause, NewBackup};
+use super::{BackupState, Backups, Parts, RestoreState, store};
 use crate::base::clock::UnixMs;
 use crate::base::ids::InstallationId;
 use crate::base::secret::MasterKey;
@@ -60,6 +61,9 @@ impl Servers for OneServer {
         refuse()
     }
     fn swap(&self, _: i64, _: String, _: String, _: String) -> Answer<'_, ()> {
+        refuse()
+    }
+    fn open_doors(&self, _: i64, _: String) -> Answer<'_, ()> {
         refuse()
     }
     fn drop_part(&self, _: i64, _: String) -> Answer<'_, ()> {
@@ -165,6 +169,176 @@ async fn f6_a_schedule_from_birth_and_an_alarm_when_a_good_backup_is_missing() {
     assert!(seen[0].what.contains("never had a good backup"), "{seen:?}");
     assert!(seen[1].what.contains("own disk"), "{seen:?}");
     assert!(seen[1].remedy.contains("freehold target add"));
+}
+
+/// Writes the rows of one night's dumps down, as the loop does, each with how it ended.
+async fn a_night(a: &Machine, at: UnixMs, ended: &'static [(&'static str, BackupState)]) {
+    let this = a.backups.clone();
+    let written: Result<(), DbError> =
+        a.db.write(move |tx| {
+            for (logical, state) in ended {
+                let new = NewBackup {
+                    database: 3,
+                    database_name: "main".into(),
+                    logical: (*logical).into(),
+                    owner: "app".into(),
+                    server_version: 17,
+                    expected_bytes: 0,
+                    cause: Cause::Schedule,
+                    attempt: 1,
+                    due: at,
+                };
+                let id = this.insert(tx, &new, at)?;
+                let why = (*state == BackupState::Failed).then_some("its disk is full");
+                store::set_state(tx, id, *state, why, at)?;
+            }
+            Ok(())
+        })
+        .await;
+    written.unwrap();
+}
+
+async fn missing_words(db: &Db) -> Vec<String> {
+    let all = db
+        .read(|c| events::newest(c, Some("database:3"), 100))
+        .await;
+    let all: Vec<events::Event> = all.unwrap();
+    let mut words: Vec<String> = all
+        .into_iter()
+        .filter(|e| e.kind == "backup.missing")
+        .map(|e| e.message)
+        .collect();
+    words.reverse();
+    words
+}
+
+#[tokio::test]
+async fn f6_a_database_that_fails_every_night_is_told_of_though_its_neighbour_is_stored() {
+    use BackupState::{Failed, Stored};
+    let a = a_box().await;
+    let born = UnixMs::now().minus(300 * HOUR);
+    a.backups.look(born).await.unwrap();
+    a_night(&a, born, &[("blog", Stored), ("shop", Stored)]).await;
+    for night in 1..=3 {
+        let ended = &[("blog", Stored), ("shop", Failed)];
+        a_night(&a, born.plus(night * 24 * HOUR), ended).await;
+    }
+    let now = born.plus(75 * HOUR);
+    a.backups.look(now).await.unwrap();
+    let of_shop = "The database shop on main has had no good backup for 75 hours.";
+    assert_eq!(missing_words(&a.db).await, [of_shop]);
+    let seen = a.backups.attention(now).await.unwrap();
+    assert_eq!(seen[0].what, of_shop);
+    assert!(!seen.iter().any(|s| s.what.contains("blog")), "{seen:?}");
+    let standings = a.backups.standings(3, born).await.unwrap();
+    let newest = |at: usize| standings[at].newest.as_ref().and_then(|b| b.finished);
+    assert_eq!(newest(0), Some(born.plus(72 * HOUR)));
+    assert_eq!(newest(1), Some(born));
+    assert!(standings[0].failed.is_none() && standings[1].failed.is_some());
+
+    // The neighbour's turn comes while the first was told an hour ago; both are said by name.
+    let later = born.plus((72 + 28) * HOUR);
+    a.backups.look(later.minus(2 * HOUR)).await.unwrap();
+    a.backups.look(later).await.unwrap();
+    let told = missing_words(&a.db).await;
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert!(
+        told[1].contains("blog on main has had no good backup for 28 hours"),
+        "{told:?}"
+    );
+    assert!(told[2].contains("shop on main"), "{told:?}");
+
+    // A database that is dropped is no longer waited for from the next night on.
+    a_night(&a, later, &[("blog", Stored)]).await;
+    a.backups.look(later.plus(26 * HOUR)).await.unwrap();
+    assert_eq!(missing_words(&a.db).await.len(), 3);
+}
+
+#[tokio::test]
+async fn f8_what_nothing_works_on_any_more_is_ended_in_words_and_tried_again() {
+    let a = a_box().await;
+    let born = UnixMs::now();
+    a_night(
+        &a,
+        born,
+        &[
+            ("blog", BackupState::Running),
+            ("shop", BackupState::Stored),
+        ],
+    )
+    .await;
+    let asked: Result<i64, DbError> =
+        a.db.write(move |tx| {
+            store::set_check(tx, 2, "running", None, born)?;
+            let of = store::by_id(tx, 2)?.unwrap();
+            let names = |_| ("fresh".to_owned(), "kept".to_owned());
+            let restore = store::insert_restore(tx, &of, 3, names, born)?;
+            store::set_restore_state(tx, restore, RestoreState::Swapping, None, born)?;
+            Ok(restore)
+        })
+        .await;
+    let restore = asked.unwrap();
+    // While its job is open, the dump is its job's.
+    a.backups.reap().await;
+    assert_eq!(a.backups.find(1).await.unwrap().state, BackupState::Running);
+    assert_eq!(a.backups.find(2).await.unwrap().check_state, None);
+    let ended = a.backups.find_restore(restore).await.unwrap();
+    assert_eq!(ended.state, RestoreState::Failed);
+    assert!(ended.reason.unwrap().contains("broke off unexpectedly"));
+    let all =
+        a.db.read(|c| events::newest(c, Some("database:3"), 9))
+            .await;
+    let all: Vec<events::Event> = all.unwrap();
+    let said = all.iter().find(|e| e.kind == "restore.failed").unwrap();
+    assert!(
+        said.message.contains("shop may refuse connections"),
+        "{}",
+        said.message
+    );
+
+    // Its job panicked.
+    let gone: Result<(), DbError> =
+        a.db.write(|tx| {
+            tx.execute("UPDATE jobs SET state = 'failed'", [])?;
+            Ok(())
+        })
+        .await;
+    gone.unwrap();
+    a.backups.reap().await;
+    let failed = a.backups.find(1).await.unwrap();
+    assert_eq!(failed.state, BackupState::Failed);
+    assert!(failed.reason.unwrap().contains("broke off unexpectedly"));
+    let retry = a.backups.find(3).await.unwrap();
+    assert_eq!(
+        (retry.cause, retry.attempt, retry.logical.as_str()),
+        (Cause::Retry, 2, "blog")
+    );
+    a.backups.reap().await;
+    assert_eq!(a.backups.find(3).await.unwrap().state, BackupState::Queued);
+}
+
+#[tokio::test]
+async fn f6_a_night_that_could_not_be_begun_is_a_failure_of_every_database() {
+    let a = a_box().await;
+    let born = UnixMs::now().minus(300 * HOUR);
+    a.backups.look(born).await.unwrap();
+    a_night(&a, born, &[("blog", BackupState::Stored)]).await;
+    a_night(
+        &a,
+        born.plus(24 * HOUR),
+        &[(ALL_PARTS, BackupState::Failed)],
+    )
+    .await;
+    let seen = a.backups.attention(born.plus(25 * HOUR)).await.unwrap();
+    assert_eq!(
+        seen[0].what,
+        "The last backup of blog on main failed: its disk is full"
+    );
+    let seen = a.backups.attention(born.plus(28 * HOUR)).await.unwrap();
+    assert!(
+        seen[0].what.contains("blog on main has had no good"),
+        "{seen:?}"
+    );
 }
 
 #[tokio::test]

@@ -6,13 +6,18 @@ use crate::postgres::{self, Databases};
 /// The databases' jobs.
 pub fn databases(handlers: &mut Handlers, databases: &Databases) {
     let all = databases.clone();
-    handlers.on(postgres::JOB, move |context, payload| {
+    handlers.on_yielding(postgres::JOB, move |context, payload| {
         let all = all.clone();
         async move { all.run(context, payload).await }
     });
     let all = databases.clone();
-    handlers.on(postgres::ATTACHMENT_JOB, move |context, payload| {
+    handlers.on_yielding(postgres::ATTACHMENT_JOB, move |context, payload| {
         let all = all.clone();
         async move { all.run_attachment(context, payload).await }
+    });
+    let all = databases.clone();
+    handlers.reap(move || {
+        let all = all.clone();
+        async move { all.reap().await }
     });
 }

@@ -27,6 +27,7 @@ mod plan;
 pub mod ports;
 mod queries;
 mod real;
+mod reap;
 mod release;
 mod removal;
 mod replicas;
@@ -226,7 +227,7 @@ impl Deploys {
             async move { this.watch(payload).await }
         });
         let this = self.clone();
-        handlers.on(REPLICAS_JOB, move |context, payload| {
+        handlers.on_yielding(REPLICAS_JOB, move |context, payload| {
             let this = this.clone();
             async move { this.adjust(context, payload).await }
         });
@@ -234,6 +235,11 @@ impl Deploys {
         handlers.on(REMOVAL_JOB, move |_, payload| {
             let this = this.clone();
             async move { this.remove_app(payload).await }
+        });
+        let this = self.clone();
+        handlers.reap(move || {
+            let this = this.clone();
+            async move { this.reap().await }
         });
     }
 

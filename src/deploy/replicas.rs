@@ -217,7 +217,11 @@ impl Deploys {
     }
 }
 
-fn enqueue(tx: &rusqlite::Transaction<'_>, app: i64, now: UnixMs) -> Result<(), DbError> {
+pub(super) fn enqueue(
+    tx: &rusqlite::Transaction<'_>,
+    app: i64,
+    now: UnixMs,
+) -> Result<(), DbError> {
     let job = NewJob {
         kind: REPLICAS_JOB,
         key: job_key(app),

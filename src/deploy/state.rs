@@ -37,7 +37,7 @@ pub enum State {
     Failed,
     /// Stopped by a person.
     Cancelled,
-    /// A newer one took its place before it began.
+    /// A newer one took its place: before it began, or before it could switch.
     Superseded,
 }
 
@@ -173,8 +173,8 @@ impl fmt::Display for State {
 }
 
 /// Every line of a deploy at which the tests kill the daemon. `Superseded` is
-/// only ever written in the transaction of the newer deploy's `Queued`: its two
-/// points lie inside it, and a kill there leaves neither.
+/// written in the transaction of the newer deploy's `Queued`: its two points lie
+/// inside it, and a kill there leaves neither.
 pub fn crash_points() -> Vec<String> {
     State::ALL
         .into_iter()

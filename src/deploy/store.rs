@@ -117,6 +117,15 @@ pub(super) fn unsettled(c: &Connection) -> Result<Vec<Deploy>, DbError> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// Those that are live and watched.
+pub(super) fn watching(c: &Connection) -> Result<Vec<Deploy>, DbError> {
+    let mut statement = c.prepare_cached(&format!(
+        "{DEPLOY} WHERE d.state = 'watching' ORDER BY d.id"
+    ))?;
+    let rows = statement.query_map([], deploy)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 pub(super) fn by_delivery(
     c: &Connection,
     app: i64,
@@ -237,7 +246,8 @@ pub(super) fn all_live(c: &Connection) -> Result<Vec<Serving>, DbError> {
 }
 
 /// The switch: this deploy's containers are live from now on. The second time is nothing, and an app
-/// that was stopped since the first time stays so.
+/// that was stopped since the first time stays so. Refused, with the newer deploy's number, when one
+/// has switched: this one's containers may be gone already.
 pub(super) fn set_live(
     tx: &Transaction<'_>,
     app: i64,
@@ -245,10 +255,13 @@ pub(super) fn set_live(
     deploy: i64,
     replicas: &BTreeMap<String, Vec<String>>,
     now: UnixMs,
-) -> Result<(), DbError> {
+) -> Result<Option<i64>, DbError> {
     let before = live(tx, app)?;
     if before.as_ref().is_some_and(|b| b.deploy == deploy) {
-        return Ok(());
+        return Ok(None);
+    }
+    if let Some(newer) = before.as_ref().filter(|b| b.deploy > deploy) {
+        return Ok(Some(newer.deploy));
     }
     tx.execute(
         "INSERT INTO app_live (app_id, release_id, deploy_id, replicas, stopped, since_ms)
@@ -273,7 +286,7 @@ pub(super) fn set_live(
         "UPDATE deploys SET returns_to = ?2 WHERE id = ?1",
         params![deploy, returns_to],
     )?;
-    Ok(())
+    Ok(None)
 }
 
 pub(super) fn set_replicas(

@@ -27,10 +27,20 @@ impl Deploys {
             replicas.entry(process).or_default().push(spec.name);
         }
         let (app, deploy, id) = (work.deploy.app, work.deploy.id, release.id);
-        self.0
+        let newer = self
+            .0
             .db
             .write(move |tx| store::set_live(tx, app, id, deploy, &replicas, UnixMs::now()))
             .await?;
+        if let Some(newer) = newer {
+            let why = format!("deploy {newer} is newer and became live before it");
+            work.log.line(&why);
+            let removed = self.remove_containers_of(work.deploy).await;
+            removed.map_err(Stop::Again)?;
+            let mut next = Next::to(State::Superseded);
+            next.change.error = Some(why);
+            return Ok(next);
+        }
         self.wait_published(app).await?;
         work.log
             .line(&format!("v{} gets the traffic", release.number));

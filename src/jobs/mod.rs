@@ -1,7 +1,12 @@
 //! What is to be done: a typed queue in the table.
 //!
 //! Jobs of one key run one after another, in the order they were queued;
-//! different keys run beside each other. A job found running at start was cut
+//! different keys run beside each other. A job that was begun and waits for its
+//! next try keeps its key meanwhile: what it left half done is not for a later
+//! one to meet. It lets go when its kind says so ([`Handlers::on_yielding`]),
+//! or after [`HELD_TRIES`] tries, so that one that never gets anywhere does not
+//! stop the rest for ever. A job that was never begun keeps nothing before its
+//! time. A job found running at start was cut
 //! by a crash: it is run again, and its handler goes on from the state in its
 //! own row. Handlers are dropped, not awaited, when the daemon stops.
 
@@ -12,13 +17,14 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::base::clock::UnixMs;
-use crate::base::shutdown::Tasks;
+use crate::base::shutdown::{Shutdown, Tasks};
 use crate::db::{Db, DbError};
 
-pub use store::{JobRow, NewJob, State, enqueue};
+pub use store::{JobRow, NewJob, State, enqueue, worked_on};
 
 /// How a run of a job ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,19 +56,27 @@ pub struct JobContext {
 }
 
 type Running = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+type Reaping = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Reaper = Arc<dyn Fn() -> Reaping + Send + Sync>;
 type Handler = Arc<dyn Fn(JobContext, serde_json::Value) -> Running + Send + Sync>;
 
 /// The queue and its handlers.
 #[derive(Clone)]
 pub struct Jobs {
     db: Db,
-    handlers: Arc<HashMap<&'static str, Handler>>,
+    handlers: Arc<Handlers>,
     running: Arc<Mutex<HashMap<i64, CancellationToken>>>,
+    /// A job failed: what it left is to be ended.
+    reap: Arc<Notify>,
 }
 
 /// Handlers, gathered before the queue starts.
 #[derive(Default)]
-pub struct Handlers(HashMap<&'static str, Handler>);
+pub struct Handlers {
+    of: HashMap<&'static str, Handler>,
+    yielding: HashSet<&'static str>,
+    reapers: Vec<Reaper>,
+}
 
 impl Handlers {
     /// `kind` is done by `handler`.
@@ -71,15 +85,41 @@ impl Handlers {
         F: Fn(JobContext, serde_json::Value) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Outcome> + Send + 'static,
     {
-        self.0.insert(
+        self.of.insert(
             kind,
             Arc::new(move |context, payload| Box::pin(handler(context, payload))),
         );
+    }
+
+    /// [`Self::on`], for work that lets others of its key go ahead while it
+    /// waits for its next try: each run looks at its row anew, and bears what
+    /// others did meanwhile.
+    pub fn on_yielding<F, Fut>(&mut self, kind: &'static str, handler: F)
+    where
+        F: Fn(JobContext, serde_json::Value) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Outcome> + Send + 'static,
+    {
+        self.on(kind, handler);
+        self.yielding.insert(kind);
+    }
+
+    /// `reaper` ends what a domain's rows say is going on though no open job
+    /// works on it. Called at the start and after every job that failed, a
+    /// panic included; never two at once.
+    pub fn reap<F, Fut>(&mut self, reaper: F)
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        self.reapers
+            .push(Arc::new(move || Box::pin(reaper()) as Reaping));
     }
 }
 
 /// The longest the queue sleeps without looking.
 const LOOK: Duration = Duration::from_secs(30);
+/// A job that was begun keeps its key while it waits, until its tries are this many.
+const HELD_TRIES: u32 = 20;
 /// Doubled while the table cannot be written, up to the longest.
 const TROUBLE: Duration = Duration::from_millis(500);
 const LONGEST_TROUBLE: Duration = Duration::from_secs(8);
@@ -93,8 +133,9 @@ impl Jobs {
     pub async fn start(db: Db, handlers: Handlers, tasks: &Tasks) -> Result<Self, DbError> {
         let jobs = Self {
             db,
-            handlers: Arc::new(handlers.0),
+            handlers: Arc::new(handlers),
             running: Arc::default(),
+            reap: Arc::new(Notify::new()),
         };
         let taken_up = match jobs.take_up().await {
             Ok(()) => true,
@@ -103,7 +144,7 @@ impl Jobs {
         };
         let worker = jobs.clone();
         let group = tasks.clone();
-        tasks.spawn("jobs", async move { worker.run(group, taken_up).await });
+        tasks.spawn_core("jobs", async move { worker.run(group, taken_up).await });
         Ok(jobs)
     }
 
@@ -138,6 +179,7 @@ impl Jobs {
         let shutdown = tasks.shutdown().clone();
         let mut commits = self.db.commits();
         let mut trouble = TROUBLE;
+        let mut reaping = false;
         loop {
             commits.mark_unchanged();
             let turn = async {
@@ -145,6 +187,17 @@ impl Jobs {
                     // Before any job of ours runs: those that are running are not ours.
                     self.take_up().await?;
                     taken_up = true;
+                }
+                if !reaping {
+                    // Not before what a crash cut off is open again.
+                    reaping = true;
+                    self.reap.notify_one();
+                    let reaper = self.clone();
+                    let shutdown = tasks.shutdown().clone();
+                    tasks.spawn(
+                        "ends of failed work",
+                        async move { reaper.reap(shutdown).await },
+                    );
                 }
                 self.start_due(&tasks).await
             };
@@ -169,11 +222,32 @@ impl Jobs {
         }
     }
 
+    /// Ends what failed jobs left unsettled: at the start and after each that failed.
+    async fn reap(self, shutdown: Shutdown) {
+        loop {
+            tokio::select! {
+                () = shutdown.begun() => return,
+                () = self.reap.notified() => {}
+            }
+            for reaper in &self.handlers.reapers {
+                let work = tokio::spawn(reaper());
+                let stop = work.abort_handle();
+                tokio::select! {
+                    biased;
+                    () = shutdown.begun() => { stop.abort(); return }
+                    ended = work => if ended.is_err() {
+                        tracing::error!("ending what a failed job left panicked; it is tried again after the next one");
+                    }
+                }
+            }
+        }
+    }
+
     /// Starts every job that may run now; says when the next one is due.
     async fn start_due(&self, tasks: &Tasks) -> Result<Option<UnixMs>, DbError> {
         let now = UnixMs::now();
         let open = self.db.read(store::open).await?;
-        let (due, next) = choose(&open, now);
+        let (due, next) = choose(&open, &self.handlers.yielding, now);
         for row in due {
             let id = row.id;
             let attempt = self
@@ -188,7 +262,7 @@ impl Jobs {
                 cancel: tasks.shutdown().child(),
             };
             self.lock().insert(id, context.cancel.clone());
-            let handler = self.handlers.get(row.kind.as_str()).cloned();
+            let handler = self.handlers.of.get(row.kind.as_str()).cloned();
             let jobs = self.clone();
             let shutdown = tasks.shutdown().clone();
             tasks.spawn("job", async move {
@@ -243,23 +317,43 @@ impl Jobs {
             }
         }
         self.lock().remove(&id);
+        if matches!(outcome, Outcome::Failed(_)) {
+            self.reap.notify_one();
+        }
     }
 }
 
 /// Which of the open jobs may start now, and when the next waiting one is due.
-/// A key with a running job, or with an older one waiting for its time, waits.
-fn choose(open: &[JobRow], now: UnixMs) -> (Vec<JobRow>, Option<UnixMs>) {
-    let mut busy: HashSet<&str> = open
-        .iter()
-        .filter(|j| j.state == State::Running)
-        .map(|j| j.key.as_str())
-        .collect();
+/// A key with a running job waits, and so does one whose begun job waits for
+/// its next try: but that job itself goes on when its time has come.
+fn choose(
+    open: &[JobRow],
+    yielding: &HashSet<&'static str>,
+    now: UnixMs,
+) -> (Vec<JobRow>, Option<UnixMs>) {
+    let holds = |job: &JobRow| match job.state {
+        State::Running => true,
+        State::Queued => {
+            (1..HELD_TRIES).contains(&job.attempts) && !yielding.contains(job.kind.as_str())
+        }
+    };
+    // The job that has each key, if one has.
+    let mut held: HashMap<&str, i64> = HashMap::new();
+    for job in open.iter().filter(|j| holds(j)) {
+        let holder = held.entry(job.key.as_str()).or_insert(job.id);
+        if job.state == State::Running {
+            *holder = job.id;
+        }
+    }
     let mut due = Vec::new();
     let mut next: Option<UnixMs> = None;
     for job in open.iter().filter(|j| j.state == State::Queued) {
         if job.run_at > now {
             next = Some(next.map_or(job.run_at, |n| n.min(job.run_at)));
-        } else if busy.insert(job.key.as_str()) {
+            continue;
+        }
+        let holder = held.entry(job.key.as_str()).or_insert(job.id);
+        if *holder == job.id {
             due.push(job.clone());
         }
     }

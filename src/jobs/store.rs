@@ -1,5 +1,7 @@
 //! The `jobs` table.
 
+use std::collections::HashSet;
+
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use crate::base::clock::UnixMs;
@@ -44,6 +46,8 @@ pub struct JobRow {
     pub state: State,
     /// Not before.
     pub run_at: UnixMs,
+    /// How often it was begun.
+    pub attempts: u32,
 }
 
 /// Queues `job` in the transaction that records the intent.
@@ -67,7 +71,7 @@ pub(super) fn requeue_running(tx: &Transaction<'_>) -> Result<usize, DbError> {
 
 pub(super) fn open(connection: &Connection) -> Result<Vec<JobRow>, DbError> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, kind, key, payload, state, run_at_ms FROM jobs
+        "SELECT id, kind, key, payload, state, run_at_ms, attempts FROM jobs
          WHERE state IN ('queued', 'running') ORDER BY id",
     )?;
     let rows = statement.query_map([], |row| {
@@ -84,9 +88,29 @@ pub(super) fn open(connection: &Connection) -> Result<Vec<JobRow>, DbError> {
                 State::Queued
             },
             run_at: UnixMs(row.get(5)?),
+            attempts: row.get(6)?,
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The rows that open jobs of `kind` work on, by the number that their payload
+/// has under `field`.
+///
+/// # Errors
+/// Only the database's.
+pub fn worked_on(
+    connection: &Connection,
+    kind: &str,
+    field: &str,
+) -> Result<HashSet<i64>, DbError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT json_extract(payload, '$.' || ?2) FROM jobs
+         WHERE kind = ?1 AND state IN ('queued', 'running')",
+    )?;
+    let rows = statement.query_map([kind, field], |row| row.get::<_, Option<i64>>(0))?;
+    let found: Vec<Option<i64>> = rows.collect::<Result<_, _>>()?;
+    Ok(found.into_iter().flatten().collect())
 }
 
 /// Marks a queued job running; its attempt number, or `None` when it is no longer queued.

@@ -13,7 +13,12 @@ fn row(id: i64, key: &str, state: State, run_at: i64) -> JobRow {
         payload: serde_json::Value::Null,
         state,
         run_at: UnixMs(run_at),
+        attempts: 0,
     }
+}
+
+fn ids(due: &[JobRow]) -> Vec<i64> {
+    due.iter().map(|j| j.id).collect()
 }
 
 #[test]
@@ -25,9 +30,116 @@ fn one_at_a_time_per_key_and_in_order() {
         row(4, "app:2", State::Queued, 0),
         row(5, "app:3", State::Queued, 99),
     ];
-    let (due, next) = choose(&open, UnixMs(10));
-    assert_eq!(due.iter().map(|j| j.id).collect::<Vec<_>>(), [3]);
+    let (due, next) = choose(&open, &HashSet::new(), UnixMs(10));
+    assert_eq!(ids(&due), [3]);
     assert_eq!(next, Some(UnixMs(99)));
+}
+
+#[test]
+fn f8_a_job_that_was_begun_is_not_overtaken_while_it_waits() {
+    let begun = |attempts| {
+        let mut first = row(1, "app:1", State::Queued, 50);
+        first.attempts = attempts;
+        [first, row(2, "app:1", State::Queued, 0)]
+    };
+    let none = HashSet::new();
+    let (due, next) = choose(&begun(1), &none, UnixMs(10));
+    assert_eq!((ids(&due), next), (vec![], Some(UnixMs(50))));
+    assert_eq!(ids(&choose(&begun(1), &none, UnixMs(50)).0), [1]);
+    // The other way round it is the same job that goes on first.
+    let mut turned = begun(1);
+    turned[0].id = 3;
+    turned.reverse();
+    assert_eq!(ids(&choose(&turned, &none, UnixMs(50)).0), [3]);
+    // One that was never begun, whose kind lets go, or that gets nowhere, is overtaken.
+    assert_eq!(ids(&choose(&begun(0), &none, UnixMs(10)).0), [2]);
+    let yielding = HashSet::from(["deploy"]);
+    assert_eq!(ids(&choose(&begun(1), &yielding, UnixMs(10)).0), [2]);
+    assert_eq!(ids(&choose(&begun(HELD_TRIES), &none, UnixMs(10)).0), [2]);
+}
+
+#[tokio::test]
+async fn f8_work_that_comes_again_ends_before_later_work_of_its_key_begins() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = Db::open(&folder.path().join("state.db"), Kind::State).unwrap();
+    let done = Arc::new(Mutex::new(Vec::new()));
+    let mut handlers = Handlers::default();
+    let seen = Arc::clone(&done);
+    handlers.on("patient", move |context: JobContext, _| {
+        let seen = Arc::clone(&seen);
+        async move {
+            let mut seen = seen.lock().unwrap();
+            seen.push(format!("{} try {}", context.key, context.attempt));
+            if context.attempt < 3 {
+                return Outcome::Again {
+                    at: UnixMs::now().plus(Duration::from_millis(100)),
+                    why: "not yet".into(),
+                };
+            }
+            Outcome::Done
+        }
+    });
+    let seen = Arc::clone(&done);
+    handlers.on("later", move |context: JobContext, _| {
+        seen.lock().unwrap().push(format!("{} later", context.key));
+        async { Outcome::Done }
+    });
+    let first = queue(&db, "patient", "a").await;
+    let second = queue(&db, "later", "a").await;
+    let tasks = Tasks::new(Shutdown::new());
+    let _jobs = Jobs::start(db.clone(), handlers, &tasks).await.unwrap();
+    until(&db, second, "done").await;
+    assert_eq!(state_of(&db, first).await, "done");
+    assert_eq!(
+        *done.lock().unwrap(),
+        ["a try 1", "a try 2", "a try 3", "a later"]
+    );
+    assert!(tasks.finish(Duration::from_secs(2)).await);
+}
+
+#[tokio::test]
+async fn f8_what_a_panicking_job_leaves_is_reaped_at_the_start_and_after_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = Db::open(&folder.path().join("state.db"), Kind::State).unwrap();
+    let open = Arc::new(Mutex::new(Vec::new()));
+    let mut handlers = Handlers::default();
+    handlers.on("panics", |_, _| async { panic!("on purpose") });
+    let (seen, from) = (Arc::clone(&open), db.clone());
+    handlers.reap(move || {
+        let (seen, from) = (Arc::clone(&seen), from.clone());
+        async move {
+            let found = from.read(|c| worked_on(c, "panics", "row")).await;
+            let found: Result<HashSet<i64>, DbError> = found;
+            seen.lock().unwrap().push(found.unwrap());
+        }
+    });
+    let bad = db
+        .write(|tx| {
+            let job = NewJob {
+                kind: "panics",
+                key: "a".into(),
+                payload: serde_json::json!({ "row": 7 }),
+                run_at: UnixMs::now().plus(Duration::from_millis(300)),
+            };
+            enqueue(tx, UnixMs(0), &job)
+        })
+        .await
+        .unwrap();
+    let tasks = Tasks::new(Shutdown::new());
+    let _jobs = Jobs::start(db.clone(), handlers, &tasks).await.unwrap();
+    until(&db, bad, "failed").await;
+    for _ in 0..500 {
+        if open.lock().unwrap().len() == 2 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(
+        *open.lock().unwrap(),
+        [HashSet::from([7]), HashSet::new()],
+        "while the job is open its row is its own"
+    );
+    assert!(tasks.finish(Duration::from_secs(2)).await);
 }
 
 async fn queue(db: &Db, kind: &'static str, key: &str) -> i64 {

@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use crate::base::clock::UnixMs;
-use crate::wire::overview::{App, AppState, Attention, Certificate, Database, Machine, Urgency};
+use crate::wire::overview::{
+    App, AppState, Attention, Certificate, Database, DatabaseBackup, Machine, Urgency,
+};
 
 use super::ports::Facts;
 use super::store::CheckRow;
@@ -184,35 +186,54 @@ fn of_database(list: &mut Vec<Attention>, database: &Database, now: UnixMs) {
             format!("Database {name} does not answer"),
             why.clone(),
             format!("It is started again by itself; its log says more: `freehold db show {name}`."),
-            link.clone(),
+            link,
         ));
     }
-    let newest = database.backup_ms.or(database.born_ms).unwrap_or(now);
+    if database.parts.is_empty() {
+        let whole = DatabaseBackup {
+            name: name.clone(),
+            since_ms: database.born_ms,
+            backup_ms: database.backup_ms,
+            failed_ms: database.failed_ms,
+            failed_why: database.failed_why.clone(),
+        };
+        list.extend(of_backups(name, name, &whole, now));
+    }
+    for part in &database.parts {
+        let what = format!("{} on {name}", part.name);
+        list.extend(of_backups(name, &what, part, now));
+    }
+}
+
+/// What is to be said of one database's backups, whatever its neighbours' say.
+fn of_backups(server: &str, what: &str, part: &DatabaseBackup, now: UnixMs) -> Option<Attention> {
+    let newest = part.backup_ms.or(part.since_ms).unwrap_or(now);
     let missed = now.since(newest) > BACKUP_MISSED;
-    let have = match database.backup_ms {
+    let have = match part.backup_ms {
         Some(at) => format!("The newest good one is {} old.", since(now, at)),
         None => "There is no good one yet.".to_owned(),
     };
-    if let Some(why) = &database.failed_why {
-        list.push(item(
+    let link = format!("/databases/{server}");
+    match &part.failed_why {
+        Some(why) => Some(item(
             if missed {
                 Urgency::Bad
             } else {
                 Urgency::Warning
             },
-            format!("The last backup of {name} failed"),
+            format!("The last backup of {what} failed"),
             format!("{} {have}", sentence(why)),
-            format!("It is tried again by itself; to try now: `freehold backup now {name}`."),
+            format!("It is tried again by itself; to try now: `freehold backup now {server}`."),
             link,
-        ));
-    } else if missed {
-        list.push(item(
+        )),
+        None if missed => Some(item(
             Urgency::Bad,
-            format!("No backup of {name} for {}", since(now, newest)),
+            format!("No backup of {what} for {}", since(now, newest)),
             format!("A backup is due every day. {have}"),
-            format!("Make one now: `freehold backup now {name}`."),
+            format!("Make one now: `freehold backup now {server}`."),
             link,
-        ));
+        )),
+        None => None,
     }
 }
 

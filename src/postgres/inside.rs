@@ -2,15 +2,25 @@
 //! filled, swapped and dropped for a restore.
 //!
 //! A swap renames twice in one transaction of the server's own, so that there
-//! is no moment at which the live name leads nowhere for good.
+//! is no moment at which the live name leads nowhere for good. Connections are
+//! refused while it runs; whatever ends it, the doors are open afterwards.
+
+use std::time::Duration;
 
 use super::database::{Database, Inside, Logical};
 use super::error::PostgresError;
-use super::query::{QUICK, SLOW};
-use super::{Databases, quote};
+use super::query::{QUICK, SLOW, reason};
+use super::{Databases, quote, spec};
 
-/// Tries to rename while clients come back as fast as they are sent away.
+/// Tries to rename while clients come back as fast as they are sent away, or
+/// the server comes back up.
 const SWAP_TRIES: u32 = 5;
+/// Between them.
+const SWAP_PAUSE: Duration = Duration::from_secs(1);
+/// One of them; the server itself waits 5 s for those it sent away.
+const SWAP_LIMIT: Duration = Duration::from_secs(30);
+/// How long a server is waited for whose database has to be opened again.
+const DOORS_LIMIT: Duration = Duration::from_secs(20);
 
 /// Tables that are nobody's extension's.
 const OWN_TABLES: &str = "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
@@ -237,7 +247,9 @@ impl Databases {
     /// called again after a crash at any line: it does what is left to do.
     ///
     /// # Errors
-    /// When the server refuses; `live` then takes connections as before.
+    /// When the server refuses; `live` then takes connections as before. Only
+    /// when the server cannot be reached may its door still be closed:
+    /// [`Self::open_doors`] opens it once it is back.
     pub async fn swap(
         &self,
         database: &Database,
@@ -245,13 +257,35 @@ impl Databases {
         fresh: &str,
         before: &str,
     ) -> Result<(), PostgresError> {
+        let swapped = self.try_to_swap(database, live, fresh, before).await;
+        if swapped.is_err()
+            && let Err(error) = self.open_doors(database, live).await
+        {
+            tracing::error!(%error, database = %database.name, live, "a database that was not swapped could not be opened again yet");
+        }
+        swapped
+    }
+
+    async fn try_to_swap(
+        &self,
+        database: &Database,
+        live: &str,
+        fresh: &str,
+        before: &str,
+    ) -> Result<(), PostgresError> {
         let mut last = None;
-        for _ in 0..SWAP_TRIES {
-            let left = left_of_swap(
-                self.has_logical(database, live).await?,
-                self.has_logical(database, fresh).await?,
-                self.has_logical(database, before).await?,
-            );
+        for attempt in 0..=SWAP_TRIES {
+            if attempt > 0 {
+                tokio::time::sleep(SWAP_PAUSE).await;
+            }
+            let left = match self.left(database, live, fresh, before).await {
+                Ok(left) => left,
+                // It may be on its way back up.
+                Err(error) => {
+                    last = Some(error);
+                    continue;
+                }
+            };
             let renames: &[(&str, &str)] = match left {
                 Left::Both => &[(live, before), (fresh, live)],
                 Left::OnlyFresh => &[(fresh, live)],
@@ -263,50 +297,94 @@ impl Databases {
                     )));
                 }
             };
-            match self.rename(database, renames).await {
-                Ok(()) => return Ok(()),
+            if attempt == SWAP_TRIES {
+                break;
+            }
+            let said = self
+                .exec(
+                    database,
+                    spec::psql("postgres"),
+                    Some(swap_script(renames).into_bytes()),
+                    SWAP_LIMIT,
+                )
+                .await;
+            // Whether it is done is seen from the names, at the next turn.
+            match said {
+                Ok(said) => {
+                    let words = String::from_utf8_lossy(&said.err);
+                    if said.code != 0 || words.contains("ERROR:") {
+                        last = Some(PostgresError::Refused(reason(&words)));
+                    }
+                }
                 Err(error) => last = Some(error),
             }
         }
-        self.open_doors(database, live).await;
         Err(last
             .unwrap_or_else(|| PostgresError::Refused("the databases could not be renamed".into())))
     }
 
-    async fn rename(
+    async fn left(
         &self,
         database: &Database,
-        renames: &[(&str, &str)],
-    ) -> Result<(), PostgresError> {
-        let mut closing = String::new();
-        let mut renaming = String::from("BEGIN;\n");
-        for (from, to) in renames {
-            let (name, text) = (quote::ident(from), quote::literal(from));
-            closing.push_str(&format!(
-                "ALTER DATABASE {name} ALLOW_CONNECTIONS false;\n\
-                 SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = {text} AND pid <> pg_backend_pid();\n"
-            ));
-            renaming.push_str(&format!(
-                "ALTER DATABASE {name} RENAME TO {to};\nALTER DATABASE {to} ALLOW_CONNECTIONS true;\n",
-                to = quote::ident(to)
-            ));
-        }
-        renaming.push_str("COMMIT;\n");
-        self.sql(database, "postgres", &closing, QUICK).await?;
-        self.sql(database, "postgres", &renaming, QUICK)
-            .await
-            .map(drop)
+        live: &str,
+        fresh: &str,
+        before: &str,
+    ) -> Result<Left, PostgresError> {
+        Ok(left_of_swap(
+            self.has_logical(database, live).await?,
+            self.has_logical(database, fresh).await?,
+            self.has_logical(database, before).await?,
+        ))
     }
 
-    async fn open_doors(&self, database: &Database, live: &str) {
-        let statement = format!(
-            "ALTER DATABASE {} ALLOW_CONNECTIONS true;",
-            quote::ident(live)
-        );
-        if let Err(error) = self.sql(database, "postgres", &statement, QUICK).await {
-            tracing::error!(%error, database = %database.name, live, "a database that was not swapped could not be opened again");
+    /// Lets connections into a database again, should a swap that was cut off
+    /// have closed it; one that is open, or is not there, stays as it is. A
+    /// server on its way back up is waited for.
+    ///
+    /// # Errors
+    /// When the server does not answer in time.
+    pub async fn open_doors(&self, database: &Database, name: &str) -> Result<(), PostgresError> {
+        let begun = tokio::time::Instant::now();
+        let script = opening(&[name]);
+        loop {
+            match self.sql(database, "postgres", &script, QUICK).await {
+                Ok(_) => return Ok(()),
+                Err(error) if begun.elapsed() >= DOORS_LIMIT => return Err(error),
+                Err(_) => tokio::time::sleep(SWAP_PAUSE).await,
+            }
         }
     }
+}
+
+/// Closing, sending everybody away and renaming, in one session that goes on
+/// after an error: its last words open whatever is still closed. Renaming is
+/// one transaction, so it is done whole or not at all.
+fn swap_script(renames: &[(&str, &str)]) -> String {
+    let mut closing = String::from("\\set ON_ERROR_STOP off\n");
+    let mut renaming = String::from("BEGIN;\n");
+    for (from, to) in renames {
+        let (name, text) = (quote::ident(from), quote::literal(from));
+        closing.push_str(&format!(
+            "ALTER DATABASE {name} ALLOW_CONNECTIONS false;\n\
+             SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = {text} AND pid <> pg_backend_pid();\n"
+        ));
+        renaming.push_str(&format!(
+            "ALTER DATABASE {name} RENAME TO {to};\nALTER DATABASE {to} ALLOW_CONNECTIONS true;\n",
+            to = quote::ident(to)
+        ));
+    }
+    let from: Vec<&str> = renames.iter().map(|(from, _)| *from).collect();
+    format!("{closing}{renaming}COMMIT;\n{}", opening(&from))
+}
+
+/// Opens those of `names` that are there and closed.
+fn opening(names: &[&str]) -> String {
+    let list: Vec<String> = names.iter().map(|name| quote::literal(name)).collect();
+    format!(
+        "SELECT format('ALTER DATABASE %I ALLOW_CONNECTIONS true', datname) FROM pg_database \
+         WHERE datname IN ({}) AND NOT datallowconn \\gexec\n",
+        list.join(", ")
+    )
 }
 
 fn first_number(rows: &[Vec<String>]) -> u64 {
@@ -327,5 +405,23 @@ mod tests {
         assert_eq!(left_of_swap(true, false, true), Left::Nothing);
         assert_eq!(left_of_swap(true, true, true), Left::Lost);
         assert_eq!(left_of_swap(false, false, true), Left::Lost);
+    }
+
+    #[test]
+    fn f6_a_swap_opens_what_it_closed_whatever_fails_between() {
+        let script = swap_script(&[("shop", "shop_before"), ("shop's", "shop")]);
+        let lines: Vec<&str> = script.lines().collect();
+        assert_eq!(lines[0], "\\set ON_ERROR_STOP off", "{script}");
+        let closed = script.find("ALLOW_CONNECTIONS false").unwrap();
+        let (begun, ended) = (
+            script.find("BEGIN;").unwrap(),
+            script.find("COMMIT;").unwrap(),
+        );
+        assert!(closed < begun && begun < ended, "{script}");
+        let last = lines.last().unwrap();
+        assert!(
+            last.contains("datname IN ('shop', 'shop''s') AND NOT datallowconn \\gexec"),
+            "{script}"
+        );
     }
 }

@@ -232,7 +232,7 @@ impl Databases {
     }
 
     /// A server that failed to come up does not go on restarting.
-    async fn stop_failed(&self, database: &Database) {
+    pub(super) async fn stop_failed(&self, database: &Database) {
         let current = self.by_id(database.id).await.ok().flatten();
         let Some(row) = current.and_then(|d| d.container_row) else {
             return;

@@ -17,6 +17,7 @@ mod inside;
 mod make;
 mod query;
 mod quote;
+mod reap;
 mod spec;
 mod store;
 mod version;

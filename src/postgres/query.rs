@@ -81,7 +81,7 @@ impl Databases {
 }
 
 /// The first error `psql` tells of, without its own place names.
-fn reason(text: &str) -> String {
+pub(super) fn reason(text: &str) -> String {
     let line = text
         .lines()
         .find(|l| l.contains("ERROR:") || l.contains("FATAL:") || l.contains("error:"))

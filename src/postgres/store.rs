@@ -234,6 +234,15 @@ pub(super) fn attachments_of_app(c: &Connection, app: i64) -> Result<Vec<Attachm
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// Those that are on their way in or out.
+pub(super) fn unsettled_attachments(c: &Connection) -> Result<Vec<Attachment>, DbError> {
+    let mut statement = c.prepare_cached(&format!(
+        "{ATTACHMENT} WHERE state IN ('attaching', 'detaching') ORDER BY id"
+    ))?;
+    let rows = statement.query_map([], attachment)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 pub(super) fn attachment_by_id(c: &Connection, id: i64) -> Result<Option<Attachment>, DbError> {
     Ok(
         c.query_row(&format!("{ATTACHMENT} WHERE id = ?1"), [id], attachment)

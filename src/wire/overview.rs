@@ -204,7 +204,7 @@ pub struct Database {
     pub born_ms: Option<UnixMs>,
     /// Why it does not answer; `None` while it does.
     pub failing: Option<String>,
-    /// When its newest good backup was stored.
+    /// When its newest good backup was stored: of its databases, the one that has waited longest.
     pub backup_ms: Option<UnixMs>,
     /// Bytes of it.
     pub backup_bytes: Option<u64>,
@@ -216,6 +216,24 @@ pub struct Database {
     pub failed_why: Option<String>,
     /// When the next one is due.
     pub next_ms: Option<UnixMs>,
+    /// Each database on it that is dumped.
+    #[serde(default)]
+    pub parts: Vec<DatabaseBackup>,
+}
+
+/// The backups of one database on a managed server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DatabaseBackup {
+    /// Its name there.
+    pub name: String,
+    /// Since when it is dumped.
+    pub since_ms: Option<UnixMs>,
+    /// When its newest good backup was stored.
+    pub backup_ms: Option<UnixMs>,
+    /// When a backup last failed, if none was good since.
+    pub failed_ms: Option<UnixMs>,
+    /// Why.
+    pub failed_why: Option<String>,
 }
 
 /// A certificate.

@@ -124,6 +124,13 @@ impl Servers for ServersPort {
         })
     }
 
+    fn open_doors(&self, server: i64, part: String) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let database = self.server(server).await?;
+            self.0.open_doors(&database, &part).await.map_err(trouble)
+        })
+    }
+
     fn drop_part(&self, server: i64, part: String) -> Answer<'_, ()> {
         Box::pin(async move {
             let database = self.server(server).await?;

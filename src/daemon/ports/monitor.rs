@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::apps::Apps;
-use crate::backup::{BackupState, Backups};
+use crate::backup::{Backups, Standing};
 use crate::base::clock::UnixMs;
 use crate::certs::{Certs, box_addresses};
 use crate::config::{Config, ConfigError, Listen, Waiting};
@@ -16,7 +16,9 @@ use crate::postgres::{self, Databases};
 use crate::proxy::EdgeHandle;
 use crate::supervise::{EngineState, Kind, Live, State, Supervisor};
 use crate::web;
-use crate::wire::overview::{App, AppState, Certificate, Database, Engine, LastDeploy, Trust};
+use crate::wire::overview::{
+    App, AppState, Certificate, Database, DatabaseBackup, Engine, LastDeploy, Trust,
+};
 
 /// Handles on everything monitoring looks at.
 pub struct WorldPort {
@@ -195,17 +197,18 @@ impl WorldPort {
         let live = self.supervisor.live().borrow().clone();
         let mut all = Vec::new();
         for database in self.databases.list().await.map_err(words)? {
-            let newest = self
-                .backups
-                .list_of(Some(database.id), 50)
-                .await
-                .map_err(words)?;
-            let stored = newest.iter().find(|b| b.state == BackupState::Stored);
-            let failed = newest
-                .iter()
-                .find(|b| matches!(b.state, BackupState::Stored | BackupState::Failed))
-                .filter(|b| b.state == BackupState::Failed);
             let schedule = self.backups.schedule(database.id).await.map_err(words)?;
+            let parts = self.backups.standings(database.id, database.created).await;
+            let parts = parts.map_err(words)?;
+            // The server stands as the worst of its databases.
+            let worst = parts
+                .iter()
+                .min_by_key(|p| p.newest.as_ref().and_then(|b| b.finished));
+            let stored = worst.and_then(|p| p.newest.as_ref());
+            let failed = parts
+                .iter()
+                .filter_map(|p| p.failed.as_ref())
+                .max_by_key(|b| b.finished);
             all.push(Database {
                 born_ms: Some(database.created),
                 failing: failing(&database, &live),
@@ -214,6 +217,7 @@ impl WorldPort {
                 backup_at: stored.map(|b| b.place().to_owned()),
                 failed_ms: failed.and_then(|b| b.finished),
                 failed_why: failed.and_then(|b| b.reason.clone()),
+                parts: parts.iter().filter_map(part).collect(),
                 next_ms: Some(schedule.next_due),
                 name: database.name.to_string(),
             });
@@ -278,6 +282,17 @@ fn last_deploy(deploy: &Deploy) -> LastDeploy {
             .or(Some(deploy.created)),
         error: deploy.error.clone(),
     }
+}
+
+fn part(standing: &Standing) -> Option<DatabaseBackup> {
+    let failed = standing.failed.as_ref();
+    Some(DatabaseBackup {
+        name: standing.logical.clone()?,
+        since_ms: Some(standing.since),
+        backup_ms: standing.newest.as_ref().and_then(|b| b.finished),
+        failed_ms: failed.and_then(|b| b.finished),
+        failed_why: failed.and_then(|b| b.reason.clone()),
+    })
 }
 
 /// Why a database does not answer, if it should.

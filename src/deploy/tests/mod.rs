@@ -3,5 +3,7 @@
 
 mod crash;
 mod flow;
+mod git;
 mod order;
+mod settle;
 mod world;

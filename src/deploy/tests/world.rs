@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::git::git;
 use crate::base::clock::UnixMs;
 use crate::base::ids::InstallationId;
 use crate::base::secret::{MasterKey, Secret, hmac_sha256};
@@ -33,6 +33,10 @@ pub struct Told {
     pub drains: Vec<Duration>,
     /// Calls that hang the first time they are made.
     pub hang: HashSet<String>,
+    /// Calls in which our own code panics, once.
+    pub panic: HashSet<String>,
+    /// The proxy takes over nothing.
+    pub no_proxy: bool,
     pub fail_build: bool,
     pub release_exit: i64,
     pub unhealthy: bool,
@@ -59,7 +63,9 @@ impl World {
     /// Hangs when told to, once.
     async fn pass(&self, what: &str) {
         let hang = self.told.lock().unwrap().hang.remove(what);
+        let panics = self.told.lock().unwrap().panic.remove(what);
         self.note(what);
+        assert!(!panics, "on purpose");
         if hang {
             std::future::pending::<()>().await;
         }
@@ -159,7 +165,10 @@ impl Traffic for World {
             let names = serving.map(|s| s.replicas.into_values().flatten().collect::<Vec<_>>());
             self.note(format!("serve {}", names.unwrap_or_default().join(",")));
             self.pass("switched").await;
-            Ok(())
+            match self.told.lock().unwrap().no_proxy {
+                true => Err("the proxy is away".into()),
+                false => Ok(()),
+            }
         })
     }
 
@@ -575,23 +584,4 @@ async fn open(world: &Arc<World>, db: &Db, limits: &Limits) -> (Deploys, Tasks, 
     let tasks = Tasks::new(Shutdown::new());
     let jobs = Jobs::start(db.clone(), handlers, &tasks).await.unwrap();
     (deploys, tasks, jobs)
-}
-
-fn git(folder: &std::path::Path, args: &[&str]) -> String {
-    let out = Command::new("git")
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap())
-        .env("HOME", folder)
-        .env("GIT_CONFIG_NOSYSTEM", "1")
-        .args(["-c", "user.name=t", "-c", "user.email=t@t.test", "-C"])
-        .arg(folder)
-        .args(args)
-        .output()
-        .unwrap();
-    assert!(
-        out.status.success(),
-        "{}",
-        String::from_utf8_lossy(&out.stderr)
-    );
-    String::from_utf8(out.stdout).unwrap().trim().to_owned()
 }

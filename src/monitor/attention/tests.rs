@@ -201,6 +201,40 @@ fn f7_every_trouble_says_what_why_and_what_to_do() {
 }
 
 #[test]
+fn f6_each_database_on_a_server_is_told_of_by_name() {
+    let mut facts = sound();
+    let part = |name: &str, days: u32, failed: Option<&str>| DatabaseBackup {
+        name: name.into(),
+        since_ms: Some(NOW.minus(DAY * 30)),
+        backup_ms: Some(NOW.minus(DAY * days)),
+        failed_ms: None,
+        failed_why: failed.map(str::to_owned),
+    };
+    facts.databases = vec![Database {
+        name: "main".into(),
+        born_ms: Some(NOW.minus(DAY * 30)),
+        backup_ms: Some(NOW),
+        parts: vec![
+            part("blog", 0, None),
+            part("shop", 3, Some("the disk is full")),
+            part("wiki", 4, None),
+        ],
+        ..Database::default()
+    }];
+    let found = list(&facts, &[], None);
+    let what: Vec<&str> = found.iter().map(|a| a.what.as_str()).collect();
+    assert_eq!(
+        what,
+        [
+            "The last backup of shop on main failed",
+            "No backup of wiki on main for 4 days"
+        ]
+    );
+    assert!(found.iter().all(|a| a.level == Urgency::Bad));
+    assert!(found.iter().all(|a| a.link == "/databases/main"));
+}
+
+#[test]
 fn f7_one_trouble_is_told_once() {
     let mut facts = sound();
     facts.apps = vec![App {

@@ -221,7 +221,7 @@ pub async fn show(State(app): State<App>, visit: Visit) -> Result<Response, Fail
         backups: told
             .databases
             .iter()
-            .map(|d| backup_row(d, &backups, now))
+            .flat_map(|d| backup_rows(d, &backups, now))
             .collect(),
         activity: activity
             .into_iter()
@@ -265,18 +265,38 @@ fn certificate_row(status: &CertStatus, now: UnixMs) -> CertificateRow {
     }
 }
 
-fn backup_row(database: &overview::Database, backups: &[Backup], now: UnixMs) -> BackupRow {
-    let newest = backups.iter().find(|b| b.database_name == database.name);
+/// One row for each database on a server: what is stored of one says nothing of another.
+fn backup_rows(database: &overview::Database, all: &[Backup], now: UnixMs) -> Vec<BackupRow> {
+    let mut own = all.iter().filter(|b| b.database_name == database.name);
+    if let [] | [_] = database.parts.as_slice() {
+        return vec![backup_row(database, None, own.next(), now)];
+    }
+    let parts = database.parts.iter();
+    parts
+        .map(|part| {
+            let newest = own.clone().find(|b| b.logical == part.name);
+            backup_row(database, Some(&part.name), newest, now)
+        })
+        .collect()
+}
+
+fn backup_row(
+    database: &overview::Database,
+    part: Option<&str>,
+    newest: Option<&Backup>,
+    now: UnixMs,
+) -> BackupRow {
     let size = newest.and_then(|b| b.size_bytes).map(words::bytes);
+    let what = match (newest, size) {
+        (Some(b), Some(size)) => format!("{size} on {}", b.place()),
+        (Some(b), None) => backup_words::note(b, now),
+        (None, _) => String::new(),
+    };
     BackupRow {
         database: database.name.clone(),
         state: newest.map_or_else(|| Badge::new(Tone::Idle, "None yet"), backup_words::badge),
         at: newest.map(|b| When::ago(b.finished.unwrap_or(b.created), now)),
-        what: match (newest, size) {
-            (Some(b), Some(size)) => format!("{size} on {}", b.place()),
-            (Some(b), None) => backup_words::note(b, now),
-            (None, _) => String::new(),
-        },
+        what: part.map_or(what.clone(), |part| format!("{part}: {what}")),
         next: database.next_ms.map(|at| When::until(at, now)),
     }
 }

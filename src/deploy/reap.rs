@@ -1,0 +1,115 @@
+//! Deploys that say they go on though nothing works on them any more: their
+//! job failed without a word, as one that panics does.
+//!
+//! Before the switch such a deploy failed. After it the release is live, and
+//! stays so: what was left of the deploy is to take the old containers away.
+
+use serde_json::json;
+
+use super::replicas;
+use super::row::Deploy;
+use super::state::State;
+use super::store::{self, Change};
+use super::{Deploys, JOB, WATCH_JOB, job_key};
+use crate::base::clock::UnixMs;
+use crate::db::DbError;
+use crate::events::{self, Level, NewEvent};
+use crate::jobs;
+
+const WHY: &str = "its work broke off unexpectedly; the daemon's log says where";
+
+impl Deploys {
+    /// Ends what no open job works on.
+    pub(super) async fn reap(&self) {
+        let left: Result<_, DbError> = self
+            .0
+            .db
+            .read(|c| {
+                let working = jobs::worked_on(c, JOB, "deploy")?;
+                let watching = jobs::worked_on(c, WATCH_JOB, "deploy")?;
+                let mut left = store::unsettled(c)?;
+                left.retain(|d| !working.contains(&d.id));
+                let watched = store::watching(c)?.into_iter();
+                left.extend(watched.filter(|d| !watching.contains(&d.id)));
+                Ok(left)
+            })
+            .await;
+        let left = match left {
+            Ok(left) => left,
+            Err(error) => {
+                tracing::warn!(%error, "whether deploys were left half done could not be seen");
+                return;
+            }
+        };
+        for deploy in left {
+            tracing::warn!(
+                deploy = deploy.id,
+                "a deploy that nothing works on is ended"
+            );
+            if let Err(why) = self.end(&deploy).await {
+                tracing::warn!(
+                    why,
+                    deploy = deploy.id,
+                    "a deploy that nothing works on could not be ended yet"
+                );
+            }
+        }
+    }
+
+    async fn end(&self, deploy: &Deploy) -> Result<(), String> {
+        let told = |e: DbError| e.to_string();
+        let app = deploy.app;
+        let live = self.0.db.read(move |c| store::live(c, app)).await;
+        let is_live = live.map_err(told)?.is_some_and(|l| l.deploy == deploy.id);
+        let (id, from) = (deploy.id, deploy.state);
+        if from == State::Watching || is_live {
+            let settled = self
+                .0
+                .db
+                .write(move |tx| {
+                    let now = UnixMs::now();
+                    let way = [
+                        State::Switching,
+                        State::Draining,
+                        State::Watching,
+                        State::Live,
+                    ];
+                    let steps = way.iter().zip(way.iter().skip(1));
+                    for (at, to) in steps.skip_while(|(at, _)| **at != from) {
+                        store::enter(tx, id, *at, *to, &Change::default(), now)?;
+                    }
+                    replicas::enqueue(tx, app, now)
+                })
+                .await;
+            settled.map_err(told)?;
+        } else {
+            self.remove_containers_of(deploy).await?;
+            let event = NewEvent::new(
+                "deploy.failed",
+                Level::Error,
+                job_key(app),
+                format!("Deploy {id} failed: {WHY}"),
+            )
+            .with(json!({ "deploy": id }));
+            let change = Change {
+                error: Some(WHY.into()),
+                ..Change::default()
+            };
+            let failed = self
+                .0
+                .db
+                .write(move |tx| {
+                    let now = UnixMs::now();
+                    if store::enter(tx, id, from, State::Failed, &change, now)? {
+                        events::record(tx, now, &event)?;
+                    }
+                    Ok(())
+                })
+                .await;
+            failed.map_err(told)?;
+        }
+        self.forget_token(id);
+        self.0.logs.close(id);
+        Ok(())
+    }
+}

@@ -1,0 +1,127 @@
+//! Deploys that come again, that meet a newer one, and that our own fault cuts off.
+
+use std::time::Duration;
+
+use super::world::Place;
+use crate::base::clock::UnixMs;
+use crate::db::DbError;
+use crate::deploy::store::{self, Change};
+use crate::deploy::{JOB, State, job_key};
+use crate::jobs::{self, NewJob};
+
+async fn push(p: &Place, message: &str) -> i64 {
+    let commit = p.commit(message);
+    p.push_event(&commit, message).await.deploy.unwrap()
+}
+
+#[tokio::test]
+async fn f8_a_deploy_that_waits_in_its_switch_is_not_overtaken_by_the_next() {
+    let p = Place::new().await;
+    p.deploy("one").await;
+    p.world.told.lock().unwrap().no_proxy = true;
+    let start = p.world.count("switched");
+    let second = push(&p, "two").await;
+    for _ in 0..500 {
+        if p.world.count("switched") > start {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let third = push(&p, "three").await;
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    let state = async |id| p.deploys.get(7, id).await.unwrap().state;
+    assert_eq!(
+        (state(second).await, state(third).await),
+        (State::Switching, State::Queued)
+    );
+    p.world.told.lock().unwrap().no_proxy = false;
+    p.until(third, State::Live).await;
+    p.until(second, State::Live).await;
+    let live = p.deploys.live(7).await.unwrap().unwrap();
+    assert_eq!((live.deploy, live.release), (third, 3));
+    assert_eq!(p.world.running(), [format!("tasks-web-v3-d{third}-1")]);
+}
+
+#[tokio::test]
+async fn f8_an_older_deploy_never_takes_the_traffic_from_a_newer_one() {
+    let p = Place::new().await;
+    let first = p.deploy("one").await;
+    let second = p.deploy("two").await;
+    // As if the first had slept through the second, just before its switch.
+    let queued: Result<(), DbError> =
+        p.db.write(move |tx| {
+            let now = UnixMs::now();
+            let nothing = Change::default();
+            store::enter(tx, first, State::Live, State::Switching, &nothing, now)?;
+            let job = NewJob {
+                kind: JOB,
+                key: job_key(7),
+                payload: serde_json::json!({ "deploy": first }),
+                run_at: now,
+            };
+            jobs::enqueue(tx, now, &job).map(drop)
+        })
+        .await;
+    queued.unwrap();
+    let row = p.until(first, State::Superseded).await;
+    let why = row.error.unwrap();
+    assert!(why.contains(&format!("deploy {second} is newer")), "{why}");
+    let live = p.deploys.live(7).await.unwrap().unwrap();
+    assert_eq!((live.deploy, live.release), (second, 2));
+    assert_eq!(p.world.running(), [format!("tasks-web-v2-d{second}-1")]);
+}
+
+#[tokio::test]
+async fn f8_a_deploy_whose_work_panics_ends_and_the_next_one_goes_live() {
+    let p = Place::new().await;
+    let first = p.deploy("one").await;
+    p.world.told.lock().unwrap().panic.insert("ready".into());
+    let second = push(&p, "two").await;
+    let failed = p.until(second, State::Failed).await;
+    let why = failed.error.unwrap();
+    assert!(why.contains("broke off unexpectedly"), "{why}");
+    assert_eq!(p.world.running(), [format!("tasks-web-v1-d{first}-1")]);
+    let third = p.deploy("three").await;
+    assert_eq!(p.deploys.live(7).await.unwrap().unwrap().deploy, third);
+}
+
+#[tokio::test]
+async fn f8_a_deploy_whose_work_panics_after_the_switch_stays_live_and_its_old_containers_go() {
+    let p = Place::new().await;
+    p.deploy("one").await;
+    p.world.told.lock().unwrap().panic.insert("drained".into());
+    let second = push(&p, "two").await;
+    p.until(second, State::Live).await;
+    assert_eq!(p.deploys.live(7).await.unwrap().unwrap().deploy, second);
+    for _ in 0..500 {
+        if p.world.running().len() == 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(p.world.running(), [format!("tasks-web-v2-d{second}-1")]);
+}
+
+#[tokio::test]
+async fn f8_a_deploy_left_without_work_is_ended_at_the_start() {
+    let mut p = Place::new().await;
+    let first = p.deploy("one").await;
+    let moved: Result<bool, DbError> =
+        p.db.write(move |tx| {
+            let nothing = Change::default();
+            store::enter(
+                tx,
+                first,
+                State::Live,
+                State::Building,
+                &nothing,
+                UnixMs::now(),
+            )
+        })
+        .await;
+    assert!(moved.unwrap());
+    let second = p.deploy("two").await;
+    p.crash().await;
+    p.until(first, State::Failed).await;
+    assert_eq!(p.deploys.live(7).await.unwrap().unwrap().deploy, second);
+}
