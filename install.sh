@@ -186,6 +186,7 @@ CONFIG
         chmod 0640 /etc/freehold/config.toml
     fi
     place 0644 "$here/README.md" /usr/local/share/doc/freehold/README.md
+    install_help
     changed=no # an edited document restarts nothing; what follows does
     place 0755 "$binary" /usr/local/bin/freehold
     if [ "$systemd" = yes ]; then
@@ -196,6 +197,23 @@ CONFIG
         install -d -m 0700 /var/lib/freehold
         install -d -m 0750 -g freehold /run/freehold
     fi
+}
+
+# Completions and manual pages, made by the binary itself; a page whose verb is gone goes too.
+install_help() {
+    help=$(mktemp -d)
+    "$binary" man "$help/man1" >/dev/null || fail "$binary does not run on this machine" "build it here: sudo sh install.sh"
+    for shell in bash zsh fish; do "$binary" completions $shell >"$help/$shell"; done
+    place 0644 "$help/bash" /usr/local/share/bash-completion/completions/freehold
+    place 0644 "$help/zsh" /usr/local/share/zsh/site-functions/_freehold
+    place 0644 "$help/fish" /usr/local/share/fish/vendor_completions.d/freehold.fish
+    for page in /usr/local/share/man/man1/freehold.1 /usr/local/share/man/man1/freehold-*.1; do
+        [ ! -e "$page" ] || [ -e "$help/man1/${page##*/}" ] || rm -f "$page"
+    done
+    for page in "$help"/man1/*.1; do
+        place 0644 "$page" "/usr/local/share/man/man1/${page##*/}"
+    done
+    rm -rf "$help"
 }
 
 # place MODE FROM TO: whole or not at all, and only when it differs.

@@ -270,17 +270,17 @@ fn f6_a_cut_dump_leaves_nothing_and_a_cut_object_never_reaches_the_live_database
     let id = good["id"].to_string();
 
     std::fs::write(&object, &whole[..whole.len() / 2]).unwrap();
-    let said = world.fh.refused(&["backup", "restore", &id]);
+    let said = world.fh.refused(&["backup", "restore", &id, "--yes"]);
     assert!(said.contains("live database was not touched"), "{said}");
     assert!(world.kept().contains("left: 10"));
     std::fs::remove_file(&object).unwrap();
-    let said = world.fh.refused(&["backup", "restore", &id]);
+    let said = world.fh.refused(&["backup", "restore", &id, "--yes"]);
     assert!(said.contains("was removed there"), "{said}");
     assert!(world.kept().contains("left: 10"));
     assert_eq!(world.parts(), ["postgres", "tasks"]);
 
     std::fs::write(&object, &whole).unwrap();
-    world.fh.cli(&["backup", "restore", &id]);
+    world.fh.cli(&["backup", "restore", &id, "--yes"]);
     assert!(world.kept().contains("left: 1000"));
     let restore = &world.fh.json(&["backup", "restores", "main"])[0];
     let kept = restore["kept"].as_str().unwrap().to_owned();
@@ -290,7 +290,7 @@ fn f6_a_cut_dump_leaves_nothing_and_a_cut_object_never_reaches_the_live_database
     assert_eq!(world.newest()["part"], "tasks");
     world
         .fh
-        .cli(&["backup", "confirm", &restore["id"].to_string()]);
+        .cli(&["backup", "confirm", &restore["id"].to_string(), "--yes"]);
     until("the old one to be dropped", secs(30), || {
         let parts = world.parts();
         if parts == ["postgres", "tasks"] {
@@ -369,10 +369,11 @@ fn f8_a_kill_while_a_backup_fails_or_expires_or_a_restore_fails_leaves_nothing_o
             _ => world.s3.flip_a_byte(&object),
         }
         world.fh.arm(&point);
-        world.fh.try_cli(&match what {
-            "restore.failed" => ["backup", "restore", &id],
-            _ => ["backup", "now", "main"],
-        });
+        let arguments: &[&str] = match what {
+            "restore.failed" => &["backup", "restore", &id, "--yes"],
+            _ => &["backup", "now", "main"],
+        };
+        world.fh.try_cli(arguments);
         sweep.struck(world.fh.crashed(&point, secs(180)));
         // The daemon answers before it has seen which containers run.
         until_true("the server to be known", secs(60), || {

@@ -91,7 +91,7 @@ fn a7_login_pins_the_boxs_root_and_the_token_decides_what_works() {
     assert_eq!(code, 4, "a token that reads makes nothing: {text}");
     assert!(text.contains("token does not go so far"), "{text}");
     let (code, text) = laptop.run(&["app", "list", "--box", "nope"], &[]);
-    assert_eq!((code, text.contains("home")), (2, true), "{text}");
+    assert_eq!((code, text.contains("home")), (3, true), "{text}");
     // The environment alone is enough once the root is known.
     let environment = [token[0], ("FREEHOLD_HOST", host.as_str())];
     let (code, text) = laptop.run(&["app", "list"], &environment);

@@ -135,6 +135,11 @@ fn f1_one_command_from_a_fresh_server_to_the_demo() {
         "{first}"
     );
 
+    // What shells and man read is where they look, and speaks of every verb.
+    server.must("bash -c 'source /usr/local/share/bash-completion/completions/freehold; complete -p freehold'");
+    server.must("test -s /usr/local/share/zsh/site-functions/_freehold -a -s /usr/local/share/fish/vendor_completions.d/freehold.fish");
+    server.must("grep -q 'freehold' /usr/local/share/man/man1/freehold-deploy.1 && touch /usr/local/share/man/man1/freehold-gone.1");
+
     // The service runs as its own user with systemd's sockets, and comes back by itself.
     assert_eq!(
         server.must("ps -o user= -p $(systemctl show -P MainPID freehold)"),
@@ -153,6 +158,7 @@ fn f1_one_command_from_a_fresh_server_to_the_demo() {
     assert_eq!(printed(&second, "Dashboard"), dashboard);
     assert!(!second.contains(LINK), "{second}");
     assert_eq!(server.must("systemctl show -P MainPID freehold"), pid);
+    server.must("! test -e /usr/local/share/man/man1/freehold-gone.1");
     server.must(&format!(
         "cmp {}/README.md /usr/local/share/doc/freehold/README.md",
         env!("CARGO_MANIFEST_DIR")

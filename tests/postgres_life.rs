@@ -143,8 +143,8 @@ fn f3_a_database_from_its_creation_to_its_removal() {
 
     // Removal: by its typed name, and not while apps use it.
     let said = fh.refused(&["db", "rm", "main"]);
-    assert!(said.contains("--confirm main"), "{said}");
-    let said = fh.refused(&["db", "rm", "main", "--confirm", "main"]);
+    assert!(said.contains("give --yes"), "{said}");
+    let said = fh.refused(&["db", "rm", "main", "--yes"]);
     assert!(said.contains("detach main"), "{said}");
     fh.cli(&["db", "detach", "main", "blog"]);
     // The only app left: its database is what psql opens.
@@ -162,7 +162,7 @@ fn f3_a_database_from_its_creation_to_its_removal() {
         "its data is gone"
     );
 
-    fh.cli(&["db", "rm", "main", "--confirm", "main"]);
+    fh.cli(&["db", "rm", "main", "--yes"]);
     until("all of it to be gone", secs(90), || {
         let left = [
             of_ours(&fh, &["ps", "-a"], ""),
@@ -234,7 +234,7 @@ fn f8_a_kill_while_a_database_fails_leaves_no_server_running() {
         let reason = main["reason"].as_str().unwrap();
         let wanted = format!("postgres:{} runs 17", image.version);
         assert!(reason.contains(&wanted), "{point}: {reason}");
-        fh.cli(&["db", "rm", "main", "--confirm", "main"]);
+        fh.cli(&["db", "rm", "main", "--yes"]);
         until(
             &format!("nothing to be left after {point}"),
             secs(180),

@@ -40,6 +40,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("rcgen", &["certs"]),
     ("rusty_s3", &["objects"]),
     ("clap", &["cli", "main"]),
+    ("clap_complete", &["cli"]),
+    ("clap_mangen", &["cli"]),
     ("argon2", &["users"]),
 ];
 

@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 use clap::{Args, Subcommand};
 use http::Method;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Global;
 use super::client::{Client, full};
+use super::confirm::confirm;
 use super::deploy::follow;
 use super::output::{self, Fail};
+use super::progress::Progress;
 use crate::base::clock::UnixMs;
 use crate::base::secret::Secret;
 use crate::wire::apps::{AppDetail, AppForm, AppSummary, Changed, Webhook};
@@ -20,7 +22,7 @@ use crate::wire::problem::ProblemKind;
 /// Apps
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  freehold app create shop --git https://github.com/you/shop.git --branch main\n  freehold app show shop\n  freehold app webhook shop --new-secret\n  freehold app rm shop"
+    after_help = "Examples:\n  freehold app create shop --git https://github.com/you/shop.git --branch main\n  freehold app show shop\n  freehold app rm shop"
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -30,6 +32,13 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Make an app
+    ///
+    /// A name is all it takes; code comes with the first deploy. With a repository, pushes to its branch are
+    /// deployed: `freehold app webhook` prints where the git host tells of them. A private repository needs --git-
+    /// token or --git-key-file; they are kept sealed and never shown again.
+    #[command(
+        after_help = "Examples:\n  freehold app create shop\n  freehold app create shop --git https://github.com/you/shop.git --branch main\n  FREEHOLD_GIT_TOKEN=… freehold app create shop --git https://git.example.com/you/shop.git"
+    )]
     Create {
         /// Lower-case letters, digits, hyphens
         name: String,
@@ -37,6 +46,11 @@ enum Verb {
         source: Source,
     },
     /// Change where an app's code or image comes from
+    ///
+    /// What is not given stays as it is. Nothing is deployed by this: the next deploy takes it up.
+    #[command(
+        after_help = "Examples:\n  freehold app set shop --branch main\n  freehold app set shop --git ssh://git@github.com/you/shop.git --git-key-file deploy.key"
+    )]
     Set {
         /// The app
         name: String,
@@ -44,13 +58,20 @@ enum Verb {
         source: Source,
     },
     /// All apps
+    ///
+    /// State, live release, last deploy and domains of each app you may see.
+    #[command(after_help = "Examples:\n  freehold app list\n  freehold app list --json")]
     List,
     /// One app: state, replicas, domains, webhook
+    #[command(after_help = "Examples:\n  freehold app show shop\n  freehold app show shop --json")]
     Show {
         /// The app
         name: String,
     },
     /// Where the git host tells of pushes, and what signs them
+    #[command(
+        after_help = "Examples:\n  freehold app webhook shop\n  freehold app webhook shop --new-secret"
+    )]
     Webhook {
         /// The app
         name: String,
@@ -59,10 +80,16 @@ enum Verb {
         new_secret: bool,
     },
     /// Remove an app; its databases stay
+    ///
+    /// Its containers, releases, settings and domains go; its volumes stay unless --volumes is given, its databases
+    /// stay in any case. On a terminal its name has to be typed; elsewhere --yes says it.
+    #[command(
+        after_help = "Examples:\n  freehold app rm shop\n  freehold app rm shop --yes --volumes"
+    )]
     Rm {
         /// The app
         name: String,
-        /// Do not ask for the name again
+        /// Do not ask for the name
         #[arg(long)]
         yes: bool,
         /// Its volumes with their data too
@@ -70,16 +97,27 @@ enum Verb {
         volumes: bool,
     },
     /// Start a stopped app
+    ///
+    /// The release that was live before is started again, health-checked, and gets the traffic.
+    #[command(
+        after_help = "Examples:\n  freehold app start shop\n  freehold app start shop --json"
+    )]
     Start {
         /// The app
         name: String,
     },
     /// Stop an app: it finishes what it began, and ends
+    ///
+    /// It finishes the requests it began (drain), and ends. Its domains answer that it is stopped.
+    #[command(after_help = "Examples:\n  freehold app stop shop\n  freehold app stop shop --json")]
     Stop {
         /// The app
         name: String,
     },
     /// New containers beside the old ones, without a lost request
+    #[command(
+        after_help = "Examples:\n  freehold app restart shop\n  freehold app restart shop --json"
+    )]
     Restart {
         /// The app
         name: String,
@@ -192,8 +230,13 @@ pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Resu
         }
         Verb::Rm { name, yes, volumes } => remove(client, global, &name, yes, volumes).await,
         Verb::Stop { name } => {
-            let _stopped: Changed = post(client, &name, "stop").await?;
-            said(global, &format!("{name} is stopping."));
+            let stopped: Changed = post(client, &name, "stop").await?;
+            output::either(global.json, &stopped, || {
+                output::line(match stopped.changed {
+                    true => format!("{name} is stopping."),
+                    false => format!("{name} was stopped already."),
+                });
+            });
             Ok(())
         }
         Verb::Start { name } => {
@@ -201,7 +244,9 @@ pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Resu
             match started.deploy {
                 Some(deploy) => follow(client, global, &name, deploy).await,
                 None => {
-                    said(global, &format!("{name} is running already."));
+                    output::either(global.json, &started, || {
+                        output::line(format!("{name} is running already."));
+                    });
                     Ok(())
                 }
             }
@@ -210,7 +255,12 @@ pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Resu
             let restarted: Changed = post(client, &name, "restart").await?;
             match restarted.deploy {
                 Some(deploy) => follow(client, global, &name, deploy).await,
-                None => Ok(()),
+                None => {
+                    output::either(global.json, &restarted, || {
+                        output::line(format!("{name} had nothing to restart."));
+                    });
+                    Ok(())
+                }
             }
         }
     }
@@ -221,14 +271,6 @@ async fn post<T: DeserializeOwned>(client: &Client, name: &str, what: &str) -> R
     client.send(Method::POST, &path, &Value::Null).await
 }
 
-/// A sentence, or nothing more than `{}` for programs.
-pub fn said(global: &Global, text: &str) {
-    match global.json {
-        true => output::json(&serde_json::json!({})),
-        false => output::line(text),
-    }
-}
-
 async fn remove(
     client: &Client,
     global: &Global,
@@ -237,30 +279,34 @@ async fn remove(
     volumes: bool,
 ) -> Result<(), Fail> {
     let _there: AppDetail = client.get(&path(name)).await?;
-    if !yes {
-        let typed = output::ask(&format!(
-            "This removes {name} and what runs of it. Type its name to go on: "
-        ));
-        if typed.trim() != name {
-            return Err(Fail::usage(
-                "the name was not typed, so nothing was removed",
-            ));
-        }
-    }
+    let what = match volumes {
+        true => format!("This removes {name}, what runs of it and its volumes with their data"),
+        false => format!("This removes {name} and what runs of it"),
+    };
+    confirm(&what, name, yes)?;
     let target = format!("{}?volumes={volumes}", path(name));
     let _accepted: Value = client.json(Method::DELETE, &target, full(""), None).await?;
     let begun = Instant::now();
+    let mut progress = Progress::of_state(global, format!("Removing {name}"));
     while begun.elapsed() < REMOVAL {
+        progress.state("containers end first");
         match client.get::<AppDetail>(&path(name)).await {
             Err(Fail::Problem(problem)) if problem.kind == ProblemKind::NotFound => {
-                said(global, &format!("{name} is removed."));
+                drop(progress);
+                output::either(
+                    global.json,
+                    &json!({ "app": name, "volumes": volumes }),
+                    || {
+                        output::line(format!("{name} is removed."));
+                    },
+                );
                 return Ok(());
             }
             Err(other) => return Err(other),
             Ok(_) => tokio::time::sleep(Duration::from_millis(300)).await,
         }
     }
-    Err(Fail::Failed(format!(
+    Err(Fail::Ended(format!(
         "{name} is still being removed; its activity tells what holds it up"
     )))
 }

@@ -11,15 +11,17 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::Global;
 use super::client::{Client, full, segment};
+use super::confirm::confirm;
 use super::db::said;
 use super::output::{self, Fail};
+use super::progress::Progress;
 use super::show::{bytes, maybe_time, time};
 use crate::wire::backups::{AskRestore, Backup, Restore};
 
 /// Backups and restores
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  freehold backup now main          dump every database of main, and wait\n  freehold backup list main\n  freehold backup restore 12        bring backup 12 back; the database before it is kept\n  freehold backup confirm 3         restore 3 is right: drop the one before it\n  freehold backup download 12 -o tasks.dump      pg_restore opens it"
+    after_help = "Examples:\n  freehold backup now main          # dump every database of main, and wait\n  freehold backup list main\n  freehold backup restore 12        # bring backup 12 back; the database before it is kept\n  freehold backup confirm 3         # restore 3 is right: drop the one before it\n  freehold backup download 12 -o tasks.dump      # pg_restore opens it"
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -29,6 +31,11 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Dump every database of a server now
+    ///
+    /// Stored means: read back from its target and compared. Each database of the server is a backup of its own.
+    #[command(
+        after_help = "Examples:\n  freehold backup now main\n  freehold backup now main --no-wait"
+    )]
     Now {
         /// The database server
         database: String,
@@ -37,6 +44,9 @@ enum Verb {
         no_wait: bool,
     },
     /// Backups, newest first
+    #[command(
+        after_help = "Examples:\n  freehold backup list\n  freehold backup list main --limit 5\n  freehold backup list --json"
+    )]
     List {
         /// Of this database server only
         database: Option<String>,
@@ -45,16 +55,29 @@ enum Verb {
         limit: u32,
     },
     /// One backup
+    #[command(
+        after_help = "Examples:\n  freehold backup show 12\n  freehold backup show 12 --json"
+    )]
     Show {
         /// Its number
         id: i64,
     },
     /// Read a stored backup back and unpack it to its last byte
+    #[command(
+        after_help = "Examples:\n  freehold backup verify 12\n  freehold backup verify 12 --json"
+    )]
     Verify {
         /// Its number
         id: i64,
     },
     /// Bring a backup back in the place of the live database, which is kept
+    ///
+    /// It is restored into a new database, which takes the live one's place by a rename while the app's requests are
+    /// held. The one before is kept until `freehold backup confirm`. On a terminal the database's name has to be
+    /// typed; elsewhere --yes says it.
+    #[command(
+        after_help = "Examples:\n  freehold backup restore 12\n  freehold backup restore 12 --into main --yes"
+    )]
     Restore {
         /// Its number
         id: i64,
@@ -64,18 +87,38 @@ enum Verb {
         /// Return at once
         #[arg(long)]
         no_wait: bool,
+        /// Do not ask for the database's name
+        #[arg(long)]
+        yes: bool,
     },
     /// Restores, newest first
+    #[command(
+        after_help = "Examples:\n  freehold backup restores\n  freehold backup restores main --json"
+    )]
     Restores {
         /// Of this database server only
         database: Option<String>,
     },
     /// A restore is right: drop the database it replaced
+    ///
+    /// What was live before the restore is gone after this. On a terminal the name of the kept database has to be
+    /// typed; elsewhere --yes says it.
+    #[command(
+        after_help = "Examples:\n  freehold backup confirm 3\n  freehold backup confirm 3 --yes"
+    )]
     Confirm {
         /// The restore's number
         id: i64,
+        /// Do not ask for the kept database's name
+        #[arg(long)]
+        yes: bool,
     },
     /// Save a dump as a file that pg_restore opens
+    ///
+    /// The file gets its name only when all of it came and its SHA-256 is the stored one.
+    #[command(
+        after_help = "Examples:\n  freehold backup download 12 -o tasks.dump\n  freehold backup download 12 -o - > tasks.dump"
+    )]
     Download {
         /// Its number
         id: i64,
@@ -109,7 +152,21 @@ pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Resu
             Ok(())
         }
         Verb::Verify { id } => verify(client, global, id).await,
-        Verb::Restore { id, into, no_wait } => restore(client, global, id, into, no_wait).await,
+        Verb::Restore {
+            id,
+            into,
+            no_wait,
+            yes,
+        } => {
+            let backup: Backup = client.get(&path(id)).await?;
+            let what = format!(
+                "This puts {} of {} in the place of the live one, which is kept",
+                backup.part,
+                time(backup.created_ms)
+            );
+            confirm(&what, &backup.part, yes)?;
+            restore(client, global, id, into, no_wait).await
+        }
         Verb::Restores { database } => {
             let path = match &database {
                 Some(name) => format!("/api/v1/restores?database={}", segment(name)),
@@ -119,7 +176,13 @@ pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Resu
             said(global, &all, || restores(&all));
             Ok(())
         }
-        Verb::Confirm { id } => {
+        Verb::Confirm { id, yes } => {
+            let before: Restore = client.get(&format!("/api/v1/restores/{id}")).await?;
+            let what = format!(
+                "This drops {}, what was live before the restore",
+                before.kept
+            );
+            confirm(&what, &before.kept, yes)?;
             let path = format!("/api/v1/restores/{id}/confirm");
             let done: Restore = client.send(Method::POST, &path, &Value::Null).await?;
             said(global, &done, || {
@@ -127,7 +190,7 @@ pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Resu
             });
             Ok(())
         }
-        Verb::Download { id, output } => download(client, id, output).await,
+        Verb::Download { id, output } => download(client, global, id, output).await,
     }
 }
 
@@ -140,10 +203,13 @@ async fn now(client: &Client, global: &Global, name: &str, no_wait: bool) -> Res
     let mut made: Vec<Backup> = client.send(Method::POST, &path_now, &Value::Null).await?;
     if !no_wait {
         for backup in &mut made {
+            let mut progress = Progress::of_state(global, format!("Backup of {}", backup.part));
             while !matches!(backup.state.as_str(), "stored" | "failed") {
+                progress.state(&backup.state);
                 tokio::time::sleep(LOOK).await;
                 *backup = client.get(&path(backup.id)).await?;
             }
+            drop(progress);
             if !global.json {
                 output::line(line(backup));
             }
@@ -167,7 +233,7 @@ async fn now(client: &Client, global: &Global, name: &str, no_wait: bool) -> Res
     if failed.is_empty() {
         return Ok(());
     }
-    Err(Fail::Failed(failed.join("\n")))
+    Err(Fail::Ended(failed.join("\n")))
 }
 
 fn line(backup: &Backup) -> String {
@@ -249,10 +315,13 @@ async fn verify(client: &Client, global: &Global, id: i64) -> Result<(), Fail> {
     let mut backup: Backup = client
         .send(Method::POST, &format!("{}/verify", path(id)), &Value::Null)
         .await?;
+    let mut progress = Progress::of_state(global, format!("Backup {id}"));
     while backup.check.as_deref() == Some("running") {
+        progress.state("read back and unpacked");
         tokio::time::sleep(LOOK).await;
         backup = client.get(&path(id)).await?;
     }
+    drop(progress);
     let good = backup.check.as_deref() == Some("good");
     said(global, &backup, || {
         if good {
@@ -264,7 +333,7 @@ async fn verify(client: &Client, global: &Global, id: i64) -> Result<(), Fail> {
     if good {
         return Ok(());
     }
-    Err(Fail::Failed(backup.check_note.unwrap_or_default()))
+    Err(Fail::Ended(backup.check_note.unwrap_or_default()))
 }
 
 async fn restore(
@@ -281,17 +350,15 @@ async fn restore(
             &AskRestore { into },
         )
         .await?;
-    let mut last = String::new();
+    let mut progress = Progress::of_state(global, format!("Restore of {}", restore.part));
     while !no_wait && !matches!(restore.state.as_str(), "done" | "failed") {
-        if restore.state != last && !global.json {
-            output::line(format!("{} …", restore.state));
-            last.clone_from(&restore.state);
-        }
+        progress.state(&restore.state);
         tokio::time::sleep(LOOK).await;
         restore = client
             .get(&format!("/api/v1/restores/{}", restore.id))
             .await?;
     }
+    drop(progress);
     said(global, &restore, || match restore.state.as_str() {
         "done" => output::line(format!(
             "{} is restored, tables: {}. The one before is kept as {}; when all is right: freehold backup confirm {}",
@@ -303,7 +370,7 @@ async fn restore(
         state => output::line(format!("Restore {} is {state}.", restore.id)),
     });
     if restore.state == "failed" {
-        return Err(Fail::Failed(format!(
+        return Err(Fail::Ended(format!(
             "{} The live database was not touched",
             restore.reason.unwrap_or_default()
         )));
@@ -343,7 +410,12 @@ fn restores(all: &[Restore]) {
 }
 
 /// Into a file that gets its name only when all of it came and its hash is right.
-async fn download(client: &Client, id: i64, wanted: Option<PathBuf>) -> Result<(), Fail> {
+async fn download(
+    client: &Client,
+    global: &Global,
+    id: i64,
+    wanted: Option<PathBuf>,
+) -> Result<(), Fail> {
     let to_stdout = wanted.as_deref().is_some_and(|p| p.as_os_str() == "-");
     let target = wanted.unwrap_or_else(|| format!("backup-{id}.dump").into());
     let response = client
@@ -366,16 +438,21 @@ async fn download(client: &Client, id: i64, wanted: Option<PathBuf>) -> Result<(
     } else {
         Box::new(tokio::fs::File::create(&partial).await.map_err(failed)?)
     };
+    let size = response.headers().get(http::header::CONTENT_LENGTH);
+    let size = size.and_then(|v| v.to_str().ok()?.parse().ok());
+    let mut progress = Progress::of_bytes(global, format!("Backup {id}"), size);
     let mut hash = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
     let mut body = response.into_body();
     while let Some(frame) = body.frame().await {
         let frame =
             frame.map_err(|e| Fail::Failed(format!("the download broke off: {e}; try again")))?;
         if let Ok(data) = frame.into_data() {
+            progress.add(data.len() as u64);
             hash.update(&data);
             out.write_all(&data).await.map_err(failed)?;
         }
     }
+    drop(progress);
     out.flush().await.map_err(failed)?;
     out.shutdown().await.map_err(failed)?;
     let found = hex::encode(hash.finish());
@@ -386,7 +463,10 @@ async fn download(client: &Client, id: i64, wanted: Option<PathBuf>) -> Result<(
     }
     if !to_stdout {
         tokio::fs::rename(&partial, &target).await.map_err(failed)?;
-        output::line(format!("{} (SHA-256 {found})", target.display()));
+        let saved = serde_json::json!({ "backup": id, "file": target, "sha256": found });
+        said(global, &saved, || {
+            output::line(format!("{} (SHA-256 {found})", target.display()));
+        });
     }
     Ok(())
 }

@@ -101,7 +101,7 @@ impl Boxes {
                     true => "use `freehold login HOST` first".to_owned(),
                     false => format!("known are {}", known.join(", ")),
                 };
-                Err(Fail::usage(format!(
+                Err(Fail::not_found(format!(
                     "there is no box \"{name}\" here: {rest}"
                 )))
             }

@@ -2,18 +2,20 @@
 
 use clap::{Args, Subcommand};
 use http::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Global;
 use super::client::{Client, full};
+use super::confirm::confirm;
 use super::output::{self, Fail};
 use crate::wire::checks::{Check, CheckState, NewCheck};
-use crate::wire::problem::{Problem, ProblemKind};
 
 /// What is asked whether it answers
+///
+/// Every domain of an app is checked by itself, through the box's own edge; addresses of others are added here.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Every domain of an app is checked by itself.\n\nExamples:\n  freehold check list\n  freehold check add docs https://docs.example.com/\n  freehold check rm docs"
+    after_help = "Examples:\n  freehold check list\n  freehold check add docs https://docs.example.com/"
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -23,8 +25,15 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Every check and how it stands
+    #[command(after_help = "Examples:\n  freehold check list\n  freehold check list --json")]
     List,
     /// Check an address of your own every 30 s
+    ///
+    /// From 500 on an answer counts as down, and none within 10 s does. Two quick rechecks come before an
+    /// incident begins.
+    #[command(
+        after_help = "Examples:\n  freehold check add docs https://docs.example.com/\n  freehold check add partner https://api.partner.example/healthz --json"
+    )]
     Add {
         /// What to call it
         name: String,
@@ -32,9 +41,15 @@ enum Verb {
         url: String,
     },
     /// Stop checking an address that was added by hand
+    ///
+    /// Its figures go with it. The check of an app's domain ends with the domain.
+    #[command(after_help = "Examples:\n  freehold check rm docs\n  freehold check rm docs --yes")]
     Rm {
         /// Its name
         name: String,
+        /// Do not ask for the name
+        #[arg(long)]
+        yes: bool,
     },
 }
 
@@ -55,19 +70,20 @@ pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Resu
             }
             Ok(())
         }
-        Verb::Rm { name } => {
+        Verb::Rm { name, yes } => {
             let all: Vec<Check> = client.list("/api/v1/checks").await?;
             let Some(check) = all.iter().find(|c| c.by_hand && c.name == name) else {
-                return Err(Fail::Problem(Box::new(Problem::new(
-                    ProblemKind::NotFound,
-                    format!(
-                        "there is no check \"{name}\" that was added by hand; `freehold check list` shows all"
-                    ),
-                ))));
+                return Err(Fail::not_found(format!(
+                    "there is no check \"{name}\" that was added by hand; `freehold check list` shows all"
+                )));
             };
+            let what = format!("This ends the check {name} with its figures");
+            confirm(&what, &name, yes)?;
             let path = format!("/api/v1/checks/{}", check.id);
             let _gone: Value = client.json(Method::DELETE, &path, full(""), None).await?;
-            output::line(format!("{} is not checked any more.", check.url));
+            output::either(global.json, &json!({ "check": name }), || {
+                output::line(format!("{} is not checked any more.", check.url));
+            });
             Ok(())
         }
     }

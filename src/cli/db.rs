@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use http::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::client::{Client, segment};
+use super::confirm::confirm;
 use super::output::{self, Fail};
+use super::progress::Progress;
 use super::show::{bytes, time};
 use super::{Global, terminal};
 use crate::wire::apps::Changed;
@@ -16,7 +18,7 @@ use crate::wire::databases::{Attach, Attached, Database, DatabaseDetails, NewDat
 /// Postgres databases
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  freehold db create main\n  freehold db create main --version 16 --memory 1G\n  freehold db attach main tasks      the app tasks gets DATABASE_URL, by a deploy when it is live\n  freehold db psql main              a shell; also: echo 'select 1' | freehold db psql main\n  freehold db rm main --confirm main"
+    after_help = "Examples:\n  freehold db create main\n  freehold db create main --version 16 --memory 1G\n  freehold db attach main tasks     # the app tasks gets DATABASE_URL, by a deploy when it is live\n  freehold db psql main"
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -26,6 +28,11 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Start a Postgres and wait until it answers a query
+    ///
+    /// A Postgres server of its own, in a container with this memory and a network of its own, dumped every day.
+    #[command(
+        after_help = "Examples:\n  freehold db create main\n  freehold db create main --version 16 --memory 1G\n  freehold db create main --no-wait"
+    )]
     Create {
         /// Its name
         name: String,
@@ -40,21 +47,33 @@ enum Verb {
         no_wait: bool,
     },
     /// All databases
+    #[command(after_help = "Examples:\n  freehold db list\n  freehold db list --json")]
     List,
     /// One database: state, size, connections, apps
+    #[command(after_help = "Examples:\n  freehold db show main\n  freehold db show main --json")]
     Show {
         /// Its name
         name: String,
     },
     /// Remove a database with all its data
+    ///
+    /// Apps have to be detached first. Backups that are stored stay at their target. On a terminal its name has to be
+    /// typed; elsewhere --yes says it.
+    #[command(after_help = "Examples:\n  freehold db rm main\n  freehold db rm main --yes")]
     Rm {
         /// Its name
         name: String,
-        /// Its name again, because the data is gone after this
-        #[arg(long, default_value = "")]
-        confirm: String,
+        /// Do not ask for the name
+        #[arg(long)]
+        yes: bool,
     },
     /// Give an app its own role and database
+    ///
+    /// The app finds the address in DATABASE_URL, or in the variable named with --as. An app that is live gets it by
+    /// a deploy.
+    #[command(
+        after_help = "Examples:\n  freehold db attach main shop\n  freehold db attach main shop --as ORDERS_URL"
+    )]
     Attach {
         /// The database server
         name: String,
@@ -65,6 +84,9 @@ enum Verb {
         env_name: Option<String>,
     },
     /// Take an app's access away; its data stays
+    #[command(
+        after_help = "Examples:\n  freehold db detach main shop\n  freehold db detach main shop --json"
+    )]
     Detach {
         /// The database server
         name: String,
@@ -72,6 +94,12 @@ enum Verb {
         app: String,
     },
     /// Open psql
+    ///
+    /// It runs beside the server, with the server's own version; nothing is installed here. Commands may also come on
+    /// standard input.
+    #[command(
+        after_help = "Examples:\n  freehold db psql main\n  freehold db psql main --part shop\n  echo 'select 1' | freehold db psql main"
+    )]
     Psql {
         /// The database server
         name: String,
@@ -121,10 +149,18 @@ pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Resu
             let details: DatabaseDetails = client.get(&path(&name)).await?;
             said(global, &details, || show(&details));
         }
-        Verb::Rm { name, confirm } => {
-            let body = Remove { confirm };
-            let done: Value = client.send(Method::DELETE, &path(&name), &body).await?;
-            said(global, &done, || {
+        Verb::Rm { name, yes } => {
+            let _there: DatabaseDetails = client.get(&path(&name)).await?;
+            confirm(
+                &format!("This removes {name} with all its data"),
+                &name,
+                yes,
+            )?;
+            let body = Remove {
+                confirm: name.clone(),
+            };
+            let _accepted: Value = client.send(Method::DELETE, &path(&name), &body).await?;
+            said(global, &json!({ "database": name }), || {
                 output::line(format!("{name} and its data are being removed."));
             });
         }
@@ -151,7 +187,7 @@ pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Resu
         Verb::Psql { name, part } => {
             let part = part.map(|p| segment(&p)).unwrap_or_default();
             let path = format!("{}/psql?part={part}", path(&name));
-            terminal::run(client, &path, true, true).await?;
+            terminal::run(client, global, &path, true, true).await?;
         }
     }
     Ok(())
@@ -190,23 +226,19 @@ fn path(name: &str) -> String {
 }
 
 pub(super) fn said(global: &Global, value: &impl serde::Serialize, words: impl FnOnce()) {
-    if global.json {
-        output::json(value);
-    } else {
-        words();
-    }
+    output::either(global.json, value, words);
 }
 
 /// Until it is ready, or why not.
 async fn wait(client: &Client, global: &Global, name: &str) -> Result<Database, Fail> {
-    let mut last = String::new();
+    let mut progress = Progress::of_state(global, format!("Making {name}"));
     loop {
         let shown: DatabaseDetails = client.get(&path(name)).await?;
         let database = shown.database;
         match database.state.as_str() {
             "ready" => return Ok(database),
             "failed" => {
-                return Err(Fail::Failed(database.reason.unwrap_or_default()));
+                return Err(Fail::Ended(database.reason.unwrap_or_default()));
             }
             _ => {}
         }
@@ -214,10 +246,7 @@ async fn wait(client: &Client, global: &Global, name: &str) -> Result<Database, 
             Some(why) => format!("{}: {why}", database.state),
             None => database.state.clone(),
         };
-        if now != last && !global.json {
-            output::line(format!("{now} …"));
-        }
-        last = now;
+        progress.state(&now);
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }

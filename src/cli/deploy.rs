@@ -16,6 +16,7 @@ use super::app::path;
 use super::client::{Body, Client, full};
 use super::lines::Lines;
 use super::output::{self, Fail};
+use super::progress::Progress;
 use crate::base::clock::UnixMs;
 use crate::base::secret::Secret;
 use crate::docker::pack_context;
@@ -23,9 +24,13 @@ use crate::wire::apps::{AppDetail, AppForm};
 use crate::wire::deploys::{Deploy, DeployForm, LogPart, Queued, RollbackForm};
 
 /// Deploy a folder, a commit or an image
+///
+/// The work that makes a release live: fetch, build, release command, start, health, switch, drain. Its log is streamed
+/// here; before the switch nothing live is touched, and a release that fails leaves the one before serving. Ctrl-C ends
+/// the watching, not the deploy: `freehold cancel` does that.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  freehold deploy --app shop                    this folder\n  freehold deploy ./shop --app shop\n  freehold deploy --app shop --git https://github.com/you/shop.git --ref main\n  freehold deploy --app shop --image registry.example.com/shop:1.2"
+    after_help = "Examples:\n  freehold deploy --app shop                    # this folder\n  freehold deploy ./shop --app shop\n  freehold deploy --app shop --git https://github.com/you/shop.git --ref main\n  freehold deploy --app shop --image registry.example.com/shop:1.2"
 )]
 pub struct Arguments {
     /// The folder; the present one when nothing else is given
@@ -56,6 +61,8 @@ pub struct Arguments {
 
 /// The largest folder that is sent, packed.
 const LARGEST: u64 = 2 << 30;
+/// How often the time of a deploy is drawn again.
+const TURN: Duration = Duration::from_millis(200);
 /// How long a daemon that restarts is waited for.
 const AWAY: Duration = Duration::from_secs(60);
 
@@ -89,7 +96,7 @@ pub async fn run(client: &Client, global: &Global, given: Arguments) -> Result<(
         client.send(Method::POST, &deploys, &form).await?
     } else {
         let dir = given.dir.unwrap_or_else(|| PathBuf::from("."));
-        send_folder(client, &format!("{deploys}/upload"), dir).await?
+        send_folder(client, global, &format!("{deploys}/upload"), dir).await?
     };
     if given.detach {
         match global.json {
@@ -101,7 +108,12 @@ pub async fn run(client: &Client, global: &Global, given: Arguments) -> Result<(
     follow(client, global, &app, queued.deploy).await
 }
 
-async fn send_folder(client: &Client, to: &str, dir: PathBuf) -> Result<Queued, Fail> {
+async fn send_folder(
+    client: &Client,
+    global: &Global,
+    to: &str,
+    dir: PathBuf,
+) -> Result<Queued, Fail> {
     let unreadable = |e: std::io::Error| match e.kind() {
         std::io::ErrorKind::StorageFull => Fail::Failed(format!(
             "{} cannot be packed: the disk of {} is full; free some space there, or name another folder in TMPDIR",
@@ -119,14 +131,24 @@ async fn send_folder(client: &Client, to: &str, dir: PathBuf) -> Result<Queued, 
     let name = crate::base::secret::random_id(12).map_err(|e| Fail::internal(e.to_string()))?;
     let tar = std::env::temp_dir().join(format!("freehold-{name}.tar"));
     let dockerfile = dockerfile(&dir);
+    let mut progress = Progress::of_state(global, format!("Sending {}", dir.display()));
+    progress.state("packing");
     let packed = pack_context(dir.clone(), dockerfile, tar.clone(), LARGEST).await;
+    drop(progress);
     let sent = match packed {
         Err(error) => Err(unreadable(error)),
         Ok(_) => match tokio::fs::File::open(&tar).await {
             Err(error) => Err(unreadable(error)),
             Ok(file) => {
-                let frames =
-                    ReaderStream::with_capacity(file, 64 << 10).map(|b| b.map(Frame::data));
+                let size = file.metadata().await.ok().map(|m| m.len());
+                let what = format!("Sending {}", dir.display());
+                let mut progress = Progress::of_bytes(global, what, size);
+                let frames = ReaderStream::with_capacity(file, 64 << 10).map(move |read| {
+                    read.map(|bytes| {
+                        progress.add(bytes.len() as u64);
+                        Frame::data(bytes)
+                    })
+                });
                 let body: Body = BodyExt::boxed(StreamBody::new(frames));
                 client
                     .json(Method::POST, to, body, Some("application/x-tar"))
@@ -157,10 +179,14 @@ fn dockerfile(dir: &std::path::Path) -> String {
 /// [`Fail::Failed`] with the reason when its release did not become live.
 pub async fn follow(client: &Client, global: &Global, app: &str, deploy: i64) -> Result<(), Fail> {
     let mut from = 0;
+    let mut progress = Progress::of_state(global, format!("Deploy {deploy} of {app}"));
     let mut away: Option<Instant> = None;
     loop {
-        match read_log(client, global, app, deploy, &mut from).await {
-            Ok(Some(end)) if end.settled => return finished(global, &end),
+        match read_log(client, global, app, deploy, &mut from, &mut progress).await {
+            Ok(Some(end)) if end.settled => {
+                drop(progress);
+                return finished(global, &end);
+            }
             // The daemon went away in the middle; the deploy goes on after its start.
             Ok(_) | Err(Fail::Unreachable(_))
                 if away.get_or_insert_with(Instant::now).elapsed() < AWAY =>
@@ -183,22 +209,30 @@ async fn read_log(
     app: &str,
     deploy: i64,
     from: &mut u64,
+    progress: &mut Progress,
 ) -> Result<Option<Deploy>, Fail> {
     let target = format!("{}/deploys/{deploy}/log?from={from}", path(app));
     let answer = client.request(Method::GET, &target, full(""), None).await?;
     let mut lines = Lines::of(answer);
-    while let Some(part) = lines.next::<LogPart>().await? {
+    loop {
+        let part = tokio::select! {
+            part = lines.next::<LogPart>() => part?,
+            () = tokio::time::sleep(TURN) => {
+                progress.state("");
+                continue;
+            }
+        };
+        let Some(part) = part else { return Ok(None) };
         match part {
             LogPart::Line { text, next, .. } => {
                 *from = next;
                 if !global.json {
-                    output::line(text);
+                    progress.above(|| output::line(text));
                 }
             }
             LogPart::End(end) => return Ok(Some(*end)),
         }
     }
-    Ok(None)
 }
 
 fn finished(global: &Global, deploy: &Deploy) -> Result<(), Fail> {
@@ -230,7 +264,7 @@ fn finished(global: &Global, deploy: &Deploy) -> Result<(), Fail> {
             };
             // The whole story stands in the log above.
             let why = deploy.error.as_deref().and_then(|e| e.lines().next());
-            Err(Fail::Failed(format!(
+            Err(Fail::Ended(format!(
                 "deploy {} {how}: {}",
                 deploy.id,
                 why.unwrap_or("no reason was given")
@@ -239,7 +273,13 @@ fn finished(global: &Global, deploy: &Deploy) -> Result<(), Fail> {
     }
 }
 
+fn nothing_yet(app: &str) -> Fail {
+    Fail::not_found(format!("nothing was deployed to {app} yet"))
+}
+
 /// The deploys of an app
+///
+/// Newest first. With --follow the log of the newest is shown until its work is over, and its end decides the exit code.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  freehold deploys shop\n  freehold deploys shop --follow")]
 pub struct ListArguments {
@@ -263,7 +303,7 @@ pub async fn list(client: &Client, global: &Global, given: ListArguments) -> Res
     if given.follow {
         return match all.first() {
             Some(newest) => follow(client, global, &given.name, newest.id).await,
-            None => Err(Fail::Failed("nothing was deployed yet".into())),
+            None => Err(nothing_yet(&given.name)),
         };
     }
     if global.json {
@@ -287,9 +327,12 @@ pub async fn list(client: &Client, global: &Global, given: ListArguments) -> Res
 }
 
 /// Go back to an earlier release
+///
+/// Its image and settings go live again by a deploy: started beside what runs, health-checked, switched. Databases are
+/// not touched.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  freehold rollback shop         the release before\n  freehold rollback shop v3"
+    after_help = "Examples:\n  freehold rollback shop         # the release before\n  freehold rollback shop v3"
 )]
 pub struct RollbackArguments {
     /// The app
@@ -322,8 +365,10 @@ pub async fn rollback(
 }
 
 /// Stop a deploy that has not moved the traffic yet
+///
+/// It says so only when the work was seen dead, builds included.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  freehold cancel shop")]
+#[command(after_help = "Examples:\n  freehold cancel shop\n  freehold cancel shop 41")]
 pub struct CancelArguments {
     /// The app
     name: String,
@@ -342,21 +387,26 @@ pub async fn cancel(client: &Client, global: &Global, given: CancelArguments) ->
         None => {
             let all: Vec<Deploy> = client.list(&format!("{base}?limit=1")).await?;
             let newest = all.first().map(|d| d.id);
-            newest.ok_or_else(|| Fail::Failed("nothing was deployed yet".into()))?
+            newest.ok_or_else(|| nothing_yet(&given.name))?
         }
     };
     let target = format!("{base}/{id}/cancel");
     let mut deploy: Deploy = client.send(Method::POST, &target, &Value::Null).await?;
+    let mut progress = Progress::of_state(global, format!("Cancelling deploy {id}"));
     while !deploy.settled {
+        progress.state(&deploy.state);
         tokio::time::sleep(Duration::from_millis(300)).await;
         deploy = client.get(&format!("{base}/{id}")).await?;
     }
-    match deploy.state.as_str() {
-        "cancelled" => {
-            super::app::said(global, &format!("Deploy {id} is cancelled."));
-            Ok(())
+    drop(progress);
+    output::either(global.json, &deploy, || {
+        if deploy.state == "cancelled" {
+            output::line(format!("Deploy {id} is cancelled."));
         }
-        state => Err(Fail::Failed(format!(
+    });
+    match deploy.state.as_str() {
+        "cancelled" => Ok(()),
+        state => Err(Fail::Ended(format!(
             "deploy {id} ended first: it is {state}"
         ))),
     }

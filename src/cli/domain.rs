@@ -5,7 +5,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use http::Method;
 
 use super::Global;
-use super::app::{path, said};
+use super::app::path;
 use super::client::{Client, full};
 use super::deploy::follow;
 use super::output::{self, Fail};
@@ -14,7 +14,7 @@ use crate::wire::apps::{Changed, Domain, DomainLine, ScaleForm, Switch};
 /// Where an app answers
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  freehold domain add shop shop.example.com\n  freehold domain add shop shop.example.com/api --process api\n  freehold domain list shop\n  freehold domain rm shop shop.example.com"
+    after_help = "Examples:\n  freehold domain add shop shop.example.com\n  freehold domain list shop"
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -24,6 +24,12 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Give an app a domain; its certificate comes by itself
+    ///
+    /// Point the name's A or AAAA record to this box first: the certificate is ordered as soon as it leads here. With
+    /// a path, only requests below it go to the app; the longest path wins.
+    #[command(
+        after_help = "Examples:\n  freehold domain add shop shop.example.com\n  freehold domain add shop shop.example.com/api --process api"
+    )]
     Add {
         /// The app
         name: String,
@@ -34,6 +40,11 @@ enum Verb {
         process: String,
     },
     /// Take a domain from an app
+    ///
+    /// Its certificate is not renewed any more.
+    #[command(
+        after_help = "Examples:\n  freehold domain rm shop shop.example.com\n  freehold domain rm shop shop.example.com/api"
+    )]
     Rm {
         /// The app
         name: String,
@@ -41,6 +52,9 @@ enum Verb {
         domain: String,
     },
     /// The domains of an app, and how their certificates stand
+    #[command(
+        after_help = "Examples:\n  freehold domain list shop\n  freehold domain list shop --json"
+    )]
     List {
         /// The app
         name: String,
@@ -70,8 +84,10 @@ pub async fn run(client: &Client, global: &Global, given: Arguments) -> Result<(
             let encoded =
                 percent_encoding::utf8_percent_encode(&domain, percent_encoding::NON_ALPHANUMERIC);
             let target = format!("{}/domains?domain={encoded}", path(&name));
-            let _gone: Changed = client.json(Method::DELETE, &target, full(""), None).await?;
-            said(global, &format!("{domain} leads to {name} no more."));
+            let gone: Changed = client.json(Method::DELETE, &target, full(""), None).await?;
+            output::either(global.json, &gone, || {
+                output::line(format!("{domain} leads to {name} no more."));
+            });
         }
         Verb::List { name } => {
             let all: Vec<DomainLine> = client.list(&format!("{}/domains", path(&name))).await?;
@@ -142,7 +158,9 @@ pub async fn scale(client: &Client, global: &Global, given: ScaleArguments) -> R
     match changed.deploy {
         Some(deploy) => follow(client, global, &given.name, deploy).await,
         None => {
-            said(global, &format!("{} is being scaled.", given.name));
+            output::either(global.json, &changed, || {
+                output::line(format!("{} is being scaled.", given.name));
+            });
             Ok(())
         }
     }
@@ -177,8 +195,10 @@ pub async fn maintenance(
 ) -> Result<(), Fail> {
     let on = given.position == Position::On;
     let target = format!("{}/maintenance", path(&given.name));
-    let _changed: Changed = client.send(Method::POST, &target, &Switch { on }).await?;
+    let changed: Changed = client.send(Method::POST, &target, &Switch { on }).await?;
     let word = if on { "on" } else { "off" };
-    said(global, &format!("Maintenance of {} is {word}.", given.name));
+    output::either(global.json, &changed, || {
+        output::line(format!("Maintenance of {} is {word}.", given.name));
+    });
     Ok(())
 }

@@ -17,7 +17,7 @@ use crate::wire::apps::{Changed, EnvChange, EnvEntry};
 /// The environment of an app
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  freehold env shop                       the names\n  freehold env shop --values              with values\n  freehold env shop set API_KEY=s3cret MODE=live\n  freehold env shop unset MODE\n  freehold env shop import .env"
+    after_help = "Examples:\n  freehold env shop                       # the names\n  freehold env shop --values              # with values\n  freehold env shop set API_KEY=s3cret MODE=live"
 )]
 pub struct Arguments {
     /// The app
@@ -32,6 +32,11 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Set variables, byte for byte as given
+    ///
+    /// No shell or file comes in between. A live app gets new containers with it, without a lost request.
+    #[command(
+        after_help = "Examples:\n  freehold env shop set API_KEY=s3cret MODE=live\n  freehold env shop set 'MOTD=Two words' --detach"
+    )]
     Set {
         /// NAME=value
         #[arg(required = true, value_name = "NAME=VALUE")]
@@ -41,6 +46,9 @@ enum Verb {
         detach: bool,
     },
     /// Remove variables
+    #[command(
+        after_help = "Examples:\n  freehold env shop unset MODE\n  freehold env shop unset MODE API_KEY --detach"
+    )]
     Unset {
         /// Their names
         #[arg(required = true)]
@@ -50,6 +58,9 @@ enum Verb {
         detach: bool,
     },
     /// Set all that a file of NAME=value lines says
+    #[command(
+        after_help = "Examples:\n  freehold env shop import .env\n  freehold env shop --values | freehold env blog import -"
+    )]
     Import {
         /// The file; - for standard input
         file: String,

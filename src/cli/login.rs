@@ -18,9 +18,14 @@ use crate::wire::apps::AppSummary;
 const ROOT: usize = 64 * 1024;
 
 /// Use a box from here
+///
+/// The token is made on the dashboard, under your name, or on the box with `freehold token add`. It is read from
+/// FREEHOLD_TOKEN, from standard input, or asked for. A box with a public certificate is checked by the public roots; one
+/// without shows the fingerprint of its own root: compare it with what `freehold status` prints on the box. From then on
+/// that root alone is believed.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The token is made on the dashboard, under your name, or on the box with `freehold token add`. It is read from\nFREEHOLD_TOKEN, from standard input, or asked for. A box without a public certificate shows the fingerprint of its own root;\ncompare it with what `freehold status` prints on the box.\n\nExamples:\n  freehold login panel.example.com\n  freehold login 203.0.113.7 --name home --fingerprint 3F:8A:11:…\n  freehold --box home status"
+    after_help = "Examples:\n  freehold login panel.example.com\n  freehold login 203.0.113.7 --name home --fingerprint 3F:8A:11:…\n  freehold --box home status"
 )]
 pub struct Login {
     /// Where its dashboard is
@@ -33,7 +38,9 @@ pub struct Login {
     fingerprint: Option<String>,
 }
 
-/// Forget a box; its token is not ended by it
+/// Forget a box that was used from here
+///
+/// Its token is not ended by it: `freehold token rm` on the box does that.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  freehold logout\n  freehold logout home")]
 pub struct Logout {
@@ -84,8 +91,8 @@ pub fn logout(global: &Global, arguments: &Logout) -> Result<(), Fail> {
     let mut boxes = Boxes::read()?;
     let name = arguments.name.clone().or_else(|| boxes.current.clone());
     let Some(name) = name.filter(|name| boxes.all.contains_key(name)) else {
-        return Err(Fail::usage(
-            "there is no such box here: nothing was forgotten",
+        return Err(Fail::not_found(
+            "there is no such box here, so nothing was forgotten: `freehold boxes` shows those there are",
         ));
     };
     boxes.all.remove(&name);

@@ -1,14 +1,16 @@
 //! The command line: one file a verb, each a thin client of the daemon's API.
 //!
 //! On the box it talks to `/run/freehold/freehold.sock`, from elsewhere over HTTPS with a token: `FREEHOLD_HOST` and
-//! `FREEHOLD_TOKEN`, or the box of `freehold login`. Exit codes: 0 done,
-//! 1 failed, 2 bad usage or input, 3 not found, 4 refused, 5 unreachable.
+//! `FREEHOLD_TOKEN`, or the box of `freehold login`. Exit codes stand in `output::EXIT_CODES`.
 
 pub mod app;
 pub mod backup;
 pub mod boxes;
+pub mod boxes_known;
 pub mod check;
 pub mod client;
+pub mod completions;
+pub mod confirm;
 pub mod db;
 pub mod deploy;
 pub mod domain;
@@ -16,14 +18,19 @@ pub mod env;
 pub mod lines;
 pub mod login;
 pub mod logs;
+pub mod man;
 pub mod output;
+pub mod progress;
 pub mod remote;
 pub mod run;
 pub mod serve;
 pub mod show;
 pub mod status;
+pub mod style;
 pub mod target;
 pub mod terminal;
+#[cfg(test)]
+mod tests;
 pub mod token;
 pub mod top;
 pub mod user;
@@ -31,15 +38,20 @@ pub mod user;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use client::Client;
 use output::Fail;
 use remote::{Remote, Trust};
+use style::When;
 
 use crate::base::secret::Secret;
 
-/// One plain Linux server as your own platform.
+/// One plain Linux server as your own platform
+///
+/// One program is the daemon and the command line. On the box it talks to the daemon's socket; from a laptop to a box of
+/// `freehold login`, or to FREEHOLD_HOST with FREEHOLD_TOKEN. Every verb has examples under --help, and prints for
+/// programs with --json.
 #[derive(Debug, Parser)]
 #[command(name = "freehold", version, max_term_width = 100)]
 pub struct Cli {
@@ -52,9 +64,19 @@ pub struct Cli {
 /// Options every verb takes.
 #[derive(Clone, Debug, Args)]
 pub struct Global {
-    /// Machine-readable output
+    /// Print JSON for programs, failures too
     #[arg(long, global = true)]
     pub json: bool,
+    /// Colour: on a terminal unless NO_COLOR is set, always, or never
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        value_enum,
+        default_value_t,
+        hide_possible_values = true
+    )]
+    pub color: When,
     /// The daemon's socket on this box
     #[arg(
         long,
@@ -120,6 +142,52 @@ pub enum Verb {
     Login(login::Login),
     /// Forget a box that was used from here
     Logout(login::Logout),
+    /// The boxes used from here
+    Boxes(boxes_known::Arguments),
+    /// Send what is typed from now on to another box
+    Use(boxes_known::Use),
+    /// Completions for a shell
+    Completions(completions::Arguments),
+    /// Manual pages
+    Man(man::Arguments),
+}
+
+/// The whole tree of verbs, with what is the same for all.
+pub fn command() -> clap::Command {
+    let mut codes = String::from("Exit codes:\n");
+    for (code, what) in output::EXIT_CODES {
+        codes.push_str(&format!("  {code}  {what}\n"));
+    }
+    codes.push_str(
+        "`run`, `exec` and `db psql` end with the exit code of what they ran.\n\nExamples:\n",
+    );
+    codes.push_str(
+        "  freehold status\n  freehold deploy . --app shop\n  freehold app show shop --json",
+    );
+    Cli::command().after_help(codes)
+}
+
+/// What was typed, or the exit code after help or a mistake was shown.
+fn typed() -> Result<Cli, ExitCode> {
+    let parsed = command().try_get_matches();
+    let error = match parsed.and_then(|m| Cli::from_arg_matches(&m)) {
+        Ok(cli) => return Ok(cli),
+        Err(error) => error,
+    };
+    let json = std::env::args_os()
+        .take_while(|a| a != "--")
+        .any(|a| a == "--json");
+    if error.use_stderr() && json {
+        let text = error.to_string();
+        let text = text.trim_start_matches("error: ");
+        let (what, _) = text.split_once("\n\n").unwrap_or((text, ""));
+        return Err(Fail::usage(what.trim()).report(true));
+    }
+    let code = u8::try_from(error.exit_code()).unwrap_or(2);
+    match error.print() {
+        Ok(()) => Err(ExitCode::from(code)),
+        Err(_) => Err(ExitCode::FAILURE),
+    }
 }
 
 /// Runs what the arguments ask for.
@@ -127,10 +195,14 @@ pub fn main() -> ExitCode {
     if let Some(error) = crate::git::ssh::wanted() {
         return Fail::Failed(format!("ssh could not be started: {error}")).report(false);
     }
-    let cli = Cli::parse();
+    let cli = match typed() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
     let global = cli.global;
+    style::choose(global.color);
     let done = match cli.verb {
-        Verb::Serve(arguments) => serve::run(arguments),
+        Verb::Serve(arguments) => serve::run(&global, arguments),
         Verb::Status(_) => with_client(&global, async |c, g| status::run(c, g).await),
         Verb::Doctor(_) => with_client(&global, async |c, g| status::doctor(c, g).await),
         Verb::Top(arguments) => with_client(&global, async |c, g| top::run(c, g, arguments).await),
@@ -182,6 +254,10 @@ pub fn main() -> ExitCode {
         }
         Verb::Login(arguments) => on_a_runtime(login::login(&global, arguments)),
         Verb::Logout(arguments) => login::logout(&global, &arguments),
+        Verb::Boxes(_) => boxes_known::list(&global),
+        Verb::Use(arguments) => boxes_known::choose(&global, arguments),
+        Verb::Completions(arguments) => completions::run(&global, &arguments),
+        Verb::Man(arguments) => man::run(&global, &arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

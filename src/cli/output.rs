@@ -1,10 +1,37 @@
 //! What a verb prints: results on standard output, failures on standard error
 //! with an exit code that scripts can tell apart.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
+use super::style::{self, Style};
 use crate::wire::problem::{Problem, ProblemKind};
+
+/// What each exit code says, as `freehold --help` and docs/cli.md list them.
+pub const EXIT_CODES: &[(u8, &str)] = &[
+    (0, "done"),
+    (
+        1,
+        "failed: something outside (engine, registry, store, git host), or a fault of Freehold's",
+    ),
+    (
+        2,
+        "not valid: what was typed, or a name that was not confirmed",
+    ),
+    (3, "not found: there is no such app, database, backup …"),
+    (
+        4,
+        "refused: not signed in, not allowed, or the state of things forbids it now",
+    ),
+    (
+        5,
+        "unreachable: the daemon does not answer, or its certificate is not trusted",
+    ),
+    (
+        6,
+        "ended badly: a deploy, backup, restore or other work was started and did not succeed",
+    ),
+];
 
 /// Why a verb failed.
 #[derive(Debug)]
@@ -13,8 +40,10 @@ pub enum Fail {
     Problem(Box<Problem>),
     /// The daemon could not be reached: exit 5.
     Unreachable(String),
-    /// The work ended badly, as already shown: exit 1.
+    /// Something did not work, as said: exit 1.
     Failed(String),
+    /// Work that was started ended badly, as already shown: exit 6.
+    Ended(String),
 }
 
 impl Fail {
@@ -28,30 +57,68 @@ impl Fail {
         Self::Problem(Box::new(Problem::new(ProblemKind::Invalid, what)))
     }
 
+    /// There is no such thing: exit 3.
+    pub fn not_found(what: impl Into<String>) -> Self {
+        Self::Problem(Box::new(Problem::new(ProblemKind::NotFound, what)))
+    }
+
+    /// The exit code.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Problem(problem) => problem.kind.exit_code(),
+            Self::Unreachable(_) => 5,
+            Self::Failed(_) => 1,
+            Self::Ended(_) => 6,
+        }
+    }
+
+    /// For programs: a problem as the API has them, with the exit code.
+    fn as_json(&self) -> serde_json::Value {
+        let (kind, title, detail) = match self {
+            Self::Problem(problem) => {
+                let mut value = serde_json::to_value(problem).unwrap_or_default();
+                if let Some(fields) = value.as_object_mut() {
+                    fields.insert("exit".into(), self.exit_code().into());
+                }
+                return value;
+            }
+            Self::Unreachable(why) => ("unreachable", "The daemon does not answer", why),
+            Self::Failed(why) => ("failed", "That did not work", why),
+            Self::Ended(why) => ("ended-badly", "The work ended badly", why),
+        };
+        serde_json::json!({
+            "type": format!("urn:freehold:problem:{kind}"),
+            "title": title,
+            "detail": detail,
+            "kind": kind,
+            "exit": self.exit_code(),
+        })
+    }
+
+    fn words(&self) -> String {
+        match self {
+            Self::Problem(problem) if problem.remedy.is_empty() => sentence(&problem.detail),
+            Self::Problem(problem) => {
+                format!("{}\n  {}", sentence(&problem.detail), problem.remedy)
+            }
+            Self::Unreachable(why) | Self::Failed(why) | Self::Ended(why) => sentence(why),
+        }
+    }
+
     /// Prints the failure; its exit code.
     pub fn report(&self, json: bool) -> ExitCode {
         let mut out = std::io::stderr().lock();
-        let (code, written) = match self {
-            Self::Problem(problem) if json => (
-                problem.kind.exit_code(),
-                writeln!(
-                    out,
-                    "{}",
-                    serde_json::to_string(problem).unwrap_or_default()
-                ),
+        let written = match json {
+            true => writeln!(out, "{}", self.as_json()),
+            false => writeln!(
+                out,
+                "{} {}",
+                style::stderr().paint("error:", Style::Bad),
+                self.words()
             ),
-            Self::Problem(problem) => {
-                let mut text = format!("error: {}", sentence(&problem.detail));
-                if !problem.remedy.is_empty() {
-                    text.push_str(&format!("\n  {}", problem.remedy));
-                }
-                (problem.kind.exit_code(), writeln!(out, "{text}"))
-            }
-            Self::Unreachable(why) => (5, writeln!(out, "error: {}", sentence(why))),
-            Self::Failed(why) => (1, writeln!(out, "error: {}", sentence(why))),
         };
         match written {
-            Ok(()) => ExitCode::from(code),
+            Ok(()) => ExitCode::from(self.exit_code()),
             Err(_) => ExitCode::FAILURE,
         }
     }
@@ -94,34 +161,48 @@ pub fn json(value: &impl serde::Serialize) {
     line(serde_json::to_string_pretty(value).unwrap_or_default());
 }
 
-/// Whether colour and live redrawing make sense.
-pub fn is_terminal() -> bool {
-    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+/// The value for programs, or words for people.
+pub fn either(json_wanted: bool, value: &impl serde::Serialize, words: impl FnOnce()) {
+    if json_wanted {
+        json(value);
+    } else {
+        words();
+    }
 }
 
-/// Rows in columns as wide as needed; the first row is the heading.
+/// Rows in columns; the first row is the heading. On a terminal they fit its width, and states have colours.
 pub fn table(rows: &[Vec<String>]) {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns)
-        .map(|c| {
-            rows.iter()
-                .filter_map(|r| r.get(c))
-                .map(|cell| cell.chars().count())
-                .max()
-                .unwrap_or(0)
-        })
-        .collect();
-    for row in rows {
-        let cells: Vec<String> = row
-            .iter()
-            .enumerate()
-            .map(|(c, cell)| {
-                format!(
-                    "{cell:<width$}",
-                    width = widths.get(c).copied().unwrap_or(0)
-                )
-            })
-            .collect();
-        line(cells.join("  ").trim_end());
+    for row in style::layout(rows, style::stdout()) {
+        line(row);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a7_every_failure_has_a_documented_code_and_says_it_to_programs() {
+        let problem = |kind| Fail::Problem(Box::new(Problem::new(kind, "why")));
+        let all = [
+            (problem(ProblemKind::Internal), 1),
+            (problem(ProblemKind::Outside), 1),
+            (Fail::Failed("why".into()), 1),
+            (Fail::usage("why"), 2),
+            (Fail::not_found("why"), 3),
+            (problem(ProblemKind::Conflict), 4),
+            (problem(ProblemKind::SignIn), 4),
+            (Fail::Unreachable("why".into()), 5),
+            (Fail::Ended("why".into()), 6),
+        ];
+        for (fail, code) in all {
+            assert_eq!(fail.exit_code(), code, "{fail:?}");
+            assert!(EXIT_CODES.iter().any(|(known, _)| *known == code));
+            let json = fail.as_json();
+            assert_eq!(json["exit"], code);
+            assert_eq!(json["detail"], "why");
+            assert!(json["type"].as_str().unwrap().starts_with("urn:freehold:"));
+            assert_eq!(fail.words(), "why.");
+        }
     }
 }

@@ -56,25 +56,26 @@ struct Keyboard {
 ///
 /// # Errors
 /// The daemon's problem, or that it cannot be reached.
-pub async fn run(client: &Client, _: &Global, given: RunArguments) -> Result<(), Fail> {
+pub async fn run(client: &Client, global: &Global, given: RunArguments) -> Result<(), Fail> {
     let base = format!("{}/run", path(&given.name));
-    start(client, &base, "", given.keyboard, &given.command).await
+    start(client, global, &base, "", given.keyboard, &given.command).await
 }
 
 /// Runs `freehold exec`.
 ///
 /// # Errors
 /// The daemon's problem, or that it cannot be reached.
-pub async fn exec(client: &Client, _: &Global, given: ExecArguments) -> Result<(), Fail> {
+pub async fn exec(client: &Client, global: &Global, given: ExecArguments) -> Result<(), Fail> {
     let base = format!("{}/exec", path(&given.name));
     let process =
         percent_encoding::utf8_percent_encode(&given.process, percent_encoding::NON_ALPHANUMERIC);
     let more = format!("&process={process}");
-    start(client, &base, &more, given.keyboard, &given.command).await
+    start(client, global, &base, &more, given.keyboard, &given.command).await
 }
 
 async fn start(
     client: &Client,
+    global: &Global,
     base: &str,
     more: &str,
     keyboard: Keyboard,
@@ -84,5 +85,5 @@ async fn start(
     let words = percent_encoding::utf8_percent_encode(&words, percent_encoding::NON_ALPHANUMERIC);
     let target = format!("{base}?command={words}{more}");
     let input = keyboard.interactive || keyboard.tty;
-    terminal::run(client, &target, input, keyboard.tty).await
+    terminal::run(client, global, &target, input, keyboard.tty).await
 }

@@ -18,7 +18,7 @@ pub struct Arguments {}
 /// What is wrong, and how to mend it
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  freehold doctor      exit code 1 when something does not work"
+    after_help = "Examples:\n  freehold doctor\n  freehold doctor --json      # exit code 1 when something does not work"
 )]
 pub struct Doctor {}
 

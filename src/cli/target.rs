@@ -4,10 +4,11 @@ use std::io::{IsTerminal, Read};
 
 use clap::{Args, Subcommand};
 use http::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Global;
 use super::client::{Client, segment};
+use super::confirm::confirm;
 use super::db::said;
 use super::output::{self, Fail};
 use super::show::maybe_time;
@@ -20,7 +21,7 @@ const SECRET: &str = "FREEHOLD_SECRET_KEY";
 /// Where backups go
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  FREEHOLD_SECRET_KEY=… freehold target add offsite s3://my-dumps/box-1 --endpoint https://s3.example.com --access-key AKID\n  freehold target add offsite s3://my-dumps --region eu-central-1 --access-key AKID < secret.txt\n  freehold target add usb dir:///mnt/usb\n  freehold target test offsite"
+    after_help = "Examples:\n  freehold target add usb dir:///mnt/usb\n  freehold target test offsite"
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -30,26 +31,49 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Try a place out and add it; the secret key comes from FREEHOLD_SECRET_KEY or standard input
+    ///
+    /// A folder is dir:///path, a bucket is s3://bucket/prefix. A small object is stored, read back and removed
+    /// before the target counts. The secret key never stands on the command line, which every user of the box can
+    /// read.
+    #[command(
+        after_help = "Examples:\n  FREEHOLD_SECRET_KEY=… freehold target add offsite s3://my-dumps/box-1 --endpoint https://s3.example.com --access-key AKID\n  freehold target add offsite s3://my-dumps --region eu-central-1 --access-key AKID < secret.txt\n  freehold target add usb dir:///mnt/usb"
+    )]
     Add(Box<Add>),
     /// All targets
+    #[command(after_help = "Examples:\n  freehold target list\n  freehold target list --json")]
     List,
     /// Store a small object, read it back, remove it
+    #[command(
+        after_help = "Examples:\n  freehold target test offsite\n  freehold target test offsite --json"
+    )]
     Test {
         /// Its name
         name: String,
     },
     /// Send dumps there from now on
+    #[command(
+        after_help = "Examples:\n  freehold target use offsite\n  freehold target use usb --json"
+    )]
     Use {
         /// Its name
         name: String,
     },
     /// Forget a target; what is stored there stays there
+    ///
+    /// A target with backups on it is only removed with --forget. On a terminal its name has to be typed; elsewhere
+    /// --yes says it.
+    #[command(
+        after_help = "Examples:\n  freehold target rm offsite\n  freehold target rm offsite --forget --yes"
+    )]
     Rm {
         /// Its name
         name: String,
         /// Forget the list of the backups that lie there, too
         #[arg(long)]
         forget: bool,
+        /// Do not ask for the name
+        #[arg(long)]
+        yes: bool,
     },
 }
 
@@ -133,10 +157,21 @@ pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Resu
                 output::line(format!("Dumps go to {name} from now on."));
             });
         }
-        Verb::Rm { name, forget } => {
+        Verb::Rm { name, forget, yes } => {
+            let all: Vec<Target> = client.list("/api/v1/targets").await?;
+            if !all.iter().any(|t| t.name == name) {
+                return Err(Fail::not_found(format!(
+                    "there is no target \"{name}\": `freehold target list` shows those there are"
+                )));
+            }
+            let what = match forget {
+                true => format!("This forgets {name} and the list of the backups there"),
+                false => format!("This forgets {name}"),
+            };
+            confirm(&what, &name, yes)?;
             let path = format!("{}?forget={forget}", path(&name));
-            let done: Value = client.send(Method::DELETE, &path, &Value::Null).await?;
-            said(global, &done, || {
+            let _gone: Value = client.send(Method::DELETE, &path, &Value::Null).await?;
+            said(global, &json!({ "target": name, "forgot": forget }), || {
                 output::line(format!(
                     "{name} is forgotten; what is stored there stays there."
                 ));

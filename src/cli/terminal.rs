@@ -7,12 +7,14 @@ use bytes::BytesMut;
 use http::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use rustix::termios::{self, OptionalActions, Termios};
+use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use super::Global;
 use super::client::{Client, full};
-use super::output::Fail;
+use super::output::{self, Fail};
 use crate::wire::terminal::{Frame, PROTOCOL};
 
 /// The terminal as it was, put back when this value goes.
@@ -39,12 +41,18 @@ impl Drop for Raw {
 }
 
 /// Starts what `path` names, lends it the terminal and ends this program with
-/// its exit code.
+/// its exit code. With `--json` its words come as lines of JSON, its exit code in the last.
 ///
 /// # Errors
 /// The daemon's problem, or that it cannot be reached.
-pub async fn run(client: &Client, path: &str, input: bool, tty: bool) -> Result<(), Fail> {
-    let tty = tty && std::io::stdin().is_terminal();
+pub async fn run(
+    client: &Client,
+    global: &Global,
+    path: &str,
+    input: bool,
+    tty: bool,
+) -> Result<(), Fail> {
+    let tty = tty && !global.json && std::io::stdin().is_terminal();
     let mut target = path.to_owned();
     if tty && let Ok(size) = termios::tcgetwinsize(std::io::stdout()) {
         let more = format!("&rows={}&columns={}", size.ws_row, size.ws_col);
@@ -68,7 +76,7 @@ pub async fn run(client: &Client, path: &str, input: bool, tty: bool) -> Result<
     let raw = if tty { Raw::begin() } else { None };
     let (from, to) = tokio::io::split(TokioIo::new(connection));
     let ended = tokio::select! {
-        ended = show(from) => ended,
+        ended = show(from, global.json) => ended,
         never = type_in(to, input, tty) => never,
     };
     drop(raw);
@@ -79,7 +87,7 @@ pub async fn run(client: &Client, path: &str, input: bool, tty: bool) -> Result<
 }
 
 /// Shows what comes; the exit code at the end.
-async fn show(mut from: impl AsyncRead + Unpin) -> Result<i64, Fail> {
+async fn show(mut from: impl AsyncRead + Unpin, json: bool) -> Result<i64, Fail> {
     let mut bytes = BytesMut::new();
     let gone = || Fail::Unreachable("the connection to the daemon broke off".into());
     loop {
@@ -89,6 +97,16 @@ async fn show(mut from: impl AsyncRead + Unpin) -> Result<i64, Fail> {
                 Ok(0) | Err(_) => return Err(gone()),
                 Ok(_) => continue,
             },
+            Ok(Some((kind @ (Frame::Output | Frame::Error), content, used))) if json => {
+                let stream = if kind == Frame::Output {
+                    "out"
+                } else {
+                    "error"
+                };
+                let text = String::from_utf8_lossy(content);
+                output::line(json!({ "stream": stream, "text": text }));
+                used
+            }
             Ok(Some((Frame::Output, content, used))) => {
                 write(&mut std::io::stdout(), content);
                 used
@@ -99,6 +117,9 @@ async fn show(mut from: impl AsyncRead + Unpin) -> Result<i64, Fail> {
             }
             Ok(Some((Frame::Exit, content, _))) => {
                 let code = content.try_into().map(i64::from_be_bytes);
+                if json && let Ok(code) = code {
+                    output::line(json!({ "exit": code }));
+                }
                 return code.map_err(|_| gone());
             }
             Ok(Some((Frame::Failed, content, _))) => {

@@ -2,10 +2,11 @@
 
 use clap::{Args, Subcommand};
 use http::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Global;
 use super::client::{Client, full};
+use super::confirm::confirm;
 use super::output::{self, Fail};
 use super::show::maybe_time;
 use crate::wire::tokens::{MadeToken, NewToken, Token};
@@ -23,6 +24,11 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Make a token: it is printed once
+    ///
+    /// It is stored as a hash: what is printed now cannot be shown again.
+    #[command(
+        after_help = "Examples:\n  freehold token add \"CI of my-app\" --app shop\n  freehold token add laptop --verb change --days 0"
+    )]
     Add {
         /// What it is for
         name: String,
@@ -37,11 +43,18 @@ enum Verb {
         days: u32,
     },
     /// All tokens, with their last use
+    #[command(after_help = "Examples:\n  freehold token list\n  freehold token list --json")]
     List,
     /// End a token
+    ///
+    /// Whatever uses it is refused from then on. On a terminal its name has to be typed; elsewhere --yes says it.
+    #[command(after_help = "Examples:\n  freehold token rm 3\n  freehold token rm 3 --yes")]
     Rm {
         /// Its number in the list
         id: i64,
+        /// Do not ask for its name
+        #[arg(long)]
+        yes: bool,
     },
 }
 
@@ -70,10 +83,23 @@ pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Resu
             }
         }
         Verb::List => list(global, &client.list::<Token>("/api/v1/tokens").await?),
-        Verb::Rm { id } => {
+        Verb::Rm { id, yes } => {
+            let all: Vec<Token> = client.list("/api/v1/tokens").await?;
+            let Some(token) = all.iter().find(|t| t.id == id) else {
+                return Err(Fail::not_found(format!(
+                    "there is no token {id}: `freehold token list` shows those there are"
+                )));
+            };
+            let what = format!(
+                "This ends the token {}; what uses it is refused",
+                token.name
+            );
+            confirm(&what, &token.name, yes)?;
             let path = format!("/api/v1/tokens/{id}");
             let _gone: Value = client.json(Method::DELETE, &path, full(""), None).await?;
-            output::line(format!("The token {id} is ended."));
+            output::either(global.json, &json!({ "token": id }), || {
+                output::line(format!("The token {id} is ended."));
+            });
         }
     }
     Ok(())

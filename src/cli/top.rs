@@ -7,9 +7,12 @@ use clap::Args;
 use super::Global;
 use super::client::Client;
 use super::output::{self, Fail};
+use super::style;
 use crate::wire::overview::{App, Machine, Overview, Urgency};
 
 /// The box and its apps, live
+///
+/// Drawn anew every 2 s on a terminal, until Ctrl-C; printed once anywhere else.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  freehold top\n  freehold top --once")]
 pub struct Arguments {
@@ -26,7 +29,7 @@ const EVERY: Duration = Duration::from_secs(2);
 /// # Errors
 /// That the daemon cannot be reached.
 pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Result<(), Fail> {
-    let once = arguments.once || global.json || !output::is_terminal();
+    let once = arguments.once || global.json || !style::stdout().terminal;
     loop {
         let overview: Overview = client.get("/api/v1/overview").await?;
         if global.json {

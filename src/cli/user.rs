@@ -2,10 +2,11 @@
 
 use clap::{Args, Subcommand};
 use http::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Global;
 use super::client::{Client, full, segment};
+use super::confirm::confirm;
 use super::output::{self, Fail};
 use super::show::maybe_time;
 use crate::wire::users::{NewUser, User, UserChange, UserLink};
@@ -13,7 +14,7 @@ use crate::wire::users::{NewUser, User, UserChange, UserLink};
 /// Who may come in, and as what
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Roles:\n  owner      everything\n  admin      everything but owners\n  viewer     sees everything but secrets, changes nothing\n  developer  everything of the apps named with --app, and sees no others\n\nExamples:\n  freehold user add ana@example.com --role developer --app shop\n  freehold user change ana@example.com --role admin\n  sudo freehold user reset      a new one-time setup link for the owner"
+    after_help = "Roles:\n  owner      everything\n  admin      everything but owners\n  viewer     sees everything but secrets, changes nothing\n  developer  everything of the apps named with --app, and sees no others\n\nExamples:\n  freehold user add ana@example.com --role developer --app shop\n  freehold user change ana@example.com --role admin\n  sudo freehold user reset      # a new one-time setup link for the owner"
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -23,6 +24,9 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Ask somebody in: prints a one-time link to send them
+    #[command(
+        after_help = "Examples:\n  freehold user add ana@example.com --role developer --app shop\n  freehold user add bo@example.com --role admin --json"
+    )]
     Add {
         /// What they will sign in with, such as an e-mail address
         name: String,
@@ -34,8 +38,12 @@ enum Verb {
         apps: Vec<String>,
     },
     /// Everybody, and those asked in
+    #[command(after_help = "Examples:\n  freehold user list\n  freehold user list --json")]
     List,
     /// Give somebody another role, or other apps
+    #[command(
+        after_help = "Examples:\n  freehold user change ana@example.com --role admin\n  freehold user change ana@example.com --app shop --app blog"
+    )]
     Change {
         /// The user
         name: String,
@@ -47,14 +55,24 @@ enum Verb {
         apps: Vec<String>,
     },
     /// Take somebody out; their sessions end
+    ///
+    /// Tokens they made end with them. On a terminal the name has to be typed; elsewhere --yes says it.
+    #[command(
+        after_help = "Examples:\n  freehold user rm ana@example.com\n  freehold user rm ana@example.com --yes"
+    )]
     Rm {
         /// The user
         name: String,
-        /// Do not ask for the name again
+        /// Do not ask for the name
         #[arg(long)]
         yes: bool,
     },
     /// Print a one-time link by which a password is set anew; the owner's without a name
+    ///
+    /// Without a name it works on the box alone, also when nobody can sign in any more.
+    #[command(
+        after_help = "Examples:\n  freehold user reset ana@example.com\n  sudo freehold user reset"
+    )]
     Reset {
         /// The user
         name: Option<String>,
@@ -89,20 +107,14 @@ pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Resu
             }
         }
         Verb::Rm { name, yes } => {
-            if !yes {
-                let typed = output::ask(&format!(
-                    "This takes {name} out; their sessions end. Type the name to go on: "
-                ));
-                if typed.trim() != name {
-                    return Err(Fail::usage(
-                        "the name was not typed, so nothing was changed",
-                    ));
-                }
-            }
+            let what = format!("This takes {name} out; their sessions and tokens end");
+            confirm(&what, &name, yes)?;
             let _gone: Value = client
                 .json(Method::DELETE, &one(&name), full(""), None)
                 .await?;
-            output::line(format!("{name} is taken out."));
+            output::either(global.json, &json!({ "user": name }), || {
+                output::line(format!("{name} is taken out."));
+            });
         }
         Verb::Reset { name: Some(name) } => {
             let path = format!("{}/reset", one(&name));

@@ -57,6 +57,8 @@ pub struct Start {
     pub config: PathBuf,
     /// Instead of the config's data folder.
     pub data_dir: Option<PathBuf>,
+    /// The log as lines of JSON wherever it goes.
+    pub json: bool,
 }
 
 /// Threads of the control plane.
@@ -69,7 +71,7 @@ const BLOCKING: usize = 16;
 /// # Errors
 /// A sentence that says why it could not start.
 pub fn main(start: Start) -> Result<(), String> {
-    logging::start();
+    logging::start(start.json);
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .map_err(|_| "another crypto provider is already installed".to_owned())?;

@@ -11,8 +11,9 @@ const HEAD: &str = "\
 Nothing on this page changes anything: what served goes on serving, what was stored stays stored. Every line is run by
 the tests, which make this page from `tests/bad_input.toml`. In a sentence, … stands for what is different each time.
 
-The command's exit codes: 0 done, 1 failed, 2 not valid, 3 not found, 4 refused, 5 the daemon does not answer. The API
-answers with RFC 9457 problems that have the same sentences; its kinds and the exit codes belong together.
+The command's exit codes: 0 done, 1 failed, 2 not valid, 3 not found, 4 refused, 5 the daemon does not answer, 6 work that
+was started ended badly ([cli.md](cli.md) has all). The API answers with RFC 9457 problems that have the same sentences;
+its kinds and the exit codes belong together.
 ";
 
 /// The whole page.

@@ -114,7 +114,7 @@ pub fn f6_a_download_opens_with_pg_restore(world: &mut World) {
 pub fn f6_a_restore_brings_back_what_was_lost(world: &mut World) {
     let id = newest(world)["id"].to_string();
     psql(world, "main", "DELETE FROM kept WHERE n > 10;");
-    world.fh.cli(&["backup", "restore", &id]);
+    world.fh.cli(&["backup", "restore", &id, "--yes"]);
     let said = psql(world, "main", "SELECT 'left: ' || count(*) FROM kept;");
     assert!(said.contains("left: 1000"), "{said}");
     // The app goes on with the restored database.
@@ -179,7 +179,7 @@ pub fn f8_backups_and_restores_survive_a_kill_at_every_point(world: &mut World) 
         let id = newest(world)["id"].to_string();
         world.fh.arm(&point);
         let arguments: &[&str] = if restore {
-            &["backup", "restore", &id]
+            &["backup", "restore", &id, "--yes"]
         } else {
             &["backup", "now", "main"]
         };

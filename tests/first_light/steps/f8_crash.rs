@@ -179,7 +179,7 @@ pub fn f8_a_new_database_survives_a_kill_at_every_point(world: &mut World) {
         }
         world.fh.arm(&point);
         if removing {
-            world.fh.try_cli(&["db", "rm", &name, "--confirm", &name]);
+            world.fh.try_cli(&["db", "rm", &name, "--yes"]);
         } else {
             world.fh.try_cli(&["db", "create", &name]);
         }
@@ -202,7 +202,7 @@ pub fn f8_a_new_database_survives_a_kill_at_every_point(world: &mut World) {
             world.fh.try_cli(&["db", "create", &name]);
         }
         if removing && shown() == "ready" {
-            world.fh.try_cli(&["db", "rm", &name, "--confirm", &name]);
+            world.fh.try_cli(&["db", "rm", &name, "--yes"]);
         }
         until(
             &format!("{name} to be {wanted} after {point}"),
@@ -213,7 +213,7 @@ pub fn f8_a_new_database_survives_a_kill_at_every_point(world: &mut World) {
             },
         );
         if !removing {
-            world.fh.cli(&["db", "rm", &name, "--confirm", &name]);
+            world.fh.cli(&["db", "rm", &name, "--yes"]);
             until_true("the database to be gone", secs(60), || shown() == "gone");
         }
     }

@@ -1,0 +1,169 @@
+//! What ends data asks for a name; colour and width are a terminal's.
+
+use super::quiet::Daemon;
+use super::typed::{Said, at_a_terminal, command, freehold};
+
+/// Each destructive verb: how something to end is made, what ends it, the name it asks for, and how it is looked for.
+struct Row {
+    made: &'static [&'static str],
+    ends: &'static [&'static str],
+    name: &'static str,
+    list: &'static [&'static str],
+}
+
+const ROWS: &[Row] = &[
+    Row {
+        made: &["app", "create", "shop"],
+        ends: &["app", "rm", "shop"],
+        name: "shop",
+        list: &["app", "list"],
+    },
+    Row {
+        made: &["target", "add", "usb", "dir:///tmp"],
+        ends: &["target", "rm", "usb"],
+        name: "usb",
+        list: &["target", "list"],
+    },
+    Row {
+        made: &["user", "add", "ana", "--role", "viewer"],
+        ends: &["user", "rm", "ana"],
+        name: "ana",
+        list: &["user", "list"],
+    },
+    Row {
+        made: &["token", "add", "laptop"],
+        ends: &["token", "rm", "1"],
+        name: "laptop",
+        list: &["token", "list"],
+    },
+    Row {
+        made: &["check", "add", "docs", "http://127.0.0.1:9/"],
+        ends: &["check", "rm", "docs"],
+        name: "docs",
+        list: &["check", "list"],
+    },
+    Row {
+        made: &["db", "create", "main", "--no-wait"],
+        ends: &["db", "rm", "main"],
+        name: "main",
+        list: &["db", "list"],
+    },
+];
+
+#[test]
+fn a7_what_ends_data_wants_its_name_typed_or_yes() {
+    let daemon = Daemon::start();
+    let socket = daemon.socket("freehold.sock");
+    let there = |row: &Row| freehold(&socket, row.list).out.contains(row.name);
+    for row in ROWS {
+        let made = freehold(&socket, row.made);
+        assert_eq!(made.code, 0, "{:?}: {}", row.made, made.all());
+        let what = row.ends;
+
+        // Nobody is there to ask.
+        let said = freehold(&socket, what);
+        assert_eq!(said.code, 2, "{what:?}: {}", said.all());
+        assert!(said.err.contains("give --yes"), "{what:?}: {}", said.all());
+        // Somebody types another name, or nothing.
+        for typed in ["another", ""] {
+            let said = at_a_terminal(80, typed, &command(&socket, what));
+            assert_eq!(said.code, 2, "{what:?}: {}", said.all());
+            let asked = format!("Type {} to go on", row.name);
+            assert!(said.out.contains(&asked), "{what:?}: {}", said.all());
+            assert!(said.out.contains("nothing was changed"), "{}", said.all());
+        }
+        assert!(there(row), "{what:?} was ended without its name");
+
+        let said: Said = at_a_terminal(80, row.name, &command(&socket, what));
+        // An app's containers cannot be ended without an engine: that it is being removed is enough.
+        let accepted = match said.code {
+            124 => row.ends[0] == "app" && said.out.contains("Removing shop"),
+            code => code == 0,
+        };
+        assert!(accepted, "{what:?}: {}", said.all());
+    }
+}
+
+#[test]
+fn a7_yes_needs_nobody() {
+    let daemon = Daemon::start();
+    let socket = daemon.socket("freehold.sock");
+    for row in ROWS.iter().filter(|r| !["app", "db"].contains(&r.ends[0])) {
+        assert_eq!(freehold(&socket, row.made).code, 0);
+        let ends = [row.ends, &["--yes", "--json"]].concat();
+        let said = freehold(&socket, &ends);
+        assert_eq!(said.code, 0, "{ends:?}: {}", said.all());
+        let json: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+        assert!(json.is_object(), "{ends:?}: {json}");
+        assert!(!freehold(&socket, row.list).out.contains(row.name));
+    }
+}
+
+#[test]
+fn a7_colour_and_width_are_a_terminals_and_a_pipe_gets_plain_text() {
+    let daemon = Daemon::start();
+    let socket = daemon.socket("freehold.sock");
+    for name in ["shop", "a-name-that-is-rather-long-for-a-column"] {
+        assert_eq!(freehold(&socket, &["app", "create", name]).code, 0);
+        let host = format!("{name}.a-rather-long-domain.example.com");
+        assert_eq!(freehold(&socket, &["domain", "add", name, &host]).code, 0);
+    }
+    let list = ["app", "list"];
+    let piped = freehold(&socket, &list);
+    assert!(
+        !piped.out.contains('\x1b') && !piped.out.contains('…'),
+        "{}",
+        piped.out
+    );
+
+    let narrow = at_a_terminal(60, "", &command(&socket, &list));
+    assert!(narrow.out.contains("\x1b[1mAPP"), "{:?}", narrow.out);
+    for line in bare(&narrow.out).lines() {
+        assert!(line.chars().count() <= 60, "{line}");
+    }
+    assert!(narrow.out.contains('…'), "{}", narrow.out);
+
+    let mut quiet = command(&socket, &list);
+    quiet.env("NO_COLOR", "1");
+    assert!(!at_a_terminal(60, "", &quiet).out.contains('\x1b'));
+    let never = command(&socket, &["app", "list", "--color", "never"]);
+    assert!(!at_a_terminal(60, "", &never).out.contains('\x1b'));
+    let always = freehold(&socket, &["app", "list", "--color", "always"]);
+    assert!(always.out.contains("\x1b[1mAPP"), "{:?}", always.out);
+    assert_eq!(bare(&always.out), piped.out);
+}
+
+#[test]
+fn a7_progress_is_shown_on_a_terminal_only() {
+    let daemon = Daemon::start();
+    let socket = daemon.socket("freehold.sock");
+    assert_eq!(freehold(&socket, &["app", "create", "shop"]).code, 0);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("Dockerfile"), "FROM scratch\n").unwrap();
+    std::fs::write(folder.path().join("data"), vec![7; 3 << 20]).unwrap();
+    let path = folder.path().to_str().unwrap();
+    let deploy = ["deploy", path, "--app", "shop"];
+    let shown = at_a_terminal(100, "", &command(&socket, &deploy));
+    assert!(
+        shown.out.contains("Sending") && shown.out.contains("of 3."),
+        "{:?}",
+        shown.out
+    );
+    let piped = freehold(&socket, &deploy);
+    assert!(
+        !piped.all().contains("Sending") && !piped.all().contains('\x1b'),
+        "{}",
+        piped.all()
+    );
+}
+
+/// Without colours.
+fn bare(text: &str) -> String {
+    let mut bare = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("\x1b[") {
+        bare.push_str(before);
+        rest = after.split_once('m').map_or("", |(_, rest)| rest);
+    }
+    bare + rest
+}

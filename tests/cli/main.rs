@@ -1,0 +1,12 @@
+//! A7: the command line as scripts and people meet it, against the real daemon without an engine.
+
+mod asked;
+mod exits;
+mod golden;
+mod page;
+mod shells;
+mod typed;
+
+#[path = "../support/quiet.rs"]
+#[expect(dead_code, reason = "shared with tests that start it differently")]
+mod quiet;
