@@ -59,7 +59,7 @@ enum Verb {
     },
     /// Set all that a file of NAME=value lines says
     #[command(
-        after_help = "Examples:\n  freehold env shop import .env\n  freehold env shop --values | freehold env blog import -"
+        after_help = "Examples:\n  freehold env shop import .env\n  freehold env shop import .env --detach\n  freehold env shop --values | freehold env blog import -"
     )]
     Import {
         /// The file; - for standard input

@@ -146,8 +146,8 @@ fn settle(json: &mut Value, key: &str, dir: &str) {
             "<text>"
         }
         // What the box is, and what it happens to do now.
-        "machine" | "attention" | "findings" | "why" | "fault" | "reason" | "error" | "silent"
-        | "day" | "day_share" | "month_share" | "millis" | "pending" | "unreachable" => "<varies>",
+        "machine" | "attention" | "findings" | "fault" | "reason" | "error" | "silent" | "day"
+        | "pending" | "unreachable" => "<varies>",
         _ => "",
     };
     if !mark.is_empty() && !json.is_object() {

@@ -8,5 +8,4 @@ mod shells;
 mod typed;
 
 #[path = "../support/quiet.rs"]
-#[expect(dead_code, reason = "shared with tests that start it differently")]
 mod quiet;
