@@ -7,14 +7,24 @@
 //! to `monitor`.
 
 mod cgroup;
+mod firewall;
+mod listening;
+mod modes;
 mod parse;
+mod room;
+mod timekeeper;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use cgroup::{ContainerFigures, ContainerMeter};
+pub use firewall::{FirewallFiles, Rules};
+pub use listening::{ListeningSocket, listening_on, programs};
+pub use modes::Modes;
 pub use parse::{CpuTimes, Memory, Traffic};
+pub use room::Disk;
+pub use timekeeper::timekeeper;
 
 /// What the box is doing.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,6 +122,15 @@ impl HostMeter {
                 .to_owned(),
         }
     }
+}
+
+/// Memory and swap now.
+///
+/// # Errors
+/// When the kernel's file cannot be read.
+pub fn memory() -> io::Result<Memory> {
+    let text = std::fs::read_to_string("/proc/meminfo")?;
+    parse::memory(&text).ok_or_else(|| odd("meminfo"))
 }
 
 fn odd(file: &str) -> io::Error {

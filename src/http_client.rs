@@ -306,6 +306,13 @@ pub fn retry_after(headers: &HeaderMap, now: UnixMs) -> Option<Duration> {
     Some(UnixMs(date.timestamp().as_millisecond()).since(now))
 }
 
+/// What a `Date` header says.
+pub fn date(headers: &HeaderMap) -> Option<UnixMs> {
+    let text = headers.get(http::header::DATE)?.to_str().ok()?;
+    let date = jiff::fmt::rfc2822::parse(text.trim()).ok()?;
+    Some(UnixMs(date.timestamp().as_millisecond()))
+}
+
 fn roots(extra: Option<&Path>) -> Result<RootCertStore, HttpError> {
     let mut store = RootCertStore::empty();
     let system = rustls_native_certs::load_native_certs();

@@ -25,6 +25,7 @@ pub mod daemon;
 pub mod db;
 pub mod deploy;
 pub mod docker;
+pub mod doctor;
 pub mod events;
 #[cfg(freehold_fuzz)]
 pub mod fuzz;

@@ -102,8 +102,115 @@ fn a7_login_pins_the_boxs_root_and_the_token_decides_what_works() {
     let daemon = Daemon::start_at(port);
     let (code, text) = laptop.run(&["app", "list"], &[]);
     assert_eq!(code, 5, "{text}");
-    assert!(text.contains("is not the one that was trusted"), "{text}");
+    assert!(text.contains("compare the fingerprint"), "{text}");
     drop(daemon);
     let (code, text) = laptop.run(&["logout", "home"], &[]);
     assert_eq!(code, 0, "{text}");
+}
+
+/// A port that nobody has.
+fn free_port() -> u16 {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    free.local_addr().unwrap().port()
+}
+
+/// A token of the box that changes what it wants, with its number.
+fn token(daemon: &Daemon, name: &str) -> (String, String) {
+    let token = on_the_box(daemon, &["token", "add", name, "--verb", "change"]);
+    let all = on_the_box(daemon, &["token", "list", "--json"]);
+    let all: serde_json::Value = serde_json::from_str(&all).unwrap();
+    let all = all.as_array().unwrap();
+    let id = all.iter().find(|t| t["name"] == name).unwrap()["id"].to_string();
+    (token.trim().to_owned(), id)
+}
+
+/// Roots that the system trusts are enough for a box that has a certificate of one: nothing is pinned, nobody is asked,
+/// and a certificate of another root is refused later on.
+#[test]
+fn a7_a_box_with_a_public_certificate_is_checked_by_public_roots() {
+    let port = free_port();
+    let daemon = Daemon::start_at(port);
+    let home = tempfile::tempdir().unwrap();
+    let laptop = Laptop { home: home.path() };
+    let host = format!("127.0.0.1:{port}");
+    // What a public authority's root is to everybody, this box's is to this laptop.
+    let roots = home.path().join("roots.pem");
+    std::fs::copy(daemon.socket("root.pem"), &roots).unwrap();
+    let roots = ("SSL_CERT_FILE", roots.to_str().unwrap());
+    let (secret, _) = token(&daemon, "laptop");
+    let secret = ("FREEHOLD_TOKEN", secret.as_str());
+    let (code, text) = laptop.run(&["login", &host, "--name", "home"], &[roots, secret]);
+    assert_eq!(code, 0, "{text}");
+    let (_, text) = laptop.run(&["boxes", "--json"], &[]);
+    let boxes: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(boxes[0]["pinned"], serde_json::Value::Null, "{text}");
+    assert_eq!(boxes[0]["current"], true, "{text}");
+    let (code, text) = laptop.run(&["app", "list"], &[roots]);
+    assert_eq!(code, 0, "{text}");
+    // Nobody vouches for it any more: nothing is sent.
+    drop(daemon);
+    let _other = Daemon::start_at(port);
+    let (code, text) = laptop.run(&["app", "list"], &[roots]);
+    assert_eq!(code, 5, "{text}");
+    assert!(text.contains("public root any more"), "{text}");
+}
+
+#[test]
+fn a7_several_boxes_are_told_apart_and_their_troubles_too() {
+    let ports = [free_port(), free_port()];
+    let boxes = ports.map(Daemon::start_at);
+    let home = tempfile::tempdir().unwrap();
+    let laptop = Laptop { home: home.path() };
+    let mut ids = Vec::new();
+    for (at, name) in ["home", "work"].iter().enumerate() {
+        on_the_box(&boxes[at], &["app", "create", &format!("shop-{name}")]);
+        let status = on_the_box(&boxes[at], &["status", "--json"]);
+        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+        let print = status["fingerprint"].as_str().unwrap();
+        let (secret, id) = token(&boxes[at], "laptop");
+        ids.push(id);
+        let host = format!("127.0.0.1:{}", ports[at]);
+        let login = ["login", &host, "--name", name, "--fingerprint", print];
+        let (code, text) = laptop.run(&login, &[("FREEHOLD_TOKEN", &secret)]);
+        assert_eq!(code, 0, "{text}");
+    }
+    let apps = |more: &[&str]| laptop.run(&[&["app", "list"], more].concat(), &[]).1;
+    // The last login is the current one, until another is chosen.
+    assert!(apps(&[]).contains("shop-work"));
+    assert!(apps(&["--box", "home"]).contains("shop-home"));
+    let (code, text) = laptop.run(&["use", "home"], &[]);
+    assert_eq!(code, 0, "{text}");
+    assert!(apps(&[]).contains("shop-home"));
+    let (_, text) = laptop.run(&["boxes"], &[]);
+    assert!(
+        text.contains("its own root") && text.contains("work"),
+        "{text}"
+    );
+    let (code, text) = laptop.run(&["use", "nope"], &[]);
+    assert_eq!((code, text.contains("home, work")), (3, true), "{text}");
+
+    // A token that is taken back says how to come by another.
+    on_the_box(&boxes[0], &["token", "rm", &ids[0], "--yes"]);
+    let (code, text) = laptop.run(&["app", "list"], &[]);
+    assert_eq!(code, 4, "{text}");
+    assert!(text.contains("freehold login 127.0.0.1"), "{text}");
+    // A name that is not the box's: it says so, and not that the box is away.
+    let file = home.path().join("freehold/boxes.toml");
+    let known = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, known.replace("\"127.0.0.1:", "\"localhost:")).unwrap();
+    let (code, text) = laptop.run(&["app", "list"], &[]);
+    assert_eq!(code, 5, "{text}");
+    assert!(text.contains("not its name"), "{text}");
+    std::fs::write(&file, known).unwrap();
+
+    let (code, text) = laptop.run(&["logout"], &[]);
+    assert_eq!(
+        (code, text.contains("home is forgotten")),
+        (0, true),
+        "{text}"
+    );
+    let (code, text) = laptop.run(&["logout", "home"], &[]);
+    assert_eq!(code, 3, "{text}");
+    let (_, text) = laptop.run(&["boxes"], &[]);
+    assert!(!text.contains("home"), "{text}");
 }

@@ -21,7 +21,7 @@ const STRATA: &[(u8, &[&str])] = &[
     (
         6,
         &[
-            "apps", "backup", "certs", "deploy", "monitor", "postgres", "users",
+            "apps", "backup", "certs", "deploy", "doctor", "monitor", "postgres", "users",
         ],
     ),
     (7, &["web"]),

@@ -13,7 +13,7 @@ use crate::base::secret::fill_random;
 
 /// What the lookup found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Lookup {
+pub enum Lookup {
     /// The name has these addresses.
     Addresses(Vec<IpAddr>),
     /// The name certainly has none.
@@ -27,7 +27,7 @@ const SYSTEM_WAIT: Duration = Duration::from_secs(10);
 const TRIES: u32 = 2;
 
 /// Asks `resolver`, or the system when there is none.
-pub(super) async fn lookup(host: &str, resolver: Option<SocketAddr>) -> Lookup {
+pub async fn lookup(host: &str, resolver: Option<SocketAddr>) -> Lookup {
     match resolver {
         Some(server) => {
             let (four, six) = tokio::join!(ask(host, A, server), ask(host, AAAA, server));

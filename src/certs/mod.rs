@@ -51,8 +51,9 @@ use crate::jobs::{Handlers, Outcome};
 
 use store::orders;
 
-pub use addresses::for_the_box as box_addresses;
+pub use addresses::{for_the_box as box_addresses, local as local_addresses};
 pub use box_ca::fingerprint;
+pub use dns::{Lookup as Place, lookup as look_up};
 pub use job::KIND as JOB_KIND;
 pub use ports::{Boxed, Publish};
 pub use set::CertSet;

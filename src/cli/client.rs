@@ -16,7 +16,7 @@ use tokio::net::UnixStream;
 use super::output::Fail;
 use super::remote::Remote;
 use crate::wire::listing::Listing;
-use crate::wire::problem::Problem;
+use crate::wire::problem::{Problem, ProblemKind};
 
 /// A request's body.
 pub type Body = BoxBody<Bytes, std::io::Error>;
@@ -79,6 +79,22 @@ impl Client {
         Self {
             way: Way::Remote(Box::new(remote)),
         }
+    }
+
+    /// A token that is taken no more says how to come by another.
+    fn signed_out(&self, problem: Problem) -> Problem {
+        match &self.way {
+            Way::Remote(remote) if problem.kind == ProblemKind::SignIn => problem.remedy(format!(
+                "The token for {0} has ended or was taken back: make another on the dashboard under your name, or on the box with `freehold token add`, then `freehold login {0}`.",
+                remote.authority
+            )),
+            _ => problem,
+        }
+    }
+
+    /// Whether the daemon is on this box.
+    pub fn is_local(&self) -> bool {
+        matches!(self.way, Way::Socket(_))
     }
 
     async fn connect(&self) -> Result<Box<dyn Stream>, Fail> {
@@ -239,7 +255,7 @@ impl Client {
             .map(|b| b.to_bytes())
             .unwrap_or_default();
         match serde_json::from_slice::<Problem>(&bytes) {
-            Ok(problem) => Err(Fail::Problem(Box::new(problem))),
+            Ok(problem) => Err(Fail::Problem(Box::new(self.signed_out(problem)))),
             Err(_) => Err(Fail::internal(format!(
                 "the daemon answered {status} without saying why"
             ))),

@@ -115,7 +115,7 @@ async fn root_of(arguments: &Login) -> Result<Option<String>, Fail> {
         let public = Remote::new(&arguments.host, &Trust::Public, None)?;
         match public.connect().await {
             Ok(_) => return Ok(None),
-            Err(Refused::Certificate) => {}
+            Err(Refused::Certificate(_)) => {}
             Err(Refused::Other(fail)) => return Err(fail),
         }
     }

@@ -13,6 +13,7 @@ pub mod completions;
 pub mod confirm;
 pub mod db;
 pub mod deploy;
+pub mod doctor;
 pub mod domain;
 pub mod env;
 pub mod lines;
@@ -99,7 +100,7 @@ pub enum Verb {
     /// One look at everything
     Status(status::Arguments),
     /// What is wrong, and how to mend it
-    Doctor(status::Doctor),
+    Doctor(doctor::Arguments),
     /// The box and its apps, live
     Top(top::Arguments),
     /// What is asked whether it answers
@@ -204,7 +205,9 @@ pub fn main() -> ExitCode {
     let done = match cli.verb {
         Verb::Serve(arguments) => serve::run(&global, arguments),
         Verb::Status(_) => with_client(&global, async |c, g| status::run(c, g).await),
-        Verb::Doctor(_) => with_client(&global, async |c, g| status::doctor(c, g).await),
+        Verb::Doctor(arguments) => {
+            with_client(&global, async |c, g| doctor::run(c, g, arguments).await)
+        }
         Verb::Top(arguments) => with_client(&global, async |c, g| top::run(c, g, arguments).await),
         Verb::Check(arguments) => {
             with_client(&global, async |c, g| check::run(c, g, arguments).await)

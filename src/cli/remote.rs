@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore,
+    SignatureScheme,
+};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::net::TcpStream;
@@ -26,6 +29,7 @@ pub struct Remote {
     host: String,
     port: u16,
     tls: Arc<ClientConfig>,
+    pinned: bool,
     /// Sent with every request; none while logging in.
     pub token: Option<Secret>,
 }
@@ -48,8 +52,8 @@ pub enum Trust<'a> {
 
 /// Why a connection was not made.
 pub enum Refused {
-    /// The certificate is not trusted.
-    Certificate,
+    /// The certificate is not trusted; what is wrong with it, and what to do.
+    Certificate(String),
     /// Anything else.
     Other(Fail),
 }
@@ -58,9 +62,7 @@ impl From<Refused> for Fail {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::Other(fail) => fail,
-            Refused::Certificate => Self::Unreachable(
-                "the box's certificate is not the one that was trusted when you logged in: if the box was made anew, log in again with `freehold login`; if not, somebody may be in between".into(),
-            ),
+            Refused::Certificate(why) => Self::Unreachable(why),
         }
     }
 }
@@ -104,6 +106,7 @@ impl Remote {
             host,
             port,
             tls: Arc::new(config(trust)?),
+            pinned: matches!(trust, Trust::Pinned(_)),
             token,
         })
     }
@@ -139,12 +142,41 @@ impl Remote {
                     .get_ref()
                     .and_then(|e| e.downcast_ref::<rustls::Error>());
                 match tls {
-                    Some(rustls::Error::InvalidCertificate(_)) => Err(Refused::Certificate),
+                    Some(rustls::Error::InvalidCertificate(why)) => Err(Refused::Certificate(
+                        untrusted(&self.authority, why, self.pinned),
+                    )),
+                    Some(rustls::Error::AlertReceived(AlertDescription::UnrecognisedName)) => {
+                        Err(Refused::Other(Fail::Unreachable(renamed(&self.authority))))
+                    }
                     _ => Err(away(error.to_string())),
                 }
             }
         }
     }
+}
+
+/// What is wrong with a certificate, and what to do.
+fn untrusted(host: &str, why: &CertificateError, pinned: bool) -> String {
+    match why {
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            renamed(host)
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => format!(
+            "the certificate of {host} has ended: `freehold doctor` on the box says why it was not renewed, or the clock here is wrong"
+        ),
+        _ if pinned => format!(
+            "the certificate of {host} is not signed by the root that was trusted when you logged in: if the box was made anew, compare the fingerprint that `freehold status` prints there and log in again with `freehold login {host}`; if not, somebody may be in between"
+        ),
+        _ => format!(
+            "the certificate of {host} is not signed by a public root any more: if the box has one of its own now, log in again with `freehold login {host}`; if not, somebody may be in between"
+        ),
+    }
+}
+
+fn renamed(host: &str) -> String {
+    format!(
+        "a box answers at {host}, but that is not its name: if it was renamed, log in by its new one with `freehold login HOST`; `freehold boxes` shows those known here"
+    )
 }
 
 fn config(trust: &Trust<'_>) -> Result<ClientConfig, Fail> {
@@ -225,7 +257,22 @@ impl ServerCertVerifier for Anybody {
 
 #[cfg(test)]
 mod tests {
-    use super::address;
+    use rustls::CertificateError;
+
+    use super::{address, untrusted};
+
+    #[test]
+    fn a7_a_certificate_that_is_not_trusted_says_what_to_do() {
+        let said = |why: CertificateError, pinned| untrusted("panel.test", &why, pinned);
+        let made_anew = said(CertificateError::UnknownIssuer, true);
+        assert!(made_anew.contains("compare the fingerprint"), "{made_anew}");
+        let no_longer = said(CertificateError::UnknownIssuer, false);
+        assert!(no_longer.contains("public root any more"), "{no_longer}");
+        let other = said(CertificateError::NotValidForName, true);
+        assert!(other.contains("renamed"), "{other}");
+        let ended = said(CertificateError::Expired, false);
+        assert!(ended.contains("has ended"), "{ended}");
+    }
 
     #[test]
     fn a7_an_address_is_a_name_or_a_number_and_no_path() {

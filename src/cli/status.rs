@@ -1,6 +1,4 @@
-//! `freehold status`: one look at everything. `freehold doctor`: what is wrong and how to mend it.
-
-use std::process::Command;
+//! `freehold status`: one look at everything.
 
 use clap::Args;
 
@@ -14,13 +12,6 @@ use crate::wire::status::{Finding, Severity, Status};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  freehold status\n  freehold status --json")]
 pub struct Arguments {}
-
-/// What is wrong, and how to mend it
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  freehold doctor\n  freehold doctor --json      # exit code 1 when something does not work"
-)]
-pub struct Doctor {}
 
 /// Runs `status`.
 ///
@@ -66,53 +57,6 @@ pub async fn run(client: &Client, global: &Global) -> Result<(), Fail> {
     output::line("    Windows          certutil -addstore Root FILE");
     output::line("    Firefox          Settings, Certificates, Authorities, Import");
     Ok(())
-}
-
-/// Runs `doctor`.
-///
-/// # Errors
-/// When something does not work.
-pub async fn doctor(client: &Client, global: &Global) -> Result<(), Fail> {
-    let status: Status = client.get("/api/v1/status").await.map_err(unreachable)?;
-    if global.json {
-        output::json(&status.findings);
-    } else if status.findings.is_empty() {
-        output::line("All is well.");
-    } else {
-        show_findings(&status.findings);
-    }
-    let errors = status
-        .findings
-        .iter()
-        .filter(|f| f.severity == Severity::Error)
-        .count();
-    match errors {
-        0 => Ok(()),
-        1 => Err(Fail::Failed("one thing does not work".into())),
-        n => Err(Fail::Failed(format!("{n} things do not work"))),
-    }
-}
-
-/// Says what systemd knows, when the daemon says nothing.
-fn unreachable(fail: Fail) -> Fail {
-    let Fail::Unreachable(why) = fail else {
-        return fail;
-    };
-    let state = Command::new("systemctl")
-        .args(["is-active", "freehold.service"])
-        .output();
-    let state = state
-        .map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned())
-        .unwrap_or_default();
-    Fail::Unreachable(match state.as_str() {
-        "active" | "activating" => format!(
-            "{why}\n  systemd says that it is {state}: look at its log, journalctl -u freehold -n 50"
-        ),
-        "" => format!("{why}\n  Is it running? Without systemd: freehold serve"),
-        _ => format!(
-            "{why}\n  systemd says that it is {state}: start it with systemctl start freehold, or see journalctl -u freehold -n 50"
-        ),
-    })
 }
 
 fn show_apps(status: &Status) {

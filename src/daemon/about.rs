@@ -1,22 +1,25 @@
 //! The box as a whole, for `status`, `doctor` and the setup link: gathered from every part, each part's failure a finding.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::findings;
+use super::ports::doctor::Examiner;
 use crate::apps::Apps;
 use crate::base::clock::UnixMs;
 use crate::certs::{self, Certs};
 use crate::config::Config;
 use crate::docker::Engine;
+use crate::doctor;
 use crate::monitor::Monitor;
 use crate::supervise::{Live, State};
 use crate::users::Users;
 use crate::web::{self, about::Coming};
+use crate::wire::doctor::Report;
 use crate::wire::status::{self, AppLine, CertificateLine, Finding, Status};
 
 /// How long the engine may take to say that it is there.
@@ -29,8 +32,8 @@ pub struct About {
     pub settings: watch::Receiver<Arc<Config>>,
     /// Where the edge listens for TLS.
     pub https: SocketAddr,
-    /// Whether the sockets outlive the daemon.
-    pub held: bool,
+    /// Looks closer, for `doctor`.
+    pub examiner: Examiner,
     pub root_file: PathBuf,
     pub users: Users,
     pub certs: Certs,
@@ -43,6 +46,10 @@ pub struct About {
 impl crate::web::about::About for About {
     fn status(&self) -> Coming<'_, Status> {
         Box::pin(self.gather())
+    }
+
+    fn doctor(&self) -> Coming<'_, Report> {
+        Box::pin(self.examiner.report())
     }
 }
 
@@ -58,11 +65,10 @@ impl About {
         let now = UnixMs::now();
         if let Some(overview) = kept(self.monitor.overview(now).await, &mut findings) {
             findings.extend(overview.attention.into_iter().map(Finding::from));
-            findings.extend(overview.machine.as_ref().and_then(findings::small));
         }
-        findings.extend(findings::sockets(self.held));
-        findings.extend(findings::permissions(&settings.data_dir));
-        findings.extend(findings::clock(now, Path::new("/run/systemd/timesync")));
+        // What is seen without asking anybody; `doctor` looks further.
+        let here = doctor::examine(&self.examiner.here(), now);
+        findings.extend(here.into_iter().filter_map(findings::of_doctor));
         findings.sort_by_key(|f| f.severity);
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),

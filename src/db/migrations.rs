@@ -31,11 +31,16 @@ fn steps(kind: Kind) -> &'static [&'static str] {
     }
 }
 
+/// How many steps this program knows.
+pub(super) fn known(kind: Kind) -> i64 {
+    i64::try_from(steps(kind).len()).unwrap_or(i64::MAX)
+}
+
 /// Brings the database to this program's version, one transaction a step.
 pub(super) fn migrate(connection: &mut Connection, kind: Kind) -> Result<(), DbError> {
     let steps = steps(kind);
     let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    let known = i64::try_from(steps.len()).unwrap_or(i64::MAX);
+    let known = known(kind);
     if found > known {
         return Err(DbError::Newer { found, known });
     }

@@ -6,6 +6,7 @@
 //! commit, which is how events and jobs are noticed without polling.
 
 mod error;
+mod examine;
 mod meta;
 mod migrations;
 mod open;
@@ -21,6 +22,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 pub use error::DbError;
+pub use examine::Examination;
 pub use slice::Slice;
 
 /// Which of the two databases, and so how it is synced and migrated.

@@ -13,6 +13,7 @@ mod engine;
 mod error;
 mod events;
 mod exec;
+mod facts;
 #[cfg(freehold_fuzz)]
 pub mod fuzz;
 mod hijack;
@@ -33,6 +34,7 @@ pub use engine::{Engine, EngineVersion};
 pub use error::EngineError;
 pub use events::{ContainerEvent, EngineEvent, EventStream};
 pub use exec::NewExec;
+pub use facts::EngineFacts;
 pub use hijack::Attached;
 pub use ignore::Ignore;
 pub use image::{Credentials, Image};

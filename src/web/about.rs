@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use crate::wire::doctor::Report;
 use crate::wire::status::Status;
 
 /// An answer to come.
@@ -12,4 +13,7 @@ pub type Coming<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait About: Send + Sync {
     /// One look at everything. A part that cannot be read is a finding, never a failure.
     fn status(&self) -> Coming<'_, Status>;
+
+    /// Everything that can be examined, each with its remedy; within seconds, whatever does not answer.
+    fn doctor(&self) -> Coming<'_, Report>;
 }

@@ -178,6 +178,7 @@ pub fn table() -> Vec<Route> {
         GET  "/settings/targets/{target}/remove" ChangeBox pages::targets::ask_removal, sudo;
         POST "/settings/targets/{target}/remove" ChangeBox pages::targets::remove, sudo;
         GET  "/box"                             SeeBox    pages::box_page::show;
+        GET  "/box/doctor"                      SeeBox    pages::doctor::show;
         GET  "/checks"                          SeeBox    pages::checks::show;
         POST "/checks"                          ChangeBox pages::checks::add;
         POST "/checks/{id}/remove"              ChangeBox pages::checks::remove;
@@ -201,6 +202,7 @@ pub fn table() -> Vec<Route> {
         GET  "/health"                          Nobody    api::health::show, "Whether the daemon answers";
         GET  "/openapi.json"                    Nobody    api::openapi::show, "This description";
         GET  "/status"                          SeeBox    api::status::show, "One look at everything on the box";
+        GET  "/doctor"                          SeeBox    api::doctor::show, "Examines the box: what is wrong, and how to mend it";
         POST "/setup-link"                      Local     api::users::setup_link, "A new one-time path to set the owner's password";
         GET  "/users"                           SeeBox    api::users::list, "Lists the users, and those asked in";
         POST "/users"                           ChangeBox api::users::invite, "Asks somebody in; the answer holds the link, told this once", sudo;

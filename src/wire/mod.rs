@@ -8,6 +8,7 @@ pub mod backups;
 pub mod checks;
 pub mod databases;
 pub mod deploys;
+pub mod doctor;
 pub mod listing;
 pub mod metrics;
 pub mod overview;

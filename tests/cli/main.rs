@@ -1,6 +1,7 @@
 //! A7: the command line as scripts and people meet it, against the real daemon without an engine.
 
 mod asked;
+mod doctor;
 mod exits;
 mod golden;
 mod page;

@@ -155,7 +155,7 @@ const AS_WORDS: &[(&str, &str)] = &[
     ("serve", "the log as lines of JSON on standard error."),
     (
         "doctor",
-        "as `GET /api/v1/status` has its `findings`: a list, each with `severity`, `what`, `remedy`.",
+        "an object with `state`, `checked_ms`, `took_ms`, `checks`; of each check `area`, `what`, `state` (`ok`, `warn`, `fail`), `seen`, `why`, `remedy`.",
     ),
     ("app rm", "an object with `app`, `volumes`."),
     ("app stop", "an object with `changed`, `deploy`."),

@@ -2,4 +2,5 @@
 
 pub mod backup;
 pub mod deploy;
+pub mod doctor;
 pub mod monitor;

@@ -7,6 +7,7 @@ pub mod certificate;
 pub mod checks;
 pub mod databases;
 pub mod deploys;
+pub mod doctor;
 pub mod domains;
 pub mod env;
 pub mod events;

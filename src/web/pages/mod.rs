@@ -17,6 +17,7 @@ pub mod confirm_password;
 pub mod database;
 pub mod database_actions;
 pub mod databases;
+pub mod doctor;
 mod figures;
 mod frame;
 pub mod overview;

@@ -80,6 +80,7 @@ fn f10_every_page_renders_without_inline_style_or_script() {
     write("databases", &rest::databases_page());
     write("database", &rest::database_page());
     write("box", &rest::box_view());
+    write("doctor", &rest::doctor_page());
     write("checks", &rest::checks_page());
     write("settings", &rest::settings_page());
     write("account", &rest::account_page());

@@ -6,9 +6,10 @@ use crate::users::Role;
 use crate::web::pages::frame::{Flash, Section};
 use crate::web::pages::parts::{Badge, Field, Tone, When};
 use crate::web::pages::{
-    account, box_page, checks, confirm, database, databases, people, problem, settings, setup,
-    sign_in,
+    account, box_page, checks, confirm, database, databases, doctor, people, problem, settings,
+    setup, sign_in,
 };
+use crate::wire::doctor::{Area, Condition, Examined, Report};
 use crate::wire::problem::{Problem, ProblemKind};
 
 fn text(text: &str) -> String {
@@ -117,6 +118,48 @@ pub fn database_page() -> database::View {
         ],
         attach: Field::choice("app", "App", vec![(text("blog"), text("blog"))]),
     }
+}
+
+pub fn doctor_page() -> doctor::View {
+    let check = |area, what: &str, state, seen: &str, remedy: &str| Examined {
+        area,
+        what: text(what),
+        state,
+        seen: text(seen),
+        why: text("Visitors come to 80 and 443, and certificates are proven there."),
+        remedy: text(remedy),
+    };
+    let (ok, warn, fail) = (Condition::Ok, Condition::Warn, Condition::Fail);
+    let report = Report {
+        state: fail,
+        checked_ms: NOW,
+        took_ms: 212,
+        checks: vec![
+            check(
+                Area::Engine,
+                "Docker answers",
+                ok,
+                "Docker 28.1.1, API 1.49, at unix:///var/run/docker.sock",
+                "",
+            ),
+            check(
+                Area::Ports,
+                "Port of http",
+                warn,
+                "nginx listens on 10.0.0.5:80, the edge on [::]:80",
+                "See which it is: sudo ss -ltnp 'sport = :80', stop it, then sudo systemctl restart freehold.socket freehold.",
+            ),
+            check(
+                Area::Dns,
+                "Where shop.example.com leads",
+                fail,
+                "to 203.0.113.8, not to this box",
+                "At the provider of the name, let its A or AAAA record be 203.0.113.7; see it with: dig +short shop.example.com.",
+            ),
+        ],
+    };
+    let frame = frame("/box/doctor", "Doctor", Section::Box);
+    doctor::view(frame, &report)
 }
 
 pub fn box_view() -> box_page::View {
