@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::base::clock::UnixMs;
 use crate::docker::EngineFacts as Told;
 use crate::host::{Disk, FirewallFiles, Memory, Modes, Rules};
-use crate::wire::overview::Certificate;
+use crate::wire::overview::{Attention, Certificate};
 
 pub use crate::docker::EngineFacts;
 
@@ -38,6 +38,8 @@ pub struct Facts {
     pub database: Option<State>,
     /// Who may read and use what.
     pub permissions: Option<Modes>,
+    /// What monitoring says needs attention.
+    pub attention: Vec<Attention>,
     /// What could not be read, in sentences.
     pub unread: Vec<String>,
 }

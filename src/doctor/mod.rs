@@ -22,6 +22,7 @@ pub use facts::{
 
 use crate::base::clock::UnixMs;
 use crate::wire::doctor::{Area, Condition, Examined, Report};
+use crate::wire::overview::{Attention, Urgency};
 
 /// Everything that follows from the facts, by area.
 pub fn examine(facts: &Facts, now: UnixMs) -> Vec<Examined> {
@@ -93,6 +94,13 @@ pub fn examine(facts: &Facts, now: UnixMs) -> Vec<Examined> {
             .into_iter()
             .flatten(),
     );
+    all.extend(
+        facts
+            .attention
+            .iter()
+            .filter(|a| !told_here(a))
+            .map(watched),
+    );
     all.extend(facts.unread.iter().map(|why| {
         Seen {
             area: Area::Daemon,
@@ -106,6 +114,26 @@ pub fn examine(facts: &Facts, now: UnixMs) -> Vec<Examined> {
     }));
     all.sort_by_key(|e| e.area);
     all
+}
+
+/// What the checks of this module say closer.
+fn told_here(item: &Attention) -> bool {
+    ["Docker does not answer", "Backups stay", "No backup of"]
+        .iter()
+        .any(|words| item.what.starts_with(words))
+        || item.what.contains("certificate")
+}
+
+fn watched(item: &Attention) -> Examined {
+    let check = Seen {
+        area: Area::Monitoring,
+        what: &item.what,
+        why: "Monitoring looks at it all the time, and this lasts.",
+    };
+    match item.level {
+        Urgency::Bad => check.fail(item.why.clone(), item.remedy.clone()),
+        Urgency::Warning => check.warn(item.why.clone(), item.remedy.clone()),
+    }
 }
 
 /// The checks as one report.

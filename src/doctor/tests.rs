@@ -430,6 +430,28 @@ fn a7_doctor_permissions() {
 }
 
 #[test]
+fn a7_doctor_tells_what_monitoring_knows_and_nothing_twice() {
+    let item = |level, what: &str| Attention {
+        level,
+        what: what.into(),
+        why: "Its last words say why.".into(),
+        remedy: "Read them: `freehold logs shop`.".into(),
+        link: "/apps/shop".into(),
+    };
+    let facts = Facts {
+        attention: vec![
+            item(Urgency::Bad, "shop has no healthy replica"),
+            item(Urgency::Warning, "The last deploy of shop failed"),
+            item(Urgency::Bad, "Docker does not answer"),
+        ],
+        ..Facts::default()
+    };
+    assert_eq!(state(facts.clone(), "shop has no healthy"), Fail);
+    assert_eq!(state(facts.clone(), "The last deploy"), Warn);
+    assert_eq!(examine(&facts, NOW).len(), 2);
+}
+
+#[test]
 fn a7_doctor_reports_the_worst_and_what_could_not_be_read() {
     let facts = Facts {
         unread: vec!["the disk is gone".into()],

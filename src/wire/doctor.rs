@@ -27,6 +27,8 @@ pub enum Condition {
 pub enum Area {
     /// The daemon itself, as far as one can see from outside.
     Daemon,
+    /// What monitoring tells of apps, checks, databases and settings.
+    Monitoring,
     /// The container engine.
     Engine,
     /// Who listens on the ports of the web.

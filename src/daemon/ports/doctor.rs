@@ -124,6 +124,7 @@ impl Examiner {
         match overview {
             Err(error) => facts.unread.push(error.to_string()),
             Ok(overview) => {
+                facts.attention = overview.attention;
                 facts.certificates = Some(overview.certificates);
                 facts.backups = Some(Database {
                     targets: targets

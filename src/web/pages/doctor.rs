@@ -97,6 +97,7 @@ fn line(check: &Examined) -> Line {
     Line {
         area: match check.area {
             Area::Daemon => "Daemon",
+            Area::Monitoring => "Monitoring",
             Area::Engine => "Docker",
             Area::Ports => "Ports",
             Area::Dns => "DNS",
