@@ -92,64 +92,36 @@ pub struct Global {
     pub box_name: Option<String>,
 }
 
-/// The verbs.
+/// The verbs; each is explained where its arguments stand.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Run the daemon
     Serve(serve::Arguments),
-    /// One look at everything
     Status(status::Arguments),
-    /// What is wrong, and how to mend it
     Doctor(doctor::Arguments),
-    /// The box and its apps, live
     Top(top::Arguments),
-    /// What is asked whether it answers
     Check(check::Arguments),
-    /// Apps
     App(app::Arguments),
-    /// Deploy a folder, a commit or an image
     Deploy(deploy::Arguments),
-    /// The deploys of an app
     Deploys(deploy::ListArguments),
-    /// Go back to an earlier release
     Rollback(deploy::RollbackArguments),
-    /// Stop a deploy that has not moved the traffic yet
     Cancel(deploy::CancelArguments),
-    /// What an app writes
     Logs(logs::Arguments),
-    /// The environment of an app
     Env(env::Arguments),
-    /// Where an app answers
     Domain(domain::Arguments),
-    /// A maintenance page instead of the app
     Maintenance(domain::MaintenanceArguments),
-    /// How many replicas of a process run and what each may use
     Scale(domain::ScaleArguments),
-    /// Run a command in a container of its own
     Run(run::RunArguments),
-    /// Run a command inside a running replica
     Exec(run::ExecArguments),
-    /// Postgres databases
     Db(db::Arguments),
-    /// Where backups go
     Target(target::Arguments),
-    /// Backups and restores
     Backup(backup::Arguments),
-    /// Who may come in, and as what
     User(user::Arguments),
-    /// Tokens of programs
     Token(token::Arguments),
-    /// Use a box from here
     Login(login::Login),
-    /// Forget a box that was used from here
     Logout(login::Logout),
-    /// The boxes used from here
     Boxes(boxes_known::Arguments),
-    /// Send what is typed from now on to another box
     Use(boxes_known::Use),
-    /// Completions for a shell
     Completions(completions::Arguments),
-    /// Manual pages
     Man(man::Arguments),
 }
 
