@@ -62,6 +62,11 @@ impl World {
     }
 
     fn psql(&self, part: &str, sql: &str) -> String {
+        let said = self.try_psql(part, sql);
+        said.unwrap_or_else(|why| panic!("{sql}: {why}"))
+    }
+
+    fn try_psql(&self, part: &str, sql: &str) -> Result<String, String> {
         let mut child = self
             .fh
             .command(&["db", "psql", "main", "--part", part])
@@ -74,8 +79,10 @@ impl World {
         input.write_all(format!("{sql}\n").as_bytes()).unwrap();
         drop(input);
         let out = child.wait_with_output().unwrap();
-        assert!(out.status.success(), "{sql}: {}", words(&out));
-        words(&out)
+        match out.status.success() {
+            true => Ok(words(&out)),
+            false => Err(words(&out)),
+        }
     }
 
     fn kept(&self) -> String {
@@ -106,13 +113,40 @@ impl World {
         all
     }
 
+    /// Changes one row behind the daemon's back.
+    fn meddle(&self, sql: &str) {
+        let state = rusqlite::Connection::open(self.fh.data_dir().join("state.db")).unwrap();
+        state.busy_timeout(secs(10)).unwrap();
+        assert_eq!(state.execute(sql, []), Ok(1), "{sql}");
+    }
+
     /// Makes a backup one of the schedule, too old to be kept.
     #[cfg(feature = "crash-points")]
     fn age(&self, id: &str) {
-        let state = rusqlite::Connection::open(self.fh.data_dir().join("state.db")).unwrap();
-        state.busy_timeout(secs(10)).unwrap();
-        let years = "UPDATE backups SET cause = 'schedule', created_ms = created_ms - 94608000000 WHERE id = ?1";
-        assert_eq!(state.execute(years, [id]), Ok(1));
+        self.meddle(&format!(
+            "UPDATE backups SET cause = 'schedule', created_ms = created_ms - 94608000000 WHERE id = {id}"
+        ));
+    }
+
+    /// Fills a table with random megabytes: nothing in it repeats, so nothing compresses.
+    fn fill(&self, megabytes: u64) {
+        self.psql(
+            "tasks",
+            &format!(
+                "CREATE TABLE big (b bytea); ALTER TABLE big ALTER b SET STORAGE EXTERNAL;
+                 INSERT INTO big SELECT (SELECT string_agg(sha512((r || '/' || i)::bytea), '') FROM generate_series(1, 16384) i)
+                 FROM generate_series(1, {megabytes}) r;"
+            ),
+        );
+    }
+
+    /// The files of uploads that are not completed.
+    fn upload_parts(&self) -> Vec<String> {
+        std::fs::read_dir(self.s3.root())
+            .unwrap()
+            .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
+            .filter(|n| n.starts_with(".upload"))
+            .collect()
     }
 
     /// Neither objects nor parts of uploads.
@@ -122,12 +156,7 @@ impl World {
             "{:?}",
             self.s3.objects("dumps")
         );
-        let parts: Vec<String> = std::fs::read_dir(self.s3.root())
-            .unwrap()
-            .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
-            .filter(|n| n.starts_with(".upload"))
-            .collect();
-        assert_eq!(parts, Vec::<String>::new());
+        assert_eq!(self.upload_parts(), Vec::<String>::new());
     }
 
     /// The names of the server's databases.
@@ -301,6 +330,140 @@ fn f6_a_cut_dump_leaves_nothing_and_a_cut_object_never_reaches_the_live_database
     });
 }
 
+/// Nobody asks: the minute of the day comes.
+#[test]
+fn f6_the_daily_schedule_makes_a_stored_backup_by_itself() {
+    let world = World::new();
+    until("the schedule from birth", secs(120), || {
+        let shown = world.fh.json(&["db", "show", "main"]);
+        let due = shown["next_backup_ms"].as_i64().unwrap_or(0);
+        (due > 0).then_some(()).ok_or_else(|| shown.to_string())
+    });
+    world.meddle(
+        "INSERT INTO backup_schedules (database_id, minute, next_due_ms, created_ms)
+             SELECT id, 125, 1, 1 FROM databases WHERE name = 'main'
+         ON CONFLICT (database_id) DO UPDATE SET next_due_ms = 1",
+    );
+    let stored = until("the backup that was due", secs(180), || {
+        let newest = world.newest();
+        let is_stored = newest["state"] == "stored";
+        is_stored.then(|| newest.clone()).ok_or(newest.to_string())
+    });
+    assert_eq!(
+        (&stored["cause"], &stored["part"]),
+        (&"schedule".into(), &"tasks".into()),
+        "{stored:#}"
+    );
+    assert!(world.object_of(&stored).exists());
+    // Once: the next one is due tomorrow.
+    let list = world.fh.json(&["backup", "list", "main"]);
+    assert_eq!(list.as_array().unwrap().len(), 1, "{list:#}");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = i64::try_from(now.unwrap().as_millis()).unwrap();
+    let due = world.fh.json(&["db", "show", "main"])["next_backup_ms"].as_i64();
+    let ahead = due.unwrap() - now;
+    assert!((1..=25 * 3_600_000).contains(&ahead), "{ahead} ms");
+}
+
+/// The store vanishes when the first part is there and before the last one.
+#[test]
+fn f6_an_upload_cut_by_a_vanishing_store_is_failed_and_leaves_nothing_once_it_is_back() {
+    let mut world = World::new();
+    world.fill(192);
+    world.fh.cli(&["backup", "now", "main", "--no-wait"]);
+    let begun = std::time::Instant::now();
+    while world.upload_parts().len() < 2 {
+        assert!(begun.elapsed() < secs(120), "no part of the upload came");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    world.s3.down();
+    assert!(world.s3.objects("dumps").is_empty(), "it was too quick");
+    let failed = until("the cut upload to fail", secs(300), || {
+        let newest = world.newest();
+        let ended = !newest.is_null();
+        ended.then(|| newest.clone()).ok_or(newest.to_string())
+    });
+    assert_eq!(failed["state"], "failed", "{failed:#}");
+    assert!(
+        !world.upload_parts().is_empty(),
+        "nobody could clean up yet"
+    );
+    world.s3.up();
+    let stored = until("the next try", secs(300), || {
+        let newest = world.newest();
+        let is_stored = newest["state"] == "stored";
+        is_stored.then(|| newest.clone()).ok_or(newest.to_string())
+    });
+    assert_eq!(stored["cause"], "retry", "{stored:#}");
+    assert!(stored["size_bytes"].as_u64().unwrap() > 192 << 20);
+    until("nothing to be left of the cut upload", secs(60), || {
+        let parts = world.upload_parts();
+        parts.is_empty().then_some(()).ok_or(format!("{parts:?}"))
+    });
+    let object = world.object_of(&stored);
+    let manifest = PathBuf::from(format!("{}.json", object.display()));
+    assert_eq!(world.s3.objects("dumps"), [object, manifest]);
+}
+
+/// A connection that does not hear holds the swap between closing and renaming; there the server is killed.
+#[test]
+fn f6_a_swap_cut_off_in_the_middle_leaves_the_live_database_open() {
+    let world = World::new();
+    world.fh.cli(&["backup", "now", "main"]);
+    let good = world.newest();
+    assert_eq!(good["state"], "stored", "{good:#}");
+    world.psql("tasks", "DELETE FROM kept WHERE n > 10;");
+    let mut deaf = world
+        .fh
+        .command(&["db", "psql", "main", "--part", "tasks"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut keyboard = deaf.stdin.take().unwrap();
+    keyboard
+        .write_all(b"SELECT 'pid: ' || pg_backend_pid() || '.';\n")
+        .unwrap();
+    let mut screen = BufReader::new(deaf.stdout.take().unwrap()).lines();
+    let pid = screen
+        .find_map(|line| {
+            let line = line.unwrap();
+            let (_, pid) = line.split_once("pid: ")?;
+            Some(pid.trim_end_matches('.').to_owned())
+        })
+        .unwrap();
+    let label = format!("label=freehold.installation={}", world.fh.installation());
+    let mut list = Command::new("docker");
+    list.args(["ps", "-q", "--filter", "label=freehold.kind=database"]);
+    let server = run(list.args(["--filter", &label])).trim().to_owned();
+    let stop = format!("kill -STOP {pid}");
+    run(Command::new("docker").args(["exec", &server, "sh", "-c", &stop]));
+
+    let id = good["id"].to_string();
+    world.fh.cli(&["backup", "restore", &id, "--no-wait"]);
+    until("the live database to be closed", secs(120), || {
+        let asked = "SELECT 'open: ' || datallowconn FROM pg_database WHERE datname = 'tasks';";
+        let said = world.psql("postgres", asked);
+        said.contains("open: false").then_some(()).ok_or(said)
+    });
+    run(Command::new("docker").args(["kill", "--signal", "KILL", &server]));
+    let ended = until("the restore to end", secs(240), || {
+        let newest = world.fh.json(&["backup", "restores", "main"])[0].clone();
+        let over = ["done", "failed"].contains(&newest["state"].as_str().unwrap());
+        over.then(|| newest.clone()).ok_or(newest.to_string())
+    });
+    let wanted = match ended["state"].as_str() {
+        Some("done") => "left: 1000",
+        _ => "left: 10\n",
+    };
+    let said = until("the live database to answer", secs(20), || {
+        world.try_psql("tasks", "SELECT 'left: ' || count(*) FROM kept;")
+    });
+    assert!(said.contains(wanted), "{said} {ended:#}");
+    drop(keyboard);
+    deaf.wait().unwrap();
+}
+
 /// 1 GB that does not compress: resident memory rises by less than 20 MB while it is dumped, stored and read back.
 #[test]
 fn f6_a_gigabyte_is_backed_up_in_constant_memory() {
@@ -313,15 +476,7 @@ fn f6_a_gigabyte_is_backed_up_in_constant_memory() {
     world.fh.cli(&["backup", "now", "main"]);
     let first = world.newest();
     assert_eq!(first["state"], "stored", "{first:#}");
-    // One random megabyte, then each row another one by its own SHA-512 stream: nothing in it repeats.
-    world.psql(
-        "tasks",
-        &format!(
-            "CREATE TABLE big (b bytea); ALTER TABLE big ALTER b SET STORAGE EXTERNAL;
-             INSERT INTO big SELECT (SELECT string_agg(sha512((r || '/' || i)::bytea), '') FROM generate_series(1, 16384) i)
-             FROM generate_series(1, {megabytes}) r;"
-        ),
-    );
+    world.fill(megabytes);
     let process = format!("/proc/{}", world.fh.pid());
     let resident = |most: &str| -> u64 {
         let status = std::fs::read_to_string(format!("{process}/status")).unwrap();
