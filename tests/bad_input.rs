@@ -125,9 +125,20 @@ fn told(answer: &Answer) -> String {
 fn every_bad_form_comes_back_with_a_sentence_that_helps() {
     let daemon = quiet::Daemon::start();
     let mut wrong = Vec::new();
+    let link = ask(
+        &daemon.socket("freehold.sock"),
+        "POST",
+        "/api/v1/setup-link",
+        &[],
+        b"",
+    )
+    .json();
     for row in table::table().page {
         wrong.extend(unchanged(&daemon, &row.what, row.next.is_empty(), || {
-            let (status, said) = submit(&daemon, &row.path, &row.form);
+            let path = row
+                .path
+                .replace("/setup/{link}", link["path"].as_str().unwrap());
+            let (status, said) = submit(&daemon, &path, &row.form);
             (status != row.status || !has(&said, &row.says))
                 .then(|| format!("answered {status}: {said}"))
         }));

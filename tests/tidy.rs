@@ -43,6 +43,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
     ("argon2", &["users"]),
+    ("qrcode", &["web"]),
 ];
 
 const LONGEST: usize = 600;

@@ -2,9 +2,11 @@
 //!
 //! The daemon is the real one, without an engine.
 
-use freehold::users::Verb;
+use freehold::users::{Role, Verb};
 use freehold::web::{Needs, table};
 
+#[path = "support/authenticator.rs"]
+mod authenticator;
 #[path = "support/forms.rs"]
 mod forms;
 #[path = "support/quiet.rs"]
@@ -163,4 +165,169 @@ fn a6_a_session_known_before_leads_nowhere_after_a_sign_in() {
     assert_ne!(session_in(&text), "chosen-by-a-stranger");
     let (status, _) = world.edge("GET", "/api/v1/session", &chosen, "");
     assert_eq!(status, 401);
+}
+
+/// What a JSON answer says.
+fn json(answer: &str) -> serde_json::Value {
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    serde_json::from_str(body).unwrap_or_else(|e| panic!("{e}: {answer}"))
+}
+
+/// From the key to the code at sign-in and back off again, over the API and the pages a person meets.
+#[test]
+fn a2_a_second_factor_is_asked_for_and_half_a_sign_in_opens_nothing() {
+    let world = World::new();
+    let (_, link) = world.local("POST", "/api/v1/setup-link", "");
+    let token = world.come_in(&link);
+    let headers = format!(
+        "{}Content-Type: application/json\r\n",
+        world.signed_in(&token)
+    );
+    let own = "/api/v1/account/second-factor";
+    let (status, text) = world.edge("POST", own, &headers, "");
+    assert_eq!(status, 201, "{text}");
+    let offer = json(&text);
+    assert!(
+        offer["url"]
+            .as_str()
+            .unwrap()
+            .starts_with("otpauth://totp/")
+    );
+    let key = authenticator::key(offer["key"].as_str().unwrap());
+    let page = format!("{headers}Accept: text/html\r\n");
+    let (_, text) = world.edge("GET", "/account/second-factor", &page, "");
+    assert!(
+        text.contains("<svg class=\"qr\"") && text.contains("Turn it on"),
+        "{text}"
+    );
+    let code = |ahead| format!("{{\"code\":\"{}\"}}", authenticator::code(&key, ahead));
+    let confirm = format!("{own}/confirm");
+    let (status, text) = world.edge("POST", &confirm, &headers, r#"{"code":"12345"}"#);
+    assert_eq!(status, 401, "{text}");
+    let (status, text) = world.edge("POST", &confirm, &headers, &code(0));
+    assert_eq!(status, 200, "{text}");
+    let recovery = json(&text)["recovery_codes"].clone();
+    assert_eq!(recovery.as_array().unwrap().len(), 10);
+    let (_, text) = world.edge("GET", own, &headers, "");
+    assert_eq!(json(&text)["recovery_codes_left"], 10);
+    let (_, text) = world.local("GET", "/api/v1/users", "");
+    assert_eq!(json(&text)["items"][0]["second_factor"], true);
+
+    // The password alone leads half the way, and that cookie opens nothing.
+    let form = |more: &str| {
+        format!(
+            "{}Content-Type: application/x-www-form-urlencoded\r\nAccept: text/html\r\n",
+            world
+                .stranger("")
+                .replace("Cookie: ", &format!("Cookie: {more}; "))
+        )
+    };
+    let right = "name=owner&password=four+words+are+enough";
+    let (status, text) = world.edge("POST", "/sign-in", &form("a=b"), right);
+    assert_eq!(status, 303, "{text}");
+    assert!(
+        text.contains("location: /sign-in/code") && !text.contains("__Host-freehold="),
+        "{text}"
+    );
+    let half = forms::cookie(&text, "__Host-freehold-half")
+        .unwrap()
+        .to_owned();
+    for stolen in [
+        signed_in(&half),
+        format!("Cookie: __Host-freehold-half={half}\r\n"),
+    ] {
+        let (status, _) = world.edge("GET", "/api/v1/session", &stolen, "");
+        assert_eq!(status, 401);
+    }
+    let half = format!("__Host-freehold-half={half}");
+    let (status, text) = world.edge("POST", "/sign-in/code", &form(&half), "code=000000");
+    assert_eq!(status, 401, "{text}");
+    let (status, text) = world.edge("POST", "/sign-in/code", &form("a=b"), "code=000000");
+    assert!(
+        status == 303 && text.contains("location: /sign-in\r\n"),
+        "{text}"
+    );
+    let good = format!("code={}", authenticator::code(&key, 1));
+    let (status, text) = world.edge("POST", "/sign-in/code", &form(&half), &good);
+    assert_eq!(status, 303, "{text}");
+    let token = session_in(&text);
+
+    // The dangerous asks for both.
+    world.let_confirmations_age();
+    let headers = format!(
+        "{}Content-Type: application/json\r\n",
+        world.signed_in(&token)
+    );
+    let (status, text) = world.edge("DELETE", own, &headers, "");
+    assert_eq!(status, 403, "{text}");
+    let again = "/api/v1/session/confirm";
+    let password = r#"{"password":"four words are enough"}"#;
+    let (status, text) = world.edge("POST", again, &headers, password);
+    assert!(status == 401 && text.contains("asks for a code"), "{text}");
+    let both = serde_json::json!({ "password": "four words are enough", "code": recovery[0] });
+    let (status, text) = world.edge("POST", again, &headers, &both.to_string());
+    assert_eq!(status, 200, "{text}");
+    let headers = world.signed_in(&session_in(&text));
+    let (status, text) = world.edge("DELETE", own, &headers, "");
+    assert_eq!(status, 204, "{text}");
+    let (_, text) = world.edge("POST", "/sign-in", &form("a=b"), right);
+    assert!(text.contains("location: /\r\n"), "{text}");
+}
+
+#[test]
+fn a2_sessions_are_listed_and_ended_by_oneself_and_by_an_admin() {
+    let world = World::new();
+    let ana = world.somebody("ana", Role::Viewer, &[]);
+    let admin = world.somebody("an admin", Role::Admin, &[]);
+    let (_, text) = world.edge("GET", "/api/v1/sessions", &ana.headers, "");
+    let list = json(&text);
+    assert_eq!(
+        (
+            &list["items"][0]["own"],
+            list["items"].as_array().unwrap().len()
+        ),
+        (&true.into(), 1)
+    );
+    let mark = list["items"][0]["mark"].as_str().unwrap().to_owned();
+    // Others' are not hers to see or end.
+    let theirs = "/api/v1/users/an.admin/sessions";
+    let (status, _) = world.edge("GET", theirs, &ana.headers, "");
+    assert_eq!(status, 403);
+    let (_, text) = world.edge("GET", theirs, &admin.headers, "");
+    let foreign = json(&text)["items"][0]["mark"].as_str().unwrap().to_owned();
+    let (status, _) = world.edge(
+        "DELETE",
+        &format!("/api/v1/sessions/{foreign}"),
+        &ana.headers,
+        "",
+    );
+    assert_eq!(status, 404);
+    let hers = format!("/api/v1/users/ana/sessions/{mark}");
+    let (status, text) = world.edge("DELETE", &hers, &admin.headers, "");
+    assert_eq!(status, 204, "{text}");
+    let (status, _) = world.edge("GET", "/api/v1/session", &ana.headers, "");
+    assert_eq!(status, 401);
+    let (status, text) = world.edge("DELETE", theirs, &admin.headers, "");
+    assert!(status == 200 && text.contains("\"ended\":1"), "{text}");
+    let (status, _) = world.edge("GET", "/api/v1/session", &admin.headers, "");
+    assert_eq!(status, 401);
+}
+
+/// Locked out on every side: the box makes a link, and that is enough.
+#[test]
+fn a2_a_reset_on_the_box_lets_the_owner_in_again() {
+    let world = World::new();
+    let (_, link) = world.local("POST", "/api/v1/setup-link", "");
+    let before = world.come_in(&link);
+    let out = std::process::Command::new(env!("CARGO_BIN_EXE_freehold"))
+        .args(["user", "reset", "owner"])
+        .env("FREEHOLD_SOCKET", world.daemon.socket("freehold.sock"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8(out.stdout).unwrap();
+    assert!(out.status.success(), "{said}");
+    let (status, _) = world.edge("GET", "/api/v1/session", &signed_in(&before), "");
+    assert_eq!(status, 401, "its sessions are ended");
+    let link = said.lines().next().unwrap();
+    world.come_in(&format!("{link}\""));
 }

@@ -18,7 +18,8 @@ use std::sync::Arc;
 
 use crate::base::clock::UnixMs;
 use crate::base::ids::{AppName, HostName, ProcessName};
-use crate::base::secret::{MasterKey, Secret, random_token};
+use crate::base::marked;
+use crate::base::secret::{MasterKey, Secret};
 use crate::db::{Db, DbError};
 use crate::events::{self, Level, NewEvent};
 use crate::git::{Credentials, Remote};
@@ -51,7 +52,7 @@ impl Apps {
     /// # Errors
     /// [`AppError::NameTaken`], or why the database refused.
     pub async fn create(&self, new: NewApp, by: &str, now: UnixMs) -> Result<App, AppError> {
-        let secret = random_token().map_err(DbError::from)?;
+        let secret = marked::new(marked::WEBHOOK).map_err(DbError::from)?;
         let key = Arc::clone(&self.key);
         let message = format!("{} was created by {by}.", new.name);
         self.db
@@ -173,7 +174,7 @@ impl Apps {
         by: &str,
         now: UnixMs,
     ) -> Result<Secret, AppError> {
-        let secret = random_token().map_err(DbError::from)?;
+        let secret = marked::new(marked::WEBHOOK).map_err(DbError::from)?;
         let (key, new) = (Arc::clone(&self.key), secret.clone());
         let message = format!(
             "The webhook's secret was replaced by {by}; events signed with the old one are refused."

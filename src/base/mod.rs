@@ -7,6 +7,7 @@ pub mod atomic_file;
 pub mod clock;
 pub mod crash_point;
 pub mod ids;
+pub mod marked;
 pub mod retry;
 pub mod secret;
 pub mod shutdown;

@@ -14,7 +14,7 @@ use crate::wire::tokens::{MadeToken, NewToken, Token};
 /// Tokens of programs
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Verbs:\n  read    look\n  deploy  look, deploy, roll back (the default)\n  change  everything its maker may\n\nExamples:\n  freehold token add \"CI of my-app\" --app shop\n  freehold token add laptop --verb change --days 0\n  freehold token list"
+    after_help = "Verbs:\n  read    look\n  deploy  look, deploy, roll back (the default)\n  change  everything its maker may\n\nExamples:\n  freehold token add \"CI of shop\" --kind deploy --app shop\n  freehold token add laptop --verb change --days 0\n  freehold token list"
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -32,6 +32,9 @@ enum Verb {
     Add {
         /// What it is for
         name: String,
+        /// personal, or deploy: for one --app, which it does nothing but deploy, and goes with
+        #[arg(long, default_value = "personal")]
+        kind: String,
         /// read, deploy or change
         #[arg(long, default_value = "deploy")]
         verb: String,
@@ -66,12 +69,14 @@ pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Resu
     match arguments.verb {
         Verb::Add {
             name,
+            kind,
             verb,
             apps,
             days,
         } => {
             let new = NewToken {
                 name,
+                kind: Some(kind),
                 verb: Some(verb),
                 apps: Some(apps).filter(|apps| !apps.is_empty()),
                 days: Some(days),
@@ -109,7 +114,16 @@ fn list(global: &Global, all: &[Token]) {
     if global.json {
         return output::json(&all);
     }
-    let head = ["ID", "NAME", "WHOSE", "MAY", "APPS", "ENDS", "LAST USED"];
+    let head = [
+        "ID",
+        "NAME",
+        "KIND",
+        "WHOSE",
+        "MAY",
+        "APPS",
+        "ENDS",
+        "LAST USED",
+    ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     rows.extend(all.iter().map(|token| {
         let whose = token.user.clone().unwrap_or_else(|| "the box".into());
@@ -120,6 +134,7 @@ fn list(global: &Global, all: &[Token]) {
         vec![
             token.id.to_string(),
             token.name.clone(),
+            token.kind.clone(),
             whose,
             token.verb.clone(),
             apps,

@@ -9,6 +9,7 @@ use super::client::{Client, full, segment};
 use super::confirm::confirm;
 use super::output::{self, Fail};
 use super::show::maybe_time;
+use crate::wire::sessions::{Ended, Session};
 use crate::wire::users::{NewUser, User, UserChange, UserLink};
 
 /// Who may come in, and as what
@@ -67,6 +68,18 @@ enum Verb {
         #[arg(long)]
         yes: bool,
     },
+    /// Where somebody is signed in; with `end`, not any more
+    Sessions {
+        /// The user
+        name: String,
+        #[command(subcommand)]
+        what: Option<SessionsVerb>,
+    },
+    /// Turn somebody's second factor off: for one who lost their authenticator and knows their password
+    SecondFactorOff {
+        /// The user
+        name: String,
+    },
     /// Print a one-time link by which a password is set anew; the owner's without a name
     ///
     /// Without a name it works on the box alone, also when nobody can sign in any more.
@@ -76,6 +89,15 @@ enum Verb {
     Reset {
         /// The user
         name: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum SessionsVerb {
+    /// End one, or all of them
+    End {
+        /// Its mark in the list; all of them when absent
+        mark: Option<String>,
     },
 }
 
@@ -116,6 +138,31 @@ pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Resu
                 output::line(format!("{name} is taken out."));
             });
         }
+        Verb::Sessions { name, what } => {
+            let all = format!("{}/sessions", one(&name));
+            match what {
+                None => sessions(global, &client.list::<Session>(&all).await?),
+                Some(SessionsVerb::End { mark: Some(mark) }) => {
+                    let path = format!("{all}/{}", segment(&mark));
+                    let _gone: Value = client.json(Method::DELETE, &path, full(""), None).await?;
+                    output::line(format!("The session {mark} of {name} is ended."));
+                }
+                Some(SessionsVerb::End { mark: None }) => {
+                    let ended: Ended = client.json(Method::DELETE, &all, full(""), None).await?;
+                    match global.json {
+                        true => output::json(&ended),
+                        false => {
+                            output::line(format!("{} sessions of {name} are ended.", ended.ended))
+                        }
+                    }
+                }
+            }
+        }
+        Verb::SecondFactorOff { name } => {
+            let path = format!("{}/second-factor", one(&name));
+            let _gone: Value = client.json(Method::DELETE, &path, full(""), None).await?;
+            output::line(format!("The second factor of {name} is off."));
+        }
         Verb::Reset { name: Some(name) } => {
             let path = format!("{}/reset", one(&name));
             let made: UserLink = client.send(Method::POST, &path, &Value::Null).await?;
@@ -144,6 +191,24 @@ fn linked(global: &Global, made: &UserLink, life: &str) {
     output::line(life);
 }
 
+fn sessions(global: &Global, all: &[Session]) {
+    if global.json {
+        return output::json(&all);
+    }
+    let head = ["MARK", "LAST SEEN", "BEGAN", "FROM", "BROWSER"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    rows.extend(all.iter().map(|s| {
+        vec![
+            s.mark.clone(),
+            maybe_time(Some(s.seen_ms)),
+            maybe_time(Some(s.created_ms)),
+            s.address.clone(),
+            s.agent.chars().take(60).collect(),
+        ]
+    }));
+    output::table(&rows);
+}
+
 fn list(global: &Global, all: &[User]) {
     if global.json {
         return output::json(&all);
@@ -152,6 +217,7 @@ fn list(global: &Global, all: &[User]) {
         "NAME".into(),
         "ROLE".into(),
         "APPS".into(),
+        "SECOND FACTOR".into(),
         "LAST SEEN".into(),
     ]];
     rows.extend(all.iter().map(|user| {
@@ -163,6 +229,10 @@ fn list(global: &Global, all: &[User]) {
             user.name.clone(),
             user.role.clone(),
             user.apps.join(", "),
+            match user.second_factor {
+                true => "on".into(),
+                false => String::new(),
+            },
             seen,
         ]
     }));

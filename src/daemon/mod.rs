@@ -141,7 +141,7 @@ async fn run(start: Start) -> Result<(), String> {
     )
     .await
     .map_err(words)?;
-    let users = Users::new(db.clone());
+    let users = Users::new(db.clone(), Arc::clone(&master));
     let databases = Databases::new(
         db.clone(),
         Arc::clone(&master),

@@ -6,27 +6,32 @@
 //! account knows, so a stranger cannot lock the owner out.
 
 mod password;
+mod password_rule;
 mod people;
 mod role;
+mod second_factor;
 mod sessions;
 mod sign_in;
 mod store;
 mod store_devices;
+mod store_second;
 mod store_sessions;
 mod store_tokens;
 mod throttle;
 mod tokens;
+mod totp;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::base::secret::Secret;
+use crate::base::secret::{MasterKey, Secret};
 use crate::db::{Db, DbError};
 
 pub use people::{NewUser, Person};
 pub use role::{Grant, Role, Verb};
+pub use second_factor::{Offer, Standing};
 pub use sessions::{CONFIRMED_FOR, is_fresh};
-pub use sign_in::{Entered, Origin};
+pub use sign_in::{Entered, Origin, Proof, SignedIn};
 pub use store_sessions::{Session, SessionRow};
 use throttle::Throttle;
 pub use tokens::{NewToken, Program, Token};
@@ -45,6 +50,18 @@ pub enum UserError {
     /// Name or password is wrong; which is not told.
     #[error("the name or the password is not right")]
     WrongPassword,
+    /// The password is right, and this account asks for a code too.
+    #[error("this account asks for a code of its authenticator beside the password")]
+    CodeNeeded,
+    /// The code is wrong, too old or used up.
+    #[error("the code is not right, or was used already: wait for the next one and try again")]
+    WrongCode,
+    /// Too long between password and code, or too many wrong codes.
+    #[error("it took too long, or there were too many wrong codes: begin again with your password")]
+    HalfWayOver,
+    /// The second factor is not as it would have to be for this.
+    #[error("{0}")]
+    SecondFactor(&'static str),
     /// Too many tries: from one address, from one browser, or at one account by browsers it does not know.
     #[error(
         "there were too many wrong tries: wait {0} seconds and try again (a browser you signed in with before has a count of its own)"
@@ -91,15 +108,17 @@ const SESSION_IDLE: Duration = Duration::from_secs(14 * 24 * 3600);
 #[derive(Clone)]
 pub struct Users {
     db: Db,
+    key: Arc<MasterKey>,
     hashing: Arc<tokio::sync::Semaphore>,
     throttle: Arc<Mutex<Throttle>>,
 }
 
 impl Users {
-    /// A handle on the users of `db`.
-    pub fn new(db: Db) -> Self {
+    /// A handle on the users of `db`, whose second factors are sealed with `key`.
+    pub fn new(db: Db, key: Arc<MasterKey>) -> Self {
         Self {
             db,
+            key,
             hashing: Arc::new(tokio::sync::Semaphore::new(1)),
             throttle: Arc::default(),
         }
@@ -148,5 +167,7 @@ impl Users {
 
 #[cfg(test)]
 mod door_tests;
+#[cfg(test)]
+mod second_factor_tests;
 #[cfg(test)]
 mod tests;

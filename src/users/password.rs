@@ -1,4 +1,4 @@
-//! Passwords: the rule, the hash, the check.
+//! Passwords: the hash, the check.
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
@@ -15,21 +15,6 @@ pub(super) const DECOY: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAA
 fn argon() -> Result<Argon2<'static>, UserError> {
     let params = Params::new(19_456, 2, 1, None).map_err(|e| UserError::Hash(e.to_string()))?;
     Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
-}
-
-pub(super) fn rule(password: &Secret) -> Result<(), UserError> {
-    let length = password.expose().chars().count();
-    if length < 10 {
-        return Err(UserError::PasswordRule(
-            "the password is too short: use at least 10 characters, such as four words",
-        ));
-    }
-    if password.expose().len() > 512 {
-        return Err(UserError::PasswordRule(
-            "the password is too long: use at most 512 bytes",
-        ));
-    }
-    Ok(())
 }
 
 pub(super) fn hash(password: &Secret) -> Result<String, UserError> {

@@ -31,6 +31,8 @@ pub struct Person {
     pub since: UnixMs,
     /// When they were last here.
     pub seen: Option<UnixMs>,
+    /// Whether a code is asked of them at sign-in.
+    pub second_factor: bool,
     /// Until when the invitation works; none for those who have taken it.
     pub invited_until: Option<UnixMs>,
 }

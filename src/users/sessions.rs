@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::sign_in::Origin;
+use super::sign_in::{Origin, Proof};
 use super::store_sessions::{self as store, Session, SessionRow};
 use super::{SESSION_IDLE, UserError, Users};
 use crate::base::clock::UnixMs;
@@ -48,16 +48,17 @@ impl Users {
     /// The password again, in the session of `token`: the session goes on under the cookie returned.
     ///
     /// # Errors
-    /// [`UserError::WrongPassword`], [`UserError::SlowDown`], or the database's.
+    /// [`UserError::WrongPassword`], [`UserError::CodeNeeded`], [`UserError::WrongCode`],
+    /// [`UserError::SlowDown`], or the database's.
     pub async fn confirm(
         &self,
         user: i64,
         token: &str,
-        password: Secret,
+        proof: Proof,
         from: &Origin,
         now: UnixMs,
     ) -> Result<Secret, UserError> {
-        self.prove(user, password, from, now).await?;
+        self.prove(user, proof, from, now).await?;
         let fresh = random_token()?;
         let (old, new) = (
             sha256_hex(token.as_bytes()),

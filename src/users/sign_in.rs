@@ -5,12 +5,15 @@ use std::net::IpAddr;
 use super::store_sessions::Beginning;
 use super::throttle::{self, Counted, Tally};
 use super::{
-    SESSION_IDLE, UserError, Users, password, store, store_devices as devices,
-    store_sessions as sessions,
+    SESSION_IDLE, UserError, Users, password, password_rule, store, store_devices as devices,
+    store_second as second, store_sessions as sessions,
 };
 use crate::base::clock::UnixMs;
 use crate::base::secret::{Secret, random_token, sha256_hex};
 use crate::events::{self, Level, NewEvent};
+
+/// Nobody's password is this box's kind of name.
+const PRODUCT: &str = "freehold";
 
 /// Where somebody comes from: for the sessions list, and to slow strangers down.
 #[derive(Clone, Debug)]
@@ -21,6 +24,26 @@ pub struct Origin {
     pub agent: String,
     /// The value of the cookie by which accounts know a browser.
     pub device: Option<Secret>,
+    /// The name the box was asked by; no password is made of it.
+    pub host: String,
+}
+
+/// What a name and a password led to.
+#[derive(Clone, Debug)]
+pub enum SignedIn {
+    /// In.
+    Whole(Entered),
+    /// A code is asked for too: what goes into the cookie until then. It gives no access.
+    Half(Secret),
+}
+
+/// That it is oneself: the password again, and a code where the account asks for one.
+#[derive(Clone, Debug)]
+pub struct Proof {
+    /// As at sign-in.
+    pub password: Secret,
+    /// Of the authenticator, or a recovery code; empty where none is asked for.
+    pub code: String,
 }
 
 impl Origin {
@@ -84,7 +107,7 @@ impl Users {
         now: UnixMs,
     ) -> Result<Entered, UserError> {
         let name = self.link_is_for(token, &from, now).await?;
-        password::rule(&password)?;
+        password_rule::rule(&password, &[name.as_str(), from.host.as_str(), PRODUCT])?;
         let hash = self.hash(password).await?;
         let digest = sha256_hex(token.as_bytes());
         let (entered, user) = self
@@ -96,7 +119,12 @@ impl Users {
                 let user = store::upsert_user(tx, &link, &hash, now)?;
                 sessions::end_all(tx, user, None)?;
                 devices::forget(tx, user, None)?;
-                let text = format!("{} set a password by a one-time link.", link.user);
+                second::end_halves(tx, user)?;
+                let was_on = match second::remove(tx, user)? {
+                    true => " Their second factor is off.",
+                    false => "",
+                };
+                let text = format!("{} set a password by a one-time link.{was_on}", link.user);
                 let event = NewEvent::new("user.setup", Level::Info, "box", text);
                 events::record(tx, now, &event)?;
                 Ok(user)
@@ -108,7 +136,7 @@ impl Users {
         Ok(entered)
     }
 
-    /// Signs in.
+    /// Signs in, or asks for the code where the account has a second factor.
     ///
     /// # Errors
     /// [`UserError::WrongPassword`], [`UserError::SlowDown`], or the database's.
@@ -118,7 +146,7 @@ impl Users {
         password: Secret,
         from: Origin,
         now: UnixMs,
-    ) -> Result<Entered, UserError> {
+    ) -> Result<SignedIn, UserError> {
         let name = name.trim().to_lowercase();
         let wanted = name.clone();
         let account = self
@@ -126,19 +154,25 @@ impl Users {
             .read(move |c| store::account_by_name(c, &wanted).map_err(UserError::from))
             .await?;
         let (user, counted) = self.check(&name, account, password, &from, now).await?;
+        if self.second_factor(user).await?.active.is_some() {
+            // What was counted before stays: a right password opens no more tries at the code.
+            self.throttle().take_back(&counted);
+            return Ok(SignedIn::Half(self.begin_half(user, now).await?));
+        }
         self.succeeded(&counted).await?;
         let (entered, _) = self.enter(from, now, move |_| Ok(user)).await?;
-        Ok(entered)
+        Ok(SignedIn::Whole(entered))
     }
 
-    /// That it is `user` who asks: their password again.
+    /// That it is `user` who asks: their password again, and a code where one is asked for.
     ///
     /// # Errors
-    /// [`UserError::WrongPassword`], [`UserError::SlowDown`], or the database's.
+    /// [`UserError::WrongPassword`], [`UserError::CodeNeeded`], [`UserError::WrongCode`],
+    /// [`UserError::SlowDown`], or the database's.
     pub(super) async fn prove(
         &self,
         user: i64,
-        password: Secret,
+        proof: Proof,
         from: &Origin,
         now: UnixMs,
     ) -> Result<(), UserError> {
@@ -147,8 +181,17 @@ impl Users {
             .read(move |c| store::account_by_id(c, user).map_err(UserError::from))
             .await?;
         let name = account.as_ref().map_or(String::new(), |a| a.name.clone());
+        let password = proof.password;
         let (_, counted) = self.check(&name, account, password, from, now).await?;
-        self.succeeded(&counted).await
+        if self.code_is_right(user, &proof.code, now).await? {
+            return self.succeeded(&counted).await;
+        }
+        if proof.code.trim().is_empty() {
+            self.throttle().take_back(&counted);
+            return Err(UserError::CodeNeeded);
+        }
+        self.failed(&counted).await?;
+        Err(UserError::WrongCode)
     }
 
     /// Changes the password of `user` and ends every session but the one of `token`, which goes on
@@ -159,13 +202,14 @@ impl Users {
     pub async fn change_password(
         &self,
         (user, token): (i64, &str),
-        old: Secret,
+        proof: Proof,
         new: Secret,
         from: &Origin,
         now: UnixMs,
     ) -> Result<Secret, UserError> {
-        password::rule(&new)?;
-        self.prove(user, old, from, now).await?;
+        let name = self.name_of(user).await?;
+        password_rule::rule(&new, &[name.as_str(), from.host.as_str(), PRODUCT])?;
+        self.prove(user, proof, from, now).await?;
         let hash = self.hash(new).await?;
         let fresh = random_token()?;
         let (old, new) = (
@@ -174,22 +218,28 @@ impl Users {
         );
         self.db
             .write(move |tx| {
-                let Some(account) = store::account_by_id(tx, user)? else {
-                    return Err(UserError::NoSession);
-                };
                 store::set_hash(tx, user, &hash)?;
                 if !sessions::renew(tx, &old, &new, user, now)? {
                     return Err(UserError::NoSession);
                 }
                 devices::forget(tx, user, Some(&new))?;
                 sessions::end_all(tx, user, Some(&new))?;
-                let text = format!("{} changed their password.", account.name);
+                second::end_halves(tx, user)?;
+                let text = format!("{name} changed their password.");
                 let event = NewEvent::new("user.password", Level::Info, "box", text);
                 events::record(tx, now, &event)?;
                 Ok(())
             })
             .await?;
         Ok(fresh)
+    }
+
+    async fn name_of(&self, user: i64) -> Result<String, UserError> {
+        let account = self
+            .db
+            .read(move |c| store::account_by_id(c, user).map_err(UserError::from))
+            .await?;
+        account.map(|a| a.name).ok_or(UserError::NoSession)
     }
 
     /// Looks at a password, slowly when there were many wrong ones. The try stays counted until

@@ -169,12 +169,13 @@ pub(super) fn people(c: &Connection, now: UnixMs) -> Result<Vec<Person>, DbError
         "SELECT u.id, u.name, u.role,
                 (SELECT json_group_array(a.name) FROM user_apps ua JOIN apps a ON a.id = ua.app_id
                  WHERE ua.user_id = u.id) AS apps,
-                u.created_ms, (SELECT max(seen_ms) FROM sessions s WHERE s.user_id = u.id), NULL
+                u.created_ms, (SELECT max(seen_ms) FROM sessions s WHERE s.user_id = u.id), NULL,
+                EXISTS (SELECT 1 FROM second_factors f WHERE f.user_id = u.id AND f.active_ms IS NOT NULL)
          FROM users u
          UNION ALL
          SELECT NULL, l.user_name, l.role,
                 (SELECT json_group_array(a.name) FROM apps a, json_each(l.apps) j WHERE a.id = j.value),
-                l.created_ms, NULL, l.expires_ms
+                l.created_ms, NULL, l.expires_ms, 0
          FROM setup_links l
          WHERE l.used_ms IS NULL AND l.expires_ms > ?1
            AND NOT EXISTS (SELECT 1 FROM users u WHERE u.name = l.user_name)
@@ -191,6 +192,7 @@ pub(super) fn people(c: &Connection, now: UnixMs) -> Result<Vec<Person>, DbError
             apps: serde_json::from_str(&apps).unwrap_or_default(),
             since: UnixMs(r.get(4)?),
             seen: seen.map(UnixMs),
+            second_factor: r.get(7)?,
             invited_until: until.map(UnixMs),
         })
     })?;

@@ -37,8 +37,8 @@ pub(super) fn count(c: &Connection, user: Option<i64>) -> Result<usize, DbError>
 pub(super) fn insert(tx: &Transaction<'_>, row: &Row, now: UnixMs) -> Result<(), DbError> {
     let apps = row.new.apps.as_ref();
     tx.execute(
-        "INSERT INTO tokens (digest, mark, name, user_id, verb, apps, created_ms, expires_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT INTO tokens (digest, mark, name, user_id, verb, apps, created_ms, expires_ms, app_id)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         params![
             row.digest,
             row.mark,
@@ -47,7 +47,8 @@ pub(super) fn insert(tx: &Transaction<'_>, row: &Row, now: UnixMs) -> Result<(),
             row.new.verb.as_str(),
             apps.map(|ids| serde_json::json!(ids).to_string()),
             now.0,
-            row.new.expires.map(|at| at.0)
+            row.new.expires.map(|at| at.0),
+            row.new.deploys
         ],
     )?;
     Ok(())
@@ -57,7 +58,7 @@ pub(super) fn list(c: &Connection, user: Option<i64>) -> Result<Vec<Token>, DbEr
     let mut statement = c.prepare_cached(
         "SELECT t.id, t.mark, t.name, t.user_id, u.name, t.verb, t.apps IS NULL,
                 (SELECT json_group_array(a.name) FROM apps a, json_each(t.apps) j WHERE a.id = j.value),
-                t.created_ms, t.expires_ms, t.used_ms
+                t.created_ms, t.expires_ms, t.used_ms, t.app_id IS NOT NULL
          FROM tokens t LEFT JOIN users u ON u.id = t.user_id
          WHERE ?1 IS NULL OR t.user_id = ?1 ORDER BY t.id DESC LIMIT 1000",
     )?;
@@ -73,6 +74,7 @@ pub(super) fn list(c: &Connection, user: Option<i64>) -> Result<Vec<Token>, DbEr
             mark: r.get(1)?,
             name: r.get(2)?,
             user: id.zip(name),
+            deploys: r.get(11)?,
             verb: verb(r, 5)?,
             apps: match every {
                 true => None,

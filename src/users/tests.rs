@@ -11,11 +11,15 @@ fn origin() -> Origin {
         address: Some(IpAddr::from([192, 0, 2, 1])),
         agent: "test".into(),
         device: None,
+        host: "panel.test".into(),
     }
 }
 
 fn users(folder: &tempfile::TempDir) -> Users {
-    Users::new(Db::open(&folder.path().join("state.db"), Kind::State).unwrap())
+    Users::new(
+        Db::open(&folder.path().join("state.db"), Kind::State).unwrap(),
+        Arc::new(MasterKey::from_bytes(&[7; 32]).unwrap()),
+    )
 }
 
 #[tokio::test]
@@ -102,8 +106,13 @@ async fn f2_sign_in_out_and_password_change() {
     let second = users
         .sign_in(OWNER, Secret::new("four words are enough"), origin(), now)
         .await
-        .unwrap()
-        .session;
+        .unwrap();
+    let SignedIn::Whole(Entered {
+        session: second, ..
+    }) = second
+    else {
+        panic!("no code is asked for");
+    };
     let user = users
         .session(second.expose(), now)
         .await
@@ -113,7 +122,10 @@ async fn f2_sign_in_out_and_password_change() {
     let third = users
         .change_password(
             (user, second.expose()),
-            Secret::new("four words are enough"),
+            Proof {
+                password: Secret::new("four words are enough"),
+                code: String::new(),
+            },
             Secret::new("another four words"),
             &origin(),
             now,

@@ -5,13 +5,12 @@ use std::time::Duration;
 use super::store_tokens::{self as store, Row};
 use super::{Grant, UserError, Users, Verb};
 use crate::base::clock::UnixMs;
-use crate::base::secret::{Secret, random_token, sha256_hex};
+use crate::base::marked;
+use crate::base::secret::{Secret, sha256_hex};
 use crate::events::{self, Level, NewEvent};
 
-/// What every token begins with, so that scanners for leaked secrets know it.
-pub const PREFIX: &str = "freehold_pat_";
 /// Characters by which a token is told from others: the prefix and six more.
-const MARK: usize = PREFIX.len() + 6;
+const MARK: usize = marked::PERSONAL.len() + 6;
 /// Use is noted this often at most.
 const NOTED: Duration = Duration::from_secs(60);
 /// Tokens of one user.
@@ -30,6 +29,8 @@ pub struct NewToken {
     pub apps: Option<Vec<i64>>,
     /// When it ends.
     pub expires: Option<UnixMs>,
+    /// The app a deploy token belongs to, and goes with; it does nothing but deploy that one.
+    pub deploys: Option<i64>,
 }
 
 /// A token as the list shows it.
@@ -43,6 +44,8 @@ pub struct Token {
     pub name: String,
     /// Whose; none for the box's own.
     pub user: Option<(i64, String)>,
+    /// Whether it is a deploy token, which belongs to one app.
+    pub deploys: bool,
     /// How far it goes.
     pub verb: Verb,
     /// Names of the apps it is for; all of its user's when none.
@@ -92,7 +95,10 @@ impl Users {
                 "this token would have ended already".into(),
             ));
         }
-        let token = Secret::new(format!("{PREFIX}{}", random_token()?.expose()));
+        let token = marked::new(match new.deploys {
+            Some(_) => marked::DEPLOY,
+            None => marked::PERSONAL,
+        })?;
         let row = Row {
             digest: sha256_hex(token.expose().as_bytes()),
             mark: token.expose().chars().take(MARK).collect(),
@@ -154,7 +160,10 @@ impl Users {
     /// # Errors
     /// Only the database's.
     pub async fn program(&self, token: &str, now: UnixMs) -> Result<Option<Program>, UserError> {
-        if !token.starts_with(PREFIX) || token.len() > 200 {
+        if ![marked::PERSONAL, marked::DEPLOY]
+            .iter()
+            .any(|kind| marked::is(kind, token))
+        {
             return Ok(None);
         }
         let digest = sha256_hex(token.as_bytes());

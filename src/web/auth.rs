@@ -21,6 +21,9 @@ pub const COOKIE: &str = "__Host-freehold";
 /// The cookie by which an account knows a browser; it lets nobody in.
 pub const DEVICE: &str = "__Host-freehold-device";
 
+/// The cookie between the password and the code; it gives no access.
+pub const HALF: &str = "__Host-freehold-half";
+
 /// The value of our cookie in a request, if there is one.
 pub fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
     headers
@@ -140,5 +143,9 @@ pub fn origin(headers: &HeaderMap) -> crate::users::Origin {
         address: text("x-forwarded-for").and_then(|v| v.trim().parse().ok()),
         agent: text("user-agent").unwrap_or_default().to_owned(),
         device: cookie(headers, DEVICE).map(Secret::new),
+        host: text("x-forwarded-host")
+            .or_else(|| text("host"))
+            .unwrap_or_default()
+            .to_owned(),
     }
 }

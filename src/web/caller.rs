@@ -1,6 +1,7 @@
 //! Who makes a request.
 
 use crate::base::clock::UnixMs;
+use crate::base::secret::sha256_hex;
 use crate::users::Grant;
 
 /// Decided once per request, before any handler runs.
@@ -55,6 +56,14 @@ impl Caller {
     /// Whether this caller may know of the box as a whole.
     pub fn sees_box(&self) -> bool {
         self.grant().is_some_and(|grant| grant.sees_box())
+    }
+
+    /// The digest of this session's token, whose beginning marks it in lists.
+    pub fn session_digest(&self) -> Option<String> {
+        match self {
+            Self::User { token, .. } => Some(sha256_hex(token.as_bytes())),
+            _ => None,
+        }
     }
 
     /// For the activity: "owner", "uid 0 on the box".

@@ -15,6 +15,7 @@ use super::error::{Failure, wants_page};
 use super::services::App;
 use crate::base::clock::UnixMs;
 use crate::base::secret::Secret;
+use crate::users::Proof;
 use crate::wire::problem::{Problem, ProblemKind};
 
 /// The page that asks.
@@ -120,7 +121,7 @@ pub async fn take(
     app: &App,
     caller: &Caller,
     headers: &HeaderMap,
-    password: Secret,
+    proof: Proof,
 ) -> Result<Secret, Failure> {
     let Caller::User { id, token, .. } = caller else {
         return Err(Problem::new(
@@ -133,7 +134,7 @@ pub async fn take(
     let from = auth::origin(headers);
     Ok(app
         .users
-        .confirm(*id, token, password, &from, UnixMs::now())
+        .confirm(*id, token, proof, &from, UnixMs::now())
         .await?)
 }
 

@@ -130,8 +130,13 @@ impl From<UserError> for Failure {
             | UserError::NoToken(_)
             | UserError::NoSession => ProblemKind::NotFound,
             UserError::PasswordRule(_) | UserError::Invalid(_) => ProblemKind::Invalid,
-            UserError::NameTaken(_) | UserError::LastOwner => ProblemKind::Conflict,
-            UserError::WrongPassword => ProblemKind::SignIn,
+            UserError::NameTaken(_) | UserError::LastOwner | UserError::SecondFactor(_) => {
+                ProblemKind::Conflict
+            }
+            UserError::WrongPassword
+            | UserError::CodeNeeded
+            | UserError::WrongCode
+            | UserError::HalfWayOver => ProblemKind::SignIn,
             UserError::SlowDown(_) => ProblemKind::SlowDown,
             UserError::Hash(_) => ProblemKind::Internal,
             UserError::Db(_) => ProblemKind::Unavailable,

@@ -121,6 +121,8 @@ pub fn table() -> Vec<Route> {
         POST "/setup/{token}"                   Proof     pages::setup::submit;
         GET  "/sign-in"                         Nobody    pages::sign_in::show;
         POST "/sign-in"                         Nobody    pages::sign_in::submit;
+        GET  "/sign-in/code"                    Nobody    pages::sign_in_code::show;
+        POST "/sign-in/code"                    Nobody    pages::sign_in_code::submit;
         POST "/sign-out"                        Person    pages::sign_in::sign_out;
         GET  "/confirm-password"                Person    pages::confirm_password::show;
         POST "/confirm-password"                Person    pages::confirm_password::submit;
@@ -192,6 +194,11 @@ pub fn table() -> Vec<Route> {
         POST "/settings/people/{user}/remove"   ChangeBox pages::people::remove, sudo;
         GET  "/account"                         Person    pages::account::show;
         POST "/account/password"                Person    pages::account::password;
+        GET  "/account/second-factor"           Person    pages::second_factor::show, sudo;
+        POST "/account/second-factor"           Person    pages::second_factor::begin, sudo;
+        POST "/account/second-factor/confirm"   Person    pages::second_factor::confirm, sudo;
+        POST "/account/second-factor/codes"     Person    pages::second_factor::codes, sudo;
+        POST "/account/second-factor/off"       Person    pages::second_factor::off, sudo;
         POST "/account/sessions/end"            Person    pages::account::end_session;
         POST "/account/tokens"                  Person    pages::account::new_token, sudo;
         POST "/account/tokens/end"              Person    pages::account::end_token;
@@ -212,6 +219,17 @@ pub fn table() -> Vec<Route> {
         POST "/users/{user}/reset"              ChangeBox api::users::reset, "A new link for somebody who cannot come in", sudo;
         GET  "/session"                         Person    api::session::show, "Who asks, and until when the dangerous may be done";
         POST "/session/confirm"                 Person    api::session::confirm, "Takes the password again; the session goes on under another cookie";
+        GET  "/sessions"                        Person    api::sessions::list, "Lists one's sessions";
+        DELETE "/sessions/{mark}"                 Person    api::sessions::end, "Ends a session of one's own";
+        GET  "/account/second-factor"           Person    api::second_factor::show, "How one's second factor stands";
+        POST "/account/second-factor"           Person    api::second_factor::offer, "A key for an authenticator; it counts once a code was right", sudo;
+        DELETE "/account/second-factor"           Person    api::second_factor::remove, "Turns one's second factor off", sudo;
+        POST "/account/second-factor/confirm"   Person    api::second_factor::confirm, "Turns the second factor on by a first code; the answer holds the recovery codes, told this once", sudo;
+        POST "/account/second-factor/recovery-codes" Person    api::second_factor::recovery_codes, "New recovery codes, told this once; those of before work no more", sudo;
+        GET  "/users/{user}/sessions"           ChangeBox api::sessions::list_of, "Lists a user's sessions";
+        DELETE "/users/{user}/sessions"           ChangeBox api::sessions::end_all_of, "Ends every session of a user", sudo;
+        DELETE "/users/{user}/sessions/{mark}"    ChangeBox api::sessions::end_of, "Ends a session of a user", sudo;
+        DELETE "/users/{user}/second-factor"      ChangeBox api::users::remove_second_factor, "Turns a user's second factor off", sudo;
         GET  "/tokens"                          Person    api::tokens::list, "Lists one's tokens; on the box, everybody's";
         POST "/tokens"                          Person    api::tokens::create, "Makes a token, told this once", sudo;
         GET  "/tokens/{id}"                     Person    api::tokens::show, "One token";

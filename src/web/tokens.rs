@@ -16,10 +16,20 @@ pub const DAYS: u32 = 90;
 /// The longest, ten years.
 const MOST_DAYS: u32 = 3_650;
 
+/// The word for a kind of token.
+pub fn kind(deploys: bool) -> &'static str {
+    match deploys {
+        true => "deploy",
+        false => "personal",
+    }
+}
+
 /// What was asked for.
 pub struct Wanted<'a> {
     /// What it is for.
     pub name: &'a str,
+    /// `personal` or `deploy`.
+    pub kind: &'a str,
     /// `read`, `deploy` or `change`.
     pub verb: &'a str,
     /// Names of apps; all of its maker's when none.
@@ -58,6 +68,16 @@ pub async fn make(app: &App, caller: &Caller, wanted: Wanted<'_>) -> Result<Secr
             Some(people::apps(app, names.into_iter()).await?).filter(|ids| !ids.is_empty())
         }
     };
+    let deploys = match (wanted.kind.trim(), apps.as_deref()) {
+        ("personal", _) => None,
+        ("deploy", Some(&[app])) if verb == Verb::Deploy => Some(app),
+        ("deploy", _) => {
+            return Err(invalid(
+                "a deploy token is for one app, and its verb is deploy",
+            ));
+        }
+        _ => return Err(invalid("a token's kind is one of personal, deploy")),
+    };
     let now = UnixMs::now();
     let life = Duration::from_secs(u64::from(wanted.days) * 24 * 3600);
     let new = NewToken {
@@ -65,6 +85,7 @@ pub async fn make(app: &App, caller: &Caller, wanted: Wanted<'_>) -> Result<Secr
         user: whose(caller),
         verb,
         apps,
+        deploys,
         expires: (wanted.days > 0).then(|| now.plus(life)),
     };
     Ok(app.users.new_token(new, &caller.who(), now).await?)

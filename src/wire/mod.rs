@@ -13,6 +13,7 @@ pub mod listing;
 pub mod metrics;
 pub mod overview;
 pub mod problem;
+pub mod second_factor;
 pub mod sessions;
 pub mod status;
 pub mod terminal;

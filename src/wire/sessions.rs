@@ -24,4 +24,33 @@ pub struct Me {
 pub struct Confirmation {
     /// As at sign-in.
     pub password: Secret,
+    /// Of the authenticator, or a recovery code, where the account has a second factor.
+    #[serde(default)]
+    pub code: Option<String>,
+}
+
+/// A session.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Session {
+    /// Tells it from others.
+    pub mark: String,
+    /// Whether it is the one that asks.
+    pub own: bool,
+    /// When it began.
+    pub created_ms: i64,
+    /// When it was last used, to five minutes.
+    pub seen_ms: i64,
+    /// When it ends unless it is used.
+    pub expires_ms: i64,
+    /// Where it began.
+    pub address: String,
+    /// The browser's own words.
+    pub agent: String,
+}
+
+/// Sessions that were ended.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Ended {
+    /// How many.
+    pub ended: usize,
 }

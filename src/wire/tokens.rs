@@ -14,6 +14,8 @@ pub struct Token {
     pub name: String,
     /// Its first characters.
     pub mark: String,
+    /// `personal`, or `deploy`: belongs to one app, and deploys that one.
+    pub kind: String,
     /// Whose; none for the box's own.
     pub user: Option<String>,
     /// `read`, `deploy` or `change`.
@@ -34,6 +36,9 @@ pub struct Token {
 pub struct NewToken {
     /// What it is for.
     pub name: String,
+    /// `personal` (when absent), or `deploy`: for one app, which it does nothing but deploy, and goes with.
+    #[serde(default)]
+    pub kind: Option<String>,
     /// `read`, `deploy` (when absent) or `change`.
     #[serde(default)]
     pub verb: Option<String>,

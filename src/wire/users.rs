@@ -18,6 +18,8 @@ pub struct User {
     pub since_ms: i64,
     /// When they were last here.
     pub seen_ms: Option<i64>,
+    /// Whether a code is asked of them at sign-in.
+    pub second_factor: bool,
     /// Until when an invitation works that was not taken yet.
     pub invited_until_ms: Option<i64>,
 }

@@ -7,6 +7,8 @@
 //!
 //! A step that fails does not stop the others. The servers around the box are real; `tests/rig` puts them up.
 
+#[path = "../support/authenticator.rs"]
+mod authenticator;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -5,7 +5,7 @@ use axum::extract::{Extension, State};
 use axum::http::HeaderMap;
 
 use crate::base::clock::UnixMs;
-use crate::users::{CONFIRMED_FOR, Role};
+use crate::users::{CONFIRMED_FOR, Proof, Role};
 use crate::web::answer::Renewed;
 use crate::web::caller::Caller;
 use crate::web::confirm;
@@ -46,7 +46,11 @@ pub async fn confirm(
     headers: HeaderMap,
     Input(given): Input<Confirmation>,
 ) -> Result<Renewed<Me>, Failure> {
-    let session = confirm::take(&app, &caller, &headers, given.password).await?;
+    let proof = Proof {
+        password: given.password,
+        code: given.code.unwrap_or_default(),
+    };
+    let session = confirm::take(&app, &caller, &headers, proof).await?;
     let mut body = me(&caller);
     body.confirmed_until_ms = Some(UnixMs::now().plus(CONFIRMED_FOR).0);
     Ok(Renewed { body, session })

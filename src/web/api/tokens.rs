@@ -21,6 +21,7 @@ fn told(token: users::Token) -> wire::Token {
         id: token.id,
         name: token.name,
         mark: token.mark,
+        kind: tokens::kind(token.deploys).into(),
         user: token.user.map(|(_, name)| name),
         verb: token.verb.as_str().into(),
         apps: token.apps,
@@ -70,6 +71,7 @@ pub async fn create(
     let apps = new.apps.as_ref();
     let wanted = Wanted {
         name: &new.name,
+        kind: new.kind.as_deref().unwrap_or(tokens::kind(false)),
         verb: new.verb.as_deref().unwrap_or("deploy"),
         apps: apps.map(|names| names.iter().map(String::as_str).collect()),
         days: new.days.unwrap_or(tokens::DAYS),

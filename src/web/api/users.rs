@@ -34,6 +34,7 @@ fn told(person: Person) -> wire::User {
         apps: person.apps,
         since_ms: person.since.0,
         seen_ms: person.seen.map(|at| at.0),
+        second_factor: person.second_factor,
         invited_until_ms: person.invited_until.map(|at| at.0),
     }
 }
@@ -123,6 +124,19 @@ pub async fn remove(
     people::in_charge_of(&app, &caller, &name).await?;
     app.users
         .remove_user(&name, &caller.who(), UnixMs::now())
+        .await?;
+    Ok(NoContent)
+}
+
+/// `DELETE /api/v1/users/{user}/second-factor`: for somebody who lost their authenticator and knows their password.
+pub async fn remove_second_factor(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+) -> Result<NoContent, Failure> {
+    people::in_charge_of(&app, &caller, &name).await?;
+    app.users
+        .remove_second_factor(&name, &caller.who(), UnixMs::now())
         .await?;
     Ok(NoContent)
 }

@@ -8,12 +8,14 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use super::agent;
+use super::confirm_password::asks_for_code;
 use super::frame::{Frame, Section, Theme};
 use super::parts::{Field, When};
+use super::second_factor::code_field;
 use super::visit::{self, Visit};
 use crate::base::clock::UnixMs;
 use crate::base::secret::Secret;
-use crate::users::{self, Role, UserError};
+use crate::users::{self, Proof, Role, UserError};
 use crate::web::auth;
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
@@ -33,6 +35,8 @@ pub struct View {
     pub role: Role,
     /// A developer's apps.
     pub apps: Vec<String>,
+    /// Whether a code is asked for beside the password.
+    pub second_factor: bool,
     /// Old, new, again.
     pub password_fields: Vec<Field>,
     /// Newest first.
@@ -66,6 +70,7 @@ pub struct Token {
 #[derive(Default)]
 struct Wish {
     name: String,
+    kind: String,
     verb: String,
     apps: String,
     days: String,
@@ -91,10 +96,14 @@ struct Faults {
     current: String,
     new: String,
     again: String,
+    code: String,
 }
 
 fn token_row(token: users::Token, now: UnixMs) -> Token {
-    let verb = token.verb.as_str();
+    let verb = match token.deploys {
+        true => "deploy token",
+        false => token.verb.as_str(),
+    };
     Token {
         id: token.id,
         scope: match &token.apps {
@@ -117,6 +126,13 @@ fn token_fields(wish: Wish) -> Vec<Field> {
         ("read", "read: look"),
         ("change", "change: everything you may"),
     ];
+    let kinds = [
+        ("personal", "personal: for your own programs"),
+        (
+            "deploy",
+            "deploy token: of one app, deploys it and goes with it",
+        ),
+    ];
     let or = |text: String, other: &str| match text.is_empty() {
         true => other.to_owned(),
         false => text,
@@ -127,6 +143,12 @@ fn token_fields(wish: Wish) -> Vec<Field> {
             .like("CI of my-app")
             .value(wish.name)
             .fault(wish.fault),
+        Field::choice(
+            "kind",
+            "Kind",
+            kinds.map(|(v, t)| (v.to_owned(), t.to_owned())).to_vec(),
+        )
+        .value(or(wish.kind, "personal")),
         Field::choice(
             "verb",
             "It may",
@@ -161,20 +183,26 @@ async fn page(
         }
         _ => (String::new(), Role::Owner, Vec::new(), Vec::new()),
     };
-    let own = visit.session_mark();
+    let second_factor = asks_for_code(app, &visit.caller).await?;
+    let mut password_fields = vec![
+        Field::password("current", "Password now", "current-password").fault(faults.current),
+        Field::password("password", "New password", "new-password")
+            .hint("10 characters or more.")
+            .fault(faults.new),
+        Field::password("again", "The same again", "new-password").fault(faults.again),
+    ];
+    if second_factor {
+        password_fields.push(code_field(faults.code));
+    }
+    let own = visit.caller.session_digest();
     let held = app.users.tokens(tokens::whose(&visit.caller)).await?;
     Ok(super::render(&View {
         frame: visit.frame().titled("Account", Section::Account),
         user,
         role,
         apps,
-        password_fields: vec![
-            Field::password("current", "Password now", "current-password").fault(faults.current),
-            Field::password("password", "New password", "new-password")
-                .hint("10 characters or more.")
-                .fault(faults.new),
-            Field::password("again", "The same again", "new-password").fault(faults.again),
-        ],
+        second_factor,
+        password_fields,
         sessions: sessions
             .into_iter()
             .map(|s| Session {
@@ -204,6 +232,8 @@ pub struct Change {
     current: Secret,
     password: Secret,
     again: Secret,
+    #[serde(default)]
+    code: String,
 }
 
 /// `POST /account/password`
@@ -225,7 +255,10 @@ pub async fn password(
             .users
             .change_password(
                 (*id, token),
-                change.current,
+                Proof {
+                    password: change.current,
+                    code: change.code,
+                },
                 change.password,
                 &auth::origin(&headers),
                 UnixMs::now(),
@@ -238,6 +271,9 @@ pub async fn password(
             }
             Err(error @ (UserError::WrongPassword | UserError::SlowDown(_))) => {
                 faults.current = error.to_string()
+            }
+            Err(error @ (UserError::WrongCode | UserError::CodeNeeded)) => {
+                faults.code = error.to_string();
             }
             Err(error @ UserError::PasswordRule(_)) => faults.new = error.to_string(),
             Err(other) => return Err(other.into()),
@@ -272,6 +308,8 @@ pub async fn end_session(
 #[derive(Deserialize)]
 pub struct NewToken {
     name: String,
+    #[serde(default)]
+    kind: String,
     verb: String,
     #[serde(default)]
     apps: String,
@@ -291,6 +329,10 @@ pub async fn new_token(
         })?;
         let wanted = Wanted {
             name: &new.name,
+            kind: match new.kind.as_str() {
+                "" => tokens::kind(false),
+                kind => kind,
+            },
             verb: &new.verb,
             apps: (!new.apps.trim().is_empty()).then(|| new.apps.split(',').collect()),
             days,
@@ -308,6 +350,7 @@ pub async fn new_token(
             };
             let wish = Wish {
                 name: new.name,
+                kind: new.kind,
                 verb: new.verb,
                 apps: new.apps,
                 days: new.days,

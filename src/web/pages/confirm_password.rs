@@ -9,8 +9,10 @@ use serde::Deserialize;
 
 use super::frame::{Frame, Theme};
 use super::parts::Field;
+use super::second_factor::code_field;
 use super::visit::{self, Visit};
 use crate::base::secret::Secret;
+use crate::users::Proof;
 use crate::web::caller::Caller;
 use crate::web::confirm::{self, way_back};
 use crate::web::error::Failure;
@@ -48,35 +50,60 @@ impl Way {
     }
 }
 
-/// The page, with what was wrong with the last try.
-pub fn view(visit: Visit, to: &str, again: bool, fault: String) -> View {
+/// The page, with what was wrong with the last try; `code` where one is asked for too.
+pub fn view(visit: Visit, to: &str, again: bool, code: bool, fault: String) -> View {
     let user = match &visit.caller {
         Caller::User { name, .. } => name.clone(),
         _ => String::new(),
     };
     let mut frame = visit.frame();
     "Your password again".clone_into(&mut frame.title);
+    let mut fields = vec![Field::password("password", "Password", "current-password").fault(fault)];
+    if code {
+        fields.push(code_field(String::new()));
+    }
     View {
         frame,
         user,
         to: way_back(to).to_owned(),
         again,
-        fields: vec![Field::password("password", "Password", "current-password").fault(fault)],
+        fields,
     }
 }
 
 /// `GET /confirm-password`
-pub async fn show(visit: Visit, Query(way): Query<Way>) -> Response {
+pub async fn show(
+    State(app): State<App>,
+    visit: Visit,
+    Query(way): Query<Way>,
+) -> Result<Response, Failure> {
     if !matches!(visit.caller, Caller::User { .. }) {
-        return super::see(way_back(&way.to));
+        return Ok(super::see(way_back(&way.to)));
     }
-    super::render(&view(visit, &way.to, way.again(), String::new()))
+    let code = asks_for_code(&app, &visit.caller).await?;
+    Ok(super::render(&view(
+        visit,
+        &way.to,
+        way.again(),
+        code,
+        String::new(),
+    )))
+}
+
+/// Whether this account has a second factor.
+pub async fn asks_for_code(app: &App, caller: &Caller) -> Result<bool, Failure> {
+    Ok(match caller {
+        Caller::User { id, .. } => app.users.second_factor(*id).await?.active.is_some(),
+        _ => false,
+    })
 }
 
 /// The form's fields.
 #[derive(Deserialize)]
 pub struct Fields {
     password: Secret,
+    #[serde(default)]
+    code: String,
     #[serde(flatten)]
     way: Way,
 }
@@ -89,7 +116,11 @@ pub async fn submit(
     Form(fields): Form<Fields>,
 ) -> Result<Response, Failure> {
     let way = fields.way;
-    match confirm::take(&app, &visit.caller, &headers, fields.password).await {
+    let proof = Proof {
+        password: fields.password,
+        code: fields.code,
+    };
+    match confirm::take(&app, &visit.caller, &headers, proof).await {
         Ok(session) => {
             let to = way_back(&way.to);
             let answer = match way.again() {
@@ -107,7 +138,8 @@ pub async fn submit(
                 ProblemKind::SlowDown => StatusCode::TOO_MANY_REQUESTS,
                 _ => return Err(failure),
             };
-            let page = view(visit, &way.to, way.again(), failure.0.detail);
+            let code = asks_for_code(&app, &visit.caller).await?;
+            let page = view(visit, &way.to, way.again(), code, failure.0.detail);
             Ok((status, super::render(&page)).into_response())
         }
     }

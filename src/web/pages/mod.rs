@@ -24,9 +24,12 @@ pub mod overview;
 mod parts;
 pub mod people;
 pub mod problem;
+mod qr;
+pub mod second_factor;
 pub mod settings;
 pub mod setup;
 pub mod sign_in;
+pub mod sign_in_code;
 pub mod targets;
 pub mod visit;
 mod words;
@@ -63,21 +66,34 @@ pub fn see(to: &str) -> Response {
 /// `see` with the cookies of somebody who came in.
 pub fn see_signed_in(to: &str, entered: &Entered) -> Response {
     let mut answer = with_session(see(to), &entered.session);
-    add_cookie(&mut answer, auth::DEVICE, &entered.device, 400);
+    add_cookie(&mut answer, auth::DEVICE, &entered.device, 400 * DAY);
     answer
 }
 
 /// `answer` with the session's new cookie.
 pub fn with_session(mut answer: Response, session: &Secret) -> Response {
-    add_cookie(&mut answer, auth::COOKIE, session, 14);
+    add_cookie(&mut answer, auth::COOKIE, session, 14 * DAY);
     answer
 }
 
-fn add_cookie(answer: &mut Response, name: &str, value: &Secret, days: u32) {
+/// To the code, after the password.
+pub fn see_half_way(half: &Secret) -> Response {
+    let mut answer = see("/sign-in/code");
+    add_cookie(&mut answer, auth::HALF, half, 300);
+    answer
+}
+
+/// Takes a cookie away.
+pub fn drop_cookie(answer: &mut Response, name: &str) {
+    add_cookie(answer, name, &Secret::new(""), 0);
+}
+
+const DAY: u32 = 24 * 3600;
+
+fn add_cookie(answer: &mut Response, name: &str, value: &Secret, seconds: u32) {
     let cookie = format!(
-        "{name}={}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age={}",
-        value.expose(),
-        days * 24 * 3600
+        "{name}={}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age={seconds}",
+        value.expose()
     );
     if let Ok(cookie) = HeaderValue::from_str(&cookie) {
         answer.headers_mut().append(header::SET_COOKIE, cookie);

@@ -12,7 +12,7 @@ use super::parts::Field;
 use super::visit::Visit;
 use crate::base::clock::UnixMs;
 use crate::base::secret::Secret;
-use crate::users::UserError;
+use crate::users::{SignedIn, UserError};
 use crate::web::auth;
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
@@ -75,7 +75,8 @@ pub async fn submit(
         .sign_in(&fields.name, fields.password, from, UnixMs::now())
         .await
     {
-        Ok(entered) => {
+        Ok(SignedIn::Half(half)) => return Ok(super::see_half_way(&half)),
+        Ok(SignedIn::Whole(entered)) => {
             end_earlier(&app, &visit.caller).await?;
             return Ok(super::see_signed_in("/", &entered));
         }

@@ -16,7 +16,6 @@ use serde::Deserialize;
 
 use super::frame::{Flash, Frame, Theme};
 use super::parts::Tone;
-use crate::base::secret::sha256_hex;
 use crate::web::auth::cookie;
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
@@ -68,12 +67,9 @@ impl Visit {
         }
     }
 
-    /// The digest of this session's token, whose beginning marks it in lists.
-    pub fn session_mark(&self) -> Option<String> {
-        match &self.caller {
-            Caller::User { token, .. } => Some(sha256_hex(token.as_bytes())),
-            _ => None,
-        }
+    /// The name the box was asked by.
+    pub fn host(&self) -> &str {
+        &self.host
     }
 
     /// The frame of the page it is shown.

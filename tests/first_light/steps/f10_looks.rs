@@ -7,6 +7,7 @@ use std::time::Duration;
 use freehold::web::table;
 
 use crate::app::{APP, DEPLOY};
+use crate::authenticator;
 use crate::support::browser::Browser;
 use crate::support::until::{secs, until};
 use crate::world::{PASSWORD, World};
@@ -486,6 +487,7 @@ fn checks_and_password(p: &mut Person) {
         let fields = [("current", old), ("password", new), ("again", new)];
         p.send(action, &form(account, action, &fields), "is changed");
     }
+    second_factor(p);
     p.send("/sign-out", &form(account, "/sign-out", &[]), "Sign in");
     let sign_in = "/sign-in";
     let wrong = [("password", "wrong password")];
@@ -554,4 +556,45 @@ pub fn f10_nothing_serious_in_either_theme_and_no_sideways_scroll(world: &mut Wo
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// A second factor put in, asked for at sign-in, and taken out again.
+fn second_factor(p: &mut Person) {
+    let page = "/account/second-factor";
+    p.send(page, &form(page, page, &[]), "Put the key into");
+    let text = p.browser.text();
+    let is_key = |l: &&str| {
+        let plain = l.replace(' ', "");
+        plain.len() == 32
+            && plain
+                .chars()
+                .all(|c| c.is_ascii_uppercase() || c.is_ascii_digit())
+    };
+    let key = authenticator::key(text.lines().map(str::trim).find(is_key).unwrap());
+    let confirm = "/account/second-factor/confirm";
+    let wrong = [("code", "000000")];
+    p.send(confirm, &form(page, confirm, &wrong), "is not right");
+    let code = authenticator::code(&key, 0);
+    let right = [("code", code.as_str())];
+    p.send(confirm, &form(page, confirm, &right), "Your recovery codes");
+    let codes = "/account/second-factor/codes";
+    p.send(codes, &form(page, codes, &[]), "Your recovery codes");
+    let text = p.browser.text();
+    let is_code = |l: &&str| l.len() == 19 && l.matches('-').count() == 3;
+    let recovery = text
+        .lines()
+        .map(str::trim)
+        .find(is_code)
+        .unwrap()
+        .to_owned();
+    p.send("/sign-out", &form("/account", "/sign-out", &[]), "Sign in");
+    let sign_in = "/sign-in";
+    let password = [("password", PASSWORD)];
+    p.send(sign_in, &form(sign_in, sign_in, &password), "Your code");
+    let second = "/sign-in/code";
+    p.send(second, &form(second, second, &wrong), "is not right");
+    let right = [("code", recovery.as_str())];
+    p.send(second, &form(second, second, &right), "Apps");
+    let off = "/account/second-factor/off";
+    p.send(off, &form(page, off, &[]), "second factor is off");
 }

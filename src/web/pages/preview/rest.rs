@@ -285,6 +285,7 @@ pub fn account_page() -> account::View {
         user: text("ana@example.com"),
         role: Role::Developer,
         apps: vec![text("shop"), text("blog")],
+        second_factor: false,
         password_fields: vec![
             Field::password("current", "Password now", "current-password"),
             Field::password("password", "New password", "new-password")
