@@ -16,6 +16,7 @@
 #![warn(clippy::await_holding_lock)]
 
 pub mod apps;
+pub mod audit;
 pub mod backup;
 pub mod base;
 pub mod certs;

@@ -13,7 +13,7 @@ mod sweep;
 const STRATA: &[(u8, &[&str])] = &[
     (0, &["base"]),
     (1, &["config", "db", "wire"]),
-    (2, &["events", "jobs"]),
+    (2, &["audit", "events", "jobs"]),
     (3, &["docker", "git", "host", "http_client", "proxy"]),
     // Stores objects over the HTTP client.
     (4, &["objects"]),

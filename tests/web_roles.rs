@@ -190,11 +190,14 @@ fn a4_an_admin_touches_no_owner() {
 fn a5_a_viewer_is_not_told_the_webhook_secret() {
     let world = World::new();
     let viewer = world.somebody("viewer", Role::Viewer, &[]);
-    let (status, text) = world.edge("GET", "/api/v1/apps/shop", &viewer.headers, "");
-    assert_eq!(status, 200, "{text}");
+    let reveal = "/api/v1/apps/shop/webhook-secret/reveal";
+    let (status, text) = world.edge("POST", reveal, &viewer.headers, "");
+    assert_eq!(status, 403, "{text}");
     assert!(!text.contains("\"secret\""), "{text}");
-    let (_, text) = world.local("GET", "/api/v1/apps/shop", "");
+    let (_, text) = world.local("POST", reveal, "");
     assert!(text.contains("\"secret\""), "{text}");
+    let (_, text) = world.local("GET", "/api/v1/apps/shop", "");
+    assert!(!text.contains("\"secret\""), "{text}");
 }
 
 #[test]

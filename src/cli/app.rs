@@ -15,7 +15,7 @@ use super::output::{self, Fail};
 use super::progress::Progress;
 use crate::base::clock::UnixMs;
 use crate::base::secret::Secret;
-use crate::wire::apps::{AppDetail, AppForm, AppSummary, Changed, Webhook};
+use crate::wire::apps::{AppDetail, AppForm, AppSummary, Changed, WebhookSecret};
 use crate::wire::overview::Usage;
 use crate::wire::problem::ProblemKind;
 
@@ -68,7 +68,7 @@ enum Verb {
         /// The app
         name: String,
     },
-    /// Where the git host tells of pushes, and what signs them
+    /// Where the git host tells of pushes, and what signs them; that it was shown is audited
     #[command(
         after_help = "Examples:\n  freehold app webhook shop\n  freehold app webhook shop --new-secret"
     )]
@@ -212,15 +212,17 @@ pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Resu
             Ok(())
         }
         Verb::Webhook { name, new_secret } => {
-            let hook = match new_secret {
-                true => post(client, &name, "webhook-secret").await?,
-                false => client.get::<AppDetail>(&path(&name)).await?.webhook,
+            let what = match new_secret {
+                true => "webhook-secret",
+                false => "webhook-secret/reveal",
             };
+            let hook: WebhookSecret = post(client, &name, what).await?;
             if global.json {
                 output::json(&hook);
                 return Ok(());
             }
-            output::line(webhook_lines(&hook));
+            output::line(format!("  webhook {}", hook.url));
+            output::line(format!("  secret  {}", hook.secret.expose()));
             if new_secret {
                 output::line(
                     "Events signed with the old secret are refused now: give the git host this one.",
@@ -311,16 +313,6 @@ async fn remove(
     )))
 }
 
-fn webhook_lines(hook: &Webhook) -> String {
-    let secret = hook.secret.as_ref();
-    format!(
-        "  webhook {}
-  secret  {}",
-        hook.url,
-        secret.map_or("(not shown to you)", |s| s.expose())
-    )
-}
-
 fn list(global: &Global, all: &[AppSummary]) {
     if global.json {
         return output::json(&all);
@@ -361,7 +353,10 @@ fn show(global: &Global, app: &AppDetail) {
         Some(url) => output::line(format!("  from {url}, branch {}", app.git_branch)),
         None => output::line("  no repository; deploy a folder or an image"),
     }
-    output::line(webhook_lines(&app.webhook));
+    output::line(format!(
+        "  webhook {}, its secret by `freehold app webhook {}`",
+        app.webhook.url, summary.name
+    ));
     if !app.replicas.is_empty() {
         output::line("");
     }

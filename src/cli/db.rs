@@ -13,12 +13,14 @@ use super::progress::Progress;
 use super::show::{bytes, time};
 use super::{Global, terminal};
 use crate::wire::apps::Changed;
-use crate::wire::databases::{Attach, Attached, Database, DatabaseDetails, NewDatabase, Remove};
+use crate::wire::databases::{
+    Attach, Attached, AttachmentUrl, Database, DatabaseDetails, NewDatabase, Remove,
+};
 
 /// Postgres databases
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  freehold db create main\n  freehold db create main --version 16 --memory 1G\n  freehold db attach main tasks     # the app tasks gets DATABASE_URL, by a deploy when it is live\n  freehold db psql main"
+    after_help = "Examples:\n  freehold db create main\n  freehold db create main --version 16 --memory 1G\n  freehold db attach main tasks     # the app tasks gets DATABASE_URL, by a deploy when it is live\n  freehold db url main tasks         # its URL, with the password\n  freehold db psql main"
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -91,6 +93,14 @@ enum Verb {
         /// The database server
         name: String,
         /// The app
+        app: String,
+    },
+    /// The URL an app is given; that it was shown is audited
+    #[command(after_help = "Examples:\n  freehold db url main tasks\n  freehold db url main tasks --json")]
+    Url {
+        /// The database server
+        name: String,
+        /// The attached app
         app: String,
     },
     /// Open psql
@@ -183,6 +193,14 @@ pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Resu
             said(global, &done, || {
                 output::line(detached_words(&name, &app, &done));
             });
+        }
+        Verb::Url { name, app } => {
+            let target = format!("{}/attachments/{}/reveal", path(&name), segment(&app));
+            let told: AttachmentUrl = client.send(Method::POST, &target, &Value::Null).await?;
+            match global.json {
+                true => output::json(&told),
+                false => output::line(told.url.expose()),
+            }
         }
         Verb::Psql { name, part } => {
             let part = part.map(|p| segment(&p)).unwrap_or_default();

@@ -12,7 +12,7 @@ use super::deploy::follow;
 use super::output::{self, Fail};
 use crate::apps::env;
 use crate::base::clock::UnixMs;
-use crate::wire::apps::{Changed, EnvChange, EnvEntry};
+use crate::wire::apps::{Changed, EnvChange, EnvEntry, EnvReveal, EnvValue};
 
 /// The environment of an app
 #[derive(Debug, Args)]
@@ -22,7 +22,7 @@ use crate::wire::apps::{Changed, EnvChange, EnvEntry};
 pub struct Arguments {
     /// The app
     name: String,
-    /// Show the values too, in a form that `import` reads
+    /// Show the values too, in a form that `import` reads; that they were shown is audited
     #[arg(long)]
     values: bool,
     #[command(subcommand)]
@@ -119,18 +119,12 @@ pub async fn run(client: &Client, global: &Global, given: Arguments) -> Result<(
 }
 
 async fn show(client: &Client, global: &Global, name: &str, values: bool) -> Result<(), Fail> {
-    let target = format!("{}/env?values={values}", path(name));
-    let all: Vec<EnvEntry> = client.list(&target).await?;
+    if values {
+        return reveal(client, global, name).await;
+    }
+    let all: Vec<EnvEntry> = client.list(&format!("{}/env", path(name))).await?;
     if global.json {
         output::json(&all);
-        return Ok(());
-    }
-    if values {
-        let pairs = all.iter().map(|e| {
-            let value = e.value.as_ref().map(|v| v.expose()).unwrap_or_default();
-            (e.name.as_str(), value)
-        });
-        output::line(env::write_file(pairs).trim_end_matches('\n'));
         return Ok(());
     }
     let mut rows = vec![vec!["NAME".to_owned(), "SET".to_owned()]];
@@ -138,5 +132,18 @@ async fn show(client: &Client, global: &Global, name: &str, values: bool) -> Res
         rows.push(vec![entry.name, UnixMs(entry.set_ms).iso()]);
     }
     output::table(&rows);
+    Ok(())
+}
+
+async fn reveal(client: &Client, global: &Global, name: &str) -> Result<(), Fail> {
+    let target = format!("{}/env/reveal", path(name));
+    let which = EnvReveal::default();
+    let all: Vec<EnvValue> = client.send(Method::POST, &target, &which).await?;
+    if global.json {
+        output::json(&all);
+        return Ok(());
+    }
+    let pairs = all.iter().map(|e| (e.name.as_str(), e.value.expose()));
+    output::line(env::write_file(pairs).trim_end_matches('\n'));
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! `FREEHOLD_TOKEN`, or the box of `freehold login`. Exit codes stand in `output::EXIT_CODES`.
 
 pub mod app;
+pub mod audit;
 pub mod backup;
 pub mod boxes;
 pub mod boxes_known;
@@ -117,6 +118,7 @@ pub enum Verb {
     Backup(backup::Arguments),
     User(user::Arguments),
     Token(token::Arguments),
+    Audit(audit::Arguments),
     Login(login::Login),
     Logout(login::Logout),
     Boxes(boxes_known::Arguments),
@@ -226,6 +228,9 @@ pub fn main() -> ExitCode {
         }
         Verb::Token(arguments) => {
             with_client(&global, async |c, g| token::run(c, g, arguments).await)
+        }
+        Verb::Audit(arguments) => {
+            with_client(&global, async |c, g| audit::run(c, g, arguments).await)
         }
         Verb::Login(arguments) => on_a_runtime(login::login(&global, arguments)),
         Verb::Logout(arguments) => login::logout(&global, &arguments),

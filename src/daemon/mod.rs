@@ -25,6 +25,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::apps::Apps;
+use crate::audit::Audit;
 use crate::backup::{self, Backups};
 use crate::base::atomic_file;
 use crate::base::clock::UnixMs;
@@ -142,6 +143,8 @@ async fn run(start: Start) -> Result<(), String> {
     .await
     .map_err(words)?;
     let users = Users::new(db.clone(), Arc::clone(&master));
+    let audit = Audit::new(db.clone());
+    audit.spawn(&tasks);
     let databases = Databases::new(
         db.clone(),
         Arc::clone(&master),
@@ -282,6 +285,7 @@ async fn run(start: Start) -> Result<(), String> {
         listen,
         db: db.clone(),
         events,
+        audit,
         users,
         forms: web::FormKey::new(master.derive("the tokens of forms")),
         apps,

@@ -19,7 +19,8 @@ const STATE: &[&str] = &[
     include_str!("migrations/0009_roles.sql"),
     include_str!("migrations/0010_tokens.sql"),
     include_str!("migrations/0011_registry_host.sql"),
-    include_str!("migrations/0011_people.sql"),
+    include_str!("migrations/0012_people.sql"),
+    include_str!("migrations/0013_audit.sql"),
 ];
 
 const METRICS: &[&str] = &[include_str!("migrations/metrics_0001.sql")];

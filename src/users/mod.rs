@@ -34,7 +34,7 @@ pub use sessions::{CONFIRMED_FOR, is_fresh};
 pub use sign_in::{Entered, Origin, Proof, SignedIn};
 pub use store_sessions::{Session, SessionRow};
 use throttle::Throttle;
-pub use tokens::{NewToken, Program, Token};
+pub use tokens::{NewToken, Program, Token, mark};
 
 /// Why somebody was not let in or a password not taken.
 #[derive(Debug, thiserror::Error)]

@@ -132,6 +132,11 @@ impl Grant {
         self.role >= Role::Viewer
     }
 
+    /// Whether this one may read who did what.
+    pub fn sees_audit(&self) -> bool {
+        self.role >= Role::Admin
+    }
+
     fn in_charge_of(&self, app: &str) -> bool {
         match self.role {
             Role::Developer => self.apps.contains(app),

@@ -94,6 +94,20 @@ impl Users {
         Ok(link.user)
     }
 
+    /// Whom the open link `token` is for, for what is written down of a try: it is told to nobody who tries, and so not
+    /// counted among tries.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn whose_link(&self, token: &str, now: UnixMs) -> Result<Option<String>, UserError> {
+        let digest = sha256_hex(token.as_bytes());
+        let link = self
+            .db
+            .read(move |c| store::open_link(c, &digest, now).map_err(UserError::from))
+            .await?;
+        Ok(link.map(|link| link.user))
+    }
+
     /// Uses up the link, sets the password of the user it is for (who is made
     /// where there is none yet), ends their other sessions and signs in.
     ///

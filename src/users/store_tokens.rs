@@ -115,7 +115,7 @@ pub(super) fn find(
                  WHERE ua.user_id = t.user_id),
                 t.verb, t.apps IS NULL,
                 (SELECT json_group_array(a.name) FROM apps a, json_each(t.apps) j WHERE a.id = j.value),
-                t.used_ms
+                t.used_ms, t.id
          FROM tokens t LEFT JOIN users u ON u.id = t.user_id
          WHERE t.digest = ?1 AND (t.expires_ms IS NULL OR t.expires_ms > ?2)",
         params![digest, now.0],
@@ -141,6 +141,7 @@ pub(super) fn find(
             };
             let used: Option<i64> = r.get(7)?;
             let program = Program {
+                id: r.get(8)?,
                 name: r.get(0)?,
                 user: r.get(1)?,
                 grant: user.narrowed(apps, verb(r, 4)?),

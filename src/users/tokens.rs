@@ -61,6 +61,8 @@ pub struct Token {
 /// A program that came in.
 #[derive(Clone, Debug)]
 pub struct Program {
+    /// The token's row.
+    pub id: i64,
     /// The token's name.
     pub name: String,
     /// Its user's name; none for the box's own.
@@ -71,6 +73,11 @@ pub struct Program {
 
 fn event(kind: &'static str, text: String) -> NewEvent {
     NewEvent::new(kind, Level::Info, "box", text)
+}
+
+/// The characters by which the list tells this token from others, when it looks like one.
+pub fn mark(token: &str) -> Option<String> {
+    (token.starts_with(PREFIX) && token.len() > MARK).then(|| token.chars().take(MARK).collect())
 }
 
 impl Users {

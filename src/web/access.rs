@@ -23,6 +23,9 @@ pub enum Needs {
     ChangeApp,
     /// To know of the whole box.
     SeeBox,
+    /// To answer for the box: an admin or owner, also by a token that only looks. Not a viewer: the audit
+    /// log tells where colleagues sign in from, what they were refused, and which names strangers try.
+    SeeAudit,
     /// To be in charge of the box: databases, targets, checks, people.
     ChangeBox,
     /// To come over `freehold.sock`.
@@ -45,6 +48,9 @@ impl Needs {
                 "To be in charge of the app; to those who do not know of it, it is not there."
             }
             Self::SeeBox => "To know of the whole box: a viewer, admin or owner.",
+            Self::SeeAudit => {
+                "To answer for the box: an admin or owner, also by a token that reads."
+            }
             Self::ChangeBox => "To be in charge of the box: an admin or owner.",
             Self::Local => "To be on the box, with the freehold command.",
         }
@@ -88,6 +94,7 @@ pub fn decide(needs: Needs, caller: &Caller, app: Option<&str>) -> Verdict {
             }
         }
         Needs::SeeBox => grant.sees_box(),
+        Needs::SeeAudit => grant.sees_audit(),
         Needs::ChangeBox => grant.changes_box(),
         Needs::Local => matches!(caller, Caller::Local { .. }),
     };
@@ -148,6 +155,7 @@ mod tests {
 
     fn program(role: Role, verb: Verb) -> Caller {
         Caller::Program {
+            id: 1,
             name: "ci".into(),
             user: None,
             grant: grant(role, verb),
@@ -191,6 +199,28 @@ mod tests {
         assert!(!must_confirm(&person, now));
         assert!(!must_confirm(&program(Role::Owner, Verb::Change), now));
         assert!(!must_confirm(&Caller::Local { uid: 0 }, now));
+    }
+
+    #[test]
+    fn a5_the_audit_log_is_for_those_who_answer_for_the_box() {
+        use Verdict::{No, SignIn, Yes};
+        for (caller, verdict) in [
+            (Caller::Nobody, SignIn),
+            (user(Role::Developer), No),
+            (user(Role::Viewer), No),
+            (user(Role::Admin), Yes),
+            (user(Role::Owner), Yes),
+            (program(Role::Admin, Verb::Read), Yes),
+            (program(Role::Viewer, Verb::Read), No),
+            (program(Role::Developer, Verb::Change), No),
+            (Caller::Local { uid: 0 }, Yes),
+        ] {
+            assert_eq!(
+                decide(Needs::SeeAudit, &caller, None),
+                verdict,
+                "{caller:?}"
+            );
+        }
     }
 
     #[test]

@@ -59,7 +59,13 @@ pub async fn identify(State(app): State<App>, mut request: Request, next: Next) 
         };
         match caller {
             Ok(caller) => request.extensions_mut().insert(caller),
-            Err(failure) => return failure.into_response(),
+            Err(failure) => {
+                let mark = bearer(request.headers()).and_then(crate::users::mark);
+                if let Some(intent) = super::audit::meant(&request, mark) {
+                    super::audit::bad_token(&app, intent).await;
+                }
+                return failure.into_response();
+            }
         };
     }
     next.run(request).await
@@ -68,6 +74,7 @@ pub async fn identify(State(app): State<App>, mut request: Request, next: Next) 
 async fn of_token(app: &App, token: &str) -> Result<Caller, Failure> {
     match app.users.program(token, UnixMs::now()).await? {
         Some(program) => Ok(Caller::Program {
+            id: program.id,
             name: program.name,
             user: program.user,
             grant: program.grant,

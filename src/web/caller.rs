@@ -24,6 +24,8 @@ pub enum Caller {
     },
     /// A program with a token.
     Program {
+        /// The token's row.
+        id: i64,
         /// The token's name.
         name: String,
         /// Whose it is; none for the box's own.

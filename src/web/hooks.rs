@@ -1,10 +1,11 @@
 //! `POST /hooks/<app>`: what git hosts tell. Answered at once; the work is queued.
 
-use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 
+use super::audit::Note;
 use super::error::Failure;
 use super::hook_body::{self, Read};
 use super::services::App;
@@ -55,7 +56,11 @@ pub async fn take(
             reason: answer.reason,
             deploy: answer.deploy,
         };
-        return Ok((status, Json(said)).into_response());
+        let note = Note {
+            status: None,
+            detail: said.reason.clone(),
+        };
+        return Ok((status, Extension(note), Json(said)).into_response());
     }
     let kind = match answer.status {
         401 => ProblemKind::SignIn,

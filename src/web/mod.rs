@@ -11,6 +11,7 @@ pub mod about;
 mod access;
 mod answer;
 pub mod api;
+mod audit;
 mod auth;
 mod caller;
 mod confirm;

@@ -151,6 +151,7 @@ pub fn table() -> Vec<Route> {
         POST "/apps/{app}/env"                  ChangeApp pages::app::env::set;
         POST "/apps/{app}/env/unset"            ChangeApp pages::app::env::unset;
         POST "/apps/{app}/env/import"           ChangeApp pages::app::env::import;
+        POST "/apps/{app}/env/reveal"           ChangeApp pages::app::env::reveal, sudo;
         GET  "/apps/{app}/domains"              SeeApp    pages::app::domains::show;
         POST "/apps/{app}/domains"              ChangeApp pages::app::domains::add;
         POST "/apps/{app}/domains/remove"       ChangeApp pages::app::domains::remove;
@@ -192,6 +193,7 @@ pub fn table() -> Vec<Route> {
         POST "/settings/people/{user}/reset"    ChangeBox pages::people::reset, sudo;
         GET  "/settings/people/{user}/remove"   ChangeBox pages::people::ask_removal, sudo;
         POST "/settings/people/{user}/remove"   ChangeBox pages::people::remove, sudo;
+        GET  "/settings/audit"                  SeeAudit  pages::audit::show;
         GET  "/account"                         Person    pages::account::show;
         POST "/account/password"                Person    pages::account::password;
         GET  "/account/second-factor"           Person    pages::second_factor::show, sudo;
@@ -211,6 +213,8 @@ pub fn table() -> Vec<Route> {
         GET  "/status"                          SeeBox    api::status::show, "One look at everything on the box";
         GET  "/doctor"                          SeeBox    api::doctor::show, "Examines the box: what is wrong, and how to mend it";
         POST "/setup-link"                      Local     api::users::setup_link, "A new one-time path to set the owner's password";
+        GET  "/audit"                           SeeAudit  api::audit::list, "Searches the audit log, newest first";
+        GET  "/audit/export"                    SeeAudit  api::audit::export, "All entries of the audit log that fit, newest first";
         GET  "/users"                           SeeBox    api::users::list, "Lists the users, and those asked in";
         POST "/users"                           ChangeBox api::users::invite, "Asks somebody in; the answer holds the link, told this once", sudo;
         GET  "/users/{user}"                    SeeBox    api::users::show, "One user";
@@ -243,8 +247,10 @@ pub fn table() -> Vec<Route> {
         POST "/apps/{app}/start"                ChangeApp api::apps::start, "Starts an app that was stopped";
         POST "/apps/{app}/stop"                 ChangeApp api::apps::stop, "Stops an app's containers";
         POST "/apps/{app}/restart"              ChangeApp api::apps::restart, "Brings new containers of the live release up beside the old ones";
+        POST "/apps/{app}/webhook-secret/reveal" ChangeApp api::apps::reveal_webhook_secret, "Tells the webhook's secret; that it was told is audited", sudo;
         POST "/apps/{app}/webhook-secret"       ChangeApp api::apps::replace_webhook_secret, "Replaces the webhook's secret; the old one ends with the answer", sudo;
-        GET  "/apps/{app}/env"                  ChangeApp api::env::list, "Lists an app's variables", sudo;
+        GET  "/apps/{app}/env"                  SeeApp    api::env::list, "Lists an app's variables, without values";
+        POST "/apps/{app}/env/reveal"           ChangeApp api::env::reveal, "Tells values of variables; that they were told is audited", sudo;
         PATCH "/apps/{app}/env"                  ChangeApp api::env::change, "Sets and unsets variables in one step, and deploys them";
         GET  "/apps/{app}/domains"              SeeApp    api::domains::list, "Lists where an app answers, and how the certificates stand";
         POST "/apps/{app}/domains"              ChangeApp api::domains::add, "Lets an app answer at another domain";
@@ -279,6 +285,7 @@ pub fn table() -> Vec<Route> {
         DELETE "/databases/{name}"                ChangeBox api::databases::remove, "Removes a database with its data; the work follows", sudo;
         POST "/databases/{name}/attachments"    ChangeBox api::databases::attach, "Gives an app a database of its own on the server, and deploys the URL";
         DELETE "/databases/{name}/attachments/{app}" ChangeBox api::databases::detach, "Takes a database from an app, and deploys without the URL";
+        POST "/databases/{name}/attachments/{app}/reveal" ChangeApp api::databases::reveal, "Tells the URL an app is given; that it was told is audited", sudo;
         POST "/databases/{name}/psql"           ChangeBox api::databases::psql, "A psql shell on the server", sudo;
         POST "/databases/{name}/backups"        ChangeBox api::backups::now, "Backs up every database on the server; the work follows";
         GET  "/targets"                         SeeBox    api::targets::list, "Lists the backup targets";
@@ -330,6 +337,7 @@ pub fn router(app: App) -> Router {
         .fallback(error::no_such_page)
         .method_not_allowed_fallback(error::no_such_method)
         .layer(from_fn(forgery::refuse_foreign))
+        .layer(from_fn_with_state(app.clone(), super::audit::record))
         .layer(from_fn(pages::visit::forget_flash))
         .layer(from_fn(super::error::dress))
         .layer(from_fn_with_state(app.clone(), forgery::give_token))

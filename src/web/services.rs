@@ -9,6 +9,7 @@ use super::about::About;
 use super::forgery::FormKey;
 use super::hook_body::Room as HookRoom;
 use crate::apps::Apps;
+use crate::audit::Audit;
 use crate::backup::Backups;
 use crate::base::ids::InstallationId;
 use crate::certs::{Certs, box_addresses};
@@ -37,6 +38,8 @@ pub struct Services {
     pub db: Db,
     /// What happens, live.
     pub events: Events,
+    /// Who did what.
+    pub audit: Audit,
     /// Sign-in and sessions.
     pub users: Users,
     /// Makes the tokens that forms carry.

@@ -47,7 +47,7 @@ pub struct AppDetail {
     pub registry_user: Option<String>,
     /// Whether a maintenance page answers.
     pub maintenance: bool,
-    /// Where pushes are told, and what signs them.
+    /// Where pushes are told. What signs them is told by a reveal only.
     pub webhook: Webhook,
     /// What runs.
     pub replicas: Vec<Replica>,
@@ -60,9 +60,15 @@ pub struct AppDetail {
 pub struct Webhook {
     /// The whole address.
     pub url: String,
-    /// For the git host's form; only for those who may change the app.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret: Option<Secret>,
+}
+
+/// An app's webhook with what signs it, for the git host's form.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct WebhookSecret {
+    /// The whole address.
+    pub url: String,
+    /// The secret.
+    pub secret: Secret,
 }
 
 /// One running container.
@@ -128,14 +134,31 @@ pub struct AppForm {
     pub registry_password: Option<Secret>,
 }
 
-/// One variable. Its value only where that was asked for.
+/// One variable. Its value is told by a reveal only.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct EnvEntry {
     /// Its name.
     pub name: String,
-    /// Its value.
+    /// When it was set.
+    pub set_ms: i64,
+}
+
+/// Which values to tell: `POST /api/v1/apps/{app}/env/reveal`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EnvReveal {
+    /// Names; all of them when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub value: Option<Secret>,
+    pub names: Option<Vec<String>>,
+}
+
+/// One variable with its value.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct EnvValue {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: Secret,
     /// When it was set.
     pub set_ms: i64,
 }

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::apps::Changed;
+use crate::base::secret::Secret;
 
 /// A database to be made: `POST /api/v1/databases`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -107,6 +108,15 @@ pub struct Logical {
     pub owner: String,
     /// On disk.
     pub size_bytes: u64,
+}
+
+/// The URL an app is given: `POST /api/v1/databases/{name}/attachments/{app}/reveal`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct AttachmentUrl {
+    /// The variable it finds the URL in.
+    pub env_name: String,
+    /// The URL, with the app's own password.
+    pub url: Secret,
 }
 
 /// `POST /api/v1/databases/{name}/attachments`.

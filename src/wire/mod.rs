@@ -4,6 +4,7 @@
 //! to, not changed. Times are unix milliseconds in fields ending in `_ms`.
 
 pub mod apps;
+pub mod audit;
 pub mod backups;
 pub mod checks;
 pub mod databases;

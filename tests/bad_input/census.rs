@@ -14,6 +14,9 @@ pub type Census = BTreeMap<String, BTreeSet<String>>;
 const TELLING: &[&str] = &[
     "events",
     "jobs",
+    // A refusal stands in the log of who did what.
+    "audit",
+    "audit_outcomes",
     "deliveries",
     "checks",
     "incidents",

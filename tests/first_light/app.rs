@@ -76,9 +76,8 @@ impl World {
     }
 
     pub fn webhook_secret(&self) -> String {
-        let shown = self.fh.json(&["app", "show", APP]);
-        let secret = &shown["webhook"]["secret"];
-        secret
+        let shown = self.fh.json(&["app", "webhook", APP]);
+        shown["secret"]
             .as_str()
             .unwrap_or_else(|| panic!("no webhook secret in {shown:#}"))
             .to_owned()

@@ -1,7 +1,7 @@
 //! The real daemon without an engine: for what must hold whatever else works.
 
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -40,16 +40,33 @@ impl Daemon {
             at("no-engine.sock").display()
         );
         std::fs::write(at("config.toml"), config).unwrap();
-        let child = Self::serve(&folder);
+        let child = Self::serve(&folder, &[]);
         let daemon = Self { child, folder };
         daemon.until_up();
         daemon
     }
 
-    fn serve(folder: &tempfile::TempDir) -> Child {
+    /// One that kills itself at `point` and leaves `mark`.
+    #[allow(dead_code)]
+    pub fn start_to_die_at(point: &str, mark: &Path) -> Self {
+        let mut daemon = Self::start();
+        daemon.child.kill().unwrap();
+        daemon.child.wait().unwrap();
+        for name in ["edge.sock", "freehold.sock"] {
+            std::fs::remove_file(daemon.socket(name)).ok();
+        }
+        let mark = mark.to_str().unwrap();
+        let environment = [("FREEHOLD_CRASH_AT", point), ("FREEHOLD_CRASH_MARK", mark)];
+        daemon.child = Self::serve(&daemon.folder, &environment);
+        daemon.until_up();
+        daemon
+    }
+
+    fn serve(folder: &tempfile::TempDir, environment: &[(&str, &str)]) -> Child {
         Command::new(env!("CARGO_BIN_EXE_freehold"))
             .args(["serve", "--config"])
             .arg(folder.path().join("config.toml"))
+            .envs(environment.iter().copied())
             .stderr(Stdio::null())
             .spawn()
             .unwrap()
@@ -64,7 +81,7 @@ impl Daemon {
         for name in ["edge.sock", "freehold.sock"] {
             std::fs::remove_file(self.socket(name)).ok();
         }
-        self.child = Self::serve(&self.folder);
+        self.child = Self::serve(&self.folder, &[]);
         self.until_up();
     }
 

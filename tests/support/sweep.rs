@@ -11,6 +11,7 @@ use std::path::Path;
 /// The registries of the domains, by their modules' names.
 pub fn registries() -> Vec<(&'static str, Vec<String>)> {
     vec![
+        ("audit", freehold::audit::crash_points()),
         ("backup", freehold::backup::crash_points()),
         ("certs", freehold::certs::crash_points()),
         ("deploy", freehold::deploy::crash_points()),
@@ -34,6 +35,12 @@ pub struct Share {
 /// All of them. A state that is new belongs to no share, and `tests/tidy.rs` says so.
 #[rustfmt::skip]
 pub const SHARES: &[Share] = &[
+    Share {
+        test: "a5_a_kill_around_either_row_leaves_an_entry_that_says_so",
+        file: "audit.rs",
+        registry: "audit",
+        takes: &[".intent.", ".outcome."],
+    },
     Share {
         test: "f8_a_deploy_survives_a_kill_at_every_point",
         file: "first_light/steps/f8_crash.rs",

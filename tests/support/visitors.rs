@@ -173,6 +173,7 @@ impl World {
             what,
             headers: bearer(token_in(&text)),
             caller: Caller::Program {
+                id: 0,
                 name: what.to_owned(),
                 user: None,
                 grant: Grant::everything().narrowed(named, verb),

@@ -133,6 +133,12 @@ pub fn judge(header: &Headers<'_>, body: &[u8], secret: &Secret, branch: &str) -
     judged(payload::read(host, &event, header, body, branch))
 }
 
+/// Who seems to speak, and the delivery's id: what the headers say, believed by nobody yet.
+pub fn spoke(header: &Headers<'_>) -> Option<(&'static str, Option<String>)> {
+    let host = Host::of(header)?;
+    Some((host.as_str(), delivery(host, header)))
+}
+
 fn delivery(host: Host, header: &Headers<'_>) -> Option<String> {
     header(host.delivery_header())
         .or_else(|| header("x-forgejo-delivery"))

@@ -20,7 +20,7 @@ use crate::web::input::{Input, Path, Query};
 use crate::web::page::{Page, has};
 use crate::web::services::App;
 use crate::wire::apps::{
-    AppDetail, AppForm, AppSummary, Changed, Removal, Replica, Scale, Webhook,
+    AppDetail, AppForm, AppSummary, Changed, Removal, Replica, Scale, Webhook, WebhookSecret,
 };
 use crate::wire::databases::Removing;
 use crate::wire::problem::ProblemKind;
@@ -68,27 +68,18 @@ pub async fn list(
 /// `GET /api/v1/apps/{app}`
 pub async fn show(
     State(app): State<App>,
-    Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
 ) -> Result<Json<AppDetail>, Failure> {
     let row = app.apps.find(&name).await?;
-    Ok(Json(detail(&app, &caller, row).await?))
+    Ok(Json(detail(&app, row).await?))
 }
 
-async fn detail(app: &App, caller: &Caller, row: apps::App) -> Result<AppDetail, Failure> {
+async fn detail(app: &App, row: apps::App) -> Result<AppDetail, Failure> {
     let routes = app.apps.routes(Some(row.id)).await?;
     let serving = app.deploys.live(row.id).await?;
     let last = app.deploys.list(Some(row.id), 1).await?;
     let live = app.live.borrow().clone();
     let usages = app.monitor.usages();
-    // Whoever knows it can deploy.
-    let in_charge = caller
-        .grant()
-        .is_some_and(|grant| grant.changes_app(row.name.as_str()));
-    let secret = match in_charge {
-        true => Some(app.apps.webhook_secret(row.id).await?),
-        false => None,
-    };
     let scale = app.apps.scale(row.id).await?;
     let owner = row.subject();
     let replicas = live
@@ -102,7 +93,9 @@ async fn detail(app: &App, caller: &Caller, row: apps::App) -> Result<AppDetail,
             last.first(),
             &live,
         ),
-        webhook: webhook(app, &row, secret),
+        webhook: Webhook {
+            url: webhook_url(app, &row),
+        },
         git_url: row.git_url,
         git_branch: row.branch,
         has_git_credentials: row.has_git_credentials,
@@ -138,7 +131,7 @@ pub async fn create(
         .apps
         .create(NewApp { name, source }, &caller.who(), UnixMs::now())
         .await?;
-    Ok(Created(detail(&app, &caller, made).await?))
+    Ok(Created(detail(&app, made).await?))
 }
 
 /// `PATCH /api/v1/apps/{app}`: what is absent stays.
@@ -160,7 +153,7 @@ pub async fn change(
         .change_source(row.id, change, &caller.who(), UnixMs::now())
         .await?;
     let row = app.apps.find(&name).await?;
-    Ok(Json(detail(&app, &caller, row).await?))
+    Ok(Json(detail(&app, row).await?))
 }
 
 fn source(form: AppForm) -> Result<SourceChange, AppError> {
@@ -250,18 +243,27 @@ pub async fn replace_webhook_secret(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
-) -> Result<Json<Webhook>, Failure> {
+) -> Result<Json<WebhookSecret>, Failure> {
     let row = app.apps.find(&name).await?;
     let (by, now) = (caller.who(), UnixMs::now());
     let secret = app.apps.replace_webhook_secret(row.id, &by, now).await?;
-    Ok(Json(webhook(&app, &row, Some(secret))))
+    let url = webhook_url(&app, &row);
+    Ok(Json(WebhookSecret { url, secret }))
 }
 
-fn webhook(app: &App, row: &apps::App, secret: Option<Secret>) -> Webhook {
-    Webhook {
-        url: format!("{}/hooks/{}", app.dashboard_url(), row.name),
-        secret,
-    }
+/// `POST /api/v1/apps/{app}/webhook-secret/reveal`: whoever knows it can deploy.
+pub async fn reveal_webhook_secret(
+    State(app): State<App>,
+    Path(name): Path<String>,
+) -> Result<Json<WebhookSecret>, Failure> {
+    let row = app.apps.find(&name).await?;
+    let secret = app.apps.webhook_secret(row.id).await?;
+    let url = webhook_url(&app, &row);
+    Ok(Json(WebhookSecret { url, secret }))
+}
+
+fn webhook_url(app: &App, row: &apps::App) -> String {
+    format!("{}/hooks/{}", app.dashboard_url(), row.name)
 }
 
 /// `DELETE /api/v1/apps/{app}`: queued; the app is gone when it is shown no more.

@@ -20,7 +20,7 @@ use crate::web::terminal;
 use crate::wire::apps::Changed;
 use crate::wire::databases as wire;
 use crate::wire::listing::Listing;
-use crate::wire::problem::ProblemKind;
+use crate::wire::problem::{Problem, ProblemKind};
 
 fn attachment(link: &Attachment) -> wire::Attachment {
     wire::Attachment {
@@ -195,6 +195,30 @@ pub async fn detach(
     let (row, by) = (app.apps.find(&other).await?, caller.who());
     app.databases.detach(&name, row.id, &by).await?;
     Ok(Accepted::new(brought(&app, row.id, &by).await?, None))
+}
+
+/// `POST /api/v1/databases/{name}/attachments/{app}/reveal`: the URL with the app's password, for
+/// those in charge of the app.
+pub async fn reveal(
+    State(app): State<App>,
+    Path((name, other)): Path<(String, String)>,
+) -> Result<Json<wire::AttachmentUrl>, Failure> {
+    let row = app.apps.find(&other).await?;
+    let given = app.databases.given_to(row.id).await?;
+    let link = given.into_iter().find(|given| given.database == name);
+    let link = link.ok_or_else(|| {
+        Failure::from(
+            Problem::new(
+                ProblemKind::NotFound,
+                format!("the app {} is not attached to such a database", row.name),
+            )
+            .remedy("`freehold db list` shows which are; `freehold db attach` attaches it."),
+        )
+    })?;
+    Ok(Json(wire::AttachmentUrl {
+        env_name: link.env_name,
+        url: link.url,
+    }))
 }
 
 /// The change of what an app is given, on its way to the app's containers.

@@ -1,50 +1,73 @@
-//! An app's environment. Values are shown only when asked for.
+//! An app's environment: names for all who see it, values by a reveal only.
 
 use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::{Extension, State};
-use schemars::JsonSchema;
-use serde::Deserialize;
 
 use crate::apps::EnvName;
 use crate::base::clock::UnixMs;
 use crate::web::answer::Listed;
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
-use crate::web::input::{Input, Path, Query};
+use crate::web::input::{Input, Path};
 use crate::web::page::Page;
 use crate::web::services::App;
-use crate::wire::apps::{Changed, EnvChange, EnvEntry};
-
-/// What to show.
-#[derive(Debug, Deserialize, JsonSchema)]
-pub struct What {
-    /// The values too.
-    #[serde(default)]
-    values: bool,
-}
+use crate::wire::apps::{Changed, EnvChange, EnvEntry, EnvReveal, EnvValue};
+use crate::wire::problem::{Problem, ProblemKind};
 
 /// `GET /api/v1/apps/{app}/env`
 pub async fn list(
     State(app): State<App>,
     Path(name): Path<String>,
-    Query(what): Query<What>,
     page: Page,
 ) -> Result<Listed<EnvEntry>, Failure> {
     let row = app.apps.find(&name).await?;
     let names = app.apps.env_names(row.id).await?;
-    let mut values = match what.values {
-        true => app.apps.env(row.id).await?,
-        false => BTreeMap::new(),
-    };
     let entries = names.into_iter().map(|(name, set)| EnvEntry {
-        value: values.remove(&name),
         name,
         set_ms: set.0,
     });
-    let entries: Vec<EnvEntry> = entries.collect();
-    Ok(Listed(page.by_name(entries, |entry| &entry.name)?))
+    Ok(Listed(
+        page.by_name(entries.collect(), |e: &EnvEntry| &e.name)?,
+    ))
+}
+
+/// `POST /api/v1/apps/{app}/env/reveal`: the values, of all or of those that are named. That they
+/// were shown, and to whom, stands in the audit log.
+pub async fn reveal(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Input(which): Input<EnvReveal>,
+) -> Result<Json<Vec<EnvValue>>, Failure> {
+    let row = app.apps.find(&name).await?;
+    let set = app.apps.env_names(row.id).await?;
+    let mut values = app.apps.env(row.id).await?;
+    if let Some(wanted) = &which.names {
+        if let Some(none) = wanted.iter().find(|name| !values.contains_key(*name)) {
+            return Err(no_variable(&name, none));
+        }
+        values.retain(|name, _| wanted.contains(name));
+    }
+    let told = set.into_iter().filter_map(|(name, set)| {
+        Some(EnvValue {
+            value: values.remove(&name)?,
+            name,
+            set_ms: set.0,
+        })
+    });
+    Ok(Json(told.collect()))
+}
+
+/// That the app has no variable of that name.
+pub fn no_variable(app: &str, name: &str) -> Failure {
+    let shown: String = name.chars().take(60).collect();
+    Problem::new(
+        ProblemKind::NotFound,
+        format!("the app {app} has no variable \"{shown}\" of its own"),
+    )
+    .remedy(format!("`freehold env {app}` lists those it has."))
+    .into()
 }
 
 /// `PATCH /api/v1/apps/{app}/env`: all of it in one step, then brought to the

@@ -2,6 +2,7 @@
 
 pub mod app_logs;
 pub mod apps;
+pub mod audit;
 pub mod backups;
 pub mod certificate;
 pub mod checks;

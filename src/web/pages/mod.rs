@@ -8,6 +8,7 @@ pub mod account;
 mod agent;
 pub mod app;
 pub mod assets;
+pub mod audit;
 mod backup_words;
 pub mod box_page;
 mod certificate;

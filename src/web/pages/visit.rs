@@ -16,6 +16,7 @@ use serde::Deserialize;
 
 use super::frame::{Flash, Frame, Theme};
 use super::parts::Tone;
+use crate::web::audit::{self, Note};
 use crate::web::auth::cookie;
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
@@ -141,7 +142,14 @@ pub fn back<T, E: Into<Failure>>(
 pub fn refused(to: &str, error: impl Into<Failure>) -> Result<Response, Failure> {
     let failure: Failure = error.into();
     match failure.words_for_a_form() {
-        Some(words) => Ok(failed(to, &words)),
+        Some(words) => {
+            let mut response = failed(to, &words);
+            response.extensions_mut().insert(Note {
+                status: Some(failure.0.status),
+                detail: audit::told(&failure.0),
+            });
+            Ok(response)
+        }
         None => Err(failure),
     }
 }

@@ -1,4 +1,4 @@
-//! `/apps/{app}/env`: variables by name, never their values, and attached databases.
+//! `/apps/{app}/env`: variables by name, a value only when it is asked for, and attached databases.
 
 use std::collections::BTreeMap;
 
@@ -14,6 +14,7 @@ use super::head::{AppHead, Tab};
 use crate::apps::{EnvName, env};
 use crate::base::clock::UnixMs;
 use crate::base::secret::Secret;
+use crate::web::api::env::no_variable;
 use crate::web::error::Failure;
 use crate::web::pages::frame::{Frame, Theme};
 use crate::web::pages::parts::{Field, When};
@@ -51,11 +52,15 @@ pub struct Var {
     pub from: String,
     /// When it was set.
     pub at: Option<When>,
+    /// Its value, when it was asked for.
+    pub shown: Option<String>,
 }
 
 /// What was typed and what is wrong with it. Values are never sent back.
 #[derive(Default)]
 struct Typed {
+    /// A variable and its value, to be shown this once.
+    shown: Option<(String, Secret)>,
     name: String,
     name_fault: String,
     value_fault: String,
@@ -76,7 +81,14 @@ async fn page(app: &App, visit: Visit, name: &str, typed: Typed) -> Result<Respo
         .filter(|name| !given.iter().any(|g| g.database == *name))
         .map(|name| (name.clone(), name))
         .collect();
+    let shown = |own: bool, name: &str| {
+        let (asked, value) = typed.shown.as_ref()?;
+        // The app's own goes before a database's, as in its containers.
+        let is_own = vars.iter().any(|(var, _)| var == asked);
+        (asked == name && own == is_own).then(|| value.expose().to_owned())
+    };
     let from_databases = given.iter().map(|g| Var {
+        shown: shown(false, &g.env_name),
         name: g.env_name.clone(),
         from: format!("from the database {}", g.database),
         at: None,
@@ -85,10 +97,11 @@ async fn page(app: &App, visit: Visit, name: &str, typed: Typed) -> Result<Respo
         frame: head.frame(visit),
         head,
         vars: from_databases
-            .chain(vars.into_iter().map(|(name, at)| Var {
-                name,
+            .chain(vars.iter().map(|(name, at)| Var {
+                shown: shown(true, name),
+                name: name.clone(),
                 from: String::new(),
-                at: Some(When::ago(at, now)),
+                at: Some(When::ago(*at, now)),
             }))
             .collect(),
         name: Field::code("name", "Name")
@@ -167,6 +180,31 @@ pub async fn unset(
     let var = EnvName::parse(&one.name)?;
     let text = format!("{} is removed.", var.as_str());
     change(&app, &act, [(var, None)].into(), text).await
+}
+
+/// `POST /apps/{app}/env/reveal`: the page with one value on it, this once. That it was shown,
+/// and to whom, stands in the audit log.
+pub async fn reveal(
+    State(app): State<App>,
+    visit: Visit,
+    act: Act,
+    Form(one): Form<One>,
+) -> Result<Response, Failure> {
+    let own = app.apps.env(act.row.id).await?.remove(&one.name);
+    let value = match own {
+        Some(value) => value,
+        None => {
+            let given = app.databases.given_to(act.row.id).await?;
+            let link = given.into_iter().find(|given| given.env_name == one.name);
+            let name = act.row.name.as_str();
+            link.ok_or_else(|| no_variable(name, &one.name))?.url
+        }
+    };
+    let typed = Typed {
+        shown: Some((one.name, value)),
+        ..Typed::default()
+    };
+    page(&app, visit, act.row.name.as_str(), typed).await
 }
 
 /// Many lines.

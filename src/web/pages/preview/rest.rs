@@ -6,9 +6,11 @@ use crate::users::Role;
 use crate::web::pages::frame::{Flash, Section};
 use crate::web::pages::parts::{Badge, Field, Tone, When};
 use crate::web::pages::{
-    account, box_page, checks, confirm, database, databases, doctor, people, problem, settings,
-    setup, sign_in,
+use crate::web::pages::{
+    account, audit, box_page, checks, confirm, database, databases, doctor, people, problem,
+    settings, setup, sign_in,
 };
+use crate::wire::audit as wire;
 use crate::wire::doctor::{Area, Condition, Examined, Report};
 use crate::wire::problem::{Problem, ProblemKind};
 
@@ -321,6 +323,75 @@ pub fn account_page() -> account::View {
             Field::code("apps", "Apps").like("my-app, my-site"),
         ],
         made: None,
+    }
+}
+
+pub fn audit_page() -> audit::View {
+    let entry = |id, who: &str, via: &str, action: &str, state: &str, detail: &str| wire::Entry {
+        id,
+        at_ms: ago(400 * (10 - id.unsigned_abs())).0,
+        who: wire::Who {
+            kind: text(if via.is_empty() { "user" } else { "token" }),
+            id: Some(1),
+            name: text(who),
+            via: text(via),
+        },
+        address: text("2001:db8:85a3::8a2e:370:7334"),
+        request: text("01937b2c5f3e4d6a8b9c0d1e2f3a4b5c"),
+        action: text(action),
+        subject: Some(wire::Subject {
+            kind: text("app"),
+            id: Some(7),
+            name: text("shop"),
+        }),
+        state: text(state),
+        status: Some(200),
+        detail: text(detail),
+        ended_ms: None,
+        before: [("env.JWT_SECRET".to_owned(), "•••".into())]
+            .into_iter()
+            .collect(),
+        after: [("env.JWT_SECRET".to_owned(), "••• (another one)".into())]
+            .into_iter()
+            .collect(),
+    };
+    let entries = [
+        entry(5, "ana@example.com", "", "app.env.change", "done", ""),
+        entry(
+            4,
+            "the box",
+            "ci of shop",
+            "app.deploy",
+            "failed",
+            "the engine does not answer",
+        ),
+        entry(3, "bob", "", "app.remove", "refused", "you may not do this"),
+        entry(
+            2,
+            "owner",
+            "",
+            "app.webhook-secret.reveal",
+            "cut off",
+            "Freehold was cut off while this was done: look at how things stand now.",
+        ),
+    ];
+    audit::View {
+        frame: visit("/settings/audit")
+            .frame()
+            .titled("Audit log", Section::Settings)
+            .under("/settings", "Settings"),
+        who: Field::code("who", "Who"),
+        action: Field::code("action", "What").value("app"),
+        subject: Field::code("subject", "On"),
+        text: Field::code("q", "Anywhere in it"),
+        since: Field::code("since", "Since").value("yesterday").fault(
+            "\"yesterday\" is no moment: write a day like 2026-11-28, or how long ago, like 7d",
+        ),
+        until: Field::code("until", "Until"),
+        searched: true,
+        export: text("/api/v1/audit/export?action=app"),
+        rows: entries.into_iter().map(|e| audit::row(e, NOW)).collect(),
+        older: text("/settings/audit?action=app&after=2"),
     }
 }
 

@@ -1,0 +1,197 @@
+//! Every change is written down: the one place where that happens, around every route.
+//!
+//! The intent stands in the log before the handler runs, so that a kill between
+//! the two leaves a trace; the outcome follows, with what differs. The work is a
+//! task of its own: a caller who hangs up neither cuts a change in two nor
+//! leaves it without its outcome. Which routes count is `actions.rs`; what is
+//! refused again and again is counted (`crate::audit::crowd`).
+
+mod actions;
+mod asked;
+mod state;
+
+use std::panic::AssertUnwindSafe;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+
+use super::caller::Caller;
+use super::error::{self, Failure};
+use super::services::App;
+use crate::audit::facts::{Facts, differences};
+use crate::audit::{Begun, Class, Intent, Outcome, Subject};
+use crate::base::clock::UnixMs;
+use crate::wire::problem::{Problem, ProblemKind};
+use asked::Asked;
+
+/// What a handler adds to the outcome, in its response's extensions: a status where the
+/// answer's own says less (a redirect with a fault in words), and a sentence without secrets.
+#[derive(Clone, Debug)]
+pub struct Note {
+    /// Instead of the answer's status.
+    pub status: Option<u16>,
+    /// What to know of it.
+    pub detail: String,
+}
+
+/// Writes down what this request is about to do, lets it, and writes down how it ended.
+pub async fn record(State(app): State<App>, request: Request, next: Next) -> Response {
+    let Some((table, action)) = recorded(&request) else {
+        return next.run(request).await;
+    };
+    let caller = request.extensions().get::<Caller>().cloned();
+    let caller = caller.unwrap_or(Caller::Nobody);
+    if caller == Caller::Nobody && !proves_itself(&request) {
+        return next.run(request).await;
+    }
+    let (request, asked) = asked::read(&app, action, &caller, &table, request).await;
+    let work = tokio::spawn(async move {
+        let now = UnixMs::now();
+        let before = state::facts(&app, &asked).await;
+        let begun = match app.audit.admits(&asked.class, now) {
+            true => match app.audit.begin(asked.intent.clone(), now).await {
+                Ok(begun) => Some(begun),
+                // What cannot be written down is not done.
+                Err(error) => return Failure::from(error).into_response(),
+            },
+            false => None,
+        };
+        let served = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+        let response = served.unwrap_or_else(error::panicked);
+        let (status, detail) = said(&asked, &response);
+        let outcome = outcome(&app, &asked, &before, status, detail).await;
+        write(&app, asked, begun, outcome).await;
+        response
+    });
+    match work.await {
+        Ok(response) => response,
+        Err(error) => {
+            tracing::error!(%error, "a request's work ended without an answer");
+            Failure::new(ProblemKind::Unavailable, "Freehold is stopping").into_response()
+        }
+    }
+}
+
+/// The table's path and the action, when this is one to be written down.
+fn recorded(request: &Request) -> Option<(String, actions::Action)> {
+    let table = request.extensions().get::<MatchedPath>()?;
+    let table = table.as_str().to_owned();
+    let action = actions::of(request.method(), &table)?;
+    Some((table, action))
+}
+
+/// Whether the route looks at what a stranger brings. At all others they are turned away at once,
+/// and nothing is written down.
+fn proves_itself(request: &Request) -> bool {
+    let open = ["/setup/", "/sign-in", "/hooks/"];
+    open.iter().any(|p| request.uri().path().starts_with(p))
+}
+
+async fn write(app: &App, asked: Asked, begun: Option<Begun>, outcome: Outcome) {
+    let now = UnixMs::now();
+    let refused = match &asked.class {
+        Class::Strangers(_) => (400..500).contains(&outcome.status),
+        Class::Known(_) => [401, 403, 404, 429].contains(&outcome.status),
+    };
+    let mut own = true;
+    if refused {
+        let address = &asked.intent.who.address;
+        own = app.audit.refused(&asked.class, address, now);
+    }
+    let written = match begun {
+        Some(begun) => app.audit.end(begun, outcome, now).await,
+        None if own => app.audit.both(asked.intent, outcome, now).await,
+        None => Ok(()),
+    };
+    if let Err(error) = written {
+        tracing::error!(%error, "how a change ended could not be written into the audit log");
+    }
+}
+
+/// Status and sentence of the answer.
+fn said(asked: &Asked, response: &Response) -> (u16, String) {
+    let note = response.extensions().get::<Note>();
+    let problem = response.extensions().get::<Box<Problem>>();
+    let status = response.status();
+    let location = response.headers().get(header::LOCATION);
+    let sent_to = |page: &str| location.is_some_and(|l| l.as_bytes().starts_with(page.as_bytes()));
+    match (note, problem) {
+        (Some(note), _) => (note.status.unwrap_or(status.as_u16()), note.detail.clone()),
+        (None, Some(problem)) => (status.as_u16(), told(problem)),
+        (None, None) if sent_to("/confirm-password") => {
+            (403, "the password had to be given again first".to_owned())
+        }
+        (None, None) if sent_to("/sign-in") && asked.intent.action != "session.sign-out" => {
+            (401, "nobody is signed in".to_owned())
+        }
+        (None, None) if status == StatusCode::UNPROCESSABLE_ENTITY => {
+            (422, ProblemKind::Invalid.title().to_owned())
+        }
+        (None, None) => (status.as_u16(), String::new()),
+    }
+}
+
+async fn outcome(app: &App, asked: &Asked, before: &Facts, status: u16, detail: String) -> Outcome {
+    let mut outcome = Outcome {
+        status,
+        detail,
+        ..Outcome::default()
+    };
+    if !(400..500).contains(&status) {
+        let after = state::facts(app, asked).await;
+        (outcome.was, outcome.became) = differences(before, &after);
+        outcome.became.extend(asked.more.clone());
+    }
+    outcome
+}
+
+/// What may be kept of a problem's words: those on a request that is not valid can repeat what was sent.
+pub fn told(problem: &Problem) -> String {
+    match problem.kind {
+        ProblemKind::Invalid
+        | ProblemKind::Malformed
+        | ProblemKind::Unsupported
+        | ProblemKind::TooLarge => problem.kind.title().to_owned(),
+        _ => problem.detail.clone(),
+    }
+}
+
+/// What a request meant to do whose token is none (any more); the token is told by its first
+/// characters, as in the list of tokens. `None` when it only meant to look.
+pub fn meant(request: &Request, mark: Option<String>) -> Option<Intent> {
+    let (table, action) = recorded(request)?;
+    let mut who = asked::who(action.about, &Caller::Nobody, request.headers());
+    who.via = mark.unwrap_or_default();
+    let parameters = asked::parameters(&table, request.uri().path());
+    let app = parameters.into_iter().find(|(name, _)| name == "app");
+    let subject = app.map(|(_, name)| Subject {
+        kind: "app",
+        id: None,
+        name,
+    });
+    Some(Intent {
+        who,
+        action: action.name.into_owned(),
+        subject: subject.unwrap_or_default(),
+    })
+}
+
+/// Writes down that this was turned away for its token, or counts it.
+pub async fn bad_token(app: &App, intent: Intent) {
+    let now = UnixMs::now();
+    let class = Class::Strangers("token.refused".to_owned());
+    if !app.audit.refused(&class, &intent.who.address, now) {
+        return;
+    }
+    let outcome = Outcome {
+        status: 401,
+        detail: "the token is not valid, or has ended".to_owned(),
+        ..Outcome::default()
+    };
+    if let Err(error) = app.audit.both(intent, outcome, now).await {
+        tracing::error!(%error, "a refused token could not be written into the audit log");
+    }
+}
