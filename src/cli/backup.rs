@@ -17,6 +17,7 @@ use super::output::{self, Fail};
 use super::progress::Progress;
 use super::show::{bytes, maybe_time, time};
 use crate::wire::backups::{AskRestore, Backup, Restore};
+use crate::wire::listing::Listing;
 
 /// Backups and restores
 #[derive(Debug, Args)]
@@ -200,7 +201,8 @@ fn path(id: i64) -> String {
 
 async fn now(client: &Client, global: &Global, name: &str, no_wait: bool) -> Result<(), Fail> {
     let path_now = format!("/api/v1/databases/{}/backups", segment(name));
-    let mut made: Vec<Backup> = client.send(Method::POST, &path_now, &Value::Null).await?;
+    let made: Listing<Backup> = client.send(Method::POST, &path_now, &Value::Null).await?;
+    let mut made = made.items;
     if !no_wait {
         for backup in &mut made {
             let mut progress = Progress::of_state(global, format!("Backup of {}", backup.part));

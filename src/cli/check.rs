@@ -8,14 +8,16 @@ use super::Global;
 use super::client::{Client, full};
 use super::confirm::confirm;
 use super::output::{self, Fail};
-use crate::wire::checks::{Check, CheckState, NewCheck};
+use crate::base::clock::UnixMs;
+use crate::wire::checks::{Check, CheckState, Incident, NewCheck};
+use crate::wire::problem::{Problem, ProblemKind};
 
 /// What is asked whether it answers
 ///
 /// Every domain of an app is checked by itself, through the box's own edge; addresses of others are added here.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  freehold check list\n  freehold check add docs https://docs.example.com/"
+    after_help = "Examples:\n  freehold check list\n  freehold check incidents\n  freehold check add docs https://docs.example.com/"
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -27,6 +29,8 @@ enum Verb {
     /// Every check and how it stands
     #[command(after_help = "Examples:\n  freehold check list\n  freehold check list --json")]
     List,
+    /// The times a check was not answered, newest first
+    Incidents,
     /// Check an address of your own every 30 s
     ///
     /// From 500 on an answer counts as down, and none within 10 s does. Two quick rechecks come before an
@@ -60,6 +64,7 @@ enum Verb {
 pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Result<(), Fail> {
     match arguments.verb {
         Verb::List => list(client, global).await,
+        Verb::Incidents => incidents(client, global).await,
         Verb::Add { name, url } => {
             let new = NewCheck { name, url };
             let made: Check = client.send(Method::POST, "/api/v1/checks", &new).await?;
@@ -120,6 +125,27 @@ async fn list(client: &Client, global: &Global) -> Result<(), Fail> {
                 .map_or_else(|| "-".into(), |ms| format!("{ms} ms")),
             check.url.clone(),
         ]
+    }));
+    output::table(&rows);
+    Ok(())
+}
+
+async fn incidents(client: &Client, global: &Global) -> Result<(), Fail> {
+    let all: Vec<Incident> = client.list("/api/v1/incidents?limit=100").await?;
+    if global.json {
+        output::json(&all);
+        return Ok(());
+    }
+    let mut rows = vec![
+        ["CHECK", "BEGAN", "OVER", "WHY"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    rows.extend(all.into_iter().map(|i| {
+        let over = i
+            .closed_ms
+            .map_or_else(|| "not yet".to_owned(), |at: UnixMs| at.to_string());
+        vec![i.name, i.opened_ms.to_string(), over, i.why]
     }));
     output::table(&rows);
     Ok(())

@@ -17,6 +17,8 @@ pub mod deploy;
 pub mod doctor;
 pub mod domain;
 pub mod env;
+pub mod history;
+pub mod job;
 pub mod lines;
 pub mod login;
 pub mod logs;
@@ -106,6 +108,12 @@ pub enum Verb {
     Deploys(deploy::ListArguments),
     Rollback(deploy::RollbackArguments),
     Cancel(deploy::CancelArguments),
+    Jobs(job::ListArguments),
+    Job(job::Arguments),
+    Events(history::EventArguments),
+    Releases(history::ReleaseArguments),
+    Deliveries(history::DeliveryArguments),
+    Metrics(history::MetricArguments),
     Logs(logs::Arguments),
     Env(env::Arguments),
     Domain(domain::Arguments),
@@ -199,6 +207,22 @@ pub fn main() -> ExitCode {
         Verb::Cancel(arguments) => {
             with_client(&global, async |c, g| deploy::cancel(c, g, arguments).await)
         }
+        Verb::Jobs(arguments) => {
+            with_client(&global, async |c, g| job::list(c, g, arguments).await)
+        }
+        Verb::Job(arguments) => with_client(&global, async |c, g| job::run(c, g, arguments).await),
+        Verb::Events(arguments) => {
+            with_client(&global, async |c, g| history::events(c, g, arguments).await)
+        }
+        Verb::Releases(arguments) => with_client(&global, async |c, g| {
+            history::releases(c, g, arguments).await
+        }),
+        Verb::Deliveries(arguments) => with_client(&global, async |c, g| {
+            history::deliveries(c, g, arguments).await
+        }),
+        Verb::Metrics(arguments) => with_client(&global, async |c, g| {
+            history::metrics(c, g, arguments).await
+        }),
         Verb::Logs(arguments) => {
             with_client(&global, async |c, g| logs::run(c, g, arguments).await)
         }

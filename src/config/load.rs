@@ -274,6 +274,20 @@ fn rules(c: &Config) -> Vec<Rule> {
             "The default is 20000.",
         ),
         (
+            c.limits.api_reads >= 60,
+            "limits",
+            "api_reads",
+            "fewer than 60 a minute leave no room for a list and what it names",
+            "The default is 600.",
+        ),
+        (
+            c.limits.api_changes >= 10,
+            "limits",
+            "api_changes",
+            "fewer than 10 a minute leave no room for a deploy",
+            "The default is 120.",
+        ),
+        (
             c.build.memory.is_none_or(|m| m >= 64 << 20),
             "build",
             "memory",

@@ -209,6 +209,10 @@ pub struct Limits {
     pub connections_per_address: u32,
     /// Connections in all.
     pub connections: u32,
+    /// Requests of the API that read, a minute and caller.
+    pub api_reads: u32,
+    /// Requests of the API that change something, a minute and caller.
+    pub api_changes: u32,
 }
 
 /// `[build]`
@@ -442,6 +446,8 @@ impl Default for Limits {
             body: 100 << 20,
             connections_per_address: 256,
             connections: 20_000,
+            api_reads: 600,
+            api_changes: 120,
         }
     }
 }

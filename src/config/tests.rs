@@ -88,6 +88,8 @@ fn the_defaults_are_those_we_promise() {
         ("limits.body", "100MB"),
         ("limits.connections_per_address", "256"),
         ("limits.connections", "20000"),
+        ("limits.api_reads", "600"),
+        ("limits.api_changes", "120"),
         ("build.memory", "half"),
         ("build.cpus", "all"),
         ("build.at_once", "1"),

@@ -284,6 +284,7 @@ async fn run(start: Start) -> Result<(), String> {
         settings_refused: watched.refused,
         listen,
         db: db.clone(),
+        key: Arc::clone(&master),
         events,
         audit,
         users,

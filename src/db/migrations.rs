@@ -21,6 +21,7 @@ const STATE: &[&str] = &[
     include_str!("migrations/0011_registry_host.sql"),
     include_str!("migrations/0012_people.sql"),
     include_str!("migrations/0013_audit.sql"),
+    include_str!("migrations/0014_replay.sql"),
 ];
 
 const METRICS: &[&str] = &[include_str!("migrations/metrics_0001.sql")];

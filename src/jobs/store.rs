@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use crate::base::clock::UnixMs;
-use crate::db::DbError;
+use crate::db::{DbError, Slice};
 
 use super::Outcome;
 
@@ -162,4 +162,101 @@ pub(super) fn finish(
         [id],
     )?;
     Ok(())
+}
+
+/// A job, finished or not, for those who follow it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told {
+    /// Its row.
+    pub id: i64,
+    /// Which handler does it.
+    pub kind: String,
+    /// Jobs of one key run one after another.
+    pub key: String,
+    /// For the handler.
+    pub payload: serde_json::Value,
+    /// `queued`, `running`, `done`, `failed`, `cancelled`.
+    pub state: String,
+    /// How often it was begun.
+    pub attempts: u32,
+    /// When it was queued.
+    pub created: UnixMs,
+    /// When it was last begun.
+    pub started: Option<UnixMs>,
+    /// When it ended.
+    pub finished: Option<UnixMs>,
+    /// Why it failed, or is run again.
+    pub error: Option<String>,
+}
+
+const TOLD: &str = "SELECT id, kind, key, payload, state, attempts, created_ms, started_ms, finished_ms, error FROM jobs";
+
+fn told(row: &rusqlite::Row<'_>) -> rusqlite::Result<Told> {
+    let payload: String = row.get(3)?;
+    Ok(Told {
+        id: row.get(0)?,
+        kind: row.get(1)?,
+        key: row.get(2)?,
+        payload: serde_json::from_str(&payload).unwrap_or_default(),
+        state: row.get(4)?,
+        attempts: row.get(5)?,
+        created: UnixMs(row.get(6)?),
+        started: row.get::<_, Option<i64>>(7)?.map(UnixMs),
+        finished: row.get::<_, Option<i64>>(8)?.map(UnixMs),
+        error: row.get(9)?,
+    })
+}
+
+/// One job.
+///
+/// # Errors
+/// Only the database's.
+pub fn by_id(c: &Connection, id: i64) -> Result<Option<Told>, DbError> {
+    let mut statement = c.prepare_cached(&format!("{TOLD} WHERE id = ?1"))?;
+    Ok(statement.query_row([id], told).optional()?)
+}
+
+/// The newest job of this kind whose payload names `id` as its `field`.
+///
+/// # Errors
+/// Only the database's.
+pub fn newest_about(
+    c: &Connection,
+    kind: &str,
+    field: &str,
+    id: i64,
+) -> Result<Option<Told>, DbError> {
+    let mut statement = c.prepare_cached(&format!(
+        "{TOLD} WHERE kind = ?1 AND json_extract(payload, ?2) = ?3 ORDER BY id DESC LIMIT 1"
+    ))?;
+    let place = format!("$.{field}");
+    Ok(statement
+        .query_row(params![kind, place, id], told)
+        .optional()?)
+}
+
+/// The newest first: of these kinds, of these keys (all when `None`). A slice's state is
+/// one of the table's, or `open` for those that are not over.
+///
+/// # Errors
+/// Only the database's.
+pub fn newest(
+    c: &Connection,
+    kinds: &[&str],
+    keys: Option<&[String]>,
+    slice: &Slice,
+) -> Result<Vec<Told>, DbError> {
+    let list = |all: serde_json::Value| all.to_string();
+    let kinds = list(kinds.into());
+    let keys = keys.map(|keys| list(keys.into()));
+    let mut statement = c.prepare_cached(&format!(
+        "{TOLD} WHERE kind IN (SELECT value FROM json_each(?1))
+         AND (?2 IS NULL OR key IN (SELECT value FROM json_each(?2)))
+         AND (?3 IS NULL OR id < ?3)
+         AND (?4 IS NULL OR state = ?4 OR (?4 = 'open' AND state IN ('queued', 'running')))
+         ORDER BY id DESC LIMIT ?5"
+    ))?;
+    let wanted = params![kinds, keys, slice.before, slice.state, slice.limit];
+    let rows = statement.query_map(wanted, told)?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::pages;
 use crate::base::secret::Secret;
+use crate::wire::jobs::{Job, WithJob};
 use crate::wire::listing::Listing;
 
 /// 201: it is there now.
@@ -22,22 +23,20 @@ impl<T: Serialize> IntoResponse for Created<T> {
 }
 
 /// 202: the work was written down and follows.
-pub struct Accepted<T> {
-    body: T,
-    job: Option<i64>,
-}
+pub struct Accepted<T>(WithJob<T>);
 
 impl<T> Accepted<T> {
-    /// Answers with `body`; `job` is where the work can be followed.
-    pub fn new(body: T, job: Option<i64>) -> Self {
-        Self { body, job }
+    /// Answers with `what`; `job` is the work that brings it.
+    pub fn new(what: T, job: Option<Job>) -> Self {
+        Self(WithJob { what, job })
     }
 }
 
 impl<T: Serialize> IntoResponse for Accepted<T> {
     fn into_response(self) -> Response {
-        let mut response = (StatusCode::ACCEPTED, Json(self.body)).into_response();
-        let place = self.job.map(|id| format!("/api/v1/jobs/{id}"));
+        let place = self.0.job.as_ref();
+        let place = place.map(|job| format!("/api/v1/jobs/{}", job.id));
+        let mut response = (StatusCode::ACCEPTED, Json(self.0)).into_response();
         if let Some(place) = place.and_then(|p| HeaderValue::from_str(&p).ok()) {
             response.headers_mut().insert(header::LOCATION, place);
         }

@@ -1,13 +1,12 @@
 //! A long list a piece at a time: `?limit=` and `?after=`, the same on every list.
 //!
 //! A cursor names the last thing that was told, not a position: what is added or
-//! taken out meanwhile neither repeats nor hides anything else. Lists that are kept
-//! whole are cut here; those of the database are read from a number downwards.
+//! taken out meanwhile neither repeats nor hides anything else. Lists are in the order
+//! of names ([`Names`]) or of falling numbers ([`Page`]). Those that are kept whole are
+//! cut here; those of the database are read from a number downwards.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::error::Failure;
 use crate::db::Slice;
@@ -19,79 +18,103 @@ pub const USUAL: u32 = 50;
 /// What one answer holds at most.
 pub const MOST: u32 = 200;
 
-/// Which piece of a list is wanted.
+/// Which piece of a list in the order of falling numbers is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
     limit: u32,
-    after: Option<Cursor>,
+    before: Option<i64>,
 }
 
-/// The last thing that was told.
+/// Which piece of a list in the order of its names is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Cursor {
-    Name(String),
-    Number(i64),
+pub struct Names {
+    limit: u32,
+    after: Option<String>,
 }
 
-impl Cursor {
-    fn parse(text: &str) -> Option<Self> {
-        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-        let plain = String::from_utf8(bytes).ok()?;
-        match plain.split_once(':')? {
-            ("name", name) => Some(Self::Name(name.to_owned())),
-            ("number", number) => number.parse().ok().map(Self::Number),
-            _ => None,
+/// A query's `limit` and `after`.
+fn read(query: &str) -> Result<(u32, Option<String>), Failure> {
+    let invalid = |text: String| Failure::new(ProblemKind::Invalid, text);
+    let (mut limit, mut after) = (USUAL, None);
+    for (key, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        match &*key {
+            "limit" => {
+                limit = value
+                    .parse()
+                    .ok()
+                    .filter(|n| (1..=MOST).contains(n))
+                    .ok_or_else(|| invalid(format!("limit is a number from 1 to {MOST}")))?;
+            }
+            "after" => {
+                if value.is_empty() || value.chars().count() > LONGEST {
+                    return Err(invalid(NO_CURSOR.into()));
+                }
+                after = Some(value.into_owned());
+            }
+            _ => {}
         }
     }
+    Ok((limit, after))
+}
 
-    fn text(&self) -> String {
-        URL_SAFE_NO_PAD.encode(match self {
-            Self::Name(name) => format!("name:{name}"),
-            Self::Number(number) => format!("number:{number}"),
-        })
+/// The longest cursor, in characters.
+pub const LONGEST: usize = 400;
+
+const NO_CURSOR: &str = "after is what an earlier answer said as next";
+
+fn room(limit: u32) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
+impl Names {
+    /// Reads a query.
+    ///
+    /// # Errors
+    /// Which of its parameters is none.
+    pub fn parse(query: &str) -> Result<Self, Failure> {
+        let (limit, after) = read(query)?;
+        Ok(Self { limit, after })
+    }
+
+    /// The piece of a list that is whole.
+    pub fn of<T>(&self, mut all: Vec<T>, name: impl Fn(&T) -> &str) -> Listing<T> {
+        all.sort_by(|a, b| name(a).cmp(name(b)));
+        if let Some(after) = &self.after {
+            all.retain(|one| name(one) > after.as_str());
+        }
+        let more = all.len() > room(self.limit);
+        all.truncate(room(self.limit));
+        let last = all.last().filter(|_| more);
+        let next = last.map(|one| name(one).to_owned());
+        Listing { items: all, next }
     }
 }
 
 impl Page {
-    /// Reads a query's `limit` and `after`.
+    /// Reads a query.
     ///
     /// # Errors
-    /// Which of them is none.
+    /// Which of its parameters is none.
     pub fn parse(query: &str) -> Result<Self, Failure> {
-        let invalid = |text: String| Failure::new(ProblemKind::Invalid, text);
-        let mut page = Self {
-            limit: USUAL,
-            after: None,
+        let (limit, after) = read(query)?;
+        let number = |text: String| {
+            let digits = text.bytes().all(|b| b.is_ascii_digit());
+            let number = text.parse().ok().filter(|_| digits);
+            number.ok_or_else(|| Failure::new(ProblemKind::Invalid, NO_CURSOR))
         };
-        for (key, value) in url::form_urlencoded::parse(query.as_bytes()) {
-            match &*key {
-                "limit" => {
-                    let limit = value.parse().ok().filter(|n| (1..=MOST).contains(n));
-                    page.limit = limit
-                        .ok_or_else(|| invalid(format!("limit is a number from 1 to {MOST}")))?;
-                }
-                "after" => {
-                    let cursor = Cursor::parse(&value).ok_or_else(|| {
-                        invalid("after is what an earlier answer said as next".into())
-                    })?;
-                    page.after = Some(cursor);
-                }
-                _ => {}
-            }
-        }
-        Ok(page)
+        Ok(Self {
+            limit,
+            before: after.map(number).transpose()?,
+        })
     }
 
     /// What to read from the database: one row more than is told, to know whether there is one.
-    ///
-    /// # Errors
-    /// That the cursor is another list's.
-    pub fn slice(&self, state: Option<String>) -> Result<Slice, Failure> {
-        Ok(Slice {
-            before: self.number()?,
+    pub fn slice(&self, state: Option<String>) -> Slice {
+        Slice {
+            before: self.before,
             state,
             limit: self.limit + 1,
-        })
+        }
     }
 
     /// Rows read by [`Self::slice`], as they are answered.
@@ -101,68 +124,23 @@ impl Page {
         number: impl Fn(&R) -> i64,
         told: impl FnMut(R) -> T,
     ) -> Listing<T> {
-        let more = rows.len() > self.limit();
-        rows.truncate(self.limit());
+        let more = rows.len() > room(self.limit);
+        rows.truncate(room(self.limit));
         let last = rows.last().map(&number).filter(|_| more);
         Listing {
             items: rows.into_iter().map(told).collect(),
-            next: last.map(|number| Cursor::Number(number).text()),
+            next: last.map(|number| number.to_string()),
         }
     }
 
-    /// A list that is whole, in the order of its names.
-    ///
-    /// # Errors
-    /// That the cursor is another list's.
-    pub fn by_name<T>(
-        &self,
-        mut all: Vec<T>,
-        name: impl Fn(&T) -> &str,
-    ) -> Result<Listing<T>, Failure> {
-        all.sort_by(|a, b| name(a).cmp(name(b)));
-        match &self.after {
-            None => {}
-            Some(Cursor::Name(after)) => all.retain(|one| name(one) > after.as_str()),
-            Some(Cursor::Number(_)) => return Err(foreign()),
-        }
-        let more = all.len() > self.limit();
-        all.truncate(self.limit());
-        let last = all.last().filter(|_| more);
-        let next = last.map(|one| Cursor::Name(name(one).to_owned()).text());
-        Ok(Listing { items: all, next })
-    }
-
-    /// A list that is whole, in the order of falling numbers.
-    ///
-    /// # Errors
-    /// That the cursor is another list's.
-    pub fn by_number<T>(
-        &self,
-        mut all: Vec<T>,
-        number: impl Fn(&T) -> i64,
-    ) -> Result<Listing<T>, Failure> {
+    /// The piece of a list that is whole.
+    pub fn of<T>(&self, mut all: Vec<T>, number: impl Fn(&T) -> i64) -> Listing<T> {
         all.sort_by_key(|one| std::cmp::Reverse(number(one)));
-        if let Some(before) = self.number()? {
+        if let Some(before) = self.before {
             all.retain(|one| number(one) < before);
         }
-        Ok(self.of_rows(all, number, |one| one))
+        self.of_rows(all, number, |one| one)
     }
-
-    fn limit(&self) -> usize {
-        usize::try_from(self.limit).unwrap_or(usize::MAX)
-    }
-
-    fn number(&self) -> Result<Option<i64>, Failure> {
-        match &self.after {
-            None => Ok(None),
-            Some(Cursor::Number(number)) => Ok(Some(*number)),
-            Some(Cursor::Name(_)) => Err(foreign()),
-        }
-    }
-}
-
-fn foreign() -> Failure {
-    Failure::new(ProblemKind::Invalid, "this cursor is of another list")
 }
 
 /// Whether `text` has `wanted` in it, whatever their case; everything when nothing is wanted.
@@ -178,13 +156,21 @@ impl<S: Send + Sync> FromRequestParts<S> for Page {
     }
 }
 
+impl<S: Send + Sync> FromRequestParts<S> for Names {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        Self::parse(parts.uri.query().unwrap_or_default())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn page(limit: u32, after: Option<&str>) -> Page {
+    fn query(limit: u32, after: Option<&str>) -> String {
         let after = after.map(|a| format!("&after={a}")).unwrap_or_default();
-        Page::parse(&format!("limit={limit}{after}")).unwrap()
+        format!("limit={limit}{after}")
     }
 
     /// All pieces one after another, with `change` made to the list after each.
@@ -192,9 +178,8 @@ mod tests {
         let mut seen = Vec::new();
         let mut after: Option<String> = None;
         loop {
-            let listing = page(2, after.as_deref())
-                .by_number(all.clone(), |n| *n)
-                .unwrap();
+            let page = Page::parse(&query(2, after.as_deref())).unwrap();
+            let listing = page.of(all.clone(), |n| *n);
             seen.extend(listing.items);
             change(&mut all);
             after = match listing.next {
@@ -220,7 +205,8 @@ mod tests {
         });
         assert_eq!(seen, [7, 6, 5, 4, 3, 2, 1]);
         let names = |after: Option<&str>, all: &[&'static str]| {
-            page(1, after).by_name(all.to_vec(), |n| n).unwrap()
+            let names = Names::parse(&query(1, after)).unwrap();
+            names.of(all.to_vec(), |n| n)
         };
         let first = names(None, &["b", "c"]);
         assert_eq!(first.items, ["b"]);
@@ -230,17 +216,12 @@ mod tests {
 
     #[test]
     fn a1_a_limit_or_cursor_that_is_none_is_refused() {
-        for query in [
-            "limit=0",
-            "limit=201",
-            "limit=x",
-            "after=!",
-            "after=bmFt",
-            "limit=",
-        ] {
+        for query in ["limit=0", "limit=201", "limit=x", "limit=", "after="] {
+            assert!(Page::parse(query).is_err(), "{query}");
+            assert!(Names::parse(query).is_err(), "{query}");
+        }
+        for query in ["after=x", "after=-1", "after=9223372036854775808"] {
             assert!(Page::parse(query).is_err(), "{query}");
         }
-        let names = page(1, None).by_name(vec!["a", "b"], |n| n).unwrap();
-        assert!(page(1, names.next.as_deref()).slice(None).is_err());
     }
 }

@@ -180,6 +180,8 @@ pub fn table() -> Vec<Route> {
         POST "/settings/targets/{target}/use"   ChangeBox pages::targets::make_default;
         GET  "/settings/targets/{target}/remove" ChangeBox pages::targets::ask_removal, sudo;
         POST "/settings/targets/{target}/remove" ChangeBox pages::targets::remove, sudo;
+        GET  "/jobs"                            User      pages::jobs::show;
+        POST "/jobs/{id}/cancel"                User      pages::jobs::cancel;
         GET  "/box"                             SeeBox    pages::box_page::show;
         GET  "/box/doctor"                      SeeBox    pages::doctor::show;
         GET  "/checks"                          SeeBox    pages::checks::show;
@@ -269,6 +271,10 @@ pub fn table() -> Vec<Route> {
         GET  "/apps/{app}/logs"                 SeeApp    api::app_logs::show, "What an app's containers wrote, oldest first";
         POST "/apps/{app}/exec"                 ChangeApp api::app_logs::exec, "Runs a command inside a running replica", sudo;
         POST "/apps/{app}/run"                  ChangeApp api::app_logs::run, "Runs a command in a container of its own", sudo;
+        GET  "/jobs"                            User      api::jobs::list, "Lists long work, newest first";
+        GET  "/jobs/{id}"                       User      api::jobs::show, "One piece of long work";
+        GET  "/jobs/{id}/events"                User      api::jobs::follow, "How a job stands, with each change until it is over";
+        POST "/jobs/{id}/cancel"                User      api::jobs::cancel, "Takes a job back; answers when it was seen dead";
         GET  "/events"                          SeeBox    api::events::list, "Lists what happened, newest first";
         GET  "/events/stream"                   SeeBox    api::events::stream, "What happens from now on";
         GET  "/overview"                        User      api::overview::show, "How everything is doing, with figures";
@@ -307,7 +313,24 @@ pub fn table() -> Vec<Route> {
 }
 
 /// The handler behind what its description says of it.
-fn bounded(handler: MethodRouter<App>, operation: &Operation) -> MethodRouter<App> {
+fn kept(
+    (app, shown): (&App, &contract::Shown),
+    method: &Method,
+    mut handler: MethodRouter<App>,
+    operation: &Operation,
+) -> MethodRouter<App> {
+    if *method == Method::GET && operation.shows_one() {
+        handler = handler.layer(from_fn(contract::tag));
+    }
+    if contract::conditional(method) {
+        let shown = shown.clone();
+        handler = handler.layer(from_fn(move |request, next| {
+            contract::unless_changed(shown.clone(), request, next)
+        }));
+    }
+    if *method == Method::POST && contract::repeatable(operation) {
+        handler = handler.layer(from_fn_with_state(app.clone(), super::replay::once));
+    }
     let names: Arc<[String]> = operation.query.iter().map(|p| p.name.clone()).collect();
     handler.layer(from_fn(move |request, next| {
         contract::refuse_unknown(names.clone(), request, next)
@@ -318,11 +341,15 @@ fn bounded(handler: MethodRouter<App>, operation: &Operation) -> MethodRouter<Ap
 pub fn router(app: App) -> Router {
     let mut router = Router::new();
     let mut schemas = Schemas::default();
+    let shown = contract::Shown::default();
     for route in table() {
         let (needs, sudo) = (route.needs, route.sudo);
         let handler = match &route.api {
             None => route.handler,
-            Some(api) => bounded(route.handler, &(api.describe)(&mut schemas)),
+            Some(api) => {
+                let operation = (api.describe)(&mut schemas);
+                kept((&app, &shown), &route.method, route.handler, &operation)
+            }
         };
         router = router.route(
             route.path,
@@ -333,18 +360,23 @@ pub fn router(app: App) -> Router {
             )),
         );
     }
-    router
+    let rows = router
         .fallback(error::no_such_page)
         .method_not_allowed_fallback(error::no_such_method)
-        .layer(from_fn(forgery::refuse_foreign))
+        .with_state(app.clone());
+    shown.by(rows.clone());
+    rows.layer(from_fn(forgery::refuse_foreign))
         .layer(from_fn_with_state(app.clone(), super::audit::record))
         .layer(from_fn(pages::visit::forget_flash))
+        .layer(from_fn_with_state(
+            (app.clone(), contract::Rates::default()),
+            contract::count,
+        ))
         .layer(from_fn(super::error::dress))
         .layer(from_fn_with_state(app.clone(), forgery::give_token))
-        .layer(from_fn_with_state(app.clone(), auth::identify))
+        .layer(from_fn_with_state(app, auth::identify))
         .layer(tower_http::catch_panic::CatchPanicLayer::custom(
             error::panicked,
         ))
         .layer(from_fn(super::error::harden))
-        .with_state(app)
 }

@@ -12,6 +12,7 @@ use crate::apps::Apps;
 use crate::audit::Audit;
 use crate::backup::Backups;
 use crate::base::ids::InstallationId;
+use crate::base::secret::MasterKey;
 use crate::certs::{Certs, box_addresses};
 use crate::config::{Config, ConfigError, Listen};
 use crate::db::Db;
@@ -36,6 +37,8 @@ pub struct Services {
     pub listen: Listen,
     /// The state database, for event lists.
     pub db: Db,
+    /// Seals what was answered to a request that may be sent again.
+    pub key: Arc<MasterKey>,
     /// What happens, live.
     pub events: Events,
     /// Who did what.

@@ -10,6 +10,7 @@ use crate::base::secret::Secret;
 #[serde(deny_unknown_fields)]
 pub struct NewTarget {
     /// Its name.
+    #[schemars(regex(pattern = r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$"))]
     pub name: String,
     /// `s3://bucket/prefix` or `dir:///path`.
     pub place: String,

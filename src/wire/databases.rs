@@ -11,8 +11,10 @@ use crate::base::secret::Secret;
 #[serde(deny_unknown_fields)]
 pub struct NewDatabase {
     /// Its name.
+    #[schemars(regex(pattern = r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$"))]
     pub name: String,
     /// Major version, such as `17`; the box's default when absent.
+    #[schemars(regex(pattern = r"^1[3-8]$"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
     /// Memory limit, such as `512M`; the box's default when absent.

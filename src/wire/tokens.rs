@@ -41,12 +41,14 @@ pub struct NewToken {
     pub kind: Option<String>,
     /// `read`, `deploy` (when absent) or `change`.
     #[serde(default)]
+    #[schemars(regex(pattern = r"^(read|deploy|change)$"))]
     pub verb: Option<String>,
     /// The apps it is for; all of its maker's when absent.
     #[serde(default)]
     pub apps: Option<Vec<String>>,
     /// Days until it ends; 90 when absent, 0 is never.
     #[serde(default)]
+    #[schemars(range(max = 3650))]
     pub days: Option<u32>,
 }
 

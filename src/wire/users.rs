@@ -31,6 +31,7 @@ pub struct NewUser {
     /// What they will sign in with.
     pub name: String,
     /// `owner`, `admin`, `viewer` or `developer`.
+    #[schemars(regex(pattern = r"^(owner|admin|viewer|developer)$"))]
     pub role: String,
     /// A developer's apps.
     #[serde(default)]
@@ -43,6 +44,7 @@ pub struct NewUser {
 pub struct UserChange {
     /// The new role.
     #[serde(default)]
+    #[schemars(regex(pattern = r"^(owner|admin|viewer|developer)$"))]
     pub role: Option<String>,
     /// A developer's apps, all of them.
     #[serde(default)]

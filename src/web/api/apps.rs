@@ -2,8 +2,9 @@
 
 use axum::Json;
 use axum::extract::{Extension, State};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::apps::{self, AppError, NewApp, RegistryLogin, SourceChange};
 use crate::base::clock::UnixMs;
@@ -17,7 +18,8 @@ use crate::web::answer::{Accepted, Created, Listed};
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
 use crate::web::input::{Input, Path, Query};
-use crate::web::page::{Page, has};
+use crate::web::jobs;
+use crate::web::page::{Names, has};
 use crate::web::services::App;
 use crate::wire::apps::{
     AppDetail, AppForm, AppSummary, Changed, Removal, Replica, Scale, Webhook, WebhookSecret,
@@ -39,7 +41,7 @@ pub async fn list(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Query(which): Query<Which>,
-    page: Page,
+    page: Names,
 ) -> Result<Listed<AppSummary>, Failure> {
     let mut all = app.apps.list().await?;
     all.retain(|row| caller.sees_app(row.name.as_str()));
@@ -62,7 +64,7 @@ pub async fn list(
         which.state.as_ref().is_none_or(|state| *state == app.state)
             && (has(&app.name, q) || app.domains.iter().any(|domain| has(domain, q)))
     });
-    Ok(Listed(page.by_name(wanted.collect(), |app| &app.name)?))
+    Ok(Listed(page.of(wanted.collect(), |app| &app.name)))
 }
 
 /// `GET /api/v1/apps/{app}`
@@ -118,11 +120,37 @@ async fn detail(app: &App, row: apps::App) -> Result<AppDetail, Failure> {
     })
 }
 
+/// An app to be made: with its name.
+#[derive(Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(transform = named)]
+pub struct Made(AppForm);
+
+fn named(schema: &mut Schema) {
+    schema.insert("required".into(), json!(["name"]));
+    if let Some(name) = schema.pointer_mut("/properties/name") {
+        name["type"] = json!("string");
+        name["pattern"] = json!("^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$");
+    }
+}
+
+/// What to change of an app: it keeps its name.
+#[derive(Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(transform = nameless)]
+pub struct Change(AppForm);
+
+fn nameless(schema: &mut Schema) {
+    if let Some(Value::Object(fields)) = schema.pointer_mut("/properties") {
+        fields.remove("name");
+    }
+}
+
 /// `POST /api/v1/apps`
 pub async fn create(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
-    Input(form): Input<AppForm>,
+    Input(Made(form)): Input<Made>,
 ) -> Result<Created<AppDetail>, Failure> {
     let name = form.name.clone().unwrap_or_default();
     let name = AppName::parse(&name).map_err(AppError::from)?;
@@ -139,7 +167,7 @@ pub async fn change(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
-    Input(form): Input<AppForm>,
+    Input(Change(form)): Input<Change>,
 ) -> Result<Json<AppDetail>, Failure> {
     let row = app.apps.find(&name).await?;
     if form.name.is_some() {
@@ -198,7 +226,8 @@ pub async fn stop(
         changed: true,
         deploy: None,
     };
-    Ok(Accepted::new(changed, None))
+    let job = jobs::of_deploy(&app, changed.deploy).await?;
+    Ok(Accepted::new(changed, job))
 }
 
 /// `POST /api/v1/apps/{app}/start`
@@ -216,7 +245,8 @@ pub async fn start(
         changed: deploy.is_some(),
         deploy,
     };
-    Ok(Accepted::new(changed, None))
+    let job = jobs::of_deploy(&app, changed.deploy).await?;
+    Ok(Accepted::new(changed, job))
 }
 
 /// `POST /api/v1/apps/{app}/restart`
@@ -234,7 +264,8 @@ pub async fn restart(
         changed: true,
         deploy: Some(deploy),
     };
-    Ok(Accepted::new(changed, None))
+    let job = jobs::of_deploy(&app, changed.deploy).await?;
+    Ok(Accepted::new(changed, job))
 }
 
 /// `POST /api/v1/apps/{app}/webhook-secret`: a new secret. The old one ends with
@@ -278,7 +309,8 @@ pub async fn remove(
     app.apps.begin_removal(row.id, &by, now).await?;
     app.deploys.remove(row.id, how.volumes, &by, now).await?;
     let removing = row.name.to_string();
-    Ok(Accepted::new(Removing { removing }, None))
+    let job = jobs::about(&app, "app.remove", "app", row.id).await?;
+    Ok(Accepted::new(Removing { removing }, job))
 }
 
 fn summary(

@@ -14,9 +14,11 @@ use crate::web::answer::{Accepted, As, Dump, Listed};
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
 use crate::web::input::{Input, Path, Query};
+use crate::web::jobs;
 use crate::web::page::Page;
 use crate::web::services::App;
 use crate::wire::backups as wire;
+use crate::wire::listing::Listing;
 
 fn told(backup: Backup) -> wire::Backup {
     wire::Backup {
@@ -74,18 +76,24 @@ pub async fn list(
     Query(which): Query<Which>,
     page: Page,
 ) -> Result<Listed<wire::Backup>, Failure> {
-    let slice = page.slice(which.state)?;
+    let slice = page.slice(which.state);
     let found = app.backups.list(which.database.as_deref(), slice).await?;
     Ok(Listed(page.of_rows(found, |b| b.id, told)))
 }
 
-/// `POST /api/v1/databases/{name}/backups`: one for each database on the server.
+/// `POST /api/v1/databases/{name}/backups`: one for each database on the server; the job
+/// is the first one's.
 pub async fn now(
     State(app): State<App>,
     Path(name): Path<String>,
-) -> Result<Accepted<Vec<wire::Backup>>, Failure> {
+) -> Result<Accepted<Listing<wire::Backup>>, Failure> {
     let made = app.backups.now(&name).await?;
-    Ok(Accepted::new(made.into_iter().map(told).collect(), None))
+    let job = match made.first() {
+        Some(first) => jobs::about(&app, "backup", "backup", first.id).await?,
+        None => None,
+    };
+    let items = made.into_iter().map(told).collect();
+    Ok(Accepted::new(Listing { items, next: None }, job))
 }
 
 /// `GET /api/v1/backups/{id}`
@@ -102,7 +110,8 @@ pub async fn verify(
     Path(id): Path<i64>,
 ) -> Result<Accepted<wire::Backup>, Failure> {
     let backup = app.backups.verify(id).await?;
-    Ok(Accepted::new(told(backup), None))
+    let job = jobs::about(&app, "backup.check", "backup", id).await?;
+    Ok(Accepted::new(told(backup), job))
 }
 
 /// `POST /api/v1/backups/{id}/restore`
@@ -116,7 +125,8 @@ pub async fn restore(
         .backups
         .restore(id, ask.into.as_deref(), &caller.who())
         .await?;
-    Ok(Accepted::new(told_restore(restore), None))
+    let job = jobs::about(&app, "restore", "restore", restore.id).await?;
+    Ok(Accepted::new(told_restore(restore), job))
 }
 
 /// `GET /api/v1/backups/{id}/download`: the dump as `pg_dump` wrote it.
@@ -159,7 +169,7 @@ pub async fn restores(
         Some(name) => Some(app.databases.find(&name).await?.id),
         None => None,
     };
-    let slice = page.slice(which.state)?;
+    let slice = page.slice(which.state);
     let found = app.backups.restores(server, slice).await?;
     Ok(Listed(page.of_rows(found, |r| r.id, told_restore)))
 }
@@ -179,5 +189,6 @@ pub async fn confirm(
     Path(id): Path<i64>,
 ) -> Result<Accepted<wire::Restore>, Failure> {
     let restore = app.backups.confirm(id, &caller.who()).await?;
-    Ok(Accepted::new(told_restore(restore), None))
+    let job = jobs::about(&app, "restore.confirm", "restore", id).await?;
+    Ok(Accepted::new(told_restore(restore), job))
 }

@@ -46,7 +46,7 @@ pub async fn list(
     let mut all = app.monitor.checks(UnixMs::now()).await?;
     let q = those.q.as_deref();
     all.retain(|c| those.state.is_none_or(|s| s == c.state) && (has(&c.name, q) || has(&c.url, q)));
-    Ok(Listed(page.by_number(all, |c| c.id)?))
+    Ok(Listed(page.of(all, |c| c.id)))
 }
 
 /// `GET /api/v1/checks/{check}`
@@ -102,6 +102,6 @@ pub async fn incidents(
         Stand::Open => "open".to_owned(),
         Stand::Closed => "closed".to_owned(),
     });
-    let found = app.monitor.incident_rows(page.slice(state)?).await?;
+    let found = app.monitor.incident_rows(page.slice(state)).await?;
     Ok(Listed(page.of_rows(found, |i| i.id, |i| i)))
 }

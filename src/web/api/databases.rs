@@ -14,7 +14,8 @@ use crate::web::answer::{Accepted, As, Listed, Terminal};
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
 use crate::web::input::{Input, Path, Query};
-use crate::web::page::{Page, has};
+use crate::web::jobs;
+use crate::web::page::{Names, has};
 use crate::web::services::App;
 use crate::web::terminal;
 use crate::wire::apps::Changed;
@@ -66,14 +67,14 @@ pub struct Which {
 pub async fn list(
     State(app): State<App>,
     Query(which): Query<Which>,
-    page: Page,
+    page: Names,
 ) -> Result<Listed<wire::Database>, Failure> {
     let mut found = app.databases.list().await?;
     found.retain(|d| {
         let in_state = which.state.as_deref().is_none_or(|s| s == d.state.as_str());
         in_state && has(d.name.as_str(), which.q.as_deref())
     });
-    let listing = page.by_name(found, |d| d.name.as_str())?;
+    let listing = page.of(found, |d| d.name.as_str());
     let mut items = Vec::new();
     for database in listing.items {
         items.push(told(&app, database).await?);
@@ -105,7 +106,8 @@ pub async fn create(
         memory_bytes,
     };
     let made = app.databases.create(new, &caller.who()).await?;
-    Ok(Accepted::new(told(&app, made).await?, None))
+    let job = jobs::about(&app, "database", "database", made.id).await?;
+    Ok(Accepted::new(told(&app, made).await?, job))
 }
 
 /// `GET /api/v1/databases/{name}`
@@ -151,10 +153,12 @@ pub async fn remove(
     Path(name): Path<String>,
     Input(typed): Input<wire::Remove>,
 ) -> Result<Accepted<wire::Removing>, Failure> {
+    let id = app.databases.find(&name).await?.id;
     app.databases
         .remove(&name, &typed.confirm, &caller.who())
         .await?;
-    Ok(Accepted::new(wire::Removing { removing: name }, None))
+    let job = jobs::about(&app, "database", "database", id).await?;
+    Ok(Accepted::new(wire::Removing { removing: name }, job))
 }
 
 /// `POST /api/v1/databases/{name}/attachments`: the URL is brought to the app's
@@ -178,11 +182,12 @@ pub async fn attach(
             deploy: None,
         },
     };
+    let job = jobs::about(&app, "attachment", "attachment", attached.link.id).await?;
     let attached = wire::Attached {
         link: attachment(&attached.link),
         change,
     };
-    Ok(Accepted::new(attached, None))
+    Ok(Accepted::new(attached, job))
 }
 
 /// `DELETE /api/v1/databases/{name}/attachments/{app}`: the variable goes with a
@@ -194,7 +199,9 @@ pub async fn detach(
 ) -> Result<Accepted<Changed>, Failure> {
     let (row, by) = (app.apps.find(&other).await?, caller.who());
     app.databases.detach(&name, row.id, &by).await?;
-    Ok(Accepted::new(brought(&app, row.id, &by).await?, None))
+    let changed = brought(&app, row.id, &by).await?;
+    let job = jobs::of_deploy(&app, changed.deploy).await?;
+    Ok(Accepted::new(changed, job))
 }
 
 /// `POST /api/v1/databases/{name}/attachments/{app}/reveal`: the URL with the app's password, for

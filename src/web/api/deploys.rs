@@ -18,6 +18,7 @@ use crate::web::answer::{Accepted, As, DeployLog, Listed};
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
 use crate::web::input::{Input, Path, Query};
+use crate::web::jobs;
 use crate::web::page::Page;
 use crate::web::services::App;
 use crate::wire::deploys::{self as wire, DeployForm, LogPart, Queued, RollbackForm};
@@ -39,7 +40,7 @@ pub async fn list(
     page: Page,
 ) -> Result<Listed<wire::Deploy>, Failure> {
     let row = app.apps.find(&name).await?;
-    let slice = page.slice(which.state)?;
+    let slice = page.slice(which.state);
     let all = app.deploys.list(Some(row.id), slice).await?;
     Ok(Listed(page.of_rows(all, |d| d.id, |d| told(&name, d))))
 }
@@ -137,7 +138,8 @@ async fn queue(
         title: None,
     };
     let deploy = app.deploys.create(new, UnixMs::now()).await?;
-    Ok(Accepted::new(Queued { deploy }, None))
+    let job = jobs::of_deploy(app, Some(deploy)).await?;
+    Ok(Accepted::new(Queued { deploy }, job))
 }
 
 /// `POST /api/v1/apps/{app}/deploys/{id}/cancel`
@@ -150,7 +152,8 @@ pub async fn cancel(
     app.deploys.get(row.id, id).await?;
     app.deploys.cancel(id, &caller.who(), UnixMs::now()).await?;
     let deploy = whole(&app, &name, row.id, id).await?;
-    Ok(Accepted::new(deploy, None))
+    let job = jobs::of_deploy(&app, Some(id)).await?;
+    Ok(Accepted::new(deploy, job))
 }
 
 /// `POST /api/v1/apps/{app}/rollback`
@@ -165,7 +168,8 @@ pub async fn rollback(
         .deploys
         .rollback(row.id, form.release, &caller.who(), UnixMs::now())
         .await?;
-    Ok(Accepted::new(Queued { deploy }, None))
+    let job = jobs::of_deploy(&app, Some(deploy)).await?;
+    Ok(Accepted::new(Queued { deploy }, job))
 }
 
 /// `GET /api/v1/apps/{app}/releases`
@@ -188,9 +192,7 @@ pub async fn releases(
         live_ms: r.live.map(|t| t.0),
     });
     let releases = releases.collect();
-    Ok(Listed(
-        page.by_number(releases, |r: &wire::Release| r.number)?,
-    ))
+    Ok(Listed(page.of(releases, |r: &wire::Release| r.number)))
 }
 
 /// `GET /api/v1/apps/{app}/deliveries`
@@ -210,7 +212,7 @@ pub async fn deliveries(
         reason: d.reason,
         deploy: d.deploy,
     };
-    let listing = page.by_number(all, |d| d.id)?;
+    let listing = page.of(all, |d| d.id);
     Ok(Listed(Listing {
         items: listing.items.into_iter().map(told).collect(),
         next: listing.next,

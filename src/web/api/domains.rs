@@ -10,7 +10,7 @@ use crate::web::answer::Listed;
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
 use crate::web::input::{Input, Path, Query};
-use crate::web::page::Page;
+use crate::web::page::Names;
 use crate::web::services::App;
 use crate::wire::apps::{self as wire, Changed, ScaleForm, Switch};
 use crate::wire::problem::ProblemKind;
@@ -19,7 +19,7 @@ use crate::wire::problem::ProblemKind;
 pub async fn list(
     State(app): State<App>,
     Path(name): Path<String>,
-    page: Page,
+    page: Names,
 ) -> Result<Listed<wire::DomainLine>, Failure> {
     let row = app.apps.find(&name).await?;
     let routes = app.apps.routes(Some(row.id)).await?;
@@ -37,7 +37,7 @@ pub async fn list(
         }
     });
     let domains: Vec<wire::DomainLine> = domains.collect();
-    Ok(Listed(page.by_name(domains, |line| &line.domain)?))
+    Ok(Listed(page.of(domains, |line| &line.domain)))
 }
 
 /// `POST /api/v1/apps/{app}/domains`

@@ -11,7 +11,7 @@ use crate::web::answer::Listed;
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
 use crate::web::input::{Input, Path};
-use crate::web::page::Page;
+use crate::web::page::Names;
 use crate::web::services::App;
 use crate::wire::apps::{Changed, EnvChange, EnvEntry, EnvReveal, EnvValue};
 use crate::wire::problem::{Problem, ProblemKind};
@@ -20,7 +20,7 @@ use crate::wire::problem::{Problem, ProblemKind};
 pub async fn list(
     State(app): State<App>,
     Path(name): Path<String>,
-    page: Page,
+    page: Names,
 ) -> Result<Listed<EnvEntry>, Failure> {
     let row = app.apps.find(&name).await?;
     let names = app.apps.env_names(row.id).await?;
@@ -28,9 +28,8 @@ pub async fn list(
         name,
         set_ms: set.0,
     });
-    Ok(Listed(
-        page.by_name(entries.collect(), |e: &EnvEntry| &e.name)?,
-    ))
+    let entries: Vec<EnvEntry> = entries.collect();
+    Ok(Listed(page.of(entries, |entry| &entry.name)))
 }
 
 /// `POST /api/v1/apps/{app}/env/reveal`: the values, of all or of those that are named. That they

@@ -39,7 +39,7 @@ pub async fn list(
     Query(which): Query<Which>,
     page: Page,
 ) -> Result<Listed<Event>, Failure> {
-    let slice = page.slice(which.level.map(|l| l.as_str().to_owned()))?;
+    let slice = page.slice(which.level.map(|l| l.as_str().to_owned()));
     let found = app
         .db
         .read(move |c| events::newest(c, which.subject.as_deref(), slice))

@@ -17,6 +17,7 @@ use crate::wire::problem::ProblemKind;
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct Over {
     /// `hour`, `day` (when absent), `week`, `month`, `year`.
+    #[schemars(regex(pattern = r"^(hour|day|week|month|year)$"))]
     over: Option<String>,
 }
 

@@ -13,6 +13,7 @@ pub mod domains;
 pub mod env;
 pub mod events;
 pub mod health;
+pub mod jobs;
 pub mod metrics;
 pub mod openapi;
 pub mod overview;

@@ -12,7 +12,7 @@ use crate::web::answer::{Created, Listed, NoContent};
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
 use crate::web::input::{Input, Path, Query};
-use crate::web::page::{Page, has};
+use crate::web::page::{Names, has};
 use crate::web::services::App;
 use crate::wire::backups as wire;
 use crate::wire::problem::ProblemKind;
@@ -41,12 +41,12 @@ pub struct Which {
 pub async fn list(
     State(app): State<App>,
     Query(which): Query<Which>,
-    page: Page,
+    page: Names,
 ) -> Result<Listed<wire::Target>, Failure> {
     let mut all: Vec<wire::Target> = app.backups.targets().await?.into_iter().map(told).collect();
     let q = which.q.as_deref();
     all.retain(|target| has(&target.name, q) || has(&target.place, q));
-    Ok(Listed(page.by_name(all, |target| &target.name)?))
+    Ok(Listed(page.of(all, |target| &target.name)))
 }
 
 /// `GET /api/v1/targets/{name}`

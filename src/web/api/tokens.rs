@@ -48,7 +48,7 @@ pub async fn list(
     let mut all = app.users.tokens(tokens::whose(&caller)).await?;
     all.retain(|token| has(&token.name, which.q.as_deref()));
     let all = all.into_iter().map(told).collect();
-    Ok(Listed(page.by_number(all, |token: &wire::Token| token.id)?))
+    Ok(Listed(page.of(all, |token: &wire::Token| token.id)))
 }
 
 /// `GET /api/v1/tokens/{id}`

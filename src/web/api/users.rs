@@ -12,7 +12,7 @@ use crate::web::answer::{Created, Listed, NoContent};
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
 use crate::web::input::{Input, Path, Query};
-use crate::web::page::{Page, has};
+use crate::web::page::{Names, has};
 use crate::web::people;
 use crate::web::services::App;
 use crate::wire::users as wire;
@@ -50,12 +50,12 @@ pub struct Which {
 pub async fn list(
     State(app): State<App>,
     Query(which): Query<Which>,
-    page: Page,
+    page: Names,
 ) -> Result<Listed<wire::User>, Failure> {
     let all = app.users.people(UnixMs::now()).await?;
     let mut all: Vec<wire::User> = all.into_iter().map(told).collect();
     all.retain(|user| has(&user.name, which.q.as_deref()));
-    Ok(Listed(page.by_name(all, |user| &user.name)?))
+    Ok(Listed(page.of(all, |user| &user.name)))
 }
 
 /// `GET /api/v1/users/{user}`

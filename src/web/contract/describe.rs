@@ -17,9 +17,10 @@ use crate::web::answer::{
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
 use crate::web::input::{Input, Path, Query};
-use crate::web::page::{MOST, Page, USUAL};
+use crate::web::page::{LONGEST, MOST, Names, Page, USUAL};
 use crate::web::services::App;
 use crate::wire::deploys::LogPart;
+use crate::wire::jobs::WithJob;
 use crate::wire::listing::Listing;
 
 /// The schemas of what is taken stand where they are used; those of what is told are shared.
@@ -46,7 +47,9 @@ impl Default for Schemas {
 impl Schemas {
     /// The schema of a `T` that is sent to us.
     pub fn taken<T: JsonSchema>(&mut self) -> Value {
-        self.taken.subschema_for::<T>().to_value()
+        let mut schema = self.taken.subschema_for::<T>().to_value();
+        bounded(&mut schema);
+        schema
     }
 
     /// The schema of a `T` that we send.
@@ -57,6 +60,30 @@ impl Schemas {
     /// All shared schemas, by name.
     pub fn shared(mut self) -> Map<String, Value> {
         self.told.take_definitions(true)
+    }
+}
+
+/// Says how large a number of a named width can be.
+fn bounded(schema: &mut Value) {
+    let most = match schema["format"].as_str() {
+        Some("uint32") => Some(json!(u32::MAX)),
+        Some("uint16") => Some(json!(u16::MAX)),
+        Some("uint64") => Some(json!(u64::MAX)),
+        Some("int64") => Some(json!(i64::MAX)),
+        _ => None,
+    };
+    if let (Some(object), Some(most)) = (schema.as_object_mut(), most) {
+        object.entry("maximum").or_insert(most);
+    }
+    if schema["format"] == "int64"
+        && let Some(object) = schema.as_object_mut()
+    {
+        object.entry("minimum").or_insert(json!(i64::MIN));
+    }
+    match schema {
+        Value::Object(all) => all.values_mut().for_each(bounded),
+        Value::Array(all) => all.iter_mut().for_each(bounded),
+        _ => {}
     }
 }
 
@@ -205,10 +232,12 @@ impl Takes for Body {
 
 impl<T: JsonSchema + DeserializeOwned> Takes for Input<T> {
     fn takes(operation: &mut Operation, schemas: &mut Schemas) {
+        let schema = schemas.taken::<T>();
+        let needed = schema["required"].as_array().is_some_and(|r| !r.is_empty());
         operation.body = Some(Taken {
             kind: JSON,
-            schema: schemas.taken::<T>(),
-            required: serde_json::from_str::<T>("{}").is_err(),
+            required: needed || serde_json::from_str::<T>("{}").is_err(),
+            schema,
         });
     }
 }
@@ -254,23 +283,33 @@ fn never_null(mut schema: Value) -> Value {
 
 impl Takes for Page {
     fn takes(operation: &mut Operation, _: &mut Schemas) {
-        operation.query.push(Parameter {
-            name: "limit".into(),
-            schema: json!({
-                "type": "integer", "minimum": 1, "maximum": MOST, "default": USUAL,
-                "description": "At most so many in one answer."
-            }),
-            required: false,
-        });
-        operation.query.push(Parameter {
-            name: "after".into(),
-            schema: json!({
-                "type": "string", "minLength": 1, "maxLength": 400, "pattern": "^[A-Za-z0-9_-]+$",
-                "description": "What an earlier answer said as `next`."
-            }),
-            required: false,
-        });
+        let cursor = json!({ "type": "string", "pattern": "^[0-9]{1,18}$" });
+        pieces(operation, cursor);
     }
+}
+
+impl Takes for Names {
+    fn takes(operation: &mut Operation, _: &mut Schemas) {
+        let cursor = json!({ "type": "string", "minLength": 1, "maxLength": LONGEST });
+        pieces(operation, cursor);
+    }
+}
+
+fn pieces(operation: &mut Operation, mut cursor: Value) {
+    cursor["description"] = json!("What an earlier answer said as `next`.");
+    operation.query.push(Parameter {
+        name: "limit".into(),
+        schema: json!({
+            "type": "integer", "minimum": 1, "maximum": MOST, "default": USUAL,
+            "description": "At most so many in one answer."
+        }),
+        required: false,
+    });
+    operation.query.push(Parameter {
+        name: "after".into(),
+        schema: cursor,
+        required: false,
+    });
 }
 
 /// What a path's parameters may be.
@@ -287,7 +326,7 @@ impl Segment for String {
 
 impl Segment for i64 {
     fn schema() -> Value {
-        json!({ "type": "integer", "format": "int64", "minimum": 1 })
+        json!({ "type": "integer", "format": "int64", "minimum": 1, "maximum": i64::MAX })
     }
 }
 
@@ -352,7 +391,7 @@ impl<T: JsonSchema> Answers for Created<T> {
 
 impl<T: JsonSchema> Answers for Accepted<T> {
     fn answers(operation: &mut Operation, schemas: &mut Schemas) {
-        let schema = schemas.told::<T>();
+        let schema = schemas.told::<WithJob<T>>();
         let what = "Written down; the work follows, and can be followed at `Location`.";
         operation.answer(202, what, vec![(JSON, schema)]);
     }
@@ -366,8 +405,7 @@ impl Answers for NoContent {
 
 impl<S> Answers for Sse<S> {
     fn answers(operation: &mut Operation, _: &mut Schemas) {
-        let stream = json!({ "type": "string" });
-        let bodies = vec![("text/event-stream", stream)];
+        let bodies = vec![("text/event-stream", event())];
         operation.answer(200, "Server-sent events.", bodies);
     }
 }
@@ -376,6 +414,12 @@ impl<K: Kind> Answers for As<K> {
     fn answers(operation: &mut Operation, schemas: &mut Schemas) {
         operation.answer(K::STATUS, K::WHAT, K::bodies(schemas));
     }
+}
+
+/// One event of a stream.
+fn event() -> Value {
+    let text = json!({ "type": "string" });
+    json!({ "type": "object", "properties": { "event": text, "id": text, "data": text } })
 }
 
 /// An answer that is no JSON.
@@ -410,7 +454,7 @@ impl Kind for DeployLog {
     fn bodies(schemas: &mut Schemas) -> Vec<(&'static str, Value)> {
         let mut bodies = vec![lines::<LogPart>(schemas)];
         bodies.extend(text("text/plain"));
-        bodies.extend(text("text/event-stream"));
+        bodies.push(("text/event-stream", event()));
         bodies
     }
 }

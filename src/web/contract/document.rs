@@ -1,8 +1,9 @@
 //! The description of the whole API, OpenAPI 3.1, made of the table and its handlers' types.
 
+use axum::http::Method;
 use serde_json::{Map, Value, json};
 
-use super::describe::{Answer, Operation, Schemas};
+use super::describe::{Answer, Operation, Parameter, Schemas};
 use crate::web::access::Needs;
 use crate::web::router::Route;
 use crate::wire::problem::{Problem, ProblemKind};
@@ -90,7 +91,8 @@ fn fails(route: &Route, operation: &Operation) -> Vec<u16> {
     if route.needs != Needs::Nobody {
         all.extend([401, 403]);
     }
-    if !operation.path.is_empty() {
+    let names_one = |p: &Parameter| p.name == "app" || p.name == "database";
+    if !operation.path.is_empty() || operation.query.iter().any(names_one) {
         all.push(404);
     }
     if !operation.query.is_empty() || operation.body.is_some() {
@@ -107,7 +109,7 @@ fn fails(route: &Route, operation: &Operation) -> Vec<u16> {
     if !reads {
         all.push(409);
     }
-    if conditional(route) {
+    if conditional(&route.method) {
         all.push(412);
     }
     all.sort_unstable();
@@ -116,8 +118,8 @@ fn fails(route: &Route, operation: &Operation) -> Vec<u16> {
 }
 
 /// Whether `If-Match` is honoured.
-fn conditional(route: &Route) -> bool {
-    ["PATCH", "PUT", "DELETE"].contains(&route.method.as_str())
+pub fn conditional(method: &Method) -> bool {
+    [Method::PATCH, Method::PUT, Method::DELETE].contains(method)
 }
 
 fn told(route: &Route, summary: &str, id: &str, operation: Operation) -> Value {
@@ -203,12 +205,12 @@ fn parameters(route: &Route, operation: &Operation, tagged: bool) -> Value {
             "name": name, "in": "header", "required": false, "description": words, "schema": schema,
         }));
     };
-    let tag = json!({ "type": "string", "pattern": "^\"[0-9a-f.]{1,80}\"$" });
+    let tag = json!({ "type": "string" });
     if tagged {
         let words = "Answer 304 when it is still as this tag says.";
         header("If-None-Match", words, tag.clone());
     }
-    if conditional(route) {
+    if conditional(&route.method) {
         let words = "Change it only when it is still as this tag says.";
         header("If-Match", words, tag);
     }

@@ -3,12 +3,16 @@
 //! `describe` learns from a handler's arguments and answer what it takes and gives; a
 //! handler with a type that says nothing of itself does not compile as a row of the
 //! table. `document` writes that down as OpenAPI, `bounds` refuses what it does not
-//! name. The other files are layers around handlers, which know nothing of them.
+//! name, `tags` and `rate` are layers around handlers, which know nothing of them.
 
 mod bounds;
 mod describe;
 mod document;
+mod rate;
+mod tags;
 
 pub use bounds::refuse_unknown;
 pub use describe::{Described, Operation, Schemas};
-pub use document::document;
+pub use document::{conditional, document, repeatable};
+pub use rate::{Rates, count};
+pub use tags::{Shown, tag, unless_changed};

@@ -21,6 +21,7 @@ pub mod databases;
 pub mod doctor;
 mod figures;
 mod frame;
+pub mod jobs;
 pub mod overview;
 mod parts;
 pub mod people;

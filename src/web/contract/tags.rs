@@ -1,0 +1,212 @@
+//! Strong tags of what one GET shows: `If-None-Match` answers 304, `If-Match` changes a
+//! thing only when it is still as its reader saw it.
+//!
+//! A tag is two hashes: of what is set, and of every byte. The whole of it says whether
+//! an answer is the same; for `If-Match` the first is enough, so that a reading (memory
+//! in use, when a token was last used) that moves by itself refuses nobody's change.
+//! All changes of one address that say `If-Match` run one after another: between the
+//! comparison and the change no other of them comes. Changes without it are not held up.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, OnceLock};
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use serde_json::Value;
+use tokio::sync::Mutex;
+use tower::ServiceExt as _;
+
+use crate::base::secret::sha256_hex;
+use crate::web::caller::Caller;
+use crate::web::error::Failure;
+use crate::wire::problem::{Problem, ProblemKind};
+
+/// Fields that are measured or happen by themselves, wherever they stand.
+const READINGS: &[&str] = &[
+    "asked_ms",
+    "checked_ms",
+    "day",
+    "day_share",
+    "inside",
+    "millis",
+    "month_share",
+    "next_backup_ms",
+    "replicas",
+    "seen_ms",
+    "silent",
+    "usage",
+    "used_ms",
+];
+/// The largest answer that is tagged; one that is larger goes without.
+const LARGEST: usize = 8 << 20;
+/// Changes of so many addresses can run beside each other.
+const LANES: usize = 32;
+
+/// Tags what a GET shows as JSON, and answers 304 to a reader who has it.
+pub async fn tag(request: Request, next: Next) -> Response {
+    let known = text(request.headers(), header::IF_NONE_MATCH);
+    let response = next.run(request).await;
+    if response.status() != StatusCode::OK {
+        return response;
+    }
+    let (mut head, body) = response.into_parts();
+    let Ok(bytes) = to_bytes(body, LARGEST).await else {
+        return Failure::new(
+            ProblemKind::Internal,
+            "the answer could not be put together",
+        )
+        .into_response();
+    };
+    let tag = tag_of(&bytes);
+    if let Ok(value) = HeaderValue::from_str(&tag) {
+        head.headers.insert(header::ETAG, value);
+    }
+    if known.is_some_and(|known| names(&known, &tag)) {
+        head.status = StatusCode::NOT_MODIFIED;
+        head.headers.remove(header::CONTENT_TYPE);
+        head.headers.remove(header::CONTENT_LENGTH);
+        return Response::from_parts(head, Body::empty());
+    }
+    Response::from_parts(head, Body::from(bytes))
+}
+
+fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<String> {
+    let all = headers.get_all(name).iter();
+    let all: Vec<&str> = all.filter_map(|v| v.to_str().ok()).collect();
+    (!all.is_empty()).then(|| all.join(","))
+}
+
+fn tag_of(bytes: &[u8]) -> String {
+    let whole = sha256_hex(bytes);
+    let set = match serde_json::from_slice::<Value>(bytes) {
+        Ok(mut value) => {
+            strip(&mut value);
+            sha256_hex(value.to_string().as_bytes())
+        }
+        Err(_) => whole.clone(),
+    };
+    let short = |hash: &str| hash.get(..24).unwrap_or_default().to_owned();
+    format!("\"{}.{}\"", short(&set), short(&whole))
+}
+
+fn strip(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|name, _| !READINGS.contains(&name.as_str()));
+            fields.values_mut().for_each(strip);
+        }
+        Value::Array(all) => all.iter_mut().for_each(strip),
+        _ => {}
+    }
+}
+
+/// Whether a header's list names the tag; a weak one is as good for reading.
+fn names(list: &str, tag: &str) -> bool {
+    let mut all = list.split(',').map(str::trim);
+    all.any(|one| one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag)
+}
+
+/// Whether a header's list names what is set now; a weak tag names nothing.
+fn still(list: &str, tag: &str) -> bool {
+    let set = |tag: &str| tag.split_once('.').map(|(set, _)| set.to_owned());
+    let mut all = list.split(',').map(str::trim);
+    all.any(|one| {
+        one == "*" || (one.starts_with('"') && set(one).is_some() && set(one) == set(tag))
+    })
+}
+
+/// What addresses show, and where changes that say `If-Match` wait for each other.
+#[derive(Clone)]
+pub struct Shown {
+    /// Every row, once the table is whole: asked as the same caller.
+    rows: Arc<OnceLock<Router>>,
+    lanes: Arc<[Mutex<()>; LANES]>,
+}
+
+impl Default for Shown {
+    fn default() -> Self {
+        Self {
+            rows: Arc::default(),
+            lanes: Arc::new(std::array::from_fn(|_| Mutex::new(()))),
+        }
+    }
+}
+
+impl Shown {
+    /// These are the rows.
+    pub fn by(&self, rows: Router) {
+        self.rows.get_or_init(|| rows);
+    }
+
+    fn lane(&self, path: &str) -> Option<&Mutex<()>> {
+        let mut hasher = DefaultHasher::new();
+        path.hash(&mut hasher);
+        let lanes = u64::try_from(LANES).unwrap_or(1);
+        self.lanes
+            .get(usize::try_from(hasher.finish() % lanes).ok()?)
+    }
+}
+
+/// Lets a change with `If-Match` through when what its address shows is still so.
+pub async fn unless_changed(shown: Shown, request: Request, next: Next) -> Response {
+    let Some(wanted) = text(request.headers(), header::IF_MATCH) else {
+        return next.run(request).await;
+    };
+    let Some(rows) = shown.rows.get().cloned() else {
+        return Failure::new(ProblemKind::Internal, "nothing is served yet").into_response();
+    };
+    let _turn = match shown.lane(request.uri().path()) {
+        Some(lane) => Some(lane.lock().await),
+        None => None,
+    };
+    let mut look = Request::new(Body::empty());
+    let path: http::Uri = match request.uri().path().parse() {
+        Ok(path) => path,
+        Err(_) => return next.run(request).await,
+    };
+    *look.uri_mut() = path;
+    if let Some(caller) = request.extensions().get::<Caller>() {
+        look.extensions_mut().insert(caller.clone());
+    }
+    let answer = match rows.oneshot(look).await {
+        Ok(answer) => answer,
+        Err(never) => match never {},
+    };
+    let now = text(answer.headers(), header::ETAG);
+    if now.is_some_and(|now| still(&wanted, &now)) {
+        return next.run(request).await;
+    }
+    Failure::from(
+        Problem::new(
+            ProblemKind::Changed,
+            "it is no longer as If-Match says, so nothing was changed",
+        )
+        .remedy("Read it again, and send the change with its new ETag."),
+    )
+    .into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a1_a_tag_tells_every_change_and_what_is_set_from_what_is_measured() {
+        let one = tag_of(br#"{"name":"shop","usage":{"memory":1}}"#);
+        let measured = tag_of(br#"{"name":"shop","usage":{"memory":2}}"#);
+        let changed = tag_of(br#"{"name":"blog","usage":{"memory":1}}"#);
+        assert_ne!(one, measured);
+        assert!(names(&one, &one) && !names(&one, &measured));
+        assert!(names(&format!("\"x\", W/{one}"), &one) && names("*", &one));
+        assert!(still(&one, &measured) && !still(&one, &changed));
+        assert!(
+            !still(&format!("W/{one}"), &one),
+            "weak tags change nothing"
+        );
+        assert!(!still("\"x\"", &one) && still("*", &one));
+    }
+}

@@ -1,0 +1,424 @@
+//! A1: what every operation of the API keeps to, seen from outside: pages of lists, tags, keys of requests that are
+//! sent again, quotas, jobs. The daemon is the real one, without an engine.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+#[path = "support/quiet.rs"]
+mod quiet;
+
+use quiet::Daemon;
+
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.body))
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.head.lines().filter_map(|l| l.split_once(": "));
+        lines
+            .find(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, v)| v)
+    }
+}
+
+fn ask(socket: &Path, method: &str, path: &str, more: &str, body: &str) -> Answer {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .unwrap();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: panel.test\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{more}\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    let chunked = head.to_lowercase().contains("transfer-encoding: chunked");
+    let body = if chunked {
+        unchunked(body)
+    } else {
+        body.to_owned()
+    };
+    Answer {
+        status,
+        head: head.to_owned(),
+        body,
+    }
+}
+
+fn unchunked(mut body: &str) -> String {
+    let mut whole = String::new();
+    while let Some((size, rest)) = body.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).unwrap();
+        whole.push_str(&rest[..size]);
+        body = rest[size..].trim_start_matches("\r\n");
+        if size == 0 {
+            break;
+        }
+    }
+    whole
+}
+
+fn local(daemon: &Daemon, method: &str, path: &str, more: &str, body: &str) -> Answer {
+    ask(&daemon.socket("freehold.sock"), method, path, more, body)
+}
+
+fn make_app(daemon: &Daemon, name: &str) {
+    let made = local(
+        daemon,
+        "POST",
+        "/api/v1/apps",
+        "",
+        &json!({ "name": name }).to_string(),
+    );
+    assert_eq!(made.status, 201, "{}", made.body);
+}
+
+#[test]
+fn a1_a_list_is_told_a_page_at_a_time() {
+    let daemon = Daemon::start();
+    for name in ["a", "b", "c", "d", "e"] {
+        make_app(&daemon, name);
+    }
+    let mut seen = Vec::new();
+    let mut after = String::new();
+    loop {
+        let page = local(
+            &daemon,
+            "GET",
+            &format!("/api/v1/apps?limit=2{after}"),
+            "",
+            "",
+        )
+        .json();
+        let items = page["items"].as_array().unwrap();
+        seen.extend(items.iter().map(|a| a["name"].as_str().unwrap().to_owned()));
+        match page["next"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => break,
+        }
+        // What comes in front of the cursor meanwhile changes nothing.
+        make_app(&daemon, &format!("a{}", seen.len()));
+    }
+    assert_eq!(seen, ["a", "b", "c", "d", "e"]);
+    let found = local(
+        &daemon,
+        "GET",
+        "/api/v1/apps?q=E&state=not%20deployed",
+        "",
+        "",
+    )
+    .json();
+    assert_eq!(found["items"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a1_problems_say_what_which_request_and_what_else_is_taken() {
+    let daemon = Daemon::start();
+    let answer = local(&daemon, "DELETE", "/api/v1/status", "", "");
+    assert_eq!(answer.status, 405);
+    assert!(
+        answer.header("allow").unwrap().contains("GET"),
+        "{}",
+        answer.head
+    );
+    let problem = answer.json();
+    assert_eq!(problem["type"], "urn:freehold:problem:no-such-method");
+    let answer = local(
+        &daemon,
+        "GET",
+        "/api/v1/apps/none",
+        "X-Request-Id: r-17\r\n",
+        "",
+    );
+    assert_eq!(answer.status, 404);
+    assert_eq!(
+        answer.header("content-type"),
+        Some("application/problem+json")
+    );
+    assert_eq!(answer.json()["instance"], "urn:freehold:request:r-17");
+    for (method, path, body, status, kind) in [
+        ("POST", "/api/v1/apps", "{", 400, "malformed"),
+        ("POST", "/api/v1/apps", "[]", 422, "invalid"),
+        ("POST", "/api/v1/apps", r#"{"nmae":"x"}"#, 422, "invalid"),
+        ("GET", "/api/v1/apps?limti=1", "", 422, "invalid"),
+        ("GET", "/api/v1/backups/first", "", 404, "not-found"),
+    ] {
+        let answer = local(&daemon, method, path, "", body);
+        assert_eq!(answer.status, status, "{path} {body}: {}", answer.body);
+        assert_eq!(answer.json()["kind"], kind, "{path} {body}");
+    }
+}
+
+#[test]
+fn a1_a_tag_saves_an_answer_and_holds_a_change_back() {
+    let daemon = Daemon::start();
+    make_app(&daemon, "shop");
+    let path = "/api/v1/apps/shop";
+    let first = local(&daemon, "GET", path, "", "");
+    let tag = first.header("etag").unwrap().to_owned();
+    let again = local(
+        &daemon,
+        "GET",
+        path,
+        &format!("If-None-Match: {tag}\r\n"),
+        "",
+    );
+    assert_eq!((again.status, again.body.as_str()), (304, ""));
+    let with_tag = format!("If-Match: {tag}\r\n");
+    let change = |branch: &str| json!({ "git_branch": branch }).to_string();
+    let mine = local(&daemon, "PATCH", path, &with_tag, &change("one"));
+    assert_eq!(mine.status, 200, "{}", mine.body);
+    let theirs = local(&daemon, "PATCH", path, &with_tag, &change("two"));
+    assert_eq!(
+        (theirs.status, theirs.json()["kind"].as_str()),
+        (412, Some("changed"))
+    );
+    let none = local(&daemon, "PUT", path, "If-Match: \"x\"\r\n", "");
+    assert_eq!(
+        none.status, 405,
+        "a method that is not there has nothing to hold back"
+    );
+    let now = local(&daemon, "GET", path, "", "");
+    assert_eq!(now.json()["git_branch"], "one");
+    assert_ne!(now.header("etag"), Some(tag.as_str()));
+    // Of many who saw the same, one changes it.
+    let tag = format!("If-Match: {}\r\n", now.header("etag").unwrap());
+    let all: Vec<u16> = std::thread::scope(|scope| {
+        let tries: Vec<_> = (0..8)
+            .map(|n| {
+                let (daemon, tag) = (&daemon, &tag);
+                let body = change(&format!("b{n}"));
+                scope.spawn(move || local(daemon, "PATCH", path, tag, &body).status)
+            })
+            .collect();
+        tries.into_iter().map(|t| t.join().unwrap()).collect()
+    });
+    assert_eq!(all.iter().filter(|s| **s == 200).count(), 1, "{all:?}");
+    assert_eq!(all.iter().filter(|s| **s == 412).count(), 7, "{all:?}");
+}
+
+#[test]
+fn a1_a_request_sent_again_is_answered_again_and_makes_nothing_twice() {
+    let mut daemon = Daemon::start();
+    let key = "Idempotency-Key: 5c1f\r\n";
+    let body = r#"{"name":"CI"}"#;
+    let first = local(&daemon, "POST", "/api/v1/tokens", key, body);
+    assert_eq!(first.status, 201, "{}", first.body);
+    daemon.restart(|_| ());
+    let again = local(&daemon, "POST", "/api/v1/tokens", key, body);
+    assert_eq!((again.status, &again.body), (201, &first.body));
+    assert_eq!(again.header("idempotency-replayed"), Some("true"));
+    let list = local(&daemon, "GET", "/api/v1/tokens", "", "").json();
+    assert_eq!(list["items"].as_array().unwrap().len(), 1);
+    let token = first.json()["token"].as_str().unwrap().to_owned();
+    let state = std::fs::read(daemon.data().join("state.db")).unwrap();
+    let open = state.windows(token.len()).any(|w| w == token.as_bytes());
+    assert!(!open, "the token lies open in the database");
+    let other = local(
+        &daemon,
+        "POST",
+        "/api/v1/tokens",
+        key,
+        r#"{"name":"other"}"#,
+    );
+    assert_eq!(
+        (other.status, other.json()["kind"].as_str()),
+        (422, Some("invalid"))
+    );
+    // The same key means something else at another address, and nothing after a request that made nothing.
+    let refused = local(
+        &daemon,
+        "POST",
+        "/api/v1/apps",
+        key,
+        r#"{"name":"no name"}"#,
+    );
+    assert_eq!(refused.status, 422);
+    let made = local(&daemon, "POST", "/api/v1/apps", key, r#"{"name":"shop"}"#);
+    assert_eq!(made.status, 201, "{}", made.body);
+}
+
+#[test]
+fn a1_a_request_that_was_cut_off_is_not_done_a_second_time() {
+    let mut daemon = Daemon::start();
+    // A store that takes the connection and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", silent.local_addr().unwrap());
+    let new = json!({
+        "name": "far", "place": "s3://bucket/box", "endpoint": endpoint,
+        "access_key": "a", "secret_key": "s",
+    });
+    let (key, body) = ("Idempotency-Key: 77aa\r\n", new.to_string());
+    let mut stream = UnixStream::connect(daemon.socket("freehold.sock")).unwrap();
+    write!(
+        stream,
+        "POST /api/v1/targets HTTP/1.1\r\nHost: panel.test\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{key}\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let (_held, _) = silent.accept().unwrap();
+    let busy = local(&daemon, "POST", "/api/v1/targets", key, &body);
+    assert_eq!(
+        (busy.status, busy.json()["kind"].as_str()),
+        (409, Some("conflict"))
+    );
+    daemon.restart(|_| ());
+    let after = local(&daemon, "POST", "/api/v1/targets", key, &body);
+    assert_eq!(after.status, 409, "{}", after.body);
+    assert!(
+        after.body.contains("Look whether it was done"),
+        "{}",
+        after.body
+    );
+}
+
+#[test]
+fn a1_a_caller_is_told_what_is_left_and_when_to_come_again() {
+    let daemon = Daemon::start_with(
+        "127.0.0.1:0",
+        "[limits]\napi_reads = 60\napi_changes = 10\n",
+    );
+    let made = local(
+        &daemon,
+        "POST",
+        "/api/v1/tokens",
+        "",
+        r#"{"name":"CI","verb":"change"}"#,
+    );
+    let token = made.json()["token"].as_str().unwrap().to_owned();
+    assert_eq!(
+        made.header("ratelimit"),
+        None,
+        "the box's own socket is not counted"
+    );
+    let bearer = format!("Authorization: Bearer {token}\r\n");
+    let edge = daemon.socket("edge.sock");
+    let change = || ask(&edge, "POST", "/api/v1/checks", &bearer, "{}");
+    let first = change();
+    assert_eq!(
+        first.header("ratelimit-policy"),
+        Some("\"changes\";q=10;w=60")
+    );
+    assert_eq!(first.header("ratelimit"), Some("\"changes\";r=9;t=6"));
+    let refused = (0..30).map(|_| change()).find(|a| a.status == 429).unwrap();
+    let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=7).contains(&wait), "{wait}");
+    assert_eq!(refused.json()["kind"], "slow-down");
+    let read = ask(&edge, "GET", "/api/v1/apps", &bearer, "");
+    assert_eq!(read.status, 200, "reads are counted apart");
+}
+
+#[test]
+fn a1_long_work_is_a_job_that_is_followed_and_says_why_it_failed() {
+    let daemon = Daemon::start();
+    let asked = local(
+        &daemon,
+        "POST",
+        "/api/v1/databases",
+        "",
+        r#"{"name":"main"}"#,
+    );
+    assert_eq!(asked.status, 202, "{}", asked.body);
+    let place = asked.header("location").unwrap().to_owned();
+    let body = asked.json();
+    assert_eq!(body["name"], "main", "the answer has what it had");
+    assert_eq!(place, format!("/api/v1/jobs/{}", body["job"]["id"]));
+    let job = local(&daemon, "GET", &place, "", "").json();
+    assert_eq!(
+        (&job["kind"], &job["resource"]),
+        (&json!("database"), &json!("/api/v1/databases/main"))
+    );
+    let all = local(&daemon, "GET", "/api/v1/jobs?state=open", "", "").json();
+    assert!(
+        all["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|j| j["id"] == job["id"])
+    );
+    let refused = local(&daemon, "POST", &format!("{place}/cancel"), "", "");
+    assert_eq!(refused.status, 409, "{}", refused.body);
+    assert_eq!(
+        local(&daemon, "GET", "/api/v1/jobs/99999", "", "").status,
+        404
+    );
+}
+
+#[test]
+fn a1_a_deploys_job_is_cancelled_before_it_says_so_and_its_events_go_on_where_they_were() {
+    let daemon = Daemon::start();
+    make_app(&daemon, "shop");
+    // A git host that takes the connection and says nothing: the deploy stays in fetching.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}/shop.git", silent.local_addr().unwrap());
+    let form = json!({ "git_url": url }).to_string();
+    let asked = local(&daemon, "POST", "/api/v1/apps/shop/deploys", "", &form);
+    assert_eq!(asked.status, 202, "{}", asked.body);
+    let place = asked.header("location").unwrap().to_owned();
+    let (_held, _) = silent.accept().unwrap();
+    let mut stream = UnixStream::connect(daemon.socket("freehold.sock")).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    write!(
+        stream,
+        "GET {place}/events HTTP/1.1\r\nHost: panel.test\r\n\r\n"
+    )
+    .unwrap();
+    let mut text = String::new();
+    let mut chunk = [0; 4096];
+    while !text.contains("\"running\"") {
+        let n = stream.read(&mut chunk).unwrap();
+        assert!(n > 0, "{text}");
+        text.push_str(&String::from_utf8_lossy(&chunk[..n]));
+    }
+    let id = text
+        .rsplit_once("id: ")
+        .unwrap()
+        .1
+        .lines()
+        .next()
+        .unwrap()
+        .to_owned();
+    let ended = local(&daemon, "POST", &format!("{place}/cancel"), "", "");
+    assert_eq!(ended.status, 200, "{}", ended.body);
+    assert_eq!(ended.json()["state"], "cancelled");
+    assert_eq!(
+        local(&daemon, "GET", &place, "", "").json()["state"],
+        "cancelled"
+    );
+    let rest = local(
+        &daemon,
+        "GET",
+        &format!("{place}/events"),
+        &format!("Last-Event-ID: {id}\r\n"),
+        "",
+    );
+    assert!(
+        rest.body.contains("event: end") && !rest.body.contains("event: job"),
+        "{}",
+        rest.body
+    );
+    // Asked again, it is what was asked for.
+    assert_eq!(
+        local(&daemon, "POST", &format!("{place}/cancel"), "", "").status,
+        200
+    );
+}

@@ -1,0 +1,163 @@
+//! A1: what one surface can do the others can. Every operation of the API stands here with its verb of the command
+//! line and its page; where one is missing on purpose, the reason stands in its place.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use freehold::web::table;
+
+/// Where something is, or why it is not there.
+enum Side {
+    Has(&'static str),
+    Not(&'static str),
+}
+
+use Side::{Has, Not};
+
+const STREAM: &str = "a page's own script reads the page again";
+const WORDS: &str = "a keyboard's session belongs into a terminal";
+const WHOLE: &str = "the list says the same";
+
+/// Operation of the API, verb of the command line, row of a page.
+#[rustfmt::skip]
+const ALL: &[(&str, Side, Side)] = &[
+    ("health.show", Has("status"), Not("the page that answers shows it")),
+    ("openapi.show", Not("tools read it"), Not("tools read it")),
+    ("certificate.root", Has("login"), Has("GET /settings/ca.pem")),
+    ("status.show", Has("status"), Has("GET /")),
+    ("session.show", Not("the command line has no session"), Has("GET /account")),
+    ("session.confirm", Not("the command line has no session"), Has("POST /confirm-password")),
+    ("overview.show", Has("top"), Has("GET /")),
+    ("users.setup_link", Has("user reset"), Not("who is locked out reaches no page")),
+    ("users.list", Has("user list"), Has("GET /settings/people")),
+    ("users.show", Has("user list"), Has("GET /settings/people")),
+    ("users.invite", Has("user add"), Has("POST /settings/people")),
+    ("users.change", Has("user change"), Has("POST /settings/people/{user}")),
+    ("users.remove", Has("user rm"), Has("POST /settings/people/{user}/remove")),
+    ("users.reset", Has("user reset"), Has("POST /settings/people/{user}/reset")),
+    ("tokens.list", Has("token list"), Has("GET /account")),
+    ("tokens.show", Not(WHOLE), Not(WHOLE)),
+    ("tokens.create", Has("token add"), Has("POST /account/tokens")),
+    ("tokens.remove", Has("token rm"), Has("POST /account/tokens/end")),
+    ("apps.list", Has("app list"), Has("GET /")),
+    ("apps.create", Has("app create"), Has("POST /apps")),
+    ("apps.show", Has("app show"), Has("GET /apps/{app}")),
+    ("apps.change", Has("app set"), Has("POST /apps/{app}/source")),
+    ("apps.remove", Has("app rm"), Has("POST /apps/{app}/remove")),
+    ("apps.start", Has("app start"), Has("POST /apps/{app}/start")),
+    ("apps.stop", Has("app stop"), Has("POST /apps/{app}/stop")),
+    ("apps.restart", Has("app restart"), Has("POST /apps/{app}/restart")),
+    ("apps.replace_webhook_secret", Has("app webhook"), Has("POST /apps/{app}/webhook-secret/replace")),
+    ("env.list", Has("env"), Has("GET /apps/{app}/env")),
+    ("env.change", Has("env"), Has("POST /apps/{app}/env")),
+    ("domains.list", Has("domain list"), Has("GET /apps/{app}/domains")),
+    ("domains.add", Has("domain add"), Has("POST /apps/{app}/domains")),
+    ("domains.remove", Has("domain rm"), Has("POST /apps/{app}/domains/remove")),
+    ("domains.maintenance", Has("maintenance"), Has("POST /apps/{app}/maintenance")),
+    ("domains.scale", Has("scale"), Has("POST /apps/{app}/scale")),
+    ("deploys.list", Has("deploys"), Has("GET /apps/{app}/deploys")),
+    ("deploys.create", Has("deploy"), Has("POST /apps/{app}/deploys")),
+    ("deploys.upload", Has("deploy"), Not("a browser cannot send a folder as a tar")),
+    ("deploys.show", Has("deploys"), Has("GET /apps/{app}/deploys/{id}")),
+    ("deploys.log", Has("deploy"), Has("GET /apps/{app}/deploys/{id}/log")),
+    ("deploys.cancel", Has("cancel"), Has("POST /apps/{app}/deploys/{id}/cancel")),
+    ("deploys.rollback", Has("rollback"), Has("POST /apps/{app}/rollback")),
+    ("deploys.releases", Has("releases"), Has("GET /apps/{app}/deploys")),
+    ("deploys.deliveries", Has("deliveries"), Has("GET /apps/{app}/settings")),
+    ("app_logs.show", Has("logs"), Has("GET /apps/{app}/logs")),
+    ("app_logs.exec", Has("exec"), Not(WORDS)),
+    ("app_logs.run", Has("run"), Not(WORDS)),
+    ("jobs.list", Has("jobs"), Has("GET /jobs")),
+    ("jobs.show", Has("job show"), Has("GET /jobs")),
+    ("jobs.follow", Has("job follow"), Not(STREAM)),
+    ("jobs.cancel", Has("job cancel"), Has("POST /jobs/{id}/cancel")),
+    ("events.list", Has("events"), Has("GET /apps/{app}/activity")),
+    ("events.stream", Not("`freehold top` draws itself anew"), Not(STREAM)),
+    ("metrics.of_box", Has("metrics"), Has("GET /box")),
+    ("metrics.of_app", Has("metrics"), Has("GET /apps/{app}")),
+    ("checks.list", Has("check list"), Has("GET /checks")),
+    ("checks.show", Not(WHOLE), Not(WHOLE)),
+    ("checks.add", Has("check add"), Has("POST /checks")),
+    ("checks.remove", Has("check rm"), Has("POST /checks/{id}/remove")),
+    ("checks.incidents", Has("check incidents"), Has("GET /checks")),
+    ("databases.list", Has("db list"), Has("GET /databases")),
+    ("databases.create", Has("db create"), Has("POST /databases")),
+    ("databases.show", Has("db show"), Has("GET /databases/{database}")),
+    ("databases.remove", Has("db rm"), Has("POST /databases/{database}/remove")),
+    ("databases.attach", Has("db attach"), Has("POST /databases/{database}/attach")),
+    ("databases.detach", Has("db detach"), Has("POST /databases/{database}/detach")),
+    ("databases.psql", Has("db psql"), Not(WORDS)),
+    ("backups.now", Has("backup now"), Has("POST /databases/{database}/backups")),
+    ("backups.list", Has("backup list"), Has("GET /databases/{database}")),
+    ("backups.show", Has("backup show"), Has("GET /databases/{database}")),
+    ("backups.verify", Has("backup verify"), Not("every stored backup was read back; the terminal checks once more")),
+    ("backups.restore", Has("backup restore"), Has("POST /databases/{database}/restore/{backup}")),
+    ("backups.download", Has("backup download"), Not("the address of the API itself works in a signed-in browser")),
+    ("backups.restores", Has("backup restores"), Has("GET /databases/{database}")),
+    ("backups.show_restore", Has("backup restores"), Has("GET /databases/{database}")),
+    ("backups.confirm", Has("backup confirm"), Has("POST /databases/{database}/restores/{restore}/confirm")),
+    ("targets.list", Has("target list"), Has("GET /settings")),
+    ("targets.show", Not(WHOLE), Not(WHOLE)),
+    ("targets.add", Has("target add"), Has("POST /settings/targets")),
+    ("targets.remove", Has("target rm"), Has("POST /settings/targets/{target}/remove")),
+    ("targets.test", Has("target test"), Has("POST /settings/targets/{target}/test")),
+    ("targets.make_default", Has("target use"), Has("POST /settings/targets/{target}/use")),
+];
+
+#[test]
+fn a1_what_one_surface_can_do_the_others_can() {
+    let mut wrong = Vec::new();
+    let rows = table();
+    let operations: BTreeSet<String> = rows
+        .iter()
+        .filter_map(|r| r.api.as_ref())
+        .map(|api| api.id.replace("::", "."))
+        .collect();
+    let listed: BTreeSet<String> = ALL.iter().map(|(name, ..)| (*name).to_owned()).collect();
+    for missing in operations.difference(&listed) {
+        wrong.push(format!(
+            "{missing}: no line here says where it is on the other surfaces"
+        ));
+    }
+    for gone in listed.difference(&operations) {
+        wrong.push(format!("{gone}: the API has it no more"));
+    }
+    let pages: BTreeSet<String> = rows
+        .iter()
+        .filter(|r| r.api.is_none())
+        .map(|r| format!("{} {}", r.method, r.path))
+        .collect();
+    let verbs: BTreeSet<&str> = ALL
+        .iter()
+        .filter_map(|(_, verb, _)| match verb {
+            Has(verb) => Some(*verb),
+            Not(_) => None,
+        })
+        .collect();
+    for verb in verbs {
+        let out = Command::new(env!("CARGO_BIN_EXE_freehold"))
+            .args(verb.split(' '))
+            .arg("--help")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&out.stdout).into_owned();
+        if !out.status.success() || !text.contains(&format!("Usage: freehold {verb}")) {
+            wrong.push(format!("freehold {verb}: no such verb"));
+        }
+    }
+    for (name, verb, page) in ALL {
+        if let Has(page) = page
+            && !pages.contains(*page)
+        {
+            wrong.push(format!("{name}: no page {page}"));
+        }
+        for side in [verb, page] {
+            if let Not(why) = side
+                && why.split(' ').count() < 3
+            {
+                wrong.push(format!("{name}: {why:?} is no reason"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
