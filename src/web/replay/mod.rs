@@ -179,7 +179,9 @@ async fn take(app: &App, asked: Asked) -> Result<Found, DbError> {
 
 /// Keeps what was answered; a request that made nothing gives its key free.
 async fn settle(app: &App, asked: Asked, response: Response) -> Response {
-    if !response.status().is_success() {
+    // A new cookie is told once: such an answer is not kept either.
+    let once = response.headers().contains_key(header::SET_COOKIE);
+    if once || !response.status().is_success() {
         let freed: Result<(), DbError> = app.db.write(move |tx| store::release(tx, &asked)).await;
         if let Err(error) = freed {
             tracing::warn!(%error, "an Idempotency-Key could not be given free");
