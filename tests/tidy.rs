@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 #[path = "support/sweep.rs"]
 mod sweep;
+#[path = "tidy/web.rs"]
+mod web;
 
 /// Imports go down only: a module may name those of a lower number, and itself.
 const STRATA: &[(u8, &[&str])] = &[
@@ -308,101 +310,6 @@ fn test_files() -> Vec<PathBuf> {
         }
     }
     files
-}
-
-/// What proves who somebody is is compared by `base::secret` alone, in constant time (`Secret` compares so itself).
-#[test]
-fn a6_proofs_are_compared_in_constant_time() {
-    const PROOFS: [&str; 7] = [
-        "expose()",
-        "token",
-        "digest",
-        "signature",
-        "hmac",
-        "mac",
-        "proof",
-    ];
-    let word = |c: char| c.is_alphanumeric() || "_().".contains(c);
-    let is_proof = |side: &str| {
-        let last = side
-            .trim_end_matches(".as_bytes()")
-            .trim_end_matches(".as_str()");
-        let last = last.rsplit('.').next().unwrap_or_default();
-        side.contains("expose()")
-            || PROOFS
-                .iter()
-                .any(|p| last == *p || last.ends_with(&format!("_{p}")))
-    };
-    hold_lines(
-        "proofs are compared with constant_time_eq",
-        |source, line| {
-            if source.path.ends_with("base/secret.rs") || source.path.ends_with("fuzz.rs") {
-                return None;
-            }
-            ["==", "!="].iter().find_map(|operator| {
-                let (left, right) = line.split_once(operator)?;
-                let left = left
-                    .trim_end()
-                    .rsplit(|c| !word(c))
-                    .next()
-                    .unwrap_or_default();
-                let right = right.trim_start().trim_start_matches(['&', '*']);
-                let right = right.split(|c| !word(c)).next().unwrap_or_default();
-                (is_proof(left) || is_proof(right)).then(|| line.to_owned())
-            })
-        },
-    );
-    // The rule finds what it is there for.
-    for bent in [
-        "given.digest",
-        "secret.expose()",
-        "token",
-        "session.token.as_bytes()",
-        "form_token",
-    ] {
-        assert!(is_proof(bent), "{bent}");
-    }
-    assert!(!is_proof("tokens") && !is_proof("image_tag") && !is_proof("spec_hash"));
-}
-
-/// Every form that changes something carries the token of the session it was shown in (src/web/forgery.rs).
-#[test]
-fn a6_every_form_carries_the_token() {
-    const TOKEN: &str = "{% include \"parts/token.html\" %}";
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
-    let mut report = String::new();
-    let (mut folders, mut forms) = (vec![root.clone()], 0);
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let text = std::fs::read_to_string(&path).unwrap().to_lowercase();
-            let mut bent = |what: &str| writeln!(report, "{}: {what}", path.display()).unwrap();
-            for (_, form) in text.match_indices("<form").map(|(at, _)| text.split_at(at)) {
-                let (tag, after) = form.split_once('>').unwrap();
-                if tag.contains("method=\"get\"") {
-                    continue;
-                }
-                forms += 1;
-                if !tag.contains("method=\"post\"") || !after.starts_with(TOKEN) {
-                    bent(tag);
-                }
-            }
-            if text.contains("formaction") || text.contains("formmethod") {
-                bent("a button that sends a form elsewhere");
-            }
-        }
-    }
-    assert!(
-        report.is_empty(),
-        "a form that posts begins with {TOKEN}\n{report}"
-    );
-    assert!(forms > 40, "only {forms} forms were found");
-    let part = std::fs::read_to_string(root.join("parts/token.html")).unwrap();
-    assert!(part.contains("name=\"form-token\" value=\"{{ frame.form_token }}\""));
 }
 
 #[test]

@@ -223,6 +223,10 @@ fn bare_problem(status: StatusCode, text: &str) -> Problem {
     let (kind, remedy) = match status {
         StatusCode::PAYLOAD_TOO_LARGE => (ProblemKind::TooLarge, "Send less at once."),
         StatusCode::NOT_FOUND => (ProblemKind::NotFound, ""),
+        StatusCode::BAD_REQUEST if text.starts_with("Invalid URL") => {
+            return Problem::new(ProblemKind::NotFound, "there is nothing at this address")
+                .remedy("Use a name or number that a list shows.");
+        }
         StatusCode::BAD_REQUEST => (ProblemKind::Malformed, ""),
         StatusCode::UNSUPPORTED_MEDIA_TYPE => (
             ProblemKind::Unsupported,
@@ -236,7 +240,10 @@ fn bare_problem(status: StatusCode, text: &str) -> Problem {
     };
     let detail = match text.trim() {
         "" => "the request could not be read".to_owned(),
-        text => format!("the request could not be read: {text}"),
+        text => match text.strip_prefix("Failed to deserialize form body: ") {
+            Some(why) => format!("a field of the form is not what it takes: {why}"),
+            None => format!("the request could not be read: {text}"),
+        },
     };
     Problem::new(kind, detail).remedy(remedy)
 }

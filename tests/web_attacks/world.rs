@@ -79,14 +79,18 @@ impl World {
 
     /// The owner sets the password anew.
     pub fn new_session(&self) -> String {
-        let link = self.setup_path();
-        let page = self.edge("GET", &link, &[], "");
+        self.take(&self.setup_path())
+    }
+
+    /// Opens a one-time link and sets a password; the session.
+    pub fn take(&self, link: &str) -> String {
+        let page = self.edge("GET", link, &[], "");
         let token = forms::token(&page.text);
         let visitor = forms::cookie(&page.text, forms::VISITOR).unwrap();
         let cookie = format!("Cookie: {}={visitor}", forms::VISITOR);
         let words = PASSWORD.replace(' ', "+");
         let form = format!("form-token={token}&password={words}&again={words}");
-        let answer = self.edge("POST", &link, &[FORM, &cookie, SAME_ORIGIN], &form);
+        let answer = self.edge("POST", link, &[FORM, &cookie, SAME_ORIGIN], &form);
         assert_eq!(answer.status, 303, "{}", answer.text);
         forms::cookie(&answer.text, "__Host-freehold")
             .unwrap()
