@@ -10,7 +10,6 @@ use super::confirm::confirm;
 use super::output::{self, Fail};
 use crate::base::clock::UnixMs;
 use crate::wire::checks::{Check, CheckState, Incident, NewCheck};
-use crate::wire::problem::{Problem, ProblemKind};
 
 /// What is asked whether it answers
 ///

@@ -96,7 +96,9 @@ enum Verb {
         app: String,
     },
     /// The URL an app is given; that it was shown is audited
-    #[command(after_help = "Examples:\n  freehold db url main tasks\n  freehold db url main tasks --json")]
+    #[command(
+        after_help = "Examples:\n  freehold db url main tasks\n  freehold db url main tasks --json"
+    )]
     Url {
         /// The database server
         name: String,

@@ -77,7 +77,10 @@ fn event(kind: &'static str, text: String) -> NewEvent {
 
 /// The characters by which the list tells this token from others, when it looks like one.
 pub fn mark(token: &str) -> Option<String> {
-    (token.starts_with(PREFIX) && token.len() > MARK).then(|| token.chars().take(MARK).collect())
+    [marked::PERSONAL, marked::DEPLOY]
+        .iter()
+        .any(|kind| marked::is(kind, token))
+        .then(|| token.chars().take(MARK).collect())
 }
 
 impl Users {

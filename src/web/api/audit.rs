@@ -109,7 +109,7 @@ pub fn told(entry: Entry) -> wire::Entry {
 /// # Errors
 /// What is wrong with `which` or `page`, or the database's.
 pub async fn piece(app: &App, which: &Which, page: &Page) -> Result<Listing<wire::Entry>, Failure> {
-    let slice = page.slice(None)?;
+    let slice = page.slice(None);
     let filter = Filter {
         before: slice.before,
         ..which.filter()?

@@ -9,7 +9,7 @@ use crate::web::answer::{Listed, NoContent};
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
 use crate::web::input::Path;
-use crate::web::page::Page;
+use crate::web::page::Names;
 use crate::web::people;
 use crate::web::services::App;
 use crate::wire::sessions as wire;
@@ -44,15 +44,14 @@ async fn sessions(
 pub async fn list(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
-    page: Page,
+    page: Names,
 ) -> Result<Listed<wire::Session>, Failure> {
     let user = match &caller {
         Caller::User { id, .. } => Some(*id),
         _ => None,
     };
-    Ok(Listed(
-        page.by_name(sessions(&app, &caller, user).await?, |s| &s.mark)?,
-    ))
+    let all = sessions(&app, &caller, user).await?;
+    Ok(Listed(page.of(all, |s| &s.mark)))
 }
 
 /// `DELETE /api/v1/sessions/{mark}`: one of one's own.
@@ -80,13 +79,12 @@ pub async fn list_of(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
-    page: Page,
+    page: Names,
 ) -> Result<Listed<wire::Session>, Failure> {
     people::in_charge_of(&app, &caller, &name).await?;
     let user = app.users.person(&name, UnixMs::now()).await?.id;
-    Ok(Listed(
-        page.by_name(sessions(&app, &caller, user).await?, |s| &s.mark)?,
-    ))
+    let all = sessions(&app, &caller, user).await?;
+    Ok(Listed(page.of(all, |s| &s.mark)))
 }
 
 /// `DELETE /api/v1/users/{user}/sessions/{mark}`

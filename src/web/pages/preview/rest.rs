@@ -6,7 +6,6 @@ use crate::users::Role;
 use crate::web::pages::frame::{Flash, Section};
 use crate::web::pages::parts::{Badge, Field, Tone, When};
 use crate::web::pages::{
-use crate::web::pages::{
     account, audit, box_page, checks, confirm, database, databases, doctor, people, problem,
     settings, setup, sign_in,
 };
