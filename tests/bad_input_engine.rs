@@ -211,7 +211,7 @@ fn a_deploy_that_fails_changes_nothing() {
         println!("{} ({took:.1} s): {first}", row.what);
         let missing = row.log.iter().find(|wanted| !has(&said, wanted));
         let unwanted = row.never.iter().find(|text| has(&said, text));
-        let good = out.status.code() == Some(1)
+        let good = out.status.code() == Some(6)
             && newest["state"] == "failed"
             && has(kept, &row.says)
             && missing.is_none()
@@ -348,7 +348,7 @@ fn broken_store(fh: &Freehold, s3: &mut S3, row: &table::Backup) -> Option<Strin
     let failed = newest("failed");
     let shown = row.store == Store::Flipped
         || has(failed["reason"].as_str().unwrap_or_default(), &row.says);
-    if out.status.code() != Some(1) || !has(&said, &row.says) || !shown {
+    if out.status.code() != Some(6) || !has(&said, &row.says) || !shown {
         return Some(format!("{:?} {said}\n{failed:#}", out.status.code()));
     }
     let difference = census::difference(

@@ -70,7 +70,6 @@ const TYPED: &[(&str, &[&str])] = &[
     ),
     ("deploys", &["deploys", "shop"]),
     ("status", &["status"]),
-    ("top", &["top"]),
     ("boxes", &["boxes"]),
     ("use", &["use", "home"]),
     ("logout", &["logout", "home"]),

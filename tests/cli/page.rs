@@ -154,6 +154,10 @@ fn fields(text: &mut String, verb: &str) {
 const AS_WORDS: &[(&str, &str)] = &[
     ("serve", "the log as lines of JSON on standard error."),
     (
+        "top",
+        "an object, as `GET /api/v1/overview` answers it: the machine, the engine, apps, databases, certificates, what needs attention.",
+    ),
+    (
         "doctor",
         "an object with `state`, `checked_ms`, `took_ms`, `checks`; of each check `area`, `what`, `state` (`ok`, `warn`, `fail`), `seen`, `why`, `remedy`.",
     ),
