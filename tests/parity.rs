@@ -16,6 +16,7 @@ use Side::{Has, Not};
 
 const STREAM: &str = "a page's own script reads the page again";
 const WORDS: &str = "a keyboard's session belongs into a terminal";
+const OWN: &str = "the command line comes in by a token or the socket, which have no second factor and no session";
 const WHOLE: &str = "the list says the same";
 
 /// Operation of the API, verb of the command line, row of a page.
@@ -48,6 +49,23 @@ const ALL: &[(&str, Side, Side)] = &[
     ("apps.stop", Has("app stop"), Has("POST /apps/{app}/stop")),
     ("apps.restart", Has("app restart"), Has("POST /apps/{app}/restart")),
     ("apps.replace_webhook_secret", Has("app webhook"), Has("POST /apps/{app}/webhook-secret/replace")),
+    ("apps.reveal_webhook_secret", Has("app webhook"), Has("POST /apps/{app}/webhook-secret")),
+    ("env.reveal", Has("env"), Has("POST /apps/{app}/env/reveal")),
+    ("audit.list", Has("audit"), Has("GET /settings/audit")),
+    ("audit.export", Has("audit"), Has("GET /settings/audit")),
+    ("doctor.show", Has("doctor"), Has("GET /box/doctor")),
+    ("second_factor.show", Has("user list"), Has("GET /account")),
+    ("second_factor.offer", Not(OWN), Has("POST /account/second-factor")),
+    ("second_factor.confirm", Not(OWN), Has("POST /account/second-factor/confirm")),
+    ("second_factor.recovery_codes", Not(OWN), Has("POST /account/second-factor/codes")),
+    ("second_factor.remove", Not(OWN), Has("POST /account/second-factor/off")),
+    ("users.remove_second_factor", Has("user second-factor-off"), Not("a page's link, used, turns it off: POST /settings/people/{user}/reset")),
+    ("sessions.list", Not(OWN), Has("GET /account")),
+    ("sessions.end", Not(OWN), Has("POST /account/sessions/end")),
+    ("sessions.list_of", Has("user sessions"), Not("the list of people says when each was last here")),
+    ("sessions.end_of", Has("user sessions end"), Not("the list of people ends all of them, by a new link or removal")),
+    ("sessions.end_all_of", Has("user sessions end"), Not("a new link that is used ends them: POST /settings/people/{user}/reset")),
+    ("databases.reveal", Has("db url"), Not("the app has it; a person asks for it on a terminal")),
     ("env.list", Has("env"), Has("GET /apps/{app}/env")),
     ("env.change", Has("env"), Has("POST /apps/{app}/env")),
     ("domains.list", Has("domain list"), Has("GET /apps/{app}/domains")),

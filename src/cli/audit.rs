@@ -15,9 +15,11 @@ use crate::config::units;
 use crate::wire::audit::Entry;
 
 /// Who did what, from where, and what it changed
+///
+/// States: done, refused, failed, under way, and cut off, after which how things stand now has to be looked at.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  freehold audit                                  the newest entries\n  freehold audit --app shop --since 7d\n  freehold audit --who ana --action app.env       also what was revealed\n  freehold audit --grep 192.0.2.7 --changes\n  freehold audit --since 90d --export > audit.ndjson\n\nStates: done, refused, failed, under way, cut off (look at how things stand now)."
+    after_help = "Examples:\n  freehold audit                                  # the newest entries\n  freehold audit --app shop --since 7d\n  freehold audit --who ana --action app.env       # also what was revealed\n  freehold audit --grep 192.0.2.7 --changes\n  freehold audit --since 90d --export > audit.ndjson"
 )]
 pub struct Arguments {
     /// A user or a token by its name, or a kind: user, token, local, webhook, nobody, file

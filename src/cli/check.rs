@@ -29,6 +29,9 @@ enum Verb {
     #[command(after_help = "Examples:\n  freehold check list\n  freehold check list --json")]
     List,
     /// The times a check was not answered, newest first
+    #[command(
+        after_help = "Examples:\n  freehold check incidents\n  freehold check incidents --json"
+    )]
     Incidents,
     /// Check an address of your own every 30 s
     ///

@@ -29,7 +29,9 @@ pub struct EventArguments {
 
 /// The releases of an app, newest first
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  freehold releases shop\n  freehold rollback shop v3")]
+#[command(
+    after_help = "Examples:\n  freehold releases shop\n  freehold releases shop --json\n  freehold rollback shop v3"
+)]
 pub struct ReleaseArguments {
     /// The app
     name: String,
@@ -37,7 +39,7 @@ pub struct ReleaseArguments {
 
 /// What git hosts told us of an app, newest first
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  freehold deliveries shop")]
+#[command(after_help = "Examples:\n  freehold deliveries shop\n  freehold deliveries shop --json")]
 pub struct DeliveryArguments {
     /// The app
     name: String,
@@ -46,7 +48,7 @@ pub struct DeliveryArguments {
 /// Figures over time, of the box or of an app
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  freehold metrics\n  freehold metrics shop --over week\n  freehold metrics shop --json      every slot"
+    after_help = "Examples:\n  freehold metrics\n  freehold metrics shop --over week\n  freehold metrics shop --json      # every slot"
 )]
 pub struct MetricArguments {
     /// The app; the box when absent

@@ -42,16 +42,19 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// How it stands
+    #[command(after_help = "Examples:\n  freehold job show 12\n  freehold job show 12 --json")]
     Show {
         /// Its number
         id: i64,
     },
     /// Wait until it is over
+    #[command(after_help = "Examples:\n  freehold job follow 12\n  freehold job follow 12 --json")]
     Follow {
         /// Its number
         id: i64,
     },
     /// Take it back; returns when it was seen dead
+    #[command(after_help = "Examples:\n  freehold job cancel 12\n  freehold job cancel 12 --json")]
     Cancel {
         /// Its number
         id: i64,

@@ -69,6 +69,9 @@ enum Verb {
         yes: bool,
     },
     /// Where somebody is signed in; with `end`, not any more
+    #[command(
+        after_help = "Examples:\n  freehold user sessions ana@example.com\n  freehold user sessions ana@example.com --json"
+    )]
     Sessions {
         /// The user
         name: String,
@@ -76,6 +79,9 @@ enum Verb {
         what: Option<SessionsVerb>,
     },
     /// Turn somebody's second factor off: for one who lost their authenticator and knows their password
+    #[command(
+        after_help = "Examples:\n  freehold user second-factor-off ana@example.com\n  freehold user second-factor-off ana@example.com --json"
+    )]
     SecondFactorOff {
         /// The user
         name: String,
@@ -95,6 +101,9 @@ enum Verb {
 #[derive(Debug, Subcommand)]
 enum SessionsVerb {
     /// End one, or all of them
+    #[command(
+        after_help = "Examples:\n  freehold user sessions ana@example.com end\n  freehold user sessions ana@example.com end 3f9a1c"
+    )]
     End {
         /// Its mark in the list; all of them when absent
         mark: Option<String>,

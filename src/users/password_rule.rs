@@ -96,7 +96,7 @@ fn letter(sign: char, one: char) -> char {
 /// The shortest text that `text` repeats, if it repeats one.
 fn unit(text: &str) -> Option<&str> {
     (1..=text.len() / 2)
-        .filter(|length| text.len() % length == 0 && text.is_char_boundary(*length))
+        .filter(|length| text.len().is_multiple_of(*length) && text.is_char_boundary(*length))
         .map(|length| text.split_at(length).0)
         .find(|unit| unit.repeat(text.len() / unit.len()) == text)
 }
@@ -127,7 +127,7 @@ fn is_own(text: &str, names: &[&str]) -> bool {
             let parts = name.split(|c: char| !c.is_alphanumeric());
             std::iter::once(name.as_str()).chain(parts)
         })
-        .filter(|word| word.chars().count() >= 4)
+        .filter(|word| word.chars().count() >= 3)
         .collect();
     words.sort_by_key(|word| std::cmp::Reverse(word.len()));
     let mut left = text.to_owned();

@@ -98,6 +98,8 @@ const NOT_DANGEROUS: &[&str] = &[
     "POST /account/tokens/end",
     "POST /api/v1/setup-link",
     "POST /api/v1/session/confirm",
+    "POST /jobs/{id}/cancel",
+    "POST /api/v1/jobs/{id}/cancel",
     "DELETE /api/v1/tokens/{id}",
     "POST /api/v1/apps",
     "PATCH /api/v1/apps/{app}",

@@ -26,9 +26,12 @@ fn a4_every_route_stands_in_the_table_with_what_it_needs() {
     });
     let router = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/web/router.rs");
     let text = std::fs::read_to_string(router).unwrap();
-    let (before, rest) = text.split_once("    routes! {").unwrap();
-    let (rows, after) = rest.split_once("\n    }\n").unwrap();
-    let outside = format!("{before}{after}");
+    let (before, rest) = text.split_once("    let mut all = pages! {").unwrap();
+    let (pages, rest) = rest.split_once("\n    };\n").unwrap();
+    let (between, rest) = rest.split_once("api! {").unwrap();
+    let (api, after) = rest.split_once("\n    });\n").unwrap();
+    let rows = format!("{pages}{api}");
+    let outside = format!("{before}{between}{after}");
     assert_eq!(
         outside.matches(".route(").count(),
         1,

@@ -69,11 +69,24 @@ const ACTIONS: &[Row] = actions! {
     // Coming in
     POST "/setup/{token}"                   "user.set-up"           Link;
     POST "/sign-in"                         "session.sign-in"       SignIn;
+    POST "/sign-in/code"                    "session.code"          SignIn;
     POST "/sign-out"                        "session.sign-out"      Account;
     POST "/confirm-password"                "session.confirm"       Account;
     POST "/api/v1/session/confirm"          "session.confirm"       Account;
     POST "/account/password"                "account.password"      Account;
     POST "/account/sessions/end"            "session.end"           Account;
+    DELETE "/api/v1/sessions/{mark}"        "session.end"           Account;
+    DELETE "/api/v1/users/{user}/sessions"  "session.end"           User;
+    DELETE "/api/v1/users/{user}/sessions/{mark}" "session.end"     User;
+    POST "/account/second-factor"           "second-factor.enrol"   Account;
+    POST "/api/v1/account/second-factor"    "second-factor.enrol"   Account;
+    POST "/account/second-factor/confirm"   "second-factor.on"      Account;
+    POST "/api/v1/account/second-factor/confirm" "second-factor.on" Account;
+    POST "/account/second-factor/codes"     "second-factor.codes"   Account;
+    POST "/api/v1/account/second-factor/recovery-codes" "second-factor.codes" Account;
+    POST "/account/second-factor/off"       "second-factor.off"     Account;
+    DELETE "/api/v1/account/second-factor"  "second-factor.off"     Account;
+    DELETE "/api/v1/users/{user}/second-factor" "second-factor.off" User;
     POST "/account/tokens"                  "token.create"          Token;
     POST "/account/tokens/end"              "token.end"             Token;
     POST "/api/v1/tokens"                   "token.create"          Token;
@@ -159,6 +172,8 @@ const ACTIONS: &[Row] = actions! {
     POST "/api/v1/targets/{name}/default"   "target.default"        Target;
     POST "/settings/targets/{target}/remove" "target.remove"        Target;
     DELETE "/api/v1/targets/{name}"         "target.remove"         Target;
+    POST "/jobs/{id}/cancel"                "job.cancel"            Box;
+    POST "/api/v1/jobs/{id}/cancel"         "job.cancel"            Box;
     POST "/checks"                          "check.add"             Check;
     POST "/api/v1/checks"                   "check.add"             Check;
     POST "/checks/{id}/remove"              "check.remove"          Check;
