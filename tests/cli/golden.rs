@@ -137,16 +137,19 @@ fn settle(json: &mut Value, key: &str, dir: &str) {
     let mark = match key {
         // There or not, as fast as the box is measured and a check is asked.
         "rate" | "cpu" | "since_ms" | "error_share" | "up_share" | "p95_ms" | "asked_ms"
-        | "millis" | "day_share" | "month_share" | "disk_full_in_days" | "why" => "<varies>",
+        | "millis" | "day_share" | "month_share" | "disk_full_in_days" | "why" | "reason"
+        | "certificate" => "<varies>",
         _ if json.is_null() => return,
         _ if key.ends_with("_ms") => "<ms>",
-        "installation" | "secret" | "token" | "link" | "path" | "prefix" => "<secret or id>",
+        "installation" | "secret" | "token" | "link" | "path" | "prefix" | "mark" => {
+            "<secret or id>"
+        }
         "fingerprint" | "version" | "dashboard" | "address" | "backup_at" | "url" | "urls" => {
             "<text>"
         }
         // What the box is, and what it happens to do now.
-        "machine" | "attention" | "findings" | "fault" | "reason" | "error" | "silent" | "day"
-        | "pending" | "unreachable" => "<varies>",
+        "machine" | "attention" | "findings" | "fault" | "error" | "silent" | "day" | "pending"
+        | "unreachable" => "<varies>",
         _ => "",
     };
     if !mark.is_empty() && !json.is_object() {
