@@ -161,6 +161,53 @@ const AS_WORDS: &[(&str, &str)] = &[
         "doctor",
         "an object with `state`, `checked_ms`, `took_ms`, `checks`; of each check `area`, `what`, `state` (`ok`, `warn`, `fail`), `seen`, `why`, `remedy`.",
     ),
+    (
+        "check incidents",
+        "a list, each with `id`, `check`, `name`, `url`, `opened_ms`, `closed_ms`, `stage`, `why`.",
+    ),
+    (
+        "jobs",
+        "a list, each with `id`, `kind`, `what`, `state` (`queued`, `running`, `done`, `failed`, `cancelled`), `subject`, `app`, `resource`, `cancellable`, `attempts`, `created_ms`, `started_ms`, `finished_ms`, `error`.",
+    ),
+    ("job show", "an object with the fields of `freehold jobs`."),
+    (
+        "job follow",
+        "an object with the fields of `freehold jobs`, once the work is over.",
+    ),
+    (
+        "job cancel",
+        "an object with the fields of `freehold jobs`.",
+    ),
+    (
+        "events",
+        "a list, each with `id`, `at_ms`, `kind`, `level`, `subject`, `message`, `data`.",
+    ),
+    (
+        "releases",
+        "a list, each with `number`, `image`, `commit`, `title`, `created_ms`, `live_ms`, `kept`, `live`.",
+    ),
+    (
+        "deliveries",
+        "a list, each with `at_ms`, `host`, `delivery`, `event`, `status`, `reason`, `deploy`.",
+    ),
+    (
+        "metrics",
+        "a list of slots, as `GET /api/v1/metrics/box` and `/apps/{app}` answer them.",
+    ),
+    (
+        "audit",
+        "a list, each with `id`, `at_ms`, `who`, `address`, `request`, `action`, `subject`, `state`, `status`, `detail`, `ended_ms`, `before`, `after`.",
+    ),
+    ("db url", "an object with `url`, the password in it."),
+    (
+        "user sessions",
+        "a list, each as `GET /api/v1/users/{user}/sessions` answers it.",
+    ),
+    ("user sessions end", "an object that says what was ended."),
+    (
+        "user second-factor-off",
+        "an object that says whose was turned off.",
+    ),
     ("app rm", "an object with `app`, `volumes`."),
     ("app stop", "an object with `changed`, `deploy`."),
     (

@@ -84,7 +84,7 @@ fn plant(world: &World) {
          INSERT INTO deliveries (app_id, at_ms, host, delivery, event, status, reason)
             SELECT id, {now}, 'canary-host', 'canary', 'canary-event', 401, 'canary-reason' FROM apps WHERE name = 'canary';
          INSERT INTO releases (app_id, number, image, image_tag, settings, env, commit_id, title, created_ms, live_ms)
-            SELECT id, 1, 'canary', 'canary', '{{}}', x'00', 'canary', 'canary', {now}, {now} FROM apps WHERE name = 'canary';
+            SELECT id, 1, 'canary', 'canary', json_object('dockerfile', 'canary', 'processes', json_object()), x'00', 'canary', 'canary', {now}, {now} FROM apps WHERE name = 'canary';
          INSERT INTO databases (name, version, image, memory_bytes, password_sealed, state, reason, created_ms, changed_ms)
             VALUES ('canarydb', 17, 'canary', 1, x'00', 'failed', 'canary-reason', {now}, {now});
          INSERT INTO events (at_ms, kind, level, subject, message)
