@@ -31,8 +31,12 @@ fn ask(socket: &Path, method: &str, path: &str, more: &str, body: &str) -> (u16,
     stream
         .set_read_timeout(Some(Duration::from_secs(20)))
         .unwrap();
+    let from = match more.contains("X-Forwarded-For") {
+        true => "",
+        false => "X-Forwarded-For: 192.0.2.7\r\n",
+    };
     let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: panel.test\r\nConnection: close\r\nX-Forwarded-For: 192.0.2.7\r\nX-Request-Id: 01937b2c\r\nContent-Length: {}\r\n{more}\r\n{body}",
+        "{method} {path} HTTP/1.1\r\nHost: panel.test\r\nConnection: close\r\n{from}X-Request-Id: 01937b2c\r\nContent-Length: {}\r\n{more}\r\n{body}",
         body.len()
     );
     // Who is turned away at the head may be answered before the rest is sent.
