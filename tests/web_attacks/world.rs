@@ -59,11 +59,13 @@ impl World {
                 "[[route]]\nhost = \"{host}\"\nupstream = \"http://127.0.0.1:{port}\"\ntls = \"internal\"\n"
             )
         };
-        let more = format!(
+        let mut more = format!(
             "[dashboard]\nhost = \"panel.internal\"\n{}{}",
             route("evil.internal"),
             route("evil.panel.internal")
         );
+        // The walks ask more than one caller may in a minute; tests/api_behaviour has that limit.
+        more.push_str("[limits]\napi_reads = 1000000\napi_changes = 1000000\n");
         let daemon = Daemon::start_with(&format!("{address}:443"), &more);
         let mut world = Self {
             daemon,

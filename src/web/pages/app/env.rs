@@ -72,10 +72,13 @@ async fn page(app: &App, visit: Visit, name: &str, typed: Typed) -> Result<Respo
     let now = UnixMs::now();
     let vars = app.apps.env_names(row.id).await?;
     let given = app.databases.given_to(row.id).await?;
-    let choices = app
-        .databases
-        .list()
-        .await?
+    // Only who may attach them is told which there are.
+    let attaches = visit.caller.grant().is_some_and(|g| g.changes_box());
+    let all = match attaches {
+        true => app.databases.list().await?,
+        false => Vec::new(),
+    };
+    let choices = all
         .into_iter()
         .map(|d| d.name.to_string())
         .filter(|name| !given.iter().any(|g| g.database == *name))
