@@ -4,6 +4,7 @@
 //! The daemon is the real one, without an engine: long work is written down and fails with a reason, which is no
 //! fault of the request that asked for it. What is not held against it stands in `tests/api_contract.toml`.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
@@ -133,7 +134,7 @@ fn config(held: &Held, session: &str, form: &str, root: &Path, operations: &[Str
             .1
     };
     let mut text = format!(
-        "seed = {}\nworkers = 1\ncontinue-on-failure = true\ntls-verify = {root:?}\nmax-stream-events = 2\nrequest-timeout = 30\n\
+        "seed = {}\nhooks = \"own_keys\"\nworkers = 1\ncontinue-on-failure = true\ntls-verify = {root:?}\nmax-stream-events = 2\nrequest-timeout = 30\n\
          [headers]\nSec-Fetch-Site = \"same-origin\"\nX-Form-Token = \"{form}\"\n\
          [generation]\nmax-examples = {}\nno-shrink = true\n\
          [auth.openapi.session]\napi_key = \"{session}\"\n[checks]\nenabled = true\n",
@@ -154,23 +155,25 @@ fn config(held: &Held, session: &str, form: &str, root: &Path, operations: &[Str
         );
     }
     for operation in operations {
-        let allowed = held.allowed.iter().filter(|a| a.of(operation));
+        let mut allowed: BTreeMap<&str, Vec<u16>> = BTreeMap::new();
+        for one in held.allowed.iter().filter(|a| a.of(operation)) {
+            allowed.entry(&one.check).or_default().extend(&one.statuses);
+        }
         let skipped = held
             .skipped
             .iter()
             .filter(|s| s.operations.contains(operation));
         let mut lines = String::new();
-        for one in allowed {
+        for (check, own) in allowed {
             let everywhere = held
                 .allowed
                 .iter()
-                .filter(|a| a.of("*") && a.check == one.check);
-            let all = everywhere.flat_map(|a| &a.statuses).chain(&one.statuses);
+                .filter(|a| a.of("*") && a.check == check);
+            let all = everywhere.flat_map(|a| &a.statuses).chain(&own);
             let more: Vec<String> = all.map(|s| format!(", {s}")).collect();
-            let statuses = expected(&one.check);
+            let statuses = expected(check);
             lines += &format!(
-                "checks.{}.expected-statuses = [{statuses}{}]\n",
-                one.check,
+                "checks.{check}.expected-statuses = [{statuses}{}]\n",
                 more.concat()
             );
         }
@@ -186,6 +189,22 @@ fn config(held: &Held, session: &str, form: &str, root: &Path, operations: &[Str
     }
     text
 }
+
+/// An Idempotency-Key names one request: the tester makes one up for many, so each gets its own, counted up.
+const OWN_KEYS: &str = r#"
+import itertools
+
+import schemathesis
+
+numbers = itertools.count()
+
+
+@schemathesis.hook
+def before_call(context, case, kwargs):
+    for name in list(case.headers or {}):
+        if name.lower() == "idempotency-key" and case.meta and case.meta.generation.mode.is_positive:
+            case.headers[name] = f"request-{next(numbers)}"
+"#;
 
 /// Every operation of the description, by its name.
 fn operations(document: &serde_json::Value) -> Vec<String> {
@@ -265,6 +284,7 @@ fn a1_the_daemon_is_what_its_description_says() {
     let file = folder.path().join("schemathesis.toml");
     let root = local.with_file_name("root.pem");
     let names = operations(&document);
+    std::fs::write(folder.path().join("own_keys.py"), OWN_KEYS).unwrap();
     std::fs::write(&file, config(&held, &session, &form, &root, &names)).unwrap();
     let out = Command::new(tools().join("st"))
         .arg("--config-file")

@@ -66,6 +66,19 @@ impl Sources {
         })
     }
 
+    /// Each file's text under what its settings are called by: nothing for the settings file itself.
+    pub(super) fn texts(&self) -> impl Iterator<Item = (String, &str)> {
+        let main = self
+            .main
+            .iter()
+            .map(|(_, text)| (String::new(), text.as_str()));
+        let routes = self.routes.iter().map(|(path, text)| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            (format!("routes.d/{name}: "), text.as_str())
+        });
+        main.chain(routes)
+    }
+
     /// As if these texts had been read.
     #[cfg(freehold_fuzz)]
     pub(super) fn of_text(main: &str, routes: &str) -> Self {

@@ -3,9 +3,10 @@
 //! A missing file means the defaults. Every mistake names the file, the line,
 //! the key and the remedy, and changes nothing: whoever watches the files keeps
 //! the settings it had. `settings.rs` names every setting and its default,
-//! `load.rs` reads and checks, `watch.rs` follows edits, `waiting.rs` says which
-//! of them need a start.
+//! `load.rs` reads and checks, `watch.rs` follows edits, `edits.rs` says what differs,
+//! `waiting.rs` which of it needs a start.
 
+mod edits;
 mod error;
 #[cfg(freehold_fuzz)]
 pub mod fuzz;
@@ -17,6 +18,7 @@ pub mod units;
 mod waiting;
 mod watch;
 
+pub use edits::Edit;
 pub use error::ConfigError;
 pub use route::{ConfiguredRoute, Tls, UpstreamAddress};
 pub use settings::{

@@ -308,7 +308,18 @@ async fn f5_edits_are_followed_and_a_bad_one_changes_nothing() {
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(change, Change::Reloaded { waiting: vec![] });
+    let edits = vec![Edit {
+        setting: "hold.requests".into(),
+        was: Some("7".into()),
+        became: Some("8".into()),
+    }];
+    assert_eq!(
+        change,
+        Change::Reloaded {
+            waiting: vec![],
+            edits
+        }
+    );
     assert_eq!(seen.settings.borrow().hold.requests, 8);
 
     put(&file, "[hold]\nrequests = 9\nreqests = 9\n");
@@ -332,7 +343,7 @@ async fn f5_edits_are_followed_and_a_bad_one_changes_nothing() {
         .await
         .unwrap()
         .unwrap();
-    let Change::Reloaded { waiting } = &change else {
+    let Change::Reloaded { waiting, .. } = &change else {
         panic!("{change}");
     };
     assert_eq!(waiting[0].setting, "listen");

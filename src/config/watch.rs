@@ -15,6 +15,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use crate::base::shutdown::Tasks;
 
+use super::edits::{self, Edit};
 use super::error::ConfigError;
 use super::kept;
 use super::load::Sources;
@@ -35,6 +36,8 @@ pub enum Change {
     Reloaded {
         /// Settings among them that only a start takes up.
         waiting: Vec<Waiting>,
+        /// What the files say otherwise than before.
+        edits: Vec<Edit>,
     },
     /// The old settings stay; event `config.refused`.
     Refused(ConfigError),
@@ -53,10 +56,10 @@ impl Change {
 impl std::fmt::Display for Change {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Reloaded { waiting } if waiting.is_empty() => {
+            Self::Reloaded { waiting, .. } if waiting.is_empty() => {
                 f.write_str("The settings were edited and are in force.")
             }
-            Self::Reloaded { waiting } => {
+            Self::Reloaded { waiting, .. } => {
                 f.write_str("The settings were edited and are in force, but not all of them.")?;
                 for Waiting {
                     setting,
@@ -121,6 +124,8 @@ pub fn watch(
         watcher: None,
     };
     watched.look_at_folders();
+    // What the next edit is told against.
+    let mut good = Sources::read(file, routes_d).ok();
     let shutdown = tasks.shutdown().clone();
     tasks.spawn("config-watch", async move {
         let mut last: Option<Result<Sources, ConfigError>> = None;
@@ -158,8 +163,13 @@ pub fn watch(
                             }
                             differs
                         });
+                        let edits = match (&good, &read) {
+                            (Some(old), Ok(new)) => edits::edits(old, new),
+                            _ => Vec::new(),
+                        };
+                        good = read.clone().ok();
                         if changed || news || !first {
-                            tell(&told, Change::Reloaded { waiting });
+                            tell(&told, Change::Reloaded { waiting, edits });
                         }
                     }
                     Err(error) => {

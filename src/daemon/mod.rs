@@ -117,7 +117,9 @@ async fn run(start: Start) -> Result<(), String> {
     let held = sockets.held.then_some(listen);
     let watched = config::watch(&start.config, &routes_d, Arc::clone(&config), held, &tasks);
     let at_start = watched.waiting.borrow().clone();
-    settings::record_changes(watched.changes, db.clone(), at_start, &tasks).await;
+    let audit = Audit::new(db.clone());
+    audit.spawn(&tasks);
+    settings::record_changes(watched.changes, db.clone(), audit.clone(), at_start, &tasks).await;
 
     let certs = Certs::open(
         db.clone(),
@@ -143,8 +145,6 @@ async fn run(start: Start) -> Result<(), String> {
     .await
     .map_err(words)?;
     let users = Users::new(db.clone(), Arc::clone(&master));
-    let audit = Audit::new(db.clone());
-    audit.spawn(&tasks);
     let databases = Databases::new(
         db.clone(),
         Arc::clone(&master),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
 use crate::apps::Reserved;
+use crate::audit::{self, Audit};
 use crate::backup::Backups;
 use crate::base::clock::UnixMs;
 use crate::base::shutdown::Tasks;
@@ -142,10 +143,11 @@ pub fn reserved(settings: watch::Receiver<Arc<Config>>) -> Reserved {
     })
 }
 
-/// Records every edit of the settings as an event, and what of them the start could not take up.
+/// Records every edit of the settings as an event and in the audit log, and what of them the start could not take up.
 pub async fn record_changes(
     mut changes: mpsc::Receiver<Change>,
     db: Db,
+    audit: Audit,
     at_start: Vec<Waiting>,
     tasks: &Tasks,
 ) {
@@ -172,9 +174,55 @@ pub async fn record_changes(
                 Change::Refused(_) => Level::Warning,
             };
             record(&db, change.kind(), level, change.to_string()).await;
+            if let Err(error) = audited(&audit, &change).await {
+                tracing::warn!(%error, "an edit of the settings is not in the audit log");
+            }
         }
     });
 }
+
+/// Who edits a file is the system's to know; what the file says otherwise is ours.
+async fn audited(audit: &Audit, change: &Change) -> Result<(), DbError> {
+    let intent = audit::Intent {
+        who: audit::Who {
+            kind: audit::Kind::File,
+            id: None,
+            name: "the settings files".into(),
+            via: String::new(),
+            address: String::new(),
+            request: String::new(),
+        },
+        action: "config.change".into(),
+        subject: audit::Subject::default(),
+    };
+    let mut outcome = audit::Outcome::default();
+    match change {
+        Change::Reloaded { edits, .. } => {
+            outcome.status = 200;
+            for edit in edits.iter().take(EDITS) {
+                let value = |text: &Option<String>| {
+                    let text = text.as_ref()?;
+                    Some(text.chars().take(VALUE).collect::<String>().into())
+                };
+                if let Some(was) = value(&edit.was) {
+                    outcome.was.insert(edit.setting.clone(), was);
+                }
+                if let Some(became) = value(&edit.became) {
+                    outcome.became.insert(edit.setting.clone(), became);
+                }
+            }
+        }
+        Change::Refused(error) => {
+            outcome.status = 422;
+            outcome.detail = error.to_string();
+        }
+    }
+    audit.both(intent, outcome, UnixMs::now()).await
+}
+
+/// Settings of one edit, and characters of each, that are written down.
+const EDITS: usize = 60;
+const VALUE: usize = 300;
 
 async fn record(db: &Db, kind: &'static str, level: Level, sentence: String) {
     let written: Result<i64, DbError> = db
