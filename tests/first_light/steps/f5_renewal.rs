@@ -90,9 +90,14 @@ pub fn f5_a_certificate_is_renewed_at_a_third_without_a_restart(world: &mut Worl
         .replace(&ca_file(&world.acme), &ca_file(&short))
         .replace(&world.acme.resolver, &short.resolver);
     std::fs::write(world.fh.config_file(), edited).unwrap();
+    // The names there are already are ordered anew; the new one's first order is then this server's too.
+    until("the edit to be in force", secs(60), || {
+        served(world, "tasks.test", &roots)
+    });
     world.fh.cli(&["domain", "add", APP, HOST]);
 
-    let first = until("the first short-lived certificate", secs(60), || {
+    // An order that the server refuses for reasons of its own is tried again after a minute.
+    let first = until("the first short-lived certificate", secs(150), || {
         served(world, HOST, &roots)
     });
     let edge = world.fh.edge(&roots);
