@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -92,8 +93,18 @@ pub fn f8_a_deploy_survives_a_kill_at_every_point(world: &mut World) {
         sweep.struck(world.fh.crashed(&point, secs(120)));
         if freehold_is_before_switch(&point) {
             for (id, started) in &live {
-                let now = world.docker(&["inspect", "--format", "{{.State.StartedAt}}", id]);
-                assert_eq!(&now, started, "{point}: a live container was touched");
+                let looked = Command::new("docker")
+                    .args(["inspect", "--format", "{{.State.StartedAt}}", id])
+                    .output()
+                    .unwrap();
+                let now = String::from_utf8_lossy(&looked.stdout).trim().to_owned();
+                // On a busy machine the deploy may have gone on to its end before anybody looked.
+                let moved = || world.fh.json(&["deploys", APP])[0]["switched_ms"].is_i64();
+                let gone = !looked.status.success() && world.newest_deploy_id() > last && moved();
+                assert!(
+                    gone || now == started.trim(),
+                    "{point}: a live container was touched"
+                );
             }
         }
         // GitHub gives up on an unanswered event; whoever sees that sends it again.
