@@ -11,6 +11,9 @@ pub(super) fn examine(names: &[Named], ours: &[IpAddr]) -> Vec<Examined> {
     names.iter().map(|name| one(name, ours)).collect()
 }
 
+/// Addresses that a remedy names at most.
+const NAMED: usize = 3;
+
 fn one(name: &Named, ours: &[IpAddr]) -> Examined {
     let what = format!("Where {} leads", name.host);
     let why = format!(
@@ -24,7 +27,8 @@ fn one(name: &Named, ours: &[IpAddr]) -> Examined {
     };
     let own: Vec<String> = ours
         .iter()
-        .filter(|a| !a.is_loopback())
+        .filter(|a| public(**a))
+        .take(NAMED)
         .map(ToString::to_string)
         .collect();
     let to = match own.is_empty() {
@@ -48,7 +52,7 @@ fn one(name: &Named, ours: &[IpAddr]) -> Examined {
             )
         }
         // Behind an address that is translated the box does not know its own.
-        Pointing::To(all) if !own.iter().any(|a| a.parse().is_ok_and(public)) => check.warn(
+        Pointing::To(all) if own.is_empty() => check.warn(
             format!("to {}; this box has no public address of its own to compare it with", listed(all)),
             format!("See that {} forwards ports 80 and 443 to this box.", listed(all)),
         ),
@@ -61,9 +65,14 @@ fn one(name: &Named, ours: &[IpAddr]) -> Examined {
     }
 }
 
+/// Whether somebody on the internet may reach it: no address of a home, a bridge, a provider's inside or one link.
 fn public(address: IpAddr) -> bool {
     match address {
-        IpAddr::V4(a) => !(a.is_private() || a.is_loopback() || a.is_link_local()),
+        IpAddr::V4(a) => {
+            let [first, second, ..] = a.octets();
+            let shared = first == 100 && second & 0xc0 == 64;
+            !(a.is_private() || a.is_loopback() || a.is_link_local() || shared)
+        }
         IpAddr::V6(a) => a.segments()[0] & 0xe000 == 0x2000,
     }
 }

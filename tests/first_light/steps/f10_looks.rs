@@ -1,7 +1,6 @@
-//! F10: the dashboard without a script, in both themes, on a phone and on a desk.
+//! F10: every action of the dashboard without a script.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use freehold::web::table;
@@ -12,7 +11,7 @@ use crate::support::browser::Browser;
 use crate::support::until::{secs, until};
 use crate::world::{PASSWORD, World};
 
-const PANEL: &str = "https://panel.test";
+pub const PANEL: &str = "https://panel.test";
 const OTHER_PASSWORD: &str = "another horse battery";
 
 /// A person at the dashboard, who notes what was done.
@@ -174,6 +173,8 @@ fn apps(p: &mut Person) {
     );
     let good = [("name", "COLOUR"), ("value", "gr$en")];
     p.send("/apps/{app}/env", &form(env, env, &good), "COLOUR is set");
+    let reveal = "/apps/looks/env/reveal";
+    p.send("/apps/{app}/env/reveal", &form(env, reveal, &[]), "gr$en");
     let lines = [("import", "A=1\nB=\"two words\"\n")];
     let import = "/apps/looks/env/import";
     p.send(
@@ -263,6 +264,21 @@ fn deploys(p: &mut Person, world: &World) {
         "cancelled",
     );
     p.sees(&second, &["Cancelled"], secs(60));
+    // The same from the page of all long work.
+    p.send(
+        "/apps/{app}/deploys",
+        &form(&app, &deploys, &[]),
+        "Follow as plain text",
+    );
+    let jobs = world.fh.json(&["jobs", "--open"]);
+    let jobs = jobs.as_array().unwrap().iter();
+    let job = jobs.clone().find(|j| j["cancellable"] == true);
+    let cancel = format!("/jobs/{}/cancel", job.expect("no job")["id"]);
+    p.send(
+        "/jobs/{id}/cancel",
+        &form("/jobs", &cancel, &[]),
+        "is cancelled",
+    );
     copy.write("Dockerfile", &dockerfile);
     copy.push("A build that does not");
     p.send(
@@ -494,71 +510,6 @@ fn checks_and_password(p: &mut Person) {
     p.send("/sign-in", &form(sign_in, sign_in, &wrong), "is not right");
     let right = [("password", PASSWORD)];
     p.send("/sign-in", &form(sign_in, sign_in, &right), "Apps");
-}
-
-/// Every page in either theme, on a phone and on a desk: axe finds nothing serious, nothing is wider
-/// than the window. With FREEHOLD_SCREENS=FOLDER each is kept as a picture.
-pub fn f10_nothing_serious_in_either_theme_and_no_sideways_scroll(world: &mut World) {
-    let screens = std::env::var_os("FREEHOLD_SCREENS").map(PathBuf::from);
-    let deploy = world.newest_deploy_id();
-    let app = |rest: &str| format!("/apps/{APP}{rest}");
-    let pages = [
-        ("overview", "/".to_owned()),
-        ("app", app("")),
-        ("deploys", app("/deploys")),
-        ("deploy", app(&format!("/deploys/{deploy}"))),
-        ("logs", app("/logs")),
-        ("env", app("/env")),
-        ("domains", app("/domains")),
-        ("activity", app("/activity")),
-        ("app-settings", app("/settings")),
-        ("app-remove", app("/remove")),
-        ("new-app", "/apps/new".to_owned()),
-        ("databases", "/databases".to_owned()),
-        ("database", "/databases/main".to_owned()),
-        ("box", "/box".to_owned()),
-        ("doctor", "/box/doctor".to_owned()),
-        ("jobs", "/jobs".to_owned()),
-        ("audit", "/settings/audit".to_owned()),
-        ("checks", "/checks".to_owned()),
-        ("settings", "/settings".to_owned()),
-        ("people", "/settings/people".to_owned()),
-        ("account", "/account".to_owned()),
-        ("nothing-here", "/nothing/here".to_owned()),
-    ];
-    let mut faults = Vec::new();
-    for dark in [false, true] {
-        for width in [390, 1440] {
-            let browser = world.owner(|s| {
-                s.dark = dark;
-                s.size = (width, 900);
-            });
-            // Said by the page itself, so that the picture does not hang on the browser's own idea.
-            let theme = if dark { "dark" } else { "light" };
-            browser.click_away(&format!("form[action=\"/theme\"] button[value={theme}]"));
-            for (name, path) in &pages {
-                browser.go(&format!("{PANEL}{path}"));
-                let place = format!("{path} ({theme}, {width} px)");
-                faults.extend(
-                    browser
-                        .accessibility_faults()
-                        .into_iter()
-                        .map(|fault| format!("{place}: {fault}")),
-                );
-                match browser.sideways_scroll() {
-                    (0, _) => {}
-                    (more, who) => {
-                        faults.push(format!("{place}: {more} px wider than the window: {who}"));
-                    }
-                }
-                if let Some(folder) = &screens {
-                    std::fs::create_dir_all(folder).unwrap();
-                    browser.screenshot(&folder.join(format!("{name}-{theme}-{width}.png")));
-                }
-            }
-        }
-    }
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
 /// A second factor put in, asked for at sign-in, and taken out again.

@@ -1,6 +1,7 @@
 //! The steps in their order, one file a point.
 
 mod f10_looks;
+mod f10_pages;
 mod f2_sign_in;
 mod f3_database;
 mod f4_push;
@@ -72,7 +73,7 @@ pub fn all() -> Vec<Step> {
         f8_crash::f8_a_new_database_survives_a_kill_at_every_point,
         f6_backups::f8_backups_and_restores_survive_a_kill_at_every_point,
         f10_looks::f10_every_action_works_without_javascript,
-        f10_looks::f10_nothing_serious_in_either_theme_and_no_sideways_scroll,
+        f10_pages::f10_nothing_serious_in_either_theme_and_no_sideways_scroll,
         f9_manners::f9_every_container_of_ours_is_capped,
         f9_manners::f9_networks_come_from_our_own_range,
         f9_manners::f9_old_images_are_collected,
