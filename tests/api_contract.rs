@@ -267,6 +267,7 @@ fn a1_what_is_not_held_against_the_daemon_has_a_reason() {
 }
 
 #[test]
+#[ignore = "thousands of requests, ten minutes and more: tests/soak runs it"]
 fn a1_the_daemon_is_what_its_description_says() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = free.local_addr().unwrap().port();

@@ -77,9 +77,10 @@ impl Server {
         // As a browser does it: the page first, with its cookie and what its form carries.
         let page = self.must(&format!("curl -sS -c /tmp/jar --cacert {root} '{link}'"));
         let token = forms::token(&page);
+        let (origin, _) = link.split_once("/setup/").unwrap();
         let answered = self.must(&format!(
             "curl -sS -b /tmp/jar --data-urlencode 'form-token={token}' -o /dev/null -w '%{{http_code}}' --cacert {root} \
-             --data-urlencode 'password={PASSWORD}' --data-urlencode 'again={PASSWORD}' '{link}'"
+             -H 'Origin: {origin}' --data-urlencode 'password={PASSWORD}' --data-urlencode 'again={PASSWORD}' '{link}'"
         ));
         assert_eq!(answered, "303");
     }
