@@ -215,6 +215,7 @@ async fn run(start: Start) -> Result<(), String> {
     let jobs = Jobs::start(db.clone(), handlers, &tasks)
         .await
         .map_err(words)?;
+    backups.start(&tasks);
     certs.spawn(&tasks);
     let root_file = config.run_dir.join("root.pem");
     atomic_file::write(&root_file, certs.root().pem.as_bytes(), 0o644)
