@@ -103,12 +103,18 @@ check_toolchain() {
     cargo=$(find_cargo)
     [ -n "$cargo" ] || fail "building needs Rust $least or newer, and there is no cargo here" \
         "Debian's own is too old. Install rustup's stable, then run this again:" "$remedy"
-    found=$(cd "$here" && as_owner "$cargo" --version 2>/dev/null | cut -d' ' -f2)
+    # The stable that is there does, if it is new enough; else rustup fetches what rust-toolchain.toml names.
+    if not_older "$least" "$(RUSTUP_TOOLCHAIN=stable cargo_version)"; then export RUSTUP_TOOLCHAIN=stable; fi
+    found=$(cargo_version)
     [ -n "$found" ] || fail "$cargo does not run for $(owner)" "Install rustup's stable as $(owner), then run this again:" "$remedy"
-    newest=$(printf '%s\n%s\n' "$least" "$found" | sort -V | tail -n 1)
-    [ "$newest" = "$found" ] || fail "building needs Rust $least or newer; $cargo is $found" \
+    not_older "$least" "$found" || fail "building needs Rust $least or newer; $cargo is $found" \
         "Debian's own is too old. Install rustup's stable, then run this again:" "$remedy"
 }
+
+cargo_version() { (cd "$here" && as_owner "$cargo" --version 2>/dev/null) | cut -d' ' -f2; }
+
+# not_older LEAST FOUND: whether FOUND is a version, and LEAST or newer.
+not_older() { [ -n "$2" ] && [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | tail -n 1)" = "$2" ]; }
 
 check_memory() {
     have_kb=$(awk '/^(MemTotal|SwapTotal):/ { sum += $2 } END { print sum }' "$meminfo")
