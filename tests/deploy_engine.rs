@@ -3,12 +3,15 @@
 //!
 //! First light kills in the states on the way to live; here are the ends.
 
+#[path = "support/build_cache.rs"]
+mod build_cache;
 #[path = "support/mod.rs"]
 mod support;
 
 use std::path::PathBuf;
 use std::process::Command;
 
+use freehold::docker::Engine;
 use serde_json::Value;
 use support::freehold::{Freehold, words};
 use support::process::run;
@@ -25,8 +28,13 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
+        Self::with("")
+    }
+
+    /// One with more settings.
+    fn with(settings: &str) -> Self {
         let mut fh = Freehold::new();
-        fh.configure("[deploy]\nwatch = \"20s\"\n");
+        fh.configure(&format!("[deploy]\nwatch = \"20s\"\n{settings}"));
         fh.start();
         fh.cli(&["app", "create", APP]);
         fh.cli(&["domain", "add", APP, "hello.localhost"]);
@@ -207,6 +215,36 @@ fn f9_a_failed_deploy_leaves_no_container_and_no_image() {
     assert!(!good && said.contains("9000"), "{said}");
     assert_eq!((p.containers(), p.images()), (containers, images));
     assert_eq!(p.answer(), "one");
+}
+
+#[tokio::test]
+async fn f9_build_cache_of_our_own_builds_is_collected_and_nobody_elses() {
+    const MUCH: u64 = 4 << 20;
+    let engine = Engine::connect(&support::freehold::engine()).unwrap();
+    engine.negotiate().await.unwrap();
+    let p = Place::with("[build]\ncache = \"1M\"\n");
+    let before = engine.build_cache().await.unwrap();
+    build_cache::leave(&engine, MUCH).await;
+    let mut neighbours = engine.build_cache().await.unwrap();
+    neighbours.retain(|r| !r.held && !before.iter().any(|b| b.id == r.id));
+    assert!(neighbours.iter().any(|r| r.size >= MUCH), "{neighbours:?}");
+    // A build that fails late leaves layers that no image holds.
+    let much = format!("RUN head -c {MUCH} /dev/urandom >/much\nRUN exit 4");
+    let (good, said) = p.deploy(&p.folder("broken", &much, "true"));
+    assert!(!good && said.contains("exit code 4"), "{said}");
+    until("the rest of the build to be collected", secs(30), || {
+        let log = p.fh.log_text();
+        let done = log.contains("build cache was collected");
+        if done { Ok(()) } else { Err(log) }
+    });
+    let after = engine.build_cache().await.unwrap();
+    for one in &neighbours {
+        let there = after.iter().any(|a| a.id == one.id);
+        assert!(there, "{one:?} of the neighbour is gone");
+    }
+    let known = |id: &str| before.iter().chain(&neighbours).any(|b| b.id == id);
+    let ours = after.iter().filter(|a| a.size >= MUCH && !known(&a.id));
+    assert_eq!(ours.count(), 0, "{after:?}");
 }
 
 #[cfg(feature = "crash-points")]

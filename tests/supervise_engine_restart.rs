@@ -1,19 +1,16 @@
 //! An engine that goes away and comes back, gently and by kill -9: what ran is
 //! back by itself, its address followed; meanwhile what was known stands.
 //!
-//! Has an engine of its own (`tests/rig/engine`), because it ends it; and so
-//! does the test that takes all build cache away.
+//! Has an engine of its own (`tests/rig/engine`), because it ends it.
 
 #[allow(dead_code)]
 #[path = "supervise/rig.rs"]
 mod rig;
 mod support;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 
-use freehold::docker::{BuildRequest, pack_context};
 use freehold::supervise::EngineState;
 use rig::*;
 use support::freehold::Freehold;
@@ -254,58 +251,4 @@ fn f8_after_an_engine_restart_the_edge_answers_from_the_new_address() {
     own.up();
     support::until::until("the app to answer after kill -9", 90 * SECOND, answers);
     drop(fh);
-}
-
-/// Bytes that a build leaves in the cache.
-const LEFT: u64 = 8 << 20;
-
-/// A build whose step writes [`LEFT`] bytes, its image removed again.
-async fn leave_build_cache(engine: &Engine) {
-    let folder = tempfile::tempdir().unwrap();
-    let (app, tar) = (folder.path().join("app"), folder.path().join("context.tar"));
-    std::fs::create_dir(&app).unwrap();
-    let step = format!("FROM busybox:latest\nRUN head -c {LEFT} /dev/urandom >/left\n");
-    std::fs::write(app.join("Dockerfile"), step).unwrap();
-    pack_context(app, "Dockerfile".into(), tar.clone(), 1 << 20)
-        .await
-        .unwrap();
-    let request = BuildRequest {
-        id: freehold::base::secret::random_id(25).unwrap(),
-        instead_of: None,
-        context: tar,
-        dockerfile: "Dockerfile".into(),
-        tag: "fhtest-cache".into(),
-        labels: BTreeMap::new(),
-        args: BTreeMap::new(),
-        target: None,
-        no_cache: true,
-        credentials: Vec::new(),
-        memory_bytes: None,
-        cpu_shares: None,
-        cpus: None,
-        cgroup_parent: None,
-        deadline: PATIENCE,
-        builder: None,
-    };
-    let built = engine.build(&request, |_| (), CancellationToken::new());
-    built.await.unwrap();
-    engine.remove_image("fhtest-cache").await.unwrap();
-}
-
-#[tokio::test]
-async fn f9_build_cache_above_its_budget_is_collected() {
-    let _alone = ONE_AT_A_TIME.lock().await;
-    let own = OwnEngine::start();
-    let engine = Engine::connect(&own.host()).unwrap();
-    engine.negotiate().await.unwrap();
-    leave_build_cache(&engine).await;
-    let before = engine.disk_usage().await.unwrap().build_cache;
-    assert!(before >= LEFT, "{before}");
-    // Within its budget it stays.
-    assert_eq!(engine.prune_build_cache(1 << 30).await.unwrap(), 0);
-    assert_eq!(engine.disk_usage().await.unwrap().build_cache, before);
-    let freed = engine.prune_build_cache(0).await.unwrap();
-    let after = engine.disk_usage().await.unwrap().build_cache;
-    assert!(freed >= LEFT, "{freed} of {before}");
-    assert!(after <= before - LEFT, "{before} before, {after} after");
 }

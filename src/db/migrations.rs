@@ -22,6 +22,7 @@ const STATE: &[&str] = &[
     include_str!("migrations/0012_people.sql"),
     include_str!("migrations/0013_audit.sql"),
     include_str!("migrations/0014_replay.sql"),
+    include_str!("migrations/0015_build_times.sql"),
 ];
 
 const METRICS: &[&str] = &[include_str!("migrations/metrics_0001.sql")];

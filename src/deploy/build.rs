@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use crate::base::clock::UnixMs;
 use crate::docker::{BuildError, BuildRequest};
 
 use super::Deploys;
@@ -15,6 +16,7 @@ use super::row::NewRelease;
 use super::run::{Next, Work};
 use super::source::Source;
 use super::state::State;
+use super::store;
 
 impl Deploys {
     pub(super) async fn build(&self, work: &Work<'_>) -> Result<Next, Stop> {
@@ -63,6 +65,13 @@ impl Deploys {
             deadline: self.0.limits().build_deadline,
             builder: None,
         };
+        let (deploy, begun) = (work.deploy.id, UnixMs::now());
+        let noted = self
+            .0
+            .db
+            .write(move |tx| store::begin_build(tx, deploy, begun))
+            .await;
+        noted.map_err(|e| Stop::Failed(e.to_string()))?;
         let mut line = |text: &str| work.log.line(text);
         let built = self
             .0
@@ -71,6 +80,13 @@ impl Deploys {
             .build(&request, &mut line, work.cancel.clone())
             .await;
         drop(place);
+        let ended = UnixMs::now();
+        let noted = self
+            .0
+            .db
+            .write(move |tx| store::end_build(tx, deploy, ended))
+            .await;
+        noted.map_err(|e| Stop::Failed(e.to_string()))?;
         remove_file(&trimmed);
         let image = match built {
             Ok(image) => image,

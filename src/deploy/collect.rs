@@ -1,7 +1,8 @@
 //! Clean-up after every deploy, failed ones too: images that rollback does not
 //! need, build cache beyond its budget, trees, old logs.
 //!
-//! Only what carries this installation's label or tag is touched. Failing here
+//! Only what carries this installation's label or tag is touched, and of the
+//! build cache what our own builds put there. Failing here
 //! never fails a deploy; the next one tries again.
 
 use std::time::Duration;
@@ -31,16 +32,10 @@ impl Deploys {
         if let Err(why) = self.collect_images(facts).await {
             tracing::warn!(app = facts.name, why, "images could not be collected");
         }
-        match self
-            .0
-            .ports
-            .images
-            .prune_cache(self.0.limits().cache_bytes)
-            .await
-        {
+        match self.collect_cache(self.0.limits().cache_bytes).await {
             Ok(0) => {}
             Ok(bytes) => tracing::info!(freed_mb = bytes >> 20, "build cache was collected"),
-            Err(error) => tracing::warn!(%error, "build cache could not be collected"),
+            Err(why) => tracing::warn!(why, "build cache could not be collected"),
         }
     }
 

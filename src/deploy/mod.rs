@@ -10,6 +10,7 @@
 
 mod app_file;
 mod build;
+mod cache;
 mod check;
 mod collect;
 mod context;

@@ -12,7 +12,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::base::secret::Secret;
-use crate::docker::{BuildError, BuildRequest, Credentials, EngineError, Image, LogLine};
+use crate::docker::{
+    BuildError, BuildRequest, CacheRecord, Credentials, EngineError, Image, LogLine,
+};
 use crate::git::{Branch, GitUrl, Remote};
 use crate::supervise::{JobEnd, Live, NotReady, Spec, SuperviseError};
 
@@ -121,8 +123,10 @@ pub trait Images: Send + Sync {
     fn list<'a>(&'a self, labels: &'a [String]) -> Boxed<'a, Result<Vec<Image>, EngineError>>;
     /// The folder they lie in, where this box can see it.
     fn folder(&self) -> Boxed<'_, Option<PathBuf>>;
-    /// Brings the build cache below a size; gives the bytes freed.
-    fn prune_cache(&self, keep_bytes: u64) -> Boxed<'_, Result<u64, EngineError>>;
+    /// All of the build cache, ours or not.
+    fn cache(&self) -> Boxed<'_, Result<Vec<CacheRecord>, EngineError>>;
+    /// Takes these records of it away; gives the bytes freed.
+    fn remove_from_cache<'a>(&'a self, ids: &'a [String]) -> Boxed<'a, Result<u64, EngineError>>;
 }
 
 /// Containers, networks and volumes.

@@ -7,7 +7,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::docker::{BuildError, BuildRequest, Credentials, Engine, EngineError, Image, LogLine};
+use crate::docker::{
+    BuildError, BuildRequest, CacheRecord, Credentials, Engine, EngineError, Image, LogLine,
+};
 use crate::supervise::{JobEnd, Live, NotReady, Spec, SuperviseError, Supervisor};
 
 use super::ports::{Boxed, Containers, Images, Lines};
@@ -58,8 +60,12 @@ impl Images for Engine {
         })
     }
 
-    fn prune_cache(&self, keep_bytes: u64) -> Boxed<'_, Result<u64, EngineError>> {
-        Box::pin(self.prune_build_cache(keep_bytes))
+    fn cache(&self) -> Boxed<'_, Result<Vec<CacheRecord>, EngineError>> {
+        Box::pin(self.build_cache())
+    }
+
+    fn remove_from_cache<'a>(&'a self, ids: &'a [String]) -> Boxed<'a, Result<u64, EngineError>> {
+        Box::pin(self.remove_from_build_cache(ids))
     }
 }
 

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use crate::base::clock::UnixMs;
 use crate::db::{DbError, Slice};
 
+use super::cache::BuildTime;
 use super::row::{Cause, Deploy, NewDeploy, Serving};
 use super::state::State;
 
@@ -318,4 +319,52 @@ pub(super) fn trim(tx: &Transaction<'_>, app: i64, keep: u32) -> Result<Vec<i64>
     )?;
     let rows = statement.query_map(params![app, keep], |r| r.get(0))?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// A build of this deploy begins.
+pub(super) fn begin_build(tx: &Transaction<'_>, deploy: i64, now: UnixMs) -> Result<(), DbError> {
+    tx.execute(
+        "INSERT INTO build_times (deploy_id, begun_ms) VALUES (?1, ?2)",
+        params![deploy, now.0],
+    )?;
+    Ok(())
+}
+
+/// The builds of this deploy are over.
+pub(super) fn end_build(tx: &Transaction<'_>, deploy: i64, now: UnixMs) -> Result<(), DbError> {
+    tx.execute(
+        "UPDATE build_times SET ended_ms = ?2 WHERE deploy_id = ?1 AND ended_ms IS NULL",
+        params![deploy, now.0],
+    )?;
+    Ok(())
+}
+
+/// Ends builds whose deploy went on without saying so, as after a death of the daemon.
+pub(super) fn close_builds(tx: &Transaction<'_>, now: UnixMs) -> Result<(), DbError> {
+    tx.execute(
+        "UPDATE build_times SET ended_ms = ?1 WHERE ended_ms IS NULL
+         AND deploy_id NOT IN (SELECT id FROM deploys WHERE state = ?2)",
+        params![now.0, State::Building.as_str()],
+    )?;
+    Ok(())
+}
+
+pub(super) fn build_times(c: &Connection) -> Result<Vec<BuildTime>, DbError> {
+    let mut statement = c.prepare_cached("SELECT id, begun_ms, ended_ms FROM build_times")?;
+    let rows = statement.query_map([], |r| {
+        Ok(BuildTime {
+            id: r.get(0)?,
+            begun: UnixMs(r.get(1)?),
+            ended: r.get::<_, Option<i64>>(2)?.map(UnixMs),
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn forget_builds(tx: &Transaction<'_>, ids: &[i64]) -> Result<(), DbError> {
+    let mut statement = tx.prepare_cached("DELETE FROM build_times WHERE id = ?1")?;
+    for id in ids {
+        statement.execute([id])?;
+    }
+    Ok(())
 }

@@ -6,6 +6,7 @@
 //! remove is decided by `supervise`, `deploy` and `backup`.
 
 mod build;
+mod cache;
 mod cap;
 mod container;
 mod context;
@@ -28,6 +29,7 @@ mod volume;
 mod wire;
 
 pub use build::{BuildError, BuildRequest, Builder};
+pub use cache::CacheRecord;
 pub use container::{Inspected, Listed, LogCap, NewContainer, Phase, Restart, VolumeMount};
 pub use context::{Packed, pack_context};
 pub use engine::{Engine, EngineVersion};

@@ -1,4 +1,4 @@
-//! What the engine's things take on disk, and taking build cache away.
+//! What the engine's things take on disk.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,9 +22,7 @@ pub struct DiskUsage {
 }
 
 /// Adding up sizes walks every file of every volume.
-const WALK: Duration = Duration::from_secs(120);
-/// Removing gigabytes of small files takes its time.
-const PRUNE: Duration = Duration::from_secs(300);
+pub(super) const WALK: Duration = Duration::from_secs(120);
 
 impl Engine {
     /// Adds up what is on disk. Slow on boxes with large volumes: not for every page.
@@ -49,28 +47,6 @@ impl Engine {
             .await?;
         let folder = said.get("DockerRootDir").and_then(Value::as_str);
         Ok(PathBuf::from(folder.unwrap_or_default()))
-    }
-
-    /// Removes the least recently used build cache until at most `keep_bytes`
-    /// are left; gives the bytes freed. The engine's build cache carries no
-    /// owner: it is one pool for the box, made again by the next build.
-    ///
-    /// # Errors
-    /// When the engine fails.
-    pub async fn prune_build_cache(&self, keep_bytes: u64) -> Result<u64, EngineError> {
-        // Renamed in API 1.48; the old name is ignored from then on.
-        let name = match self.api_minor() >= 48 {
-            true => "reserved-space",
-            false => "keep-storage",
-        };
-        let path = format!("/build/prune?{name}={keep_bytes}&all=1");
-        let value = self
-            .raw("prune build cache", PRUNE, http::Method::POST, &path)
-            .await?;
-        Ok(value
-            .get("SpaceReclaimed")
-            .and_then(Value::as_u64)
-            .unwrap_or(0))
     }
 }
 

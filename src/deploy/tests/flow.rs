@@ -43,7 +43,7 @@ async fn f4_a_push_goes_live_beside_the_old_release_which_ends_last() {
         "switched",
         "drained",
         &format!("retire {old}"),
-        "prune cache",
+        "look into the cache",
     ]
     .map(str::to_owned)
     .to_vec();
