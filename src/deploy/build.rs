@@ -19,11 +19,12 @@ use super::state::State;
 use super::store;
 
 impl Deploys {
-    pub(super) async fn build(&self, work: &Work<'_>) -> Result<Next, Stop> {
-        let place = tokio::select! {
-            place = self.place_to_build(work) => place,
-            () = work.cancel.cancelled() => return Err(Stop::Cancelled),
-        };
+    /// `place` is given back as soon as the builder is done.
+    pub(super) async fn build(
+        &self,
+        work: &Work<'_>,
+        place: Option<Place<'_>>,
+    ) -> Result<Next, Stop> {
         self.enough_disk().await?;
         room::enough_memory(self.0.limits().free_memory)?;
         let tree = match &work.deploy.source {
@@ -109,13 +110,17 @@ impl Deploys {
         Ok(next)
     }
 
-    async fn place_to_build(&self, work: &Work<'_>) -> Place<'_> {
+    /// Waits for as long as others build.
+    pub(super) async fn place_to_build(&self, work: &Work<'_>) -> Result<Place<'_>, Stop> {
         if let Some(place) = self.0.builds.try_take() {
-            return place;
+            return Ok(place);
         }
         work.log
             .line("Another build is running on this box; this one begins after it.");
-        self.0.builds.take().await
+        tokio::select! {
+            place = self.0.builds.take() => Ok(place),
+            () = work.cancel.cancelled() => Err(Stop::Cancelled),
+        }
     }
 
     /// What the engine knows one run of a deploy's build by.

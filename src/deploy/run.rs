@@ -147,11 +147,16 @@ impl Deploys {
         if state.is_before_switch() && work.cancel.is_cancelled() {
             return Err(Stop::Cancelled);
         }
+        // Before the clock runs: others' builds are not this one's time.
+        let place = match state {
+            State::Building => Some(self.place_to_build(work).await?),
+            _ => None,
+        };
         let step = async {
             match state {
                 State::Queued => Ok(self.begin(work).await?),
                 State::Fetching => self.fetch(work).await,
-                State::Building => self.build(work).await,
+                State::Building => self.build(work, place).await,
                 State::Releasing => self.release_command(work).await,
                 State::Starting => self.start(work).await,
                 State::Checking => self.check(work).await,

@@ -160,6 +160,8 @@ pub struct Inspected {
     pub restarts: u32,
     /// Address by the engine's network name, while it runs.
     pub addresses: HashMap<String, std::net::IpAddr>,
+    /// The engine's names of its networks, also while it does not run.
+    pub networks: Vec<String>,
     /// The image's id.
     pub image_id: String,
     /// Who brings it back.
@@ -171,7 +173,8 @@ pub struct Inspected {
 }
 
 impl Engine {
-    /// Makes a container and puts it into its networks; does not start it.
+    /// Makes a container in the first of its networks; does not start it. Engines before API 1.44 take one network at
+    /// birth only: the others are for [`Engine::join_networks`].
     ///
     /// # Errors
     /// `Conflict` when the name is taken, `NotFound` when the image is missing.
@@ -189,25 +192,28 @@ impl Engine {
                 self.docker.create_container(Some(options), body),
             )
             .await?;
-        // Engines before API 1.44 take one network at birth only.
-        for network in new.networks.iter().skip(1) {
+        Ok(made.id)
+    }
+
+    /// Puts a container into those of its networks that it is not in yet.
+    ///
+    /// # Errors
+    /// `NotFound` when the container or a network is gone.
+    pub async fn join_networks(&self, id: &str, new: &NewContainer) -> Result<(), EngineError> {
+        if new.networks.len() < 2 {
+            return Ok(());
+        }
+        let seen = self.inspect_container(id).await?;
+        for network in new.networks.iter().filter(|n| !seen.networks.contains(n)) {
             let request = NetworkConnectRequest {
-                container: made.id.clone(),
+                container: id.to_owned(),
                 endpoint_config: Some(endpoint(new)),
             };
-            let joined = self
-                .call(
-                    &format!("join container {} to network {network}", new.name),
-                    MIDDLE,
-                    self.docker.connect_network(network, request),
-                )
-                .await;
-            if let Err(error) = joined {
-                self.remove_container(&made.id).await?;
-                return Err(error);
-            }
+            let what = format!("join container {} to network {network}", new.name);
+            self.call(&what, MIDDLE, self.docker.connect_network(network, request))
+                .await?;
         }
-        Ok(made.id)
+        Ok(())
     }
 
     /// Starts a container; one that runs already is no error.
@@ -516,7 +522,8 @@ fn inspected(seen: bollard::models::ContainerInspectResponse) -> Inspected {
         _ => Phase::Exited,
     };
     let host = seen.host_config.unwrap_or_default();
-    let addresses = addresses(seen.network_settings.and_then(|n| n.networks));
+    let networks = seen.network_settings.and_then(|n| n.networks);
+    let joined = networks.iter().flat_map(|n| n.keys().cloned()).collect();
     let restart = match host.restart_policy.and_then(|p| p.name) {
         None | Some(RestartPolicyNameEnum::NO | RestartPolicyNameEnum::EMPTY) => Restart::No,
         Some(_) => Restart::UnlessStopped,
@@ -543,7 +550,8 @@ fn inspected(seen: bollard::models::ContainerInspectResponse) -> Inspected {
             .restart_count
             .and_then(|n| u32::try_from(n).ok())
             .unwrap_or(0),
-        addresses,
+        addresses: addresses(networks),
+        networks: joined,
         image_id: seen.image.unwrap_or_default(),
         restart,
         keeps_log: host.log_config.and_then(|l| l.typ).as_deref() != Some("none"),

@@ -17,18 +17,19 @@ use super::spec::{Kind, Log, Spec};
 use super::store::{self, Row};
 use super::unit::Seen;
 
-const CREATE: [&str; 2] = ["supervise.create.before", "supervise.create.after"];
+const CREATE: [&str; 3] = [
+    "supervise.create.before",
+    "supervise.create.joining",
+    "supervise.create.after",
+];
 const START: [&str; 2] = ["supervise.start.before", "supervise.start.after"];
 const REMOVE: [&str; 2] = ["supervise.remove.before", "supervise.remove.after"];
 pub(super) const JOB_END: [&str; 2] = ["supervise.job.end.before", "supervise.job.end.after"];
 
 /// Where the tests kill a daemon that makes, starts, ends and removes containers.
 pub fn crash_points() -> Vec<String> {
-    [CREATE, START, JOB_END, REMOVE]
-        .concat()
-        .into_iter()
-        .map(str::to_owned)
-        .collect()
+    let all: [&[&str]; 4] = [&CREATE, &START, &JOB_END, &REMOVE];
+    all.concat().into_iter().map(str::to_owned).collect()
 }
 
 /// How a deed went.
@@ -157,6 +158,8 @@ pub(super) async fn create(
         other => other?,
     };
     crash_point::hit(CREATE[1]);
+    shared.engine.join_networks(&made, &new).await?;
+    crash_point::hit(CREATE[2]);
     Ok(made)
 }
 
@@ -215,6 +218,9 @@ async fn start(
             .write(move |tx| store::mark_started(tx, row, UnixMs::now()))
             .await?;
     }
+    // One that was made just before a death or an absence of the engine may lack a network still.
+    let new = new_container(shared, &subject.row, &subject.spec, Terminal::No);
+    shared.engine.join_networks(id, &new).await?;
     crash_point::hit(START[0]);
     let started = shared.engine.start_container(id).await;
     crash_point::hit(START[1]);

@@ -1,13 +1,15 @@
 //! What the executor sends others to do, and what it shows: checks, looks,
 //! surveys; `live` and the story of a row.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::oneshot;
 
 use crate::base::clock::UnixMs;
-use crate::docker::Phase;
+use crate::docker::{EngineError, Phase};
 
 use super::act;
 use super::executor::Executor;
@@ -90,7 +92,13 @@ impl Executor {
         let shared = Arc::clone(&self.shared);
         let number = shared.tick();
         self.shared.tasks.spawn("survey of containers", async move {
-            let sights = survey::survey(&shared, known).await;
+            let looking = AssertUnwindSafe(survey::survey(&shared, known));
+            let sights = looking.catch_unwind().await.unwrap_or_else(|_| {
+                Err(EngineError::CutShort {
+                    what: "list our containers".into(),
+                    message: "the look broke off".into(),
+                })
+            });
             report(&shared, Note::Surveyed { number, sights }).await;
         });
         self.forget_results();

@@ -5,9 +5,11 @@
 //! everything of ours was looked at once since the engine (re)appeared.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -41,6 +43,9 @@ pub(super) struct Executor {
     pub(super) units: BTreeMap<i64, Unit>,
     /// Rows whose spec cannot be opened: their containers are not orphans.
     unreadable: HashSet<i64>,
+    /// The rows were read, and what is known of them is how they are. Before that, and while they cannot be read, every
+    /// container of ours would look like an orphan.
+    loaded: bool,
     /// Containers of ours beside those of the units.
     strays: Vec<Found>,
     busy: HashSet<i64>,
@@ -61,6 +66,7 @@ impl Executor {
             shared,
             units: BTreeMap::new(),
             unreadable: HashSet::new(),
+            loaded: false,
             strays: Vec::new(),
             busy: HashSet::new(),
             busy_strays: HashSet::new(),
@@ -102,7 +108,7 @@ impl Executor {
                 _ = survey.tick() => self.start_survey(),
                 () = tokio::time::sleep(wake) => {}
             }
-            wake = self.think();
+            wake = self.think().await;
             self.publish();
             for answer in answers {
                 if answer.send(()).is_err() {
@@ -225,19 +231,22 @@ impl Executor {
 
     /// Reads the rows again.
     async fn reload(&mut self) {
-        let rows = match self.shared.read(store::all).await {
+        let read = self.shared.read(store::all).await;
+        self.loaded = read.is_ok();
+        let store::Rows { rows, unreadable } = match read {
             Ok(rows) => rows,
             Err(error) => {
-                tracing::error!(%error, "the rows of containers could not be read");
+                tracing::error!(%error, "the rows of containers could not be read; nothing is done to any container until they can");
                 return;
             }
         };
-        let present: HashSet<i64> = rows.iter().map(|r| r.row.id).collect();
+        let read = rows.iter().map(|r| r.row.id);
+        let present: HashSet<i64> = read.chain(unreadable.iter().copied()).collect();
         let settings = self.shared.settings();
         for unit in self.units.values_mut() {
             unit.judge_by(settings.backoff, settings.turns);
         }
-        self.unreadable.clear();
+        self.unreadable = unreadable;
         for sealed in rows {
             let id = sealed.row.id;
             let known = self.units.get(&id);
@@ -441,8 +450,11 @@ impl Executor {
     }
 
     /// Plans, and starts what is planned. Says when to think again.
-    fn think(&mut self) -> Duration {
-        if !self.surveyed {
+    async fn think(&mut self) -> Duration {
+        if !self.loaded && self.surveyed {
+            self.reload().await;
+        }
+        if !self.surveyed || !self.loaded {
             return THINK;
         }
         let now = UnixMs::now();
@@ -492,7 +504,11 @@ impl Executor {
         tracing::debug!(?action, "a deed begins");
         let shared = Arc::clone(&self.shared);
         self.shared.tasks.spawn("container deed", async move {
-            let outcome = act::act(&shared, &action, subject).await;
+            // A panic stays in this deed, and the row is not busy for ever.
+            let deed = AssertUnwindSafe(act::act(&shared, &action, subject));
+            let outcome = deed.catch_unwind().await.unwrap_or_else(|_| {
+                Outcome::Refused("it broke off unexpectedly; the daemon's log says where".into())
+            });
             report(&shared, Note::Acted { action, outcome }).await;
         });
     }

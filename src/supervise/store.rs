@@ -1,5 +1,6 @@
 //! The rows of desired containers and of networks.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
@@ -151,13 +152,29 @@ fn with_desired((mut sealed, desired): (SealedRow, String)) -> Result<SealedRow,
     Ok(sealed)
 }
 
-/// Every row that is not a kept result.
-pub(super) fn all(connection: &Connection) -> Result<Vec<SealedRow>, DbError> {
+/// The rows, and the ids of those that say what this program does not know.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    pub(super) rows: Vec<SealedRow>,
+    pub(super) unreadable: HashSet<i64>,
+}
+
+/// Every row.
+pub(super) fn all(connection: &Connection) -> Result<Rows, DbError> {
     let mut statement = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM containers"))?;
-    let rows = statement
-        .query_map([], read)?
-        .collect::<Result<Vec<_>, _>>()?;
-    rows.into_iter().map(with_desired).collect()
+    let mut found = Rows::default();
+    for read in statement.query_map([], read)? {
+        let read = read?;
+        let (id, name) = (read.0.row.id, read.0.name.clone());
+        match with_desired(read) {
+            Ok(row) => found.rows.push(row),
+            Err(error) => {
+                tracing::error!(name, %error, "a container's row cannot be read; it is left alone");
+                found.unreadable.insert(id);
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// The row of that name.

@@ -10,3 +10,5 @@ mod typed;
 
 #[path = "../support/quiet.rs"]
 mod quiet;
+#[path = "../support/terminal.rs"]
+mod terminal;

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::terminal;
+
 pub const BINARY: &str = env!("CARGO_BIN_EXE_freehold");
 
 /// What a command printed and ended with.
@@ -43,22 +45,7 @@ pub fn command(socket: &Path, arguments: &[&str]) -> Command {
 
 /// At a terminal of `columns`, where a person types `line` at the first question. Both streams come out of it.
 pub fn at_a_terminal(columns: u16, line: &str, command: &Command) -> Said {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cli/terminal.py");
-    let mut terminal = Command::new("python3");
-    terminal
-        .arg(script)
-        .arg(columns.to_string())
-        .arg(line)
-        .arg(command.get_program())
-        .args(command.get_args())
-        .env("TERM", "xterm-256color");
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => terminal.env(name, value),
-            None => terminal.env_remove(name),
-        };
-    }
-    let out = terminal.output().unwrap();
+    let out = terminal::at_a_terminal(columns, &[(": ", line)], command);
     Said {
         code: out.status.code().unwrap(),
         out: String::from_utf8_lossy(&out.stdout).into_owned(),

@@ -20,11 +20,25 @@ async fn the_process_that_is_killed() {
     let script = "echo ran >> /data/count; sleep 1; wc -l < /data/count";
     let (end, _) = daemon.job(counting("release-1", script)).await.unwrap();
     assert_eq!(end.exit.code, 0);
-    let (row, _) = daemon.ready(web("tasks-web-v1-1")).await;
+    let mut joined = web("tasks-web-v1-1");
+    joined.networks.push("db-1".into());
+    let (row, live) = daemon.ready(joined).await;
+    let seen = engine
+        .inspect_container(&live.container_id.unwrap())
+        .await
+        .unwrap();
+    assert_eq!(seen.networks.len(), 2, "{seen:?}");
     daemon.retired(row).await;
     let count = counting("count-1", "wc -l < /data/count");
     let (_, lines) = daemon.job(count).await.unwrap();
     assert!(lines.iter().map(|l| &l.1).eq(["1"]), "the job ran once");
+    // What ended is taken away a little later than it is told.
+    let ours = [format!("freehold.installation={id}")];
+    let ends = std::time::Instant::now() + PATIENCE;
+    while !engine.list_containers(&ours).await.unwrap().is_empty() {
+        assert!(std::time::Instant::now() < ends, "a container stays");
+        tokio::time::sleep(SECOND / 10).await;
+    }
     daemon.stop().await;
 }
 

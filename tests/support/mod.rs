@@ -27,5 +27,6 @@ pub mod process;
 pub mod registry;
 pub mod s3;
 pub mod sweep;
+pub mod terminal;
 pub mod until;
 pub mod upstream;

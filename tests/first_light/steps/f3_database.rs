@@ -3,6 +3,8 @@
 use std::io::Write as _;
 use std::process::Stdio;
 
+use crate::app::APP;
+use crate::support::terminal::at_a_terminal;
 use crate::support::until::{secs, until};
 use crate::world::World;
 
@@ -134,6 +136,35 @@ pub fn f3_attach_and_detach_reach_an_app_that_is_live(world: &mut World) {
     );
     world.fh.cli(&["app", "rm", app, "--yes"]);
     psql(world, "main", "DROP DATABASE late;\nDROP ROLE late;");
+}
+
+/// What a person sees who opens a shell of the database at a terminal.
+pub fn f3_psql_opens_at_a_terminal(world: &mut World) {
+    let command = world.fh.command(&["db", "psql", "main"]);
+    let talk = [("=# ", "SELECT 6 * 7 AS answer;"), ("=# ", "\\q")];
+    let out = at_a_terminal(100, &talk, &command);
+    let said = crate::support::freehold::words(&out);
+    assert!(out.status.success() && said.contains("42"), "{said}");
+}
+
+/// The same in a running replica and in a container of its own: a terminal that follows the window's size, and the exit
+/// code of what ran.
+pub fn f4_run_and_exec_open_at_a_terminal(world: &mut World) {
+    for verb in ["exec", "run"] {
+        let command = world.fh.command(&[verb, APP, "-it", "--", "sh"]);
+        let talk = [
+            ("# ", "stty size; test -t 0 && echo a terminal it is"),
+            ("# ", "!size 40 120"),
+            ("# ", "sleep 1; stty size"),
+            ("# ", "exit 7"),
+        ];
+        let out = at_a_terminal(100, &talk, &command);
+        let said = crate::support::freehold::words(&out);
+        assert_eq!(out.status.code(), Some(7), "{verb}: {said}");
+        for words in ["24 100", "\na terminal it is", "40 120"] {
+            assert!(said.contains(words), "{verb}, {words:?}: {said}");
+        }
+    }
 }
 
 /// The variable in the container that this deploy of the app `late` made, once it is live.

@@ -180,6 +180,7 @@ pub fn f4_too_large_an_event_is_413(world: &mut World) {
         .send()
         .unwrap();
     assert_eq!(answer.status, 413, "{}", answer.text());
+    world.activity_says("the event is larger than");
 }
 
 /// A deploy under load: not one failed request, and a 5 s answer begun before the switch ends whole.
@@ -457,26 +458,25 @@ pub fn f4_a_broken_dockerfile_changes_nothing(world: &mut World) {
 
 /// The log has the last answer, the check's URL, listening ports and the container's last lines; the old one serves on.
 pub fn f4_a_release_that_never_gets_healthy_changes_nothing(world: &mut World) {
-    let folder = world.path("wrong-port");
-    std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(
-        folder.join("Dockerfile"),
-        "FROM python:3.13-slim\nCMD [\"sh\", \"-c\", \"echo words of the app; exec python -u -m http.server 9000\"]\n",
-    )
-    .unwrap();
-    std::fs::write(
-        folder.join("freehold.toml"),
-        "[processes.web]\nport = 8000\nhealth = \"/healthz\"\nstart_deadline = \"8s\"\n",
-    )
-    .unwrap();
     let load = Load::start(&world.public(), &format!("{URL}/healthz"), 20, |body| {
         body.contains("ok")
     });
-    let out = world.try_deploy(&[&folder.display().to_string()]);
-    let said = crate::support::freehold::words(&out);
-    assert!(!out.status.success(), "{said}");
-    for wanted in ["/healthz", "9000", "words of the app"] {
-        assert!(said.contains(wanted), "no {wanted:?} in:\n{said}");
+    // It listens elsewhere; it answers, but not well.
+    for (port, wanted) in [(9000, "9000"), (8000, "Last answer: 404")] {
+        let folder = world.path(&format!("never-healthy-{port}"));
+        std::fs::create_dir_all(&folder).unwrap();
+        let serve = format!("echo words of the app; exec python -u -m http.server {port}");
+        let dockerfile = format!("FROM python:3.13-slim\nCMD [\"sh\", \"-c\", \"{serve}\"]\n");
+        std::fs::write(folder.join("Dockerfile"), dockerfile).unwrap();
+        let settings =
+            "[processes.web]\nport = 8000\nhealth = \"/healthz\"\nstart_deadline = \"8s\"\n";
+        std::fs::write(folder.join("freehold.toml"), settings).unwrap();
+        let out = world.try_deploy(&[&folder.display().to_string()]);
+        let said = crate::support::freehold::words(&out);
+        assert!(!out.status.success(), "{said}");
+        for wanted in ["/healthz", "Last answer: ", "words of the app", wanted] {
+            assert!(said.contains(wanted), "no {wanted:?} in:\n{said}");
+        }
     }
     load.finish().assert_flawless(20);
 }

@@ -1,6 +1,7 @@
 //! F9: the box's other tenants. Objects that look like ours but carry another installation's id are planted at the
 //! start and are untouched at the end; ours have their own subnets and capped logs.
 
+use crate::app::APP;
 use crate::world::World;
 
 /// Containers, networks, volumes and images of another installation of the same name.
@@ -44,7 +45,20 @@ impl Neighbours {
             &["create", "--name", &format!("{tag}-stopped")],
             &["busybox:latest", "true"],
         );
-        world.docker(&["tag", "busybox:latest", &format!("{tag}:v1")]);
+        // An image with the labels of ours, left by a build that failed, as it were.
+        let changes = labels.map(|l| l.replacen("--label=", "--change=LABEL ", 1));
+        let archive = world.path("neighbour.tar").display().to_string();
+        world.docker(&["export", "-o", &archive, &format!("{tag}-stopped")]);
+        let changes: Vec<&str> = changes.iter().map(String::as_str).collect();
+        let image = format!("{tag}:v1");
+        world.docker(
+            &[
+                &["import"][..],
+                &changes,
+                &[archive.as_str(), image.as_str()],
+            ]
+            .concat(),
+        );
         Self { tag }
     }
 
@@ -185,4 +199,12 @@ pub fn f9_old_images_are_collected(world: &mut World) {
         "{} images of ours are kept",
         images.len()
     );
+    // What a rollback may ask for is there.
+    let releases = world.fh.json(&["releases", APP]);
+    let kept = releases.as_array().unwrap().iter();
+    let kept: Vec<_> = kept.filter(|r| r["kept"] == true).collect();
+    assert!(kept.len() > 1, "{releases:#}");
+    for release in kept {
+        world.docker(&["image", "inspect", release["image"].as_str().unwrap()]);
+    }
 }

@@ -30,6 +30,8 @@ pub fn all() -> Vec<Step> {
         f3_database::f3_attach_and_detach_reach_an_app_that_is_live,
         #[ground] f4_push::f4_a_push_is_live,
         f4_push::f4_the_app_has_its_database,
+        f3_database::f3_psql_opens_at_a_terminal,
+        f3_database::f4_run_and_exec_open_at_a_terminal,
         f4_sample::f4_the_sample_apps_own_tests_pass,
         f4_push::f4_wrong_signature_is_401,
         f4_push::f4_another_branch_is_ignored,
