@@ -70,7 +70,12 @@ const EXPECTED: &[(&str, &str)] = &[
 
 fn held() -> Held {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/api_contract.toml");
-    toml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+    let mut held: Held = toml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    // tests/soak asks for more.
+    if let Ok(examples) = std::env::var("FREEHOLD_EXAMPLES") {
+        held.examples = examples.parse().unwrap();
+    }
+    held
 }
 
 /// The folder of the tester's commands.
@@ -267,7 +272,7 @@ fn a1_what_is_not_held_against_the_daemon_has_a_reason() {
 }
 
 #[test]
-#[ignore = "thousands of requests, ten minutes and more: tests/soak runs it"]
+#[ignore = "thousands of requests, minutes long: tests/run runs it beside the others"]
 fn a1_the_daemon_is_what_its_description_says() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = free.local_addr().unwrap().port();
