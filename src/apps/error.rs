@@ -26,6 +26,16 @@ pub enum AppError {
         /// Whose it is.
         owner: String,
     },
+    /// Another app answers on the host, and a path of it would be taken from that one.
+    #[error(
+        "{other} answers on {host}, and a path of it would be taken from there: ask an admin of this box to add it, or choose another host"
+    )]
+    HostTaken {
+        /// The host.
+        host: String,
+        /// Who answers there.
+        other: String,
+    },
     /// The app has no such domain.
     #[error("the app has no domain {0}: `freehold domain list` shows those it has")]
     NoDomain(String),

@@ -30,6 +30,20 @@ pub use env::EnvName;
 pub use error::AppError;
 pub use scale::{Scale, ScaleChange, parse_bytes};
 
+/// What the one who asks has to do with an app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// They may not even know that it is there.
+    Hidden,
+    /// They see it.
+    Sees,
+    /// They are in charge of it.
+    Changes,
+}
+
+/// How the one who asks stands to the app of that name.
+pub type Over = Arc<dyn Fn(&str) -> Standing + Send + Sync>;
+
 /// Says whose a host is when it cannot be an app's, such as the dashboard's.
 pub type Reserved = Arc<dyn Fn(&HostName) -> Option<String> + Send + Sync>;
 
@@ -258,14 +272,18 @@ impl Apps {
 
     /// Gives the app a domain. The same one twice is no error.
     ///
+    /// A path of a host is cut out of what its other apps answer, so a host with routes of
+    /// another app takes one only from who is in charge of that app too.
+    ///
     /// # Errors
-    /// [`AppError::DomainTaken`] when it is another app's or Freehold's own.
+    /// [`AppError::DomainTaken`] when it is another app's or Freehold's own;
+    /// [`AppError::HostTaken`] when it would take a path from another app.
     pub async fn add_domain(
         &self,
         app: i64,
         domain: Domain,
         process: ProcessName,
-        by: &str,
+        (by, over): (&str, Over),
         now: UnixMs,
     ) -> Result<(), AppError> {
         if let Some(owner) = (self.reserved)(&domain.host) {
@@ -284,10 +302,17 @@ impl Apps {
                     Some((_, name)) => {
                         return Err(AppError::DomainTaken {
                             domain: domain.to_string(),
-                            owner: format!("the app {name}"),
+                            owner: named(&name, &over),
                         });
                     }
                     None => {}
+                }
+                let others = store::others_on_host(tx, app, &domain.host)?;
+                if let Some(other) = others.iter().find(|o| over(o) != Standing::Changes) {
+                    return Err(AppError::HostTaken {
+                        host: domain.host.to_string(),
+                        other: named(other, &over),
+                    });
                 }
                 store::insert_route(tx, app, &domain, &process, now)?;
                 let message = format!("The domain {domain} was added by {by}.");
@@ -402,6 +427,14 @@ impl Apps {
                 record(tx, now, app, "app.removed", format!("{name} was removed."))
             })
             .await
+    }
+}
+
+/// The app, in words for somebody who stands to it like this: who may not know of it is not told its name.
+fn named(app: &str, over: &Over) -> String {
+    match over(app) {
+        Standing::Hidden => "another app of this box".to_owned(),
+        Standing::Sees | Standing::Changes => format!("the app {app}"),
     }
 }
 

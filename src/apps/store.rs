@@ -283,6 +283,20 @@ pub(super) fn route_owner(
     .optional()?)
 }
 
+/// The other apps that answer on this host, by name.
+pub(super) fn others_on_host(
+    c: &Connection,
+    id: i64,
+    host: &HostName,
+) -> Result<Vec<String>, DbError> {
+    let mut statement = c.prepare_cached(
+        "SELECT DISTINCT apps.name FROM routes JOIN apps ON apps.id = app_id
+         WHERE host = ?1 AND app_id <> ?2 ORDER BY apps.name",
+    )?;
+    let rows = statement.query_map(params![host.as_str(), id], |r| r.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 pub(super) fn insert_route(
     tx: &Transaction<'_>,
     id: i64,

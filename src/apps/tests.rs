@@ -119,6 +119,64 @@ async fn f4_an_apps_secrets_are_sealed_and_come_back() {
     assert_eq!(source.remote.credentials, Credentials::None);
 }
 
+/// Of every app.
+fn in_charge() -> Over {
+    Arc::new(|_| Standing::Changes)
+}
+
+#[tokio::test]
+async fn a4_a_path_of_another_apps_host_is_not_a_developers_to_take() {
+    let p = place();
+    let (one, two) = (shop(&p.apps, "one").await, shop(&p.apps, "two").await);
+    let add = |app: i64, text: &'static str, over: Over| {
+        let (domain, web) = (Domain::parse(text), ProcessName::parse("web"));
+        p.apps
+            .add_domain(app, domain.unwrap(), web.unwrap(), ("ana", over), UnixMs(1))
+    };
+    let of_two = || -> Over {
+        Arc::new(|app| match app {
+            "two" => Standing::Changes,
+            _ => Standing::Hidden,
+        })
+    };
+    add(one.id, "a.test", in_charge()).await.unwrap();
+    add(one.id, "b.test/shop", in_charge()).await.unwrap();
+    for taken in ["a.test/login", "b.test", "b.test/shop/cart"] {
+        let refused = add(two.id, taken, of_two()).await.unwrap_err();
+        assert!(matches!(refused, AppError::HostTaken { .. }), "{refused}");
+        let text = refused.to_string();
+        assert!(
+            text.starts_with("another app of this box answers on"),
+            "{text}"
+        );
+        assert!(!text.contains("one"), "{text}");
+    }
+    let refused = add(two.id, "a.test", of_two())
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        refused.starts_with("a.test already belongs to another app of this box:"),
+        "{refused}"
+    );
+    assert_eq!(p.apps.routes(Some(two.id)).await.unwrap(), []);
+    // Who sees the other app and is not in charge of it is told its name, and no more.
+    let sees: Over = Arc::new(|app| match app {
+        "two" => Standing::Changes,
+        _ => Standing::Sees,
+    });
+    let refused = add(two.id, "a.test/login", sees).await.unwrap_err();
+    assert!(
+        refused
+            .to_string()
+            .starts_with("the app one answers on a.test")
+    );
+    // A host of one's own, and what somebody in charge of both says.
+    add(two.id, "c.test", of_two()).await.unwrap();
+    add(two.id, "c.test/api", of_two()).await.unwrap();
+    add(two.id, "a.test/login", in_charge()).await.unwrap();
+}
+
 #[tokio::test]
 async fn f4_a_domain_of_another_app_is_refused_with_its_name() {
     let p = place();
@@ -127,7 +185,7 @@ async fn f4_a_domain_of_another_app_is_refused_with_its_name() {
     let domain = |text: &str| Domain::parse(text).unwrap();
     let add = |app: i64, text: &'static str| {
         p.apps
-            .add_domain(app, domain(text), web(), "ana", UnixMs(1))
+            .add_domain(app, domain(text), web(), ("ana", in_charge()), UnixMs(1))
     };
     add(one.id, "a.test").await.unwrap();
     add(one.id, "a.test").await.unwrap();

@@ -1,5 +1,8 @@
 //! Who makes a request.
 
+use std::sync::Arc;
+
+use crate::apps::{Over, Standing};
 use crate::base::clock::UnixMs;
 use crate::base::secret::sha256_hex;
 use crate::users::Grant;
@@ -58,6 +61,16 @@ impl Caller {
     /// Whether this caller may know of the box as a whole.
     pub fn sees_box(&self) -> bool {
         self.grant().is_some_and(|grant| grant.sees_box())
+    }
+
+    /// How this caller stands to each app, for decisions that meet apps beside the one in the path.
+    pub fn over(&self) -> Over {
+        let grant = self.grant();
+        Arc::new(move |app: &str| match &grant {
+            Some(grant) if grant.changes_app(app) => Standing::Changes,
+            Some(grant) if grant.sees_app(app) => Standing::Sees,
+            _ => Standing::Hidden,
+        })
     }
 
     /// The digest of this session's token, whose beginning marks it in lists.

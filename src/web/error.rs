@@ -64,7 +64,9 @@ impl From<AppError> for Failure {
     fn from(error: AppError) -> Self {
         let kind = match error {
             AppError::NotFound(_) | AppError::NoDomain(_) => ProblemKind::NotFound,
-            AppError::NameTaken(_) | AppError::DomainTaken { .. } => ProblemKind::Conflict,
+            AppError::NameTaken(_) | AppError::DomainTaken { .. } | AppError::HostTaken { .. } => {
+                ProblemKind::Conflict
+            }
             AppError::Invalid(_) => ProblemKind::Invalid,
             AppError::Db(error) => return error.into(),
         };

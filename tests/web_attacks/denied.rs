@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use freehold::web::{Needs, table};
+use freehold::web::{Needs, Route, table};
 
 use crate::forms;
 use crate::world::{Answer, FORM, PASSWORD, SAME_ORIGIN, World};
@@ -20,6 +20,36 @@ type Headers = Vec<String>;
 fn asked(world: &World, method: &str, path: &str, who: &Headers) -> Answer {
     let headers: Vec<&str> = who.iter().map(String::as_str).collect();
     world.edge(method, path, &headers, "")
+}
+
+/// What is sent along where an empty body would be refused before anything of another app's is met.
+fn real_body(path: &str) -> Option<(&'static str, &'static str)> {
+    const JSON: &str = "Content-Type: application/json";
+    Some(match path {
+        "/apps/{app}/domains" => (FORM, "domain=taken.internal"),
+        "/api/v1/apps/{app}/domains" => (JSON, "{\"domain\":\"taken.internal/below\"}"),
+        "/apps/{app}/env" => (FORM, "name=PLAIN&value=one"),
+        "/api/v1/apps/{app}/env" => (JSON, "{\"set\":{\"PLAIN\":\"two\"}}"),
+        "/apps/{app}/deploys" => (FORM, "kind=image&image=nothing.invalid%2Fx%3A1"),
+        "/api/v1/apps/{app}/deploys" => (JSON, "{\"image\":\"nothing.invalid/x:1\"}"),
+        "/apps/{app}/attach" => (FORM, "database=main"),
+        "/databases/{database}/attach" => (FORM, "app=shop"),
+        "/api/v1/databases/{name}/attachments" => (JSON, "{\"app\":\"shop\"}"),
+        _ => return None,
+    })
+}
+
+/// As [`asked`], with a body that goes past the form.
+fn asked_in_earnest(world: &World, route: &Route, path: &str, who: &Headers) -> Answer {
+    let method = route.method.as_str();
+    match real_body(route.path) {
+        Some((kind, body)) if method == "POST" || method == "PATCH" => {
+            let mut headers: Vec<&str> = who.iter().map(String::as_str).collect();
+            headers.push(kind);
+            world.edge(method, path, &headers, body)
+        }
+        _ => asked(world, method, path, who),
+    }
 }
 
 fn concrete(path: &str, app: &str, other: &str) -> String {
@@ -63,12 +93,15 @@ fn plant(world: &World) {
         "{\"name\":\"canary\",\"git_url\":\"https://canary.invalid/x.git\"}",
     );
     assert_eq!(made.status, 201, "{}", made.text);
-    let domain = world.local(
-        "POST",
-        "/api/v1/apps/canary/domains",
-        "{\"domain\":\"canary.internal\"}",
-    );
-    assert!(domain.status < 300, "{}", domain.text);
+    // One with the word in it, and one that may be asked for without saying the word.
+    for host in ["canary.internal", "taken.internal"] {
+        let domain = world.local(
+            "POST",
+            "/api/v1/apps/canary/domains",
+            &format!("{{\"domain\":\"{host}\"}}"),
+        );
+        assert!(domain.status < 300, "{}", domain.text);
+    }
     let env = world.local(
         "PATCH",
         "/api/v1/apps/canary/env",
@@ -219,7 +252,14 @@ fn a4_nothing_of_another_app_reaches_its_neighbours() {
             let own = |other: &str| concrete(route.path, "shop", other);
             // A list, a page, or something of the own app's that has the number of another's.
             let (mine, gone) = (own(&theirs.to_string()), own("987654321"));
-            let answer = asked(&world, route.method.as_str(), &mine, &headers);
+            let answer = asked_in_earnest(&world, &route, &mine, &headers);
+            if route.path.ends_with("{app}/domains") && route.method == "POST" {
+                // Refused for what is another's: the body was a real one.
+                let right = answer.text.contains("another app of this box");
+                if !right || ![409, 422].contains(&answer.status) {
+                    wrong.push(format!("{mine} as {who}: {}", answer.text));
+                }
+            }
             if answer.text.to_lowercase().contains(CANARY) {
                 wrong.push(format!("{} {mine} as {who}: {}", route.method, answer.text));
             }

@@ -55,7 +55,13 @@ pub async fn add(
         process: process.to_string(),
     };
     app.apps
-        .add_domain(row.id, domain, process, &caller.who(), UnixMs::now())
+        .add_domain(
+            row.id,
+            domain,
+            process,
+            (&caller.who(), caller.over()),
+            UnixMs::now(),
+        )
         .await?;
     Ok(Json(added))
 }

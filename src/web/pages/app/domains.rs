@@ -126,7 +126,13 @@ pub async fn add(
         Ok(domain) => {
             let process = ProcessName::parse("web").map_err(apps::AppError::from)?;
             app.apps
-                .add_domain(act.row.id, domain, process, &act.by, act.now)
+                .add_domain(
+                    act.row.id,
+                    domain,
+                    process,
+                    (&act.by, visit.caller.over()),
+                    act.now,
+                )
                 .await
         }
         Err(error) => Err(error),

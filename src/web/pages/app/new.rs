@@ -151,9 +151,10 @@ pub async fn submit(
     let page = format!("/apps/{}", made.name);
     if let Some(domain) = domain {
         let process = ProcessName::parse("web").map_err(AppError::from)?;
+        let over = visit.caller.over();
         if let Err(error) = app
             .apps
-            .add_domain(made.id, domain, process, &by, now)
+            .add_domain(made.id, domain, process, (&by, over), now)
             .await
         {
             let failure = Failure::from(error);
