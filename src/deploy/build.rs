@@ -10,6 +10,7 @@ use super::Deploys;
 use super::context;
 use super::create::remove_file;
 use super::error::Stop;
+use super::image_name::Own;
 use super::places::Place;
 use super::room;
 use super::row::NewRelease;
@@ -38,7 +39,12 @@ impl Deploys {
         let trimmed = self
             .folder()
             .join(format!("{}.trimmed.tar", work.deploy.id));
-        let (mut settings, notes, context) = look(tree.clone(), trimmed.clone()).await?;
+        let (mut settings, notes, context) = look(
+            tree.clone(),
+            trimmed.clone(),
+            self.own_images(&work.facts.name),
+        )
+        .await?;
         for note in notes {
             work.log.line(&note);
         }
@@ -145,10 +151,14 @@ impl Deploys {
 async fn look(
     tree: PathBuf,
     trimmed: PathBuf,
+    own: Own,
 ) -> Result<(super::AppFile, Vec<String>, PathBuf), Stop> {
     let work = move || -> Result<_, String> {
         let found = context::look(&tree)?;
         let settings = found.settings()?;
+        for text in context::dockerfile(&tree, &settings.dockerfile)? {
+            own.allows_dockerfile(&text)?;
+        }
         let context = match found.trim(&settings.dockerfile, &tree, &trimmed)? {
             true => trimmed,
             false => tree,

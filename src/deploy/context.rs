@@ -30,6 +30,8 @@ const LARGEST_TEXT: u64 = 256 << 10;
 const MOST_ENTRIES: u64 = 500_000;
 /// Files with rules of what to leave out, and Dockerfiles, kept in memory at most.
 const MOST_NAMED: usize = 200;
+/// Links followed to a Dockerfile at most.
+const MOST_LINKS: usize = 5;
 /// The longest header that comes before an entry: a path that does not fit, extended attributes.
 const LONGEST_HEADER: u64 = 64 << 10;
 
@@ -73,6 +75,66 @@ pub fn look(tar: &Path) -> Result<Tree, String> {
         return Err("the tree is empty: there is nothing to build".into());
     }
     Ok(tree)
+}
+
+/// What the builder will read as `dockerfile` of the tar at `tar`; more than one where the
+/// tar holds it more than once. A link is followed inside the tree.
+///
+/// # Errors
+/// A sentence when there is no such file, or it is not text.
+pub fn dockerfile(tar: &Path, dockerfile: &str) -> Result<Vec<String>, String> {
+    let missing = || {
+        format!(
+            "there is no file {dockerfile} in the tree: name the Dockerfile itself under [build] dockerfile in freehold.toml"
+        )
+    };
+    let mut wanted = plain(Path::new(dockerfile)).ok_or_else(missing)?;
+    for _ in 0..=MOST_LINKS {
+        let (mut texts, mut link) = (Vec::new(), None);
+        let mut archive = tar::Archive::new(BufReader::new(File::open(tar).map_err(told)?));
+        for entry in archive.entries_with_seek().map_err(broken)? {
+            let mut entry = entry.map_err(broken)?;
+            let path = entry.path().map_err(broken)?.into_owned();
+            if plain(&path).as_deref() != Some(wanted.as_str()) {
+                continue;
+            }
+            let kind = entry.header().entry_type();
+            if kind.is_file() {
+                texts.push(text(&mut entry, dockerfile)?);
+            } else if kind.is_symlink() || kind.is_hard_link() {
+                let target = entry.link_name().map_err(broken)?.ok_or_else(missing)?;
+                // A hard link's target is told from the root of the tree.
+                let folder = match kind.is_symlink() {
+                    true => Path::new(&wanted).parent().map(Path::to_owned),
+                    false => None,
+                };
+                let folder = folder.unwrap_or_default();
+                link = Some(joined(&folder, &target).ok_or_else(missing)?);
+            }
+        }
+        match (texts.is_empty(), link) {
+            (false, None) => return Ok(texts),
+            (true, Some(link)) => wanted = link,
+            _ => return Err(missing()),
+        }
+    }
+    Err(missing())
+}
+
+/// Where a link in `folder` leads, while it stays inside.
+fn joined(folder: &Path, target: &Path) -> Option<String> {
+    let mut parts: Vec<&str> = Vec::new();
+    for component in folder.components().chain(target.components()) {
+        match component {
+            Component::Normal(part) => parts.push(part.to_str()?),
+            Component::CurDir => {}
+            Component::ParentDir => {
+                parts.pop()?;
+            }
+            _ => return None,
+        }
+    }
+    Some(parts.join("/"))
 }
 
 impl Tree {
@@ -373,6 +435,45 @@ mod tests {
         assert!(settings(&[("./docker/Dockerfile", ""), ("freehold.toml", named)]).is_ok());
         let bad = settings(&[("Dockerfile", ""), ("freehold.toml", "x = 1")]).unwrap_err();
         assert!(bad.contains("line 1"), "{bad}");
+    }
+
+    #[test]
+    fn a4_the_dockerfile_is_found_as_the_builder_finds_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tree.tar");
+        let mut out = tar::Builder::new(File::create(&path).unwrap());
+        for (name, text) in [
+            ("./a/real", "FROM one"),
+            ("twice", "FROM x"),
+            ("twice", "FROM y"),
+        ] {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(text.len() as u64);
+            header.set_mode(0o644);
+            out.append_data(&mut header, name, text.as_bytes()).unwrap();
+        }
+        for (name, to, kind) in [
+            ("Dockerfile", "a/link", tar::EntryType::Symlink),
+            ("a/link", "../a/real", tar::EntryType::Symlink),
+            ("hard", "a/real", tar::EntryType::Link),
+            ("round", "round", tar::EntryType::Symlink),
+            ("out", "../../etc/passwd", tar::EntryType::Symlink),
+            ("folder", "a", tar::EntryType::Symlink),
+        ] {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(kind);
+            header.set_size(0);
+            out.append_link(&mut header, name, to).unwrap();
+        }
+        out.into_inner().unwrap();
+        for found in ["Dockerfile", "a/real", "hard"] {
+            assert_eq!(dockerfile(&path, found).unwrap(), ["FROM one"], "{found}");
+        }
+        assert_eq!(dockerfile(&path, "twice").unwrap(), ["FROM x", "FROM y"]);
+        for none in ["round", "out", "folder/real", "nope"] {
+            let error = dockerfile(&path, none).unwrap_err();
+            assert!(error.contains("there is no file"), "{none}: {error}");
+        }
     }
 
     #[test]

@@ -63,7 +63,7 @@ impl Deploys {
     /// Queues a deploy; gives its id.
     ///
     /// # Errors
-    /// When the app is being removed, or the database refuses.
+    /// When the app is being removed, its image cannot be one of its own, or the database refuses.
     pub async fn create(&self, new: NewDeploy, now: UnixMs) -> Result<i64, DeployError> {
         let facts = self.facts(new.app).await?;
         if facts.removing {
@@ -71,6 +71,10 @@ impl Deploys {
                 "the app {} is being removed",
                 facts.name
             )));
+        }
+        if let Source::Image { reference } = &new.source {
+            let own = self.own_images(&facts.name);
+            own.allows(reference).map_err(DeployError::Invalid)?;
         }
         State::Queued.crash_before();
         let id = self.0.db.write(move |tx| insert(tx, &new, now)).await?;

@@ -8,6 +8,7 @@ use crate::docker::{Credentials, EngineError, Image};
 use super::Deploys;
 use super::app_file::AppFile;
 use super::error::Stop;
+use super::image_name::goes_by;
 use super::ports::RegistryLogin;
 use super::room;
 use super::row::NewRelease;
@@ -90,6 +91,7 @@ impl Deploys {
     }
 
     async fn fetch_image(&self, work: &Work<'_>, reference: &str) -> Result<Next, Stop> {
+        self.own_images(&work.facts.name).allows(reference)?;
         let credentials = login_for(reference, work.facts.registry.as_ref());
         work.log.line(&match (&credentials, &work.facts.registry) {
             (None, Some(other)) => format!(
@@ -98,7 +100,8 @@ impl Deploys {
             ),
             _ => format!("Pulling {reference}"),
         });
-        let had = self.0.ports.images.inspect(reference).await.is_ok();
+        let had = self.0.ports.images.inspect(reference).await;
+        let had = had.is_ok_and(|image| goes_by(&image.tags, reference));
         let mut line = |text: &str| work.log.line(text);
         let pulled = self
             .0

@@ -20,6 +20,7 @@ mod fetch;
 #[cfg(freehold_fuzz)]
 pub mod fuzz;
 pub mod hooks;
+mod image_name;
 mod intake;
 mod log;
 mod mask;
@@ -65,6 +66,7 @@ pub use row::{Cause, Deploy, NewDeploy, Release, Serving};
 pub use source::Source;
 pub use state::{State, crash_points};
 
+use image_name::Own;
 use places::Places;
 
 /// What deploying is allowed, from the box's settings.
@@ -273,8 +275,21 @@ impl Deploys {
 
     /// Our own tag for what one deploy built or pulled.
     fn tag(&self, app_name: &str, deploy: i64) -> String {
+        format!("{}/{app_name}:d{deploy}", self.tag_prefix())
+    }
+
+    /// What the tags of all our images begin with.
+    fn tag_prefix(&self) -> String {
         let id: String = self.0.installation.as_str().chars().take(6).collect();
-        format!("fh-{id}/{app_name}:d{deploy}")
+        format!("fh-{id}")
+    }
+
+    /// The images that this app may name.
+    fn own_images(&self, app_name: &str) -> Own {
+        Own {
+            prefix: self.tag_prefix(),
+            app: app_name.to_owned(),
+        }
     }
 }
 
