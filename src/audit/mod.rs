@@ -218,6 +218,9 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The field of an outcome that tells the row of what was made: when its intent was written there was none.
+pub const MADE: &str = "id";
+
 /// The log's handle; cheap to clone.
 #[derive(Clone)]
 pub struct Audit {

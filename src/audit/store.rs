@@ -125,7 +125,7 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Entry> {
         let text: String = row.get(column)?;
         Ok(serde_json::from_str(&text).unwrap_or_default())
     };
-    let end = match row.get::<_, Option<i64>>(12)? {
+    let end: Option<End> = match row.get::<_, Option<i64>>(12)? {
         None => None,
         Some(at) => Some(End {
             at: UnixMs(at),
@@ -135,6 +135,9 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Entry> {
             became: fields(16)?,
         }),
     };
+    let made = end
+        .as_ref()
+        .and_then(|end| end.became.get(super::MADE)?.as_i64());
     Ok(Entry {
         id: row.get(0)?,
         at: UnixMs(row.get(1)?),
@@ -146,7 +149,7 @@ fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Entry> {
         request: row.get(7)?,
         action: row.get(8)?,
         subject_kind: row.get(9)?,
-        subject_id: row.get(10)?,
+        subject_id: row.get::<_, Option<i64>>(10)?.or(made),
         subject: row.get(11)?,
         end,
         open: false,

@@ -268,17 +268,22 @@ impl Users {
         Ok(half)
     }
 
-    /// Whether a half-way sign-in is open.
+    /// Whose half-way sign-in this is, while it is open.
     ///
     /// # Errors
     /// Only the database's.
-    pub async fn is_half_way(&self, half: &str, now: UnixMs) -> Result<bool, UserError> {
+    pub async fn who_is_half_way(
+        &self,
+        half: &str,
+        now: UnixMs,
+    ) -> Result<Option<String>, UserError> {
         let digest = sha256_hex(half.as_bytes());
-        let found = self
-            .db
-            .read(move |c| second::half(c, &digest, now).map_err(UserError::from))
-            .await?;
-        Ok(found.is_some())
+        self.db
+            .read(move |c| match second::half(c, &digest, now)? {
+                Some(user) => Ok(store::account_by_id(c, user)?.map(|a| a.name)),
+                None => Ok(None),
+            })
+            .await
     }
 
     /// The code after the password: signs in.

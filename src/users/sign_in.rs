@@ -71,6 +71,11 @@ pub(super) struct Account {
     pub tally: Tally,
 }
 
+/// The name of who signs in, as it is kept, of what they typed.
+pub fn signs_in_as(typed: &str) -> String {
+    typed.trim().to_lowercase()
+}
+
 impl Users {
     /// Whom the open link `token` is for.
     ///
@@ -161,7 +166,7 @@ impl Users {
         from: Origin,
         now: UnixMs,
     ) -> Result<SignedIn, UserError> {
-        let name = name.trim().to_lowercase();
+        let name = signs_in_as(name);
         let wanted = name.clone();
         let account = self
             .db
@@ -246,6 +251,19 @@ impl Users {
             })
             .await?;
         Ok(fresh)
+    }
+
+    /// By what the password of `user` is told from another: whether it changed, and nothing of what it is.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn password_mark(&self, user: i64) -> Result<Secret, UserError> {
+        let account = self
+            .db
+            .read(move |c| store::account_by_id(c, user).map_err(UserError::from))
+            .await?;
+        let hash = account.map_or(String::new(), |a| sha256_hex(a.hash.as_bytes()));
+        Ok(Secret::new(hash))
     }
 
     async fn name_of(&self, user: i64) -> Result<String, UserError> {

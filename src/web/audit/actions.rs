@@ -43,6 +43,10 @@ pub enum About {
     Link,
     /// Whoever the form names.
     SignIn,
+    /// Whoever gave their password a moment ago.
+    HalfWay,
+    /// A job, and what it brings.
+    Job,
     /// The box.
     Box,
 }
@@ -69,7 +73,7 @@ const ACTIONS: &[Row] = actions! {
     // Coming in
     POST "/setup/{token}"                   "user.set-up"           Link;
     POST "/sign-in"                         "session.sign-in"       SignIn;
-    POST "/sign-in/code"                    "session.code"          SignIn;
+    POST "/sign-in/code"                    "session.code"          HalfWay;
     POST "/sign-out"                        "session.sign-out"      Account;
     POST "/confirm-password"                "session.confirm"       Account;
     POST "/api/v1/session/confirm"          "session.confirm"       Account;
@@ -172,8 +176,8 @@ const ACTIONS: &[Row] = actions! {
     POST "/api/v1/targets/{name}/default"   "target.default"        Target;
     POST "/settings/targets/{target}/remove" "target.remove"        Target;
     DELETE "/api/v1/targets/{name}"         "target.remove"         Target;
-    POST "/jobs/{id}/cancel"                "job.cancel"            Box;
-    POST "/api/v1/jobs/{id}/cancel"         "job.cancel"            Box;
+    POST "/jobs/{id}/cancel"                "job.cancel"            Job;
+    POST "/api/v1/jobs/{id}/cancel"         "job.cancel"            Job;
     POST "/checks"                          "check.add"             Check;
     POST "/api/v1/checks"                   "check.add"             Check;
     POST "/checks/{id}/remove"              "check.remove"          Check;

@@ -12,8 +12,10 @@ use super::actions::{About, Action};
 use crate::apps::EnvName;
 use crate::audit::{Class, Intent, Kind, Subject, Who};
 use crate::base::clock::UnixMs;
+use crate::users::signs_in_as;
 use crate::web::auth;
 use crate::web::caller::Caller;
+use crate::web::jobs;
 use crate::web::services::App;
 
 /// What is read of a body to find a name in it.
@@ -58,7 +60,7 @@ pub async fn read(
         .any(|(name, _)| own(action.about).contains(&name.as_str()));
     let looks = match action.about {
         About::Reveal | About::SignIn => true,
-        About::Account | About::Link | About::Box => false,
+        About::Account | About::Link | About::HalfWay | About::Box => false,
         _ => !named,
     };
     let (request, fields) = match looks {
@@ -70,8 +72,13 @@ pub async fn read(
         Caller::Nobody => Class::Strangers(action.name.clone().into_owned()),
         _ => Class::Known(caller.who()),
     };
-    let subject = subject(app, action.about, caller, &parameters, &fields).await;
-    let more = more(action.about, &parameters, request.uri().query(), &fields);
+    let half = match action.about {
+        About::HalfWay => auth::cookie(request.headers(), auth::HALF).unwrap_or_default(),
+        _ => String::new(),
+    };
+    let subject = subject(app, action.about, caller, &parameters, &fields, &half).await;
+    let mut more = more(action.about, &parameters, request.uri().query(), &fields);
+    more.extend(beside(app, action.about, caller, &subject).await);
     let asked = Asked {
         about: action.about,
         intent: Intent {
@@ -100,8 +107,8 @@ fn own(about: About) -> &'static [&'static str] {
         About::Restore => &["restore", "id"],
         About::Check => &["check", "id"],
         About::User => &["user"],
-        About::Token => &["id"],
-        About::Account | About::Link | About::SignIn | About::Box => &[],
+        About::Token | About::Job => &["id"],
+        About::Account | About::Link | About::SignIn | About::HalfWay | About::Box => &[],
     }
 }
 
@@ -209,23 +216,29 @@ async fn subject(
     caller: &Caller,
     parameters: &[(String, String)],
     fields: &Map<String, Value>,
+    half: &str,
 ) -> Subject {
     let by_path = own(about)
         .iter()
         .find_map(|own| parameters.iter().find(|(name, _)| name == own))
         .map(|(_, value)| value.clone());
-    let by_body = ["name", "id"].into_iter().find_map(|name| {
+    let given = |name: &str| {
         let value = fields.get(name)?;
         value
             .as_str()
             .map(str::to_owned)
             .or_else(|| value.as_i64().map(|n| n.to_string()))
-    });
+    };
     let now = UnixMs::now();
-    let name = by_path.or(by_body).unwrap_or_default();
+    // What is given to something new is its name, even where it is a number.
+    let number = by_path.clone().or_else(|| given("id"));
+    let name = by_path
+        .or_else(|| given("name"))
+        .or_else(|| given("id"))
+        .unwrap_or_default();
     let numbered = |kind| Subject {
         kind,
-        id: name.parse().ok(),
+        id: number.as_deref().and_then(|n| n.parse().ok()),
         name: name.clone(),
     };
     match about {
@@ -251,6 +264,7 @@ async fn subject(
         },
         About::Backup => numbered("backup"),
         About::Restore => numbered("restore"),
+        About::Job => numbered("job"),
         About::Check => {
             let mut subject = numbered("check");
             let all = app.monitor.checks(now).await.unwrap_or_default();
@@ -284,16 +298,57 @@ async fn subject(
             }
         }
         // A name nobody has may be a password in the wrong field.
-        About::SignIn => match app.users.person(&name, now).await {
-            Ok(_) => user(app, name).await,
-            Err(_) => Subject {
-                kind: "user",
-                id: None,
-                name: "(no such user)".to_owned(),
-            },
+        About::SignIn => {
+            let name = signs_in_as(&name);
+            match app.users.person(&name, now).await {
+                Ok(_) => user(app, name).await,
+                Err(_) => nobody("(no such user)"),
+            }
+        }
+        About::HalfWay => match app.users.who_is_half_way(half, now).await {
+            Ok(Some(name)) => user(app, name).await,
+            _ => nobody("(nobody whose password was given)"),
         },
         About::Box => Subject::default(),
     }
+}
+
+fn nobody(words: &str) -> Subject {
+    Subject {
+        kind: "user",
+        id: None,
+        name: words.to_owned(),
+    }
+}
+
+/// What is told beside what differs, of things that their number alone does not name.
+async fn beside(app: &App, about: About, caller: &Caller, subject: &Subject) -> Map<String, Value> {
+    let mut more = Map::new();
+    let Some(id) = subject.id else { return more };
+    match about {
+        About::Job => {
+            if let Ok(job) = jobs::find(app, caller, id).await {
+                more.insert("what".to_owned(), job.what.into());
+                if let Some(name) = job.app {
+                    more.insert("app".to_owned(), name.into());
+                }
+            }
+        }
+        About::Backup => {
+            if let Ok(backup) = app.backups.find(id).await {
+                more.insert("database".to_owned(), backup.database_name.into());
+            }
+        }
+        About::Restore => {
+            if let Ok(restore) = app.backups.find_restore(id).await
+                && let Ok(Some(database)) = app.databases.by_id(restore.database).await
+            {
+                more.insert("database".to_owned(), database.name.to_string().into());
+            }
+        }
+        _ => {}
+    }
+    more
 }
 
 async fn user(app: &App, name: String) -> Subject {

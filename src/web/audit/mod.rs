@@ -22,7 +22,7 @@ use super::caller::Caller;
 use super::error::{self, Failure};
 use super::services::App;
 use crate::audit::facts::{Facts, differences};
-use crate::audit::{Begun, Class, Intent, Outcome, Subject};
+use crate::audit::{self, Begun, Class, Intent, Outcome, Subject};
 use crate::base::clock::UnixMs;
 use crate::wire::problem::{Problem, ProblemKind};
 use asked::Asked;
@@ -143,9 +143,33 @@ async fn outcome(app: &App, asked: &Asked, before: &Facts, status: u16, detail: 
     if !(400..500).contains(&status) {
         let after = state::facts(app, asked).await;
         (outcome.was, outcome.became) = differences(before, &after);
+        if let Some(id) = made(app, &asked.intent.subject, &outcome).await {
+            outcome.became.insert(audit::MADE.to_owned(), id.into());
+        }
         outcome.became.extend(asked.more.clone());
     }
     outcome
+}
+
+/// The row of what was made: the intent was written when there was none.
+async fn made(app: &App, subject: &Subject, outcome: &Outcome) -> Option<i64> {
+    if subject.id.is_some() || outcome.status >= 400 {
+        return None;
+    }
+    let name = subject.name.as_str();
+    match subject.kind {
+        "app" => app.apps.find(name).await.ok().map(|row| row.id),
+        "database" => app.databases.find(name).await.ok().map(|row| row.id),
+        "target" => app.backups.target(name).await.ok().map(|row| row.id),
+        // Told field by field, each under its number.
+        "check" | "token" => {
+            let new = outcome.became.keys();
+            let new = new.filter(|field| !outcome.was.contains_key(*field));
+            let mut ids = new.filter_map(|field| field.strip_suffix(".name")?.parse().ok());
+            ids.next()
+        }
+        _ => None,
+    }
 }
 
 /// What may be kept of a problem's words: those on a request that is not valid can repeat what was sent.

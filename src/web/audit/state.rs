@@ -29,6 +29,8 @@ pub async fn facts(app: &App, asked: &Asked) -> Facts {
         | About::Reveal
         | About::Attachment
         | About::SignIn
+        | About::HalfWay
+        | About::Job
         | About::Box => Ok(Facts::default()),
     };
     read.unwrap_or_default()
@@ -152,6 +154,10 @@ async fn of_user(app: &App, name: &str) -> Result<Facts, Failure> {
     facts.set("role", person.role.as_str());
     facts.set("apps", person.apps.join(", "));
     facts.set("invited", person.invited_until.is_some());
+    facts.set("second_factor", person.second_factor);
+    if let Some(id) = person.id {
+        facts.secret("password", &app.users.password_mark(id).await?);
+    }
     Ok(facts)
 }
 
@@ -180,6 +186,9 @@ async fn of_account(app: &App, user: Option<i64>) -> Result<Facts, Failure> {
     if let Some(user) = user {
         let sessions = app.users.sessions(user, UnixMs::now()).await?;
         facts.set("sessions", sessions.len());
+        let standing = app.users.second_factor(user).await?;
+        facts.set("second_factor", standing.active.is_some());
+        facts.secret("password", &app.users.password_mark(user).await?);
     }
     Ok(facts)
 }

@@ -13,6 +13,7 @@ use super::visit::Visit;
 use crate::base::clock::UnixMs;
 use crate::base::secret::Secret;
 use crate::users::{SignedIn, UserError};
+use crate::web::audit::Note;
 use crate::web::auth;
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
@@ -75,7 +76,15 @@ pub async fn submit(
         .sign_in(&fields.name, fields.password, from, UnixMs::now())
         .await
     {
-        Ok(SignedIn::Half(half)) => return Ok(super::see_half_way(&half)),
+        Ok(SignedIn::Half(half)) => {
+            let mut answer = super::see_half_way(&half);
+            // Nobody is in yet, and the log is not to say so.
+            answer.extensions_mut().insert(Note {
+                status: None,
+                detail: "the password was right; the code is still to come".to_owned(),
+            });
+            return Ok(answer);
+        }
         Ok(SignedIn::Whole(entered)) => {
             end_earlier(&app, &visit.caller).await?;
             return Ok(super::see_signed_in("/", &entered));

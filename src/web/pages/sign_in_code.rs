@@ -45,9 +45,9 @@ pub async fn show(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let half = auth::cookie(&headers, auth::HALF).unwrap_or_default();
-    match app.users.is_half_way(&half, UnixMs::now()).await? {
-        true => Ok(super::render(&view(visit, String::new()))),
-        false => Ok(super::see("/sign-in")),
+    match app.users.who_is_half_way(&half, UnixMs::now()).await? {
+        Some(_) => Ok(super::render(&view(visit, String::new()))),
+        None => Ok(super::see("/sign-in")),
     }
 }
 
