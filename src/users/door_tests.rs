@@ -205,3 +205,33 @@ async fn a2_ending_a_session_makes_its_browser_a_stranger() {
     let refused = knock(&users, RIGHT, home, NOW).await;
     assert!(matches!(refused, Err(UserError::SlowDown(_))));
 }
+
+/// Argon2 takes its time. What ended every session while it was at work must not let one in afterwards.
+#[tokio::test]
+async fn a2_a_sign_in_does_not_outlive_a_password_that_changed_meanwhile() {
+    let folder = tempfile::tempdir().unwrap();
+    let (users, entered) = owned(&folder).await;
+    let account = async || {
+        let found = users.db.read(|c| store::account_by_name(c, OWNER)).await;
+        found.unwrap()
+    };
+    let checked = async || {
+        let password = Secret::new(RIGHT);
+        let checked = users.check(OWNER, account().await, password, &from(2), NOW);
+        checked.await.unwrap()
+    };
+    let (whole, counted) = checked().await;
+    let (half, _) = checked().await;
+    let user = whole.user;
+    let token = entered.session.expose();
+    let new = Secret::new("five words are enough too");
+    users
+        .change_password((user, token), proof(RIGHT), new, &from(1), NOW)
+        .await
+        .unwrap();
+    let late = users.come_in(whole, from(2), &counted, NOW).await;
+    assert!(matches!(late, Err(UserError::WrongPassword)), "{late:?}");
+    let late = users.begin_half(half, NOW).await;
+    assert!(matches!(late, Err(UserError::WrongPassword)), "{late:?}");
+    assert_eq!(users.sessions(user, NOW).await.unwrap().len(), 1);
+}

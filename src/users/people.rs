@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use super::store::{self, Link};
 use super::throttle::{Subject, Tally};
-use super::{OWNER, Role, UserError, Users, store_devices as devices, store_sessions as sessions};
+use super::{
+    OWNER, Role, UserError, Users, store_devices as devices, store_second as second,
+    store_sessions as sessions,
+};
 use crate::base::clock::UnixMs;
 use crate::base::secret::{Secret, random_token, sha256_hex};
 use crate::events::{self, Level, NewEvent};
@@ -246,6 +249,7 @@ impl Users {
                 if let Some(account) = &account {
                     sessions::end_all(tx, account.id, None)?;
                     devices::forget(tx, account.id, None)?;
+                    second::end_halves(tx, account.id)?;
                     devices::set_tally(tx, Subject::Account(account.id), Tally::default())?;
                 }
                 Ok::<_, UserError>(account.map(|a| a.id))

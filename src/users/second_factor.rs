@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::sign_in::{Entered, Origin};
+use super::sign_in::{Checked, Entered, Origin};
 use super::{UserError, Users, store, store_second as second, store_sessions as sessions, totp};
 use crate::base::clock::UnixMs;
 use crate::base::secret::{MasterKey, Secret, fill_random, random_id, random_token, sha256_hex};
@@ -256,12 +256,17 @@ impl Users {
     }
 
     /// The password was right: the half-way sign-in that the code completes.
-    pub(super) async fn begin_half(&self, user: i64, now: UnixMs) -> Result<Secret, UserError> {
+    pub(super) async fn begin_half(
+        &self,
+        checked: Checked,
+        now: UnixMs,
+    ) -> Result<Secret, UserError> {
         let half = random_token()?;
         let digest = sha256_hex(half.expose().as_bytes());
         self.db
             .write(move |tx| {
-                second::insert_half(tx, &digest, user, now.plus(HALF_WAY), now)
+                checked.still(tx)?;
+                second::insert_half(tx, &digest, checked.user, now.plus(HALF_WAY), now)
                     .map_err(UserError::from)
             })
             .await?;
@@ -310,25 +315,24 @@ impl Users {
         let counted = self.counted(&account.name, Some(&account), &from).await?;
         self.begin(&counted, now)?;
         let (key, code, user) = (self.key.clone(), code.to_owned(), account.id);
-        let good = self
-            .db
-            .write(move |tx| {
+        // In one step: a new password ends halves, and nobody may stand between the half and the session.
+        let entered = self
+            .enter(from, now, move |tx| {
                 if second::half(tx, &digest, now)?.is_none() {
                     return Err(UserError::HalfWayOver);
                 }
-                let good = spend(tx, &key, user, &code, now)?;
-                match good {
-                    true => {
-                        second::end_half(tx, &digest)?;
-                    }
-                    false => second::half_failed(tx, &digest, TRIES)?,
+                if !spend(tx, &key, user, &code, now)? {
+                    second::half_failed(tx, &digest, TRIES)?;
+                    return Ok(None);
                 }
-                Ok(good)
+                second::end_half(tx, &digest)?;
+                Ok(Some(user))
             })
             .await?;
-        self.judge(good, &counted).await?;
-        let (entered, _) = self.enter(from, now, move |_| Ok(user)).await?;
-        Ok(entered)
+        self.judge(entered.is_some(), &counted).await?;
+        entered
+            .map(|(entered, _)| entered)
+            .ok_or(UserError::WrongCode)
     }
 
     /// Whether `user` gives a right code, where one is asked for.

@@ -76,6 +76,24 @@ pub fn signs_in_as(typed: &str) -> String {
     typed.trim().to_lowercase()
 }
 
+/// That a password was right, and for which: whoever comes in by it later looks whether it still is.
+#[derive(Clone, Debug)]
+pub(super) struct Checked {
+    pub user: i64,
+    hash: String,
+}
+
+impl Checked {
+    /// That the password is the same one as when it was looked at: argon2 takes its time, and a change or a link may
+    /// have come in between, which ended every session there was then.
+    pub(super) fn still(&self, tx: &rusqlite::Transaction<'_>) -> Result<(), UserError> {
+        match store::account_by_id(tx, self.user)? {
+            Some(account) if account.hash == self.hash => Ok(()),
+            _ => Err(UserError::WrongPassword),
+        }
+    }
+}
+
 impl Users {
     /// Whom the open link `token` is for.
     ///
@@ -146,9 +164,10 @@ impl Users {
                 let text = format!("{} set a password by a one-time link.{was_on}", link.user);
                 let event = NewEvent::new("user.setup", Level::Info, "box", text);
                 events::record(tx, now, &event)?;
-                Ok(user)
+                Ok(Some(user))
             })
-            .await?;
+            .await?
+            .ok_or(UserError::LinkInvalid)?;
         let account = Some((user, Tally::default()));
         self.throttle()
             .forget(&throttle::counted(&name, None, account, None));
@@ -172,14 +191,42 @@ impl Users {
             .db
             .read(move |c| store::account_by_name(c, &wanted).map_err(UserError::from))
             .await?;
-        let (user, counted) = self.check(&name, account, password, &from, now).await?;
-        if self.second_factor(user).await?.active.is_some() {
+        let (checked, counted) = self.check(&name, account, password, &from, now).await?;
+        if self.second_factor(checked.user).await?.active.is_some() {
             // What was counted before stays: a right password opens no more tries at the code.
             self.throttle().take_back(&counted);
-            return Ok(SignedIn::Half(self.begin_half(user, now).await?));
+            return Ok(SignedIn::Half(self.begin_half(checked, now).await?));
         }
-        self.succeeded(&counted).await?;
-        let (entered, _) = self.enter(from, now, move |_| Ok(user)).await?;
+        self.come_in(checked, from, &counted, now).await
+    }
+
+    /// In, by a password that was right: unless it, or what is asked beside it, changed meanwhile.
+    pub(super) async fn come_in(
+        &self,
+        checked: Checked,
+        from: Origin,
+        counted: &Counted,
+        now: UnixMs,
+    ) -> Result<SignedIn, UserError> {
+        let entered = self
+            .enter(from, now, move |tx| {
+                checked.still(tx)?;
+                // One that was turned on in between asks for its code.
+                match second::standing(tx, checked.user)?.active {
+                    Some(_) => Err(UserError::WrongPassword),
+                    None => Ok(Some(checked.user)),
+                }
+            })
+            .await
+            .and_then(|entered| entered.ok_or(UserError::WrongPassword));
+        let entered = match entered {
+            Ok((entered, _)) => entered,
+            Err(error) => {
+                self.throttle().take_back(counted);
+                return Err(error);
+            }
+        };
+        self.succeeded(counted).await?;
         Ok(SignedIn::Whole(entered))
     }
 
@@ -276,23 +323,36 @@ impl Users {
 
     /// Looks at a password, slowly when there were many wrong ones. The try stays counted until
     /// [`Self::succeeded`] says otherwise.
-    async fn check(
+    pub(super) async fn check(
         &self,
         name: &str,
         account: Option<Account>,
         password: Secret,
         from: &Origin,
         now: UnixMs,
-    ) -> Result<(i64, Counted), UserError> {
+    ) -> Result<(Checked, Counted), UserError> {
         let counted = self.counted(name, account.as_ref(), from).await?;
         self.begin(&counted, now)?;
         let hash = account
             .as_ref()
             .map_or(password::DECOY, |a| a.hash.as_str())
             .to_owned();
-        let good = self.verify(password, hash).await?;
+        let good = match self.verify(password, hash).await {
+            Ok(good) => good,
+            Err(error) => {
+                // Nobody looked at it, so it was no wrong one.
+                self.throttle().take_back(&counted);
+                return Err(error);
+            }
+        };
         match account {
-            Some(account) if good => Ok((account.id, counted)),
+            Some(account) if good => {
+                let checked = Checked {
+                    user: account.id,
+                    hash: account.hash,
+                };
+                Ok((checked, counted))
+            }
             _ => {
                 self.failed(&counted).await?;
                 tracing::warn!(address = ?from.address, "a password was refused");
@@ -355,13 +415,14 @@ impl Users {
             .await
     }
 
-    /// Begins a session of the user that `who` tells, in the same transaction.
+    /// Begins a session of the user that `who` tells, in the same transaction; none when it tells nobody, and what it
+    /// wrote stays.
     pub(super) async fn enter(
         &self,
         from: Origin,
         now: UnixMs,
-        who: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<i64, UserError> + Send + 'static,
-    ) -> Result<(Entered, i64), UserError> {
+        who: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<Option<i64>, UserError> + Send + 'static,
+    ) -> Result<Option<(Entered, i64)>, UserError> {
         let entered = Entered {
             session: random_token()?,
             device: random_token()?,
@@ -371,7 +432,9 @@ impl Users {
         let user = self
             .db
             .write(move |tx| {
-                let user = who(tx)?;
+                let Some(user) = who(tx)? else {
+                    return Ok(None);
+                };
                 let old = from.device_digest();
                 let device = devices::came_in(tx, old.as_deref(), &device, user, now)?;
                 let new = Beginning {
@@ -382,9 +445,9 @@ impl Users {
                     expires: now.plus(SESSION_IDLE),
                 };
                 sessions::insert(tx, &new, now)?;
-                Ok::<_, UserError>(user)
+                Ok::<_, UserError>(Some(user))
             })
             .await?;
-        Ok((entered, user))
+        Ok(user.map(|user| (entered, user)))
     }
 }
