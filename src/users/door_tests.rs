@@ -235,3 +235,18 @@ async fn a2_a_sign_in_does_not_outlive_a_password_that_changed_meanwhile() {
     assert!(matches!(late, Err(UserError::WrongPassword)), "{late:?}");
     assert_eq!(users.sessions(user, NOW).await.unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn a6_strangers_do_not_make_a_long_line_of_passwords() {
+    let folder = tempfile::tempdir().unwrap();
+    let (users, _) = owned(&folder).await;
+    let line = users.queue.clone();
+    let all = line.try_acquire_many_owned(u32::try_from(QUEUE).unwrap());
+    for _ in 0..30 {
+        let busy = knock(&users, RIGHT, from(3), NOW).await;
+        assert!(matches!(busy, Err(UserError::Busy)), "{busy:?}");
+    }
+    drop(all);
+    // None of these counts as a wrong try.
+    assert!(knock(&users, RIGHT, from(3), NOW).await.is_ok());
+}

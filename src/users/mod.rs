@@ -1,7 +1,8 @@
 //! Who may come in and what they may do: people with roles, one-time links, sessions, tokens of programs.
 //!
 //! Tokens are random and kept only as digests; passwords are argon2id, hashed
-//! on the blocking pool one at a time (each takes 19 MB for a moment). Wrong
+//! on the blocking pool one at a time (each takes 19 MB for a moment), with so
+//! many waiting and no more. Wrong
 //! ones are slowed per address and per account, but never in a browser the
 //! account knows, so a stranger cannot lock the owner out.
 
@@ -85,6 +86,9 @@ pub enum UserError {
     /// Nobody would be left to mend things.
     #[error("this is the last owner: make another one first")]
     LastOwner,
+    /// Too many passwords wait to be looked at.
+    #[error("too many passwords are being checked just now: wait a few seconds and try again")]
+    Busy,
     /// Hashing failed.
     #[error("the password could not be checked: {0}")]
     Hash(String),
@@ -101,6 +105,8 @@ impl From<crate::base::secret::SealError> for UserError {
 
 /// The name the first owner has.
 pub const OWNER: &str = "owner";
+/// Passwords that may wait for their turn: one takes some 50 ms, and nobody waits longer than for a page.
+const QUEUE: usize = 32;
 /// A session ends this long after it was last seen.
 const SESSION_IDLE: Duration = Duration::from_secs(14 * 24 * 3600);
 
@@ -110,6 +116,7 @@ pub struct Users {
     db: Db,
     key: Arc<MasterKey>,
     hashing: Arc<tokio::sync::Semaphore>,
+    queue: Arc<tokio::sync::Semaphore>,
     throttle: Arc<Mutex<Throttle>>,
 }
 
@@ -120,6 +127,7 @@ impl Users {
             db,
             key,
             hashing: Arc::new(tokio::sync::Semaphore::new(1)),
+            queue: Arc::new(tokio::sync::Semaphore::new(QUEUE)),
             throttle: Arc::default(),
         }
     }
@@ -151,6 +159,9 @@ impl Users {
         &self,
         work: impl FnOnce() -> Result<T, UserError> + Send + 'static,
     ) -> Result<T, UserError> {
+        // Each holds its password and its connection: strangers must not make a long line of them.
+        let place = self.queue.clone().try_acquire_owned();
+        let place = place.map_err(|_| UserError::Busy)?;
         let permit = self
             .hashing
             .clone()
@@ -160,7 +171,7 @@ impl Users {
         let result = tokio::task::spawn_blocking(work)
             .await
             .map_err(|e| UserError::Hash(e.to_string()))?;
-        drop(permit);
+        drop((permit, place));
         result
     }
 }

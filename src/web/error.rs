@@ -141,7 +141,7 @@ impl From<UserError> for Failure {
             | UserError::HalfWayOver => ProblemKind::SignIn,
             UserError::SlowDown(_) => ProblemKind::SlowDown,
             UserError::Hash(_) => ProblemKind::Internal,
-            UserError::Db(_) => ProblemKind::Unavailable,
+            UserError::Busy | UserError::Db(_) => ProblemKind::Unavailable,
         };
         Self::new(kind, error.to_string())
     }
@@ -158,10 +158,17 @@ impl IntoResponse for Failure {
             body,
         )
             .into_response();
+        if self.0.kind == ProblemKind::Unavailable {
+            let soon = HeaderValue::from_static(SOON);
+            response.headers_mut().insert(header::RETRY_AFTER, soon);
+        }
         response.extensions_mut().insert(self.0);
         response
     }
 }
+
+/// Seconds until what is not available just now is worth another try.
+const SOON: &str = "5";
 
 /// Whether the client is a browser asking for a page.
 pub fn wants_page(headers: &HeaderMap) -> bool {
@@ -285,8 +292,12 @@ pub async fn dress(request: Request, next: Next) -> Response {
     response = numbered(response, &id);
     if page && let Some(problem) = response.extensions_mut().remove::<Box<Problem>>() {
         let status = response.status();
+        let again = response.headers_mut().remove(header::RETRY_AFTER);
         response = super::pages::problem::page(&problem, visit);
         *response.status_mut() = status;
+        if let Some(again) = again {
+            response.headers_mut().insert(header::RETRY_AFTER, again);
+        }
     }
     response
 }

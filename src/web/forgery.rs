@@ -17,6 +17,7 @@
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -37,6 +38,9 @@ const HEADER: &str = "x-form-token";
 const VISITOR: &str = "__Host-freehold-visitor";
 /// The largest form.
 const LARGEST_FORM: usize = 2 << 20;
+/// The largest of somebody who is not known: a name, a password, a code. It is held in memory before
+/// anything is proven.
+pub const LARGEST_OF_STRANGERS: usize = 16 << 10;
 
 /// Makes the tokens; a key of this box for nothing else.
 #[derive(Debug)]
@@ -104,14 +108,26 @@ pub async fn give_token(State(app): State<App>, mut request: Request, next: Next
 /// Refuses an unsafe request that a cookie lets in, or that nobody sends, without the token.
 /// Stands behind the guard: who may not anyway is told so first.
 pub async fn proven(request: Request, next: Next) -> Response {
-    let by_cookie = matches!(
-        request.extensions().get::<Caller>(),
-        None | Some(Caller::Nobody | Caller::User { .. })
-    );
-    let path = request.uri().path();
-    if !by_cookie || is_safe(request.method()) || path.starts_with("/hooks/") {
+    let caller = request.extensions().get::<Caller>();
+    let stranger = matches!(caller, None | Some(Caller::Nobody));
+    let by_cookie = stranger || matches!(caller, Some(Caller::User { .. }));
+    let hook = request.uri().path().starts_with("/hooks/");
+    if !by_cookie || is_safe(request.method()) || hook {
         return next.run(request).await;
     }
+    let most = match stranger {
+        true => LARGEST_OF_STRANGERS,
+        false => LARGEST_FORM,
+    };
+    // However the token comes: a stranger has one for opening the sign-in page.
+    let request = match stranger {
+        true => match held(request, most).await {
+            Ok((head, body)) => Request::from_parts(head, Body::from(body)),
+            Err(failure) => return failure.into_response(),
+        },
+        false => request,
+    };
+    let path = request.uri().path();
     let token = request.extensions().get::<FormToken>().cloned();
     let token = token.unwrap_or_default();
     let in_header = request.headers().get(HEADER).and_then(|v| v.to_str().ok());
@@ -128,13 +144,22 @@ pub async fn proven(request: Request, next: Next) -> Response {
             false => no_token().into_response(),
         };
     }
-    let (head, body) = request.into_parts();
-    let Ok(body) = axum::body::to_bytes(body, LARGEST_FORM).await else {
-        return too_large().into_response();
+    let (head, body) = match held(request, most).await {
+        Ok(whole) => whole,
+        Err(failure) => return failure.into_response(),
     };
     match in_form(&head.headers, &body).is_some_and(|given| token.is(&given)) {
         true => next.run(Request::from_parts(head, Body::from(body))).await,
         false => no_token().into_response(),
+    }
+}
+
+/// The request with its body read.
+async fn held(request: Request, most: usize) -> Result<(Parts, Bytes), Failure> {
+    let (head, body) = request.into_parts();
+    match axum::body::to_bytes(body, most).await {
+        Ok(body) => Ok((head, body)),
+        Err(_) => Err(too_large(most)),
     }
 }
 
@@ -176,10 +201,14 @@ fn no_token() -> Failure {
     .into()
 }
 
-fn too_large() -> Failure {
+fn too_large(most: usize) -> Failure {
+    let most = match most >> 20 {
+        0 => format!("{} KB", most >> 10),
+        mb => format!("{mb} MB"),
+    };
     Problem::new(
         ProblemKind::TooLarge,
-        "the form broke off or is larger than 2 MB",
+        format!("the form broke off or is larger than {most}"),
     )
     .remedy("Send less at once.")
     .into()

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use crate::forms;
 use crate::world::{FORM, SAME_ORIGIN, World};
 
 #[test]
@@ -85,6 +86,32 @@ fn a6_a_body_without_end_is_cut() {
         assert!(["413", "cut", "400"].contains(&status), "{what}: {answer}");
     }
     assert_eq!(world.edge("GET", "/api/v1/health", &[], "").status, 200);
+}
+
+/// What is held in memory of somebody who is not known is small, with the token of the sign-in page as without.
+#[test]
+fn a6_a_strangers_form_is_small() {
+    let world = World::new();
+    let page = world.edge("GET", "/sign-in", &[], "");
+    let cookie = format!(
+        "Cookie: {}={}",
+        forms::VISITOR,
+        forms::cookie(&page.text, forms::VISITOR).unwrap()
+    );
+    let token = format!("X-Form-Token: {}", forms::token(&page.text));
+    for path in ["/sign-in", "/sign-in/code", "/setup/nope", "/theme"] {
+        for proof in [vec![&*cookie], vec![&*cookie, &*token]] {
+            let headers = [vec![FORM, SAME_ORIGIN], proof].concat();
+            let body = format!("name=ana&password={}", "a".repeat(20 << 10));
+            let answer = world.edge("POST", path, &headers, &body);
+            assert_eq!(answer.status, 413, "{path}: {}", answer.text);
+            assert!(answer.text.contains("larger than 16 KB"), "{}", answer.text);
+        }
+        let small = format!("name=ana&password={}", "a".repeat(10 << 10));
+        let headers = [FORM, SAME_ORIGIN, &*cookie, &*token];
+        let answer = world.edge("POST", path, &headers, &small);
+        assert_ne!(answer.status, 413, "{path}: {}", answer.text);
+    }
 }
 
 #[test]

@@ -15,6 +15,7 @@ use crate::base::clock::UnixMs;
 use crate::users::signs_in_as;
 use crate::web::auth;
 use crate::web::caller::Caller;
+use crate::web::forgery;
 use crate::web::jobs;
 use crate::web::services::App;
 
@@ -63,8 +64,12 @@ pub async fn read(
         About::Account | About::Link | About::HalfWay | About::Box => false,
         _ => !named,
     };
+    let most = match caller {
+        Caller::Nobody => forgery::LARGEST_OF_STRANGERS,
+        _ => LOOKED_AT,
+    };
     let (request, fields) = match looks {
-        true => look(request).await,
+        true => look(request, most).await,
         false => (request, Map::new()),
     };
     let who = who(action.about, caller, request.headers());
@@ -113,13 +118,13 @@ fn own(about: About) -> &'static [&'static str] {
 }
 
 /// The names in the body, and the request as it was.
-async fn look(request: Request) -> (Request, Map<String, Value>) {
+async fn look(request: Request, most: usize) -> (Request, Map<String, Value>) {
     let (head, body) = request.into_parts();
     let mut rest = body.into_data_stream();
     let mut seen: Vec<Bytes> = Vec::new();
     let mut broken = None;
     let mut size = 0;
-    while size <= LOOKED_AT {
+    while size <= most {
         match rest.next().await {
             None => break,
             Some(Ok(bytes)) => {
@@ -132,7 +137,7 @@ async fn look(request: Request) -> (Request, Map<String, Value>) {
             }
         }
     }
-    let fields = match size <= LOOKED_AT && broken.is_none() {
+    let fields = match size <= most && broken.is_none() {
         true => fields(&head.headers, &seen.concat()),
         false => Map::new(),
     };
