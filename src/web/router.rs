@@ -175,9 +175,9 @@ pub fn table() -> Vec<Route> {
         GET  "/databases/{database}/remove"     ChangeBox pages::database_actions::ask_removal, sudo;
         POST "/databases/{database}/remove"     ChangeBox pages::database_actions::remove, sudo;
         POST "/apps/{app}/attach"               ChangeBox pages::database_actions::attach_from_app;
-        POST "/settings/targets"                ChangeBox pages::targets::add;
+        POST "/settings/targets"                ChangeBox pages::targets::add, sudo;
         POST "/settings/targets/{target}/test"  ChangeBox pages::targets::test;
-        POST "/settings/targets/{target}/use"   ChangeBox pages::targets::make_default;
+        POST "/settings/targets/{target}/use"   ChangeBox pages::targets::make_default, sudo;
         GET  "/settings/targets/{target}/remove" ChangeBox pages::targets::ask_removal, sudo;
         POST "/settings/targets/{target}/remove" ChangeBox pages::targets::remove, sudo;
         GET  "/jobs"                            User      pages::jobs::show;
@@ -295,11 +295,11 @@ pub fn table() -> Vec<Route> {
         POST "/databases/{name}/psql"           ChangeBox api::databases::psql, "A psql shell on the server", sudo;
         POST "/databases/{name}/backups"        ChangeBox api::backups::now, "Backs up every database on the server; the work follows";
         GET  "/targets"                         SeeBox    api::targets::list, "Lists the backup targets";
-        POST "/targets"                         ChangeBox api::targets::add, "Tries a backup target out and adds it";
+        POST "/targets"                         ChangeBox api::targets::add, "Tries a backup target out and adds it", sudo;
         GET  "/targets/{name}"                  SeeBox    api::targets::show, "One backup target";
         DELETE "/targets/{name}"                  ChangeBox api::targets::remove, "Forgets a backup target; what is stored there stays", sudo;
         POST "/targets/{name}/test"             ChangeBox api::targets::test, "Tries a backup target out";
-        POST "/targets/{name}/default"          ChangeBox api::targets::make_default, "Sends dumps to this target from now on";
+        POST "/targets/{name}/default"          ChangeBox api::targets::make_default, "Sends dumps to this target from now on", sudo;
         GET  "/backups"                         SeeBox    api::backups::list, "Lists the backups, newest first";
         GET  "/backups/{id}"                    SeeBox    api::backups::show, "One backup";
         POST "/backups/{id}/verify"             ChangeBox api::backups::verify, "Unpacks a backup to its last byte; the work follows";

@@ -4,7 +4,8 @@ use axum::http::Method;
 
 use super::router::table;
 
-/// What asks for the password again: what cannot be undone, shows secrets, or says who may come in.
+/// What asks for the password again: what cannot be undone, shows secrets, says who may come in, or says where the
+/// dumps of every database go.
 const DANGEROUS: &[&str] = &[
     "GET /apps/{app}/remove",
     "POST /apps/{app}/remove",
@@ -16,6 +17,8 @@ const DANGEROUS: &[&str] = &[
     "POST /databases/{database}/restores/{restore}/confirm",
     "GET /databases/{database}/remove",
     "POST /databases/{database}/remove",
+    "POST /settings/targets",
+    "POST /settings/targets/{target}/use",
     "GET /settings/targets/{target}/remove",
     "POST /settings/targets/{target}/remove",
     "POST /settings/people",
@@ -51,6 +54,8 @@ const DANGEROUS: &[&str] = &[
     "POST /api/v1/apps/{app}/run",
     "DELETE /api/v1/databases/{name}",
     "POST /api/v1/databases/{name}/psql",
+    "POST /api/v1/targets",
+    "POST /api/v1/targets/{name}/default",
     "DELETE /api/v1/targets/{name}",
     "POST /api/v1/backups/{id}/restore",
     "GET /api/v1/backups/{id}/download",
@@ -88,9 +93,7 @@ const NOT_DANGEROUS: &[&str] = &[
     "POST /databases/{database}/detach",
     "POST /databases/{database}/backups",
     "POST /apps/{app}/attach",
-    "POST /settings/targets",
     "POST /settings/targets/{target}/test",
-    "POST /settings/targets/{target}/use",
     "POST /checks",
     "POST /checks/{id}/remove",
     "POST /account/password",
@@ -122,9 +125,7 @@ const NOT_DANGEROUS: &[&str] = &[
     "POST /api/v1/databases/{name}/attachments",
     "DELETE /api/v1/databases/{name}/attachments/{app}",
     "POST /api/v1/databases/{name}/backups",
-    "POST /api/v1/targets",
     "POST /api/v1/targets/{name}/test",
-    "POST /api/v1/targets/{name}/default",
     "POST /api/v1/backups/{id}/verify",
 ];
 
