@@ -99,6 +99,33 @@ pub(super) fn use_link(tx: &Transaction<'_>, digest: &str, now: UnixMs) -> Resul
     Ok(())
 }
 
+/// The tables whose rows are told by their id long after they are gone: in the audit log, in answers
+/// kept for requests that are sent again.
+#[derive(Clone, Copy)]
+pub(super) enum Numbered {
+    Users,
+    Tokens,
+}
+
+/// An id for a new row: one that no row had before, not even one that is gone.
+pub(super) fn fresh_id(tx: &Transaction<'_>, table: Numbered) -> Result<i64, DbError> {
+    let sql = match table {
+        Numbered::Users => {
+            "INSERT INTO meta (key, value)
+             SELECT 'last_id.users', coalesce(max(id), 0) + 1 FROM users WHERE true
+             ON CONFLICT (key) DO UPDATE SET value = max(CAST(value AS INTEGER) + 1, CAST(excluded.value AS INTEGER))
+             RETURNING CAST(value AS INTEGER)"
+        }
+        Numbered::Tokens => {
+            "INSERT INTO meta (key, value)
+             SELECT 'last_id.tokens', coalesce(max(id), 0) + 1 FROM tokens WHERE true
+             ON CONFLICT (key) DO UPDATE SET value = max(CAST(value AS INTEGER) + 1, CAST(excluded.value AS INTEGER))
+             RETURNING CAST(value AS INTEGER)"
+        }
+    };
+    Ok(tx.query_row(sql, [], |r| r.get(0))?)
+}
+
 /// Sets the password of the user the link is for; makes them where there is none.
 pub(super) fn upsert_user(
     tx: &Transaction<'_>,
@@ -110,10 +137,10 @@ pub(super) fn upsert_user(
         set_hash(tx, account.id, hash)?;
         return Ok(account.id);
     }
-    let user = tx.query_row(
-        "INSERT INTO users (name, role, password_hash, created_ms) VALUES (?1, ?2, ?3, ?4) RETURNING id",
-        params![link.user, link.role.as_str(), hash, now.0],
-        |r| r.get(0),
+    let user = fresh_id(tx, Numbered::Users)?;
+    tx.execute(
+        "INSERT INTO users (id, name, role, password_hash, created_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![user, link.user, link.role.as_str(), hash, now.0],
     )?;
     set_apps(tx, user, &link.apps)?;
     Ok(user)

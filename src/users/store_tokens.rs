@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
+use super::store::{self, Numbered};
 use super::tokens::{NewToken, Program, Token};
 use super::{Grant, Role, Verb};
 use crate::base::clock::UnixMs;
@@ -36,9 +37,10 @@ pub(super) fn count(c: &Connection, user: Option<i64>) -> Result<usize, DbError>
 
 pub(super) fn insert(tx: &Transaction<'_>, row: &Row, now: UnixMs) -> Result<(), DbError> {
     let apps = row.new.apps.as_ref();
+    let id = store::fresh_id(tx, Numbered::Tokens)?;
     tx.execute(
-        "INSERT INTO tokens (digest, mark, name, user_id, verb, apps, created_ms, expires_ms, app_id)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        "INSERT INTO tokens (digest, mark, name, user_id, verb, apps, created_ms, expires_ms, app_id, id)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         params![
             row.digest,
             row.mark,
@@ -48,7 +50,8 @@ pub(super) fn insert(tx: &Transaction<'_>, row: &Row, now: UnixMs) -> Result<(),
             apps.map(|ids| serde_json::json!(ids).to_string()),
             now.0,
             row.new.expires.map(|at| at.0),
-            row.new.deploys
+            row.new.deploys,
+            id
         ],
     )?;
     Ok(())

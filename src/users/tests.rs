@@ -287,3 +287,41 @@ async fn a2_a_session_of_ones_own_can_be_ended_and_nobody_elses() {
     users.end_session(theirs, &mark).await.unwrap();
     assert!(users.session(ana.expose(), now).await.unwrap().is_none());
 }
+
+/// The audit log and kept answers tell callers by the row's id.
+#[tokio::test]
+async fn a3_the_id_of_what_is_gone_is_not_given_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let users = users(&folder);
+    let now = UnixMs(1_000_000);
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let new = NewToken {
+            name: "ci".into(),
+            user: None,
+            verb: Verb::Read,
+            apps: None,
+            expires: None,
+            deploys: None,
+        };
+        users.new_token(new, "ana", now).await.unwrap();
+        let id = users.tokens(None).await.unwrap()[0].id;
+        users.remove_token(id, None, "ana", now).await.unwrap();
+        ids.push(id);
+        let new = NewUser {
+            name: "ana".into(),
+            role: Role::Admin,
+            apps: Vec::new(),
+        };
+        let (_, link) = users.invite(new, "owner", now).await.unwrap();
+        let password = Secret::new("four words are enough");
+        users
+            .set_up(link.expose(), password, origin(), now)
+            .await
+            .unwrap();
+        let id = users.person("ana", now).await.unwrap().id.unwrap();
+        users.remove_user("ana", "owner", now).await.unwrap();
+        ids.push(id);
+    }
+    assert_eq!(ids, [1, 1, 2, 2, 3, 3]);
+}

@@ -87,10 +87,7 @@ fn who(caller: &Caller, headers: &HeaderMap) -> Option<String> {
             let mark = crate::base::secret::sha256_hex(token.as_bytes());
             Some(format!("user {id} {mark}"))
         }
-        Caller::Program { name, user, .. } => Some(format!(
-            "token {name} of {}",
-            user.as_deref().unwrap_or("the box")
-        )),
+        Caller::Program { id, .. } => Some(format!("token {id}")),
         Caller::Nobody => {
             let address = auth::origin(headers).address;
             Some(address.map_or_else(String::new, |a| a.to_string()))

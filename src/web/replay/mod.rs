@@ -82,10 +82,8 @@ fn caller_of(caller: &Caller) -> Option<String> {
     match caller {
         Caller::Nobody => None,
         Caller::User { id, .. } => Some(format!("user {id}")),
-        Caller::Program { name, user, .. } => Some(format!(
-            "token {name} of {}",
-            user.as_deref().unwrap_or("the box")
-        )),
+        // By its row: a name may be another's tomorrow, and a row's id is given once.
+        Caller::Program { id, .. } => Some(format!("token {id}")),
         Caller::Local { uid } => Some(format!("local {uid}")),
     }
 }
