@@ -6,6 +6,7 @@
 //! kind is all that is kept, of so many callers at most.
 
 use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -71,11 +72,36 @@ impl Rates {
             all.retain(|_, whole| *whole > now);
         }
         if all.len() >= CALLERS {
-            all.clear();
+            make_room(&mut all);
         }
         let verdict = decide(quota, all.get(&(who.clone(), changes)).copied(), now);
         all.insert((who, changes), verdict.whole);
         verdict
+    }
+}
+
+/// Forgets those whose quota is whole first: the least is lost of them. An eighth at once, so that this is rare.
+fn make_room(all: &mut HashMap<(String, bool), UnixMs>) {
+    let mut moments: Vec<i64> = all.values().map(|whole| whole.0).collect();
+    let (_, last, _) = moments.select_nth_unstable(CALLERS / 8);
+    let last = *last;
+    // Among equals any may go, as long as somebody does.
+    let mut left = CALLERS / 8 + 1;
+    all.retain(|_, whole| {
+        let goes = whole.0 <= last && left > 0;
+        left -= usize::from(goes);
+        !goes
+    });
+}
+
+/// An address as strangers are told apart by it: whoever has one of IPv6 has a whole /64.
+fn network(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => {
+            let bits = u128::from(address) >> 64 << 64;
+            format!("{}/64", Ipv6Addr::from(bits))
+        }
     }
 }
 
@@ -90,7 +116,7 @@ fn who(caller: &Caller, headers: &HeaderMap) -> Option<String> {
         Caller::Program { id, .. } => Some(format!("token {id}")),
         Caller::Nobody => {
             let address = auth::origin(headers).address;
-            Some(address.map_or_else(String::new, |a| a.to_string()))
+            Some(address.map_or_else(String::new, network))
         }
     }
 }
@@ -223,6 +249,29 @@ mod tests {
         assert!(!rates.take("ana".into(), true, FOUR, now).allowed);
         assert!(rates.take("ana".into(), false, FOUR, now).allowed);
         assert!(rates.take("ben".into(), true, FOUR, now).allowed);
+    }
+
+    #[test]
+    fn a1_a_crowd_of_strangers_gives_nobody_their_quota_back() {
+        let rates = Rates::default();
+        let now = UnixMs(7);
+        for _ in 0..4 {
+            assert!(rates.take("ana".into(), true, FOUR, now).allowed);
+        }
+        for n in 0..CALLERS * 3 {
+            rates.take(n.to_string(), false, FOUR, now);
+        }
+        assert!(rates.0.lock().unwrap().len() <= CALLERS);
+        assert!(!rates.take("ana".into(), true, FOUR, now).allowed);
+    }
+
+    #[test]
+    fn a1_strangers_are_told_apart_by_network() {
+        let told = |text: &str| network(text.parse().unwrap());
+        assert_eq!(told("2001:db8:1:2:3:4:5:6"), told("2001:db8:1:2::9"));
+        assert_ne!(told("2001:db8:1:2::9"), told("2001:db8:1:3::9"));
+        assert_ne!(told("192.0.2.1"), told("192.0.2.2"));
+        assert_eq!(told("::ffff:192.0.2.1"), told("192.0.2.1"));
     }
 
     #[test]
