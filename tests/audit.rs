@@ -11,8 +11,12 @@ use std::time::Duration;
 use freehold::web::table;
 use serde_json::{Value, json};
 
+#[path = "support/authenticator.rs"]
+mod authenticator;
 #[path = "support/forms.rs"]
 mod forms;
+#[path = "audit/known.rs"]
+mod known;
 #[path = "support/quiet.rs"]
 mod quiet;
 #[path = "audit/settings.rs"]

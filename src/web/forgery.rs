@@ -239,7 +239,8 @@ pub async fn refuse_foreign(request: Request, next: Next) -> Response {
     .into_response()
 }
 
-fn is_own(headers: &HeaderMap) -> bool {
+/// Whether the browser says that our own pages asked for this.
+pub fn is_own(headers: &HeaderMap) -> bool {
     let text = |name: header::HeaderName| headers.get(name).and_then(|v| v.to_str().ok());
     let site = headers.get("sec-fetch-site").and_then(|v| v.to_str().ok());
     if !matches!(site, None | Some("same-origin" | "none")) {

@@ -342,7 +342,9 @@ pub fn router(app: App) -> Router {
     let mut router = Router::new();
     let mut schemas = Schemas::default();
     let shown = contract::Shown::default();
-    for route in table() {
+    let routes = table();
+    let rules = super::audit::Rules::of(&routes);
+    for route in routes {
         let (needs, sudo) = (route.needs, route.sudo);
         let handler = match &route.api {
             None => route.handler,
@@ -366,7 +368,10 @@ pub fn router(app: App) -> Router {
         .with_state(app.clone());
     shown.by(rows.clone());
     rows.layer(from_fn(forgery::refuse_foreign))
-        .layer(from_fn_with_state(app.clone(), super::audit::record))
+        .layer(from_fn_with_state(
+            (app.clone(), rules),
+            super::audit::record,
+        ))
         .layer(from_fn(pages::visit::forget_flash))
         .layer(from_fn_with_state(
             (app.clone(), contract::Rates::default()),
