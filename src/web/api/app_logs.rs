@@ -1,7 +1,9 @@
 //! What an app's containers write, and commands run in and beside them.
 
+use std::collections::VecDeque;
+
 use axum::extract::{Extension, Request, State};
-use futures_util::{StreamExt, stream};
+use futures_util::{Stream, StreamExt, stream};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -24,13 +26,36 @@ use crate::wire::terminal::TerminalForm;
 pub struct Which {
     /// Only this process.
     process: Option<String>,
-    /// The last so many of each container; 200 when absent.
+    /// The last so many of each container; 200 when absent, and of what came since then all. 10,000 lines and 8 MB of
+    /// a container at most: what is older is left out.
     tail: Option<u32>,
     /// Only since then.
     since_ms: Option<i64>,
     /// Those to come too.
     #[serde(default)]
     follow: bool,
+}
+
+/// Lines told of a container at most.
+const MOST_LINES: u32 = 10_000;
+/// Bytes of text held of a container at most, while its lines wait to be put in order.
+const MOST_BYTES: usize = 8 << 20;
+
+/// The last lines that have no more than `most` bytes of text.
+async fn newest(lines: impl Stream<Item = AppLine>, most: usize) -> VecDeque<AppLine> {
+    let mut held: VecDeque<AppLine> = VecDeque::new();
+    let mut bytes = 0;
+    let mut lines = std::pin::pin!(lines);
+    while let Some(line) = lines.next().await {
+        bytes += line.text.len();
+        held.push_back(line);
+        while bytes > most
+            && let Some(oldest) = held.pop_front()
+        {
+            bytes -= oldest.text.len();
+        }
+    }
+    held
 }
 
 /// `GET /api/v1/apps/{app}/logs`: newline-delimited JSON, oldest first.
@@ -42,9 +67,10 @@ pub async fn show(
     let row = app.apps.find(&name).await?;
     let containers = containers(&app, &row, which.process.as_deref());
     let tail = match which.since_ms {
-        Some(_) => which.tail,
-        None => Some(which.tail.unwrap_or(200)),
+        Some(_) => which.tail.unwrap_or(MOST_LINES),
+        None => which.tail.unwrap_or(200),
     };
+    let tail = Some(tail.min(MOST_LINES));
     let mut streams = Vec::new();
     for one in containers {
         let lines = app
@@ -79,7 +105,7 @@ pub async fn show(
     }
     let mut all: Vec<AppLine> = Vec::new();
     for lines in streams {
-        all.extend(lines.collect::<Vec<_>>().await);
+        all.extend(newest(lines, MOST_BYTES).await);
     }
     all.sort_by_key(|line| line.at_ms);
     let all = stream::iter(all).map(json);
@@ -158,4 +184,23 @@ async fn note(app: &App, row: &apps::App, caller: &Caller, what: &str) -> Result
         .write(move |tx| events::record(tx, UnixMs::now(), &event))
         .await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a6_of_a_long_log_the_end_is_held_and_no_more() {
+        let line = |n: i64| AppLine {
+            at_ms: n,
+            container: "shop-web".into(),
+            process: "web".into(),
+            text: "x".repeat(100),
+        };
+        let held = newest(stream::iter((0..1_000).map(line)), 1_050).await;
+        let held: Vec<i64> = held.iter().map(|l| l.at_ms).collect();
+        assert_eq!(held, (990..1_000).collect::<Vec<_>>());
+        assert!(newest(stream::iter([line(1)]), 10).await.is_empty());
+    }
 }
