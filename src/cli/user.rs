@@ -187,9 +187,23 @@ pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Resu
             let text = |key: &str| made.get(key).and_then(Value::as_str).unwrap_or_default();
             output::line(format!("{}{}", text("address"), text("path")));
             output::line("The link works once, for a day.");
+            let left = made.get("tokens_left").and_then(Value::as_u64);
+            tokens_left(left.unwrap_or(0), "the owner");
         }
     }
     Ok(())
+}
+
+/// That programs still come in, and how to end that.
+fn tokens_left(count: u64, name: &str) {
+    let what = match count {
+        0 => return,
+        1 => format!("A token of {name} goes on"),
+        n => format!("{n} tokens of {name} go on"),
+    };
+    output::line(format!(
+        "{what}: `freehold token list` shows them, `freehold token rm` ends one."
+    ));
 }
 
 fn linked(global: &Global, made: &UserLink, life: &str) {
@@ -198,6 +212,7 @@ fn linked(global: &Global, made: &UserLink, life: &str) {
     }
     output::line(made.link.expose());
     output::line(life);
+    tokens_left(u64::try_from(made.tokens_left).unwrap_or(0), &made.name);
 }
 
 fn sessions(global: &Global, all: &[Session]) {

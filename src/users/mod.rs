@@ -109,6 +109,8 @@ pub const OWNER: &str = "owner";
 const QUEUE: usize = 32;
 /// A session ends this long after it was last seen.
 const SESSION_IDLE: Duration = Duration::from_secs(14 * 24 * 3600);
+/// And this long after it began, however much it is used: a stolen cookie is not for ever.
+const SESSION_LIFE: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// The domain's handle; cheap to clone.
 #[derive(Clone)]

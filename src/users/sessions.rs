@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::sign_in::{Origin, Proof};
 use super::store_sessions::{self as store, Session, SessionRow};
-use super::{SESSION_IDLE, UserError, Users};
+use super::{UserError, Users};
 use crate::base::clock::UnixMs;
 use crate::base::secret::{Secret, random_token, sha256_hex};
 use crate::events::{self, Level, NewEvent};
@@ -37,9 +37,7 @@ impl Users {
             && now.since(session.seen) > Duration::from_secs(300)
         {
             self.db
-                .write(move |tx| {
-                    store::touch(tx, &digest, now, now.plus(SESSION_IDLE)).map_err(UserError::from)
-                })
+                .write(move |tx| store::touch(tx, &digest, now).map_err(UserError::from))
                 .await?;
         }
         Ok(found)

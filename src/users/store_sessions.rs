@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::store::role;
-use super::{Grant, Origin, Verb};
+use super::{Grant, Origin, SESSION_IDLE, SESSION_LIFE, Verb};
 use crate::base::clock::UnixMs;
 use crate::db::DbError;
 
@@ -100,15 +100,12 @@ pub(super) fn find(c: &Connection, digest: &str, now: UnixMs) -> Result<Option<S
     .optional()?)
 }
 
-pub(super) fn touch(
-    tx: &Transaction<'_>,
-    digest: &str,
-    now: UnixMs,
-    expires: UnixMs,
-) -> Result<(), DbError> {
+/// Seen now: it goes on, up to the whole life of a session.
+pub(super) fn touch(tx: &Transaction<'_>, digest: &str, now: UnixMs) -> Result<(), DbError> {
+    let life = i64::try_from(SESSION_LIFE.as_millis()).unwrap_or(i64::MAX);
     tx.execute(
-        "UPDATE sessions SET seen_ms = ?2, expires_ms = ?3 WHERE digest = ?1",
-        params![digest, now.0, expires.0],
+        "UPDATE sessions SET seen_ms = ?2, expires_ms = min(?3, created_ms + ?4) WHERE digest = ?1",
+        params![digest, now.0, now.plus(SESSION_IDLE).0, life],
     )?;
     Ok(())
 }

@@ -325,3 +325,20 @@ async fn a3_the_id_of_what_is_gone_is_not_given_again() {
     }
     assert_eq!(ids, [1, 1, 2, 2, 3, 3]);
 }
+
+#[tokio::test]
+async fn a2_a_session_ends_after_ninety_days_however_much_it_is_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let users = users(&folder);
+    let day = |n: u64| UnixMs(1_000_000).plus(Duration::from_secs(n * 24 * 3600));
+    let link = users.new_setup_link(day(0)).await.unwrap();
+    let password = Secret::new("four words are enough");
+    let entered = users.set_up(link.expose(), password, origin(), day(0));
+    let session = entered.await.unwrap().session;
+    for n in 1..90 {
+        let found = users.session(session.expose(), day(n)).await.unwrap();
+        assert!(found.is_some(), "day {n}");
+    }
+    let over = users.session(session.expose(), day(90)).await.unwrap();
+    assert!(over.is_none());
+}

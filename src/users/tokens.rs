@@ -141,6 +141,17 @@ impl Users {
             .await
     }
 
+    /// How many tokens of the user of that name go on: a new password or a new link ends sessions, not programs.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn tokens_that_go_on(&self, name: &str, now: UnixMs) -> Result<usize, UserError> {
+        let all = self.tokens(None).await?;
+        let theirs = |t: &&Token| t.user.as_ref().is_some_and(|(_, user)| user == name);
+        let lives = |t: &&Token| t.expires.is_none_or(|at| at > now);
+        Ok(all.iter().filter(theirs).filter(lives).count())
+    }
+
     /// Ends a token: of this user, or of anybody.
     ///
     /// # Errors

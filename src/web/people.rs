@@ -67,6 +67,18 @@ pub async fn apps<'a>(
     Ok(ids)
 }
 
+/// That tokens of somebody go on though their sessions ended, and how to end them; nothing where there are none.
+pub fn tokens_go_on(count: usize, name: &str) -> String {
+    let what = match count {
+        0 => return String::new(),
+        1 => format!("A token of {name} goes on"),
+        n => format!("{n} tokens of {name} go on"),
+    };
+    format!(
+        "{what}: a program that has one still comes in. `freehold token list` on the box shows them, `freehold token rm` ends one."
+    )
+}
+
 /// The address of a one-time link.
 pub fn link(app: &App, token: &Secret) -> String {
     format!("{}/setup/{}", app.dashboard_url(), token.expose())

@@ -60,6 +60,9 @@ pub struct SetupLink {
     pub path: Secret,
     /// Whether somebody has set a password already.
     pub set_up: bool,
+    /// Tokens of the owner's that go on: a new link ends sessions, not programs.
+    #[serde(default)]
+    pub tokens_left: usize,
 }
 
 /// A one-time link; it is not told again.
@@ -69,4 +72,7 @@ pub struct UserLink {
     pub name: String,
     /// The whole address.
     pub link: Secret,
+    /// Tokens of theirs that go on: a new link ends sessions, not programs.
+    #[serde(default)]
+    pub tokens_left: usize,
 }

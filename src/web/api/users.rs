@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::base::clock::UnixMs;
 use crate::base::secret::Secret;
-use crate::users::{NewUser, Person};
+use crate::users::{NewUser, OWNER, Person};
 use crate::web::answer::{Created, Listed, NoContent};
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
@@ -19,11 +19,14 @@ use crate::wire::users as wire;
 
 /// `POST /api/v1/setup-link`: a new one-time path under the dashboard's address.
 pub async fn setup_link(State(app): State<App>) -> Result<Json<wire::SetupLink>, Failure> {
-    let token = app.users.new_setup_link(UnixMs::now()).await?;
+    let now = UnixMs::now();
+    let token = app.users.new_setup_link(now).await?;
+    let tokens_left = app.users.tokens_that_go_on(OWNER, now).await?;
     Ok(Json(wire::SetupLink {
         address: app.dashboard_url(),
         path: Secret::new(format!("/setup/{}", token.expose())),
         set_up: app.users.is_set_up().await?,
+        tokens_left,
     }))
 }
 
@@ -78,7 +81,11 @@ pub async fn invite(
     let new = NewUser { name, role, apps };
     let (name, token) = app.users.invite(new, &caller.who(), UnixMs::now()).await?;
     let link = Secret::new(people::link(&app, &token));
-    Ok(Created(wire::UserLink { name, link }))
+    Ok(Created(wire::UserLink {
+        name,
+        link,
+        tokens_left: 0,
+    }))
 }
 
 /// `PATCH /api/v1/users/{user}`
@@ -110,9 +117,15 @@ pub async fn reset(
     Path(name): Path<String>,
 ) -> Result<Json<wire::UserLink>, Failure> {
     people::in_charge_of(&app, &caller, &name).await?;
-    let token = app.users.reset(&name, &caller.who(), UnixMs::now()).await?;
+    let now = UnixMs::now();
+    let token = app.users.reset(&name, &caller.who(), now).await?;
+    let tokens_left = app.users.tokens_that_go_on(&name, now).await?;
     let link = Secret::new(people::link(&app, &token));
-    Ok(Json(wire::UserLink { name, link }))
+    Ok(Json(wire::UserLink {
+        name,
+        link,
+        tokens_left,
+    }))
 }
 
 /// `DELETE /api/v1/users/{user}`

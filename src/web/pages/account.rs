@@ -243,7 +243,10 @@ pub async fn password(
     headers: HeaderMap,
     Form(change): Form<Change>,
 ) -> Result<Response, Failure> {
-    let Caller::User { id, token, .. } = &visit.caller else {
+    let Caller::User {
+        id, name, token, ..
+    } = &visit.caller
+    else {
         return Ok(visit::failed(
             "/account",
             "Only somebody who signed in has a password; on the box, freehold user reset makes a setup link.",
@@ -266,7 +269,13 @@ pub async fn password(
             .await
         {
             Ok(session) => {
-                let answer = visit::done("/account", "Your password is changed.");
+                let left = app.users.tokens_that_go_on(name, UnixMs::now()).await?;
+                let text = match left {
+                    0 => "Your password is changed, and your other sessions are ended.".to_owned(),
+                    1 => "Your password is changed, and your other sessions are ended. A token of yours goes on: end it below if you do not know it.".to_owned(),
+                    n => format!("Your password is changed, and your other sessions are ended. {n} tokens of yours go on: end below those that you do not know."),
+                };
+                let answer = visit::done("/account", &text);
                 return Ok(super::with_session(answer, &session));
             }
             Err(error @ (UserError::WrongPassword | UserError::SlowDown(_))) => {

@@ -33,8 +33,8 @@ pub struct View {
     pub role: Field,
     /// Of the one to ask in.
     pub apps: Field,
-    /// Name and address of the link just made; it is shown this once.
-    pub link: Option<(String, String)>,
+    /// Name and address of the link just made, shown this once; and what goes on all the same.
+    pub link: Option<(String, String, String)>,
 }
 
 /// A user, or somebody asked in.
@@ -101,7 +101,7 @@ async fn page(
     app: &App,
     visit: Visit,
     typed: Typed,
-    link: Option<(String, String)>,
+    link: Option<(String, String, String)>,
 ) -> Result<Response, Failure> {
     let now = UnixMs::now();
     let all = app.users.people(now).await?;
@@ -162,7 +162,13 @@ pub async fn invite(
     match made.await {
         Ok((name, token)) => {
             let link = people::link(&app, &token);
-            page(&app, visit, Typed::default(), Some((name, link))).await
+            page(
+                &app,
+                visit,
+                Typed::default(),
+                Some((name, link, String::new())),
+            )
+            .await
         }
         Err(failure) => {
             let Some(fault) = failure.words_for_a_form() else {
@@ -209,9 +215,12 @@ pub async fn reset(
 ) -> Result<Response, Failure> {
     people::in_charge_of(&app, &visit.caller, &name).await?;
     let by = visit.caller.who();
-    let token = app.users.reset(&name, &by, UnixMs::now()).await?;
+    let now = UnixMs::now();
+    let token = app.users.reset(&name, &by, now).await?;
+    let left = app.users.tokens_that_go_on(&name, now).await?;
+    let left = people::tokens_go_on(left, &name);
     let link = people::link(&app, &token);
-    page(&app, visit, Typed::default(), Some((name, link))).await
+    page(&app, visit, Typed::default(), Some((name, link, left))).await
 }
 
 fn question(visit: Visit, name: &str, wrong: bool) -> Response {

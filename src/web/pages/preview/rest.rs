@@ -445,6 +445,7 @@ pub fn people_page() -> people::View {
         link: Some((
             text("bob@example.com"),
             text("https://panel.example.com/setup/Zk3x9fQ0aB7c"),
+            String::new(),
         )),
     }
 }
