@@ -41,6 +41,8 @@ pub struct View {
     pub attached: Vec<(String, String)>,
     /// Databases that could be attached.
     pub choices: Field,
+    /// Whether the reader may attach and detach them, and make one.
+    pub attaches: bool,
 }
 
 /// A variable.
@@ -97,6 +99,7 @@ async fn page(app: &App, visit: Visit, name: &str, typed: Typed) -> Result<Respo
         at: None,
     });
     Ok(crate::web::pages::render(&View {
+        attaches,
         frame: head.frame(visit),
         head,
         vars: from_databases

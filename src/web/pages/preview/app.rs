@@ -285,6 +285,7 @@ pub fn env_page() -> env::View {
         import: Field::code("import", "Lines of NAME=value")
             .area()
             .hint("Taken byte for byte after the first =; nothing is unquoted."),
+        attaches: true,
         attached: vec![(text("main"), text("DATABASE_URL"))],
         choices: Field::choice(
             "database",
