@@ -97,6 +97,13 @@ impl Deploys {
             .map_err(told)?;
         let releases = self.releases(app).await?;
         for release in &releases {
+            if release.unreadable {
+                tracing::warn!(
+                    app,
+                    release = release.number,
+                    "volumes that only this release names are not known: its settings cannot be read"
+                );
+            }
             self.remove_image(&release.image_tag).await?;
             if volumes {
                 for volume in release.settings.volumes.keys() {

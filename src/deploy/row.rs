@@ -141,8 +141,10 @@ pub struct Release {
     pub image: String,
     /// Our own tag that keeps it.
     pub image_tag: String,
-    /// What the app's file said.
+    /// What the app's file said; the defaults where that cannot be read.
     pub settings: AppFile,
+    /// In a list: that its settings cannot be read, so that nothing can go back to it.
+    pub unreadable: bool,
     /// The commit it was built from.
     pub commit: Option<String>,
     /// The commit's first line.

@@ -104,6 +104,9 @@ pub struct Release {
     pub kept: bool,
     /// Whether it is live now.
     pub live: bool,
+    /// Whether what is kept of it cannot be read any more.
+    #[serde(default)]
+    pub unreadable: bool,
 }
 
 /// A piece of a deploy's log, as newline-delimited JSON.

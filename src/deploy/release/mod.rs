@@ -16,6 +16,7 @@ pub(super) struct Mark {
     pub image: String,
     pub live: Option<UnixMs>,
     pub gone: Option<UnixMs>,
+    pub unreadable: bool,
 }
 
 impl From<&Release> for Mark {
@@ -26,6 +27,7 @@ impl From<&Release> for Mark {
             image: release.image_tag.clone(),
             live: release.live,
             gone: release.gone,
+            unreadable: release.unreadable,
         }
     }
 }
@@ -55,7 +57,7 @@ pub(super) fn to_collect(all: &[Mark], needed: &[i64], kept: usize) -> Vec<i64> 
 pub(super) fn choose(all: &[Mark], wanted: i64) -> Result<Mark, DeployError> {
     let kept: Vec<String> = all
         .iter()
-        .filter(|m| m.live.is_some() && m.gone.is_none())
+        .filter(|m| m.live.is_some() && m.gone.is_none() && !m.unreadable)
         .map(|m| format!("v{}", m.number))
         .collect();
     let kept = match kept.as_slice() {
@@ -72,6 +74,9 @@ pub(super) fn choose(all: &[Mark], wanted: i64) -> Result<Mark, DeployError> {
         Some(m) if m.live.is_none() => Err(DeployError::NoRelease(format!(
             "release v{wanted} was never live, so it is not known to work; {kept}"
         ))),
+        Some(m) if m.unreadable => Err(DeployError::NoRelease(format!(
+            "what is kept of release v{wanted} cannot be read, so nothing can go back to it; {kept}"
+        ))),
         Some(m) => Ok(m.clone()),
     }
 }
@@ -87,6 +92,7 @@ mod tests {
             image: format!("image {number}"),
             live: live.then_some(UnixMs(1)),
             gone: gone.then_some(UnixMs(2)),
+            unreadable: false,
         }
     }
 
@@ -121,6 +127,16 @@ mod tests {
             mark(3, false, false),
         ];
         assert_eq!(choose(&all, 2).unwrap().id, 20);
+        let mut odd = all.to_vec();
+        odd.push(Mark {
+            unreadable: true,
+            ..mark(4, true, false)
+        });
+        let error = choose(&odd, 4).unwrap_err().to_string();
+        assert!(
+            error.contains("cannot be read") && error.ends_with("kept are v2"),
+            "{error}"
+        );
         for (wanted, part) in [(9, "no release v9"), (1, "collected"), (3, "never live")] {
             let error = choose(&all, wanted).unwrap_err().to_string();
             assert!(

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use crate::base::clock::UnixMs;
 use crate::base::secret::{MasterKey, Secret};
 use crate::db::DbError;
+use crate::deploy::app_file::AppFile;
 use crate::deploy::row::{NewRelease, Release};
 
 const RELEASE: &str = "SELECT id, app_id, number, image, image_tag, settings, commit_id, title,
@@ -17,12 +18,22 @@ fn context(app: i64, number: i64) -> String {
 }
 
 fn release(row: &Row<'_>) -> rusqlite::Result<Release> {
-    let time = |at: usize| -> rusqlite::Result<Option<UnixMs>> {
-        Ok(row.get::<_, Option<i64>>(at)?.map(UnixMs))
-    };
     let settings: String = row.get(5)?;
     let odd = |e: serde_json::Error| {
         rusqlite::Error::FromSqlConversionFailure(5, rusqlite::types::Type::Text, e.into())
+    };
+    with_settings(row, Some(serde_json::from_str(&settings).map_err(odd)?))
+}
+
+/// As one of many: what cannot be read of it hides none of the others.
+fn listed(row: &Row<'_>) -> rusqlite::Result<Release> {
+    let settings: String = row.get(5)?;
+    with_settings(row, serde_json::from_str(&settings).ok())
+}
+
+fn with_settings(row: &Row<'_>, settings: Option<AppFile>) -> rusqlite::Result<Release> {
+    let time = |at: usize| -> rusqlite::Result<Option<UnixMs>> {
+        Ok(row.get::<_, Option<i64>>(at)?.map(UnixMs))
     };
     Ok(Release {
         id: row.get(0)?,
@@ -30,7 +41,8 @@ fn release(row: &Row<'_>) -> rusqlite::Result<Release> {
         number: row.get(2)?,
         image: row.get(3)?,
         image_tag: row.get(4)?,
-        settings: serde_json::from_str(&settings).map_err(odd)?,
+        unreadable: settings.is_none(),
+        settings: settings.unwrap_or_default(),
         commit: row.get(6)?,
         title: row.get(7)?,
         created: UnixMs(row.get(8)?),
@@ -75,11 +87,11 @@ pub(in crate::deploy) fn by_id(c: &Connection, id: i64) -> Result<Option<Release
     Ok(statement.query_row([id], release).optional()?)
 }
 
-/// The newest first.
+/// The newest first, those too whose settings cannot be read.
 pub(in crate::deploy) fn of_app(c: &Connection, app: i64) -> Result<Vec<Release>, DbError> {
     let mut statement =
         c.prepare_cached(&format!("{RELEASE} WHERE app_id = ?1 ORDER BY number DESC"))?;
-    let rows = statement.query_map([app], release)?;
+    let rows = statement.query_map([app], listed)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

@@ -183,7 +183,8 @@ pub async fn releases(
     let all = app.deploys.releases(row.id).await?;
     let releases = all.into_iter().map(|r| wire::Release {
         live: live.as_ref().is_some_and(|l| l.release_id == r.id),
-        kept: r.gone.is_none() && r.live.is_some(),
+        kept: r.gone.is_none() && r.live.is_some() && !r.unreadable,
+        unreadable: r.unreadable,
         number: r.number,
         image: r.image,
         commit: r.commit,

@@ -44,7 +44,7 @@ pub struct Deploy {
     pub what: String,
     /// "push by Ana".
     pub by: String,
-    /// "v12", or nothing.
+    /// "v12", or nothing; and that it cannot be read, where that is so.
     pub release: String,
     /// "48 s".
     pub took: String,
@@ -71,12 +71,15 @@ pub async fn show(
     let now = UnixMs::now();
     let deploys = app.deploys.list(Some(row.id), SHOWN).await?;
     let serving = app.deploys.live(row.id).await?;
-    let mut kept: BTreeSet<i64> = app
-        .deploys
-        .releases(row.id)
-        .await?
+    let releases = app.deploys.releases(row.id).await?;
+    let unreadable: BTreeSet<i64> = releases
+        .iter()
+        .filter(|r| r.unreadable)
+        .map(|r| r.number)
+        .collect();
+    let mut kept: BTreeSet<i64> = releases
         .into_iter()
-        .filter(|r| r.gone.is_none() && r.live.is_some())
+        .filter(|r| r.gone.is_none() && r.live.is_some() && !r.unreadable)
         .map(|r| r.number)
         .collect();
     if let Some(serving) = &serving {
@@ -91,7 +94,11 @@ pub async fn show(
                 state: deploying::badge(d, serving.as_ref()),
                 what: deploying::what(d),
                 by: deploying::by(d),
-                release: release.map_or_else(String::new, |n| format!("v{n}")),
+                release: match release {
+                    None => String::new(),
+                    Some(n) if unreadable.contains(&n) => format!("v{n}, unreadable"),
+                    Some(n) => format!("v{n}"),
+                },
                 took: deploying::took(d, now),
                 at: When::ago(d.created, now),
                 current: serving.as_ref().is_some_and(|s| s.deploy == d.id),
