@@ -217,7 +217,8 @@ async fn a2_a_sign_in_does_not_outlive_a_password_that_changed_meanwhile() {
     };
     let checked = async || {
         let password = Secret::new(RIGHT);
-        let checked = users.check(OWNER, account().await, password, &from(2), NOW);
+        let (there, account) = (from(2), account().await);
+        let checked = users.check(OWNER, account, password, &there, NOW);
         checked.await.unwrap()
     };
     let (whole, counted) = checked().await;
