@@ -114,6 +114,47 @@ fn a4_a_developer_reads_nothing_of_other_apps() {
     }
 }
 
+/// What a page offers is what its reader may do.
+#[test]
+fn a4_a_developer_is_offered_no_database() {
+    let world = World::new();
+    let developer = world.somebody("developer", Role::Developer, &["blog"]);
+    let (status, text) = world.edge("GET", "/apps/blog/env", &developer.headers, "");
+    assert_eq!(status, 200, "{text}");
+    assert!(!text.contains("href=\"/databases"), "{text}");
+    assert!(text.contains("An admin or owner of this box"), "{text}");
+    let admin = world.somebody("an admin", Role::Admin, &[]);
+    let (_, text) = world.edge("GET", "/apps/blog/env", &admin.headers, "");
+    assert!(text.contains("href=\"/databases\">Make one</a>"), "{text}");
+}
+
+/// A new link and a new password end sessions; what goes on all the same is told.
+#[test]
+fn a3_tokens_that_go_on_after_a_new_password_are_told() {
+    let world = World::new();
+    world.somebody("ana", Role::Admin, &[]);
+    let (_, text) = world.local("POST", "/api/v1/users/ana/reset", "");
+    assert!(text.contains("\"tokens_left\":0"), "{text}");
+    let ana = world.signed_in(&world.come_in(&text));
+    let json = format!("{ana}Content-Type: application/json\r\n");
+    let (status, text) = world.edge(
+        "POST",
+        "/api/v1/tokens",
+        &json,
+        r#"{"name":"CI","verb":"read"}"#,
+    );
+    assert_eq!(status, 201, "{text}");
+    let program = bearer(token_in(&text));
+    let (_, text) = world.local("POST", "/api/v1/users/ana/reset", "");
+    assert!(text.contains("\"tokens_left\":1"), "{text}");
+    let (status, _) = world.edge("GET", "/api/v1/apps", &program, "");
+    assert_eq!(status, 200, "it goes on, as told");
+    let admin = world.somebody("an admin", Role::Admin, &[]);
+    let (status, text) = world.edge("POST", "/settings/people/ana/reset", &admin.headers, "");
+    assert_eq!(status, 200, "{text}");
+    assert!(text.contains("A token of ana goes on"), "{text}");
+}
+
 #[test]
 fn a2_a_second_link_gives_what_the_first_would_have() {
     let world = World::new();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::world::{APP_FILE, Place};
 use crate::base::clock::UnixMs;
-use crate::deploy::State;
+use crate::deploy::{Cause, DeployError, NewDeploy, Source, State};
 
 /// One release live, a push in its build that hangs, another push behind it.
 async fn busy() -> (Place, i64, i64) {
@@ -175,4 +175,64 @@ async fn f4_a_deploy_that_was_cancelled_does_not_switch() {
         })
         .await;
     assert!(!moved.unwrap());
+}
+
+/// Restored piece by piece: one row that cannot be read takes none of the others with it.
+#[tokio::test]
+async fn f9_one_release_that_cannot_be_read_hides_no_other() {
+    let p = Place::new().await;
+    p.deploy("one").await;
+    p.deploy("two").await;
+    p.db.write(|tx| {
+        tx.execute("UPDATE releases SET settings = '{' WHERE number = 1", [])?;
+        Ok::<_, crate::db::DbError>(())
+    })
+    .await
+    .unwrap();
+    let releases = p.deploys.releases(7).await.unwrap();
+    let told: Vec<_> = releases.iter().map(|r| (r.number, r.unreadable)).collect();
+    assert_eq!(told, [(2, false), (1, true)]);
+    let back = p.deploys.rollback(7, Some(1), "ana", UnixMs::now()).await;
+    let error = back.unwrap_err().to_string();
+    assert!(error.contains("cannot be read"), "{error}");
+    // Work goes on.
+    p.deploy("three").await;
+}
+
+/// What is no image of this app's is refused before there is a deploy; one that was queued before this was so, too.
+#[tokio::test]
+async fn a4_no_deploy_is_made_of_another_apps_image() {
+    let p = Place::new().await;
+    let asked = async |reference: &str| {
+        let new = NewDeploy {
+            app: 7,
+            source: Source::Image {
+                reference: reference.to_owned(),
+            },
+            cause: Cause::Person,
+            by: "ana".into(),
+            delivery: None,
+            title: None,
+        };
+        p.deploys.create(new, UnixMs::now()).await
+    };
+    for (reference, words) in [
+        ("fh-abcdef/shop:d1", "for another app"),
+        ("0123456789ab", "the id of an image"),
+        ("UPPER CASE", "no image reference"),
+    ] {
+        let error = asked(reference).await.unwrap_err();
+        assert!(matches!(error, DeployError::Invalid(_)), "{error}");
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    let docker = p.work().join("Dockerfile");
+    std::fs::write(&docker, "FROM scratch\nCOPY --from=fh-abcdef/shop:d1 / /\n").unwrap();
+    let commit = p.commit("steals");
+    let id = p.push_event(&commit, "steals").await.deploy.unwrap();
+    let failed = p.until(id, State::Failed).await;
+    assert!(failed.error.unwrap().contains("for another app"));
+    assert!(
+        p.world.told.lock().unwrap().images.is_empty(),
+        "nothing was built"
+    );
 }
