@@ -19,6 +19,7 @@ use support::sweep::Sweep;
 #[cfg(feature = "crash-points")]
 use support::until::until_true;
 use support::until::{secs, until};
+use support::wire::Wire;
 
 /// A box with a database `main`, one part `tasks` in it, and a bucket as its target.
 struct World {
@@ -33,6 +34,11 @@ impl World {
     }
 
     fn with(settings: &str) -> Self {
+        Self::reached_by(settings, S3::endpoint)
+    }
+
+    /// The store is reached by another address than its own.
+    fn reached_by(settings: &str, endpoint: impl FnOnce(&S3) -> String) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let s3 = S3::start(dir.path());
         s3.create_bucket("dumps");
@@ -52,7 +58,7 @@ impl World {
         let out = world
             .fh
             .command(&["target", "add", "offsite", "s3://dumps/box"])
-            .args(["--endpoint", &world.s3.endpoint()])
+            .args(["--endpoint", &endpoint(&world.s3)])
             .args(["--access-key", &world.s3.access_key])
             .env("FREEHOLD_SECRET_KEY", &world.s3.secret_key)
             .output()
@@ -328,6 +334,62 @@ fn f6_a_cut_dump_leaves_nothing_and_a_cut_object_never_reaches_the_live_database
             Err(format!("{parts:?}"))
         }
     });
+}
+
+/// The store breaks in the middle of an object on its way back: when it is read back, and under a restore.
+#[test]
+fn f6_a_store_that_breaks_while_it_is_read_ends_the_backup_and_the_restore_at_once() {
+    let mut made = None;
+    let world = World::reached_by("", |s3| made.insert(Wire::to(&s3.endpoint())).endpoint());
+    let wire = made.unwrap();
+    world.fill(16);
+    wire.cut_after(4 << 20);
+    world.fh.cli(&["backup", "now", "main", "--no-wait"]);
+    until("the wire to be cut", secs(120), || {
+        wire.is_cut().then_some(()).ok_or("it is whole".to_owned())
+    });
+    // The tool beside the server waited for the rest for twelve hours, and the server's key with it.
+    let failed = until("the backup that was cut to fail", secs(90), || {
+        let newest = world.newest();
+        let is_failed = newest["state"] == "failed";
+        is_failed
+            .then(|| newest.clone())
+            .ok_or_else(|| world.fh.json(&["backup", "list", "main"]).to_string())
+    });
+    let reason = failed["reason"].as_str().unwrap();
+    assert!(reason.contains("store cannot be used"), "{reason}");
+    assert_eq!(world.jobs(), Vec::<String>::new());
+    let all = world.fh.json(&["backup", "list", "main"]);
+    assert_eq!(
+        (&all[0]["cause"], &all[0]["state"]),
+        (&"retry".into(), &"queued".into()),
+        "{all:#}"
+    );
+    wire.mend();
+    world.fh.cli(&["backup", "now", "main"]);
+    let good = world.newest();
+    assert_eq!(good["state"], "stored", "{good:#}");
+
+    world.psql("tasks", "DELETE FROM kept WHERE n > 10;");
+    wire.cut_after(4 << 20);
+    let id = good["id"].to_string();
+    let restore = &["backup", "restore", &id, "--no-wait", "--yes"];
+    world.fh.cli(restore);
+    until("the wire to be cut", secs(60), || {
+        wire.is_cut().then_some(()).ok_or("it is whole".to_owned())
+    });
+    // Its try is over before the store is back, so that what ends well is another.
+    until("the tool to be gone", secs(60), || {
+        let jobs = world.jobs();
+        jobs.is_empty().then_some(()).ok_or(format!("{jobs:?}"))
+    });
+    wire.mend();
+    until("the restore to be done", secs(90), || {
+        let newest = world.fh.json(&["backup", "restores", "main"])[0].clone();
+        let is_done = newest["state"] == "done";
+        is_done.then_some(()).ok_or_else(|| newest.to_string())
+    });
+    assert!(world.kept().contains("left: 1000"));
 }
 
 /// Nobody asks: the minute of the day comes.

@@ -18,11 +18,15 @@ use crate::docker::{EngineError, Input};
 use crate::events::{self, Level, NewEvent};
 use crate::jobs::{JobContext, Outcome};
 use crate::objects::{Store, StoreError};
+use crate::supervise::{JobEnd, Spec};
 
 /// What a table of contents may be long.
 const LIST_LIMIT: usize = 16 * 1024 * 1024;
 /// A tool that takes no more bytes without ending is stuck.
 const FEED_STALL: Duration = Duration::from_secs(600);
+
+/// What a tool printed, or why that is not whole.
+type Printed = Result<Vec<u8>, BackupError>;
 
 /// What is stored beside every dump, for whoever finds it without this box.
 pub(super) fn manifest_key(key: &str) -> String {
@@ -97,17 +101,7 @@ impl Backups {
             .servers
             .side(backup.database, name, argv, backup.logical.clone())
             .await?;
-        let mut piped = self
-            .supervisor
-            .run_piped(spec, true, LIMIT, context.cancel.clone())
-            .await?;
-        let input = piped.input.take();
-        let (same, printed) = tokio::join!(
-            feed_and_compare(backup, objects, input),
-            collect(&mut piped.output)
-        );
-        same?;
-        let end = end_of(piped).await?;
+        let (end, printed) = self.pour(backup, objects, spec, context).await?;
         if !end.is_success() {
             return Err(BackupError::Work(format!(
                 "the archive that came back cannot be read: {}",
@@ -115,6 +109,44 @@ impl Backups {
             )));
         }
         printed
+    }
+
+    /// Pours the object through a side container: how its tool ended and what
+    /// it printed. When one side breaks off, the tool is ended at once: it
+    /// would wait for the rest as long as it may live, and keep the server's
+    /// key all that time.
+    pub(super) async fn pour(
+        &self,
+        backup: &Backup,
+        objects: &Store,
+        spec: Spec,
+        context: &JobContext,
+    ) -> Result<(JobEnd, Printed), BackupError> {
+        let stop = context.cancel.child_token();
+        let mut piped = self
+            .supervisor
+            .run_piped(spec, true, LIMIT, stop.clone())
+            .await?;
+        let input = piped.input.take();
+        let fed = async {
+            let same = feed_and_compare(backup, objects, input).await;
+            if same.is_err() {
+                stop.cancel();
+            }
+            same
+        };
+        let printed = async {
+            let printed = collect(&mut piped.output).await;
+            if printed.is_err() {
+                stop.cancel();
+            }
+            printed
+        };
+        let (same, printed) = tokio::join!(fed, printed);
+        // Gone before anything is tried again: a restore drops what it loaded.
+        let end = end_of(piped).await;
+        same?;
+        Ok((end?, printed))
     }
 
     /// The handler of `backup.check`: [`Backups::verify`]'s work.
@@ -178,37 +210,21 @@ impl Backups {
 
 /// Streams the object into `input` and compares its size and hash with what
 /// went up. The tool may close its input early (it wants the head only): the
-/// rest is read and hashed all the same.
-pub(super) async fn feed_and_compare(
+/// rest is read and hashed all the same. However this ends, the tool's input
+/// ends with it: a dropped one stays open in the engine.
+async fn feed_and_compare(
     backup: &Backup,
     objects: &Store,
     mut input: Option<Input>,
 ) -> Result<(), BackupError> {
-    let mut reading = objects.read(&backup.key).await?;
-    let mut hash = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
-    let mut size = 0u64;
-    while let Some(piece) = reading.next().await? {
-        hash.update(&piece);
-        size += piece.len() as u64;
-        if let Some(open) = &mut input {
-            match tokio::time::timeout(FEED_STALL, open.write_all(&piece)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => input = None,
-                Err(_) => {
-                    return Err(BackupError::Work(
-                        "pg_restore took no more of the archive for ten minutes".into(),
-                    ));
-                }
-            }
-        }
-    }
+    let fed = feed(backup, objects, &mut input).await;
     if let Some(mut open) = input
         && let Err(error) = open.shutdown().await
     {
         tracing::debug!(%error, "the tool had closed its input already");
     }
+    let (size, sha256) = fed?;
     let expected = backup.size_bytes.unwrap_or(0);
-    let sha256 = hex::encode(hash.finish());
     let what = if size != expected {
         format!("{size} bytes came back, {expected} went up")
     } else if backup.sha256.as_deref() != Some(sha256.as_str()) {
@@ -225,10 +241,36 @@ pub(super) async fn feed_and_compare(
     .into())
 }
 
+/// The object into `input`; the size and the hash of what came. An input that
+/// takes no more is dropped.
+async fn feed(
+    backup: &Backup,
+    objects: &Store,
+    input: &mut Option<Input>,
+) -> Result<(u64, String), BackupError> {
+    let mut reading = objects.read(&backup.key).await?;
+    let mut hash = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+    let mut size = 0u64;
+    while let Some(piece) = reading.next().await? {
+        hash.update(&piece);
+        size += piece.len() as u64;
+        if let Some(open) = input {
+            match tokio::time::timeout(FEED_STALL, open.write_all(&piece)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => *input = None,
+                Err(_) => {
+                    return Err(BackupError::Work(
+                        "pg_restore took no more of the archive for ten minutes".into(),
+                    ));
+                }
+            }
+        }
+    }
+    Ok((size, hex::encode(hash.finish())))
+}
+
 /// What a tool prints, to its end.
-pub(super) async fn collect(
-    output: &mut mpsc::Receiver<Result<Bytes, EngineError>>,
-) -> Result<Vec<u8>, BackupError> {
+async fn collect(output: &mut mpsc::Receiver<Result<Bytes, EngineError>>) -> Printed {
     let mut all = Vec::new();
     while let Some(piece) = output.recv().await {
         let piece = piece.map_err(BackupError::Cut)?;
@@ -240,4 +282,56 @@ pub(super) async fn collect(
         all.extend_from_slice(&piece);
     }
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+    use crate::backup::row::Cause;
+    use crate::backup::state::BackupState;
+
+    #[tokio::test]
+    async fn f6_the_tools_input_ends_when_the_store_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let backup = Backup {
+            id: 1,
+            database: 3,
+            database_name: "main".into(),
+            logical: "shop".into(),
+            owner: "shop".into(),
+            server_version: 17,
+            expected_bytes: 0,
+            target: None,
+            target_name: None,
+            key: "a.dump".into(),
+            upload_token: None,
+            state: BackupState::Verifying,
+            cause: Cause::Asked,
+            attempt: 1,
+            reason: None,
+            size_bytes: Some(1),
+            sha256: None,
+            contents: None,
+            created: UnixMs(0),
+            due: UnixMs(0),
+            started: None,
+            finished: None,
+            check_state: None,
+            check_note: None,
+            checked: None,
+        };
+        let (ours, tools) = tokio::io::duplex(64);
+        // As the engine's connection is kept: the other half holds it open.
+        let (_kept, write) = tokio::io::split(ours);
+        let objects = Store::folder(folder.path().to_owned());
+        let fed = feed_and_compare(&backup, &objects, Some(Box::pin(write))).await;
+        assert!(fed.unwrap_err().to_string().contains("a.dump"));
+        let mut rest = Vec::new();
+        let (mut tools, _) = tokio::io::split(tools);
+        let read = tools.read_to_end(&mut rest);
+        let ended = tokio::time::timeout(Duration::from_secs(5), read).await;
+        assert_eq!(ended.unwrap().unwrap(), 0);
+    }
 }

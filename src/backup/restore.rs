@@ -6,10 +6,9 @@
 
 use std::time::Duration;
 
-use super::dump::{LIMIT, end_of, soon};
+use super::dump::soon;
 use super::error::BackupError;
 use super::ports::Trouble;
-use super::read_back::{collect, feed_and_compare};
 use super::row::{Backup, Restore, subject};
 use super::state::RestoreState;
 use super::{Backups, archive, number, store};
@@ -177,17 +176,7 @@ impl Backups {
                 restore.fresh.clone(),
             )
             .await?;
-        let mut piped = self
-            .supervisor
-            .run_piped(spec, true, LIMIT, context.cancel.clone())
-            .await?;
-        let input = piped.input.take();
-        let (same, printed) = tokio::join!(
-            feed_and_compare(&backup, &objects, input),
-            collect(&mut piped.output)
-        );
-        same?;
-        let end = end_of(piped).await?;
+        let (end, printed) = self.pour(&backup, &objects, spec, context).await?;
         if !end.is_success() {
             return Err(BackupError::Work(archive::why("pg_restore", &end)));
         }

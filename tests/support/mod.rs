@@ -30,3 +30,4 @@ pub mod sweep;
 pub mod terminal;
 pub mod until;
 pub mod upstream;
+pub mod wire;

@@ -1,0 +1,123 @@
+//! A wire between the box and a store, cut on command in the middle of an object on its way back: what no real store
+//! does when asked.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub struct Wire {
+    port: u16,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: String,
+    /// Bytes of dumps that still come back; below zero for all.
+    left: AtomicI64,
+    cut: AtomicBool,
+    open: Mutex<Vec<TcpStream>>,
+}
+
+impl Wire {
+    /// A wire to `endpoint`, `http://host:port`.
+    pub fn to(endpoint: &str) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let inner = Arc::new(Inner {
+            store: endpoint.trim_start_matches("http://").to_owned(),
+            left: AtomicI64::new(-1),
+            cut: AtomicBool::new(false),
+            open: Mutex::default(),
+        });
+        let shared = Arc::clone(&inner);
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                let shared = Arc::clone(&shared);
+                // A connection that breaks is what this is for.
+                std::thread::spawn(move || shared.carry(client?));
+            }
+        });
+        Self { port, inner }
+    }
+
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Cuts the wire when so many bytes of a dump came back; nobody answers from then on.
+    pub fn cut_after(&self, bytes: i64) {
+        self.inner.left.store(bytes, Ordering::SeqCst);
+    }
+
+    pub fn is_cut(&self) -> bool {
+        self.inner.cut.load(Ordering::SeqCst)
+    }
+
+    pub fn mend(&self) {
+        self.inner.left.store(-1, Ordering::SeqCst);
+        self.inner.cut.store(false, Ordering::SeqCst);
+    }
+}
+
+impl Inner {
+    fn carry(self: Arc<Self>, mut client: TcpStream) -> std::io::Result<()> {
+        if self.cut.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        let mut store = TcpStream::connect(&self.store)?;
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.extend([client.try_clone()?, store.try_clone()?]);
+        drop(open);
+        let is_dump = Arc::new(AtomicBool::new(false));
+        let (this, dump) = (Arc::clone(&self), Arc::clone(&is_dump));
+        let (mut answers, mut back) = (store.try_clone()?, client.try_clone()?);
+        std::thread::spawn(move || this.back(&mut answers, &mut back, &dump));
+        let mut buffer = [0; 16 << 10];
+        loop {
+            let read = client.read(&mut buffer)?;
+            if read == 0 {
+                return store.shutdown(Shutdown::Write);
+            }
+            let words = String::from_utf8_lossy(&buffer[..read]);
+            let line = words.lines().next().unwrap_or_default();
+            is_dump.store(
+                line.starts_with("GET ") && line.contains(".dump?"),
+                Ordering::SeqCst,
+            );
+            store.write_all(&buffer[..read])?;
+        }
+    }
+
+    fn back(
+        &self,
+        store: &mut TcpStream,
+        client: &mut TcpStream,
+        is_dump: &AtomicBool,
+    ) -> std::io::Result<()> {
+        let mut buffer = [0; 16 << 10];
+        loop {
+            let read = store.read(&mut buffer)?;
+            if read == 0 {
+                return client.shutdown(Shutdown::Write);
+            }
+            client.write_all(&buffer[..read])?;
+            if !is_dump.load(Ordering::SeqCst) || self.left.load(Ordering::SeqCst) < 0 {
+                continue;
+            }
+            let read = i64::try_from(read).unwrap();
+            if self.left.fetch_sub(read, Ordering::SeqCst) <= read {
+                self.cut();
+            }
+        }
+    }
+
+    fn cut(&self) {
+        self.cut.store(true, Ordering::SeqCst);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        for end in open.drain(..) {
+            // One that is closed already needs no cutting.
+            end.shutdown(Shutdown::Both).ok();
+        }
+    }
+}
