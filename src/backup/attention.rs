@@ -2,8 +2,9 @@
 
 use super::error::BackupError;
 use super::ports::Server;
+use super::row::Unremoved;
 use super::standing::Standing;
-use super::{Backups, row, schedule, store, store_standing, store_targets};
+use super::{Backups, row, schedule, store, store_open, store_standing, store_targets};
 use crate::base::clock::UnixMs;
 use crate::db::DbError;
 use crate::events::Level;
@@ -43,6 +44,7 @@ impl Backups {
                         found.extend(look_at(server, part, now));
                     }
                 }
+                found.extend(store_open::unremoved(c)?.iter().map(stays));
                 if store_targets::default_id(c)?.is_none() {
                     found.push(Attention {
                         level: Level::Warning,
@@ -56,6 +58,41 @@ impl Backups {
             .await?;
         found.sort_by_key(|a| a.level != Level::Error);
         Ok(found)
+    }
+}
+
+impl Backups {
+    /// What retention tries in vain to remove, by target.
+    ///
+    /// # Errors
+    /// When the state database refuses.
+    pub async fn unremoved(&self) -> Result<Vec<Unremoved>, BackupError> {
+        let found = self.db.read(store_open::unremoved).await;
+        found.map_err(BackupError::Db)
+    }
+}
+
+/// What should be gone from a target and is not.
+fn stays(left: &Unremoved) -> Attention {
+    let place = left.target.as_deref().unwrap_or("this box's disk");
+    let why = left.why.as_deref().unwrap_or("the daemon's log says why");
+    let objects = match left.count {
+        1 => "1 object".to_owned(),
+        count => format!("{count} objects"),
+    };
+    Attention {
+        level: Level::Warning,
+        subject: "box".into(),
+        what: format!(
+            "{objects} in {place} could not be removed since {}: {why}",
+            left.since.iso()
+        ),
+        remedy: match &left.target {
+            Some(name) => format!(
+                "`freehold target test {name}` says whether it answers; what is there is removed after the next good backup. A target that is gone for good: `freehold target rm {name} --forget`."
+            ),
+            None => "See who may write in the folder `backups` of Freehold's data folder; what is there is removed after the next good backup.".into(),
+        },
     }
 }
 

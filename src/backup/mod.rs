@@ -58,7 +58,7 @@ pub use archive::Contents;
 pub use attention::Attention;
 pub use error::BackupError;
 pub use ports::{Answer, Found, Part, Server, Servers, Traffic, Trouble};
-pub use row::{Backup, Cause, Restore, Schedule, Target};
+pub use row::{Backup, Cause, Restore, Schedule, Target, Unremoved};
 pub use standing::Standing;
 pub use state::{BackupState, RestoreState, crash_points};
 pub use target::NewTarget;

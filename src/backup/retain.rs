@@ -9,7 +9,7 @@ use super::error::BackupError;
 use super::retention::{Keep, Kept, past_their_time};
 use super::row::{Backup, Cause};
 use super::state::BackupState;
-use super::{Backups, number, read_back, store};
+use super::{Backups, number, read_back, store, store_open};
 use crate::base::clock::UnixMs;
 use crate::base::crash_point;
 use crate::db::DbError;
@@ -17,6 +17,8 @@ use crate::jobs::{JobContext, Outcome};
 
 /// How long failed ones are listed.
 const FAILED_SHOWN: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long restores are listed that left nothing behind.
+const RESTORES_SHOWN: Duration = Duration::from_secs(400 * 24 * 3600);
 const TRIES: u32 = 8;
 
 impl Backups {
@@ -41,28 +43,7 @@ impl Backups {
         }
     }
 
-    /// What failed backups left in a store that was away.
-    async fn sweep_failed(&self, database: i64) -> Result<(), BackupError> {
-        let failed = self
-            .db
-            .read(move |c| store::in_state(c, database, BackupState::Failed))
-            .await
-            .map_err(BackupError::Db)?;
-        for backup in failed {
-            let Some(mark) = backup.upload_token.clone() else {
-                continue;
-            };
-            self.sweep(&backup, &mark).await?;
-            let cleared: Result<(), DbError> = self
-                .db
-                .write(move |tx| store::set_upload(tx, backup.id, None))
-                .await;
-            cleared?;
-        }
-        Ok(())
-    }
-
-    async fn retain(&self, database: i64, now: UnixMs) -> Result<(), BackupError> {
+    pub(super) async fn retain(&self, database: i64, now: UnixMs) -> Result<(), BackupError> {
         let settings = self.config.borrow().database;
         let keep = Keep {
             daily: settings.keep_daily,
@@ -81,28 +62,81 @@ impl Backups {
                 for id in gone {
                     store::set_state(tx, id, BackupState::Expired, None, now)?;
                 }
+                store::forget_restores(tx, now.minus(RESTORES_SHOWN))?;
                 store::forget_failed(tx, now.minus(FAILED_SHOWN))
             })
             .await
             .map_err(BackupError::Db)?;
         crash_point::hit("backup.expired.after");
-        let expired = self
+        let servers = self.servers.list().await?;
+        let servers: Vec<i64> = servers.iter().map(|s| s.id).collect();
+        let left = self
             .db
-            .read(move |c| store::in_state(c, database, BackupState::Expired))
+            .read(move |c| store_open::to_remove(c, database, &servers))
             .await
             .map_err(BackupError::Db)?;
-        self.sweep_failed(database).await?;
-        for backup in expired {
-            let objects = self.store(backup.target).await?;
-            objects.delete(&backup.key).await?;
-            objects
-                .delete(&read_back::manifest_key(&backup.key))
-                .await?;
-            let deleted: Result<(), DbError> =
-                self.db.write(move |tx| store::delete(tx, backup.id)).await;
-            deleted?;
+        let mut first = None;
+        for there in left.chunk_by(|a, b| a.target == b.target) {
+            if let Err(error) = self.remove_all(there, now).await {
+                first.get_or_insert(error);
+            }
         }
-        Ok(())
+        first.map_or(Ok(()), Err)
+    }
+
+    /// Removes from one target what is to go. What cannot be removed holds up
+    /// nothing else: it is written down, and the first reason given. A target
+    /// that does not answer is waited for once, not once an object.
+    async fn remove_all(&self, there: &[Backup], now: UnixMs) -> Result<(), BackupError> {
+        let mut first: Option<BackupError> = None;
+        let mut stuck: Vec<i64> = Vec::new();
+        let mut is_away = false;
+        for backup in there {
+            let removed = match is_away {
+                true => Err(None),
+                false => self.remove(backup).await.map_err(Some),
+            };
+            let Err(error) = removed else { continue };
+            stuck.push(backup.id);
+            if let Some(error) = error {
+                is_away = matches!(&error, BackupError::Store(e) if e.is_passing());
+                first.get_or_insert(error);
+            }
+        }
+        let (Some(error), Some(one)) = (first, there.first()) else {
+            return Ok(());
+        };
+        self.note_use(one.target, Some(&error)).await;
+        let written: Result<(), DbError> = self
+            .db
+            .write(move |tx| store_open::set_unremoved(tx, &stuck, now))
+            .await;
+        if let Err(error) = written {
+            tracing::warn!(%error, "what could not be removed from a target could not be written down");
+        }
+        Err(error)
+    }
+
+    /// One backup's objects, and then what is known of them.
+    async fn remove(&self, backup: &Backup) -> Result<(), BackupError> {
+        let id = backup.id;
+        let written: Result<(), DbError> = match &backup.upload_token {
+            Some(mark) if backup.state == BackupState::Failed => {
+                self.sweep(backup, mark).await?;
+                self.db
+                    .write(move |tx| store::set_upload(tx, id, None))
+                    .await
+            }
+            _ => {
+                let objects = self.store(backup.target).await?;
+                objects.delete(&backup.key).await?;
+                objects
+                    .delete(&read_back::manifest_key(&backup.key))
+                    .await?;
+                self.db.write(move |tx| store::delete(tx, id)).await
+            }
+        };
+        Ok(written?)
     }
 }
 

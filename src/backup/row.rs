@@ -189,6 +189,19 @@ pub struct Target {
     pub created: UnixMs,
 }
 
+/// Objects in one target that retention cannot remove.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unremoved {
+    /// The target's name; `None` is the box's own disk.
+    pub target: Option<String>,
+    /// How many.
+    pub count: u32,
+    /// Since when.
+    pub since: UnixMs,
+    /// What the target said last.
+    pub why: Option<String>,
+}
+
 /// When a database is dumped.
 #[derive(Clone, Copy, Debug)]
 pub struct Schedule {

@@ -229,10 +229,22 @@ pub(super) fn delete(tx: &Transaction<'_>, id: i64) -> Result<(), DbError> {
     Ok(())
 }
 
-/// Failed ones are shown for a while, then forgotten.
+/// Failed ones are shown for a while, then forgotten: but not before what they
+/// left in their store is gone, since nothing else knows of it.
 pub(super) fn forget_failed(tx: &Transaction<'_>, before: UnixMs) -> Result<(), DbError> {
     tx.execute(
-        "DELETE FROM backups WHERE state = 'failed' AND finished_ms < ?1",
+        "DELETE FROM backups WHERE state = 'failed' AND finished_ms < ?1 AND upload_token IS NULL",
+        [before.0],
+    )?;
+    Ok(())
+}
+
+/// Restores that are over, with nothing of them left on their server, are
+/// listed for a while, then forgotten.
+pub(super) fn forget_restores(tx: &Transaction<'_>, before: UnixMs) -> Result<(), DbError> {
+    tx.execute(
+        "DELETE FROM restores WHERE finished_ms < ?1
+         AND (state = 'failed' OR (state = 'done' AND confirmed_ms IS NOT NULL))",
         [before.0],
     )?;
     Ok(())

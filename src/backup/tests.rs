@@ -1,5 +1,7 @@
 //! The schedule at work, with servers that need no engine.
 
+mod retain;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -23,6 +23,7 @@ const STATE: &[&str] = &[
     include_str!("migrations/0013_audit.sql"),
     include_str!("migrations/0014_replay.sql"),
     include_str!("migrations/0015_build_times.sql"),
+    include_str!("migrations/0016_unremoved.sql"),
 ];
 
 const METRICS: &[&str] = &[include_str!("migrations/metrics_0001.sql")];

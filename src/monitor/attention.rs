@@ -10,7 +10,7 @@ use crate::wire::overview::{
     App, AppState, Attention, Certificate, Database, DatabaseBackup, Machine, Urgency,
 };
 
-use super::ports::Facts;
+use super::ports::{Facts, Unremoved};
 use super::store::CheckRow;
 
 mod disk;
@@ -52,6 +52,9 @@ pub fn attention(picture: &Picture<'_>) -> Vec<Attention> {
         of_certificate(&mut list, certificate, now);
     }
     settings(&mut list, facts);
+    for left in &facts.unremoved {
+        list.push(unremoved(left, now));
+    }
     if !facts.offsite_target && !facts.databases.is_empty() {
         list.push(item(
             Urgency::Warning,
@@ -235,6 +238,32 @@ fn of_backups(server: &str, what: &str, part: &DatabaseBackup, now: UnixMs) -> O
         )),
         None => None,
     }
+}
+
+/// Old or failed backups that stay where they should be gone.
+fn unremoved(left: &Unremoved, now: UnixMs) -> Attention {
+    let place = left.target.as_deref().unwrap_or("this box's disk");
+    let objects = match left.count {
+        1 => "1 object".to_owned(),
+        count => format!("{count} objects"),
+    };
+    let why = left.why.as_deref().unwrap_or("The daemon's log says why");
+    item(
+        Urgency::Warning,
+        format!("{objects} in {place} could not be removed"),
+        format!(
+            "Backups past their time take space there, for {}: {}",
+            since(now, left.since),
+            sentence(why)
+        ),
+        match &left.target {
+            Some(name) => format!(
+                "See whether it answers: `freehold target test {name}`; removal is tried again after every good backup. If it is gone for good: `freehold target rm {name} --forget`."
+            ),
+            None => "See who may write in `backups` in Freehold's data folder; removal is tried again after every good backup.".to_owned(),
+        },
+        "/settings#targets",
+    )
 }
 
 #[allow(clippy::cast_precision_loss)]

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use crate::base::clock::UnixMs;
 use crate::config::Waiting;
 use crate::proxy::Reading;
 use crate::wire::overview::{App, Certificate, Database, Engine, Trust};
@@ -71,6 +72,19 @@ pub struct WantedCheck {
     pub active: bool,
 }
 
+/// Objects in one backup target that should be gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unremoved {
+    /// The target's name; `None` is the box's own disk.
+    pub target: Option<String>,
+    /// How many.
+    pub count: u32,
+    /// Since when they are tried.
+    pub since: UnixMs,
+    /// What the target said last.
+    pub why: Option<String>,
+}
+
 /// How the rest of the box stands.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
@@ -88,6 +102,8 @@ pub struct Facts {
     pub settings_waiting: Vec<Waiting>,
     /// Whether backups leave the box.
     pub offsite_target: bool,
+    /// What retention cannot remove from backup targets.
+    pub unremoved: Vec<Unremoved>,
     /// The box's own CA.
     pub trust: Option<Trust>,
     /// Where the dashboard answers.

@@ -120,7 +120,7 @@ pub enum StoreError {
 
 impl StoreError {
     /// Whether asking again soon can help.
-    pub(super) fn is_passing(&self) -> bool {
+    pub fn is_passing(&self) -> bool {
         match self {
             Self::Http(error) => !matches!(error, HttpError::Roots { .. } | HttpError::BadUrl),
             Self::Refused { status, .. } => {

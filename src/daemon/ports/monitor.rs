@@ -11,7 +11,7 @@ use crate::base::clock::UnixMs;
 use crate::certs::{Certs, box_addresses};
 use crate::config::{Config, ConfigError, Listen, Waiting};
 use crate::deploy::{Deploy, Deploys, Serving};
-use crate::monitor::{Facts, Later, RouteReading, Running, WantedCheck, World};
+use crate::monitor::{Facts, Later, RouteReading, Running, Unremoved, WantedCheck, World};
 use crate::postgres::{self, Databases};
 use crate::proxy::EdgeHandle;
 use crate::supervise::{EngineState, Kind, Live, State, Supervisor};
@@ -139,6 +139,7 @@ impl World for WorldPort {
             let host = settings.dashboard.host.as_ref().map(ToString::to_string);
             let dashboard = web::dashboard_url(host, self.listen.https, &box_addresses());
             let targets = self.backups.targets().await.map_err(words)?;
+            let unremoved = self.unremoved().await?;
             Ok(Facts {
                 apps: self.app_facts().await?,
                 databases: self.database_facts().await?,
@@ -146,6 +147,7 @@ impl World for WorldPort {
                 engine: engine(&self.supervisor.engine().borrow()),
                 config_refused: self.refused.borrow().as_ref().map(words),
                 settings_waiting: self.waiting.borrow().clone(),
+                unremoved,
                 offsite_target: targets.iter().any(|t| t.place.starts_with("s3://")),
                 trust: Some(Trust {
                     fingerprint: self.certs.root().fingerprint,
@@ -223,6 +225,17 @@ impl WorldPort {
             });
         }
         Ok(all)
+    }
+
+    async fn unremoved(&self) -> Result<Vec<Unremoved>, String> {
+        let left = self.backups.unremoved().await.map_err(words)?;
+        let told = left.into_iter().map(|l| Unremoved {
+            target: l.target,
+            count: l.count,
+            since: l.since,
+            why: l.why,
+        });
+        Ok(told.collect())
     }
 
     async fn certificate_facts(&self) -> Result<Vec<Certificate>, String> {

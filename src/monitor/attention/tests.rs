@@ -235,6 +235,33 @@ fn f6_each_database_on_a_server_is_told_of_by_name() {
 }
 
 #[test]
+fn f6_what_retention_cannot_remove_is_told_by_target() {
+    let mut facts = sound();
+    let left = |target: Option<&str>, count: u32, why: Option<&str>| Unremoved {
+        target: target.map(str::to_owned),
+        count,
+        since: NOW.minus(DAY * 3),
+        why: why.map(str::to_owned),
+    };
+    facts.unremoved = vec![
+        left(Some("offsite"), 7, Some("the bucket is gone")),
+        left(None, 1, None),
+    ];
+    let found = list(&facts, &[], None);
+    assert_eq!(found[0].what, "7 objects in offsite could not be removed");
+    assert_eq!(
+        found[0].why,
+        "Backups past their time take space there, for 3 days: The bucket is gone."
+    );
+    assert!(found[0].remedy.contains("freehold target test offsite"));
+    assert_eq!(
+        found[1].what,
+        "1 object in this box's disk could not be removed"
+    );
+    assert!(found.iter().all(|a| a.level == Urgency::Warning));
+}
+
+#[test]
 fn f7_one_trouble_is_told_once() {
     let mut facts = sound();
     facts.apps = vec![App {
