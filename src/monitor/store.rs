@@ -1,5 +1,7 @@
 //! The SQL of checks and incidents.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use crate::base::clock::UnixMs;
@@ -214,6 +216,21 @@ pub(super) fn mark_proven(tx: &Transaction<'_>, id: i64) -> Result<(), DbError> 
     Ok(())
 }
 
+/// How long an incident that is over is kept, and how many of them at most: a
+/// check that flaps must not fill the database.
+const KEPT_FOR: Duration = Duration::from_secs(400 * 86_400);
+const KEPT: u32 = 5_000;
+
+/// Forgets incidents that are over, the old ones and those beyond the newest few thousand.
+fn trim_incidents(tx: &Transaction<'_>, now: UnixMs) -> Result<(), DbError> {
+    tx.execute(
+        "DELETE FROM incidents WHERE closed_ms IS NOT NULL AND (closed_ms < ?1 OR id <=
+            (SELECT id FROM incidents WHERE closed_ms IS NOT NULL ORDER BY id DESC LIMIT 1 OFFSET ?2))",
+        params![now.minus(KEPT_FOR).0, KEPT],
+    )?;
+    Ok(())
+}
+
 /// Opens an incident, unless one is open or the check is gone.
 pub(super) fn open_incident(
     tx: &Transaction<'_>,
@@ -227,6 +244,8 @@ pub(super) fn open_incident(
         params![check.id, now.0, failure.stage.as_str(), failure.why],
     )?;
     if opened == 1 {
+        // What is written here is all that lets them grow.
+        trim_incidents(tx, now)?;
         let told = format!("{} does not answer: {}.", check.url, failure.why);
         let event = NewEvent::new("check.down", Level::Error, check.subject.clone(), told)
             .with(serde_json::json!({ "check": check.id, "stage": failure.stage.as_str() }));
@@ -262,4 +281,50 @@ pub(super) fn close_incident(
         events::record(tx, now, &event)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::{Db, Kind};
+    use crate::monitor::probe::Stage;
+
+    #[tokio::test]
+    async fn f7_incidents_that_are_over_are_kept_for_their_time_and_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(&folder.path().join("state.db"), Kind::State).unwrap();
+        let now = UnixMs(1_800_000_000_000);
+        let old = now.minus(Duration::from_secs(401 * 86_400)).0;
+        let kept: Result<Vec<(i64, bool)>, DbError> = db
+            .write(move |tx| {
+                for url in ["https://a.test/", "https://b.test/"] {
+                    add(tx, "shop", url, now)?;
+                }
+                let insert = "INSERT INTO incidents (check_id, opened_ms, closed_ms, stage, why)
+                    VALUES (?1, ?2, ?3, 'tcp', 'no')";
+                // Open since before its time is over: it stays.
+                tx.execute(insert, params![2, old, None::<i64>])?;
+                tx.execute(insert, params![1, old, old])?;
+                for _ in 0..KEPT + 7 {
+                    tx.execute(insert, params![1, now.0, now.0])?;
+                }
+                let check = checks(tx)?.remove(0);
+                let failure = Failure {
+                    stage: Stage::Http,
+                    why: "no".into(),
+                };
+                open_incident(tx, &check, &failure, now)?;
+                let mut statement =
+                    tx.prepare("SELECT id, closed_ms IS NULL FROM incidents ORDER BY id")?;
+                let rows = statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?;
+                Ok(rows.collect::<Result<_, _>>()?)
+            })
+            .await;
+        let kept = kept.unwrap();
+        let open: Vec<i64> = kept.iter().filter(|k| k.1).map(|k| k.0).collect();
+        assert_eq!(open, [1, i64::from(KEPT) + 10]);
+        let over: Vec<i64> = kept.iter().filter(|k| !k.1).map(|k| k.0).collect();
+        assert_eq!(over.len(), KEPT as usize);
+        assert_eq!(over[0], 10, "the oldest go first");
+    }
 }
