@@ -259,7 +259,7 @@ impl Audit {
     pub fn spawn(&self, tasks: &Tasks) {
         let audit = self.clone();
         let shutdown = tasks.shutdown().clone();
-        tasks.spawn("audit", async move {
+        tasks.spawn_core("audit", async move {
             loop {
                 tokio::select! {
                     () = shutdown.begun() => return,

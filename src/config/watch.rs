@@ -127,13 +127,23 @@ pub fn watch(
     // What the next edit is told against.
     let mut good = Sources::read(file, routes_d).ok();
     let shutdown = tasks.shutdown().clone();
-    tasks.spawn("config-watch", async move {
+    tasks.spawn_core("config-watch", async move {
         let mut last: Option<Result<Sources, ConfigError>> = None;
         let mut named: Option<PathBuf> = None;
         loop {
             let (file, routes_d) = (watched.file.clone(), watched.routes_d.clone());
             let read = tokio::task::spawn_blocking(move || Sources::read(&file, &routes_d)).await;
-            let Ok(read) = read else { return };
+            let read = match read {
+                Ok(read) => read,
+                // The settings in force stay; another look may be luckier.
+                Err(error) => {
+                    tracing::error!(%error, "reading the settings panicked; they stay as they are");
+                    tokio::select! {
+                        () = shutdown.begun() => return,
+                        () = tokio::time::sleep(LOOK) => continue,
+                    }
+                }
+            };
             if last.as_ref() != Some(&read) {
                 let first = last.is_none();
                 match read.clone().and_then(|sources| sources.parse()) {

@@ -13,7 +13,7 @@ pub fn recheck(
     tasks: &Tasks,
 ) {
     let shutdown = tasks.shutdown().clone();
-    tasks.spawn("connect-failures", async move {
+    tasks.spawn_core("connect-failures", async move {
         loop {
             let failure = tokio::select! {
                 () = shutdown.begun() => return,

@@ -76,7 +76,7 @@ pub struct Followers {
 pub fn follow(mut settings: watch::Receiver<Arc<Config>>, followers: Followers, tasks: &Tasks) {
     let shutdown = tasks.shutdown().clone();
     let mut before = settings.borrow_and_update().clone();
-    tasks.spawn("config-follow", async move {
+    tasks.spawn_core("config-follow", async move {
         loop {
             tokio::select! {
                 () = shutdown.begun() => return,
@@ -163,7 +163,7 @@ pub async fn record_changes(
         .await;
     }
     let shutdown = tasks.shutdown().clone();
-    tasks.spawn("config-events", async move {
+    tasks.spawn_core("config-events", async move {
         loop {
             let change = tokio::select! {
                 () = shutdown.begun() => return,

@@ -52,22 +52,17 @@ impl Collector {
                 (meter, containers, sample, usages)
             })
             .await;
-            let Ok((returned, returned_containers, sample, usages)) = sampled else {
-                tracing::error!(
-                    "taking the box's figures panicked; they are not collected any more"
-                );
-                return;
-            };
-            (meter, containers) = (returned, returned_containers);
-            self.usages.send_replace(Arc::new(usages));
-            let figures = match sample {
-                Ok(figures) => {
-                    let sample = box_sample(&figures);
-                    self.now.send_replace(Some(figures));
-                    sample
+            let figures = match sampled {
+                Ok((returned, returned_containers, sample, usages)) => {
+                    (meter, containers) = (returned, returned_containers);
+                    self.usages.send_replace(Arc::new(usages));
+                    self.figures(sample)
                 }
+                // What it kept between two samples is lost with it; the next round begins anew.
                 Err(error) => {
-                    tracing::warn!(%error, "the box's figures cannot be read");
+                    tracing::error!(%error, "taking the box's figures panicked; this round has none");
+                    meter = HostMeter::new(&self.data_dir);
+                    containers = Meter::default();
                     None
                 }
             };
@@ -84,6 +79,22 @@ impl Collector {
             tokio::select! {
                 () = shutdown.begun() => return,
                 () = tokio::time::sleep(if round == 1 { FIRST } else { EVERY }) => {}
+            }
+        }
+    }
+}
+
+impl Collector {
+    fn figures(&self, sample: std::io::Result<HostFigures>) -> Option<BoxSample> {
+        match sample {
+            Ok(figures) => {
+                let sample = box_sample(&figures);
+                self.now.send_replace(Some(figures));
+                sample
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the box's figures cannot be read");
+                None
             }
         }
     }

@@ -112,7 +112,7 @@ impl Monitor {
             now,
             usages,
         };
-        tasks.spawn("figures", collector.run(tasks.shutdown().clone()));
+        tasks.spawn_core("figures", collector.run(tasks.shutdown().clone()));
         let uptime = Arc::new(uptime::Uptime {
             db: parts.state.clone(),
             series: series.clone(),
@@ -125,7 +125,7 @@ impl Monitor {
             edge: probe::reachable(parts.edge),
             settings: parts.settings,
         });
-        tasks.spawn("uptime-checks", uptime.run(tasks.shutdown().clone()));
+        tasks.spawn_core("uptime-checks", uptime.run(tasks.shutdown().clone()));
         Ok(Self {
             state: parts.state,
             series,

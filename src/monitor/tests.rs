@@ -227,3 +227,41 @@ fn f7_a_check_that_cannot_be_is_refused_with_an_example() {
         ("a".into(), "https://a.b/".into())
     );
 }
+
+/// A world in which our own code panics.
+struct Broken;
+
+impl World for Broken {
+    fn readings(&self) -> Vec<RouteReading> {
+        panic!("on purpose")
+    }
+    fn wanted(&self) -> Later<'_, Result<Vec<WantedCheck>, String>> {
+        Box::pin(async { std::future::pending().await })
+    }
+    fn facts(&self) -> Later<'_, Result<Facts, String>> {
+        Box::pin(async { Ok(Facts::default()) })
+    }
+}
+
+#[tokio::test]
+async fn f8_figures_never_end_unnoticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let tasks = Tasks::new(Shutdown::new());
+    let (_keep, settings) = watch::channel(Arc::new(Config::default()));
+    let _monitor = Monitor::start(
+        Parts {
+            state: Db::open(&folder.path().join("state.db"), Kind::State).unwrap(),
+            metrics: Db::open(&folder.path().join("metrics.db"), Kind::Metrics).unwrap(),
+            world: Arc::new(Broken),
+            settings,
+            data_dir: folder.path().to_owned(),
+            edge: ([127, 0, 0, 1], 1).into(),
+            extra_roots: vec![],
+        },
+        &tasks,
+    )
+    .unwrap();
+    let begun = tokio::time::timeout(Duration::from_secs(20), tasks.shutdown().begun());
+    assert!(begun.await.is_ok(), "nobody noticed");
+    assert_eq!(tasks.lost(), Some("figures"));
+}
