@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::base::shutdown::Tasks;
 use crate::certs::{Boxed, Certs, Publish};
+use crate::db::DbError;
 use crate::proxy::{EdgeHandle, Target};
 use crate::routing;
 
@@ -22,6 +23,8 @@ use super::wanted::Gather;
 const REMEMBERED: usize = 1_024;
 /// How long a caller waits for a publication.
 const PUBLISH_LIMIT: Duration = Duration::from_secs(10);
+/// After a publication that was not whole.
+const AGAIN: Duration = Duration::from_millis(500);
 /// The snapshot is gathered anew at least this often.
 const LOOK: Duration = Duration::from_secs(30);
 
@@ -137,6 +140,19 @@ impl Publish for Publisher {
     }
 }
 
+/// What keeps a publication from being whole.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    /// Nothing new is served.
+    #[error("the routes could not be gathered; the edge serves what it had: {0}")]
+    Gathering(String),
+    /// The routes are served.
+    #[error(
+        "the edge serves the newest routes, but which names need certificates could not be written down: {0}"
+    )]
+    Wanting(DbError),
+}
+
 struct Work {
     edge: EdgeHandle,
     gather: Gather,
@@ -154,18 +170,17 @@ impl Work {
             while let Ok(more) = asked.try_recv() {
                 waiting.push(more);
             }
-            match self.publish().await {
-                Ok(()) => {
-                    for done in waiting.drain(..) {
-                        if done.send(()).is_err() {
-                            tracing::debug!("whoever waited for a publication went away");
-                        }
+            let published = self.publish().await;
+            if !matches!(published, Err(Trouble::Gathering(_))) {
+                for done in waiting.drain(..) {
+                    if done.send(()).is_err() {
+                        tracing::debug!("whoever waited for a publication went away");
                     }
                 }
-                Err(error) => {
-                    tracing::error!(%error, "the routes could not be gathered; the edge serves what it had");
-                    tokio::time::sleep(Duration::from_millis(500)).await;
-                }
+            }
+            if let Err(error) = published {
+                tracing::error!("{error}");
+                tokio::time::sleep(AGAIN).await;
             }
             tokio::select! {
                 more = asked.recv() => match more {
@@ -178,18 +193,22 @@ impl Work {
         }
     }
 
-    async fn publish(&mut self) -> Result<(), String> {
-        let gathered = self.gather.gather().await?;
-        self.certs
-            .want(gathered.wanted)
-            .await
-            .map_err(|e| e.to_string())?;
-        if self.last.as_ref() == Some(&gathered.mark) {
-            return Ok(());
+    async fn publish(&mut self) -> Result<(), Trouble> {
+        let gathered = self.gather.gather().await.map_err(Trouble::Gathering)?;
+        let wanted = gathered.wanted;
+        self.serve(gathered.input, gathered.mark);
+        // Last, because it writes: on a full disk, too, traffic follows the containers.
+        self.certs.want(wanted).await.map_err(Trouble::Wanting)
+    }
+
+    /// Lets the edge serve `input`, unless it does already.
+    fn serve(&mut self, input: routing::Input, mark: String) {
+        if self.last.as_ref() == Some(&mark) {
+            return;
         }
-        let built = routing::build(gathered.input, &self.edge.snapshot());
+        let built = routing::build(input, &self.edge.snapshot());
         self.edge.publish(Arc::new(built.snapshot));
-        self.last = Some(gathered.mark);
+        self.last = Some(mark);
         for target in &built.gone {
             target.retire();
         }
@@ -203,6 +222,114 @@ impl Work {
                 tracing::warn!(why = refused, "a route is not served");
             }
         }
-        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::apps::Apps;
+    use crate::base::ids::InstallationId;
+    use crate::base::secret::MasterKey;
+    use crate::base::shutdown::Shutdown;
+    use crate::certs;
+    use crate::config::Config;
+    use crate::daemon::{ports, settings, upstreams};
+    use crate::db::{Db, Kind};
+    use crate::deploy::{self, Deploys};
+    use crate::docker::Engine;
+    use crate::git::Git;
+    use crate::postgres::Databases;
+    use crate::proxy::{Edge, Listeners};
+    use crate::supervise::Supervisor;
+
+    #[tokio::test]
+    async fn f8_the_edge_follows_though_nothing_can_be_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let db = Db::open(&at("state.db"), Kind::State).unwrap();
+        let key = Arc::new(MasterKey::from_bytes(&[7; 32]).unwrap());
+        let config = Config {
+            data_dir: folder.path().to_owned(),
+            ..Config::default()
+        };
+        let installation = InstallationId::parse("box").unwrap();
+        let tasks = Tasks::new(Shutdown::new());
+        let host = format!("unix://{}", at("none.sock").display());
+        let engine = Engine::connect(&host).unwrap();
+        let supervisor = Supervisor::start(
+            engine.clone(),
+            db.clone(),
+            Arc::clone(&key),
+            &installation,
+            &config,
+            &tasks,
+        )
+        .await
+        .unwrap();
+        let (failed, _failures) = mpsc::channel(1);
+        let limits = settings::limits(&config);
+        let edge =
+            Edge::start_closed(Listeners::default(), Arc::default(), limits, failed).unwrap();
+        let (publisher, _pending) = Publisher::new(edge.handle());
+        let (_settings, watched) = watch::channel(Arc::new(config.clone()));
+        let reserved = settings::reserved(watched.clone());
+        let apps = Apps::new(db.clone(), Arc::clone(&key), reserved);
+        let databases = Databases::new(
+            db.clone(),
+            Arc::clone(&key),
+            engine.clone(),
+            supervisor.clone(),
+        );
+        let deploys = Deploys::open(
+            db.clone(),
+            Arc::clone(&key),
+            deploy::Ports {
+                apps: Arc::new(ports::deploy::AppsPort(apps.clone())),
+                attachments: Arc::new(ports::deploy::AttachmentsPort(databases)),
+                traffic: Arc::new(ports::deploy::TrafficPort(publisher)),
+                images: Arc::new(engine),
+                containers: Arc::new(supervisor.clone()),
+            },
+            Git::new(&at("git"), None).unwrap(),
+            settings::deploys(&config),
+            installation,
+        )
+        .await
+        .unwrap();
+        let acme = certs::Settings::new(config.acme.clone());
+        let certs = Certs::open(db.clone(), key, acme).await.unwrap();
+        let mut work = Work {
+            edge: edge.handle(),
+            gather: Gather {
+                settings: watched,
+                commits: db.commits(),
+                live: supervisor.live(),
+                certificates: certs.current(),
+                apps,
+                deploys,
+                upstreams: upstreams::Upstreams::default(),
+                edge_socket: at("edge.sock"),
+            },
+            certs,
+            retired: Arc::default(),
+            last: None,
+            told: HashSet::new(),
+        };
+        // As on a full disk: reading goes on, writing does not.
+        let taken: Result<(), DbError> = db
+            .write(|tx| {
+                tx.execute("ALTER TABLE certificate_names RENAME TO gone", [])?;
+                Ok(())
+            })
+            .await;
+        taken.unwrap();
+        let before = edge.handle().snapshot().generation;
+        let said = work.publish().await.unwrap_err();
+        assert!(matches!(said, Trouble::Wanting(_)), "{said}");
+        assert!(edge.handle().snapshot().generation > before, "{said}");
+        tasks.finish(Duration::from_secs(5)).await;
     }
 }
