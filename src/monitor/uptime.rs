@@ -30,8 +30,10 @@ use super::verdict::{self, Standing, Verdict};
 const TICK: Duration = Duration::from_secs(1);
 /// How often the wanted checks are asked for when nothing was committed.
 const LOOK: Duration = Duration::from_secs(30);
-/// Questions at once; what is more waits for the next tick.
-const AT_ONCE: usize = 16;
+/// Questions at once; what is more waits for the next tick. Each may hold one of
+/// the daemon's 16 threads that block for as long as a dead resolver takes, and
+/// SQLite's readers and sign-ins need the rest.
+const AT_ONCE: usize = 6;
 
 pub(super) struct Uptime {
     pub(super) db: Db,
