@@ -106,7 +106,7 @@ async fn run(start: Start) -> Result<(), String> {
     std::fs::create_dir_all(&config.run_dir)
         .map_err(|e| format!("{}: {e}", config.run_dir.display()))?;
     let lease = lease::Lease::take(&data_dir)?;
-    let master = Arc::new(MasterKey::open_or_create(&data_dir.join("master.key")).map_err(words)?);
+    let master = Arc::new(master_key(&data_dir)?);
     let db = Db::open(&data_dir.join("state.db"), Kind::State).map_err(words)?;
     let metrics = Db::open(&data_dir.join("metrics.db"), Kind::Metrics).map_err(words)?;
     let installation = db.installation().await.map_err(words)?;
@@ -331,6 +331,27 @@ async fn run(start: Start) -> Result<(), String> {
     }
 }
 
+/// The key of this data folder; a new one only for a folder that has no state
+/// yet, because what is sealed in that opens with no other.
+fn master_key(data_dir: &Path) -> Result<MasterKey, String> {
+    let (key, state) = (data_dir.join("master.key"), data_dir.join("state.db"));
+    let there = |path: &Path| {
+        path.try_exists()
+            .map_err(|e| format!("{}: {e}", path.display()))
+    };
+    if there(&state)? && !there(&key)? {
+        return Err(format!(
+            "{key} is missing, and {state} is there: the passwords, keys and environments in it open with that key only, so no new one is made. \
+             Bring the file back (32 bytes, `chown freehold:freehold`, `chmod 600`) from the backup or snapshot of this box, from the box that {folder} was copied from, \
+             or from wherever the key was put aside. Only if it is lost for good: move {state} away to begin anew.",
+            key = key.display(),
+            state = state.display(),
+            folder = data_dir.display(),
+        ));
+    }
+    MasterKey::open_or_create(&key).map_err(words)
+}
+
 fn words(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
@@ -359,4 +380,29 @@ async fn told_to_stop() -> Result<(), String> {
         _ = int.recv() => {}
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f8_a_lost_master_key_is_no_new_one_beside_what_it_sealed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (key, state) = (
+            folder.path().join("master.key"),
+            folder.path().join("state.db"),
+        );
+        master_key(folder.path()).unwrap();
+        std::fs::write(&state, "").unwrap();
+        master_key(folder.path()).unwrap();
+        std::fs::remove_file(&key).unwrap();
+        let why = master_key(folder.path()).unwrap_err();
+        assert!(why.contains(&key.display().to_string()), "{why}");
+        assert!(why.contains("Bring the file back"), "{why}");
+        assert!(!key.exists(), "a new key was written");
+        std::fs::remove_file(&state).unwrap();
+        master_key(folder.path()).unwrap();
+        assert!(key.exists());
+    }
 }
