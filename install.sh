@@ -241,12 +241,20 @@ check_ports() {
         "Stop it (a web server, or Freehold in another terminal), then run this again."
 }
 
+# Whether the daemon runs a program that is replaced by now: an earlier run was interrupted before its restart.
+runs_replaced() {
+    case $(readlink "/proc/$(systemctl show -P MainPID freehold.service)/exe") in
+        *' (deleted)') return 0 ;;
+        *) return 1 ;;
+    esac
+}
+
 start_service() {
     systemctl daemon-reload
     check_ports
     systemctl enable --quiet freehold.socket freehold.service
     systemctl start freehold.socket || fail "the ports cannot be had" "systemctl status freehold.socket says why"
-    if [ "$changed" = yes ] || ! systemctl is-active --quiet freehold.service; then
+    if [ "$changed" = yes ] || runs_replaced || ! systemctl is-active --quiet freehold.service; then
         systemctl restart freehold.service ||
             fail "the daemon does not start" "journalctl -u freehold -n 50 says why"
     fi

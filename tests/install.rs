@@ -160,6 +160,11 @@ fn f1_one_command_from_a_fresh_server_to_the_demo() {
     assert!(!second.contains(LINK), "{second}");
     assert_eq!(server.must("systemctl show -P MainPID freehold"), pid);
     server.must("! test -e /usr/local/share/man/man1/freehold-gone.1");
+    // A run that was interrupted after the program was placed: nothing differs any more, and the old one runs.
+    server.must("cd /usr/local/bin && cp freehold freehold.new && mv freehold.new freehold");
+    server.install("");
+    assert_ne!(server.must("systemctl show -P MainPID freehold"), pid);
+    server.must("! readlink /proc/$(systemctl show -P MainPID freehold)/exe | grep -q deleted");
     server.must(&format!(
         "cmp {}/README.md /usr/local/share/doc/freehold/README.md",
         env!("CARGO_MANIFEST_DIR")
