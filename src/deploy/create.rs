@@ -65,6 +65,19 @@ impl Deploys {
     /// # Errors
     /// When the app is being removed, its image cannot be one of its own, or the database refuses.
     pub async fn create(&self, new: NewDeploy, now: UnixMs) -> Result<i64, DeployError> {
+        let upload = match &new.source {
+            Source::Upload { file } => Some(self.folder().join(file)),
+            _ => None,
+        };
+        let created = self.record(new, now).await;
+        // Nothing will ever come for it.
+        if let (Err(_), Some(upload)) = (&created, upload) {
+            remove_file(&upload);
+        }
+        created
+    }
+
+    async fn record(&self, new: NewDeploy, now: UnixMs) -> Result<i64, DeployError> {
         let facts = self.facts(new.app).await?;
         if facts.removing {
             return Err(DeployError::Conflict(format!(
@@ -321,7 +334,6 @@ fn by_person(app: i64, source: Source, cause: Cause, by: &str) -> NewDeploy {
     }
 }
 
-/// Removes a file of ours; one that is not there is well.
 /// A file that is not whole yet; it goes with this value.
 struct Half(Option<std::path::PathBuf>);
 
@@ -333,6 +345,7 @@ impl Drop for Half {
     }
 }
 
+/// Removes a file of ours; one that is not there is well.
 pub(super) fn remove_file(path: &std::path::Path) {
     if let Err(error) = std::fs::remove_file(path)
         && error.kind() != std::io::ErrorKind::NotFound

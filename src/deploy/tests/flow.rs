@@ -268,6 +268,16 @@ async fn f4_an_image_needs_no_build_and_uploads_are_taken_from_their_tar() {
     assert!(!kept.exists(), "collected after its deploy");
     let broken = futures_util::stream::iter([Ok(vec![1u8]), Err("reset")]);
     assert!(p.deploys.spool(broken).await.is_err());
+    // A whole one whose deploy is refused is needed by nobody.
+    let whole = futures_util::stream::iter([Ok::<_, String>(vec![1u8; 100])]);
+    let source = p.deploys.spool(whole).await.unwrap();
+    p.world.told.lock().unwrap().removing = true;
+    let new = NewDeploy {
+        source,
+        ..image("")
+    };
+    let refused = p.deploys.create(new, UnixMs::now()).await.unwrap_err();
+    assert!(refused.to_string().contains("being removed"), "{refused}");
     let left: Vec<_> = std::fs::read_dir(p.folder.path().join("builds"))
         .unwrap()
         .filter(|e| {

@@ -39,6 +39,8 @@ pub struct Told {
     pub panic: HashSet<String>,
     /// The proxy takes over nothing.
     pub no_proxy: bool,
+    /// The app is on its way out.
+    pub removing: bool,
     pub fail_build: bool,
     pub release_exit: i64,
     pub unhealthy: bool,
@@ -120,7 +122,7 @@ impl Apps for World {
             registry: None,
             env: told.env.clone(),
             scale: told.scale.clone(),
-            removing: false,
+            removing: told.removing,
         };
         Box::pin(async move { Ok(Some(facts)) })
     }
