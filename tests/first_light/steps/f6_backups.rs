@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::f3_database::psql;
+use super::f8_crash::{containers, the_replica};
 use crate::support::freehold::words;
 use crate::support::sweep::Sweep;
 use crate::support::until::{secs, until};
@@ -12,6 +13,13 @@ fn newest(world: &World) -> Value {
     let all = world.fh.json(&["backup", "list", "main", "--limit", "1"]);
     all.as_array().unwrap().first().cloned().unwrap_or_default()
 }
+
+/// What the overview says while backups do not leave the box.
+const LOST_TOGETHER: [&str; 3] = [
+    "Backups stay on this box",
+    "the databases and their backups die together",
+    "freehold target add",
+];
 
 /// With no target, dumps go to the box's own disk, and the overview says what that means.
 pub fn f6_without_a_target_dumps_stay_on_the_box(world: &mut World) {
@@ -25,7 +33,9 @@ pub fn f6_without_a_target_dumps_stay_on_the_box(world: &mut World) {
     assert_eq!(backup["state"], "stored", "{backup:#}");
     assert_eq!(backup["target"], Value::Null, "{backup:#}");
     let overview = world.owner_page("/");
-    assert!(overview.contains("disk"), "{overview}");
+    for words in LOST_TOGETHER {
+        assert!(overview.contains(words), "{words}: {overview}");
+    }
 }
 
 pub fn f6_a_wrong_target_is_refused_with_its_remedy(world: &mut World) {
@@ -80,6 +90,10 @@ pub fn f6_a_backup_is_stored_in_s3(world: &mut World) {
         .output()
         .unwrap();
     assert!(out.status.success(), "{}", words(&out));
+    let overview = world.owner_page("/");
+    for words in LOST_TOGETHER {
+        assert!(!overview.contains(words), "{words}: {overview}");
+    }
     world.fh.cli(&["backup", "now", "main"]);
     let backup = newest(world);
     assert_eq!(backup["state"], "stored", "{backup:#}");
@@ -173,6 +187,7 @@ pub fn f8_backups_and_restores_survive_a_kill_at_every_point(world: &mut World) 
         "DROP TABLE IF EXISTS kept; CREATE TABLE kept AS SELECT generate_series(1, 1000) AS n;",
     );
     world.fh.cli(&["backup", "now", "main"]);
+    let live = the_replica(world);
     let mut sweep = Sweep::of("f8_backups_and_restores_survive_a_kill_at_every_point");
     for point in sweep.points() {
         let restore = point.contains("restore");
@@ -204,6 +219,7 @@ pub fn f8_backups_and_restores_survive_a_kill_at_every_point(world: &mut World) 
         world.fh.cli(&["backup", "now", "main"]);
         let said = psql(world, "main", "SELECT 'left: ' || count(*) FROM kept;");
         assert!(said.contains("left: 1000"), "{point}: {said}");
+        assert_eq!(containers(world), live, "{point}: the app was touched");
     }
     assert!(world.containers("label=freehold.kind=job").is_empty());
 }

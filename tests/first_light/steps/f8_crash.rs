@@ -18,12 +18,24 @@ use crate::support::upstream;
 use crate::world::World;
 
 /// Id and start time of each container of the app.
-fn containers(world: &World) -> BTreeMap<String, String> {
+pub fn containers(world: &World) -> BTreeMap<String, String> {
     let owner = format!("label=freehold.owner=app:{}", world.app_id());
     let ids = world.containers(&owner);
     // One that is being removed may go between the list and the look.
     let started = ids.into_iter().map(|id| started_at(&id).map(|at| (id, at)));
     started.flatten().collect()
+}
+
+/// The app's one replica, once what an earlier deploy left is gone: no kill that is not about it may touch it.
+pub fn the_replica(world: &World) -> BTreeMap<String, String> {
+    world.app_is_up();
+    until("one replica alone", secs(60), || {
+        let found = containers(world);
+        let is_alone = found.len() == 1;
+        is_alone
+            .then(|| found.clone())
+            .ok_or_else(|| format!("{found:?}"))
+    })
 }
 
 /// When a container began, if it is there.
@@ -139,6 +151,7 @@ fn freehold_is_before_switch(point: &str) -> bool {
 pub fn f8_an_order_survives_a_kill_at_every_point(world: &mut World) {
     let file = world.fh.path("routes.d").join("crash.toml");
     let port = upstream::answering("legacy");
+    let live = the_replica(world);
     let mut sweep = Sweep::of("f8_an_order_survives_a_kill_at_every_point");
     for (number, point) in sweep.points().into_iter().enumerate() {
         let failing = point.contains(".failed.");
@@ -176,12 +189,14 @@ pub fn f8_an_order_survives_a_kill_at_every_point(world: &mut World) {
             let answer = world.public().get(&format!("https://{host}/")).send();
             assert_eq!(answer.unwrap().text(), "legacy");
         }
+        assert_eq!(containers(world), live, "{point}: the app was touched");
     }
     std::fs::remove_file(&file).unwrap();
 }
 
 /// kill -9 before and after each state of a new database is written: it is made, or gone.
 pub fn f8_a_new_database_survives_a_kill_at_every_point(world: &mut World) {
+    let live = the_replica(world);
     let mut sweep = Sweep::of("f8_a_new_database_survives_a_kill_at_every_point");
     for (number, point) in sweep.points().into_iter().enumerate() {
         let name = format!("crash{number}");
@@ -228,6 +243,7 @@ pub fn f8_a_new_database_survives_a_kill_at_every_point(world: &mut World) {
             world.fh.cli(&["db", "rm", &name, "--yes"]);
             until_true("the database to be gone", secs(60), || shown() == "gone");
         }
+        assert_eq!(containers(world), live, "{point}: the app was touched");
     }
 }
 
