@@ -195,7 +195,8 @@ fn guest(world: &World) {
     browser.click_away("form[action=\"/account/second-factor\"] button");
     let key = browser.script("return document.getElementById('key').textContent");
     let code = authenticator::code(&authenticator::key(key.as_str().unwrap()), 0);
-    browser.type_into("[name=code]", &code);
-    browser.click_away("form[action=\"/account/second-factor/confirm\"] button");
+    let confirm = "form[action=\"/account/second-factor/confirm\"]";
+    browser.type_into(&format!("{confirm} [name=code]"), &code);
+    browser.click_away(&format!("{confirm} button"));
     assert!(browser.has("#recovery-codes"), "{}", browser.text());
 }

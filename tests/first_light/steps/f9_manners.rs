@@ -203,7 +203,7 @@ pub fn f9_old_images_are_collected(world: &mut World) {
     let releases = world.fh.json(&["releases", APP]);
     let kept = releases.as_array().unwrap().iter();
     let kept: Vec<_> = kept.filter(|r| r["kept"] == true).collect();
-    assert!(kept.len() > 1, "{releases:#}");
+    assert!(!kept.is_empty(), "{releases:#}");
     for release in kept {
         world.docker(&["image", "inspect", release["image"].as_str().unwrap()]);
     }
