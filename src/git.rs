@@ -14,6 +14,7 @@ pub mod fuzz;
 mod names;
 mod run;
 pub mod ssh;
+mod tidy;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -229,17 +230,24 @@ impl Git {
                 .output_local()
                 .await?;
         }
-        // What a crash left locked is ours alone: jobs of one app never run beside each other.
-        for left in ["shallow.lock", "config.lock", "packed-refs.lock"] {
-            match std::fs::remove_file(repo.join(left)) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(local(e)),
-                _ => {}
-            }
-        }
+        self.unlock(repo)?;
         // A build sees the tree as it is, not as `git archive` would trim it.
         let info = repo.join("info");
         std::fs::create_dir_all(&info).map_err(local)?;
         std::fs::write(info.join("attributes"), "* -export-ignore -export-subst\n").map_err(local)
+    }
+
+    /// What a crash left locked is ours alone: jobs of one app never run beside each other.
+    fn unlock(&self, repo: &Path) -> Result<(), GitError> {
+        for left in ["shallow.lock", "config.lock", "packed-refs.lock"] {
+            match std::fs::remove_file(repo.join(left)) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(GitError::Local(e.to_string()));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     async fn has(&self, repo: &Path, commit: &CommitId) -> bool {

@@ -1,5 +1,5 @@
 //! Clean-up after every deploy, failed ones too: images that rollback does not
-//! need, build cache beyond its budget, trees, old logs.
+//! need, build cache beyond its budget, trees, old logs, and what fetches piled up.
 //!
 //! Only what carries this installation's label or tag is touched, and of the
 //! build cache what our own builds put there. Failing here
@@ -43,12 +43,16 @@ impl Deploys {
         remove_file(&self.tree(deploy));
         remove_file(&self.folder().join(format!("{deploy}.trimmed.tar")));
         let found = self.0.db.read(move |c| store::by_id(c, deploy)).await;
-        if let Ok(Some(Deploy {
-            source: Source::Upload { file },
-            ..
-        })) = found
-        {
-            remove_file(&self.folder().join(file));
+        match found {
+            Ok(Some(Deploy {
+                source: Source::Upload { file },
+                ..
+            })) => remove_file(&self.folder().join(file)),
+            Ok(Some(Deploy {
+                source: Source::Git { .. },
+                ..
+            })) => self.tidy_repo(app).await,
+            _ => {}
         }
         let trimmed = self
             .0
@@ -58,6 +62,17 @@ impl Deploys {
         match trimmed {
             Ok(gone) => gone.into_iter().for_each(|id| self.0.logs.remove(id)),
             Err(error) => tracing::warn!(%error, "old deploys could not be trimmed"),
+        }
+    }
+
+    /// The app's jobs run one after another, so nothing fetches meanwhile.
+    async fn tidy_repo(&self, app: i64) {
+        match self.0.git().tidy(&self.repo(app)).await {
+            Ok(true) => tracing::info!(app, "the app's repository was packed anew"),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!(%error, app, "the app's repository could not be packed anew");
+            }
         }
     }
 

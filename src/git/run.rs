@@ -7,13 +7,15 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, setpriority_process};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
 use super::error::{GitError, explain};
 use super::names::GitUrl;
 
+/// The lowest priority for processor time there is.
+const LEAST: i32 = 19;
 /// What is kept of an answer.
 const OUT_LIMIT: u64 = 1 << 20;
 
@@ -21,6 +23,8 @@ const OUT_LIMIT: u64 = 1 << 20;
 pub(super) struct Call {
     command: Command,
     limit: Duration,
+    /// Behind everything else on this box.
+    gentle: bool,
     kept: Vec<Box<dyn Any + Send + Sync>>,
 }
 
@@ -60,6 +64,7 @@ impl Call {
         Self {
             command,
             limit,
+            gentle: false,
             kept: Vec::new(),
         }
     }
@@ -75,6 +80,12 @@ impl Call {
 
     pub(super) fn args<const N: usize>(mut self, args: [&str; N]) -> Self {
         self.command.args(args);
+        self
+    }
+
+    /// Lets it, and what it starts, run behind everything else on this box.
+    pub(super) fn gently(mut self) -> Self {
+        self.gentle = true;
         self
     }
 
@@ -156,6 +167,11 @@ impl Call {
             .id()
             .and_then(|id| i32::try_from(id).ok())
             .and_then(Pid::from_raw);
+        if self.gentle
+            && let Err(error) = setpriority_process(pid, LEAST)
+        {
+            tracing::debug!(%error, "git runs as everything else does");
+        }
         Ok((child, Group(pid)))
     }
 }

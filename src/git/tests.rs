@@ -147,3 +147,46 @@ async fn f4_an_unreachable_host_is_a_sentence() {
     };
     assert!(!arguments.contains("hunter2") && !arguments.contains("Basic"));
 }
+
+#[tokio::test]
+async fn f4_a_repository_of_many_fetches_is_packed_to_what_the_last_one_needs() {
+    let p = place();
+    let work = p.folder.path().join("work");
+    let repo = p.folder.path().join("repos/7");
+    let limit = Duration::from_secs(20);
+    let mut commits = Vec::new();
+    for n in 0..52 {
+        std::fs::write(work.join("page"), format!("{n}")).unwrap();
+        git(&work, &["add", "."]);
+        git(&work, &["commit", "-q", "-m", "More"]);
+        let commit = CommitId::parse(&git(&work, &["rev-parse", "HEAD"])).unwrap();
+        p.git
+            .fetch(&repo, &p.remote, &commit, &main(), limit)
+            .await
+            .unwrap();
+        // A large fetch is a pack of its own.
+        git(&repo, &["repack", "-q", "-d"]);
+        assert_eq!(p.git.tidy(&repo).await.unwrap(), n == 50, "{n}");
+        commits.push(commit);
+    }
+    let count = p.git.count(&repo).await.unwrap();
+    assert!(count.packs <= 2 && count.loose == 0, "{count:?}");
+    assert!(!p.git.has(&repo, &commits[0]).await, "an old one is kept");
+    let to = p.folder.path().join("tree.tar");
+    p.git.archive(&repo, &commits[51], &to).await.unwrap();
+    // One that went is fetched as if for the first time.
+    p.git
+        .fetch(&repo, &p.remote, &commits[0], &main(), limit)
+        .await
+        .unwrap();
+    p.git.archive(&repo, &commits[0], &to).await.unwrap();
+
+    // What fetches that were cut off left goes, and a packing that was killed is no lock.
+    for n in 0..6 {
+        std::fs::write(repo.join(format!("objects/pack/tmp_pack_{n}")), "x").unwrap();
+    }
+    std::fs::write(repo.join("gc.pid"), "1 elsewhere").unwrap();
+    assert!(p.git.tidy(&repo).await.unwrap());
+    assert_eq!(p.git.count(&repo).await.unwrap().garbage, 0);
+    assert!(!p.git.tidy(&p.folder.path().join("none")).await.unwrap());
+}

@@ -292,6 +292,24 @@ async fn f4_an_image_needs_no_build_and_uploads_are_taken_from_their_tar() {
 }
 
 #[tokio::test]
+async fn f9_what_fetches_piled_up_goes_after_a_deploy() {
+    let p = Place::new().await;
+    p.deploy("first").await;
+    // As fetches that were cut off leave it.
+    let packs = p.folder.path().join("repos/7/objects/pack");
+    let left = |n: usize| packs.join(format!("tmp_pack_{n}"));
+    (0..6).for_each(|n| std::fs::write(left(n), "x").unwrap());
+    p.deploy("second").await;
+    for _ in 0..500 {
+        if (0..6).all(|n| !left(n).exists()) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the repository only grows");
+}
+
+#[tokio::test]
 async fn f9_images_beyond_those_kept_are_collected() {
     let p = Place::new().await;
     for n in 0..5 {
