@@ -13,6 +13,7 @@ mod role;
 mod second_factor;
 mod sessions;
 mod sign_in;
+mod standing;
 mod store;
 mod store_devices;
 mod store_second;

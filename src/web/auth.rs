@@ -10,6 +10,7 @@ use super::caller::Caller;
 use super::confirm;
 use super::error::{Failure, wants_page};
 use super::services::App;
+use super::standing::{Credential, Standing};
 use crate::apps::AppError;
 use crate::base::clock::UnixMs;
 use crate::base::secret::Secret;
@@ -58,7 +59,12 @@ pub async fn identify(State(app): State<App>, mut request: Request, next: Next) 
             None => of_session(&app, request.headers()).await,
         };
         match caller {
-            Ok(caller) => request.extensions_mut().insert(caller),
+            Ok(caller) => {
+                if let Some(credential) = credential(request.headers()) {
+                    request.extensions_mut().insert(credential);
+                }
+                request.extensions_mut().insert(caller)
+            }
             Err(failure) => {
                 let mark = bearer(request.headers()).and_then(crate::users::mark);
                 if let Some(intent) = super::audit::meant(&request, mark) {
@@ -69,6 +75,14 @@ pub async fn identify(State(app): State<App>, mut request: Request, next: Next) 
         };
     }
     next.run(request).await
+}
+
+/// What a caller comes in with; it is worth what [`identify`] finds behind it.
+fn credential(headers: &HeaderMap) -> Option<Credential> {
+    match bearer(headers) {
+        Some(token) => Some(Credential::Token(Secret::new(token))),
+        None => cookie(headers, COOKIE).map(|token| Credential::Session(Secret::new(token))),
+    }
 }
 
 async fn of_token(app: &App, token: &str) -> Result<Caller, Failure> {
@@ -103,13 +117,13 @@ async fn of_session(app: &App, headers: &HeaderMap) -> Result<Caller, Failure> {
 }
 
 /// Lets a caller through who has what the route needs, and gave their password just now where it
-/// is `sudo`.
+/// is `sudo`. What they open and keep open ends when they may no longer have it.
 pub async fn guard(
-    needs: Needs,
-    sudo: bool,
+    services: App,
+    (needs, sudo): (Needs, bool),
     Extension(caller): Extension<Caller>,
     params: RawPathParams,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let app = params.iter().find(|(key, _)| *key == "app");
@@ -118,7 +132,16 @@ pub async fn guard(
         Verdict::Yes if sudo && access::must_confirm(&caller, UnixMs::now()) => {
             confirm::first(&request)
         }
-        Verdict::Yes => next.run(request).await,
+        Verdict::Yes => {
+            let credential = request.extensions().get::<Credential>().cloned();
+            let standing =
+                credential.and_then(|c| Standing::new(services, (needs, app), &caller, c));
+            let Some(standing) = standing else {
+                return next.run(request).await;
+            };
+            request.extensions_mut().insert(standing.clone());
+            standing.over(next.run(request).await)
+        }
         Verdict::SignIn => sign_in(&request),
         Verdict::Hidden => {
             Failure::from(AppError::NotFound(app.unwrap_or_default().to_owned())).into_response()

@@ -30,6 +30,7 @@ mod people;
 mod replay;
 mod router;
 mod services;
+mod standing;
 mod terminal;
 mod tokens;
 

@@ -345,7 +345,7 @@ pub fn router(app: App) -> Router {
     let routes = table();
     let rules = super::audit::Rules::of(&routes);
     for route in routes {
-        let (needs, sudo) = (route.needs, route.sudo);
+        let (needs, sudo, services) = (route.needs, route.sudo, app.clone());
         let handler = match &route.api {
             None => route.handler,
             Some(api) => {
@@ -357,7 +357,14 @@ pub fn router(app: App) -> Router {
             route.path,
             handler.layer(from_fn(forgery::proven)).layer(from_fn(
                 move |caller, params, request, next| {
-                    auth::guard(needs, sudo, caller, params, request, next)
+                    auth::guard(
+                        services.clone(),
+                        (needs, sudo),
+                        caller,
+                        params,
+                        request,
+                        next,
+                    )
                 },
             )),
         );

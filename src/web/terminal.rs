@@ -14,6 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::Failure;
+use super::standing::{ENDED, Standing};
 use crate::docker::{Chunk, ChunkStream, Input};
 use crate::supervise::{Interactive, SuperviseError, TerminalSize};
 use crate::wire::problem::ProblemKind;
@@ -52,6 +53,7 @@ pub async fn serve(
             format!("this address speaks {PROTOCOL}: ask for it with an Upgrade header"),
         ));
     }
+    let standing = request.extensions().get::<Standing>().cloned();
     let upgrade = hyper::upgrade::on(&mut request);
     let command = start.await.map_err(|e| match e {
         SuperviseError::NotFound(_) | SuperviseError::BadSpec { .. } => {
@@ -59,10 +61,20 @@ pub async fn serve(
         }
         other => Failure::new(ProblemKind::Outside, other.to_string()),
     })?;
-    // Ends with the command or the connection, whichever is first.
+    // Ends with the command, the connection, or the caller's right to it, whichever is first.
     tokio::spawn(async move {
         match upgrade.await {
-            Ok(connection) => pump(TokioIo::new(connection), command).await,
+            Ok(connection) => {
+                let ended = async {
+                    match standing {
+                        Some(standing) => standing.ended().await,
+                        // The box's own socket.
+                        None => std::future::pending().await,
+                    }
+                };
+                pump(TokioIo::new(connection), command, ended).await;
+            }
+
             Err(error) => tracing::debug!(%error, "a terminal's connection was not upgraded"),
         }
     });
@@ -74,7 +86,10 @@ pub async fn serve(
     Ok(response)
 }
 
-async fn pump<S>(connection: S, command: Interactive)
+/// How long a caller who is shut out has to hear why.
+const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(2);
+
+async fn pump<S>(connection: S, command: Interactive, ended: impl Future<Output = ()>)
 where
     S: tokio::io::AsyncRead + AsyncWrite + Send + 'static,
 {
@@ -89,12 +104,27 @@ where
         let last = talk(&mut to, &mut output, exit).await;
         to.shutdown().await.and(last)
     };
-    tokio::select! {
-        ended = talking => if let Err(error) = ended {
-            tracing::debug!(%error, "a terminal's caller went away");
-        },
+    let shut_out = tokio::select! {
+        talked = talking => {
+            if let Err(error) = talked {
+                tracing::debug!(%error, "a terminal's caller went away");
+            }
+            false
+        }
         // Its caller is gone: dropping the command's streams ends it.
-        () = listen(&mut from, input, resize) => {}
+        () = listen(&mut from, input, resize) => false,
+        () = ended => true,
+    };
+    drop(output);
+    if shut_out {
+        // In pieces of a frame that was being sent this is noise; the connection ends in any case.
+        let told = async {
+            send(&mut to, Frame::Failed, ENDED.as_bytes()).await?;
+            to.shutdown().await
+        };
+        if !matches!(tokio::time::timeout(LAST_WORDS, told).await, Ok(Ok(()))) {
+            tracing::debug!("a caller who was shut out did not hear why");
+        }
     }
 }
 
@@ -174,5 +204,54 @@ async fn listen(
             Ok(Some((_, _, used))) => used,
         };
         bytes::Buf::advance(&mut bytes, used);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::stream;
+
+    use super::*;
+
+    /// A shell that nobody types in and that says nothing goes on for as long as its caller may have it; shut out, they
+    /// are told why, and the command's streams are dropped, which ends it.
+    #[tokio::test]
+    async fn a2_a_shell_ends_when_its_caller_may_no_longer_have_it() {
+        let (mut ours, theirs) = tokio::io::duplex(4096);
+        let (input, mut typed) = tokio::io::duplex(64);
+        let (resize, _sizes) = mpsc::channel(1);
+        let (_exit, exit) = oneshot::channel();
+        let command = Interactive {
+            input: Box::pin(input),
+            output: Box::pin(stream::pending()),
+            resize,
+            exit,
+        };
+        let (shut_out, told) = oneshot::channel::<()>();
+        let pumped = tokio::spawn(pump(theirs, command, async move {
+            told.await.unwrap();
+        }));
+        ours.write_all(&Frame::Input.encode(b"ls\n")).await.unwrap();
+        let mut line = [0; 3];
+        typed.read_exact(&mut line).await.unwrap();
+        assert_eq!(&line, b"ls\n");
+        assert!(!pumped.is_finished());
+        shut_out.send(()).unwrap();
+        let mut last = Vec::new();
+        let read = ours.read_to_end(&mut last);
+        tokio::time::timeout(Duration::from_secs(5), read)
+            .await
+            .unwrap()
+            .unwrap();
+        let (kind, content, _) = Frame::decode(&last).unwrap().unwrap();
+        assert_eq!((kind, content), (Frame::Failed, ENDED.as_bytes()));
+        pumped.await.unwrap();
+        assert_eq!(
+            typed.read(&mut line).await.unwrap(),
+            0,
+            "the command has no input left"
+        );
     }
 }
