@@ -155,6 +155,36 @@ fn a3_tokens_that_go_on_after_a_new_password_are_told() {
     assert!(text.contains("A token of ana goes on"), "{text}");
 }
 
+/// A job of another app is not there: not in the list, not by its number, not as a stream, not to be cancelled.
+#[test]
+fn a4_a_developer_knows_no_job_of_another_app() {
+    let world = World::new();
+    let image = r#"{"image":"127.0.0.1:9/shop:1"}"#;
+    let (status, text) = world.local("POST", "/api/v1/apps/shop/deploys", image);
+    assert_eq!(status, 202, "{text}");
+    let (_, place) = text.split_once("location: ").unwrap();
+    let place = place.lines().next().unwrap().trim();
+    let ours = world.somebody("ours", Role::Developer, &["shop"]);
+    let other = world.somebody("other", Role::Developer, &["blog"]);
+    for path in [place.to_owned(), format!("{place}/events")] {
+        assert_eq!(world.edge("GET", &path, &ours.headers, "").0, 200, "{path}");
+        let (status, text) = world.edge("GET", &path, &other.headers, "");
+        assert_eq!(status, 404, "{path}: {text}");
+        assert!(!text.contains("shop"), "{path}: {text}");
+    }
+    let (status, text) = world.edge("POST", &format!("{place}/cancel"), &other.headers, "");
+    assert_eq!(status, 404, "{text}");
+    let (_, text) = world.edge("GET", "/api/v1/jobs", &ours.headers, "");
+    assert!(text.contains("shop"), "{text}");
+    for path in ["/api/v1/jobs", "/jobs"] {
+        let (status, text) = world.edge("GET", path, &other.headers, "");
+        assert_eq!(status, 200, "{path}");
+        assert!(!text.contains("shop"), "{path}: {text}");
+    }
+    let (status, _) = world.edge("GET", "/api/v1/jobs?app=shop", &other.headers, "");
+    assert_eq!(status, 404);
+}
+
 #[test]
 fn a2_a_second_link_gives_what_the_first_would_have() {
     let world = World::new();

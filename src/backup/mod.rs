@@ -17,6 +17,7 @@
 
 mod archive;
 mod attention;
+mod cancel;
 mod dump;
 mod error;
 #[cfg(freehold_fuzz)]

@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::cancel::TAKEN_BACK;
 use super::row::{ALL_PARTS, Backup};
 use super::standing::Standing;
 use super::state::BackupState;
@@ -39,17 +40,21 @@ fn newest_stored(c: &Connection, server: i64, logical: &str) -> Result<Option<Ba
         .optional()?)
 }
 
-/// The last one that ended, when it failed. A dump of the whole server that
+/// The last one that ended, when it failed; what somebody took back did not. A dump of the whole server that
 /// could not be begun failed for each of its databases.
 fn failed_last(c: &Connection, server: i64, logical: &str) -> Result<Option<Backup>, DbError> {
     let sql = format!(
-        "{} WHERE b.database_id = ?1 AND b.logical IN (?2, ?3) AND b.state IN ('stored', 'failed')
+        "{} WHERE b.database_id = ?1 AND b.logical IN (?2, ?3) AND (b.state = 'stored' OR
+            (b.state = 'failed' AND substr(ifnull(b.reason, ''), 1, length(?4)) <> ?4))
          ORDER BY b.finished_ms DESC, b.id DESC LIMIT 1",
         store::BACKUP
     );
     let mut statement = c.prepare_cached(&sql)?;
     let last = statement
-        .query_row(params![server, logical, ALL_PARTS], store::backup)
+        .query_row(
+            params![server, logical, ALL_PARTS, TAKEN_BACK],
+            store::backup,
+        )
         .optional()?;
     Ok(last.filter(|b| b.state == BackupState::Failed))
 }

@@ -24,7 +24,9 @@ use crate::base::clock::UnixMs;
 use crate::base::shutdown::{Shutdown, Tasks};
 use crate::db::{Db, DbError};
 
-pub use store::{JobRow, NewJob, State, Told, by_id, enqueue, newest, newest_about, worked_on};
+pub use store::{
+    JobRow, NewJob, State, Told, by_id, enqueue, newest, newest_about, take_back, worked_on,
+};
 
 /// How a run of a job ended.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -137,6 +137,20 @@ pub(super) fn cancel_queued(tx: &Transaction<'_>, id: i64, now: UnixMs) -> Resul
     Ok(())
 }
 
+/// Takes back a job that was never begun, in the transaction that ends what it was to do; false when
+/// it has begun, or is over.
+///
+/// # Errors
+/// Only the database's.
+pub fn take_back(tx: &Transaction<'_>, id: i64, now: UnixMs) -> Result<bool, DbError> {
+    let taken = tx.execute(
+        "UPDATE jobs SET state = 'cancelled', finished_ms = ?2
+         WHERE id = ?1 AND state = 'queued' AND attempts = 0",
+        params![id, now.0],
+    )?;
+    Ok(taken > 0)
+}
+
 pub(super) fn finish(
     tx: &Transaction<'_>,
     id: i64,

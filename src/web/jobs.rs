@@ -19,6 +19,7 @@ use crate::wire::problem::{Problem, ProblemKind};
 pub const KINDS: &[&str] = &[
     "deploy",
     "app.remove",
+    "app.replicas",
     "database",
     "attachment",
     "backup",
@@ -119,7 +120,7 @@ pub async fn view(app: &App, row: Told) -> Result<Job, Failure> {
         subject: row.key.clone(),
         app: None,
         resource: None,
-        cancellable: false,
+        cancellable: waits(&row),
         attempts: row.attempts,
         created_ms: row.created.0,
         started_ms: row.started.map(|at| at.0),
@@ -136,6 +137,10 @@ pub async fn view(app: &App, row: Told) -> Result<Job, Failure> {
             job.what = format!("Removal of {}", named(job.app.as_deref(), "an app"));
             job.resource = job.app.as_ref().map(|name| format!("/api/v1/apps/{name}"));
         }
+        "app.replicas" => {
+            job.what = format!("Replicas of {}", named(job.app.as_deref(), "an app"));
+            job.resource = job.app.as_ref().map(|name| format!("/api/v1/apps/{name}"));
+        }
         "database" => database(app, &mut job, number("database")).await?,
         "attachment" => job.what = "An app on a database".into(),
         "backup" | "backup.check" => backup(app, &mut job, number("backup")).await?,
@@ -145,6 +150,12 @@ pub async fn view(app: &App, row: Told) -> Result<Job, Failure> {
         job.error = None;
     }
     Ok(job)
+}
+
+/// Whether it is work that can be taken back and was not begun. A deploy says more in its own row.
+fn waits(row: &Told) -> bool {
+    const TAKEN_BACK: [&str; 3] = ["backup", "backup.check", "restore"];
+    TAKEN_BACK.contains(&row.kind.as_str()) && row.state == "queued" && row.attempts == 0
 }
 
 fn named<'a>(name: Option<&'a str>, otherwise: &'a str) -> &'a str {

@@ -44,7 +44,7 @@ impl JobState {
 pub struct Job {
     /// Its row.
     pub id: i64,
-    /// `deploy`, `app.remove`, `database`, `attachment`, `backup`, `backup.check`,
+    /// `deploy`, `app.remove`, `app.replicas`, `database`, `attachment`, `backup`, `backup.check`,
     /// `restore`, `restore.confirm`.
     pub kind: String,
     /// In a few words.

@@ -94,16 +94,30 @@ pub async fn end(app: &App, caller: &Caller, id: i64) -> Result<Job, Failure> {
     if job.state == JobState::Cancelled {
         return Ok(job);
     }
-    let Some(name) = job.app.as_deref().filter(|_| job.cancellable) else {
+    if !job.cancellable {
         return Err(too_late(&job).into());
+    }
+    let grant = caller.grant();
+    let (may, remedy) = match job.app.as_deref() {
+        Some(name) => (
+            grant.is_some_and(|grant| grant.deploys_app(name)),
+            "Ask who may deploy the app.",
+        ),
+        None => (
+            grant.is_some_and(|grant| grant.changes_box()),
+            "Ask an admin of this box to do it.",
+        ),
     };
-    let may = caller.grant().is_some_and(|grant| grant.deploys_app(name));
     if !may {
         return Err(
             Problem::new(ProblemKind::Forbidden, "you may not cancel this")
-                .remedy("Ask who may deploy the app.")
+                .remedy(remedy)
                 .into(),
         );
+    }
+    if job.kind != "deploy" {
+        app.backups.cancel(id, &caller.who()).await?;
+        return jobs::find(app, caller, id).await;
     }
     let row = app.db.read(move |c| queue::by_id(c, id)).await?;
     let deploy = row.and_then(|row| row.payload["deploy"].as_i64());
@@ -145,7 +159,7 @@ fn too_late(job: &Job) -> Problem {
         ),
     };
     Problem::new(ProblemKind::Conflict, detail)
-        .remedy("Only a deploy that has not moved the traffic can be cancelled.")
+        .remedy("Only a deploy that has not moved the traffic, and a backup, check or restore that has not begun, can be cancelled.")
 }
 
 /// `GET /api/v1/jobs/{id}/events`: server-sent events, `job` with each change and `end`
