@@ -39,6 +39,9 @@ pub enum BackupError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The store, when it was tried out: the target's settings do not work.
+    #[error(transparent)]
+    Trial(StoreError),
     /// The database server.
     #[error("{0}")]
     Server(Trouble),

@@ -77,7 +77,8 @@ impl Backups {
                 path.display()
             )));
         }
-        Store::open(&location, self.client())?.test().await?;
+        let store = Store::open(&location, self.client())?;
+        store.test().await.map_err(BackupError::Trial)?;
         let key = self.key.clone();
         let message = format!("The backup target {} was added by {by}.", new.name);
         self.db
@@ -127,7 +128,7 @@ impl Backups {
     pub async fn test_target(&self, name: &str) -> Result<(), BackupError> {
         let target = self.target(name).await?;
         let tried = match self.store(Some(target.id)).await {
-            Ok(store) => store.test().await.map_err(BackupError::from),
+            Ok(store) => store.test().await.map_err(BackupError::Trial),
             Err(error) => Err(error),
         };
         self.note_use(Some(target.id), tried.as_ref().err()).await;

@@ -86,6 +86,16 @@ pub enum StoreError {
         /// The difference.
         what: String,
     },
+    /// It did not come to an end in time.
+    #[error(
+        "{place} did not answer within {seconds} s: check the target's endpoint, and that this box may reach it"
+    )]
+    Slow {
+        /// The store.
+        place: String,
+        /// How long it had.
+        seconds: u64,
+    },
     /// No answer: name, port, TLS, a broken connection.
     #[error(
         "the backup store cannot be used: {0}. Check the target's endpoint, and that this box may reach it"

@@ -15,6 +15,8 @@ mod s3;
 mod s3_answer;
 mod s3_upload;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::base::secret::random_id;
@@ -26,6 +28,9 @@ pub use location::{Location, Place, S3Location, S3Options};
 use folder::{Folder, FolderReading, FolderUpload};
 use s3::{S3, S3Reading};
 use s3_upload::S3Upload;
+
+/// How long a trial may take: somebody waits for it.
+const TRIAL: Duration = Duration::from_secs(12);
 
 /// A store; cheap to clone.
 #[derive(Clone)]
@@ -183,6 +188,20 @@ impl Store {
     /// # Errors
     /// What the store answered to the step that failed.
     pub async fn test(&self) -> Result<(), StoreError> {
+        let hasty = match &self.0 {
+            Kind::S3(s3) => Self(Kind::S3(s3.for_a_trial())),
+            Kind::Folder(_) => self.clone(),
+        };
+        let tried = tokio::time::timeout(TRIAL, hasty.try_out()).await;
+        tried.unwrap_or_else(|_| {
+            Err(StoreError::Slow {
+                place: self.place(),
+                seconds: TRIAL.as_secs(),
+            })
+        })
+    }
+
+    async fn try_out(&self) -> Result<(), StoreError> {
         let id = random_id(12).map_err(|e| StoreError::Local(e.to_string()))?;
         let key = format!("freehold-test-{id}.txt");
         let content = Bytes::from(format!("Freehold tests this store: {id}\n"));

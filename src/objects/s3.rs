@@ -26,6 +26,8 @@ const TIMEOUTS: Timeouts = Timeouts {
 };
 /// Tries of one request.
 const TRIES: u32 = 5;
+/// Tries of one request of a trial, which somebody waits for.
+const TRIES_OF_A_TRIAL: u32 = 2;
 const BACKOFF: Backoff = Backoff {
     first: Duration::from_millis(500),
     max: Duration::from_secs(10),
@@ -44,6 +46,7 @@ pub(super) const LOOK_AT_BUCKET: &str = "look at the bucket";
 #[derive(Clone)]
 pub(super) struct S3 {
     inner: Arc<Inner>,
+    tries: u32,
 }
 
 struct Inner {
@@ -75,6 +78,7 @@ impl S3 {
         })?;
         let host = location.endpoint.host_str().unwrap_or_default();
         Ok(Self {
+            tries: TRIES,
             inner: Arc::new(Inner {
                 bucket,
                 credentials: Credentials::new(
@@ -89,6 +93,14 @@ impl S3 {
                 client,
             }),
         })
+    }
+
+    /// The same, to be told soon whether it works.
+    pub(super) fn for_a_trial(&self) -> Self {
+        Self {
+            tries: TRIES_OF_A_TRIAL,
+            ..self.clone()
+        }
     }
 
     pub(super) fn host(&self) -> String {
@@ -148,7 +160,7 @@ impl S3 {
                 Err(failed) => failed,
             };
             failures += 1;
-            if failures >= TRIES || !error.is_passing() {
+            if failures >= self.tries || !error.is_passing() {
                 return Err(error);
             }
             let wait = wait

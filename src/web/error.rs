@@ -21,6 +21,9 @@ use crate::postgres::PostgresError;
 use crate::users::UserError;
 use crate::wire::problem::{Problem, ProblemKind};
 
+/// What to do about whatever is ours: the request cannot mend it.
+const OURS: &str = "Everything else goes on. Try again; when it stays so, the daemon's log says more: `journalctl -u freehold`.";
+
 /// A handler's error: what the person is told.
 #[derive(Debug)]
 pub struct Failure(pub Box<Problem>);
@@ -39,6 +42,14 @@ impl Failure {
 }
 
 impl Failure {
+    /// The same, with what to do next where the sentence does not say it itself.
+    fn mended_by(mut self, remedy: &str) -> Self {
+        if self.0.remedy.is_empty() {
+            self.0.remedy = remedy.to_owned();
+        }
+        self
+    }
+
     /// What a form's page tells of it; `None` when a form cannot mend it.
     pub fn words_for_a_form(&self) -> Option<String> {
         match self.0.kind {
@@ -56,7 +67,12 @@ impl From<DbError> for Failure {
             _ => ProblemKind::Internal,
         };
         tracing::error!(%error, "a request met a database error");
-        Self::new(kind, error.to_string())
+        let says_it = matches!(
+            error,
+            DbError::DiskFull | DbError::Newer { .. } | DbError::Damaged { .. }
+        );
+        let remedy = if says_it { "" } else { OURS };
+        Self::new(kind, error.to_string()).mended_by(remedy)
     }
 }
 
@@ -76,15 +92,28 @@ impl From<AppError> for Failure {
 
 impl From<DeployError> for Failure {
     fn from(error: DeployError) -> Self {
-        let kind = match error {
-            DeployError::NotFound(_) | DeployError::NoRelease(_) => ProblemKind::NotFound,
-            DeployError::Conflict(_) => ProblemKind::Conflict,
-            DeployError::Invalid(_) => ProblemKind::Invalid,
-            DeployError::TooLarge(_) => ProblemKind::TooLarge,
-            DeployError::Unavailable(_) => ProblemKind::Unavailable,
+        let (kind, remedy) = match error {
+            DeployError::NotFound(_) => (
+                ProblemKind::NotFound,
+                "`freehold deploys NAME` shows those it has.",
+            ),
+            DeployError::NoRelease(_) => (
+                ProblemKind::NotFound,
+                "`freehold deploys NAME` shows what was deployed.",
+            ),
+            DeployError::Conflict(_) => (
+                ProblemKind::Conflict,
+                "`freehold deploys NAME` and `freehold app show NAME` say how it stands now.",
+            ),
+            DeployError::Invalid(_) => (ProblemKind::Invalid, ""),
+            DeployError::TooLarge(_) => (ProblemKind::TooLarge, ""),
+            DeployError::Unavailable(_) => (
+                ProblemKind::Unavailable,
+                "Try again; `freehold doctor` looks for what is wrong with the box.",
+            ),
             DeployError::Db(error) => return error.into(),
         };
-        Self::new(kind, error.to_string())
+        Self::new(kind, error.to_string()).mended_by(remedy)
     }
 }
 
@@ -99,7 +128,13 @@ impl From<PostgresError> for Failure {
             | PostgresError::Supervise(_) => ProblemKind::Outside,
             PostgresError::Db(error) => return error.into(),
         };
-        Self::new(kind, error.to_string())
+        let remedy = match kind {
+            ProblemKind::Outside => {
+                "`freehold db show NAME` says how the server stands, `freehold doctor` how the engine does."
+            }
+            _ => "",
+        };
+        Self::new(kind, error.to_string()).mended_by(remedy)
     }
 }
 
@@ -111,7 +146,7 @@ impl From<BackupError> for Failure {
             | BackupError::NoDatabase(_)
             | BackupError::NoTarget(_) => ProblemKind::NotFound,
             BackupError::TargetTaken(_) | BackupError::Conflict(_) => ProblemKind::Conflict,
-            BackupError::Invalid(_) => ProblemKind::Invalid,
+            BackupError::Invalid(_) | BackupError::Trial(_) => ProblemKind::Invalid,
             BackupError::Store(StoreError::BadLocation(_)) => ProblemKind::Invalid,
             BackupError::Work(_)
             | BackupError::Store(_)
@@ -120,7 +155,16 @@ impl From<BackupError> for Failure {
             | BackupError::Cut(_) => ProblemKind::Outside,
             BackupError::Db(error) => return error.into(),
         };
-        Self::new(kind, error.to_string())
+        let remedy = match &error {
+            BackupError::Trial(_) => {
+                "Mend the place, its endpoint or its key, and try it out again; nothing was added or changed."
+            }
+            BackupError::Server(_) | BackupError::Supervise(_) | BackupError::Cut(_) => {
+                "`freehold db show NAME` says how the server stands, `freehold doctor` how the engine does."
+            }
+            _ => "",
+        };
+        Self::new(kind, error.to_string()).mended_by(remedy)
     }
 }
 
@@ -143,7 +187,20 @@ impl From<UserError> for Failure {
             UserError::Hash(_) => ProblemKind::Internal,
             UserError::Busy | UserError::Db(_) => ProblemKind::Unavailable,
         };
-        Self::new(kind, error.to_string())
+        let remedy = match &error {
+            UserError::WrongPassword => {
+                "Type both again. A new link comes from an admin, or on the box from `freehold user reset`."
+            }
+            UserError::CodeNeeded => {
+                "Give the code, or a recovery code when the authenticator is lost."
+            }
+            UserError::NoSession => {
+                "Sign in again; your account's page lists the sessions there are."
+            }
+            UserError::Hash(_) | UserError::Db(_) => OURS,
+            _ => "",
+        };
+        Self::new(kind, error.to_string()).mended_by(remedy)
     }
 }
 
@@ -184,7 +241,11 @@ pub async fn no_such_page(request: Request) -> Response {
     if caller.is_none_or(|c| *c == Caller::Nobody) {
         return super::auth::sign_in(&request);
     }
-    Failure::new(ProblemKind::NotFound, "there is nothing at this address").into_response()
+    Failure::new(ProblemKind::NotFound, "there is nothing at this address")
+        .mended_by(
+            "The pages are led to from /, the API's addresses stand in /api/v1/openapi.json.",
+        )
+        .into_response()
 }
 
 /// The URL lives, this method does not.
@@ -204,8 +265,9 @@ pub fn panicked(_: Box<dyn Any + Send + 'static>) -> http::Response<Body> {
     tracing::error!("a request's handler panicked");
     Failure::new(
         ProblemKind::Internal,
-        "this request met a fault of Freehold's; everything else goes on",
+        "this request met a fault of Freehold's",
     )
+    .mended_by(OURS)
     .into_response()
 }
 
@@ -335,3 +397,43 @@ const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-
 
 /// Nothing of the machine a page is read on; copying a token is all a page does there.
 const PERMISSIONS: &str = "accelerometer=(), browsing-topics=(), camera=(), clipboard-read=(), display-capture=(), geolocation=(), gyroscope=(), hid=(), magnetometer=(), microphone=(), midi=(), payment=(), publickey-credentials-get=(), serial=(), usb=()";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever reads a problem finds what to do next: in its remedy, or as its sentence's second half.
+    #[test]
+    fn a1_a_problem_says_what_to_do_next() {
+        let all: Vec<Failure> = vec![
+            AppError::NotFound("shop".into()).into(),
+            AppError::NameTaken("shop".into()).into(),
+            AppError::NoDomain("shop.test".into()).into(),
+            DeployError::NotFound(7).into(),
+            DeployError::NoRelease("there is no release v9 of this app".into()).into(),
+            DeployError::Conflict("the app is gone".into()).into(),
+            DeployError::TooLarge(1 << 30).into(),
+            DeployError::Unavailable("the upload could not be kept".into()).into(),
+            PostgresError::NotFound("main".into()).into(),
+            PostgresError::Refused("permission denied".into()).into(),
+            BackupError::NotFound(7).into(),
+            BackupError::TargetTaken("offsite".into()).into(),
+            UserError::LinkInvalid.into(),
+            UserError::WrongPassword.into(),
+            UserError::CodeNeeded.into(),
+            UserError::WrongCode.into(),
+            UserError::HalfWayOver.into(),
+            UserError::SlowDown(3).into(),
+            UserError::NoSession.into(),
+            UserError::NotFound("ana".into()).into(),
+            UserError::NoToken(7).into(),
+            UserError::LastOwner.into(),
+            DbError::DiskFull.into(),
+            DbError::Unavailable("every reader was busy for 10 s".into()).into(),
+        ];
+        for Failure(problem) in all {
+            let says_it = problem.detail.contains(": ") || !problem.remedy.is_empty();
+            assert!(says_it, "{}", problem.detail);
+        }
+    }
+}
