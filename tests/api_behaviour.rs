@@ -214,6 +214,194 @@ fn a1_a_tag_saves_an_answer_and_holds_a_change_back() {
     assert_eq!(all.iter().filter(|s| **s == 412).count(), 7, "{all:?}");
 }
 
+/// The commonest edits: variables and domains are tagged as a whole, however many there are.
+#[test]
+fn a1_variables_and_domains_are_changed_only_as_they_were_seen() {
+    let daemon = Daemon::start();
+    make_app(&daemon, "shop");
+    let path = "/api/v1/apps/shop/env";
+    let set: serde_json::Map<String, Value> =
+        (0..60).map(|n| (format!("V{n:02}"), "1".into())).collect();
+    let many = json!({ "set": set }).to_string();
+    assert_eq!(local(&daemon, "PATCH", path, "", &many).status, 200);
+    let seen = local(&daemon, "GET", path, "", "");
+    assert_eq!(seen.json()["items"].as_array().unwrap().len(), 60);
+    assert_eq!(seen.json()["next"], Value::Null);
+    let tag = format!("If-Match: {}\r\n", seen.header("etag").unwrap());
+    let one = |name: &str| json!({ "set": { name: "2" } }).to_string();
+    // One that would stand behind the first page of an ordinary list.
+    let theirs = local(&daemon, "PATCH", path, "", &one("Z99"));
+    assert_eq!(theirs.status, 200, "{}", theirs.body);
+    let mine = local(&daemon, "PATCH", path, &tag, &one("A"));
+    assert_eq!(
+        (mine.status, mine.json()["kind"].as_str()),
+        (412, Some("changed"))
+    );
+    let now = local(&daemon, "GET", path, "", "");
+    let tag = format!("If-Match: {}\r\n", now.header("etag").unwrap());
+    assert_eq!(local(&daemon, "PATCH", path, &tag, &one("A")).status, 200);
+
+    let path = "/api/v1/apps/shop/domains";
+    let add = |domain: &str| {
+        let form = json!({ "domain": domain }).to_string();
+        let added = local(&daemon, "POST", path, "", &form);
+        assert_eq!(added.status, 200, "{}", added.body);
+    };
+    add("one.test");
+    let seen = local(&daemon, "GET", path, "", "");
+    let tag = format!("If-Match: {}\r\n", seen.header("etag").unwrap());
+    add("two.test");
+    let gone = format!("{path}?domain=one.test");
+    assert_eq!(local(&daemon, "DELETE", &gone, &tag, "").status, 412);
+    let now = local(&daemon, "GET", path, "", "");
+    let tag = format!("If-Match: {}\r\n", now.header("etag").unwrap());
+    assert_eq!(local(&daemon, "DELETE", &gone, &tag, "").status, 200);
+    // Where nothing is tagged, care is refused and not left out.
+    let none = local(
+        &daemon,
+        "DELETE",
+        "/api/v1/users/ana/sessions",
+        "If-Match: \"x\"\r\n",
+        "",
+    );
+    assert_eq!(none.status, 422, "{}", none.body);
+}
+
+/// A form of the dashboard, sent as the box's own; the path's name is written in another way than the API's.
+fn form(daemon: &Daemon, path: &str, body: &str) -> u16 {
+    let mut stream = UnixStream::connect(daemon.socket("freehold.sock")).unwrap();
+    write!(
+        stream,
+        "POST {path} HTTP/1.1\r\nHost: panel.test\r\nConnection: close\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+/// Between an edit's comparison and its write no form of the dashboard comes: if both were done, the form was the later.
+#[test]
+fn a1_a_form_does_not_come_between_a_tags_comparison_and_its_change() {
+    let daemon = Daemon::start();
+    make_app(&daemon, "shop");
+    let path = "/api/v1/apps/shop";
+    let (mut kept, mut refused) = (0, 0);
+    for round in 0..60 {
+        let seen = local(&daemon, "GET", path, "", "");
+        let tag = format!("If-Match: {}\r\n", seen.header("etag").unwrap());
+        let mine = json!({ "git_branch": format!("mine{round}") }).to_string();
+        let theirs = format!("theirs{round}");
+        let (patched, posted) = std::thread::scope(|scope| {
+            let patch = scope.spawn(|| local(&daemon, "PATCH", path, &tag, &mine).status);
+            // So that either comes first now and then.
+            std::thread::sleep(Duration::from_micros(round * 150));
+            let posted = form(
+                &daemon,
+                "/apps/sh%6Fp/source",
+                &format!("repository=https://git.test/shop.git&branch={theirs}"),
+            );
+            (patch.join().unwrap(), posted)
+        });
+        assert_eq!(posted, 303);
+        match patched {
+            200 => kept += 1,
+            412 => refused += 1,
+            other => panic!("{other}"),
+        }
+        let now = local(&daemon, "GET", path, "", "").json();
+        assert_eq!(
+            now["git_branch"], theirs,
+            "round {round}: the form's change was lost"
+        );
+    }
+    println!("{kept} edits were made, {refused} refused");
+}
+
+#[test]
+fn a1_an_upload_says_that_it_takes_no_key() {
+    let daemon = Daemon::start();
+    make_app(&daemon, "shop");
+    let path = "/api/v1/apps/shop/deploys/upload";
+    let refused = local(&daemon, "POST", path, "Idempotency-Key: 9c\r\n", "no tar");
+    assert_eq!(
+        (refused.status, refused.json()["kind"].as_str()),
+        (422, Some("invalid"))
+    );
+    assert!(
+        refused.body.contains("takes no Idempotency-Key"),
+        "{}",
+        refused.body
+    );
+    let deploys = local(&daemon, "GET", "/api/v1/apps/shop/deploys", "", "").json();
+    assert_eq!(deploys["items"], json!([]));
+}
+
+/// What somebody waits for while a store says nothing is short, and is told as a fault of the target's settings.
+#[test]
+fn a1_a_target_that_does_not_answer_is_told_soon() {
+    let daemon = Daemon::start();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let new = json!({
+        "name": "far", "place": "s3://bucket/box",
+        "endpoint": format!("http://{}", silent.local_addr().unwrap()),
+        "access_key": "a", "secret_key": "s",
+    });
+    let begun = std::time::Instant::now();
+    let refused = local(&daemon, "POST", "/api/v1/targets", "", &new.to_string());
+    assert!(
+        begun.elapsed() < Duration::from_secs(16),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert_eq!(refused.status, 422, "{}", refused.body);
+    let problem = refused.json();
+    assert!(
+        problem["detail"]
+            .as_str()
+            .unwrap()
+            .contains("did not answer within"),
+        "{problem}"
+    );
+    assert!(!problem["remedy"].as_str().unwrap().is_empty());
+}
+
+/// What waits for its turn and was not begun is taken back with its domain's row; what began goes on.
+#[test]
+fn a1_a_backup_that_waits_is_cancelled_and_says_so() {
+    let mut daemon = Daemon::start();
+    daemon.restart(|daemon| {
+        let state = rusqlite::Connection::open(daemon.data().join("state.db")).unwrap();
+        let far = 9_000_000_000_000_i64;
+        let plant = format!(
+            "INSERT INTO databases (id, name, version, image, memory_bytes, password_sealed, state, created_ms, changed_ms)
+                VALUES (3, 'main', 17, 'postgres:17', 1, x'00', 'failed', 1, 1);
+             INSERT INTO backups (id, database_id, database_name, logical, owner, server_version, expected_bytes, object_key,
+                state, cause, attempt, created_ms, due_ms) VALUES (5, 3, 'main', 'shop', 'shop', 17, 1, 'k', 'queued', 'asked', 1, 1, {far});
+             INSERT INTO jobs (id, kind, key, payload, state, run_at_ms, created_ms)
+                VALUES (71, 'backup', 'backup:3', '{{\"backup\":5}}', 'queued', {far}, 1),
+                       (72, 'backup', 'backup:3', '{{\"backup\":6}}', 'queued', {far}, 1);
+             UPDATE jobs SET attempts = 1 WHERE id = 72;"
+        );
+        state.execute_batch(&plant).unwrap();
+    });
+    let job = local(&daemon, "GET", "/api/v1/jobs/71", "", "").json();
+    assert_eq!(
+        (&job["state"], &job["cancellable"]),
+        (&json!("queued"), &json!(true))
+    );
+    let ended = local(&daemon, "POST", "/api/v1/jobs/71/cancel", "", "");
+    assert_eq!(ended.status, 200, "{}", ended.body);
+    assert_eq!(ended.json()["state"], "cancelled");
+    let backup = local(&daemon, "GET", "/api/v1/backups/5", "", "").json();
+    assert_eq!(backup["state"], "failed");
+    let why = backup["reason"].as_str().unwrap();
+    assert!(why.starts_with("cancelled by uid"), "{why}");
+    let begun = local(&daemon, "POST", "/api/v1/jobs/72/cancel", "", "");
+    assert_eq!(begun.status, 409, "{}", begun.body);
+}
+
 #[test]
 fn a1_a_request_sent_again_is_answered_again_and_makes_nothing_twice() {
     let mut daemon = Daemon::start();

@@ -44,6 +44,25 @@ impl<T: Serialize> IntoResponse for Accepted<T> {
     }
 }
 
+/// 202 with the job when what was asked for begins long work; 200 when all of it is done.
+pub struct AcceptedIf<T>(WithJob<T>);
+
+impl<T> AcceptedIf<T> {
+    /// Answers with `what`; `job` is the work that brings it, if there is any.
+    pub fn new(what: T, job: Option<Job>) -> Self {
+        Self(WithJob { what, job })
+    }
+}
+
+impl<T: Serialize> IntoResponse for AcceptedIf<T> {
+    fn into_response(self) -> Response {
+        match self.0.job {
+            Some(_) => Accepted(self.0).into_response(),
+            None => Json(self.0).into_response(),
+        }
+    }
+}
+
 /// 200, and the session goes on under another cookie.
 pub struct Renewed<T> {
     /// What is answered.
@@ -71,6 +90,15 @@ impl IntoResponse for NoContent {
 pub struct Listed<T>(pub Listing<T>);
 
 impl<T: Serialize> IntoResponse for Listed<T> {
+    fn into_response(self) -> Response {
+        Json(self.0).into_response()
+    }
+}
+
+/// A list that is told whole, with 200: it is one thing, and tagged as one.
+pub struct ListedWhole<T>(pub Listing<T>);
+
+impl<T: Serialize> IntoResponse for ListedWhole<T> {
     fn into_response(self) -> Response {
         Json(self.0).into_response()
     }

@@ -1,8 +1,9 @@
 //! What a request says, or a sentence on what is wrong with it: path, query and JSON,
 //! read in one way for every operation of the API.
 
+use axum::body::Body;
 use axum::extract::path::ErrorKind;
-use axum::extract::rejection::PathRejection;
+use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::header;
 use axum::http::request::Parts;
@@ -29,20 +30,9 @@ impl<T: DeserializeOwned> FromRequest<App> for Input<T> {
         let kind = request.headers().get(header::CONTENT_TYPE);
         let kind = kind.and_then(|v| v.to_str().ok()).unwrap_or_default();
         let json = is_json(kind);
-        let bytes = Bytes::from_request(request, app).await.map_err(|refused| {
-            match refused.status().as_u16() {
-                413 => Problem::new(
-                    ProblemKind::TooLarge,
-                    "the request could not be read: it is longer than 2 MB",
-                )
-                .remedy("Send less at once."),
-                _ => Problem::new(
-                    ProblemKind::Malformed,
-                    "the request could not be read: it broke off before its end",
-                )
-                .remedy("Send it again."),
-            }
-        })?;
+        let bytes = Bytes::from_request(request, app)
+            .await
+            .map_err(|refused| unreadable(&refused))?;
         match (bytes.is_empty(), json) {
             (true, _) => read(b"{}"),
             (false, true) => read(&bytes),
@@ -54,6 +44,34 @@ impl<T: DeserializeOwned> FromRequest<App> for Input<T> {
             .into()),
         }
         .map(Self)
+    }
+}
+
+/// The request with all of its body, which is short and has come.
+///
+/// # Errors
+/// That it is too long, or broke off.
+pub async fn held(request: Request) -> Result<Request, Failure> {
+    let (head, body) = request.into_parts();
+    let again = Request::from_parts(head.clone(), body);
+    let bytes = Bytes::from_request(again, &())
+        .await
+        .map_err(|refused| unreadable(&refused))?;
+    Ok(Request::from_parts(head, Body::from(bytes)))
+}
+
+fn unreadable(refused: &BytesRejection) -> Problem {
+    match refused.status().as_u16() {
+        413 => Problem::new(
+            ProblemKind::TooLarge,
+            "the request could not be read: it is longer than 2 MB",
+        )
+        .remedy("Send less at once."),
+        _ => Problem::new(
+            ProblemKind::Malformed,
+            "the request could not be read: it broke off before its end",
+        )
+        .remedy("Send it again."),
     }
 }
 

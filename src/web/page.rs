@@ -32,10 +32,15 @@ pub struct Names {
     after: Option<String>,
 }
 
+/// Which piece of a list in the order of its names is wanted: all of it unless a piece is asked for.
+/// Such a list is short, is changed at its own address, and so is tagged as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Whole(Names);
+
 /// A query's `limit` and `after`.
-fn read(query: &str) -> Result<(u32, Option<String>), Failure> {
+fn read(query: &str, usual: u32) -> Result<(u32, Option<String>), Failure> {
     let invalid = |text: String| Failure::new(ProblemKind::Invalid, text);
-    let (mut limit, mut after) = (USUAL, None);
+    let (mut limit, mut after) = (usual, None);
     for (key, value) in url::form_urlencoded::parse(query.as_bytes()) {
         match &*key {
             "limit" => {
@@ -72,7 +77,7 @@ impl Names {
     /// # Errors
     /// Which of its parameters is none.
     pub fn parse(query: &str) -> Result<Self, Failure> {
-        let (limit, after) = read(query)?;
+        let (limit, after) = read(query, USUAL)?;
         Ok(Self { limit, after })
     }
 
@@ -90,13 +95,29 @@ impl Names {
     }
 }
 
+impl Whole {
+    /// Reads a query.
+    ///
+    /// # Errors
+    /// Which of its parameters is none.
+    pub fn parse(query: &str) -> Result<Self, Failure> {
+        let (limit, after) = read(query, u32::MAX)?;
+        Ok(Self(Names { limit, after }))
+    }
+
+    /// The list, or the piece of it.
+    pub fn of<T>(&self, all: Vec<T>, name: impl Fn(&T) -> &str) -> Listing<T> {
+        self.0.of(all, name)
+    }
+}
+
 impl Page {
     /// Reads a query.
     ///
     /// # Errors
     /// Which of its parameters is none.
     pub fn parse(query: &str) -> Result<Self, Failure> {
-        let (limit, after) = read(query)?;
+        let (limit, after) = read(query, USUAL)?;
         let number = |text: String| {
             let digits = text.bytes().all(|b| b.is_ascii_digit());
             let number = text.parse().ok().filter(|_| digits);
@@ -164,6 +185,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Names {
     }
 }
 
+impl<S: Send + Sync> FromRequestParts<S> for Whole {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        Self::parse(parts.uri.query().unwrap_or_default())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -212,6 +241,18 @@ mod tests {
         assert_eq!(first.items, ["b"]);
         let rest = names(first.next.as_deref(), &["a", "c"]);
         assert_eq!((rest.items, rest.next), (vec!["c"], None));
+    }
+
+    #[test]
+    fn a1_a_list_that_is_tagged_is_whole_unless_a_piece_is_asked_for() {
+        let all: Vec<String> = (0..500).map(|n| format!("{n:03}")).collect();
+        let of = |query: &str| Whole::parse(query).unwrap().of(all.clone(), |n| n);
+        let whole = of("");
+        assert_eq!((whole.items.len(), whole.next), (500, None));
+        let piece = of("limit=2&after=100");
+        assert_eq!(piece.items, ["101", "102"]);
+        assert_eq!(piece.next.as_deref(), Some("102"));
+        assert!(Whole::parse("limit=0").is_err());
     }
 
     #[test]

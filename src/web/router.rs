@@ -315,21 +315,27 @@ pub fn table() -> Vec<Route> {
 /// The handler behind what its description says of it.
 fn kept(
     (app, shown): (&App, &contract::Shown),
-    method: &Method,
+    (method, tagged): (&Method, bool),
     mut handler: MethodRouter<App>,
     operation: &Operation,
 ) -> MethodRouter<App> {
     if *method == Method::GET && operation.shows_one() {
         handler = handler.layer(from_fn(contract::tag));
     }
-    if contract::conditional(method) {
+    if contract::edits(method) {
         let shown = shown.clone();
-        handler = handler.layer(from_fn(move |request, next| {
-            contract::unless_changed(shown.clone(), request, next)
-        }));
+        handler = match tagged {
+            true => handler.layer(from_fn(move |request, next| {
+                contract::unless_changed(shown.clone(), request, next)
+            })),
+            false => handler.layer(from_fn(contract::refuse_condition)),
+        };
     }
     if *method == Method::POST && contract::repeatable(operation) {
         handler = handler.layer(from_fn_with_state(app.clone(), super::replay::once));
+    }
+    if contract::streams(operation) {
+        handler = handler.layer(from_fn(super::replay::refuse_key));
     }
     let names: Arc<[String]> = operation.query.iter().map(|p| p.name.clone()).collect();
     handler.layer(from_fn(move |request, next| {
@@ -344,15 +350,25 @@ pub fn router(app: App) -> Router {
     let shown = contract::Shown::default();
     let routes = table();
     let rules = super::audit::Rules::of(&routes);
+    let turns = contract::Turns::default();
+    let tagged = contract::tagged(&routes);
     for route in routes {
+        let noun = contract::noun(&route);
         let (needs, sudo, services) = (route.needs, route.sudo, app.clone());
-        let handler = match &route.api {
+        let mut handler = match &route.api {
             None => route.handler,
             Some(api) => {
                 let operation = (api.describe)(&mut schemas);
-                kept((&app, &shown), &route.method, route.handler, &operation)
+                let edited = (&route.method, tagged.contains(route.path));
+                kept((&app, &shown), edited, route.handler, &operation)
             }
         };
+        if let Some(noun) = noun {
+            let turns = turns.clone();
+            handler = handler.layer(from_fn(move |params, request, next| {
+                contract::in_turn((turns.clone(), noun), params, request, next)
+            }));
+        }
         router = router.route(
             route.path,
             handler.layer(from_fn(forgery::proven)).layer(from_fn(

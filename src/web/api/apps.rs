@@ -14,7 +14,7 @@ use crate::deploy::{Deploy, Serving};
 use crate::git::{Branch, GitUrl};
 use crate::monitor::Usages;
 use crate::supervise::{Kind, Live, State as Container};
-use crate::web::answer::{Accepted, Created, Listed};
+use crate::web::answer::{Accepted, AcceptedIf, Created, Listed};
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
 use crate::web::input::{Input, Path, Query};
@@ -226,7 +226,7 @@ pub async fn stop(
         changed: true,
         deploy: None,
     };
-    let job = jobs::of_deploy(&app, changed.deploy).await?;
+    let job = jobs::about(&app, "app.replicas", "app", row.id).await?;
     Ok(Accepted::new(changed, job))
 }
 
@@ -235,7 +235,7 @@ pub async fn start(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
-) -> Result<Accepted<Changed>, Failure> {
+) -> Result<AcceptedIf<Changed>, Failure> {
     let row = app.apps.find(&name).await?;
     let deploy = app
         .deploys
@@ -246,7 +246,7 @@ pub async fn start(
         deploy,
     };
     let job = jobs::of_deploy(&app, changed.deploy).await?;
-    Ok(Accepted::new(changed, job))
+    Ok(AcceptedIf::new(changed, job))
 }
 
 /// `POST /api/v1/apps/{app}/restart`

@@ -6,11 +6,12 @@ use axum::extract::{Extension, State};
 use crate::apps::{AppError, Domain, Scale};
 use crate::base::clock::UnixMs;
 use crate::base::ids::ProcessName;
-use crate::web::answer::Listed;
+use crate::web::answer::{AcceptedIf, ListedWhole};
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
 use crate::web::input::{Input, Path, Query};
-use crate::web::page::Names;
+use crate::web::jobs;
+use crate::web::page::Whole;
 use crate::web::services::App;
 use crate::wire::apps::{self as wire, Changed, ScaleForm, Switch};
 use crate::wire::problem::ProblemKind;
@@ -19,8 +20,8 @@ use crate::wire::problem::ProblemKind;
 pub async fn list(
     State(app): State<App>,
     Path(name): Path<String>,
-    page: Names,
-) -> Result<Listed<wire::DomainLine>, Failure> {
+    page: Whole,
+) -> Result<ListedWhole<wire::DomainLine>, Failure> {
     let row = app.apps.find(&name).await?;
     let routes = app.apps.routes(Some(row.id)).await?;
     let certificates = app.certs.statuses().await?;
@@ -37,7 +38,7 @@ pub async fn list(
         }
     });
     let domains: Vec<wire::DomainLine> = domains.collect();
-    Ok(Listed(page.of(domains, |line| &line.domain)))
+    Ok(ListedWhole(page.of(domains, |line| &line.domain)))
 }
 
 /// `POST /api/v1/apps/{app}/domains`
@@ -108,7 +109,7 @@ pub async fn scale(
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
     Input(form): Input<ScaleForm>,
-) -> Result<Json<Changed>, Failure> {
+) -> Result<AcceptedIf<Changed>, Failure> {
     let row = app.apps.find(&name).await?;
     let process = ProcessName::parse(&form.process).map_err(AppError::from)?;
     let mut change = match &form.replicas {
@@ -135,17 +136,24 @@ pub async fn scale(
         .set_scale(row.id, process, change, &by, now)
         .await?;
     let anew = change.memory_bytes.is_some() || change.nano_cpus.is_some();
-    let deploy = match anew {
-        true => app.deploys.apply_settings(row.id, &by, now).await?,
+    let (deploy, job) = match anew {
+        true => {
+            let deploy = app.deploys.apply_settings(row.id, &by, now).await?;
+            (deploy, jobs::of_deploy(&app, deploy).await?)
+        }
         false => {
             app.deploys.apply_counts(row.id, now).await?;
-            None
+            (
+                None,
+                jobs::about(&app, "app.replicas", "app", row.id).await?,
+            )
         }
     };
-    Ok(Json(Changed {
+    let changed = Changed {
         changed: true,
         deploy,
-    }))
+    };
+    Ok(AcceptedIf::new(changed, job))
 }
 
 /// The processes of the live release, when there is one.

@@ -7,11 +7,12 @@ use axum::extract::{Extension, State};
 
 use crate::apps::EnvName;
 use crate::base::clock::UnixMs;
-use crate::web::answer::Listed;
+use crate::web::answer::{AcceptedIf, ListedWhole};
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
 use crate::web::input::{Input, Path};
-use crate::web::page::Names;
+use crate::web::jobs;
+use crate::web::page::Whole;
 use crate::web::services::App;
 use crate::wire::apps::{Changed, EnvChange, EnvEntry, EnvReveal, EnvValue};
 use crate::wire::problem::{Problem, ProblemKind};
@@ -20,8 +21,8 @@ use crate::wire::problem::{Problem, ProblemKind};
 pub async fn list(
     State(app): State<App>,
     Path(name): Path<String>,
-    page: Names,
-) -> Result<Listed<EnvEntry>, Failure> {
+    page: Whole,
+) -> Result<ListedWhole<EnvEntry>, Failure> {
     let row = app.apps.find(&name).await?;
     let names = app.apps.env_names(row.id).await?;
     let entries = names.into_iter().map(|(name, set)| EnvEntry {
@@ -29,7 +30,7 @@ pub async fn list(
         set_ms: set.0,
     });
     let entries: Vec<EnvEntry> = entries.collect();
-    Ok(Listed(page.of(entries, |entry| &entry.name)))
+    Ok(ListedWhole(page.of(entries, |entry| &entry.name)))
 }
 
 /// `POST /api/v1/apps/{app}/env/reveal`: the values, of all or of those that are named. That they
@@ -76,7 +77,7 @@ pub async fn change(
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
     Input(change): Input<EnvChange>,
-) -> Result<Json<Changed>, Failure> {
+) -> Result<AcceptedIf<Changed>, Failure> {
     let row = app.apps.find(&name).await?;
     let mut changes = BTreeMap::new();
     for name in change.unset {
@@ -91,5 +92,6 @@ pub async fn change(
         true => app.deploys.apply_settings(row.id, &by, now).await?,
         false => None,
     };
-    Ok(Json(Changed { changed, deploy }))
+    let job = jobs::of_deploy(&app, deploy).await?;
+    Ok(AcceptedIf::new(Changed { changed, deploy }, job))
 }

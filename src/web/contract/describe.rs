@@ -11,13 +11,13 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use crate::web::answer::{
-    Accepted, As, Created, DeployLog, Description, Dump, Lines, Listed, NoContent, Pem, Renewed,
-    Terminal,
+    Accepted, AcceptedIf, As, Created, DeployLog, Description, Dump, Lines, Listed, ListedWhole,
+    NoContent, Pem, Renewed, Terminal,
 };
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
 use crate::web::input::{Input, Path, Query};
-use crate::web::page::{LONGEST, MOST, Names, Page, USUAL};
+use crate::web::page::{LONGEST, MOST, Names, Page, USUAL, Whole};
 use crate::web::services::App;
 use crate::wire::deploys::LogPart;
 use crate::wire::jobs::WithJob;
@@ -295,6 +295,17 @@ impl Takes for Names {
     }
 }
 
+impl Takes for Whole {
+    fn takes(operation: &mut Operation, schemas: &mut Schemas) {
+        Names::takes(operation, schemas);
+        for parameter in &mut operation.query {
+            if let Some(schema) = parameter.schema.as_object_mut() {
+                schema.remove("default");
+            }
+        }
+    }
+}
+
 fn pieces(operation: &mut Operation, mut cursor: Value) {
     cursor["description"] = json!("What an earlier answer said as `next`.");
     operation.query.push(Parameter {
@@ -382,6 +393,17 @@ impl<T: JsonSchema> Answers for Listed<T> {
     }
 }
 
+impl<T: JsonSchema> Answers for ListedWhole<T> {
+    fn answers(operation: &mut Operation, schemas: &mut Schemas) {
+        let schema = schemas.told::<Listing<T>>();
+        operation.answer(
+            200,
+            "The list, or the piece of it that was asked for.",
+            vec![(JSON, schema)],
+        );
+    }
+}
+
 impl<T: JsonSchema> Answers for Created<T> {
     fn answers(operation: &mut Operation, schemas: &mut Schemas) {
         let schema = schemas.told::<T>();
@@ -394,6 +416,15 @@ impl<T: JsonSchema> Answers for Accepted<T> {
         let schema = schemas.told::<WithJob<T>>();
         let what = "Written down; the work follows, and can be followed at `Location`.";
         operation.answer(202, what, vec![(JSON, schema)]);
+    }
+}
+
+impl<T: JsonSchema> Answers for AcceptedIf<T> {
+    fn answers(operation: &mut Operation, schemas: &mut Schemas) {
+        let schema = schemas.told::<WithJob<T>>();
+        let what = "Done; there is no work to follow, and `job` is null.";
+        operation.answer(200, what, vec![(JSON, schema)]);
+        Accepted::<T>::answers(operation, schemas);
     }
 }
 

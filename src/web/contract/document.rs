@@ -1,5 +1,7 @@
 //! The description of the whole API, OpenAPI 3.1, made of the table and its handlers' types.
 
+use std::collections::BTreeSet;
+
 use axum::http::Method;
 use serde_json::{Map, Value, json};
 
@@ -10,6 +12,7 @@ use crate::wire::problem::{Problem, ProblemKind};
 
 /// The document of every row under `/api/v1` that is described.
 pub fn document(table: &[Route]) -> Value {
+    let tagged = tagged(table);
     let mut schemas = Schemas::default();
     let problem = schemas.told::<Problem>();
     let mut paths: Map<String, Value> = Map::new();
@@ -17,7 +20,8 @@ pub fn document(table: &[Route]) -> Value {
         let Some(api) = &route.api else { continue };
         let operation = (api.describe)(&mut schemas);
         let entry = paths.entry(route.path).or_insert_with(|| json!({}));
-        entry[route.method.as_str().to_lowercase()] = told(route, api.summary, api.id, operation);
+        entry[route.method.as_str().to_lowercase()] =
+            told(route, (api.summary, api.id), operation, &tagged);
     }
     json!({
         "openapi": "3.1.0",
@@ -85,7 +89,7 @@ fn problems(schema: &Value) -> Value {
 }
 
 /// Which problems a row can answer.
-fn fails(route: &Route, operation: &Operation) -> Vec<u16> {
+fn fails(route: &Route, operation: &Operation, conditional: bool) -> Vec<u16> {
     let reads = route.method == "GET";
     let mut all = vec![429, 500, 503];
     if route.needs != Needs::Nobody {
@@ -109,7 +113,7 @@ fn fails(route: &Route, operation: &Operation) -> Vec<u16> {
     if !reads {
         all.push(409);
     }
-    if conditional(&route.method) {
+    if conditional {
         all.push(412);
     }
     all.sort_unstable();
@@ -117,17 +121,34 @@ fn fails(route: &Route, operation: &Operation) -> Vec<u16> {
     all
 }
 
-/// Whether `If-Match` is honoured.
-pub fn conditional(method: &Method) -> bool {
+/// Whether a change by this method is one that `If-Match` could be said of.
+pub fn edits(method: &Method) -> bool {
     [Method::PATCH, Method::PUT, Method::DELETE].contains(method)
 }
 
-fn told(route: &Route, summary: &str, id: &str, operation: Operation) -> Value {
+/// The paths whose GET is tagged: what is changed there can be changed with `If-Match`.
+pub fn tagged(table: &[Route]) -> BTreeSet<&'static str> {
+    let mut schemas = Schemas::default();
+    let shown = table.iter().filter(|route| route.method == Method::GET);
+    let shown = shown.filter(|route| {
+        let api = route.api.as_ref();
+        api.is_some_and(|api| (api.describe)(&mut schemas).shows_one())
+    });
+    shown.map(|route| route.path).collect()
+}
+
+fn told(
+    route: &Route,
+    (summary, id): (&str, &str),
+    operation: Operation,
+    tagged: &BTreeSet<&'static str>,
+) -> Value {
+    let conditional = edits(&route.method) && tagged.contains(route.path);
     let mut responses = Map::new();
     for answer in &operation.answers {
         responses.insert(answer.status.to_string(), response(answer, &operation));
     }
-    for status in fails(route, &operation) {
+    for status in fails(route, &operation, conditional) {
         let place = format!("#/components/responses/{status}");
         responses.insert(status.to_string(), json!({ "$ref": place }));
     }
@@ -143,11 +164,14 @@ fn told(route: &Route, summary: &str, id: &str, operation: Operation) -> Value {
         "summary": summary,
         "tags": [id.split("::").next().unwrap_or_default()],
         "x-needs": route.needs.words(),
-        "parameters": parameters(route, &operation, tagged),
+        "parameters": parameters(route, &operation, (tagged, conditional)),
         "responses": responses,
     });
     if matches!(route.needs, Needs::Nobody | Needs::Proof) {
         told["security"] = json!([]);
+    }
+    if streams(&operation) {
+        told["description"] = json!(ONCE_ONLY);
     }
     if let Some(body) = operation.body {
         told["requestBody"] = json!({
@@ -178,7 +202,7 @@ fn response(answer: &Answer, operation: &Operation) -> Value {
     response
 }
 
-fn parameters(route: &Route, operation: &Operation, tagged: bool) -> Value {
+fn parameters(route: &Route, operation: &Operation, (tagged, conditional): (bool, bool)) -> Value {
     let names = route.path.split('/').filter_map(|part| {
         let inner = part.strip_prefix('{')?;
         inner.strip_suffix('}')
@@ -210,7 +234,7 @@ fn parameters(route: &Route, operation: &Operation, tagged: bool) -> Value {
         let words = "Answer 304 when it is still as this tag says.";
         header("If-None-Match", words, tag.clone());
     }
-    if conditional(&route.method) {
+    if conditional {
         let words = "Change it only when it is still as this tag says.";
         header("If-Match", words, tag);
     }
@@ -223,10 +247,21 @@ fn parameters(route: &Route, operation: &Operation, tagged: bool) -> Value {
     Value::Array(all)
 }
 
-/// Whether an `Idempotency-Key` is honoured: everything but upgraded connections.
+/// Whether an `Idempotency-Key` is honoured: everything but upgraded connections and streamed bodies.
 pub fn repeatable(operation: &Operation) -> bool {
-    operation.answers.iter().all(|a| a.status != 101)
+    !streams(operation) && operation.answers.iter().all(|a| a.status != 101)
 }
+
+/// Whether the body is read as it comes, and so is never held to be compared with another.
+pub fn streams(operation: &Operation) -> bool {
+    let body = operation.body.as_ref();
+    body.is_some_and(|body| body.kind != super::describe::JSON)
+}
+
+/// Why an upload takes no `Idempotency-Key`.
+const ONCE_ONLY: &str = "`Idempotency-Key` is refused here: a folder is not held in memory, so whether \
+it is the same that was sent before would only be known once all of it was sent again. Sent twice it is two deploys of \
+the same folder, of which the newer overtakes the older; GET the app's deploys to see whether the first arrived.";
 
 #[cfg(test)]
 mod tests {
@@ -298,6 +333,29 @@ mod tests {
         }
         let document = document(&table());
         walk(&document, &document);
+    }
+
+    #[test]
+    fn a1_if_match_is_taken_exactly_where_a_tag_can_be_had() {
+        let table = table();
+        let document = document(&table);
+        let has = |operation: &Value, name: &str| {
+            let all = operation["parameters"].as_array().unwrap();
+            all.iter().any(|p| p["name"] == name)
+        };
+        for path in document["paths"].as_object().unwrap().values() {
+            let shown = !path["get"]["responses"]["200"]["headers"]["ETag"].is_null();
+            for edit in ["patch", "put", "delete"] {
+                let operation = &path[edit];
+                if operation.is_null() {
+                    continue;
+                }
+                assert_eq!(has(operation, "If-Match"), shown, "{operation}");
+                assert_eq!(!operation["responses"]["412"].is_null(), shown);
+            }
+        }
+        let edited = ["/api/v1/apps/{app}/env", "/api/v1/apps/{app}/domains"];
+        assert!(edited.iter().all(|path| tagged(&table).contains(path)));
     }
 
     #[test]

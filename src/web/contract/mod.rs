@@ -10,9 +10,11 @@ mod describe;
 mod document;
 mod rate;
 mod tags;
+mod turns;
 
 pub use bounds::refuse_unknown;
 pub use describe::{Described, Operation, Schemas};
-pub use document::{conditional, document, repeatable};
+pub use document::{document, edits, repeatable, streams, tagged};
 pub use rate::{Rates, count};
-pub use tags::{Shown, tag, unless_changed};
+pub use tags::{Shown, refuse_condition, tag, unless_changed};
+pub use turns::{Turns, in_turn, noun};

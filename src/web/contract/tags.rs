@@ -4,10 +4,9 @@
 //! A tag is two hashes: of what is set, and of every byte. The whole of it says whether
 //! an answer is the same; for `If-Match` the first is enough, so that a reading (memory
 //! in use, when a token was last used) that moves by itself refuses nobody's change.
-//! All changes of one address that say `If-Match` run one after another: between the
-//! comparison and the change no other of them comes. Changes without it are not held up.
+//! Between the comparison and the change no other change of the same thing comes:
+//! `turns` sees to that.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, OnceLock};
 
 use axum::Router;
@@ -17,7 +16,6 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
-use tokio::sync::Mutex;
 use tower::ServiceExt as _;
 
 use crate::base::secret::sha256_hex;
@@ -28,6 +26,7 @@ use crate::wire::problem::{Problem, ProblemKind};
 /// Fields that are measured or happen by themselves, wherever they stand.
 const READINGS: &[&str] = &[
     "asked_ms",
+    "certificate",
     "checked_ms",
     "day",
     "day_share",
@@ -35,6 +34,8 @@ const READINGS: &[&str] = &[
     "millis",
     "month_share",
     "next_backup_ms",
+    "not_after_ms",
+    "pending",
     "replicas",
     "seen_ms",
     "silent",
@@ -43,8 +44,6 @@ const READINGS: &[&str] = &[
 ];
 /// The largest answer that is tagged; one that is larger goes without.
 const LARGEST: usize = 8 << 20;
-/// Changes of so many addresses can run beside each other.
-const LANES: usize = 32;
 
 /// Tags what a GET shows as JSON, and answers 304 to a reader who has it.
 pub async fn tag(request: Request, next: Next) -> Response {
@@ -119,35 +118,17 @@ fn still(list: &str, tag: &str) -> bool {
     })
 }
 
-/// What addresses show, and where changes that say `If-Match` wait for each other.
-#[derive(Clone)]
+/// What addresses show.
+#[derive(Clone, Default)]
 pub struct Shown {
     /// Every row, once the table is whole: asked as the same caller.
     rows: Arc<OnceLock<Router>>,
-    lanes: Arc<[Mutex<()>; LANES]>,
-}
-
-impl Default for Shown {
-    fn default() -> Self {
-        Self {
-            rows: Arc::default(),
-            lanes: Arc::new(std::array::from_fn(|_| Mutex::new(()))),
-        }
-    }
 }
 
 impl Shown {
     /// These are the rows.
     pub fn by(&self, rows: Router) {
         self.rows.get_or_init(|| rows);
-    }
-
-    fn lane(&self, path: &str) -> Option<&Mutex<()>> {
-        let mut hasher = DefaultHasher::new();
-        path.hash(&mut hasher);
-        let lanes = u64::try_from(LANES).unwrap_or(1);
-        self.lanes
-            .get(usize::try_from(hasher.finish() % lanes).ok()?)
     }
 }
 
@@ -158,10 +139,6 @@ pub async fn unless_changed(shown: Shown, request: Request, next: Next) -> Respo
     };
     let Some(rows) = shown.rows.get().cloned() else {
         return Failure::new(ProblemKind::Internal, "nothing is served yet").into_response();
-    };
-    let _turn = match shown.lane(request.uri().path()) {
-        Some(lane) => Some(lane.lock().await),
-        None => None,
     };
     let mut look = Request::new(Body::empty());
     let path: http::Uri = match request.uri().path().parse() {
@@ -186,6 +163,21 @@ pub async fn unless_changed(shown: Shown, request: Request, next: Next) -> Respo
             "it is no longer as If-Match says, so nothing was changed",
         )
         .remedy("Read it again, and send the change with its new ETag."),
+    )
+    .into_response()
+}
+
+/// Refuses a change with `If-Match` where nothing is tagged: who asks for care must not be done without it.
+pub async fn refuse_condition(request: Request, next: Next) -> Response {
+    if !request.headers().contains_key(header::IF_MATCH) {
+        return next.run(request).await;
+    }
+    Failure::from(
+        Problem::new(
+            ProblemKind::Invalid,
+            "this address has no ETag, so If-Match cannot be held against it",
+        )
+        .remedy("Send the change without If-Match."),
     )
     .into_response()
 }

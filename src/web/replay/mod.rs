@@ -124,22 +124,11 @@ pub async fn once(State(app): State<App>, request: Request, next: Next) -> Respo
     let route = format!("{} {}", request.method(), request.uri().path());
     let query = request.uri().query().unwrap_or_default().to_owned();
     let (head, body) = request.into_parts();
-    // A folder is not held in memory: its length stands for it.
-    let streamed = head.uri.path().ends_with("/upload");
-    let (print, body) = match streamed {
-        true => {
-            let length = head.headers.get(header::CONTENT_LENGTH);
-            let length = length.and_then(|v| v.to_str().ok()).unwrap_or("unknown");
-            (length.as_bytes().to_vec(), body)
-        }
-        false => match to_bytes(body, LARGEST).await {
-            Ok(bytes) => (bytes.to_vec(), Body::from(bytes)),
-            Err(_) => {
-                let detail = "the request could not be read: it is longer than 2 MB";
-                return problem(ProblemKind::TooLarge, detail, "Send less at once.");
-            }
-        },
+    let Ok(bytes) = to_bytes(body, LARGEST).await else {
+        let detail = "the request could not be read: it is longer than 2 MB";
+        return problem(ProblemKind::TooLarge, detail, "Send less at once.");
     };
+    let (print, body) = (bytes.clone(), Body::from(bytes));
     let asked = Asked {
         caller,
         key,
@@ -163,6 +152,18 @@ pub async fn once(State(app): State<App>, request: Request, next: Next) -> Respo
             let response = next.run(Request::from_parts(head, body)).await;
             settle(&app, asked, response).await
         }
+    }
+}
+
+/// Refuses a key where the body is not held: it could be taken for one that it is not.
+pub async fn refuse_key(request: Request, next: Next) -> Response {
+    match request.headers().contains_key(HEADER) {
+        false => next.run(request).await,
+        true => problem(
+            ProblemKind::Invalid,
+            "an upload takes no Idempotency-Key: whether it is the folder that was sent before is not known until all of it was sent again",
+            "Send it without; the app's deploys show whether the first one arrived.",
+        ),
     }
 }
 

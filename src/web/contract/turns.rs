@@ -1,0 +1,152 @@
+//! Whose turn it is to change a thing: a change that says `If-Match` is alone with it from the
+//! comparison to the change, whoever else would change the same thing, and by whatever address or form.
+//!
+//! A thing is named by what stands in front of a path's first parameter and by that parameter,
+//! decoded: `apps shop`, on pages and in the API. Changes without `If-Match` run beside each other and
+//! only wait for one that has it. A body is read before the turn begins, so that whoever sends slowly
+//! holds nobody up; work that itself waits for something (a folder on its way, a terminal, a server, a
+//! store) takes no turn, and what it changes is checked where it is changed.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use axum::extract::{RawPathParams, Request};
+use axum::http::header;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tokio::sync::RwLock;
+
+use crate::web::access::Needs;
+use crate::web::caller::Caller;
+use crate::web::input;
+use crate::web::router::Route;
+
+/// Things of so many kinds of hashes can be changed beside each other; two of one wait for nothing but
+/// a change with `If-Match`.
+const LANES: usize = 64;
+
+/// Last parts of the paths whose work waits for something else.
+const LONG: &[&str] = &[
+    "attach",
+    "attachments",
+    "cancel",
+    "detach",
+    "exec",
+    "psql",
+    "run",
+    "test",
+    "upload",
+];
+
+/// Where changes wait for their turn.
+#[derive(Clone)]
+pub struct Turns(Arc<[RwLock<()>; LANES]>);
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self(Arc::new(std::array::from_fn(|_| RwLock::new(()))))
+    }
+}
+
+impl Turns {
+    fn lane(&self, thing: &str) -> Option<&RwLock<()>> {
+        let mut hasher = DefaultHasher::new();
+        thing.hash(&mut hasher);
+        let lanes = u64::try_from(LANES).unwrap_or(1);
+        self.0.get(usize::try_from(hasher.finish() % lanes).ok()?)
+    }
+}
+
+/// What kind of thing a row changes, if it changes one in a short step.
+pub fn noun(route: &Route) -> Option<&'static str> {
+    let reads = route.method.is_safe();
+    if reads || matches!(route.needs, Needs::Nobody | Needs::Proof | Needs::Local) {
+        return None;
+    }
+    noun_of(route.path)
+}
+
+fn noun_of(path: &'static str) -> Option<&'static str> {
+    let path = path.strip_prefix("/api/v1").unwrap_or(path);
+    if path.split('/').any(|part| LONG.contains(&part)) {
+        return None;
+    }
+    // One's own account is the thing of whoever asks.
+    if path.starts_with("/account/") {
+        return Some("users");
+    }
+    let (before, _) = path.split_once("/{")?;
+    match before.rsplit('/').next() {
+        Some("people") => Some("users"),
+        noun => noun,
+    }
+}
+
+/// Lets a change through when it is its turn.
+pub async fn in_turn(
+    (turns, noun): (Turns, &'static str),
+    params: RawPathParams,
+    request: Request,
+    next: Next,
+) -> Response {
+    let request = match input::held(request).await {
+        Ok(request) => request,
+        Err(failure) => return failure.into_response(),
+    };
+    let named = params.iter().next().map(|(_, value)| value.to_owned());
+    let whose = || match request.extensions().get::<Caller>() {
+        Some(Caller::User { name, .. }) => name.clone(),
+        _ => String::new(),
+    };
+    let thing = format!("{noun} {}", named.unwrap_or_else(whose));
+    let Some(lane) = turns.lane(&thing) else {
+        return next.run(request).await;
+    };
+    if request.headers().contains_key(header::IF_MATCH) {
+        let _alone = lane.write().await;
+        next.run(request).await
+    } else {
+        let _beside = lane.read().await;
+        next.run(request).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::web::router::table;
+
+    #[test]
+    fn a1_pages_and_api_name_one_thing_alike() {
+        for (path, noun) in [
+            ("/apps/{app}/env", Some("apps")),
+            ("/api/v1/apps/{app}/env", Some("apps")),
+            ("/settings/people/{user}/remove", Some("users")),
+            ("/api/v1/users/{user}", Some("users")),
+            ("/account/second-factor/off", Some("users")),
+            ("/settings/targets/{target}/use", Some("targets")),
+            ("/api/v1/targets/{name}", Some("targets")),
+            ("/api/v1/apps/{app}/deploys/upload", None),
+            ("/api/v1/apps/{app}/exec", None),
+            ("/databases/{database}/attach", None),
+            ("/api/v1/apps", None),
+        ] {
+            assert_eq!(noun_of(path), noun, "{path}");
+        }
+    }
+
+    /// Every edit that can say `If-Match` takes its turn, or it would be compared and changed in two steps.
+    #[test]
+    fn a1_every_edit_that_can_be_conditional_takes_its_turn() {
+        let table = table();
+        let tagged = super::super::tagged(&table);
+        let mut seen = 0;
+        for route in &table {
+            if super::super::edits(&route.method) && tagged.contains(route.path) {
+                assert!(noun(route).is_some(), "{} {}", route.method, route.path);
+                seen += 1;
+            }
+        }
+        assert!(seen > 5, "{seen}");
+    }
+}
