@@ -146,11 +146,11 @@ fn f3_a_database_from_its_creation_to_its_removal() {
     assert!(said.contains("give --yes"), "{said}");
     let said = fh.refused(&["db", "rm", "main", "--yes"]);
     assert!(said.contains("detach main"), "{said}");
-    fh.cli(&["db", "detach", "main", "blog"]);
+    fh.cli(&["db", "detach", "main", "blog", "--yes"]);
     // The only app left: its database is what psql opens.
     let said = psql(&fh, "main", "SELECT 'in ' || current_database();");
     assert!(said.contains("in shop"), "{said}");
-    fh.cli(&["db", "detach", "main", "shop"]);
+    fh.cli(&["db", "detach", "main", "shop", "--yes"]);
     let said = psql(
         &fh,
         "main",

@@ -13,11 +13,14 @@ use super::confirm::confirm;
 use super::deploy::follow;
 use super::output::{self, Fail};
 use super::progress::Progress;
+use super::typed;
 use crate::base::clock::UnixMs;
 use crate::base::secret::Secret;
 use crate::wire::apps::{AppDetail, AppForm, AppSummary, Changed, WebhookSecret};
+use crate::wire::jobs::Job;
 use crate::wire::overview::Usage;
 use crate::wire::problem::ProblemKind;
+use crate::wire::status::Status;
 
 /// Apps
 #[derive(Debug, Args)]
@@ -132,7 +135,7 @@ struct Source {
     /// The branch whose pushes are deployed
     #[arg(long)]
     branch: Option<String>,
-    /// For a private repository over https
+    /// For a private repository over https; safer in FREEHOLD_GIT_TOKEN or, as -, on standard input: arguments show in `ps`
     #[arg(long, env = "FREEHOLD_GIT_TOKEN", hide_env_values = true)]
     git_token: Option<String>,
     /// File with a private key, for a private repository over ssh
@@ -144,13 +147,19 @@ struct Source {
     /// The name there; empty forgets the sign-in
     #[arg(long, value_name = "USER")]
     registry_user: Option<String>,
-    /// The password there
+    /// The password there; safer in FREEHOLD_REGISTRY_PASSWORD or, as -, on standard input: arguments show in `ps`
     #[arg(long, env = "FREEHOLD_REGISTRY_PASSWORD", hide_env_values = true)]
     registry_password: Option<String>,
 }
 
 impl Source {
     fn form(self, name: Option<String>) -> Result<AppForm, Fail> {
+        let stdin = Some("-");
+        if self.git_token.as_deref() == stdin && self.registry_password.as_deref() == stdin {
+            return Err(Fail::usage(
+                "only one of --git-token and --registry-password can come on standard input: give the other in FREEHOLD_GIT_TOKEN or FREEHOLD_REGISTRY_PASSWORD",
+            ));
+        }
         let git_key = match self.git_key_file {
             None => None,
             Some(file) => Some(Secret::new(std::fs::read_to_string(&file).map_err(
@@ -161,13 +170,12 @@ impl Source {
             name,
             git_url: self.git,
             git_branch: self.branch,
-            git_token: self.git_token.map(Secret::new),
+            git_token: typed::secret(self.git_token)?,
             git_key,
-            registry_password: self
-                .registry_user
-                .as_ref()
-                .and(self.registry_password)
-                .map(Secret::new),
+            registry_password: match self.registry_user {
+                Some(_) => typed::secret(self.registry_password)?,
+                None => None,
+            },
             registry_host: self.registry,
             registry_user: self.registry_user,
         })
@@ -182,6 +190,8 @@ pub fn path(name: &str) -> String {
 
 /// How long the removal of an app is waited for.
 const REMOVAL: Duration = Duration::from_secs(180);
+/// After this long it is looked at whether anything holds it up.
+const HELD_UP: Duration = Duration::from_secs(5);
 
 /// Runs the verb.
 ///
@@ -273,6 +283,18 @@ async fn post<T: DeserializeOwned>(client: &Client, name: &str, what: &str) -> R
     client.send(Method::POST, &path, &Value::Null).await
 }
 
+/// What holds a removal up, when it does: the engine that is away, or what its last try met.
+async fn held_up(client: &Client, job: Option<i64>) -> Result<Option<String>, Fail> {
+    let status: Status = client.get("/api/v1/status").await?;
+    if let Some(why) = status.engine.error {
+        return Ok(Some(why));
+    }
+    let Some(job) = job else { return Ok(None) };
+    let job: Job = client.get(&format!("/api/v1/jobs/{job}")).await?;
+    // One that met something twice is not about to get over it.
+    Ok(job.error.filter(|_| job.attempts > 1).map(|e| e.detail))
+}
+
 async fn remove(
     client: &Client,
     global: &Global,
@@ -287,7 +309,8 @@ async fn remove(
     };
     confirm(&what, name, yes)?;
     let target = format!("{}?volumes={volumes}", path(name));
-    let _accepted: Value = client.json(Method::DELETE, &target, full(""), None).await?;
+    let accepted: Value = client.json(Method::DELETE, &target, full(""), None).await?;
+    let job = accepted["job"]["id"].as_i64();
     let begun = Instant::now();
     let mut progress = Progress::of_state(global, format!("Removing {name}"));
     while begun.elapsed() < REMOVAL {
@@ -306,6 +329,14 @@ async fn remove(
             }
             Err(other) => return Err(other),
             Ok(_) => tokio::time::sleep(Duration::from_millis(300)).await,
+        }
+        if begun.elapsed() > HELD_UP
+            && let Some(why) = held_up(client, job).await?
+        {
+            drop(progress);
+            return Err(Fail::Ended(format!(
+                "{name} is not removed yet: {why}. The removal goes on by itself when that has passed"
+            )));
         }
     }
     Err(Fail::Ended(format!(

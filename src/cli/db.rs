@@ -86,14 +86,19 @@ enum Verb {
         env_name: Option<String>,
     },
     /// Take an app's access away; its data stays
+    ///
+    /// The app loses its role and its address. On a terminal the app's name has to be typed; elsewhere --yes says it.
     #[command(
-        after_help = "Examples:\n  freehold db detach main shop\n  freehold db detach main shop --json"
+        after_help = "Examples:\n  freehold db detach main shop\n  freehold db detach main shop --yes"
     )]
     Detach {
         /// The database server
         name: String,
         /// The app
         app: String,
+        /// Do not ask for the name
+        #[arg(long)]
+        yes: bool,
     },
     /// The URL an app is given; that it was shown is audited
     #[command(
@@ -189,7 +194,9 @@ pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Resu
                 output::line(attached_words(&name, &attached));
             });
         }
-        Verb::Detach { name, app } => {
+        Verb::Detach { name, app, yes } => {
+            let what = format!("This takes {app} its access to {name}; its data stays");
+            confirm(&what, &app, yes)?;
             let path = format!("{}/attachments/{}", path(&name), segment(&app));
             let done: Changed = client.send(Method::DELETE, &path, &Value::Null).await?;
             said(global, &done, || {

@@ -17,8 +17,8 @@ use super::client::{Body, Client, full};
 use super::lines::Lines;
 use super::output::{self, Fail};
 use super::progress::Progress;
+use super::typed;
 use crate::base::clock::UnixMs;
-use crate::base::secret::Secret;
 use crate::docker::pack_context;
 use crate::wire::apps::{AppDetail, AppForm};
 use crate::wire::deploys::{Deploy, DeployForm, LogPart, Queued, RollbackForm};
@@ -51,7 +51,7 @@ pub struct Arguments {
     /// The name at the image's registry; kept with the app
     #[arg(long, value_name = "USER", requires = "image")]
     registry_user: Option<String>,
-    /// The password there
+    /// The password there; safer in FREEHOLD_REGISTRY_PASSWORD or, as -, on standard input: arguments show in `ps`
     #[arg(long, env = "FREEHOLD_REGISTRY_PASSWORD", hide_env_values = true)]
     registry_password: Option<String>,
     /// Do not wait for its end
@@ -80,7 +80,7 @@ pub async fn run(client: &Client, global: &Global, given: Arguments) -> Result<(
         let form = AppForm {
             registry_host: host.map(str::to_owned),
             registry_user: Some(user),
-            registry_password: given.registry_password.map(Secret::new),
+            registry_password: typed::secret(given.registry_password)?,
             ..AppForm::default()
         };
         let _kept: AppDetail = client.send(Method::PATCH, &path(&app), &form).await?;

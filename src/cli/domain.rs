@@ -7,6 +7,7 @@ use http::Method;
 use super::Global;
 use super::app::path;
 use super::client::{Client, full};
+use super::confirm::confirm;
 use super::deploy::follow;
 use super::output::{self, Fail};
 use crate::wire::apps::{Changed, Domain, DomainLine, ScaleForm, Switch};
@@ -41,15 +42,19 @@ enum Verb {
     },
     /// Take a domain from an app
     ///
-    /// Its certificate is not renewed any more.
+    /// Its visitors reach the app there no more, and its certificate is not renewed. On a terminal the domain has to be
+    /// typed; elsewhere --yes says it.
     #[command(
-        after_help = "Examples:\n  freehold domain rm shop shop.example.com\n  freehold domain rm shop shop.example.com/api"
+        after_help = "Examples:\n  freehold domain rm shop shop.example.com\n  freehold domain rm shop shop.example.com/api --yes"
     )]
     Rm {
         /// The app
         name: String,
         /// HOST or HOST/PATH
         domain: String,
+        /// Do not ask for the domain
+        #[arg(long)]
+        yes: bool,
     },
     /// The domains of an app, and how their certificates stand
     #[command(
@@ -80,7 +85,9 @@ pub async fn run(client: &Client, global: &Global, given: Arguments) -> Result<(
                 false => output::line(format!("https://{} leads to {name}.", added.domain)),
             }
         }
-        Verb::Rm { name, domain } => {
+        Verb::Rm { name, domain, yes } => {
+            let what = format!("This takes {domain} from {name}: visitors reach it there no more");
+            confirm(&what, &domain, yes)?;
             let encoded =
                 percent_encoding::utf8_percent_encode(&domain, percent_encoding::NON_ALPHANUMERIC);
             let target = format!("{}/domains?domain={encoded}", path(&name));

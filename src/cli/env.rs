@@ -8,6 +8,7 @@ use http::Method;
 use super::Global;
 use super::app::path;
 use super::client::Client;
+use super::confirm::confirm;
 use super::deploy::follow;
 use super::output::{self, Fail};
 use crate::apps::env;
@@ -46,13 +47,19 @@ enum Verb {
         detach: bool,
     },
     /// Remove variables
+    ///
+    /// What they held is gone. On a terminal the variable's name has to be typed, for several the app's; elsewhere --yes
+    /// says it.
     #[command(
-        after_help = "Examples:\n  freehold env shop unset MODE\n  freehold env shop unset MODE API_KEY --detach"
+        after_help = "Examples:\n  freehold env shop unset MODE\n  freehold env shop unset MODE API_KEY --yes --detach"
     )]
     Unset {
         /// Their names
         #[arg(required = true)]
         names: Vec<String>,
+        /// Do not ask for the name
+        #[arg(long)]
+        yes: bool,
         /// Do not wait for the new containers
         #[arg(long)]
         detach: bool,
@@ -87,7 +94,13 @@ pub async fn run(client: &Client, global: &Global, given: Arguments) -> Result<(
             let unset = Vec::new();
             (EnvChange { set, unset }, detach)
         }
-        Some(Verb::Unset { names, detach }) => {
+        Some(Verb::Unset { names, yes, detach }) => {
+            let asked = match names.as_slice() {
+                [one] => one,
+                _ => &given.name,
+            };
+            let what = format!("This removes {} from {}", names.join(", "), given.name);
+            confirm(&what, asked, yes)?;
             let set = BTreeMap::new();
             (EnvChange { set, unset: names }, detach)
         }

@@ -37,6 +37,7 @@ pub mod terminal;
 mod tests;
 pub mod token;
 pub mod top;
+pub mod typed;
 pub mod user;
 
 use std::path::PathBuf;

@@ -163,12 +163,15 @@ fn a7_every_verb_that_ends_something_asks() {
         "user rm",
         "token rm",
         "check rm",
+        "domain rm",
+        "env unset",
+        "db detach",
     ] {
         assert!(asks(destructive), "{destructive} has no --yes");
     }
-    // A verb called rm is one of them, or takes away what is made again by one command.
+    // A verb called rm is one of them.
     for (path, verb) in &all {
-        if path.last().is_some_and(|last| last == "rm") && path[0] != "domain" {
+        if path.last().is_some_and(|last| last == "rm") {
             assert!(
                 verb.get_arguments().any(|a| a.get_id() == "yes"),
                 "{path:?}"

@@ -48,6 +48,18 @@ const ROWS: &[Row] = &[
         name: "main",
         list: &["db", "list"],
     },
+    Row {
+        made: &["domain", "add", "asked", "asked.test"],
+        ends: &["domain", "rm", "asked", "asked.test"],
+        name: "asked.test",
+        list: &["domain", "list", "asked"],
+    },
+    Row {
+        made: &["env", "asked", "set", "MODE=live"],
+        ends: &["env", "asked", "unset", "MODE"],
+        name: "MODE",
+        list: &["env", "asked"],
+    },
 ];
 
 #[test]
@@ -55,6 +67,8 @@ fn a7_what_ends_data_wants_its_name_typed_or_yes() {
     let daemon = Daemon::start();
     let socket = daemon.socket("freehold.sock");
     let there = |row: &Row| freehold(&socket, row.list).out.contains(row.name);
+    let app = freehold(&socket, &["app", "create", "asked"]);
+    assert_eq!(app.code, 0, "{}", app.all());
     for row in ROWS {
         let made = freehold(&socket, row.made);
         assert_eq!(made.code, 0, "{:?}: {}", row.made, made.all());

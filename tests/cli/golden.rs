@@ -31,13 +31,16 @@ const TYPED: &[(&str, &[&str])] = &[
         "env set",
         &["env", "shop", "set", "MODE=live", "KEY=1", "--detach"],
     ),
-    ("env unset", &["env", "shop", "unset", "KEY", "--detach"]),
+    (
+        "env unset",
+        &["env", "shop", "unset", "KEY", "--yes", "--detach"],
+    ),
     ("env", &["env", "shop"]),
     ("app list", &["app", "list"]),
     ("app show", &["app", "show", "shop"]),
     ("app webhook", &["app", "webhook", "shop"]),
     ("maintenance", &["maintenance", "shop", "on"]),
-    ("domain rm", &["domain", "rm", "shop", "shop.test"]),
+    ("domain rm", &["domain", "rm", "shop", "shop.test", "--yes"]),
     (
         "check add",
         &["check", "add", "docs", "http://127.0.0.1:9/"],

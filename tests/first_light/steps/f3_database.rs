@@ -118,7 +118,7 @@ pub fn f3_attach_and_detach_reach_an_app_that_is_live(world: &mut World) {
     let expected = (&false.into(), &serde_json::Value::Null);
     assert_eq!((&again["changed"], &again["deploy"]), expected, "{again:#}");
 
-    let said = fh.cli(&["db", "detach", "main", app]);
+    let said = fh.cli(&["db", "detach", "main", app, "--yes"]);
     let deploy = fh.json(&["deploys", app])[0]["id"].as_i64().unwrap();
     let sentence = format!("deploy {deploy} takes the variable from it");
     assert!(said.contains(&sentence), "{said}");

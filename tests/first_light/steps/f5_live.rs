@@ -117,5 +117,5 @@ pub fn f5_a_pending_certificate_is_told(world: &mut World) {
     assert!(answer.text().contains("no certificate yet"));
     let why = edge.get(&format!("https://{host}/")).send().unwrap_err();
     assert!(why.contains("unrecognized name"), "{why}");
-    world.fh.cli(&["domain", "rm", APP, host]);
+    world.fh.cli(&["domain", "rm", APP, host, "--yes"]);
 }

@@ -123,7 +123,7 @@ pub fn f5_a_certificate_is_renewed_at_a_third_without_a_restart(world: &mut Worl
     );
     assert_eq!(world.fh.pid(), pid, "the daemon was started anew");
 
-    world.fh.cli(&["domain", "rm", APP, HOST]);
+    world.fh.cli(&["domain", "rm", APP, HOST, "--yes"]);
     std::fs::write(world.fh.config_file(), before).unwrap();
     until("the first server's certificates", secs(60), || {
         all_from(world, &world.public_root())
