@@ -50,7 +50,7 @@ fn unchanged(
 }
 
 #[test]
-fn every_bad_command_gets_its_exit_code_and_a_sentence_that_helps() {
+fn a8_every_bad_command_gets_its_exit_code_and_a_sentence_that_helps() {
     let daemon = quiet::Daemon::start();
     let mut wrong = Vec::new();
     for row in table::table().cli {
@@ -64,7 +64,7 @@ fn every_bad_command_gets_its_exit_code_and_a_sentence_that_helps() {
 }
 
 #[test]
-fn every_bad_request_gets_its_status_and_a_problem_that_helps() {
+fn a8_every_bad_request_gets_its_status_and_a_problem_that_helps() {
     let daemon = quiet::Daemon::start();
     let mut wrong = Vec::new();
     for row in table::table().api {
@@ -122,7 +122,7 @@ fn told(answer: &Answer) -> String {
 }
 
 #[test]
-fn every_bad_form_comes_back_with_a_sentence_that_helps() {
+fn a8_every_bad_form_comes_back_with_a_sentence_that_helps() {
     let daemon = quiet::Daemon::start();
     let mut wrong = Vec::new();
     let link = ask(
@@ -199,7 +199,7 @@ fn text_of(page: &str) -> String {
 }
 
 #[test]
-fn every_push_that_starts_nothing_is_answered_and_noted() {
+fn a8_every_push_that_starts_nothing_is_answered_and_noted() {
     let daemon = quiet::Daemon::start();
     // A git host that takes the connection and says nothing: the deploy that prepares stays where it is.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -289,7 +289,7 @@ fn push(daemon: &quiet::Daemon, row: &Hook, secret: &str) -> Answer {
 
 /// Every address of the table, given what it cannot read: a program gets a problem, a browser a page, nobody a bare word.
 #[test]
-fn rubbish_is_answered_with_a_problem_everywhere() {
+fn a8_rubbish_is_answered_with_a_problem_everywhere() {
     let daemon = quiet::Daemon::start();
     let socket = daemon.socket("freehold.sock");
     let mut wrong = Vec::new();
@@ -345,7 +345,7 @@ fn fill_in(path: &str) -> String {
 }
 
 #[test]
-fn nobody_listening_is_told_with_the_remedy() {
+fn a8_nobody_listening_is_told_with_the_remedy() {
     let out = Command::new(env!("CARGO_BIN_EXE_freehold"))
         .args(["app", "list"])
         .env("FREEHOLD_SOCKET", "/nonexistent/freehold.sock")
@@ -358,7 +358,7 @@ fn nobody_listening_is_told_with_the_remedy() {
 
 /// `FREEHOLD_WRITE_DOCS=1` makes the page anew.
 #[test]
-fn the_page_of_errors_is_made_from_the_table() {
+fn a8_the_page_of_errors_is_made_from_the_table() {
     let page = rows::errors_page::page(&table::table());
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/errors.md");
     if std::env::var_os("FREEHOLD_WRITE_DOCS").is_some() {

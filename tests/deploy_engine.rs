@@ -8,8 +8,11 @@ mod build_cache;
 #[path = "support/mod.rs"]
 mod support;
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use freehold::docker::Engine;
 use serde_json::Value;
@@ -178,6 +181,83 @@ fn f4_run_exec_logs_env_and_removal_do_what_they_say() {
         p.fh.refused(&["app", "show", APP])
             .contains("no app called")
     );
+}
+
+impl Place {
+    /// Asks on one of the daemon's sockets, and leaves the answer to be read.
+    fn asked(&self, socket: &str, head: &str) -> UnixStream {
+        let mut stream = UnixStream::connect(self.fh.path("run").join(socket)).unwrap();
+        write!(stream, "{head}\r\nHost: panel.test\r\n\r\n").unwrap();
+        stream
+    }
+}
+
+/// What comes within `limit`, and whether it ended.
+fn heard(stream: &mut UnixStream, limit: Duration) -> (String, bool) {
+    let begun = Instant::now();
+    let (mut all, mut chunk) = (Vec::new(), [0; 4096]);
+    let over = loop {
+        let left = limit.saturating_sub(begun.elapsed());
+        if left.is_zero() {
+            break false;
+        }
+        stream.set_read_timeout(Some(left)).unwrap();
+        match stream.read(&mut chunk) {
+            Ok(0) => break true,
+            Ok(n) => all.extend_from_slice(&chunk[..n]),
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(_) => break true,
+        }
+    };
+    (String::from_utf8_lossy(&all).into_owned(), over)
+}
+
+/// What is revoked keeps neither a shell nor a followed log; what a container writes is text, whatever it looks like.
+#[test]
+fn a3_a_shell_and_a_followed_log_end_with_the_token_and_a6_their_lines_are_text() {
+    let p = Place::new();
+    let line = "<img src=x onerror=alert(1)><script>alert(2)</script>";
+    p.deploy_well(&p.folder("loud", "", &format!("echo '{line}'; exec httpd -f -p 8000")));
+    let page = p.asked(
+        "freehold.sock",
+        "GET /apps/hello/logs HTTP/1.1\r\nConnection: close\r\nAccept: text/html",
+    );
+    let (page, _) = heard(&mut { page }, Duration::from_secs(10));
+    assert!(page.contains("img src=x onerror=alert(1)"), "{page}");
+    assert!(
+        !page.contains("<img src=x") && !page.contains("<script>alert"),
+        "{page}"
+    );
+
+    let made = p.fh.json(&["token", "add", "laptop", "--verb", "change"]);
+    let bearer = format!("Authorization: Bearer {}", made["token"].as_str().unwrap());
+    let get = |path: &str| p.asked("edge.sock", &format!("GET {path} HTTP/1.1\r\n{bearer}"));
+    let mut page_log = get("/apps/hello/logs/stream?process=&since=1h&grep=");
+    let mut log = get("/api/v1/apps/hello/logs?follow=true");
+    let mut shell = p.asked(
+        "edge.sock",
+        &format!("POST /api/v1/apps/hello/exec?command=%5B%22cat%22%5D HTTP/1.1\r\n{bearer}\r\nConnection: upgrade\r\nUpgrade: freehold-terminal\r\nContent-Length: 0"),
+    );
+    let (said, over) = heard(&mut page_log, Duration::from_secs(3));
+    assert!(!over && said.contains(line), "{said}");
+    let said = said.to_lowercase();
+    assert!(said.contains("content-type: text/plain"), "{said}");
+    assert!(said.contains("x-content-type-options: nosniff"), "{said}");
+    let (said, over) = heard(&mut log, Duration::from_secs(2));
+    assert!(!over && said.contains("onerror"), "{said}");
+    let (said, over) = heard(&mut shell, Duration::from_secs(2));
+    assert!(!over && said.starts_with("HTTP/1.1 101"), "{said}");
+
+    let id = p.fh.json(&["token", "list"])[0]["id"].to_string();
+    p.fh.cli(&["token", "rm", &id, "--yes"]);
+    for (what, stream) in [
+        ("page", &mut page_log),
+        ("log", &mut log),
+        ("shell", &mut shell),
+    ] {
+        let (said, over) = heard(stream, Duration::from_secs(15));
+        assert!(over, "the {what} goes on: {said}");
+    }
 }
 
 #[test]
