@@ -55,9 +55,13 @@ impl Own {
             Some(escape) if escape == "`" => '`',
             _ => '\\',
         };
-        if let Some(syntax) = directive(text, "syntax")
-            && !is_dockers_own(&syntax)
-        {
+        let named = directive(text, "syntax").filter(|syntax| !is_dockers_own(syntax));
+        // The engine looks for the same in a file of JSON, which is no Dockerfile of Docker's own.
+        let json = text
+            .trim_start_matches('\u{feff}')
+            .trim_start()
+            .starts_with('{');
+        if let Some(syntax) = named.or_else(|| json.then(|| "another program".to_owned())) {
             return Err(format!(
                 "the Dockerfile asks to be read by {syntax} (# syntax=), a program that could reach other apps' images: only Docker's own, docker/dockerfile, is run here"
             ));
@@ -266,9 +270,7 @@ fn directive(text: &str, name: &str) -> Option<String> {
             continue;
         }
         let line = line.trim();
-        let Some(comment) = line.strip_prefix('#').or_else(|| line.strip_prefix("//")) else {
-            return None;
-        };
+        let comment = line.strip_prefix('#').or_else(|| line.strip_prefix("//"))?;
         if let Some((key, value)) = comment.split_once('=')
             && key.trim().eq_ignore_ascii_case(name)
         {
@@ -524,6 +526,7 @@ mod tests {
             "# syntax=evil.test/reader",
             "#syntax = evil/docker/dockerfile:1",
             "// syntax=evil",
+            "{\"syntax\": \"evil\"}",
         ] {
             let error = shop()
                 .allows_dockerfile(&format!("{syntax}\nFROM a"))

@@ -168,3 +168,22 @@ fn a5_a_cancelled_job_is_named() {
         );
     }
 }
+
+/// A backup's number alone says nothing to who reads the log.
+#[test]
+fn a5_a_backup_is_told_with_its_database() {
+    let world = World::new();
+    let state = rusqlite::Connection::open(world.daemon.data().join("state.db")).unwrap();
+    state.busy_timeout(Duration::from_secs(10)).unwrap();
+    state
+        .execute_batch(
+            "INSERT INTO backups (id, database_id, database_name, logical, owner, server_version, expected_bytes, object_key, state, cause, attempt, created_ms, due_ms)
+             VALUES (7, 1, 'main', 'tasks', 'tasks', 17, 1, 'x', 'stored', 'asked', 1, 1, 1);",
+        )
+        .unwrap();
+    let (status, text) = world.local("POST", "/api/v1/backups/7/verify", "");
+    assert_eq!(status, 202, "{text}");
+    let entry = world.last();
+    assert_eq!(entry["subject"]["name"], "7", "{entry}");
+    assert_eq!(entry["after"]["database"], "main", "{entry}");
+}

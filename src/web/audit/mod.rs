@@ -205,6 +205,7 @@ async fn made(app: &App, subject: &Subject, outcome: &Outcome) -> Option<i64> {
     match subject.kind {
         "app" => app.apps.find(name).await.ok().map(|row| row.id),
         "database" => app.databases.find(name).await.ok().map(|row| row.id),
+        "user" => app.users.person(name, UnixMs::now()).await.ok()?.id,
         "target" => app.backups.target(name).await.ok().map(|row| row.id),
         // Told field by field, each under its number.
         "check" | "token" => {
