@@ -4,190 +4,22 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
+#[path = "backup_life/world.rs"]
+mod world;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use serde_json::Value;
-use support::freehold::{Freehold, words};
 use support::process::run;
-use support::s3::S3;
 #[cfg(feature = "crash-points")]
 use support::sweep::Sweep;
 #[cfg(feature = "crash-points")]
 use support::until::until_true;
 use support::until::{secs, until};
 use support::wire::Wire;
-
-/// A box with a database `main`, one part `tasks` in it, and a bucket as its target.
-struct World {
-    fh: Freehold,
-    s3: S3,
-    _dir: tempfile::TempDir,
-}
-
-impl World {
-    fn new() -> Self {
-        Self::with("")
-    }
-
-    fn with(settings: &str) -> Self {
-        Self::reached_by(settings, S3::endpoint)
-    }
-
-    /// The store is reached by another address than its own.
-    fn reached_by(settings: &str, endpoint: impl FnOnce(&S3) -> String) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let s3 = S3::start(dir.path());
-        s3.create_bucket("dumps");
-        let mut fh = Freehold::new();
-        fh.configure(settings);
-        fh.start();
-        fh.cli(&["db", "create", "main"]);
-        let world = Self { fh, s3, _dir: dir };
-        world.psql(
-            "postgres",
-            "CREATE ROLE tasks LOGIN; CREATE DATABASE tasks OWNER tasks;",
-        );
-        world.psql(
-            "tasks",
-            "SET ROLE tasks; CREATE TABLE kept (n int); INSERT INTO kept SELECT generate_series(1, 1000);",
-        );
-        let out = world
-            .fh
-            .command(&["target", "add", "offsite", "s3://dumps/box"])
-            .args(["--endpoint", &endpoint(&world.s3)])
-            .args(["--access-key", &world.s3.access_key])
-            .env("FREEHOLD_SECRET_KEY", &world.s3.secret_key)
-            .output()
-            .unwrap();
-        assert!(out.status.success(), "{}", words(&out));
-        world
-    }
-
-    fn psql(&self, part: &str, sql: &str) -> String {
-        let said = self.try_psql(part, sql);
-        said.unwrap_or_else(|why| panic!("{sql}: {why}"))
-    }
-
-    fn try_psql(&self, part: &str, sql: &str) -> Result<String, String> {
-        let mut child = self
-            .fh
-            .command(&["db", "psql", "main", "--part", part])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut input = child.stdin.take().unwrap();
-        input.write_all(format!("{sql}\n").as_bytes()).unwrap();
-        drop(input);
-        let out = child.wait_with_output().unwrap();
-        match out.status.success() {
-            true => Ok(words(&out)),
-            false => Err(words(&out)),
-        }
-    }
-
-    fn kept(&self) -> String {
-        self.psql("tasks", "SELECT 'left: ' || count(*) FROM kept;")
-    }
-
-    fn newest(&self) -> Value {
-        let all = self.fh.json(&["backup", "list", "main"]);
-        let ended = |b: &&Value| ["stored", "failed"].contains(&b["state"].as_str().unwrap());
-        let all = all.as_array().unwrap().clone();
-        all.iter().find(ended).cloned().unwrap_or_default()
-    }
-
-    fn object_of(&self, backup: &Value) -> PathBuf {
-        let key = backup["key"].as_str().unwrap();
-        self.s3.root().join("dumps/box").join(key)
-    }
-
-    /// The objects that the rows say are there: each dump and its manifest.
-    #[cfg(feature = "crash-points")]
-    fn objects_of(&self, list: &Value) -> Vec<PathBuf> {
-        let stored = |b: &&Value| b["state"] == "stored" && !b["target"].is_null();
-        let mut all: Vec<PathBuf> = (list.as_array().unwrap().iter().filter(stored))
-            .map(|b| self.object_of(b))
-            .flat_map(|dump| [PathBuf::from(format!("{}.json", dump.display())), dump])
-            .collect();
-        all.sort();
-        all
-    }
-
-    /// Changes one row behind the daemon's back.
-    fn meddle(&self, sql: &str) {
-        let state = rusqlite::Connection::open(self.fh.data_dir().join("state.db")).unwrap();
-        state.busy_timeout(secs(10)).unwrap();
-        assert_eq!(state.execute(sql, []), Ok(1), "{sql}");
-    }
-
-    /// Makes a backup one of the schedule, too old to be kept.
-    #[cfg(feature = "crash-points")]
-    fn age(&self, id: &str) {
-        self.meddle(&format!(
-            "UPDATE backups SET cause = 'schedule', created_ms = created_ms - 94608000000 WHERE id = {id}"
-        ));
-    }
-
-    /// Fills a table with random megabytes: nothing in it repeats, so nothing compresses.
-    fn fill(&self, megabytes: u64) {
-        self.psql(
-            "tasks",
-            &format!(
-                "CREATE TABLE big (b bytea); ALTER TABLE big ALTER b SET STORAGE EXTERNAL;
-                 INSERT INTO big SELECT (SELECT string_agg(sha512((r || '/' || i)::bytea), '') FROM generate_series(1, 16384) i)
-                 FROM generate_series(1, {megabytes}) r;"
-            ),
-        );
-    }
-
-    /// The files of uploads that are not completed.
-    fn upload_parts(&self) -> Vec<String> {
-        std::fs::read_dir(self.s3.root())
-            .unwrap()
-            .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
-            .filter(|n| n.starts_with(".upload"))
-            .collect()
-    }
-
-    /// Neither objects nor parts of uploads.
-    fn store_is_empty(&self) {
-        assert!(
-            self.s3.objects("dumps").is_empty(),
-            "{:?}",
-            self.s3.objects("dumps")
-        );
-        assert_eq!(self.upload_parts(), Vec::<String>::new());
-    }
-
-    /// The names of the server's databases.
-    fn parts(&self) -> Vec<String> {
-        let shown = self.fh.json(&["db", "show", "main"]);
-        let parts = shown["inside"]["databases"].as_array().unwrap();
-        parts
-            .iter()
-            .map(|p| p["name"].as_str().unwrap().to_owned())
-            .collect()
-    }
-
-    fn jobs(&self) -> Vec<String> {
-        let mut command = Command::new("docker");
-        command.args(["ps", "-q", "--filter", "label=freehold.kind=job"]);
-        command.args([
-            "--filter",
-            &format!("label=freehold.installation={}", self.fh.installation()),
-        ]);
-        run(&mut command)
-            .split_whitespace()
-            .map(str::to_owned)
-            .collect()
-    }
-}
+use world::World;
 
 /// The saboteur strikes between put and read back: the same run without it is stored.
 #[test]
