@@ -91,17 +91,35 @@ fn a7_what_ends_data_wants_its_name_typed_or_yes() {
         let said: Said = at_a_terminal(80, row.name, &command(&socket, what));
         // An app's containers cannot be ended without an engine: that it is being removed is enough.
         let accepted = match said.code {
-            124 => row.ends[0] == "app" && said.out.contains("Removing shop"),
+            6 => row.ends[0] == "app" && said.out.contains("is not removed yet"),
             code => code == 0,
         };
         assert!(accepted, "{what:?}: {}", said.all());
     }
 }
 
+/// Without an engine nothing of an app can be ended: that is told within seconds, and the removal waits for the engine.
+#[test]
+fn a7_a_removal_that_the_engine_holds_up_is_told_soon_and_goes_on() {
+    let daemon = Daemon::start();
+    let socket = daemon.socket("freehold.sock");
+    assert_eq!(freehold(&socket, &["app", "create", "shop"]).code, 0);
+    let begun = std::time::Instant::now();
+    let said = freehold(&socket, &["app", "rm", "shop", "--yes"]);
+    assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
+    assert_eq!(said.code, 6, "{}", said.all());
+    assert!(said.err.contains("engine"), "{}", said.all());
+    assert!(said.err.contains("goes on by itself"), "{}", said.all());
+    let listed = freehold(&socket, &["app", "list"]);
+    assert!(listed.out.contains("being removed"), "{}", listed.all());
+}
+
 #[test]
 fn a7_yes_needs_nobody() {
     let daemon = Daemon::start();
     let socket = daemon.socket("freehold.sock");
+    let app = freehold(&socket, &["app", "create", "asked"]);
+    assert_eq!(app.code, 0, "{}", app.all());
     for row in ROWS.iter().filter(|r| !["app", "db"].contains(&r.ends[0])) {
         assert_eq!(freehold(&socket, row.made).code, 0);
         let ends = [row.ends, &["--yes", "--json"]].concat();

@@ -14,7 +14,8 @@ fn a7_every_documented_exit_code_can_be_had() {
     let gone = Path::new("/nonexistent/freehold.sock");
     let rows: &[(u8, &Path, &[&str])] = &[
         (0, &socket, &["app", "create", "shop"]),
-        (1, &socket, &["target", "add", "usb", "dir:///nonexistent"]),
+        (1, &socket, &["doctor"]),
+        (2, &socket, &["target", "add", "usb", "dir:///nonexistent"]),
         (2, &socket, &["app", "create", "../shop"]),
         (2, &socket, &["app", "rm", "shop"]),
         (2, &socket, &["deploy"]),
