@@ -12,8 +12,6 @@ use serde_json::json;
 mod api;
 #[path = "support/quiet.rs"]
 mod quiet;
-#[path = "api_behaviour/tags.rs"]
-mod tags;
 
 use api::{ask, local, make_app};
 use quiet::Daemon;

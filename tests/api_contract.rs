@@ -27,6 +27,15 @@ struct Held {
     allowed: Vec<Allowed>,
     #[serde(default)]
     skipped: Vec<Skipped>,
+    streams: Streams,
+}
+
+/// Answers that go on until somebody hangs up, and when the tester does.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Streams {
+    operations: Vec<String>,
+    seconds: u32,
 }
 
 /// An answer that is right although the tester expects another.
@@ -169,6 +178,9 @@ fn config(held: &Held, session: &str, form: &str, root: &Path, operations: &[Str
             .iter()
             .filter(|s| s.operations.contains(operation));
         let mut lines = String::new();
+        if held.streams.operations.contains(operation) {
+            lines += &format!("request-timeout = {}\n", held.streams.seconds);
+        }
         for (check, own) in allowed {
             let everywhere = held
                 .allowed
@@ -259,6 +271,8 @@ fn a1_what_is_not_held_against_the_daemon_has_a_reason() {
     let allowed = held.allowed.iter().map(|a| (&a.operations, &a.reason));
     let skipped = held.skipped.iter().map(|s| (&s.operations, &s.reason));
     let all = allowed.chain(skipped);
+    let streams = held.streams.operations.iter();
+    assert!(streams.clone().all(|o| known.contains(o)));
     for (operation, reason) in all.flat_map(|(o, r)| o.iter().map(move |o| (o, r))) {
         assert!(
             reason.split(' ').count() > 4,
@@ -293,6 +307,11 @@ fn a1_the_daemon_is_what_its_description_says() {
     let names = operations(&document);
     std::fs::write(folder.path().join("own_keys.py"), OWN_KEYS).unwrap();
     std::fs::write(&file, config(&held, &session, &form, &root, &names)).unwrap();
+    // Every request and answer, for whoever looks into one.
+    let report = std::env::var("FREEHOLD_REPORT").ok();
+    let more = report
+        .iter()
+        .flat_map(|folder| ["--report", "ndjson", "--report-dir", folder]);
     let out = Command::new(tools().join("st"))
         .arg("--config-file")
         .arg(&file)
@@ -300,6 +319,7 @@ fn a1_the_daemon_is_what_its_description_says() {
             "run",
             &format!("https://127.0.0.1:{port}/api/v1/openapi.json"),
         ])
+        .args(more)
         .current_dir(folder.path())
         .env("NO_COLOR", "1")
         .output()

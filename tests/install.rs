@@ -69,6 +69,20 @@ impl Server {
         self.must(&format!("sh {INSTALL} --binary {BINARY} {options}"))
     }
 
+    /// A cargo of this version, whose build is the tests' own binary.
+    fn has_a_compiler(&self, version: &str) {
+        let cargo = format!(
+            "#!/bin/sh\ncase $1 in\n--version) echo cargo {version} ;;\nbuild) echo \"$@\" >/opt/built/asked ;;\n\
+             metadata) echo '{{\"target_directory\":\"/opt/built\"}}' ;;\nesac\n"
+        );
+        self.must("mkdir -p /root/.cargo/bin /opt/built/release");
+        self.must(&format!("ln -sf {BINARY} /opt/built/release/freehold"));
+        self.must(&format!(
+            "cat >/root/.cargo/bin/cargo <<'END'\n{cargo}END\nchmod +x /root/.cargo/bin/cargo"
+        ));
+        self.must("ln -sf /bin/true /usr/local/bin/cc");
+    }
+
     /// Opens the setup link and chooses a password, the certificate verified by the box's own root.
     fn set_password(&self, link: &str) {
         let status = self.must("freehold status --json");
@@ -121,7 +135,16 @@ fn f1_one_command_from_a_fresh_server_to_the_demo() {
             .starts_with("127.0.0.1 ")
     );
     f1_says_what_is_missing_for_a_build(&server);
-    let first = server.install("--demo");
+    // README's command. What the compiler does is every other test's; here it hands over what it has built.
+    server.has_a_compiler("1.94.0");
+    let said = server.refused(&format!("sh {INSTALL} --demo"));
+    assert!(said.contains("/cargo is 1.94.0"), "{said}");
+    server.has_a_compiler("1.95.0");
+    let first = server.must(&format!("sh {INSTALL} --demo"));
+    assert_eq!(
+        server.must("cat /opt/built/asked"),
+        "build --release --locked --quiet"
+    );
     let dashboard = printed(&first, "Dashboard");
     assert!(dashboard.starts_with("https://"), "{first}");
     assert!(first.contains("SHA-256"), "{first}");

@@ -18,6 +18,8 @@ use super::run::{ExecOutput, Interactive, TerminalSize};
 use super::shared::Shared;
 use super::spec::{Log, Spec};
 
+/// From the last word of a container to its end: a busy box takes a while to take one down.
+const ENDING: Duration = Duration::from_secs(60);
 /// What of each stream of a short command is kept.
 const KEPT: usize = 1 << 20;
 
@@ -218,22 +220,23 @@ pub(super) async fn run_interactive(
         if let Some(size) = first {
             set(size).await;
         }
-        loop {
+        let by_itself = loop {
             tokio::select! {
                 biased;
-                _ = &mut ended => break,
+                end = &mut ended => break end.is_ok(),
                 size = sizes.recv() => match size {
                     Some(size) => set(size).await,
-                    None => { drop((&mut ended).await); break }
+                    None => break (&mut ended).await.is_ok(),
                 },
             }
-        }
+        };
         // The stream of a container that goes on without us ends by our caller's
         // leaving: then it is killed by its release, and the code is that of SIGKILL.
-        let code = shared_task
-            .engine
-            .wait_container(&id, Duration::from_secs(2))
-            .await;
+        let patience = match by_itself {
+            true => ENDING,
+            false => Duration::from_secs(2),
+        };
+        let code = shared_task.engine.wait_container(&id, patience).await;
         piped::release(&shared_task, row.id, Some(&id)).await;
         if told.send(code.map_err(SuperviseError::from)).is_err() {
             tracing::debug!("nobody waits for the end of a container any more");

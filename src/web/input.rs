@@ -9,6 +9,7 @@ use axum::http::header;
 use axum::http::request::Parts;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::error::Failure;
 use super::services::App;
@@ -95,24 +96,61 @@ fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
         );
     }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let path = error.path().to_string();
-        let error = error.into_inner();
-        match error.classify() {
-            serde_json::error::Category::Data => {
-                let why = plain(&error);
-                let detail = match path.as_str() {
-                    "." | "" => why,
-                    path => format!("{path}: {why}"),
-                };
-                Problem::new(ProblemKind::Invalid, detail)
-                    .remedy("GET /api/v1/openapi.json says what this address takes.")
-            }
-            _ => malformed(&error),
-        }
-    })?;
+    let value = match serde_path_to_error::deserialize(&mut reader) {
+        Ok(value) => value,
+        Err(error) => return read_whole(bytes).ok_or_else(|| refused(error).into()),
+    };
     reader.end().map_err(|error| malformed(&error))?;
     Ok(value)
+}
+
+/// Reads what has whole numbers in the form `3.0`, which JSON Schema calls integers.
+fn read_whole<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    let mut value = serde_json::from_slice(bytes).ok()?;
+    let changed = made_whole(&mut value);
+    changed
+        .then(|| serde_json::from_value(value).ok())
+        .flatten()
+}
+
+fn made_whole(value: &mut Value) -> bool {
+    /// Up to here each whole number is one float.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Value::Number(number) => {
+            let float = number.as_f64().filter(|_| number.is_f64());
+            let Some(float) = float.filter(|f| f.fract() == 0.0 && f.abs() <= EXACT) else {
+                return false;
+            };
+            // In range, and without a fraction.
+            #[allow(clippy::cast_possible_truncation)]
+            let whole = float as i64;
+            *number = whole.into();
+            true
+        }
+        Value::Array(all) => all.iter_mut().fold(false, |any, one| made_whole(one) | any),
+        Value::Object(all) => all
+            .values_mut()
+            .fold(false, |any, one| made_whole(one) | any),
+        _ => false,
+    }
+}
+
+fn refused(error: serde_path_to_error::Error<serde_json::Error>) -> Problem {
+    let path = error.path().to_string();
+    let error = error.into_inner();
+    match error.classify() {
+        serde_json::error::Category::Data => {
+            let why = plain(&error);
+            let detail = match path.as_str() {
+                "." | "" => why,
+                path => format!("{path}: {why}"),
+            };
+            Problem::new(ProblemKind::Invalid, detail)
+                .remedy("GET /api/v1/openapi.json says what this address takes.")
+        }
+        _ => malformed(&error),
+    }
 }
 
 fn malformed(error: &serde_json::Error) -> Problem {
@@ -199,6 +237,25 @@ mod tests {
         match read::<T>(text.as_bytes()) {
             Ok(_) => panic!("{text} was read"),
             Err(failure) => (failure.0.kind, failure.0.detail),
+        }
+    }
+
+    #[test]
+    fn a1_a_whole_number_is_one_however_it_is_written() {
+        #[derive(serde::Deserialize, Debug, PartialEq)]
+        struct Form {
+            release: i64,
+            cpus: Option<f64>,
+        }
+        let read = |text: &str| read::<Form>(text.as_bytes());
+        let form = read(r#"{"release": 3.0, "cpus": 1.0}"#);
+        let three = Form {
+            release: 3,
+            cpus: Some(1.0),
+        };
+        assert_eq!(form.ok().unwrap(), three);
+        for bad in ["3.5", "1e300", "\"3\""] {
+            assert!(read(&format!(r#"{{"release": {bad}}}"#)).is_err(), "{bad}");
         }
     }
 

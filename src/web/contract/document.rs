@@ -96,7 +96,9 @@ fn fails(route: &Route, operation: &Operation, conditional: bool) -> Vec<u16> {
         all.extend([401, 403]);
     }
     let names_one = |p: &Parameter| p.name == "app" || p.name == "database";
-    if !operation.path.is_empty() || operation.query.iter().any(names_one) {
+    let named = !operation.path.is_empty() || operation.query.iter().any(names_one);
+    // A body names apps and databases too.
+    if named || operation.body.is_some() {
         all.push(404);
     }
     if !operation.query.is_empty() || operation.body.is_some() {

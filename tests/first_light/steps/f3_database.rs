@@ -153,7 +153,10 @@ pub fn f4_run_and_exec_open_at_a_terminal(world: &mut World) {
     for verb in ["exec", "run"] {
         let command = world.fh.command(&[verb, APP, "-it", "--", "sh"]);
         let talk = [
-            ("$ ", "stty size; test -t 0 && echo a terminal it is"),
+            (
+                "$ ",
+                "sleep 1; stty size; test -t 0 && echo a terminal it is",
+            ),
             ("$ ", "!size 40 120"),
             ("$ ", "sleep 1; stty size"),
             ("$ ", "exit 7"),
