@@ -175,7 +175,8 @@ fn f6_a_store_that_breaks_while_it_is_read_ends_the_backup_and_the_restore_at_on
     let world = World::reached_by("", |s3| made.insert(Wire::to(&s3.endpoint())).endpoint());
     let wire = made.unwrap();
     world.fill(16);
-    wire.cut_after(4 << 20);
+    // Before the tool has seen the table of contents, which is all it wants here.
+    wire.cut_after(10);
     world.fh.cli(&["backup", "now", "main", "--no-wait"]);
     until("the wire to be cut", secs(120), || {
         wire.is_cut().then_some(()).ok_or("it is whole".to_owned())

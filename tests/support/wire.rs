@@ -101,12 +101,19 @@ impl Inner {
             if read == 0 {
                 return client.shutdown(Shutdown::Write);
             }
-            client.write_all(&buffer[..read])?;
-            if !is_dump.load(Ordering::SeqCst) || self.left.load(Ordering::SeqCst) < 0 {
+            let left = self.left.load(Ordering::SeqCst);
+            let Ok(left) = usize::try_from(left) else {
+                client.write_all(&buffer[..read])?;
+                continue;
+            };
+            if !is_dump.load(Ordering::SeqCst) {
+                client.write_all(&buffer[..read])?;
                 continue;
             }
-            let read = i64::try_from(read).unwrap();
-            if self.left.fetch_sub(read, Ordering::SeqCst) <= read {
+            client.write_all(&buffer[..read.min(left)])?;
+            let left = i64::try_from(left.saturating_sub(read)).unwrap();
+            self.left.store(left, Ordering::SeqCst);
+            if left == 0 {
                 self.cut();
             }
         }
