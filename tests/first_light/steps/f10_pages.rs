@@ -174,6 +174,8 @@ fn pages(world: &World) -> Vec<(&'static str, String)> {
         ("account", "/account".to_owned()),
         ("second-factor", "/account/second-factor".to_owned()),
         ("nothing-here", "/nothing/here".to_owned()),
+        // The last: what is asked here is answered, and leads to the page of the account.
+        ("account-confirmed", "/confirm-password?to=/account&again=1".to_owned()),
     ]
 }
 
