@@ -327,5 +327,18 @@ fn a1_the_daemon_is_what_its_description_says() {
     let said = String::from_utf8_lossy(&[&out.stdout[..], &out.stderr[..]].concat()).into_owned();
     let end: Vec<&str> = said.lines().rev().take(40).collect();
     println!("{}", end.into_iter().rev().collect::<Vec<_>>().join("\n"));
+    // Were it not, all that came after its end would have been tried as a stranger.
+    let cookie = format!("Cookie: __Host-freehold={session}\r\n");
+    let still = ask(
+        &daemon.socket("edge.sock"),
+        "GET",
+        "/api/v1/session",
+        &cookie,
+        "",
+    );
+    assert!(
+        still.starts_with("HTTP/1.1 200"),
+        "the session ended: {still}"
+    );
     assert!(out.status.success(), "{said}");
 }

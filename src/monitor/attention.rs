@@ -59,7 +59,7 @@ pub fn attention(picture: &Picture<'_>) -> Vec<Attention> {
         list.push(item(
             Urgency::Warning,
             "Backups stay on this box",
-            "No backup target is set. If the disk dies, the databases and their backups die together.",
+            "No target away from this box is set. If the disk dies, the databases and their backups die together.",
             "Add an S3 bucket as a target: `freehold target add NAME s3://bucket/prefix`.",
             "/settings#targets",
         ));

@@ -175,7 +175,10 @@ fn pages(world: &World) -> Vec<(&'static str, String)> {
         ("second-factor", "/account/second-factor".to_owned()),
         ("nothing-here", "/nothing/here".to_owned()),
         // The last: what is asked here is answered, and leads to the page of the account.
-        ("account-confirmed", "/confirm-password?to=/account&again=1".to_owned()),
+        (
+            "account-confirmed",
+            "/confirm-password?to=/account&again=1".to_owned(),
+        ),
     ]
 }
 

@@ -91,7 +91,7 @@ pub fn busy() -> Overview {
             Attention {
                 tone: Tone::Warn,
                 title: "Backups stay on this box".to_owned(),
-                why: "No backup target is set. If the disk dies, the databases and their backups die together.".to_owned(),
+                why: "No target away from this box is set. If the disk dies, the databases and their backups die together.".to_owned(),
                 href: "/settings#targets".to_owned(),
                 act: "Add a target".to_owned(),
             },
