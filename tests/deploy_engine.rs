@@ -92,12 +92,23 @@ impl Place {
         self.newest()["id"].as_i64().unwrap()
     }
 
+    /// The app's deploys, newest first. A daemon that was told to die may do so just now.
+    fn deploys(&self) -> Value {
+        until("the deploys to be listed", secs(60), || {
+            let out = self.fh.try_cli(&["deploys", APP, "--json"]);
+            match out.status.success() {
+                true => Ok(serde_json::from_slice(&out.stdout).unwrap()),
+                false => Err(words(&out)),
+            }
+        })
+    }
+
     fn newest(&self) -> Value {
-        self.fh.json(&["deploys", APP])[0].clone()
+        self.deploys()[0].clone()
     }
 
     fn state(&self, deploy: i64) -> String {
-        let all = self.fh.json(&["deploys", APP]);
+        let all = self.deploys();
         let found = all
             .as_array()
             .unwrap()
@@ -274,7 +285,7 @@ fn f4_a_release_that_dies_after_the_switch_gives_way_to_the_one_before() {
             other => Err(other.to_owned()),
         }
     });
-    let all = p.fh.json(&["deploys", APP]);
+    let all = p.deploys();
     assert_eq!(all[0]["cause"], "return");
     let error = all[1]["error"].as_str().unwrap().to_owned();
     assert!(error.contains("v1 comes back"), "{error}");
