@@ -239,7 +239,14 @@ impl Git {
 
     /// What a crash left locked is ours alone: jobs of one app never run beside each other.
     fn unlock(&self, repo: &Path) -> Result<(), GitError> {
-        for left in ["shallow.lock", "config.lock", "packed-refs.lock"] {
+        for left in [
+            "shallow.lock",
+            "config.lock",
+            "packed-refs.lock",
+            "HEAD.lock",
+            "refs/freehold/fetched.lock",
+            "refs/freehold/branch.lock",
+        ] {
             match std::fs::remove_file(repo.join(left)) {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
                     return Err(GitError::Local(e.to_string()));

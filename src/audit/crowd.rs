@@ -78,12 +78,15 @@ impl Crowd {
         written < class.budget()
     }
 
-    /// One more refusal; whether it has an entry of its own.
-    pub fn refused(&mut self, class: &Class, address: &str, now: UnixMs) -> bool {
+    /// One more refusal; whether it has an entry of its own, as one that `stands` there already has.
+    pub fn refused(&mut self, class: &Class, address: &str, stands: bool, now: UnixMs) -> bool {
         self.look(now);
         let count = self.counts.entry(class.clone()).or_default();
         if count.written < class.budget() {
             count.written += 1;
+            return true;
+        }
+        if stands {
             return true;
         }
         count.left_out += 1;
@@ -146,12 +149,12 @@ mod tests {
         let ana = Class::Known("ana".into());
         let now = UnixMs(10 * HOUR + 5);
         let written = (0..1_000)
-            .filter(|n| crowd.refused(&sign_in, &format!("192.0.2.{}", n % 200), now))
+            .filter(|n| crowd.refused(&sign_in, &format!("192.0.2.{}", n % 200), false, now))
             .count();
         assert_eq!(written, 20);
         assert!(!crowd.admits(&sign_in, now));
         // One's flood hides nobody else's tries.
-        assert!(crowd.admits(&ana, now) && crowd.refused(&ana, "", now));
+        assert!(crowd.admits(&ana, now) && crowd.refused(&ana, "", false, now));
         assert_eq!(crowd.turn(now), []);
         let later = UnixMs(11 * HOUR);
         let over = crowd.turn(later);

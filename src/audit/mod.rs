@@ -285,9 +285,10 @@ impl Audit {
         lock(&self.crowd).admits(class, now)
     }
 
-    /// Counts a refusal of this one. Says whether it is to be written down by itself.
-    pub fn refused(&self, class: &Class, address: &str, now: UnixMs) -> bool {
-        lock(&self.crowd).refused(class, address, now)
+    /// Counts a refusal of this one. Says whether it is to be written down by itself; what `stands` in the log already
+    /// does, and is not told a second time by a count.
+    pub fn refused(&self, class: &Class, address: &str, stands: bool, now: UnixMs) -> bool {
+        lock(&self.crowd).refused(class, address, stands, now)
     }
 
     /// Writes down what is about to be done.

@@ -210,7 +210,7 @@ async fn a5_what_is_left_out_is_written_as_one_count() {
     let (_folder, _db, audit) = log().await;
     let class = Class::Strangers("session.sign-in".into());
     for _ in 0..25 {
-        audit.refused(&class, "192.0.2.7", UnixMs(1));
+        audit.refused(&class, "192.0.2.7", false, UnixMs(1));
     }
     audit.turn(UnixMs(3_600_000)).await;
     audit.turn(UnixMs(3_600_001)).await;

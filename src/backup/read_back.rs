@@ -146,7 +146,11 @@ impl Backups {
         // Gone before anything is tried again: a restore drops what it loaded.
         let end = end_of(piped).await;
         same?;
-        Ok((end?, printed))
+        match (end, printed) {
+            // It was ended because of this, and "cancelled" would hide it.
+            (Err(_), Err(why)) => Err(why),
+            (end, printed) => Ok((end?, printed)),
+        }
     }
 
     /// The handler of `backup.check`: [`Backups::verify`]'s work.

@@ -283,16 +283,17 @@ async fn post<T: DeserializeOwned>(client: &Client, name: &str, what: &str) -> R
     client.send(Method::POST, &path, &Value::Null).await
 }
 
-/// What holds a removal up, when it does: the engine that is away, or what its last try met.
-async fn held_up(client: &Client, job: Option<i64>) -> Result<Option<String>, Fail> {
-    let status: Status = client.get("/api/v1/status").await?;
-    if let Some(why) = status.engine.error {
-        return Ok(Some(why));
+/// What holds a removal up, when it does: the engine that is away, or what its last try met. Who may not see the box, or
+/// no longer the job, goes on waiting.
+async fn held_up(client: &Client, job: Option<i64>) -> Option<String> {
+    if let Ok(status) = client.get::<Status>("/api/v1/status").await
+        && let Some(why) = status.engine.error
+    {
+        return Some(why);
     }
-    let Some(job) = job else { return Ok(None) };
-    let job: Job = client.get(&format!("/api/v1/jobs/{job}")).await?;
+    let job: Job = client.get(&format!("/api/v1/jobs/{}", job?)).await.ok()?;
     // One that met something twice is not about to get over it.
-    Ok(job.error.filter(|_| job.attempts > 1).map(|e| e.detail))
+    job.error.filter(|_| job.attempts > 1).map(|e| e.detail)
 }
 
 async fn remove(
@@ -331,7 +332,7 @@ async fn remove(
             Ok(_) => tokio::time::sleep(Duration::from_millis(300)).await,
         }
         if begun.elapsed() > HELD_UP
-            && let Some(why) = held_up(client, job).await?
+            && let Some(why) = held_up(client, job).await
         {
             drop(progress);
             return Err(Fail::Ended(format!(

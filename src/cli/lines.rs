@@ -12,6 +12,7 @@ use super::output::Fail;
 pub struct Lines {
     body: Incoming,
     bytes: BytesMut,
+    cut: bool,
 }
 
 /// No line is longer.
@@ -23,7 +24,13 @@ impl Lines {
         Self {
             body: answer.into_body(),
             bytes: BytesMut::new(),
+            cut: false,
         }
+    }
+
+    /// Whether the answer broke off before its end.
+    pub fn cut(&self) -> bool {
+        self.cut
     }
 
     /// The next one; `None` at the end, or when the daemon hung up.
@@ -48,7 +55,11 @@ impl Lines {
                         self.bytes.extend_from_slice(&data);
                     }
                 }
-                Some(Err(_)) | None => return Ok(None),
+                Some(Err(_)) => {
+                    self.cut = true;
+                    return Ok(None);
+                }
+                None => return Ok(None),
             }
         }
     }

@@ -81,5 +81,10 @@ pub async fn run(client: &Client, global: &Global, given: Arguments) -> Result<(
             output::line(format!("{at} {} {}", line.container, line.text));
         }
     }
-    Ok(())
+    match lines.cut() {
+        false => Ok(()),
+        true => Err(Fail::Unreachable(
+            "the log broke off: the daemon went away, or who asks may no longer read it".to_owned(),
+        )),
+    }
 }

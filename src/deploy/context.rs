@@ -3,6 +3,7 @@
 //! Nothing is unpacked on this box. What `.dockerignore` names is left out of
 //! the copy that the builder gets; a path that leads out of the tree is refused.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read};
 use std::path::{Component, Path};
@@ -290,6 +291,7 @@ fn each(
     headers_are_short(tar)?;
     let file = File::open(tar).map_err(told)?;
     let mut archive = tar::Archive::new(BufReader::with_capacity(256 << 10, file));
+    let mut links: HashSet<String> = HashSet::new();
     for entry in archive.entries().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;
         let path = entry.path().map_err(broken)?.into_owned();
@@ -307,6 +309,16 @@ fn each(
         let known = kind.is_file() || kind.is_dir() || kind.is_symlink() || kind.is_hard_link();
         if name.is_empty() || kind.is_pax_global_extensions() {
             continue;
+        }
+        // The engine would follow the link and write over what was looked at.
+        let mut above = name.match_indices('/').map(|(at, _)| &name[..at]);
+        if above.any(|folder| links.contains(folder)) {
+            return Err(format!(
+                "\"{name}\" lies below a link: pack the folder that the link leads to"
+            ));
+        }
+        if kind.is_symlink() || kind.is_hard_link() {
+            links.insert(name.clone());
         }
         if !known {
             return Err(format!(
@@ -435,6 +447,28 @@ mod tests {
         assert!(settings(&[("./docker/Dockerfile", ""), ("freehold.toml", named)]).is_ok());
         let bad = settings(&[("Dockerfile", ""), ("freehold.toml", "x = 1")]).unwrap_err();
         assert!(bad.contains("line 1"), "{bad}");
+    }
+
+    #[test]
+    fn a4_nothing_is_written_through_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tree.tar");
+        let mut out = tar::Builder::new(File::create(&path).unwrap());
+        let file = |out: &mut tar::Builder<File>, name: &str| {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(6);
+            header.set_mode(0o644);
+            out.append_data(&mut header, name, &b"FROM x"[..]).unwrap();
+        };
+        file(&mut out, "Dockerfile");
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Symlink);
+        header.set_size(0);
+        out.append_link(&mut header, "a", ".").unwrap();
+        file(&mut out, "a/Dockerfile");
+        out.into_inner().unwrap();
+        let error = look(&path).unwrap_err();
+        assert!(error.contains("lies below a link"), "{error}");
     }
 
     #[test]

@@ -4,10 +4,7 @@
 //! name: by either a developer of one app would run another app's image, with the
 //! source and whatever was built into it. So a reference is one that could be pulled,
 //! and under this installation's tags it is the app's own.
-//! A Dockerfile is held to the same wherever it names an image. What an image pulled
-//! from a registry carries in ONBUILD is not looked at.
-
-use std::collections::HashMap;
+//! What a Dockerfile names is held to the same: `dockerfile`.
 
 /// This installation's tags, and the app that asks.
 #[derive(Clone, Debug)]
@@ -31,7 +28,7 @@ impl Own {
         self.not_foreign(reference)
     }
 
-    fn not_foreign(&self, reference: &str) -> Result<(), String> {
+    pub(super) fn not_foreign(&self, reference: &str) -> Result<(), String> {
         let name = short(reference).to_ascii_lowercase();
         let Some(rest) = name.strip_prefix(&format!("{}/", self.prefix)) else {
             return Ok(());
@@ -43,96 +40,6 @@ impl Own {
                 self.app
             )),
         }
-    }
-
-    /// Whether this app's Dockerfile may be built: every image it names is held to the
-    /// same as one that is deployed.
-    ///
-    /// # Errors
-    /// A sentence with the image or line that is not allowed.
-    pub fn allows_dockerfile(&self, text: &str) -> Result<(), String> {
-        let escape = match directive(text, "escape") {
-            Some(escape) if escape == "`" => '`',
-            _ => '\\',
-        };
-        let named = directive(text, "syntax").filter(|syntax| !is_dockers_own(syntax));
-        // The engine looks for the same in a file of JSON, which is no Dockerfile of Docker's own.
-        let json = text
-            .trim_start_matches('\u{feff}')
-            .trim_start()
-            .starts_with('{');
-        if let Some(syntax) = named.or_else(|| json.then(|| "another program".to_owned())) {
-            return Err(format!(
-                "the Dockerfile asks to be read by {syntax} (# syntax=), a program that could reach other apps' images: only Docker's own, docker/dockerfile, is run here"
-            ));
-        }
-        let lines = lines(text, escape);
-        self.plain(&lines.join("\n"))?;
-        let mut args: HashMap<String, String> = HashMap::new();
-        let mut stages: Vec<String> = Vec::new();
-        for line in &lines {
-            let mut words = line.split_whitespace();
-            let instruction = words.next().unwrap_or_default().to_ascii_uppercase();
-            match instruction.as_str() {
-                // Only those before the first FROM count for one.
-                "ARG" if stages.is_empty() => {
-                    for word in words {
-                        if let Some((name, value)) = word.split_once('=') {
-                            let value = expanded(unquoted(value), &args, escape)?;
-                            args.insert(name.to_owned(), value);
-                        }
-                    }
-                }
-                "FROM" => {
-                    let rest: Vec<&str> = words.filter(|w| !w.starts_with("--")).collect();
-                    let image = expanded(
-                        unquoted(rest.first().copied().unwrap_or_default()),
-                        &args,
-                        escape,
-                    )?;
-                    self.base(&image, &stages)?;
-                    // A stage without a name is one by its number.
-                    let named = rest.get(2).copied().unwrap_or_default();
-                    stages.push(named.to_ascii_lowercase());
-                }
-                "COPY" | "ADD" | "RUN" | "ONBUILD" => {
-                    for from in line.split_whitespace().filter_map(from_of) {
-                        self.base(unquoted(from), &stages)?;
-                    }
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// The image a stage begins with, or that something is copied from.
-    fn base(&self, image: &str, stages: &[String]) -> Result<(), String> {
-        let stage = image.to_ascii_lowercase();
-        let is_stage = stages.contains(&stage) || stage.parse::<usize>().is_ok();
-        if image.is_empty() || stage == "scratch" || is_stage {
-            return Ok(());
-        }
-        // The classic builder takes any beginning of an id; a tag says that it is a name.
-        if is_id(image) || image.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err(id_refused(image));
-        }
-        self.not_foreign(image)
-    }
-
-    /// No tag of ours but the app's own, wherever it stands.
-    fn plain(&self, text: &str) -> Result<(), String> {
-        let text = text.to_ascii_lowercase();
-        let begin = format!("{}/", self.prefix);
-        let mut rest = text.as_str();
-        while let Some(at) = rest.find(&begin) {
-            let found = &rest[at..];
-            let ends = |c: char| !(c.is_ascii_alphanumeric() || "._-/:@".contains(c));
-            let reference = found.split(ends).next().unwrap_or(found);
-            self.not_foreign(reference)?;
-            rest = &rest[at + begin.len()..];
-        }
-        Ok(())
     }
 }
 
@@ -154,7 +61,7 @@ pub fn goes_by(tags: &[String], reference: &str) -> bool {
 }
 
 /// Without what Docker Hub's names may leave out.
-fn short(reference: &str) -> &str {
+pub(super) fn short(reference: &str) -> &str {
     let name = ["docker.io/", "index.docker.io/", "registry-1.docker.io/"]
         .iter()
         .find_map(|hub| reference.strip_prefix(hub))
@@ -162,13 +69,13 @@ fn short(reference: &str) -> &str {
     name.strip_prefix("library/").unwrap_or(name)
 }
 
-fn is_id(reference: &str) -> bool {
+pub(super) fn is_id(reference: &str) -> bool {
     let hex = |text: &str| text.bytes().all(|b| b.is_ascii_hexdigit());
     let digits = reference.strip_prefix("sha256:").unwrap_or(reference);
     hex(digits) && (digits.len() == 12 || digits.len() == 64 || reference.starts_with("sha256:"))
 }
 
-fn id_refused(reference: &str) -> String {
+pub(super) fn id_refused(reference: &str) -> String {
     let shown: String = reference.chars().take(80).collect();
     format!(
         "\"{shown}\" is the id of an image, which could be any app's: name the image and its tag, such as registry.example.com/team/app:1.2"
@@ -261,150 +168,6 @@ fn is_digest(digest: &str) -> bool {
     })
 }
 
-/// A `# name=value` at the top of a Dockerfile.
-fn directive(text: &str, name: &str) -> Option<String> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    for (at, line) in text.lines().enumerate() {
-        // The engine lets an interpreter's line come first.
-        if at == 0 && line.starts_with("#!") {
-            continue;
-        }
-        let line = line.trim();
-        let comment = line.strip_prefix('#').or_else(|| line.strip_prefix("//"))?;
-        if let Some((key, value)) = comment.split_once('=')
-            && key.trim().eq_ignore_ascii_case(name)
-        {
-            let value = value.trim().trim_matches(['"', '\'']);
-            return value.split_whitespace().next().map(str::to_owned);
-        }
-    }
-    None
-}
-
-fn is_dockers_own(syntax: &str) -> bool {
-    let name = short(syntax).split([':', '@']).next().unwrap_or_default();
-    matches!(name, "docker/dockerfile" | "docker/dockerfile-upstream")
-}
-
-/// The instructions, each on one line, without comments.
-fn lines(text: &str, escape: char) -> Vec<String> {
-    let mut all = Vec::new();
-    let mut open = String::new();
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    for line in text.lines() {
-        if line.trim_start().starts_with('#') {
-            continue;
-        }
-        match line.trim_end().strip_suffix(escape) {
-            Some(more) => open.push_str(more),
-            None => {
-                open.push_str(line);
-                all.push(std::mem::take(&mut open).trim().to_owned());
-            }
-        }
-    }
-    all.push(open.trim().to_owned());
-    all.retain(|line| !line.is_empty());
-    all
-}
-
-fn unquoted(word: &str) -> &str {
-    word.trim_matches(['"', '\''])
-}
-
-/// `x` of `--from=x` and of `from=x` in a `--mount`.
-fn from_of(word: &str) -> Option<&str> {
-    if let Some(from) = word.strip_prefix("--from=") {
-        return Some(from);
-    }
-    let mount = word.strip_prefix("--mount=")?;
-    unquoted(mount)
-        .split(',')
-        .find_map(|part| part.strip_prefix("from="))
-}
-
-/// `$A`, `${A}`, `${A:-else}` and `${A:+then}` put in, as a FROM has them.
-fn expanded(text: &str, args: &HashMap<String, String>, escape: char) -> Result<String, String> {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some(at) = rest.find(['$', escape, '"', '\'']) {
-        out.push_str(&rest[..at]);
-        let here = &rest[at..];
-        rest = &here[1..];
-        if !here.starts_with('$') {
-            // Quotes fall away, and so does what takes the meaning from a letter.
-            continue;
-        }
-        if let Some(braced) = rest.strip_prefix('{') {
-            let end = closing(braced).ok_or_else(|| unreadable(text))?;
-            out.push_str(&braced_value(&braced[..end], text, args, escape)?);
-            rest = &braced[end + 1..];
-        } else {
-            let name: String = rest
-                .chars()
-                .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
-                .collect();
-            out.push_str(args.get(&name).map_or("", String::as_str));
-            rest = &rest[name.len()..];
-        }
-    }
-    out.push_str(rest);
-    Ok(out)
-}
-
-fn braced_value(
-    inner: &str,
-    text: &str,
-    args: &HashMap<String, String>,
-    escape: char,
-) -> Result<String, String> {
-    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let end = inner.find(|c| !is_name(c)).unwrap_or(inner.len());
-    let (name, how) = inner.split_at(end);
-    let value = args.get(name).map(String::as_str);
-    let given = value.filter(|v| !v.is_empty());
-    Ok(match how.split_at_checked(2) {
-        _ if how.is_empty() => value.unwrap_or_default().to_owned(),
-        Some((":-", other)) => match given {
-            Some(value) => value.to_owned(),
-            None => expanded(other, args, escape)?,
-        },
-        Some((":+", then)) => match given {
-            Some(_) => expanded(then, args, escape)?,
-            None => String::new(),
-        },
-        _ if how.starts_with('-') => match value {
-            Some(value) => value.to_owned(),
-            None => expanded(&how[1..], args, escape)?,
-        },
-        _ if how.starts_with('+') => match value {
-            Some(_) => expanded(&how[1..], args, escape)?,
-            None => String::new(),
-        },
-        _ => return Err(unreadable(text)),
-    })
-}
-
-/// Where the brace that was opened closes.
-fn closing(text: &str) -> Option<usize> {
-    let mut depth = 0_usize;
-    for (at, c) in text.char_indices() {
-        match c {
-            '{' => depth += 1,
-            '}' if depth == 0 => return Some(at),
-            '}' => depth -= 1,
-            _ => {}
-        }
-    }
-    None
-}
-
-fn unreadable(text: &str) -> String {
-    format!(
-        "FROM {text} in the Dockerfile names its image in a way that cannot be checked here: write it plainly, or with ${{NAME}} and ${{NAME:-default}} alone"
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -491,47 +254,5 @@ mod tests {
             capital.ends_with("a name has no capital letters"),
             "{capital}"
         );
-    }
-
-    #[test]
-    fn a4_a_dockerfile_takes_nothing_of_another_app() {
-        let good = "\u{feff}# syntax=docker/dockerfile:1\nARG BASE=python:3.13\nARG V\nFROM --platform=$BUILDPLATFORM ${BASE}-slim AS build\n\
-                    FROM fh-abcdef/shop:d3\nCOPY --from=build /a /b\nCOPY --from=0 /a /b\nCOPY --from=nginx:1 / /\n\
-                    RUN --mount=type=cache,target=/x,from=build make\nFROM ${V:-alpine:3}\nFROM scratch\n";
-        assert_eq!(shop().allows_dockerfile(good), Ok(()));
-        for bad in [
-            "FROM fh-abcdef/blog:d3",
-            "from docker.io/fh-abcdef/blog:d3 as x",
-            "ARG A=fh-abc\nARG B=\"def/blog\"\nFROM ${A}$B:d3",
-            "ARG A=fh-abcdef\nFROM ${A}/blog:d3",
-            "FROM ${NONE:-fh-abc}def/blog:d3",
-            "ARG A=x\nFROM ${A:+fh-abc}def/blog:d3",
-            "FROM fh-abc\\\ndef/blog:d3",
-            "# escape=`\nFROM fh-abc`\n# a comment\ndef/blog:d3",
-            "FROM \"fh-abc\"def/blog:d3",
-            "FROM scratch\nCOPY --from=fh-abcdef/blog:d3 / /",
-            "FROM alpine\nRUN --mount=type=bind,from=fh-abcdef/blog:d3,target=/x cp -r /x /y",
-            "FROM alpine\nONBUILD COPY --from=fh-abcdef/blog:d3 / /",
-        ] {
-            let error = shop().allows_dockerfile(bad).unwrap_err();
-            assert!(error.contains("for another app"), "{bad}: {error}");
-        }
-        for id in ["FROM scratch\nCOPY --from=0123456789ab / /", "FROM cafe"] {
-            let error = shop().allows_dockerfile(id).unwrap_err();
-            assert!(error.contains("the id of an image"), "{error}");
-        }
-        let clever = shop().allows_dockerfile("ARG A=xfh\nFROM ${A#x}-abcdef/blog");
-        assert!(clever.unwrap_err().contains("write it plainly"));
-        for syntax in [
-            "# syntax=evil.test/reader",
-            "#syntax = evil/docker/dockerfile:1",
-            "// syntax=evil",
-            "{\"syntax\": \"evil\"}",
-        ] {
-            let error = shop()
-                .allows_dockerfile(&format!("{syntax}\nFROM a"))
-                .unwrap_err();
-            assert!(error.contains("# syntax="), "{error}");
-        }
     }
 }

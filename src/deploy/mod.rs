@@ -15,6 +15,7 @@ mod check;
 mod collect;
 mod context;
 mod create;
+mod dockerfile;
 mod error;
 mod fetch;
 #[cfg(freehold_fuzz)]

@@ -321,8 +321,13 @@ pub(super) fn trim(tx: &Transaction<'_>, app: i64, keep: u32) -> Result<Vec<i64>
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// A build of this deploy begins.
+/// The longest that a build of ours is taken to have run when nobody saw its end, milliseconds: what came into the cache
+/// while the box was off, or the daemon, is not ours.
+const UNSEEN: i64 = 3_600_000;
+
+/// A build of this deploy begins; one before it that nobody saw end has ended.
 pub(super) fn begin_build(tx: &Transaction<'_>, deploy: i64, now: UnixMs) -> Result<(), DbError> {
+    end_build(tx, deploy, now)?;
     tx.execute(
         "INSERT INTO build_times (deploy_id, begun_ms) VALUES (?1, ?2)",
         params![deploy, now.0],
@@ -333,8 +338,8 @@ pub(super) fn begin_build(tx: &Transaction<'_>, deploy: i64, now: UnixMs) -> Res
 /// The builds of this deploy are over.
 pub(super) fn end_build(tx: &Transaction<'_>, deploy: i64, now: UnixMs) -> Result<(), DbError> {
     tx.execute(
-        "UPDATE build_times SET ended_ms = ?2 WHERE deploy_id = ?1 AND ended_ms IS NULL",
-        params![deploy, now.0],
+        "UPDATE build_times SET ended_ms = min(?2, begun_ms + ?3) WHERE deploy_id = ?1 AND ended_ms IS NULL",
+        params![deploy, now.0, UNSEEN],
     )?;
     Ok(())
 }
@@ -342,9 +347,9 @@ pub(super) fn end_build(tx: &Transaction<'_>, deploy: i64, now: UnixMs) -> Resul
 /// Ends builds whose deploy went on without saying so, as after a death of the daemon.
 pub(super) fn close_builds(tx: &Transaction<'_>, now: UnixMs) -> Result<(), DbError> {
     tx.execute(
-        "UPDATE build_times SET ended_ms = ?1 WHERE ended_ms IS NULL
+        "UPDATE build_times SET ended_ms = min(?1, begun_ms + ?3) WHERE ended_ms IS NULL
          AND deploy_id NOT IN (SELECT id FROM deploys WHERE state = ?2)",
-        params![now.0, State::Building.as_str()],
+        params![now.0, State::Building.as_str(), UNSEEN],
     )?;
     Ok(())
 }

@@ -77,7 +77,10 @@ impl Uptime {
             let settings = self.settings.borrow().checks;
             let now = Instant::now();
             due.retain(|id, _| checks.iter().any(|c| c.id == *id));
-            for check in checks.iter().filter(|c| c.active) {
+            // Who waited longest first: some that hang must not keep those after them from being asked.
+            let mut active: Vec<&CheckRow> = checks.iter().filter(|c| c.active).collect();
+            active.sort_by_key(|c| *due.entry(c.id).or_insert(now));
+            for check in active {
                 let at = *due.entry(check.id).or_insert(now);
                 if at <= now && questions.len() < AT_ONCE && asked.insert(check.id) {
                     due.insert(check.id, now + settings.every);

@@ -218,7 +218,7 @@ async fn a2_a_sign_in_does_not_outlive_a_password_that_changed_meanwhile() {
     let checked = async || {
         let password = Secret::new(RIGHT);
         let (there, account) = (from(2), account().await);
-        let checked = users.check(OWNER, account, password, &there, NOW);
+        let checked = users.check(OWNER, account, (password, false), &there, NOW);
         checked.await.unwrap()
     };
     let (whole, counted) = checked().await;
@@ -240,13 +240,17 @@ async fn a2_a_sign_in_does_not_outlive_a_password_that_changed_meanwhile() {
 #[tokio::test]
 async fn a6_strangers_do_not_make_a_long_line_of_passwords() {
     let folder = tempfile::tempdir().unwrap();
-    let (users, _) = owned(&folder).await;
-    let line = users.queue.clone();
+    let (users, entered) = owned(&folder).await;
+    let line = users.queues[0].clone();
     let all = line.try_acquire_many_owned(u32::try_from(QUEUE).unwrap());
     for _ in 0..30 {
         let busy = knock(&users, RIGHT, from(3), NOW).await;
         assert!(matches!(busy, Err(UserError::Busy)), "{busy:?}");
     }
+    // Who is known does not stand in their line.
+    let mut home = from(1);
+    home.device = Some(entered.device);
+    assert!(knock(&users, RIGHT, home, NOW).await.is_ok());
     drop(all);
     // None of these counts as a wrong try.
     assert!(knock(&users, RIGHT, from(3), NOW).await.is_ok());

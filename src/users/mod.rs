@@ -119,7 +119,8 @@ pub struct Users {
     db: Db,
     key: Arc<MasterKey>,
     hashing: Arc<tokio::sync::Semaphore>,
-    queue: Arc<tokio::sync::Semaphore>,
+    /// Places to wait for `hashing`: those of strangers, and those of whom a session, a link or their browser tells.
+    queues: [Arc<tokio::sync::Semaphore>; 2],
     throttle: Arc<Mutex<Throttle>>,
 }
 
@@ -130,7 +131,7 @@ impl Users {
             db,
             key,
             hashing: Arc::new(tokio::sync::Semaphore::new(1)),
-            queue: Arc::new(tokio::sync::Semaphore::new(QUEUE)),
+            queues: [(); 2].map(|()| Arc::new(tokio::sync::Semaphore::new(QUEUE))),
             throttle: Arc::default(),
         }
     }
@@ -150,20 +151,25 @@ impl Users {
     }
 
     async fn hash(&self, password: Secret) -> Result<String, UserError> {
-        self.on_the_pool(move || password::hash(&password)).await
+        // Of whom a link or the password before was right.
+        self.on_the_pool(true, move || password::hash(&password))
+            .await
     }
 
-    async fn verify(&self, password: Secret, hash: String) -> Result<bool, UserError> {
-        self.on_the_pool(move || Ok(password::verify(&password, &hash)))
+    async fn verify(&self, known: bool, password: Secret, hash: String) -> Result<bool, UserError> {
+        self.on_the_pool(known, move || Ok(password::verify(&password, &hash)))
             .await
     }
 
     async fn on_the_pool<T: Send + 'static>(
         &self,
+        known: bool,
         work: impl FnOnce() -> Result<T, UserError> + Send + 'static,
     ) -> Result<T, UserError> {
-        // Each holds its password and its connection: strangers must not make a long line of them.
-        let place = self.queue.clone().try_acquire_owned();
+        // Each holds its password and its connection: strangers must not make a long line of them, nor one before those
+        // who are known.
+        let queue = &self.queues[usize::from(known)];
+        let place = Arc::clone(queue).try_acquire_owned();
         let place = place.map_err(|_| UserError::Busy)?;
         let permit = self
             .hashing

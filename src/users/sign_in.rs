@@ -191,7 +191,8 @@ impl Users {
             .db
             .read(move |c| store::account_by_name(c, &wanted).map_err(UserError::from))
             .await?;
-        let (checked, counted) = self.check(&name, account, password, &from, now).await?;
+        let given = (password, false);
+        let (checked, counted) = self.check(&name, account, given, &from, now).await?;
         if self.second_factor(checked.user).await?.active.is_some() {
             // What was counted before stays: a right password opens no more tries at the code.
             self.throttle().take_back(&counted);
@@ -248,7 +249,8 @@ impl Users {
             .await?;
         let name = account.as_ref().map_or(String::new(), |a| a.name.clone());
         let password = proof.password;
-        let (_, counted) = self.check(&name, account, password, from, now).await?;
+        let given = (password, true);
+        let (_, counted) = self.check(&name, account, given, from, now).await?;
         if self.code_is_right(user, &proof.code, now).await? {
             return self.succeeded(&counted).await;
         }
@@ -322,22 +324,25 @@ impl Users {
     }
 
     /// Looks at a password, slowly when there were many wrong ones. The try stays counted until
-    /// [`Self::succeeded`] says otherwise.
+    /// [`Self::succeeded`] says otherwise. `known` is somebody who is in already.
     pub(super) async fn check(
         &self,
         name: &str,
         account: Option<Account>,
-        password: Secret,
+        (password, known): (Secret, bool),
         from: &Origin,
         now: UnixMs,
     ) -> Result<(Checked, Counted), UserError> {
         let counted = self.counted(name, account.as_ref(), from).await?;
+        let device =
+            |(subject, _): &(throttle::Subject, _)| matches!(subject, throttle::Subject::Device(_));
+        let known = known || counted.iter().any(device);
         self.begin(&counted, now)?;
         let hash = account
             .as_ref()
             .map_or(password::DECOY, |a| a.hash.as_str())
             .to_owned();
-        let good = match self.verify(password, hash).await {
+        let good = match self.verify(known, password, hash).await {
             Ok(good) => good,
             Err(error) => {
                 // Nobody looked at it, so it was no wrong one.

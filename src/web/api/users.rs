@@ -21,7 +21,7 @@ use crate::wire::users as wire;
 pub async fn setup_link(State(app): State<App>) -> Result<Json<wire::SetupLink>, Failure> {
     let now = UnixMs::now();
     let token = app.users.new_setup_link(now).await?;
-    let tokens_left = app.users.tokens_that_go_on(OWNER, now).await?;
+    let tokens_left = app.users.tokens_that_go_on(OWNER, now).await;
     Ok(Json(wire::SetupLink {
         address: app.dashboard_url(),
         path: Secret::new(format!("/setup/{}", token.expose())),
@@ -119,7 +119,7 @@ pub async fn reset(
     people::in_charge_of(&app, &caller, &name).await?;
     let now = UnixMs::now();
     let token = app.users.reset(&name, &caller.who(), now).await?;
-    let tokens_left = app.users.tokens_that_go_on(&name, now).await?;
+    let tokens_left = app.users.tokens_that_go_on(&name, now).await;
     let link = Secret::new(people::link(&app, &token));
     Ok(Json(wire::UserLink {
         name,

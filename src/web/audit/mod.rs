@@ -110,7 +110,8 @@ impl Rules {
             return false;
         };
         let own = matches!(caller, Caller::Local { .. }) || forgery::is_own(request.headers());
-        if *caller == Caller::Nobody || !own {
+        // Where anybody may knock, it is the work itself that refuses.
+        if *caller == Caller::Nobody || !own || *needs == Needs::User {
             return false;
         }
         let named = asked::parameters(table, request.uri().path());
@@ -138,13 +139,16 @@ fn proves_itself(request: &Request) -> bool {
 async fn write(app: &App, asked: Asked, begun: Option<Begun>, outcome: Outcome) {
     let now = UnixMs::now();
     let refused = match &asked.class {
-        Class::Strangers(_) => (400..500).contains(&outcome.status),
+        // A stranger who is sent away because the daemon is busy is one of many, too.
+        Class::Strangers(_) => outcome.status >= 400,
         Class::Known(_) => [401, 403, 404, 429].contains(&outcome.status),
     };
     let mut own = true;
     if refused {
         let address = &asked.intent.who.address;
-        own = app.audit.refused(&asked.class, address, now);
+        own = app
+            .audit
+            .refused(&asked.class, address, begun.is_some(), now);
     }
     let written = match begun {
         Some(begun) => app.audit.end(begun, outcome, now).await,
@@ -253,7 +257,7 @@ pub fn meant(request: &Request, mark: Option<String>) -> Option<Intent> {
 pub async fn bad_token(app: &App, intent: Intent) {
     let now = UnixMs::now();
     let class = Class::Strangers("token.refused".to_owned());
-    if !app.audit.refused(&class, &intent.who.address, now) {
+    if !app.audit.refused(&class, &intent.who.address, false, now) {
         return;
     }
     let outcome = Outcome {

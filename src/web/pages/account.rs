@@ -269,7 +269,7 @@ pub async fn password(
             .await
         {
             Ok(session) => {
-                let left = app.users.tokens_that_go_on(name, UnixMs::now()).await?;
+                let left = app.users.tokens_that_go_on(name, UnixMs::now()).await;
                 let text = match left {
                     0 => "Your password is changed, and your other sessions are ended.".to_owned(),
                     1 => "Your password is changed, and your other sessions are ended. A token of yours goes on: end it below if you do not know it.".to_owned(),
@@ -278,7 +278,7 @@ pub async fn password(
                 let answer = visit::done("/account", &text);
                 return Ok(super::with_session(answer, &session));
             }
-            Err(error @ (UserError::WrongPassword | UserError::SlowDown(_))) => {
+            Err(error @ (UserError::WrongPassword | UserError::SlowDown(_) | UserError::Busy)) => {
                 faults.current = error.to_string()
             }
             Err(error @ (UserError::WrongCode | UserError::CodeNeeded)) => {

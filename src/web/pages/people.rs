@@ -217,7 +217,7 @@ pub async fn reset(
     let by = visit.caller.who();
     let now = UnixMs::now();
     let token = app.users.reset(&name, &by, now).await?;
-    let left = app.users.tokens_that_go_on(&name, now).await?;
+    let left = app.users.tokens_that_go_on(&name, now).await;
     let left = people::tokens_go_on(left, &name);
     let link = people::link(&app, &token);
     page(&app, visit, Typed::default(), Some((name, link, left))).await

@@ -91,6 +91,7 @@ pub async fn submit(
         }
         Err(error @ UserError::WrongPassword) => (StatusCode::UNAUTHORIZED, error),
         Err(error @ UserError::SlowDown(_)) => (StatusCode::TOO_MANY_REQUESTS, error),
+        Err(error @ UserError::Busy) => (StatusCode::SERVICE_UNAVAILABLE, error),
         Err(other) => return Err(other.into()),
     };
     let page = super::render(&view(visit, &fields.name, &status.1.to_string(), true));
