@@ -28,7 +28,13 @@ const GOOD: &str = "FROM python:3.13-slim\nWORKDIR /www\nRUN echo the first rele
                     CMD [\"sh\", \"-c\", \"exec python -u -m http.server $PORT\"]\n";
 const GOOD_SETTINGS: &str = "[processes.web]\nport = 8000\nhealth = \"/\"\n";
 /// Tables in which a deploy leaves its own story; what it leaves in the engine is counted there.
-const OF_A_DEPLOY: &[&str] = &["deploys", "deploy_steps", "releases", "containers"];
+const OF_A_DEPLOY: &[&str] = &[
+    "deploys",
+    "deploy_steps",
+    "build_times",
+    "releases",
+    "containers",
+];
 
 /// A box with an app that serves.
 struct Served {
