@@ -29,6 +29,8 @@ pub(super) struct Failure {
     pub(super) asked: Option<Duration>,
     /// Nobody was asked: the name does not lead here yet.
     pub(super) unasked: bool,
+    /// Nothing was wrong but the nonce: the same request with a fresh one is right (RFC 8555, section 6.5).
+    pub(super) at_once: bool,
 }
 
 impl Failure {
@@ -38,6 +40,7 @@ impl Failure {
             fate: Fate::Keep,
             asked: None,
             unasked: false,
+            at_once: false,
         }
     }
 
@@ -113,9 +116,12 @@ fn problem_sentence(host: &str, server: &str, problem: &Problem) -> Failure {
         "externalAccountRequired" => Failure::over(format!(
             "The certificate server {server} wants an account made elsewhere first (external account binding), which Freehold does not do: choose another [acme] directory."
         )),
-        "serverInternal" | "badNonce" => Failure::keep(format!(
-            "The certificate server {server} has trouble of its own ({said}); Freehold tries again."
-        )),
+        "serverInternal" | "badNonce" => Failure {
+            at_once: kind.ends_with(":badNonce"),
+            ..Failure::keep(format!(
+                "The certificate server {server} has trouble of its own ({said}); Freehold tries again."
+            ))
+        },
         _ => Failure::over(format!(
             "The certificate authority refused {host}: {said} ({kind})."
         )),
@@ -149,6 +155,13 @@ mod tests {
             r#"{{"type":"urn:ietf:params:acme:error:{kind}","detail":"Some detail.","status":400}}"#
         );
         Error::Api(serde_json::from_str(&text).unwrap())
+    }
+
+    #[test]
+    fn f5_a_refused_nonce_is_tried_again_at_once() {
+        let at_once = |kind| explain("a.test", "ca.test", &problem(kind), None).at_once;
+        assert!(at_once("badNonce"));
+        assert!(!at_once("serverInternal") && !at_once("dns"));
     }
 
     #[test]

@@ -117,6 +117,11 @@ async fn try_once(
     inner.publish_set().await
 }
 
+/// Failures one after another up to which a nonce that was refused is met by another try at once.
+const AT_ONCE: u32 = 4;
+/// Until that try.
+const SOON: Duration = Duration::from_secs(2);
+
 /// Writes how the try failed and when the next one is; the first failure, and
 /// each that fails differently, is an event.
 async fn record(
@@ -147,6 +152,8 @@ async fn record(
             let failures = name.failures.saturating_add(1);
             let wait = if failure.unasked {
                 dns_retry_in(failures)
+            } else if failure.at_once && failures <= AT_ONCE {
+                SOON
             } else {
                 retry_in(failures, left, failure.asked)
             };
