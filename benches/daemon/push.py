@@ -111,7 +111,7 @@ class Visitor:
 def measure(box, tap, repository, engine, pushes):
     box.cli("app", "create", APP, "--git", repository.url, "--branch", "main")
     box.cli("domain", "add", APP, HOST)
-    secret = json.loads(box.cli("app", "show", APP, "--json"))["webhook"]["secret"]
+    secret = json.loads(box.cli("app", "webhook", APP, "--json"))["secret"]
     # The first push finds nothing running and is not counted.
     runs = [one_push(box, tap, repository, secret, f"version {n}") for n in range(pushes + 1)][1:]
     image = ask(engine, "GET", f"/containers/{live_container(box, engine)}/json")["Image"]
