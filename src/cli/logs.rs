@@ -15,8 +15,8 @@ use crate::wire::apps::AppLine;
 
 /// What an app writes
 ///
-/// The lines of all its containers in order, those of ended ones as long as the engine keeps them. With --json one
-/// object a line.
+/// The lines of all its containers in order, of each the newest 10,000 at most, those of ended ones as long as the engine
+/// keeps them. With --json one object a line.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  freehold logs shop\n  freehold logs shop -f --process worker\n  freehold logs shop --since 1h --grep 'error|panic'"

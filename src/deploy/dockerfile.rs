@@ -284,14 +284,7 @@ fn unreadable(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    fn shop() -> Own {
-        Own {
-            prefix: "fh-abcdef".into(),
-            app: "shop".into(),
-        }
-    }
+    use crate::deploy::image_name::tests::shop;
 
     #[test]
     fn a4_a_dockerfile_takes_nothing_of_another_app() {

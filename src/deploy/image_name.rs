@@ -169,10 +169,11 @@ fn is_digest(digest: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn shop() -> Own {
+    /// The app shop's own, of an installation that others are on too.
+    pub fn shop() -> Own {
         Own {
             prefix: "fh-abcdef".into(),
             app: "shop".into(),

@@ -100,7 +100,8 @@ impl Rules {
     }
 
     /// Whether somebody who is known will get as far as the work itself. That is always written down before it is
-    /// begun, however much of theirs was refused before: what is bounded are the refusals.
+    /// begun, however much of theirs was refused before: what is bounded are the refusals. Where the work itself decides
+    /// who may, this says no, and the bound holds for all of it.
     fn let_through(&self, caller: &Caller, table: &str, request: &Request, now: UnixMs) -> bool {
         let rule = self.0.iter();
         let Some((.., needs, sudo)) = rule
