@@ -6,16 +6,19 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::Ipv4Addr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde::Deserialize;
 
+#[path = "support/port.rs"]
+mod port;
 #[path = "support/quiet.rs"]
 mod quiet;
 
+use port::free_port;
 use quiet::Daemon;
 
 #[derive(Deserialize)]
@@ -288,9 +291,7 @@ fn a1_what_is_not_held_against_the_daemon_has_a_reason() {
 #[test]
 #[ignore = "thousands of requests, minutes long: tests/run runs it beside the others"]
 fn a1_the_daemon_is_what_its_description_says() {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = free.local_addr().unwrap().port();
-    drop(free);
+    let port = free_port(Ipv4Addr::LOCALHOST);
     let daemon = Daemon::start_with(
         &format!("127.0.0.1:{port}"),
         "[limits]\napi_reads = 1000000\napi_changes = 1000000\n",

@@ -12,12 +12,12 @@ use std::process::Command;
 
 use rows::census::{self, Census};
 use rows::table::{self, Store, When, fill, has};
-use support::address::free_port;
 use support::authority::Authority;
 use support::disk::Disk;
 use support::door::Door;
 use support::freehold::{Freehold, words};
 use support::git_host::GitHost;
+use support::port::free_port;
 use support::process::run;
 use support::s3::S3;
 use support::until::{secs, until, until_true};

@@ -2,13 +2,16 @@
 //!
 //! The daemon is the real one, without an engine.
 
-use std::net::TcpListener;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+#[path = "support/port.rs"]
+mod port;
 #[path = "support/quiet.rs"]
 mod quiet;
 
+use port::free_port;
 use quiet::Daemon;
 
 struct Laptop<'a> {
@@ -52,9 +55,7 @@ fn on_the_box(daemon: &Daemon, arguments: &[&str]) -> String {
 
 #[test]
 fn a7_login_pins_the_boxs_root_and_the_token_decides_what_works() {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = free.local_addr().unwrap().port();
-    drop(free);
+    let port = free_port(Ipv4Addr::LOCALHOST);
     let daemon = Daemon::start_at(port);
     let home = tempfile::tempdir().unwrap();
     let laptop = Laptop { home: home.path() };
@@ -108,12 +109,6 @@ fn a7_login_pins_the_boxs_root_and_the_token_decides_what_works() {
     assert_eq!(code, 0, "{text}");
 }
 
-/// A port that nobody has.
-fn free_port() -> u16 {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    free.local_addr().unwrap().port()
-}
-
 /// A token of the box that changes what it wants, with its number.
 fn token(daemon: &Daemon, name: &str) -> (String, String) {
     let token = on_the_box(daemon, &["token", "add", name, "--verb", "change"]);
@@ -128,7 +123,7 @@ fn token(daemon: &Daemon, name: &str) -> (String, String) {
 /// and a certificate of another root is refused later on.
 #[test]
 fn a7_a_box_with_a_public_certificate_is_checked_by_public_roots() {
-    let port = free_port();
+    let port = free_port(Ipv4Addr::LOCALHOST);
     let daemon = Daemon::start_at(port);
     let home = tempfile::tempdir().unwrap();
     let laptop = Laptop { home: home.path() };
@@ -157,7 +152,10 @@ fn a7_a_box_with_a_public_certificate_is_checked_by_public_roots() {
 
 #[test]
 fn a7_several_boxes_are_told_apart_and_their_troubles_too() {
-    let ports = [free_port(), free_port()];
+    let ports = [
+        free_port(Ipv4Addr::LOCALHOST),
+        free_port(Ipv4Addr::LOCALHOST),
+    ];
     let boxes = ports.map(Daemon::start_at);
     let home = tempfile::tempdir().unwrap();
     let laptop = Laptop { home: home.path() };

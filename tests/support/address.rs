@@ -1,9 +1,9 @@
-//! Addresses and ports nobody else on this machine uses.
+//! Addresses nobody else on this machine uses.
 //!
 //! Every box under test gets a loopback address of its own, so that it can
 //! listen on the real ports 80 and 443 beside other boxes.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 static NEXT: AtomicU8 = AtomicU8::new(1);
@@ -16,15 +16,6 @@ pub fn own_address() -> Ipv4Addr {
     // 127.0.x.x is left to everybody else.
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     Ipv4Addr::new(127, second.max(1), third, number)
-}
-
-/// A port that was free on `address` a moment ago.
-pub fn free_port(address: impl Into<std::net::IpAddr>) -> u16 {
-    TcpListener::bind((address.into(), 0))
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
 }
 
 /// Whether something accepts connections there.

@@ -13,7 +13,7 @@ use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
 use tokio::runtime::Runtime;
 
-use super::address::free_port;
+use super::port::free_port;
 use super::process::{Process, run, tool};
 use super::until::{secs, until};
 

@@ -5,8 +5,9 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::address::{accepts, free_port};
+use super::address::accepts;
 use super::authority::Authority;
+use super::port::free_port;
 use super::process::{Process, run};
 
 pub struct GitHost {

@@ -23,6 +23,7 @@ pub mod edge;
 pub mod freehold;
 pub mod git_host;
 pub mod load;
+pub mod port;
 pub mod process;
 pub mod registry;
 pub mod s3;

@@ -5,7 +5,8 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::address::{accepts, free_port};
+use super::address::accepts;
+use super::port::free_port;
 use super::process::{Process, tool};
 
 pub struct S3 {
