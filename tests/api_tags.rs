@@ -12,7 +12,7 @@ mod api;
 #[path = "support/quiet.rs"]
 mod quiet;
 
-use api::{local, make_app};
+use api::{ask, local, make_app};
 use quiet::Daemon;
 
 #[test]
@@ -47,14 +47,22 @@ fn a1_a_tag_saves_an_answer_and_holds_a_change_back() {
     let now = local(&daemon, "GET", path, "", "");
     assert_eq!(now.json()["git_branch"], "one");
     assert_ne!(now.header("etag"), Some(tag.as_str()));
-    // Of many who saw the same, one changes it.
+    // Of many who saw the same, one changes it, by whichever socket they come.
     let tag = format!("If-Match: {}\r\n", now.header("etag").unwrap());
+    let new = json!({ "name": "ci", "verb": "change" }).to_string();
+    let token = local(&daemon, "POST", "/api/v1/tokens", "", &new).json();
+    let token = token["token"].as_str().unwrap().to_owned();
+    let remote = format!("{tag}Authorization: Bearer {token}\r\n");
+    let edge = daemon.socket("edge.sock");
     let all: Vec<u16> = std::thread::scope(|scope| {
         let tries: Vec<_> = (0..8)
             .map(|n| {
-                let (daemon, tag) = (&daemon, &tag);
+                let (daemon, tag, remote, edge) = (&daemon, &tag, &remote, &edge);
                 let body = change(&format!("b{n}"));
-                scope.spawn(move || local(daemon, "PATCH", path, tag, &body).status)
+                scope.spawn(move || match n % 2 {
+                    0 => local(daemon, "PATCH", path, tag, &body).status,
+                    _ => ask(edge, "PATCH", path, remote, &body).status,
+                })
             })
             .collect();
         tries.into_iter().map(|t| t.join().unwrap()).collect()
@@ -114,6 +122,34 @@ fn a1_variables_and_domains_are_changed_only_as_they_were_seen() {
         "",
     );
     assert_eq!(none.status, 422, "{}", none.body);
+}
+
+/// What happens by itself refuses nobody's change; a secret that somebody else replaced does.
+#[test]
+fn a1_a_finished_deploy_is_no_change_and_a_replaced_secret_is() {
+    let daemon = Daemon::start();
+    make_app(&daemon, "shop");
+    let path = "/api/v1/apps/shop";
+    let tag = || {
+        let seen = local(&daemon, "GET", path, "", "");
+        format!("If-Match: {}\r\n", seen.header("etag").unwrap())
+    };
+    let before = tag();
+    let deploy = json!({ "image": "127.0.0.1:9/shop" }).to_string();
+    let begun = local(&daemon, "POST", &format!("{path}/deploys"), "", &deploy);
+    assert_eq!(begun.status, 202, "{}", begun.body);
+    let branch = json!({ "git_branch": "one" }).to_string();
+    let mine = local(&daemon, "PATCH", path, &before, &branch);
+    assert_eq!(mine.status, 200, "{}", mine.body);
+    let login = |password: &str| {
+        json!({ "registry_host": "ghcr.io", "registry_user": "ana", "registry_password": password })
+            .to_string()
+    };
+    assert_eq!(local(&daemon, "PATCH", path, "", &login("one")).status, 200);
+    let before = tag();
+    assert_eq!(local(&daemon, "PATCH", path, "", &login("two")).status, 200);
+    let late = local(&daemon, "PATCH", path, &before, &login("three"));
+    assert_eq!(late.status, 412, "{}", late.body);
 }
 
 /// A form of the dashboard, sent as the box's own; the path's name is written in another way than the API's.

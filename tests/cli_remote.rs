@@ -23,7 +23,6 @@ impl Laptop<'_> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_freehold"));
         command
             .args(arguments)
-            .args(["--socket", "/nonexistent/freehold.sock"])
             .env("XDG_CONFIG_HOME", self.home)
             .env_remove("FREEHOLD_SOCKET")
             .stdin(Stdio::null());
@@ -98,6 +97,10 @@ fn a7_login_pins_the_boxs_root_and_the_token_decides_what_works() {
     let (code, text) = laptop.run(&["app", "list"], &environment);
     assert_eq!((code, text.contains("shop")), (0, true), "{text}");
 
+    // A socket that was named is asked, and no box instead of it when nobody answers there.
+    let gone = ["--socket", "/nonexistent/freehold.sock", "app", "list"];
+    let (code, text) = laptop.run(&gone, &[]);
+    assert_eq!(code, 5, "{text}");
     // Another box at the same address is not believed.
     drop(daemon);
     let daemon = Daemon::start_at(port);

@@ -26,6 +26,8 @@ pub struct App {
     pub registry_host: Option<String>,
     /// The name used there.
     pub registry_user: Option<String>,
+    /// Another one whenever a token, key or password is given; none without any.
+    pub credentials_mark: Option<String>,
     /// Whether a maintenance page answers instead.
     pub maintenance: bool,
     /// Whether it is being removed.

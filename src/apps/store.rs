@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use crate::base::clock::UnixMs;
 use crate::base::ids::{AppName, HostName, ProcessName};
-use crate::base::secret::{MasterKey, Secret};
+use crate::base::secret::{MasterKey, Secret, sha256_hex};
 use crate::db::DbError;
 use crate::git::{Branch, Credentials, GitUrl, Remote};
 
@@ -16,7 +16,8 @@ use super::error::AppError;
 use super::scale::Scale;
 
 const APP: &str = "SELECT id, name, created_ms, git_url, git_branch,
-    git_token IS NOT NULL OR git_key IS NOT NULL, registry_host, registry_user, maintenance, removing
+    git_token IS NOT NULL OR git_key IS NOT NULL, registry_host, registry_user, maintenance, removing,
+    git_token, git_key, registry_password
     FROM apps";
 
 fn app(row: &Row<'_>) -> rusqlite::Result<(App, String)> {
@@ -30,10 +31,22 @@ fn app(row: &Row<'_>) -> rusqlite::Result<(App, String)> {
         has_git_credentials: row.get(5)?,
         registry_host: row.get(6)?,
         registry_user: row.get(7)?,
+        credentials_mark: mark([row.get(10)?, row.get(11)?, row.get(12)?]),
         maintenance: row.get(8)?,
         removing: row.get(9)?,
     };
     Ok((app, name))
+}
+
+/// Tells sealed values from others. Each sealing has a nonce of its own, so the same value given again is told, too.
+fn mark(sealed: [Option<Vec<u8>>; 3]) -> Option<String> {
+    sealed.iter().any(Option::is_some).then(|| {
+        let each = sealed.map(|value| value.map(|bytes| sha256_hex(&bytes)).unwrap_or_default());
+        sha256_hex(each.join(" ").as_bytes())
+            .chars()
+            .take(16)
+            .collect()
+    })
 }
 
 fn unreadable(column: usize, why: String) -> rusqlite::Error {

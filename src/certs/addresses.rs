@@ -26,7 +26,11 @@ fn table() -> Vec<IpAddr> {
 /// certificate for connections that name no host. Engine bridges (172.16/12
 /// on `docker0` and our own 10.83/16) only matter inside the box.
 pub fn for_the_box() -> Vec<IpAddr> {
-    let mut kept: Vec<IpAddr> = local()
+    named(local())
+}
+
+fn named(all: Vec<IpAddr>) -> Vec<IpAddr> {
+    let mut kept: Vec<IpAddr> = all
         .into_iter()
         .filter(|address| match address {
             IpAddr::V4(a) => {
@@ -38,10 +42,19 @@ pub fn for_the_box() -> Vec<IpAddr> {
             IpAddr::V6(a) => a.segments()[0] & 0xffc0 != 0xfe80,
         })
         .collect();
-    kept.sort();
+    // Bridges of any range may be many; they must not push out the address by which the box is known.
+    kept.sort_by_key(|address| (inside(*address), *address));
     kept.dedup();
     kept.truncate(32);
     kept
+}
+
+/// Whether it is an address of private networks, bridges among them.
+fn inside(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(a) => a.is_private(),
+        IpAddr::V6(a) => a.segments()[0] & 0xfe00 == 0xfc00,
+    }
 }
 
 /// `fib_trie` names a local address on the line before `/32 host LOCAL`.
@@ -82,6 +95,16 @@ mod tests {
         let inet6 = "00000000000000000000000000000001 01 80 10 80       lo\n20010db8000000000000000000000007 02 40 00 80     eth0\n";
         let want: Vec<IpAddr> = vec!["::1".parse().unwrap(), "2001:db8::7".parse().unwrap()];
         assert_eq!(v6(inet6), want);
+    }
+
+    #[test]
+    fn f5_many_bridges_do_not_push_the_boxs_own_address_out() {
+        let bridges = (0..200).map(|n| IpAddr::V4(Ipv4Addr::new(10, 222, n, 1)));
+        let own: IpAddr = "203.0.113.7".parse().unwrap();
+        let all = bridges.chain([own, IpAddr::V4(Ipv4Addr::LOCALHOST)]);
+        let kept = named(all.collect());
+        assert_eq!(kept.len(), 32);
+        assert!(kept.contains(&own) && kept.contains(&IpAddr::V4(Ipv4Addr::LOCALHOST)));
     }
 
     #[test]

@@ -160,6 +160,12 @@ impl Source {
                 "only one of --git-token and --registry-password can come on standard input: give the other in FREEHOLD_GIT_TOKEN or FREEHOLD_REGISTRY_PASSWORD",
             ));
         }
+        let of_the_environment = std::env::var("FREEHOLD_REGISTRY_PASSWORD").ok();
+        if self.registry_user.is_none() && self.registry_password != of_the_environment {
+            return Err(Fail::usage(
+                "--registry-password is given without --registry-user: name who it is the password of",
+            ));
+        }
         let git_key = match self.git_key_file {
             None => None,
             Some(file) => Some(Secret::new(std::fs::read_to_string(&file).map_err(

@@ -13,10 +13,12 @@ use super::Global;
 use super::client::{Client, full, segment};
 use super::confirm::confirm;
 use super::db::said;
+use super::job;
 use super::output::{self, Fail};
 use super::progress::Progress;
 use super::show::{bytes, maybe_time, time};
 use crate::wire::backups::{AskRestore, Backup, Restore};
+use crate::wire::jobs::WithJob;
 use crate::wire::listing::Listing;
 
 /// Backups and restores
@@ -105,11 +107,14 @@ enum Verb {
     /// What was live before the restore is gone after this. On a terminal the name of the kept database has to be
     /// typed; elsewhere --yes says it.
     #[command(
-        after_help = "Examples:\n  freehold backup confirm 3\n  freehold backup confirm 3 --yes"
+        after_help = "Examples:\n  freehold backup confirm 3\n  freehold backup confirm 3 --yes\n  freehold backup confirm 3 --yes --no-wait"
     )]
     Confirm {
         /// The restore's number
         id: i64,
+        /// Return at once
+        #[arg(long)]
+        no_wait: bool,
         /// Do not ask for the kept database's name
         #[arg(long)]
         yes: bool,
@@ -177,7 +182,7 @@ pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Resu
             said(global, &all, || restores(&all));
             Ok(())
         }
-        Verb::Confirm { id, yes } => {
+        Verb::Confirm { id, no_wait, yes } => {
             let before: Restore = client.get(&format!("/api/v1/restores/{id}")).await?;
             let what = format!(
                 "This drops {}, what was live before the restore",
@@ -185,10 +190,19 @@ pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Resu
             );
             confirm(&what, &before.kept, yes)?;
             let path = format!("/api/v1/restores/{id}/confirm");
-            let done: Restore = client.send(Method::POST, &path, &Value::Null).await?;
-            said(global, &done, || {
-                output::line(format!("{} is dropped.", done.kept));
-            });
+            let asked: WithJob<Restore> = client.send(Method::POST, &path, &Value::Null).await?;
+            let kept = asked.what.kept.clone();
+            let waits = asked.job.filter(|job| !no_wait && !job.state.is_over());
+            let (restore, word) = match waits {
+                Some(job) => {
+                    job::finished(client, global, job, &format!("Dropping {kept}")).await?;
+                    let path = format!("/api/v1/restores/{id}");
+                    (client.get(&path).await?, "is dropped")
+                }
+                None if asked.what.confirmed_ms.is_some() => (asked.what, "is dropped"),
+                None => (asked.what, "is being dropped"),
+            };
+            said(global, &restore, || output::line(format!("{kept} {word}.")));
             Ok(())
         }
         Verb::Download { id, output } => download(client, global, id, output).await,

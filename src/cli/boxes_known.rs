@@ -18,7 +18,8 @@ pub struct Arguments {}
 
 /// Send what is typed from now on to another box
 ///
-/// `--box NAME` or FREEHOLD_BOX does it for one command.
+/// `--box NAME` or FREEHOLD_BOX does it for one command. On a machine that is a box itself, what is typed goes to that one
+/// unless `--box` names another.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  freehold use home\n  freehold use work --json")]
 pub struct Use {
@@ -87,10 +88,7 @@ pub fn choose(global: &Global, given: Use) -> Result<(), Fail> {
     boxes.write()?;
     let chosen = json!({ "box": given.name, "address": address });
     output::either(global.json, &chosen, || {
-        output::line(format!(
-            "What you type goes to {} ({address}) from now on.",
-            given.name
-        ));
+        output::line(super::goes_to(&given.name, super::is_box()));
     });
     Ok(())
 }

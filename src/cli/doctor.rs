@@ -46,7 +46,9 @@ pub async fn run(client: &Client, global: &Global, given: Arguments) -> Result<(
     drop(progress);
     let (report, away) = match asked {
         Ok(report) => (report, None),
-        Err(Fail::Unreachable(why)) if client.is_local() => (here(&why, &global.socket), Some(why)),
+        Err(Fail::Unreachable(why)) if client.is_local() => {
+            (here(&why, global.socket()), Some(why))
+        }
         Err(other) => return Err(other),
     };
     output::either(global.json, &report, || show(&report, given.all));

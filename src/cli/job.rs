@@ -9,8 +9,12 @@ use serde_json::Value;
 use super::Global;
 use super::client::{Client, segment};
 use super::output::{self, Fail};
+use super::progress::Progress;
 use crate::base::clock::UnixMs;
 use crate::wire::jobs::{Job, JobState};
+
+/// How often a job that is waited for is looked at.
+const LOOK: Duration = Duration::from_millis(300);
 
 /// Long work, newest first
 #[derive(Debug, Args)]
@@ -32,7 +36,7 @@ pub struct ListArguments {
 /// One piece of long work
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  freehold job show 12\n  freehold job follow 12       until it is over; exit code 1 when it failed\n  freehold job cancel 12"
+    after_help = "Examples:\n  freehold job show 12\n  freehold job follow 12       until it is over; exit code 6 when it failed\n  freehold job cancel 12"
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -47,7 +51,7 @@ enum Verb {
         /// Its number
         id: i64,
     },
-    /// Wait until it is over
+    /// Wait until it is over; the exit code is 6 when it failed
     #[command(after_help = "Examples:\n  freehold job follow 12\n  freehold job follow 12 --json")]
     Follow {
         /// Its number
@@ -134,10 +138,33 @@ async fn follow(client: &Client, global: &Global, id: i64) -> Result<(), Fail> {
             }
             return match job.state {
                 JobState::Done => Ok(()),
-                _ => Err(Fail::Failed(ended(&job))),
+                _ => Err(Fail::Ended(ended(&job))),
             };
         }
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Waits until `job` is over, and shows how `what` goes.
+///
+/// # Errors
+/// That it ended in another way than it should, or that the daemon cannot be reached any more.
+pub async fn finished(
+    client: &Client,
+    global: &Global,
+    mut job: Job,
+    what: &str,
+) -> Result<(), Fail> {
+    let mut progress = Progress::of_state(global, what);
+    while !job.state.is_over() {
+        progress.state(job.state.as_str());
+        tokio::time::sleep(LOOK).await;
+        job = client.get(&path(job.id)).await?;
+    }
+    drop(progress);
+    match job.state {
+        JobState::Done => Ok(()),
+        _ => Err(Fail::Ended(ended(&job))),
     }
 }
 

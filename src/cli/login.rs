@@ -77,7 +77,8 @@ pub async fn login(global: &Global, arguments: Login) -> Result<(), Fail> {
     match global.json {
         true => output::json(&serde_json::json!({ "box": name, "apps": apps.len() })),
         false => output::line(format!(
-            "Logged in to {name}. What you type goes there from now on; `--box NAME` picks another."
+            "Logged in to {name}. {}",
+            super::goes_to(&name, super::is_box())
         )),
     }
     Ok(())

@@ -40,7 +40,7 @@ pub mod top;
 pub mod typed;
 pub mod user;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -82,18 +82,47 @@ pub struct Global {
         hide_possible_values = true
     )]
     pub color: When,
-    /// The daemon's socket on this box
+    /// The daemon's socket on this box; /run/freehold/freehold.sock when absent
     #[arg(
         long,
         global = true,
+        value_name = "PATH",
         env = "FREEHOLD_SOCKET",
-        default_value = "/run/freehold/freehold.sock",
         hide_env_values = true
     )]
-    pub socket: PathBuf,
+    pub socket: Option<PathBuf>,
     /// A box of `freehold login`, by its name here; the one logged in to last when absent
     #[arg(long = "box", global = true, value_name = "NAME", env = "FREEHOLD_BOX")]
     pub box_name: Option<String>,
+}
+
+/// Where a box's daemon is asked.
+const SOCKET: &str = "/run/freehold/freehold.sock";
+
+impl Global {
+    /// The socket of this box.
+    pub fn socket(&self) -> &Path {
+        self.socket.as_deref().unwrap_or(Path::new(SOCKET))
+    }
+}
+
+/// Whether this machine is a box itself, be its daemon up or not: what is typed here is meant for it, and must not go to
+/// another one because it is down.
+fn is_box() -> bool {
+    let signs = [SOCKET, "/etc/freehold/config.toml"];
+    signs.iter().any(|sign| Path::new(sign).exists())
+}
+
+/// Where what is typed goes once `name` was chosen among the boxes used from here.
+fn goes_to(name: &str, is_box: bool) -> String {
+    match is_box {
+        true => format!(
+            "This machine is a box itself, and what you type goes to it: `--box {name}` sends it to {name}."
+        ),
+        false => {
+            format!("What you type goes to {name} from now on; `--box NAME` picks another.")
+        }
+    }
 }
 
 /// The verbs; each is explained where its arguments stand.
@@ -286,13 +315,13 @@ fn client(global: &Global) -> Result<Client, Fail> {
         let root = root.and_then(|b| b.root.clone());
         return remote(&host, root.as_deref(), Secret::new(token));
     }
-    // On a box its own socket comes first; the boxes of a laptop are asked where there is none.
-    if global.box_name.is_none() && (set("FREEHOLD_SOCKET").is_some() || global.socket.exists()) {
-        return Ok(Client::local(&global.socket));
+    // A socket that was named, and on a box its own, even when nobody answers there: never another box instead.
+    if global.box_name.is_none() && (global.socket.is_some() || is_box()) {
+        return Ok(Client::local(global.socket()));
     }
     match boxes::Boxes::read()?.pick(global.box_name.as_deref())? {
         Some(known) => remote(&known.address, known.root.as_deref(), known.token.clone()),
-        None => Ok(Client::local(&global.socket)),
+        None => Ok(Client::local(global.socket())),
     }
 }
 

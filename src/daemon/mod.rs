@@ -300,9 +300,11 @@ async fn run(start: Start) -> Result<(), String> {
         backups,
         monitor,
     });
-    web::serve_edge(&config.run_dir.join("edge.sock"), Arc::clone(&app), &tasks)
+    // One for both: a change that is alone with its thing is so on either socket.
+    let rows = web::router(app);
+    web::serve_edge(&config.run_dir.join("edge.sock"), rows.clone(), &tasks)
         .map_err(|e| format!("edge.sock: {e}"))?;
-    web::serve_local(&config.run_dir.join("freehold.sock"), app, &tasks)
+    web::serve_local(&config.run_dir.join("freehold.sock"), rows, &tasks)
         .map_err(|e| format!("freehold.sock: {e}"))?;
     publisher.published().await?;
     edge.open();

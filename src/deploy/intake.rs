@@ -5,6 +5,7 @@ use std::sync::PoisonError;
 use serde_json::json;
 
 use crate::base::clock::UnixMs;
+use crate::base::secret::{SealError, random_token};
 use crate::db::DbError;
 use crate::events::{self, Level, NewEvent};
 
@@ -49,6 +50,29 @@ fn answer(status: u16, reason: impl Into<String>) -> Answer {
     }
 }
 
+/// What an event for an app that is not there is told: the same as one that does not know an app's secret, since which
+/// apps there are is nobody's business out there.
+///
+/// # Errors
+/// The system gives no random numbers.
+pub fn answer_for_no_app(header: &Headers<'_>, body: Option<&[u8]>) -> Result<Answer, SealError> {
+    let Some(body) = body else {
+        return Ok(too_large());
+    };
+    let nobodys = random_token()?;
+    Ok(match hooks::judge(header, body, &nobodys, "main").verdict {
+        Verdict::Unsigned(why) => answer(401, why),
+        Verdict::Invalid(why) => answer(422, why),
+        // Nobody can have signed with a secret that was made just now.
+        Verdict::Deploy(_) | Verdict::Pong | Verdict::Ignored(_) => answer(401, ""),
+    })
+}
+
+fn too_large() -> Answer {
+    let most = hooks::LARGEST_BODY >> 20;
+    answer(413, format!("the event is larger than {most} MB"))
+}
+
 impl Deploys {
     /// Judges a webhook and queues what follows. Every one is a line on the
     /// app's activity and one of its newest deliveries.
@@ -64,12 +88,9 @@ impl Deploys {
         let facts = self.facts(app).await?;
         let header = |name: &str| (incoming.header)(name);
         let Some(body) = incoming.body else {
-            let reason = format!("the event is larger than {} MB", hooks::LARGEST_BODY >> 20);
             let event = header("x-github-event").unwrap_or_default();
             let line = line("unknown", None, event, now);
-            return self
-                .note_stranger(app, line, answer(413, reason), now)
-                .await;
+            return self.note_stranger(app, line, too_large(), now).await;
         };
         let secret = self.0.ports.apps.webhook_secret(app).await;
         let secret = secret.map_err(DeployError::Unavailable)?;

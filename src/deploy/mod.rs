@@ -60,7 +60,7 @@ use crate::jobs::Handlers;
 
 pub use app_file::{AppFile, FILE_NAME, Process};
 pub use error::DeployError;
-pub use intake::{Answer, Incoming};
+pub use intake::{Answer, Incoming, answer_for_no_app};
 pub use log::{Line, Logs};
 pub use ports::Ports;
 pub use row::{Cause, Deploy, NewDeploy, Release, Serving};

@@ -39,28 +39,52 @@ fn one(name: &Named, ours: &[IpAddr]) -> Examined {
         "At the provider of the name, let its A or AAAA record be {to}; see it with: dig +short {}.",
         name.host
     );
-    match &name.pointing {
-        Pointing::To(all) if all.iter().all(|a| ours.contains(a)) => {
-            check.ok(format!("to {}, this box", listed(all)))
+    let all = match &name.pointing {
+        Pointing::To(all) => all,
+        Pointing::Nowhere => return check.fail("it has no address", set),
+        Pointing::Unknown(why) => {
+            return check.warn(
+                format!("nobody could say: {why}"),
+                "Look at /etc/resolv.conf, or name a DNS server as [acme] resolver in /etc/freehold/config.toml.",
+            );
         }
+    };
+    let (here, others): (Vec<IpAddr>, Vec<IpAddr>) = all.iter().partition(|a| ours.contains(a));
+    // Behind an address that is translated the box does not know its own; that is so for IPv4 alone at many providers.
+    let known = |a: &IpAddr| {
+        let mut own = ours.iter().filter(|own| public(**own));
+        own.any(|own| own.is_ipv4() == a.is_ipv4())
+    };
+    let (wrong, unsure): (Vec<IpAddr>, Vec<IpAddr>) = others.iter().partition(|a| known(a));
+    match (here.is_empty(), unsure.is_empty(), wrong.is_empty()) {
+        (_, true, true) => check.ok(format!("to {}, this box", listed(all))),
+        (true, true, false) => check.fail(format!("to {}, not to this box", listed(all)), set),
         // One address of two is enough for half of the visitors.
-        Pointing::To(all) if all.iter().any(|a| ours.contains(a)) => {
-            let others: Vec<IpAddr> = all.iter().filter(|a| !ours.contains(a)).copied().collect();
-            check.warn(
-                format!("to this box, and to {} too, which it is not", listed(&others)),
-                format!("Remove the record of {}, unless it forwards to this box.", listed(&others)),
-            )
-        }
-        // Behind an address that is translated the box does not know its own.
-        Pointing::To(all) if own.is_empty() => check.warn(
-            format!("to {}; this box has no public address of its own to compare it with", listed(all)),
-            format!("See that {} forwards ports 80 and 443 to this box.", listed(all)),
+        (_, _, false) => check.warn(
+            format!(
+                "to {}, of which this box is not {}",
+                listed(all),
+                listed(&wrong)
+            ),
+            format!(
+                "Remove the record of {}, unless it forwards to this box.",
+                listed(&wrong)
+            ),
         ),
-        Pointing::To(all) => check.fail(format!("to {}, not to this box", listed(all)), set),
-        Pointing::Nowhere => check.fail("it has no address", set),
-        Pointing::Unknown(why) => check.warn(
-            format!("nobody could say: {why}"),
-            "Look at /etc/resolv.conf, or name a DNS server as [acme] resolver in /etc/freehold/config.toml.",
+        (_, false, true) => check.warn(
+            format!(
+                "to {}; this box has no public {} address of its own to compare it with",
+                listed(all),
+                if unsure.iter().all(IpAddr::is_ipv4) {
+                    "IPv4"
+                } else {
+                    "IPv6"
+                },
+            ),
+            format!(
+                "See that {} forwards ports 80 and 443 to this box.",
+                listed(&unsure)
+            ),
         ),
     }
 }

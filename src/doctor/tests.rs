@@ -154,6 +154,16 @@ fn a7_doctor_dns() {
     assert_eq!(state(named(to(&["203.0.113.8"]), public), what), Fail);
     // Behind a translated address nobody here knows the outer one.
     assert_eq!(state(named(to(&["203.0.113.8"]), hidden), what), Warn);
+    // At many providers that is so for IPv4 alone.
+    let half = &["10.0.0.5", "2a01:db8::7"];
+    assert_eq!(state(named(to(&["203.0.113.8"]), half), what), Warn);
+    let both = &["203.0.113.8", "2a01:db8::7"];
+    let facts = named(to(both), half);
+    let seen = examine(&facts, UnixMs(0));
+    let remedy = seen.iter().find(|c| c.what == what).unwrap();
+    let remedy = &remedy.remedy;
+    assert!(!remedy.contains("Remove"), "{remedy}");
+    assert_eq!(state(named(to(&["2a01:db8::9"]), half), what), Fail);
     assert_eq!(state(named(Pointing::Nowhere, public), what), Fail);
     assert_eq!(
         state(named(Pointing::Unknown("silence".into()), public), what),

@@ -35,7 +35,8 @@ pub(super) fn count(c: &Connection, user: Option<i64>) -> Result<usize, DbError>
     Ok(usize::try_from(count).unwrap_or(usize::MAX))
 }
 
-pub(super) fn insert(tx: &Transaction<'_>, row: &Row, now: UnixMs) -> Result<(), DbError> {
+/// Its number.
+pub(super) fn insert(tx: &Transaction<'_>, row: &Row, now: UnixMs) -> Result<i64, DbError> {
     let apps = row.new.apps.as_ref();
     let id = store::fresh_id(tx, Numbered::Tokens)?;
     tx.execute(
@@ -54,7 +55,7 @@ pub(super) fn insert(tx: &Transaction<'_>, row: &Row, now: UnixMs) -> Result<(),
             id
         ],
     )?;
-    Ok(())
+    Ok(id)
 }
 
 pub(super) fn list(c: &Connection, user: Option<i64>) -> Result<Vec<Token>, DbError> {

@@ -93,7 +93,7 @@ impl Users {
         new: NewToken,
         by: &str,
         now: UnixMs,
-    ) -> Result<Secret, UserError> {
+    ) -> Result<(i64, Secret), UserError> {
         let name = new.name.trim().to_owned();
         if name.is_empty() || name.chars().count() > 60 || name.chars().any(char::is_control) {
             return Err(UserError::Invalid(
@@ -115,20 +115,21 @@ impl Users {
             new: NewToken { name, ..new },
         };
         let by = by.to_owned();
-        self.db
+        let id = self
+            .db
             .write(move |tx| {
                 if store::count(tx, row.new.user)? >= MOST {
                     return Err(UserError::Invalid(format!(
                         "there are {MOST} tokens already: remove those that nobody uses"
                     )));
                 }
-                store::insert(tx, &row, now)?;
+                let id = store::insert(tx, &row, now)?;
                 let text = format!("The token {} was made by {by}.", row.new.name);
                 events::record(tx, now, &event("token.made", text))?;
-                Ok(())
+                Ok(id)
             })
             .await?;
-        Ok(token)
+        Ok((id, token))
     }
 
     /// The tokens of one user, or all of them, newest first.

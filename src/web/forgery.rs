@@ -201,14 +201,15 @@ fn no_token() -> Failure {
     .into()
 }
 
-fn too_large(most: usize) -> Failure {
+/// That a body is larger than `most` bytes, or did not come whole.
+pub fn too_large(most: usize) -> Failure {
     let most = match most >> 20 {
         0 => format!("{} KB", most >> 10),
         mb => format!("{mb} MB"),
     };
     Problem::new(
         ProblemKind::TooLarge,
-        format!("the form broke off or is larger than {most}"),
+        format!("what was sent broke off or is larger than {most}"),
     )
     .remedy("Send less at once.")
     .into()

@@ -9,8 +9,9 @@ use super::audit::Note;
 use super::error::Failure;
 use super::hook_body::{self, Read};
 use super::services::App;
+use crate::apps::AppError;
 use crate::base::clock::UnixMs;
-use crate::deploy::Incoming;
+use crate::deploy::{Incoming, answer_for_no_app};
 use crate::wire::deploys::HookAnswer;
 use crate::wire::problem::{Problem, ProblemKind};
 
@@ -20,7 +21,12 @@ pub async fn take(
     Path(name): Path<String>,
     request: Request,
 ) -> Result<Response, Failure> {
-    let row = app.apps.find(&name).await?;
+    // An app that is not there answers as one whose secret is not known, after the same work.
+    let row = match app.apps.find(&name).await {
+        Ok(row) => Some(row),
+        Err(AppError::NotFound(_) | AppError::Invalid(_)) => None,
+        Err(error) => return Err(error.into()),
+    };
     let (head, body) = request.into_parts();
     // The room that the body takes is given back when it is dealt with.
     let (body, _room) = match hook_body::read(&app.hook_room, body).await {
@@ -44,12 +50,18 @@ pub async fn take(
         let value = head.headers.get(name)?;
         value.to_str().ok().map(str::to_owned)
     };
-    let incoming = Incoming {
-        app: row.id,
-        header: &header,
-        body: body.as_deref(),
+    let answer = match row {
+        Some(row) => {
+            let incoming = Incoming {
+                app: row.id,
+                header: &header,
+                body: body.as_deref(),
+            };
+            app.deploys.take_hook(incoming, UnixMs::now()).await?
+        }
+        None => answer_for_no_app(&header, body.as_deref())
+            .map_err(|e| Failure::new(ProblemKind::Internal, e.to_string()))?,
     };
-    let answer = app.deploys.take_hook(incoming, UnixMs::now()).await?;
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     if status.is_success() {
         let said = HookAnswer {
@@ -67,7 +79,13 @@ pub async fn take(
         413 => ProblemKind::TooLarge,
         _ => ProblemKind::Invalid,
     };
-    let mut response = Failure::from(Problem::new(kind, answer.reason)).into_response();
+    let mut problem = Problem::new(kind, answer.reason);
+    if answer.status == 401 {
+        problem = problem.remedy(
+            "`freehold app webhook NAME` shows the address and the secret that the git host needs.",
+        );
+    }
+    let mut response = Failure::from(problem).into_response();
     *response.status_mut() = status;
     Ok(response)
 }

@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Body;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -12,8 +13,6 @@ use tokio::net::{UnixListener, UnixStream};
 use tower::ServiceExt;
 
 use super::caller::Caller;
-use super::router::router;
-use super::services::App;
 use crate::base::shutdown::Tasks;
 
 /// Makes the socket at `path`, replacing a dead one, with `mode`.
@@ -31,9 +30,11 @@ fn bind(path: &Path, mode: u32) -> std::io::Result<UnixListener> {
 ///
 /// # Errors
 /// When the socket cannot be made.
-pub fn serve_edge(path: &Path, app: App, tasks: &Tasks) -> std::io::Result<()> {
+pub fn serve_edge(path: &Path, router: Router, tasks: &Tasks) -> std::io::Result<()> {
     let listener = bind(path, 0o600)?;
-    accept("web-edge", listener, app, tasks, |_| Some(Caller::Nobody));
+    accept("web-edge", listener, router, tasks, |_| {
+        Some(Caller::Nobody)
+    });
     Ok(())
 }
 
@@ -42,11 +43,11 @@ pub fn serve_edge(path: &Path, app: App, tasks: &Tasks) -> std::io::Result<()> {
 ///
 /// # Errors
 /// When the socket cannot be made.
-pub fn serve_local(path: &Path, app: App, tasks: &Tasks) -> std::io::Result<()> {
+pub fn serve_local(path: &Path, router: Router, tasks: &Tasks) -> std::io::Result<()> {
     let listener = bind(path, 0o660)?;
     let me = rustix::process::getuid().as_raw();
     let group = rustix::process::getgid().as_raw();
-    accept("web-local", listener, app, tasks, move |stream| {
+    accept("web-local", listener, router, tasks, move |stream| {
         let peer = stream.peer_cred().ok()?;
         let member = super::peer::is_member(peer.uid(), group);
         (peer.uid() == 0 || peer.uid() == me || peer.gid() == group || member)
@@ -58,11 +59,10 @@ pub fn serve_local(path: &Path, app: App, tasks: &Tasks) -> std::io::Result<()> 
 fn accept(
     name: &'static str,
     listener: UnixListener,
-    app: App,
+    router: Router,
     tasks: &Tasks,
     who: impl Fn(&UnixStream) -> Option<Caller> + Send + 'static,
 ) {
-    let router = router(app);
     let group = tasks.clone();
     let shutdown = tasks.shutdown().clone();
     tasks.spawn(name, async move {

@@ -43,5 +43,5 @@ pub use error::Failure;
 pub use forgery::FormKey;
 pub use hook_body::Room as HookRoom;
 pub use listen::{serve_edge, serve_local};
-pub use router::{Route, table};
+pub use router::{Route, router, table};
 pub use services::{App, Services, dashboard_url};

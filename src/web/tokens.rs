@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::audit::Telling;
 use super::caller::Caller;
 use super::error::Failure;
 use super::people;
@@ -50,7 +51,12 @@ pub fn whose(caller: &Caller) -> Option<i64> {
 ///
 /// # Errors
 /// What is wrong with it, or an app that is not there for them.
-pub async fn make(app: &App, caller: &Caller, wanted: Wanted<'_>) -> Result<Secret, Failure> {
+pub async fn make(
+    app: &App,
+    caller: &Caller,
+    telling: &Telling,
+    wanted: Wanted<'_>,
+) -> Result<Secret, Failure> {
     let invalid = |text: &str| Failure::new(ProblemKind::Invalid, text);
     let verb = Verb::parse(wanted.verb.trim())
         .ok_or_else(|| invalid("a token's verb is one of read, deploy, change"))?;
@@ -88,5 +94,7 @@ pub async fn make(app: &App, caller: &Caller, wanted: Wanted<'_>) -> Result<Secr
         deploys,
         expires: (wanted.days > 0).then(|| now.plus(life)),
     };
-    Ok(app.users.new_token(new, &caller.who(), now).await?)
+    let (id, token) = app.users.new_token(new, &caller.who(), now).await?;
+    telling.made(id);
+    Ok(token)
 }

@@ -45,6 +45,9 @@ pub struct AppDetail {
     pub registry_host: Option<String>,
     /// The name there.
     pub registry_user: Option<String>,
+    /// Another one whenever a git token, a git key or a registry password is given; none without any.
+    #[serde(default)]
+    pub credentials_mark: Option<String>,
     /// Whether a maintenance page answers.
     pub maintenance: bool,
     /// Where pushes are told. What signs them is told by a reveal only.

@@ -187,3 +187,88 @@ fn a5_a_backup_is_told_with_its_database() {
     assert_eq!(entry["subject"]["name"], "7", "{entry}");
     assert_eq!(entry["after"]["database"], "main", "{entry}");
 }
+
+/// A body in which nobody could find a name is not carried out: the entry would not say on what.
+#[test]
+fn a5_no_padding_hides_what_a_change_is_about() {
+    let world = World::new();
+    let padded = format!("{}{}", " ".repeat(70 << 10), json!({ "name": "hidden" }));
+    let (status, text) = world.local("POST", "/api/v1/apps", &padded);
+    assert_eq!(status, 413, "{text}");
+    let (status, _) = world.local("GET", "/api/v1/apps/hidden", "");
+    assert_eq!(status, 404);
+    // What may be long, since its path names what it is about, still is.
+    let long = json!({ "set": { "LONG": "x".repeat(100 << 10) } }).to_string();
+    let (status, text) = world.local("PATCH", "/api/v1/apps/shop/env", &long);
+    assert_eq!(status, 200, "{text}");
+    assert_eq!(world.last()["subject"]["name"], "shop");
+}
+
+/// Who was shown everything was shown these.
+#[test]
+fn a5_a_reveal_of_all_names_what_was_shown() {
+    let world = World::new();
+    let set = json!({ "set": { "ONE": "1", "TWO": "2" } }).to_string();
+    world.local("PATCH", "/api/v1/apps/shop/env", &set);
+    let (status, text) = world.local("POST", "/api/v1/apps/shop/env/reveal", "");
+    assert_eq!(status, 200, "{text}");
+    let entry = world.last();
+    assert_eq!(entry["action"], "app.env.reveal");
+    assert_eq!(
+        entry["after"],
+        json!({ "shown": ["ONE", "TWO"] }),
+        "{entry}"
+    );
+}
+
+/// Of several that are made at the same time, each entry tells its own.
+#[test]
+fn a5_tokens_made_at_once_stand_each_in_its_own_entry() {
+    let world = World::new();
+    std::thread::scope(|scope| {
+        for n in 0..8 {
+            let world = &world;
+            scope.spawn(move || {
+                let new = json!({ "name": format!("t{n}"), "verb": "read" }).to_string();
+                let (status, text) = world.local("POST", "/api/v1/tokens", &new);
+                assert_eq!(status, 201, "{text}");
+            });
+        }
+    });
+    let made = world.log("action=token.create");
+    assert_eq!(made.len(), 8, "{made:?}");
+    for entry in made {
+        let id = entry["after"]["id"].as_i64().unwrap();
+        let name = &entry["subject"]["name"];
+        assert_eq!(&entry["after"][format!("{id}.name")], name, "{entry}");
+        let after = entry["after"].as_object().unwrap();
+        let names = after.keys().filter(|k| k.ends_with(".name")).count();
+        assert_eq!(names, 1, "{entry}");
+    }
+}
+
+/// Ended sessions and a registry that was changed are told.
+#[test]
+fn a5_ended_sessions_and_another_registry_are_told() {
+    let world = World::new();
+    let _ana = world.somebody("ana", "admin", &[]);
+    let (_, listed) = world.local("GET", "/api/v1/users/ana/sessions", "");
+    let listed: Value = serde_json::from_str(&unchunked(body(&listed))).unwrap();
+    let mark = listed["items"][0]["mark"].as_str().unwrap().to_owned();
+    let path = format!("/api/v1/users/ana/sessions/{mark}");
+    let (status, text) = world.local("DELETE", &path, "");
+    assert!(status < 300, "{text}");
+    let entry = world.last();
+    assert_eq!(entry["after"]["session"], mark.as_str(), "{entry}");
+    assert_eq!(
+        (&entry["before"]["sessions"], &entry["after"]["sessions"]),
+        (&json!(1), &json!(0)),
+        "{entry}"
+    );
+    let login = json!({ "registry_host": "ghcr.io", "registry_user": "ana", "registry_password": "s3cret" });
+    let (status, text) = world.local("PATCH", "/api/v1/apps/shop", &login.to_string());
+    assert_eq!(status, 200, "{text}");
+    let entry = world.last();
+    assert_eq!(entry["after"]["registry_host"], "ghcr.io", "{entry}");
+    assert!(!entry.to_string().contains("s3cret"), "{entry}");
+}

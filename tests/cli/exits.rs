@@ -15,6 +15,11 @@ fn a7_every_documented_exit_code_can_be_had() {
     let rows: &[(u8, &Path, &[&str])] = &[
         (0, &socket, &["app", "create", "shop"]),
         (1, &socket, &["doctor"]),
+        (
+            2,
+            &socket,
+            &["app", "set", "shop", "--registry-password", "s3cret"],
+        ),
         (2, &socket, &["target", "add", "usb", "dir:///nonexistent"]),
         (2, &socket, &["app", "create", "../shop"]),
         (2, &socket, &["app", "rm", "shop"]),
@@ -30,6 +35,7 @@ fn a7_every_documented_exit_code_can_be_had() {
             &socket,
             &["deploy", "--app", "shop", "--image", "127.0.0.1:9/shop"],
         ),
+        (6, &socket, &["job", "follow", "1"]),
     ];
     for (code, socket, arguments) in rows {
         let said = freehold(socket, arguments);

@@ -19,7 +19,7 @@ group `freehold` may use it); from elsewhere to a box of [`freehold login`](#fre
 
 ## For programs
 
-`--json` prints one JSON value on standard output, the same as the API's; verbs that stream (`logs`, `events`, `run`,
+`--json` prints one JSON value on standard output, the same as the API's; verbs that stream (`logs`, `run`,
 `exec`, `db psql`) print one a line. Fields are added to, not changed; times are unix milliseconds in fields that end in
 `_ms`. A failure is a JSON object on standard error: `type`, `title`, `detail`, `kind`, `exit`, and `remedy` where there is
 one. Tables, colour and progress are for terminals alone: in a pipe text is plain and never cut. `NO_COLOR` and

@@ -365,3 +365,32 @@ fn a4_who_was_asked_in_is_not_in_yet() {
         );
     }
 }
+
+/// Whoever sends events without a secret learns of no app whether it is there.
+#[test]
+fn a4_a_push_to_no_app_is_answered_as_one_that_is_not_signed() {
+    let world = World::new();
+    let said = |app: &str, headers: &[&str], body: &str| {
+        let answer = world.edge("POST", &format!("/hooks/{app}"), headers, body);
+        let (_, body) = answer.text.split_once("\r\n\r\n").unwrap();
+        // The request's own number and address differ.
+        let mut body: serde_json::Value = serde_json::from_str(body).unwrap();
+        for own in ["request_id", "instance"] {
+            body.as_object_mut().unwrap().remove(own);
+        }
+        (answer.status, body)
+    };
+    let signed = format!("X-Hub-Signature-256: sha256={}", "0".repeat(64));
+    let large = "x".repeat(6 << 20);
+    for (headers, body) in [
+        (vec!["X-GitHub-Event: push", signed.as_str()], "{}"),
+        (vec!["X-GitHub-Event: push"], "{}"),
+        (vec!["X-GitHub-Event: ping", signed.as_str()], "{}"),
+        (vec![], "{}"),
+        (vec!["X-GitHub-Event: push"], large.as_str()),
+    ] {
+        let there = said("shop", &headers, body);
+        assert!(there.0 >= 400, "{there:?}");
+        assert_eq!(said("nope", &headers, body), there, "{headers:?}");
+    }
+}

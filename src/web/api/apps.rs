@@ -103,6 +103,7 @@ async fn detail(app: &App, row: apps::App) -> Result<AppDetail, Failure> {
         has_git_credentials: row.has_git_credentials,
         registry_host: row.registry_host,
         registry_user: row.registry_user,
+        credentials_mark: row.credentials_mark,
         maintenance: row.maintenance,
         replicas: replicas.map(|l| replica(l, &usages)).collect(),
         scale: scale

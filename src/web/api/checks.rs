@@ -8,6 +8,7 @@ use serde::Deserialize;
 use crate::base::clock::UnixMs;
 use crate::monitor::MonitorError;
 use crate::web::answer::{Created, Listed, NoContent};
+use crate::web::audit::Telling;
 use crate::web::error::Failure;
 use crate::web::input::{Input, Path, Query};
 use crate::web::page::{Page, has};
@@ -63,9 +64,11 @@ async fn find(app: &App, id: i64) -> Result<Check, Failure> {
 /// `POST /api/v1/checks`
 pub async fn add(
     State(app): State<App>,
+    telling: Telling,
     Input(new): Input<NewCheck>,
 ) -> Result<Created<Check>, Failure> {
     let id = app.monitor.add_check(&new.name, &new.url).await?;
+    telling.made(id);
     Ok(Created(find(&app, id).await?))
 }
 

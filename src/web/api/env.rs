@@ -8,6 +8,7 @@ use axum::extract::{Extension, State};
 use crate::apps::EnvName;
 use crate::base::clock::UnixMs;
 use crate::web::answer::{AcceptedIf, ListedWhole};
+use crate::web::audit::Telling;
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
 use crate::web::input::{Input, Path};
@@ -37,6 +38,7 @@ pub async fn list(
 /// were shown, and to whom, stands in the audit log.
 pub async fn reveal(
     State(app): State<App>,
+    telling: Telling,
     Path(name): Path<String>,
     Input(which): Input<EnvReveal>,
 ) -> Result<Json<Vec<EnvValue>>, Failure> {
@@ -49,6 +51,7 @@ pub async fn reveal(
         }
         values.retain(|name, _| wanted.contains(name));
     }
+    telling.tell("shown", values.keys().cloned().collect::<Vec<_>>());
     let told = set.into_iter().filter_map(|(name, set)| {
         Some(EnvValue {
             value: values.remove(&name)?,

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use crate::base::clock::UnixMs;
 use crate::users::{self, UserError};
 use crate::web::answer::{Created, Listed, NoContent};
+use crate::web::audit::Telling;
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
 use crate::web::input::{Input, Path, Query};
@@ -66,6 +67,7 @@ pub async fn show(
 pub async fn create(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
+    telling: Telling,
     Input(new): Input<wire::NewToken>,
 ) -> Result<Created<wire::MadeToken>, Failure> {
     let apps = new.apps.as_ref();
@@ -76,7 +78,7 @@ pub async fn create(
         apps: apps.map(|names| names.iter().map(String::as_str).collect()),
         days: new.days.unwrap_or(tokens::DAYS),
     };
-    let token = tokens::make(&app, &caller, wanted).await?;
+    let token = tokens::make(&app, &caller, &telling, wanted).await?;
     Ok(Created(wire::MadeToken { token }))
 }
 

@@ -9,17 +9,18 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
 use super::actions::{About, Action};
-use crate::apps::EnvName;
 use crate::audit::{Class, Intent, Kind, Subject, Who};
 use crate::base::clock::UnixMs;
 use crate::users::signs_in_as;
 use crate::web::auth;
 use crate::web::caller::Caller;
+use crate::web::error::Failure;
 use crate::web::forgery;
 use crate::web::jobs;
 use crate::web::services::App;
 
-/// What is read of a body to find a name in it.
+/// What a body may take in which a name is looked for. All that names something new, or what is to be shown, is far
+/// shorter; a longer one would be a change without its name.
 const LOOKED_AT: usize = 64 << 10;
 
 /// A request, understood.
@@ -48,19 +49,22 @@ pub fn parameters(table: &str, path: &str) -> Vec<(String, String)> {
 }
 
 /// Reads `request` and gives it back whole.
+///
+/// # Errors
+/// That its body is too long to be looked at.
 pub async fn read(
     app: &App,
     action: Action,
     caller: &Caller,
     table: &str,
     request: Request,
-) -> (Request, Asked) {
+) -> Result<(Request, Asked), Failure> {
     let parameters = parameters(table, request.uri().path());
     let named = parameters
         .iter()
         .any(|(name, _)| own(action.about).contains(&name.as_str()));
     let looks = match action.about {
-        About::Reveal | About::SignIn => true,
+        About::SignIn => true,
         About::Account | About::Link | About::HalfWay | About::Box => false,
         _ => !named,
     };
@@ -69,7 +73,7 @@ pub async fn read(
         _ => LOOKED_AT,
     };
     let (request, fields) = match looks {
-        true => look(request, most).await,
+        true => look(request, most).await?,
         false => (request, Map::new()),
     };
     let who = who(action.about, caller, request.headers());
@@ -82,7 +86,7 @@ pub async fn read(
         _ => String::new(),
     };
     let subject = subject(app, action.about, caller, &parameters, &fields, &half).await;
-    let mut more = more(action.about, &parameters, request.uri().query(), &fields);
+    let mut more = more(action.about, &parameters, request.uri().query());
     more.extend(beside(app, action.about, caller, &subject).await);
     let asked = Asked {
         about: action.about,
@@ -94,7 +98,7 @@ pub async fn read(
         class,
         more,
     };
-    (request, asked)
+    Ok((request, asked))
 }
 
 /// The parameters of a path that name the subject.
@@ -118,7 +122,7 @@ fn own(about: About) -> &'static [&'static str] {
 }
 
 /// The names in the body, and the request as it was.
-async fn look(request: Request, most: usize) -> (Request, Map<String, Value>) {
+async fn look(request: Request, most: usize) -> Result<(Request, Map<String, Value>), Failure> {
     let (head, body) = request.into_parts();
     let mut rest = body.into_data_stream();
     let mut seen: Vec<Bytes> = Vec::new();
@@ -137,7 +141,10 @@ async fn look(request: Request, most: usize) -> (Request, Map<String, Value>) {
             }
         }
     }
-    let fields = match size <= most && broken.is_none() {
+    if size > most {
+        return Err(forgery::too_large(most));
+    }
+    let fields = match broken.is_none() {
         true => fields(&head.headers, &seen.concat()),
         false => Map::new(),
     };
@@ -147,12 +154,12 @@ async fn look(request: Request, most: usize) -> (Request, Map<String, Value>) {
         .chain(broken.map(Err))
         .collect::<Vec<_>>();
     let body = Body::from_stream(stream::iter(again).chain(rest));
-    (Request::from_parts(head, body), fields)
+    Ok((Request::from_parts(head, body), fields))
 }
 
 /// The fields that may be a name.
 fn fields(headers: &HeaderMap, body: &[u8]) -> Map<String, Value> {
-    const KEPT: [&str; 3] = ["name", "names", "id"];
+    const KEPT: [&str; 2] = ["name", "id"];
     let form = headers
         .get(header::CONTENT_TYPE)
         .and_then(|v| v.to_str().ok())
@@ -365,14 +372,9 @@ async fn user(app: &App, name: String) -> Subject {
     }
 }
 
-/// What is told beside what differs: the command, by its first word; the variables
-/// that were shown, by name; the database whose URL was.
-fn more(
-    about: About,
-    parameters: &[(String, String)],
-    query: Option<&str>,
-    fields: &Map<String, Value>,
-) -> Map<String, Value> {
+/// What is told beside what differs: the command, by its first word; the session that was
+/// ended; the database whose URL was shown. Which variables were shown, their handler tells.
+fn more(about: About, parameters: &[(String, String)], query: Option<&str>) -> Map<String, Value> {
     let mut more = Map::new();
     match about {
         About::Command => {
@@ -390,19 +392,10 @@ fn more(
                 more.insert("command".to_owned(), text.into());
             }
         }
-        About::Reveal => {
-            let given = match (fields.get("names"), fields.get("name")) {
-                (Some(Value::Array(names)), _) => names.clone(),
-                (_, Some(name)) => vec![name.clone()],
-                _ => Vec::new(),
-            };
-            let names: Vec<Value> = given
-                .iter()
-                .filter_map(|name| EnvName::parse(name.as_str()?).ok())
-                .map(|name| name.to_string().into())
-                .collect();
-            if !names.is_empty() {
-                more.insert("shown".to_owned(), names.into());
+        // Which of a user's sessions was ended.
+        About::User | About::Account => {
+            if let Some((_, mark)) = parameters.iter().find(|(name, _)| name == "mark") {
+                more.insert("session".to_owned(), mark.clone().into());
             }
         }
         About::Attachment => {
@@ -424,7 +417,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         let json = br#"{"name":"shop","git_token":"s3cret","names":["A"],"secret_key":"s3cret"}"#;
         let found = fields(&headers, json);
-        assert_eq!(found.len(), 2);
+        assert_eq!(found.len(), 1);
         assert!(!format!("{found:?}").contains("s3cret"));
         let form = "application/x-www-form-urlencoded; charset=utf-8";
         headers.insert(header::CONTENT_TYPE, form.parse().unwrap());
@@ -436,15 +429,8 @@ mod tests {
     #[test]
     fn a5_a_command_is_told_by_its_first_word() {
         let query = "command=%5B%22psql%22%2C%22-c%22%2C%22s3cret%22%5D&process=web";
-        let told = more(About::Command, &[], Some(query), &Map::new());
+        let told = more(About::Command, &[], Some(query));
         assert_eq!(told["command"], "psql and 2 more");
-    }
-
-    #[test]
-    fn a5_what_is_shown_is_told_by_names_that_are_names() {
-        let body = serde_json::json!({"names": ["API_KEY", "not a name: s3cret", 7]});
-        let told = more(About::Reveal, &[], None, body.as_object().unwrap());
-        assert_eq!(told["shown"], serde_json::json!(["API_KEY"]));
     }
 
     #[test]

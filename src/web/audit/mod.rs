@@ -9,6 +9,7 @@
 mod actions;
 mod asked;
 mod state;
+mod telling;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use crate::audit::{self, Begun, Class, Intent, Outcome, Subject};
 use crate::base::clock::UnixMs;
 use crate::wire::problem::{Problem, ProblemKind};
 use asked::Asked;
+pub use telling::Telling;
 
 /// What a handler adds to the outcome, in its response's extensions: a status where the
 /// answer's own says less (a redirect with a fault in words), and a sentence without secrets.
@@ -56,7 +58,12 @@ pub async fn record(
         return next.run(request).await;
     }
     let passes = rules.let_through(&caller, &table, &request, UnixMs::now());
-    let (request, asked) = asked::read(&app, action, &caller, &table, request).await;
+    let (mut request, asked) = match asked::read(&app, action, &caller, &table, request).await {
+        Ok(read) => read,
+        Err(failure) => return failure.into_response(),
+    };
+    let telling = Telling::default();
+    request.extensions_mut().insert(telling.clone());
     let work = tokio::spawn(async move {
         let now = UnixMs::now();
         let before = state::facts(&app, &asked).await;
@@ -71,7 +78,7 @@ pub async fn record(
         let served = AssertUnwindSafe(next.run(request)).catch_unwind().await;
         let response = served.unwrap_or_else(error::panicked);
         let (status, detail) = said(&asked, &response);
-        let outcome = outcome(&app, &asked, &before, status, detail).await;
+        let outcome = outcome(&app, &asked, &before, &telling, (status, detail)).await;
         write(&app, asked, begun, outcome).await;
         response
     });
@@ -184,7 +191,13 @@ fn said(asked: &Asked, response: &Response) -> (u16, String) {
     }
 }
 
-async fn outcome(app: &App, asked: &Asked, before: &Facts, status: u16, detail: String) -> Outcome {
+async fn outcome(
+    app: &App,
+    asked: &Asked,
+    before: &Facts,
+    telling: &Telling,
+    (status, detail): (u16, String),
+) -> Outcome {
     let mut outcome = Outcome {
         status,
         detail,
@@ -192,18 +205,25 @@ async fn outcome(app: &App, asked: &Asked, before: &Facts, status: u16, detail: 
     };
     if !(400..500).contains(&status) {
         let after = state::facts(app, asked).await;
+        let told = telling.told();
+        let made = told.get(audit::MADE).and_then(serde_json::Value::as_i64);
         (outcome.was, outcome.became) = differences(before, &after);
-        if let Some(id) = made(app, &asked.intent.subject, &outcome).await {
+        if let Some(own) = state::own(asked, made) {
+            outcome.was.retain(|field, _| field.starts_with(&own));
+            outcome.became.retain(|field, _| field.starts_with(&own));
+        }
+        if let Some(id) = made_by_name(app, &asked.intent.subject, status).await {
             outcome.became.insert(audit::MADE.to_owned(), id.into());
         }
         outcome.became.extend(asked.more.clone());
+        outcome.became.extend(told);
     }
     outcome
 }
 
-/// The row of what was made: the intent was written when there was none.
-async fn made(app: &App, subject: &Subject, outcome: &Outcome) -> Option<i64> {
-    if subject.id.is_some() || outcome.status >= 400 {
+/// The row of what was made, where its name finds it: when the intent was written there was none.
+async fn made_by_name(app: &App, subject: &Subject, status: u16) -> Option<i64> {
+    if subject.id.is_some() || status >= 400 {
         return None;
     }
     let name = subject.name.as_str();
@@ -212,13 +232,6 @@ async fn made(app: &App, subject: &Subject, outcome: &Outcome) -> Option<i64> {
         "database" => app.databases.find(name).await.ok().map(|row| row.id),
         "user" => app.users.person(name, UnixMs::now()).await.ok()?.id,
         "target" => app.backups.target(name).await.ok().map(|row| row.id),
-        // Told field by field, each under its number.
-        "check" | "token" => {
-            let new = outcome.became.keys();
-            let new = new.filter(|field| !outcome.was.contains_key(*field));
-            let mut ids = new.filter_map(|field| field.strip_suffix(".name")?.parse().ok());
-            ids.next()
-        }
         _ => None,
     }
 }

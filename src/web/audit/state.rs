@@ -36,12 +36,24 @@ pub async fn facts(app: &App, asked: &Asked) -> Facts {
     read.unwrap_or_default()
 }
 
+/// What the fields of `asked`'s own row begin with, where the facts are those of all rows of its kind: somebody else may
+/// change another one meanwhile.
+pub fn own(asked: &Asked, made: Option<i64>) -> Option<String> {
+    let subject = &asked.intent.subject;
+    match asked.about {
+        About::Check | About::Token => subject.id.or(made).map(|id| format!("{id}.")),
+        About::Target => Some(format!("{}.", subject.name)),
+        _ => None,
+    }
+}
+
 async fn of_app(app: &App, name: &str) -> Result<Facts, Failure> {
     let mut facts = Facts::default();
     let row = app.apps.find(name).await?;
     facts.set("name", row.name.to_string());
     facts.set("git_url", json!(row.git_url));
     facts.set("git_branch", row.branch.clone());
+    facts.set("registry_host", json!(row.registry_host));
     facts.set("registry_user", json!(row.registry_user));
     facts.set("maintenance", row.maintenance);
     facts.set("removing", row.removing);
@@ -157,6 +169,8 @@ async fn of_user(app: &App, name: &str) -> Result<Facts, Failure> {
     facts.set("second_factor", person.second_factor);
     if let Some(id) = person.id {
         facts.secret("password", &app.users.password_mark(id).await?);
+        let sessions = app.users.sessions(id, UnixMs::now()).await?;
+        facts.set("sessions", sessions.len());
     }
     Ok(facts)
 }
@@ -188,6 +202,7 @@ async fn of_account(app: &App, user: Option<i64>) -> Result<Facts, Failure> {
         facts.set("sessions", sessions.len());
         let standing = app.users.second_factor(user).await?;
         facts.set("second_factor", standing.active.is_some());
+        facts.set("recovery_codes", standing.codes_left);
         facts.secret("password", &app.users.password_mark(user).await?);
     }
     Ok(facts)

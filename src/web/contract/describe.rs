@@ -14,6 +14,7 @@ use crate::web::answer::{
     Accepted, AcceptedIf, As, Created, DeployLog, Description, Dump, Lines, Listed, ListedWhole,
     NoContent, Pem, Renewed, Terminal,
 };
+use crate::web::audit::Telling;
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
 use crate::web::input::{Input, Path, Query};
@@ -218,7 +219,7 @@ macro_rules! says_nothing {
     };
 }
 
-says_nothing!(State<App>, Extension<Caller>, HeaderMap, Request);
+says_nothing!(State<App>, Extension<Caller>, HeaderMap, Request, Telling);
 
 impl Takes for Body {
     fn takes(operation: &mut Operation, _: &mut Schemas) {

@@ -16,6 +16,7 @@ use super::visit::{self, Visit};
 use crate::base::clock::UnixMs;
 use crate::base::secret::Secret;
 use crate::users::{self, Proof, Role, UserError};
+use crate::web::audit::Telling;
 use crate::web::auth;
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
@@ -330,6 +331,7 @@ pub struct NewToken {
 pub async fn new_token(
     State(app): State<App>,
     visit: Visit,
+    telling: Telling,
     Form(new): Form<NewToken>,
 ) -> Result<Response, Failure> {
     let made = async {
@@ -346,7 +348,7 @@ pub async fn new_token(
             apps: (!new.apps.trim().is_empty()).then(|| new.apps.split(',').collect()),
             days,
         };
-        tokens::make(&app, &visit.caller, wanted).await
+        tokens::make(&app, &visit.caller, &telling, wanted).await
     };
     match made.await {
         Ok(token) => {

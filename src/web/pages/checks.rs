@@ -13,6 +13,7 @@ use super::visit::{self, Visit};
 use super::{figures, words};
 use crate::base::clock::UnixMs;
 use crate::monitor::MonitorError;
+use crate::web::audit::Telling;
 use crate::web::error::Failure;
 use crate::web::services::App;
 use crate::wire::checks;
@@ -170,13 +171,15 @@ pub struct Given {
 pub async fn add(
     State(app): State<App>,
     visit: Visit,
+    telling: Telling,
     Form(given): Form<Given>,
 ) -> Result<Response, Failure> {
     match app.monitor.add_check(&given.name, &given.url).await {
-        Ok(_) => Ok(visit::done(
-            "/checks",
-            &format!("{} is checked from now on.", given.name),
-        )),
+        Ok(id) => {
+            telling.made(id);
+            let text = format!("{} is checked from now on.", given.name);
+            Ok(visit::done("/checks", &text))
+        }
         Err(error @ (MonitorError::Invalid(_) | MonitorError::Already(_))) => {
             let typed = Typed {
                 name: given.name,

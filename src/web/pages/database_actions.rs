@@ -248,7 +248,7 @@ pub async fn drop_old(
     visit::back(
         &format!("/databases/{name}"),
         result,
-        &format!("{} is dropped.", restore.kept),
+        &format!("{} is being dropped.", restore.kept),
     )
 }
 

@@ -15,6 +15,7 @@ use crate::apps::{EnvName, env};
 use crate::base::clock::UnixMs;
 use crate::base::secret::Secret;
 use crate::web::api::env::no_variable;
+use crate::web::audit::Telling;
 use crate::web::error::Failure;
 use crate::web::pages::frame::{Frame, Theme};
 use crate::web::pages::parts::{Field, When};
@@ -194,6 +195,7 @@ pub async fn reveal(
     State(app): State<App>,
     visit: Visit,
     act: Act,
+    telling: Telling,
     Form(one): Form<One>,
 ) -> Result<Response, Failure> {
     let own = app.apps.env(act.row.id).await?.remove(&one.name);
@@ -206,6 +208,7 @@ pub async fn reveal(
             link.ok_or_else(|| no_variable(name, &one.name))?.url
         }
     };
+    telling.tell("shown", vec![one.name.clone()]);
     let typed = Typed {
         shown: Some((one.name, value)),
         ..Typed::default()

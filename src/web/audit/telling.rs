@@ -1,0 +1,41 @@
+//! What a handler itself tells of what it did, beside what the layer finds to differ.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use serde_json::{Map, Value};
+
+use crate::audit;
+
+/// Names and numbers for the outcome, never secrets. Where nothing is written down, nobody reads it.
+#[derive(Clone, Debug, Default)]
+pub struct Telling(Arc<Mutex<Map<String, Value>>>);
+
+impl Telling {
+    /// Tells `value` under `what`.
+    pub fn tell(&self, what: &str, value: impl Into<Value>) {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        told.insert(what.to_owned(), value.into());
+    }
+
+    /// This row was made: another of its kind, made at the same time, is another entry's.
+    pub fn made(&self, id: i64) {
+        self.tell(audit::MADE, id);
+    }
+
+    /// All that was told.
+    pub(super) fn told(&self) -> Map<String, Value> {
+        let told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        told.clone()
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Telling {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_default())
+    }
+}
