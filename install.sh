@@ -86,15 +86,19 @@ as_owner() {
     fi
 }
 
+# The owner's own first: whoever builds has to be able to run it. Outside the checkout, where no other toolchain is asked for.
 find_cargo() {
-    for home in "$HOME" "$(getent passwd "$(owner)" | cut -d: -f6)" \
-        "$(getent passwd "${SUDO_USER:-root}" | cut -d: -f6)"; do
-        if [ -x "$home/.cargo/bin/cargo" ]; then
+    there=
+    for home in "$(getent passwd "$(owner)" | cut -d: -f6)" \
+        "$(getent passwd "${SUDO_USER:-root}" | cut -d: -f6)" "$HOME"; do
+        [ -x "$home/.cargo/bin/cargo" ] || continue
+        there=${there:-$home/.cargo/bin/cargo}
+        if (cd / && as_owner "$home/.cargo/bin/cargo" --version >/dev/null 2>&1); then
             echo "$home/.cargo/bin/cargo"
             return
         fi
     done
-    command -v cargo || true
+    if [ -n "$there" ]; then echo "$there"; else command -v cargo || true; fi
 }
 
 check_toolchain() {
@@ -152,6 +156,8 @@ install_docker() {
     command -v curl >/dev/null || packages curl ca-certificates
     command -v git >/dev/null || packages git ca-certificates
     command -v dockerd >/dev/null || engine_answers || packages docker.io
+    # An engine on a kernel with AppArmor starts no container without the program that loads its profile.
+    if grep -qs Y /sys/module/apparmor/parameters/enabled && ! command -v apparmor_parser >/dev/null; then packages apparmor; fi
     engine_answers && return
     if [ "$systemd" = yes ]; then
         systemctl enable --now docker >/dev/null 2>&1 || true

@@ -10,6 +10,7 @@ use super::Deploys;
 use super::context;
 use super::create::remove_file;
 use super::error::Stop;
+use super::fetch::for_engine;
 use super::image_name::Own;
 use super::places::Place;
 use super::room;
@@ -63,7 +64,7 @@ impl Deploys {
             args: BTreeMap::new(),
             target: None,
             no_cache: false,
-            credentials: Vec::new(),
+            credentials: work.facts.registry.iter().map(for_engine).collect(),
             memory_bytes: self.0.limits().build_memory.or_else(room::half_of_memory),
             // The engine's scale has 1024 where ours has 100.
             cpu_shares: Some(self.0.limits().build_cpu_weight.saturating_mul(1024) / 100),

@@ -201,7 +201,12 @@ fn registry_of(reference: &str) -> String {
 /// may deploy need not know the password: it is told to its own registry alone.
 fn login_for(reference: &str, login: Option<&RegistryLogin>) -> Option<Credentials> {
     let login = login.filter(|login| login.host == registry_of(reference))?;
-    Some(Credentials {
+    Some(for_engine(login))
+}
+
+/// As the engine takes it; a build asks for it by its registry's name alone.
+pub(super) fn for_engine(login: &RegistryLogin) -> Credentials {
+    Credentials {
         // The engine's own name for it.
         registry: match login.host.as_str() {
             DOCKER_HUB => "https://index.docker.io/v1/".to_owned(),
@@ -209,7 +214,7 @@ fn login_for(reference: &str, login: Option<&RegistryLogin>) -> Option<Credentia
         },
         user: login.user.clone(),
         password: login.password.clone(),
-    })
+    }
 }
 
 #[cfg(test)]

@@ -10,12 +10,12 @@ static NEXT: AtomicU8 = AtomicU8::new(1);
 
 /// A loopback address no other test process or box uses.
 pub fn own_address() -> Ipv4Addr {
-    let process = std::process::id() % 60_000;
-    let third = u8::try_from(process / 250).unwrap();
-    let second = u8::try_from(process % 250).unwrap();
-    // 127.0.x.x is left to everybody else.
+    // 127.0.x.x is left to everybody else; each of the 63,750 processes that may live at once has a pair of its own.
+    let process = std::process::id() % (255 * 250);
+    let second = u8::try_from(1 + process / 250).unwrap();
+    let third = u8::try_from(process % 250).unwrap();
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    Ipv4Addr::new(127, second.max(1), third, number)
+    Ipv4Addr::new(127, second, third, number)
 }
 
 /// Whether something accepts connections there.
