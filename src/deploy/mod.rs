@@ -37,6 +37,7 @@ mod replicas;
 mod room;
 mod row;
 mod run;
+mod settings;
 mod source;
 mod start;
 mod state;
@@ -56,7 +57,7 @@ use crate::base::ids::InstallationId;
 use crate::base::secret::MasterKey;
 use crate::db::{Db, DbError};
 use crate::git::Git;
-use crate::jobs::Handlers;
+use crate::jobs::{Handlers, Owed};
 
 pub use app_file::{AppFile, FILE_NAME, Process};
 pub use error::DeployError;
@@ -235,6 +236,14 @@ impl Deploys {
             let this = this.clone();
             async move { this.adjust(context, payload).await }
         });
+        let this = self.clone();
+        for owed in [Owed::Settings, Owed::Counts] {
+            let this = this.clone();
+            handlers.on_yielding(owed.kind(), move |context, payload| {
+                let this = this.clone();
+                async move { this.bring(owed, context, payload).await }
+            });
+        }
         let this = self.clone();
         handlers.on(REMOVAL_JOB, move |_, payload| {
             let this = this.clone();
