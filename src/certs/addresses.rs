@@ -26,7 +26,14 @@ fn table() -> Vec<IpAddr> {
 /// certificate for connections that name no host. Engine bridges (172.16/12
 /// on `docker0` and our own 10.83/16) only matter inside the box.
 pub fn for_the_box() -> Vec<IpAddr> {
-    let mut kept: Vec<IpAddr> = local()
+    kept(local())
+}
+
+/// No certificate names more of them.
+const MOST: usize = 32;
+
+fn kept(all: Vec<IpAddr>) -> Vec<IpAddr> {
+    let mut kept: Vec<IpAddr> = all
         .into_iter()
         .filter(|address| match address {
             IpAddr::V4(a) => {
@@ -38,10 +45,19 @@ pub fn for_the_box() -> Vec<IpAddr> {
             IpAddr::V6(a) => a.segments()[0] & 0xffc0 != 0xfe80,
         })
         .collect();
-    kept.sort();
+    // Bridges in a range that somebody chose are many and private: they are left out before what the world calls.
+    kept.sort_by_key(|address| (!address.is_loopback(), is_private(*address), *address));
     kept.dedup();
-    kept.truncate(32);
+    kept.truncate(MOST);
+    kept.sort();
     kept
+}
+
+fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(a) => a.is_private(),
+        IpAddr::V6(a) => a.is_unique_local(),
+    }
 }
 
 /// `fib_trie` names a local address on the line before `/32 host LOCAL`.
@@ -82,6 +98,16 @@ mod tests {
         let inet6 = "00000000000000000000000000000001 01 80 10 80       lo\n20010db8000000000000000000000007 02 40 00 80     eth0\n";
         let want: Vec<IpAddr> = vec!["::1".parse().unwrap(), "2001:db8::7".parse().unwrap()];
         assert_eq!(v6(inet6), want);
+    }
+
+    #[test]
+    fn many_bridges_do_not_crowd_out_the_address_that_is_called() {
+        let bridges = (0..200).map(|n| IpAddr::V4(Ipv4Addr::new(10, 99, n, 1)));
+        let called: [IpAddr; 3] =
+            ["127.0.0.1", "203.0.113.7", "2001:db8::7"].map(|a| a.parse().unwrap());
+        let found = kept(bridges.chain(called).collect());
+        assert_eq!(found.len(), MOST);
+        assert!(called.iter().all(|a| found.contains(a)), "{found:?}");
     }
 
     #[test]
