@@ -56,7 +56,7 @@ impl Servers for OneServer {
     fn derived(&self, base: &str, suffix: &str) -> String {
         format!("{base}{suffix}")
     }
-    fn make_fresh(&self, _: i64, _: String, _: String, _: String) -> Answer<'_, ()> {
+    fn make_fresh(&self, _: i64, _: String, _: String, _: (String, Vec<String>)) -> Answer<'_, ()> {
         refuse()
     }
     fn found(&self, _: i64, _: String) -> Answer<'_, Found> {
@@ -183,6 +183,7 @@ async fn a_night(a: &Machine, at: UnixMs, ended: &'static [(&'static str, Backup
                     database_name: "main".into(),
                     logical: (*logical).into(),
                     owner: "app".into(),
+                    roles: Vec::new(),
                     server_version: 17,
                     expected_bytes: 0,
                     cause: Cause::Schedule,

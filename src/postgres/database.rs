@@ -227,6 +227,8 @@ pub struct Logical {
     pub name: String,
     /// The role that owns it.
     pub owner: String,
+    /// The others that own something in it, may do something there, or are named by a policy.
+    pub roles: Vec<String>,
     /// On disk.
     pub size_bytes: u64,
     /// Whether it holds a table, view, function or schema that is not Postgres' own.

@@ -60,6 +60,7 @@ async fn row(
                 database_name: "main".into(),
                 logical: "shop".into(),
                 owner: "app".into(),
+                roles: Vec::new(),
                 server_version: 17,
                 expected_bytes: 0,
                 cause: Cause::Schedule,

@@ -386,6 +386,7 @@ mod tests {
             database_name: "main".into(),
             logical: "shop".into(),
             owner: "app".into(),
+            roles: Vec::new(),
             server_version: 17,
             expected_bytes: 0,
             target: None,
