@@ -168,6 +168,65 @@ fn f6_a_cut_dump_leaves_nothing_and_a_cut_object_never_reaches_the_live_database
     });
 }
 
+/// What a dump names and its server has no more, or never had, is there before it is restored: roles that own something
+/// in it, or may do something. Nobody can sign in as one of them until somebody lets them.
+#[test]
+fn f6_a_dump_is_restored_where_the_roles_it_names_are_not() {
+    let world = World::new();
+    world.psql(
+        "tasks",
+        "CREATE ROLE reports; CREATE ROLE \"odd 'one\" LOGIN; CREATE ROLE nobody;
+         CREATE TABLE theirs (n int); ALTER TABLE theirs OWNER TO \"odd 'one\";
+         GRANT SELECT ON kept TO reports; ALTER DEFAULT PRIVILEGES FOR ROLE tasks GRANT SELECT ON TABLES TO reports;",
+    );
+    world.fh.cli(&["backup", "now", "main"]);
+    let backup = world.newest();
+    assert_eq!(backup["state"], "stored", "{backup:#}");
+    let id = backup["id"].to_string();
+    world.fh.cli(&["db", "create", "other"]);
+    world.psql(
+        "postgres",
+        "DROP DATABASE tasks WITH (FORCE); DROP ROLE tasks, reports, \"odd 'one\";",
+    );
+    for server in ["other", "main"] {
+        world
+            .fh
+            .cli(&["backup", "restore", &id, "--into", server, "--yes"]);
+        let on = |sql: &str| world.psql_on(server, "tasks", sql).unwrap();
+        let said = on("SELECT 'left: ' || count(*) FROM kept;
+             SELECT 'of: ' || tableowner FROM pg_tables WHERE tablename IN ('kept', 'theirs');
+             SELECT 'may: ' || has_table_privilege('reports', 'kept', 'SELECT');
+             SELECT 'in: ' || rolname FROM pg_roles WHERE rolname IN ('tasks', 'reports', 'odd ''one') AND rolcanlogin;
+             SELECT 'has: ' || rolname FROM pg_roles WHERE rolname = 'nobody';
+             SELECT 'owned: ' || pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'tasks';");
+        for words in [
+            "left: 1000",
+            "of: tasks",
+            "of: odd 'one",
+            "may: true",
+            "owned: tasks",
+        ] {
+            assert!(said.contains(words), "{server}: {words}: {said}");
+        }
+        assert!(!said.contains("in: "), "{server}: {said}");
+        assert_eq!(said.contains("has: "), server == "main", "{said}");
+    }
+    // The app of that name is let in as the owner of what was restored.
+    world.fh.cli(&["app", "create", "tasks"]);
+    world.fh.cli(&["db", "attach", "other", "tasks"]);
+    let said = world
+        .psql_on(
+            "other",
+            "tasks",
+            "SELECT 'in: ' || rolname FROM pg_roles WHERE rolcanlogin; SELECT 'left: ' || count(*) FROM kept;",
+        )
+        .unwrap();
+    assert!(
+        said.contains("in: tasks") && said.contains("left: 1000"),
+        "{said}"
+    );
+}
+
 /// The store breaks in the middle of an object on its way back: when it is read back, and under a restore.
 #[test]
 fn f6_a_store_that_breaks_while_it_is_read_ends_the_backup_and_the_restore_at_once() {

@@ -452,3 +452,66 @@ fn f8_a_kill_while_a_deploy_overtakes_another_leaves_one_of_them() {
         assert_eq!(p.answer(), name("last"), "{point}");
     }
 }
+
+/// Whether every container of the app has the database's URL, or none has.
+#[cfg(feature = "crash-points")]
+fn has_url(p: &Place) -> Result<bool, String> {
+    let mut found = Vec::new();
+    for container in p.containers() {
+        let (name, _) = container.split_once(' ').unwrap();
+        let env = "{{.Config.Env}} {{index .Config.Labels \"freehold.kind\"}}";
+        let mut inspect = Command::new("docker");
+        let out = inspect.args(["inspect", "--format", env, name]);
+        // One on its way out may be gone by now.
+        let said = words(&out.output().unwrap());
+        if said.contains(" replica") {
+            found.push(said.contains("DATABASE_URL="));
+        }
+    }
+    match found.as_slice() {
+        [first, rest @ ..] if rest.iter().all(|one| one == first) => Ok(*first),
+        _ => Err(format!("{found:?}")),
+    }
+}
+
+/// An app is attached and detached, and the daemon killed around each line that says so: what is written down comes to
+/// the app's containers with nobody asking again; what is not was refused to whoever asked.
+#[cfg(feature = "crash-points")]
+#[test]
+fn f8_a_kill_around_an_attachment_leaves_the_app_with_what_is_written_down() {
+    let p = Place::new();
+    p.deploy_well(&p.good("one"));
+    p.fh.cli(&["db", "create", "main"]);
+    let until_url = |wanted: bool, when: &str| {
+        until(&format!("the app's URL after {when}"), secs(120), || {
+            let (has, newest) = (has_url(&p), p.newest());
+            match has == Ok(wanted) && newest["settled"] == true {
+                true => Ok(()),
+                false => Err(format!("{has:?} {newest}")),
+            }
+        });
+    };
+    let attach = ["db", "attach", "main", APP];
+    let detach = ["db", "detach", "main", APP, "--yes"];
+    let mut attached = false;
+    let mut sweep =
+        Sweep::of("f8_a_kill_around_an_attachment_leaves_the_app_with_what_is_written_down");
+    for point in sweep.points() {
+        let wanted = point.contains(".attach");
+        if attached == wanted {
+            p.fh.cli(if wanted { &detach } else { &attach });
+            until_url(!wanted, "its preparation");
+        }
+        p.fh.arm(&point);
+        let verb: &[&str] = if wanted { &attach } else { &detach };
+        // The daemon is gone before it can answer.
+        let out = p.fh.try_cli(verb);
+        assert!(!out.status.success(), "{point}: {}", words(&out));
+        sweep.struck(p.fh.crashed(&point, secs(180)));
+        if point.ends_with("ing.before") {
+            p.fh.cli(verb);
+        }
+        until_url(wanted, &point);
+        attached = wanted;
+    }
+}

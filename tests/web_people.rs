@@ -313,6 +313,115 @@ fn a2_sessions_are_listed_and_ended_by_oneself_and_by_an_admin() {
     assert_eq!(status, 401);
 }
 
+/// The page of somebody else: what the API does, for whom it does it, after the same password.
+#[test]
+fn a2_an_admin_ends_sessions_and_turns_a_second_factor_off_on_a_page() {
+    let world = World::new();
+    let (_, link) = world.local("POST", "/api/v1/setup-link", "");
+    let owner = world.signed_in(&world.come_in(&link));
+    let ana = world.somebody("ana", Role::Viewer, &[]);
+    let admin = world.somebody("an admin", Role::Admin, &[]);
+    let form = "Content-Type: application/x-www-form-urlencoded\r\nAccept: text/html\r\n";
+    let by = |headers: &str, path: &str, body: &str| {
+        world.edge("POST", path, &format!("{headers}{form}"), body)
+    };
+    let page = "/settings/people/ana";
+    let (end, all) = (
+        format!("{page}/sessions/end"),
+        format!("{page}/sessions/end-all"),
+    );
+    let off = format!("{page}/second-factor/off");
+    let is_in = |headers: &str| world.edge("GET", "/api/v1/session", headers, "").0 == 200;
+
+    // A key, and a first code: her second factor is on.
+    let own = "/api/v1/account/second-factor";
+    let json_of = format!("{}Content-Type: application/json\r\n", ana.headers);
+    let (_, text) = world.edge("POST", own, &json_of, "");
+    let key = authenticator::key(json(&text)["key"].as_str().unwrap());
+    let code = format!("{{\"code\":\"{}\"}}", authenticator::code(&key, 0));
+    let (status, text) = world.edge("POST", &format!("{own}/confirm"), &json_of, &code);
+    assert_eq!(status, 200, "{text}");
+
+    let (status, text) = world.edge("GET", page, &admin.headers, "");
+    assert_eq!(status, 200, "{text}");
+    let (_, mark) = text.split_once("name=\"mark\" value=\"").unwrap();
+    let mark = format!("mark={}", mark.split_once('"').unwrap().0);
+    assert!(text.contains("Turn off the second factor of ana"), "{text}");
+
+    // Only owners see and touch owners; who is in charge of nobody touches nobody.
+    for (path, body) in [
+        ("", ""),
+        ("/sessions/end", "mark=00000000"),
+        ("/sessions/end-all", ""),
+        ("/second-factor/off", ""),
+    ] {
+        let path = format!("/settings/people/owner{path}");
+        let (status, text) = match body.is_empty() && path.ends_with("owner") {
+            true => world.edge("GET", &path, &admin.headers, ""),
+            false => by(&admin.headers, &path, body),
+        };
+        assert_eq!(status, 403, "{path}: {text}");
+        let (status, text) = by(&ana.headers, &path, body);
+        assert_eq!(status, 403, "{path}: {text}");
+    }
+    assert!(is_in(&owner));
+
+    // A mark that is none of hers ends nothing, and says so where it was asked.
+    let (status, text) = by(&admin.headers, &end, "mark=00000000");
+    assert!(
+        status == 303 && text.contains("freehold-flash=bad."),
+        "{text}"
+    );
+    assert!(is_in(&ana.headers));
+
+    // The password again, as for the API.
+    world.let_confirmations_age();
+    for path in [&end, &all, &off] {
+        let (status, text) = by(&admin.headers, path, &mark);
+        assert!(
+            status == 303 && text.contains("location: /confirm-password"),
+            "{path}: {text}"
+        );
+    }
+    assert!(is_in(&ana.headers));
+    let admin = world.somebody("another admin", Role::Admin, &[]);
+    let (status, text) = by(&admin.headers, &off, "");
+    assert!(
+        status == 303 && text.contains("freehold-flash=ok."),
+        "{text}"
+    );
+    let (_, text) = world.local("GET", "/api/v1/users/ana", "");
+    assert_eq!(json(&text)["second_factor"], false, "{text}");
+    let (_, text) = by(&admin.headers, &off, "");
+    assert!(text.contains("freehold-flash=bad."), "{text}");
+    let (status, text) = by(&admin.headers, &end, &mark);
+    assert!(
+        status == 303 && text.contains("freehold-flash=ok."),
+        "{text}"
+    );
+    assert!(!is_in(&ana.headers));
+    // All of them: the owner ends the admins'.
+    let last = world.somebody("last", Role::Admin, &[]);
+    let owner = world.signed_in(&confirmed(&world, &owner));
+    let (status, text) = by(&owner, "/settings/people/last/sessions/end-all", "");
+    assert_eq!(status, 303, "{text}");
+    assert!(!is_in(&last.headers) && is_in(&owner));
+
+    let (_, text) = world.local("GET", "/api/v1/audit?q=ana", "");
+    for action in ["session.end", "second-factor.off"] {
+        assert!(text.contains(action), "{action}: {text}");
+    }
+}
+
+/// The password given again; the session's new cookie.
+fn confirmed(world: &World, headers: &str) -> String {
+    let json = format!("{headers}Content-Type: application/json\r\n");
+    let password = r#"{"password":"four words are enough"}"#;
+    let (status, text) = world.edge("POST", "/api/v1/session/confirm", &json, password);
+    assert_eq!(status, 200, "{text}");
+    session_in(&text)
+}
+
 /// Locked out on every side: the box makes a link, and that is enough.
 #[test]
 fn a2_a_reset_on_the_box_lets_the_owner_in_again() {

@@ -23,6 +23,7 @@ use crate::base::secret::{MasterKey, Secret};
 use crate::db::{Db, DbError};
 use crate::events::{self, Level, NewEvent};
 use crate::git::{Credentials, Remote};
+use crate::jobs::Owed;
 
 pub use app::{App, DOCKER_HUB, GitSource, NewApp, RegistryLogin, SourceChange, registry_host};
 pub use domain::{Domain, Route};
@@ -265,6 +266,7 @@ impl Apps {
                 let what: Vec<String> = both.into_iter().filter(|p| !p.is_empty()).collect();
                 let message = format!("Environment changed by {by}: {}.", what.join("; "));
                 record(tx, now, app, "app.env", message)?;
+                Owed::Settings.note(tx, app, &by, now)?;
                 Ok(true)
             })
             .await
@@ -394,9 +396,11 @@ impl Apps {
         now: UnixMs,
     ) -> Result<(), AppError> {
         let message = format!("{process} was scaled by {by}: {change}.");
+        let by = by.to_owned();
         self.db
             .write(move |tx| {
                 store::set_scale(tx, app, &process, &change)?;
+                change.owes().note(tx, app, &by, now)?;
                 record(tx, now, app, "app.scaled", message)
             })
             .await

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::error::AppError;
+use crate::jobs::Owed;
 
 /// What was set beside freehold.toml; `None` leaves what that says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,6 +54,14 @@ impl Scale {
             max: Some(max),
             ..Self::default()
         })
+    }
+
+    /// What a change to these needs: other limits need new containers, another number does not.
+    pub fn owes(&self) -> Owed {
+        match (self.memory_bytes, self.nano_cpus) {
+            (None, None) => Owed::Counts,
+            _ => Owed::Settings,
+        }
     }
 
     /// The same with a memory limit such as `512M`.

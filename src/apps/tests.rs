@@ -3,6 +3,7 @@
 use super::*;
 use crate::db::Kind;
 use crate::git::{Branch, GitUrl};
+use crate::jobs;
 
 struct Place {
     apps: Apps,
@@ -251,6 +252,25 @@ async fn f4_scale_changes_only_what_is_given() {
         .set_scale(app.id, web(), memory, "ana", UnixMs(1))
         .await
         .unwrap();
+    let mode = || EnvName::parse("MODE").unwrap();
+    for value in ["live", "live", "test"] {
+        let set = BTreeMap::from([(mode(), Some(Secret::new(value)))]);
+        let changed = p.apps.change_env(app.id, set, "ana", UnixMs(2)).await;
+        changed.unwrap();
+    }
+    // What each owes to the containers is written with it; what changes nothing owes nothing.
+    let kinds = [Owed::Settings.kind(), Owed::Counts.kind()];
+    let owed = p
+        .apps
+        .db
+        .read(move |c| jobs::newest(c, &kinds, None, &10.into()))
+        .await;
+    let owed: Result<Vec<jobs::Told>, DbError> = owed;
+    let owed: Vec<String> = owed.unwrap().into_iter().map(|j| j.kind).rev().collect();
+    assert_eq!(
+        owed,
+        ["app.counts", "app.settings", "app.settings", "app.settings"]
+    );
     let all = p.apps.scale(app.id).await.unwrap();
     assert_eq!(
         (all["web"].min, all["web"].memory_bytes),

@@ -94,6 +94,7 @@ mod tests {
             database_name: "main".into(),
             logical: "shop".into(),
             owner: "shop".into(),
+            roles: Vec::new(),
             server_version: 17,
             expected_bytes: 1,
             cause: Cause::Asked,

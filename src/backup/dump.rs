@@ -235,6 +235,7 @@ impl Backups {
                 database_name: backup.database_name.clone(),
                 logical: backup.logical.clone(),
                 owner: backup.owner.clone(),
+                roles: backup.roles.clone(),
                 server_version: backup.server_version,
                 expected_bytes: backup.expected_bytes,
                 cause: Cause::Retry,

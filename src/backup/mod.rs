@@ -16,7 +16,6 @@
 //! requests, alerts.
 
 mod archive;
-mod attention;
 mod cancel;
 mod dump;
 mod error;
@@ -56,7 +55,6 @@ use crate::objects::Reading;
 use crate::supervise::Supervisor;
 
 pub use archive::Contents;
-pub use attention::Attention;
 pub use error::BackupError;
 pub use ports::{Answer, Found, Part, Server, Servers, Traffic, Trouble};
 pub use row::{Backup, Cause, Restore, Schedule, Target, Unremoved};

@@ -39,6 +39,8 @@ pub struct Part {
     pub name: String,
     /// The role it belongs to.
     pub owner: String,
+    /// The other roles that what is in it belongs to, or names.
+    pub roles: Vec<String>,
     /// On disk.
     pub size_bytes: u64,
     /// Whether there is anything in it.
@@ -66,10 +68,15 @@ pub trait Servers: Send + Sync {
     fn dbname(&self, part: &str) -> String;
     /// `base` with `suffix`, short enough for the server.
     fn derived(&self, base: &str, suffix: &str) -> String;
-    /// An empty database for `owner`, alike to `like` where that is there; one
-    /// of the same name goes first.
-    fn make_fresh(&self, server: i64, fresh: String, like: String, owner: String)
-    -> Answer<'_, ()>;
+    /// An empty database for the first role, alike to `like` where that is there; one
+    /// of the same name goes first. Each of the roles is there afterwards.
+    fn make_fresh(
+        &self,
+        server: i64,
+        fresh: String,
+        like: String,
+        roles: (String, Vec<String>),
+    ) -> Answer<'_, ()>;
     /// What is in a database.
     fn found(&self, server: i64, part: String) -> Answer<'_, Found>;
     /// `fresh` takes the name of `live`, which is kept as `kept`. May be called again.

@@ -164,7 +164,7 @@ impl Backups {
                 restore.database,
                 restore.fresh.clone(),
                 restore.logical.clone(),
-                backup.owner.clone(),
+                (backup.owner.clone(), backup.roles.clone()),
             )
             .await?;
         let spec = self

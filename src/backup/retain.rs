@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use super::dump::soon;
 use super::error::BackupError;
 use super::retention::{Keep, Kept, past_their_time};
-use super::row::{Backup, Cause};
+use super::row::{Backup, Cause, Unremoved};
 use super::state::BackupState;
 use super::{Backups, number, read_back, store, store_open};
 use crate::base::clock::UnixMs;
@@ -41,6 +41,15 @@ impl Backups {
             // The next stored backup queues the same work.
             Err(error) => Outcome::Failed(error.to_string()),
         }
+    }
+
+    /// What retention tries in vain to remove, by target.
+    ///
+    /// # Errors
+    /// When the state database refuses.
+    pub async fn unremoved(&self) -> Result<Vec<Unremoved>, BackupError> {
+        let found = self.db.read(store_open::unremoved).await;
+        found.map_err(BackupError::Db)
     }
 
     pub(super) async fn retain(&self, database: i64, now: UnixMs) -> Result<(), BackupError> {

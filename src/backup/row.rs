@@ -52,6 +52,8 @@ pub struct Backup {
     pub logical: String,
     /// The role it belongs to there.
     pub owner: String,
+    /// The other roles it names; none are known of the first dumps there were.
+    pub roles: Vec<String>,
     /// The server's major version.
     pub server_version: u32,
     /// The database's size when the dump was asked for.
@@ -126,6 +128,7 @@ pub(super) struct NewBackup {
     pub database_name: String,
     pub logical: String,
     pub owner: String,
+    pub roles: Vec<String>,
     pub server_version: u32,
     pub expected_bytes: u64,
     pub cause: Cause,

@@ -11,7 +11,7 @@ use crate::db::{DbError, Slice};
 pub(super) const BACKUP: &str = "SELECT b.id, b.database_id, b.database_name, b.logical, b.owner, b.server_version,
     b.expected_bytes, b.target_id, t.name, b.object_key, b.upload_token, b.state, b.cause, b.attempt,
     b.reason, b.size_bytes, b.sha256, b.contents, b.created_ms, b.due_ms, b.started_ms, b.finished_ms,
-    b.check_state, b.check_note, b.checked_ms
+    b.check_state, b.check_note, b.checked_ms, b.roles
     FROM backups b LEFT JOIN backup_targets t ON t.id = b.target_id";
 pub(super) const RESTORE: &str =
     "SELECT id, backup_id, database_id, logical, fresh, kept, state, reason,
@@ -39,12 +39,16 @@ pub(super) fn backup(row: &Row<'_>) -> rusqlite::Result<Backup> {
     let state: String = row.get(11)?;
     let cause: String = row.get(12)?;
     let contents: Option<String> = row.get(17)?;
+    let roles: Option<String> = row.get(25)?;
     Ok(Backup {
         id: row.get(0)?,
         database: row.get(1)?,
         database_name: row.get(2)?,
         logical: row.get(3)?,
         owner: row.get(4)?,
+        roles: roles
+            .and_then(|text| serde_json::from_str(&text).ok())
+            .unwrap_or_default(),
         server_version: row.get(5)?,
         expected_bytes: unsigned(row, 6)?.unwrap_or(0),
         target: row.get(7)?,
@@ -97,8 +101,8 @@ pub(super) fn insert(
 ) -> Result<i64, DbError> {
     tx.execute(
         "INSERT INTO backups (database_id, database_name, logical, owner, server_version, expected_bytes,
-            target_id, object_key, state, cause, attempt, created_ms, due_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, '', 'queued', ?8, ?9, ?10, ?11)",
+            target_id, object_key, state, cause, attempt, created_ms, due_ms, roles)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, '', 'queued', ?8, ?9, ?10, ?11, ?12)",
         params![
             new.database,
             new.database_name,
@@ -110,7 +114,8 @@ pub(super) fn insert(
             new.cause.as_str(),
             new.attempt,
             now.0,
-            new.due.0
+            new.due.0,
+            serde_json::to_string(&new.roles)?,
         ],
     )?;
     let id = tx.last_insert_rowid();

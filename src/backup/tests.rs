@@ -56,7 +56,7 @@ impl Servers for OneServer {
     fn derived(&self, base: &str, suffix: &str) -> String {
         format!("{base}{suffix}")
     }
-    fn make_fresh(&self, _: i64, _: String, _: String, _: String) -> Answer<'_, ()> {
+    fn make_fresh(&self, _: i64, _: String, _: String, _: (String, Vec<String>)) -> Answer<'_, ()> {
         refuse()
     }
     fn found(&self, _: i64, _: String) -> Answer<'_, Found> {
@@ -167,10 +167,9 @@ async fn f6_a_schedule_from_birth_and_an_alarm_when_a_good_backup_is_missing() {
         a.backups.look(born.plus(hours * HOUR)).await.unwrap();
         assert_eq!(told(&a.db, "backup.missing").await, times, "{hours} h");
     }
-    let seen = a.backups.attention(born.plus(30 * HOUR)).await.unwrap();
-    assert!(seen[0].what.contains("never had a good backup"), "{seen:?}");
-    assert!(seen[1].what.contains("own disk"), "{seen:?}");
-    assert!(seen[1].remedy.contains("freehold target add"));
+    let seen = a.backups.standings(3, born).await.unwrap();
+    assert!(seen.len() == 1 && seen[0].logical.is_none(), "{seen:?}");
+    assert!(seen[0].newest.is_none() && seen[0].since == born);
 }
 
 /// Writes the rows of one night's dumps down, as the loop does, each with how it ended.
@@ -184,6 +183,7 @@ async fn a_night(a: &Machine, at: UnixMs, ended: &'static [(&'static str, Backup
                     database_name: "main".into(),
                     logical: (*logical).into(),
                     owner: "app".into(),
+                    roles: Vec::new(),
                     server_version: 17,
                     expected_bytes: 0,
                     cause: Cause::Schedule,
@@ -229,9 +229,6 @@ async fn f6_a_database_that_fails_every_night_is_told_of_though_its_neighbour_is
     a.backups.look(now).await.unwrap();
     let of_shop = "The database shop on main has had no good backup for 75 hours.";
     assert_eq!(missing_words(&a.db).await, [of_shop]);
-    let seen = a.backups.attention(now).await.unwrap();
-    assert_eq!(seen[0].what, of_shop);
-    assert!(!seen.iter().any(|s| s.what.contains("blog")), "{seen:?}");
     let standings = a.backups.standings(3, born).await.unwrap();
     let newest = |at: usize| standings[at].newest.as_ref().and_then(|b| b.finished);
     assert_eq!(newest(0), Some(born.plus(72 * HOUR)));
@@ -331,16 +328,15 @@ async fn f6_a_night_that_could_not_be_begun_is_a_failure_of_every_database() {
         &[(ALL_PARTS, BackupState::Failed)],
     )
     .await;
-    let seen = a.backups.attention(born.plus(25 * HOUR)).await.unwrap();
-    assert_eq!(
-        seen[0].what,
-        "The last backup of blog on main failed: its disk is full"
-    );
-    let seen = a.backups.attention(born.plus(28 * HOUR)).await.unwrap();
-    assert!(
-        seen[0].what.contains("blog on main has had no good"),
-        "{seen:?}"
-    );
+    let seen = a.backups.standings(3, born).await.unwrap();
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    assert_eq!(seen[0].logical.as_deref(), Some("blog"));
+    assert!(seen[0].newest.is_some());
+    let failed = seen[0].failed.as_ref().unwrap();
+    assert_eq!(failed.reason.as_deref(), Some("its disk is full"));
+    a.backups.look(born.plus(28 * HOUR)).await.unwrap();
+    let told = missing_words(&a.db).await;
+    assert!(told[0].contains("blog on main has had no good"), "{told:?}");
 }
 
 #[tokio::test]

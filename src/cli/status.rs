@@ -42,21 +42,22 @@ pub async fn run(client: &Client, global: &Global) -> Result<(), Fail> {
     show_certificates(&status);
     show_findings(&status.findings);
     output::line("");
-    output::line(format!(
-        "The box's own root certificate: {}",
-        status.root_file
-    ));
-    output::line(format!("  SHA-256  {}", status.fingerprint));
-    output::line("  Trust it on another machine: copy the file there, then");
-    output::line(
-        "    Debian, Ubuntu   sudo cp FILE /usr/local/share/ca-certificates/freehold.crt && sudo update-ca-certificates",
-    );
-    output::line(
-        "    macOS            sudo security add-trusted-cert -d -k /Library/Keychains/System.keychain FILE",
-    );
-    output::line("    Windows          certutil -addstore Root FILE");
-    output::line("    Firefox          Settings, Certificates, Authorities, Import");
+    output::line(how_to_trust(&status));
     Ok(())
+}
+
+/// Where the box's own root lies, by what it is known, and what makes another machine trust it.
+fn how_to_trust(status: &Status) -> String {
+    [
+        &format!("The box's own root certificate: {}", status.root_file),
+        &format!("  SHA-256  {}", status.fingerprint),
+        "  Trust it on another machine: copy the file there, then",
+        "    Debian, Ubuntu   sudo cp FILE /usr/local/share/ca-certificates/freehold.crt && sudo update-ca-certificates",
+        "    macOS            sudo security add-trusted-cert -d -k /Library/Keychains/System.keychain FILE",
+        "    Windows          certutil -addstore Root FILE",
+        "    Firefox          Settings, Certificates, Authorities, Import",
+    ]
+    .join("\n")
 }
 
 fn show_apps(status: &Status) {
@@ -124,7 +125,51 @@ fn show_findings(findings: &[Finding]) {
 
 #[cfg(test)]
 mod tests {
-    use super::left;
+    use super::{how_to_trust, left};
+    use crate::wire::status::{Engine, Status};
+
+    /// The file and its fingerprint are the box's; each system's command is one that its people can type as it stands.
+    #[test]
+    fn f5_what_makes_a_machine_trust_the_box_is_said_whole() {
+        let status = Status {
+            version: "0.1.0".into(),
+            installation: "box".into(),
+            started_ms: 0,
+            dashboard: "https://192.0.2.7".into(),
+            owner: true,
+            root_file: "/run/freehold/root.pem".into(),
+            fingerprint: "AB:CD".into(),
+            engine: Engine {
+                host: String::new(),
+                version: None,
+                error: None,
+            },
+            apps: Vec::new(),
+            certificates: Vec::new(),
+            findings: Vec::new(),
+        };
+        let said = how_to_trust(&status);
+        let (head, systems) = said.split_once("Trust it on another machine").unwrap();
+        assert!(head.starts_with("The box's own root certificate: /run/freehold/root.pem\n"));
+        assert!(head.contains("SHA-256  AB:CD"), "{head}");
+        // update-ca-certificates takes files of this folder alone, and only with this ending.
+        for (system, what) in [
+            (
+                "Debian, Ubuntu",
+                "sudo cp FILE /usr/local/share/ca-certificates/freehold.crt && sudo update-ca-certificates",
+            ),
+            (
+                "macOS",
+                "sudo security add-trusted-cert -d -k /Library/Keychains/System.keychain FILE",
+            ),
+            ("Windows", "certutil -addstore Root FILE"),
+            ("Firefox", "Settings, Certificates, Authorities, Import"),
+        ] {
+            let line = systems.lines().find(|l| l.contains(system)).unwrap();
+            let (_, told) = line.split_once(system).unwrap();
+            assert_eq!(told.trim_start(), what, "{system}");
+        }
+    }
 
     #[test]
     fn what_is_left_is_said_in_one_unit() {

@@ -24,6 +24,7 @@ const STATE: &[&str] = &[
     include_str!("migrations/0014_replay.sql"),
     include_str!("migrations/0015_build_times.sql"),
     include_str!("migrations/0016_unremoved.sql"),
+    include_str!("migrations/0017_backup_roles.sql"),
 ];
 
 const METRICS: &[&str] = &[include_str!("migrations/metrics_0001.sql")];

@@ -7,7 +7,7 @@ use crate::base::clock::UnixMs;
 use crate::base::secret::random_id;
 use crate::db::DbError;
 use crate::events::{self, Level, NewEvent};
-use crate::jobs::{self, NewJob};
+use crate::jobs::{self, NewJob, Owed};
 
 use super::error::DeployError;
 use super::release::{self, Mark};
@@ -48,6 +48,9 @@ pub(super) fn insert(
         run_at: now,
     };
     jobs::enqueue(tx, now, &job)?;
+    if new.cause == Cause::Settings {
+        Owed::Settings.settle(tx, new.app, now)?;
+    }
     let message = format!(
         "Deploy {id} of {} was asked for by {}.",
         new.source.describe(),
@@ -201,27 +204,6 @@ impl Deploys {
             .await
     }
 
-    /// Makes a release of the live image with the settings of now, where
-    /// something is live and not stopped. For changed env, memory, databases.
-    ///
-    /// # Errors
-    /// Only the database's.
-    pub async fn apply_settings(
-        &self,
-        app: i64,
-        by: &str,
-        now: UnixMs,
-    ) -> Result<Option<i64>, DeployError> {
-        let live = self.0.db.read(move |c| store::live(c, app)).await?;
-        match live {
-            Some(live) if !live.stopped => {
-                let new = by_person(app, Source::Settings, Cause::Settings, by);
-                self.create(new, now).await.map(Some)
-            }
-            _ => Ok(None),
-        }
-    }
-
     /// Asks a deploy to stop. A queued one is cancelled at once; one in work is
     /// `Cancelled` only when its work was seen dead.
     ///
@@ -323,7 +305,7 @@ fn too_late(deploy: &Deploy) -> DeployError {
     })
 }
 
-fn by_person(app: i64, source: Source, cause: Cause, by: &str) -> NewDeploy {
+pub(super) fn by_person(app: i64, source: Source, cause: Cause, by: &str) -> NewDeploy {
     NewDeploy {
         app,
         source,

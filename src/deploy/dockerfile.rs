@@ -1,7 +1,8 @@
 //! What images a Dockerfile names, each held to what an app may deploy (`image_name`). Pure.
 //!
 //! What it says is told as the builder tells it, as far as that goes plainly; where it does not, the line is refused.
-//! What an image pulled from a registry carries in ONBUILD is not looked at.
+//! What an image pulled from a registry carries in ONBUILD is not looked at: it names no image of another app, because
+//! nobody can guess the end of a tag of ours.
 
 use std::collections::HashMap;
 

@@ -37,6 +37,7 @@ mod replicas;
 mod room;
 mod row;
 mod run;
+mod settings;
 mod source;
 mod start;
 mod state;
@@ -53,10 +54,10 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::base::ids::InstallationId;
-use crate::base::secret::MasterKey;
+use crate::base::secret::{MasterKey, hmac_sha256};
 use crate::db::{Db, DbError};
 use crate::git::Git;
-use crate::jobs::Handlers;
+use crate::jobs::{Handlers, Owed};
 
 pub use app_file::{AppFile, FILE_NAME, Process};
 pub use error::DeployError;
@@ -236,6 +237,14 @@ impl Deploys {
             async move { this.adjust(context, payload).await }
         });
         let this = self.clone();
+        for owed in [Owed::Settings, Owed::Counts] {
+            let this = this.clone();
+            handlers.on_yielding(owed.kind(), move |context, payload| {
+                let this = this.clone();
+                async move { this.bring(owed, context, payload).await }
+            });
+        }
+        let this = self.clone();
         handlers.on(REMOVAL_JOB, move |_, payload| {
             let this = this.clone();
             async move { this.remove_app(payload).await }
@@ -274,9 +283,14 @@ impl Deploys {
         working.remove(&deploy);
     }
 
-    /// Our own tag for what one deploy built or pulled.
+    /// Our own tag for what one deploy built or pulled. Nobody else can guess its end: the ONBUILD of an image that a
+    /// build pulls may copy from any image the engine has a name for, and no Dockerfile shows that beforehand.
     fn tag(&self, app_name: &str, deploy: i64) -> String {
-        format!("{}/{app_name}:d{deploy}", self.tag_prefix())
+        let image = format!("{app_name}:d{deploy}");
+        let key = self.0.key.derive("the tags of images");
+        let mark = hmac_sha256(key.expose().as_bytes(), image.as_bytes());
+        let mark: String = hex::encode(mark).chars().take(24).collect();
+        format!("{}/{image}-{mark}", self.tag_prefix())
     }
 
     /// What the tags of all our images begin with.

@@ -12,7 +12,7 @@ use crate::base::clock::UnixMs;
 use crate::base::secret::Secret;
 use crate::db::DbError;
 use crate::events::{self, Level, NewEvent};
-use crate::jobs::{self, JobContext, NewJob, Outcome};
+use crate::jobs::{self, JobContext, NewJob, Outcome, Owed};
 use crate::supervise::Spec;
 
 use super::error::{DeployError, Stop};
@@ -228,7 +228,8 @@ pub(super) fn enqueue(
         payload: json!({ "app": app }),
         run_at: now,
     };
-    jobs::enqueue(tx, now, &job).map(drop)
+    jobs::enqueue(tx, now, &job)?;
+    Owed::Counts.settle(tx, app, now)
 }
 
 fn by_process(specs: &[Spec]) -> BTreeMap<String, Vec<String>> {

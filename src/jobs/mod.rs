@@ -10,6 +10,7 @@
 //! by a crash: it is run again, and its handler goes on from the state in its
 //! own row. Handlers are dropped, not awaited, when the daemon stops.
 
+mod owed;
 mod store;
 
 use std::collections::{HashMap, HashSet};
@@ -24,6 +25,7 @@ use crate::base::clock::UnixMs;
 use crate::base::shutdown::{Shutdown, Tasks};
 use crate::db::{Db, DbError};
 
+pub use owed::Owed;
 pub use store::{
     JobRow, NewJob, State, Told, by_id, enqueue, newest, newest_about, take_back, worked_on,
 };

@@ -151,6 +151,21 @@ pub fn take_back(tx: &Transaction<'_>, id: i64, now: UnixMs) -> Result<bool, DbE
     Ok(taken > 0)
 }
 
+/// All work of this kind and key that is not over is done, by what else the transaction does.
+pub(super) fn settle(
+    tx: &Transaction<'_>,
+    kind: &str,
+    key: &str,
+    now: UnixMs,
+) -> Result<(), DbError> {
+    tx.execute(
+        "UPDATE jobs SET state = 'done', error = NULL, finished_ms = ?3
+         WHERE kind = ?1 AND key = ?2 AND state IN ('queued', 'running')",
+        params![kind, key, now.0],
+    )?;
+    Ok(())
+}
+
 pub(super) fn finish(
     tx: &Transaction<'_>,
     id: i64,

@@ -34,7 +34,7 @@ use crate::config::Config;
 use crate::db::{Db, DbError};
 use crate::host::{HostFacts, HostFigures, HostMeter};
 
-pub use attention::disk;
+pub use attention::{Picture, attention, disk};
 pub use containers::{ContainerUsage, Usages};
 pub use latency::Latency;
 pub use ports::{Facts, Later, RouteReading, Running, Unremoved, WantedCheck, World};

@@ -5,11 +5,12 @@ use super::error::PostgresError;
 use super::query::{QUICK, SLOW, UNLOGGED};
 use super::{Databases, quote, store};
 use crate::base::clock::UnixMs;
+use crate::base::crash_point;
 use crate::base::retry::Backoff;
 use crate::base::secret::{MasterKey, Secret, random_token};
 use crate::db::DbError;
 use crate::events::{self, Level, NewEvent};
-use crate::jobs::{self, JobContext, NewJob, Outcome};
+use crate::jobs::{self, JobContext, NewJob, Outcome, Owed};
 
 use std::time::Duration;
 
@@ -85,10 +86,13 @@ impl Databases {
             state: Link::Attaching,
             reason: None,
         };
-        let (id, changed) = self
+        crash_point::hit("postgres.link.attaching.before");
+        let begun = self
             .db
             .write(move |tx| begin_attach(tx, &key, &server, wanted, &password, &by))
-            .await?;
+            .await;
+        crash_point::hit("postgres.link.attaching.after");
+        let (id, changed) = begun?;
         let ended = self
             .wait_link(id, |a| {
                 a.as_ref().is_none_or(|a| a.state != Link::Attaching)
@@ -114,7 +118,8 @@ impl Databases {
         let database = self.find(name).await?;
         let by = by.to_owned();
         let server = database.clone();
-        let id = self
+        crash_point::hit("postgres.link.detaching.before");
+        let begun = self
             .db
             .write(move |tx| {
                 let now = UnixMs::now();
@@ -130,8 +135,9 @@ impl Databases {
                 begin_detach(tx, &server, &known, &by, now)?;
                 Ok::<_, PostgresError>(known.id)
             })
-            .await?;
-        self.wait_link(id, Option::is_none).await?;
+            .await;
+        crash_point::hit("postgres.link.detaching.after");
+        self.wait_link(begun?, Option::is_none).await?;
         Ok(())
     }
 
@@ -218,7 +224,7 @@ impl Databases {
         .await;
         waited.unwrap_or_else(|_| {
             Err(PostgresError::Conflict(
-                "this takes longer than a minute and goes on by itself: when `freehold db show` says that it is done, `freehold app restart` brings it to the app"
+                "this takes longer than a minute and goes on by itself, with the deploy that brings it to the app: `freehold db show` says when it is done"
                     .into(),
             ))
         })
@@ -269,20 +275,26 @@ impl Databases {
         match link.state {
             Link::Attaching => {
                 self.let_in(&server, &link).await?;
+                crash_point::hit("postgres.link.attached.before");
                 self.db
-                    .write(move |tx| store::set_link(tx, id, Link::Attached, None, UnixMs::now()))
+                    .write(move |tx| attached(tx, &link, &server, UnixMs::now()))
                     .await
-                    .map_err(PostgresError::Db)
+                    .map_err(PostgresError::Db)?;
+                crash_point::hit("postgres.link.attached.after");
+                Ok(())
             }
             Link::Detaching => {
                 // A server on its way out takes its roles with it.
                 if server.state == State::Ready {
                     self.shut_out(&server, &link.role).await?;
                 }
+                crash_point::hit("postgres.link.detached.before");
                 self.db
-                    .write(move |tx| store::delete_attachment(tx, id))
+                    .write(move |tx| detached(tx, &link, &server, UnixMs::now()))
                     .await
-                    .map_err(PostgresError::Db)
+                    .map_err(PostgresError::Db)?;
+                crash_point::hit("postgres.link.detached.after");
+                Ok(())
             }
             Link::Attached | Link::Failed => Ok(()),
         }
@@ -396,6 +408,30 @@ fn begin_detach(
     record(tx, now, "database.detached", server, link.app, message)
 }
 
+/// The app is let in; its containers know nothing of it yet.
+fn attached(
+    tx: &rusqlite::Transaction<'_>,
+    link: &Attachment,
+    server: &Database,
+    now: UnixMs,
+) -> Result<(), DbError> {
+    store::set_link(tx, link.id, Link::Attached, None, now)?;
+    let by = format!("its attachment to {}", server.name);
+    Owed::Settings.note(tx, link.app, &by, now)
+}
+
+/// The app is shut out; its containers still have the variable.
+fn detached(
+    tx: &rusqlite::Transaction<'_>,
+    link: &Attachment,
+    server: &Database,
+    now: UnixMs,
+) -> Result<(), DbError> {
+    store::delete_attachment(tx, link.id)?;
+    let by = format!("its detachment from {}", server.name);
+    Owed::Settings.note(tx, link.app, &by, now)
+}
+
 /// One line, on the app's activity: what changes is what the app is given.
 fn record(
     tx: &rusqlite::Transaction<'_>,
@@ -486,16 +522,23 @@ mod tests {
                 };
                 let link = attach(tx)?;
                 assert_eq!(attach(tx)?, link, "still being made");
-                store::set_link(tx, link, Link::Attached, None, UnixMs(2))?;
+                let known = store::attachment_by_id(tx, link)?.unwrap();
+                attached(tx, &known, &server, UnixMs(2))?;
                 assert_eq!(attach(tx)?, link, "made");
                 for _ in 0..2 {
                     let known = store::attachment_by_id(tx, link)?.unwrap();
                     begin_detach(tx, &server, &known, "ana", UnixMs(3))?;
                 }
+                detached(tx, &known, &server, UnixMs(4))?;
                 Ok(changed)
             })
             .await;
         assert_eq!(written.unwrap(), [true, true, false]);
+        // The deploy of either is owed in the transaction that ends it.
+        let kinds = [Owed::Settings.kind()];
+        let owed = db.read(move |c| jobs::newest(c, &kinds, None, &9.into()));
+        let owed: Result<Vec<jobs::Told>, DbError> = owed.await;
+        assert_eq!(owed.unwrap().len(), 2);
         let told = db.read(|c| events::newest(c, None, 10)).await.unwrap();
         let told: Vec<_> = told
             .iter()

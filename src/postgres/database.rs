@@ -52,13 +52,17 @@ impl State {
 
 /// The names of the lines at which the tests kill the daemon.
 pub fn crash_points() -> Vec<String> {
-    State::ALL
-        .iter()
-        .flat_map(|s| {
-            ["before", "after"].map(|side| format!("postgres.create.{}.{side}", s.as_str()))
+    let states = State::ALL.iter().map(|s| ("create", s.as_str()));
+    states
+        .chain(LINKS.map(|link| ("link", link)))
+        .flat_map(|(what, state)| {
+            ["before", "after"].map(|side| format!("postgres.{what}.{state}.{side}"))
         })
         .collect()
 }
+
+/// What is written of an app's access, the wish and what came of it; a detached app's row is deleted.
+const LINKS: [&str; 4] = ["attaching", "attached", "detaching", "detached"];
 
 /// A managed server.
 #[derive(Clone, Debug)]
@@ -223,6 +227,8 @@ pub struct Logical {
     pub name: String,
     /// The role that owns it.
     pub owner: String,
+    /// The others that own something in it, may do something there, or are named by a policy.
+    pub roles: Vec<String>,
     /// On disk.
     pub size_bytes: u64,
     /// Whether it holds a table, view, function or schema that is not Postgres' own.
@@ -236,7 +242,7 @@ mod tests {
     #[test]
     fn f8_crash_points_cover_every_state() {
         let points = crash_points();
-        assert_eq!(points.len(), State::ALL.len() * 2);
+        assert_eq!(points.len(), (State::ALL.len() + LINKS.len()) * 2);
         assert!(points.contains(&"postgres.create.verifying.after".to_owned()));
         for state in State::ALL {
             assert_eq!(State::parse(state.as_str()), Some(state));

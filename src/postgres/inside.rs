@@ -27,6 +27,11 @@ const OWN_TABLES: &str = "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relna
      WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)' \
      AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')";
 
+/// The roles that what is in database `d` belongs to or names, without its owner and Postgres' own, as JSON on one line.
+const ROLES: &str = "(SELECT coalesce(jsonb_agg(DISTINCT r.rolname::text), '[]') FROM pg_shdepend s \
+     JOIN pg_roles r ON r.oid = s.refobjid \
+     WHERE s.refclassid = 'pg_authid'::regclass AND s.dbid = d.oid AND r.oid <> d.datdba)";
+
 /// What a restored database is compared by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -43,6 +48,15 @@ enum Left {
     OnlyFresh,
     Nothing,
     Lost,
+}
+
+/// Makes a role that is not there: nobody can sign in as it until somebody lets them.
+fn missing_role(name: &str) -> String {
+    let make = quote::literal(&format!("CREATE ROLE {} NOLOGIN", quote::ident(name)));
+    let name = quote::literal(name);
+    format!(
+        "SELECT {make} WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {name}) \\gexec\n"
+    )
 }
 
 fn left_of_swap(live: bool, fresh: bool, before: bool) -> Left {
@@ -93,20 +107,24 @@ impl Databases {
             .sql(
                 database,
                 "postgres",
-                "SELECT datname, pg_get_userbyid(datdba), pg_database_size(oid) FROM pg_database \
-                 WHERE NOT datistemplate AND datallowconn ORDER BY datname;",
+                &format!(
+                    "SELECT datname, pg_get_userbyid(datdba), pg_database_size(d.oid), {ROLES} FROM pg_database d \
+                     WHERE NOT datistemplate AND datallowconn ORDER BY datname;"
+                ),
                 QUICK,
             )
             .await?;
         let mut found = Vec::new();
         for row in rows {
-            let [name, owner, size] = row.as_slice() else {
+            let [name, owner, size, roles] = row.as_slice() else {
                 continue;
             };
             let has_content = name != "postgres" || self.has_content(database, name).await?;
             found.push(Logical {
                 name: name.clone(),
                 owner: owner.clone(),
+                // One that is not read is missed at a restore, which then says so.
+                roles: serde_json::from_str(roles).unwrap_or_default(),
                 size_bytes: size.parse().unwrap_or(0),
                 has_content,
             });
@@ -155,8 +173,8 @@ impl Databases {
     }
 
     /// An empty database `fresh` for `owner`, alike to `like` where that
-    /// exists; one of the same name is dropped first. A role that is not there
-    /// is made without the right to sign in.
+    /// exists; one of the same name is dropped first. It and those of
+    /// `roles` that are not there are made without the right to sign in: what is restored names them.
     ///
     /// # Errors
     /// When the server refuses.
@@ -166,17 +184,20 @@ impl Databases {
         fresh: &str,
         like: &str,
         owner: &str,
+        roles: &[String],
     ) -> Result<(), PostgresError> {
         self.drop_logical(database, fresh).await?;
-        let (role, role_name) = (quote::ident(owner), quote::literal(owner));
-        let make_role = quote::literal(&format!("CREATE ROLE {role} NOLOGIN"));
+        let make_roles: String = std::iter::once(owner)
+            .chain(roles.iter().map(String::as_str))
+            .map(missing_role)
+            .collect();
+        let role = quote::ident(owner);
         let rows = self
             .sql(
                 database,
                 "postgres",
                 &format!(
-                    "SELECT {make_role} WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {role_name}) \\gexec\n\
-                     SELECT pg_encoding_to_char(encoding), datcollate, datctype FROM pg_database WHERE datname = {};",
+                    "{make_roles}SELECT pg_encoding_to_char(encoding), datcollate, datctype FROM pg_database WHERE datname = {};",
                     quote::literal(like)
                 ),
                 QUICK,

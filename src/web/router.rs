@@ -191,7 +191,11 @@ pub fn table() -> Vec<Route> {
         GET  "/settings/ca.pem"                 User      pages::settings::root;
         GET  "/settings/people"                 SeeBox    pages::people::show;
         POST "/settings/people"                 ChangeBox pages::people::invite, sudo;
+        GET  "/settings/people/{user}"          ChangeBox pages::person::show;
         POST "/settings/people/{user}"          ChangeBox pages::people::change, sudo;
+        POST "/settings/people/{user}/sessions/end" ChangeBox pages::person::end_session, sudo;
+        POST "/settings/people/{user}/sessions/end-all" ChangeBox pages::person::end_sessions, sudo;
+        POST "/settings/people/{user}/second-factor/off" ChangeBox pages::person::second_factor_off, sudo;
         POST "/settings/people/{user}/reset"    ChangeBox pages::people::reset, sudo;
         GET  "/settings/people/{user}/remove"   ChangeBox pages::people::ask_removal, sudo;
         POST "/settings/people/{user}/remove"   ChangeBox pages::people::remove, sudo;

@@ -63,9 +63,13 @@ impl World {
     }
 
     pub fn try_psql(&self, part: &str, sql: &str) -> Result<String, String> {
+        self.psql_on("main", part, sql)
+    }
+
+    pub fn psql_on(&self, server: &str, part: &str, sql: &str) -> Result<String, String> {
         let mut child = self
             .fh
-            .command(&["db", "psql", "main", "--part", part])
+            .command(&["db", "psql", server, "--part", part])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

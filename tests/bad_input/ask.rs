@@ -29,14 +29,23 @@ impl Answer {
 
 /// Asks with these header lines and this body; HTTP/1.0, so that the answer ends with the connection.
 pub fn ask(socket: &Path, method: &str, path: &str, headers: &[String], body: &[u8]) -> Answer {
+    heard(begin(socket, method, path, headers, (body, body.len())))
+}
+
+/// Asks, and sends of a body of `length` bytes only these.
+pub fn begin(
+    socket: &Path,
+    method: &str,
+    path: &str,
+    headers: &[String],
+    (body, length): (&[u8], usize),
+) -> UnixStream {
     let mut stream = UnixStream::connect(socket).unwrap();
     stream
         .set_read_timeout(Some(Duration::from_secs(60)))
         .unwrap();
-    let mut head = format!(
-        "{method} {path} HTTP/1.0\r\nHost: panel.test\r\nContent-Length: {}\r\n",
-        body.len()
-    );
+    let mut head =
+        format!("{method} {path} HTTP/1.0\r\nHost: panel.test\r\nContent-Length: {length}\r\n");
     for line in headers {
         head.push_str(line);
         head.push_str("\r\n");
@@ -45,6 +54,11 @@ pub fn ask(socket: &Path, method: &str, path: &str, headers: &[String], body: &[
     stream.write_all(head.as_bytes()).unwrap();
     // Who refuses early need not read to the end.
     stream.write_all(body).ok();
+    stream
+}
+
+/// The answer, to its end.
+pub fn heard(mut stream: UnixStream) -> Answer {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).ok();
     let text = String::from_utf8_lossy(&answer).into_owned();

@@ -62,7 +62,7 @@ pub fn page(table: &Table) -> String {
     }
     page.section(
         "A push that starts nothing",
-        "Each is a line on the app's activity.",
+        "Each that came whole is a line on the app's activity.",
     );
     for row in &table.hook {
         page.row(&row.what, "", &row.says, &status(row.status, ""), &row.next);

@@ -82,6 +82,8 @@ pub struct Hook {
     pub delivery: String,
     #[serde(default)]
     pub signature: Signature,
+    #[serde(default)]
+    pub sending: Sending,
     /// The event is padded to so many bytes.
     #[serde(default)]
     pub bytes: usize,
@@ -98,6 +100,18 @@ pub enum Signature {
     Right,
     Wrong,
     None,
+}
+
+/// How the event is sent.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sending {
+    #[default]
+    Whole,
+    /// While others' half-sent events take all the room there is.
+    Crowded,
+    /// Its end never comes.
+    Cut,
 }
 
 fn push() -> String {

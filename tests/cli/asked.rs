@@ -98,6 +98,70 @@ fn a7_what_ends_data_wants_its_name_typed_or_yes() {
     }
 }
 
+/// A server with a backup that is stored and a restore that is done: no engine is needed to be asked.
+fn a_restore(daemon: &Daemon) {
+    let db = rusqlite::Connection::open(daemon.data().join("state.db")).unwrap();
+    db.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
+    db.execute_batch(
+        "INSERT INTO databases (id, name, version, image, memory_bytes, password_sealed, state, created_ms, changed_ms)
+         VALUES (1, 'main', 17, 'postgres:17', 1, x'00', 'ready', 1, 1);
+         INSERT INTO backups (database_id, database_name, logical, owner, server_version, expected_bytes, object_key, state,
+             cause, attempt, size_bytes, sha256, created_ms, due_ms, started_ms, finished_ms)
+         VALUES (1, 'main', 'shop', 'shop', 17, 4096, 'main/shop/1.dump', 'stored', 'asked', 1, 2048, 'ab12', 1, 1, 1, 2);
+         INSERT INTO restores (backup_id, database_id, logical, fresh, kept, state, created_ms, finished_ms)
+         VALUES (1, 1, 'shop', 'shop_restore_1', 'shop_before_1', 'done', 3, 4);",
+    )
+    .unwrap();
+}
+
+/// A restore and its confirmation ask for the database's name, which the other rows cannot show without an engine.
+#[test]
+fn a7_a_restore_and_its_confirmation_want_the_databases_name_typed() {
+    let daemon = Daemon::start();
+    let socket = daemon.socket("freehold.sock");
+    a_restore(&daemon);
+    let restores = || {
+        freehold(&socket, &["backup", "restores"])
+            .out
+            .lines()
+            .count()
+    };
+    let confirmed = || {
+        let said = freehold(&socket, &["events", "--json"]);
+        said.out.matches("Restore 1 was confirmed").count()
+    };
+    let before = restores();
+    for (what, name) in [
+        (&["backup", "restore", "1", "--no-wait"][..], "shop"),
+        (&["backup", "confirm", "1"], "shop_before_1"),
+    ] {
+        let said = freehold(&socket, what);
+        assert_eq!(said.code, 2, "{what:?}: {}", said.all());
+        assert!(said.err.contains("give --yes"), "{what:?}: {}", said.all());
+        for typed in ["main", ""] {
+            let said = at_a_terminal(80, typed, &command(&socket, what));
+            assert_eq!(said.code, 2, "{what:?}: {}", said.all());
+            let asked = format!("Type {name} to go on");
+            assert!(said.out.contains(&asked), "{what:?}: {}", said.all());
+            assert!(said.out.contains("nothing was changed"), "{}", said.all());
+        }
+    }
+    assert_eq!(
+        (restores(), confirmed()),
+        (before, 0),
+        "done without a name"
+    );
+
+    let restore = command(&socket, &["backup", "restore", "1", "--no-wait"]);
+    let said = at_a_terminal(80, "shop", &restore);
+    assert_eq!(said.code, 0, "{}", said.all());
+    assert_eq!(restores(), before + 1, "{}", said.all());
+    let confirm = command(&socket, &["backup", "confirm", "1"]);
+    let said = at_a_terminal(80, "shop_before_1", &confirm);
+    assert_eq!(said.code, 0, "{}", said.all());
+    assert_eq!(confirmed(), 1, "{}", said.all());
+}
+
 /// Without an engine nothing of an app can be ended: that is told within seconds, and the removal waits for the engine.
 #[test]
 fn a7_a_removal_that_the_engine_holds_up_is_told_soon_and_goes_on() {

@@ -63,6 +63,12 @@ pub const SHARES: &[Share] = &[
         takes: &[".superseded.", ".queued.after"],
     },
     Share {
+        test: "f8_a_kill_between_changed_settings_and_their_deploy_keeps_neither_from_the_app",
+        file: "api_behaviour.rs",
+        registry: "deploy",
+        takes: &[".queued."],
+    },
+    Share {
         test: "f8_an_order_survives_a_kill_at_every_point",
         file: "first_light/steps/f8_crash.rs",
         registry: "certs",
@@ -89,6 +95,12 @@ pub const SHARES: &[Share] = &[
         file: "postgres_life.rs",
         registry: "postgres",
         takes: &[".failed."],
+    },
+    Share {
+        test: "f8_a_kill_around_an_attachment_leaves_the_app_with_what_is_written_down",
+        file: "deploy_engine.rs",
+        registry: "postgres",
+        takes: &[".attaching.", ".attached.", ".detaching.", ".detached."],
     },
     Share {
         test: "f8_backups_and_restores_survive_a_kill_at_every_point",

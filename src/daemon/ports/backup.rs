@@ -65,6 +65,7 @@ impl Servers for ServersPort {
                 .map(|p| Part {
                     name: p.name,
                     owner: p.owner,
+                    roles: p.roles,
                     size_bytes: p.size_bytes,
                     has_content: p.has_content,
                 })
@@ -92,12 +93,12 @@ impl Servers for ServersPort {
         server: i64,
         fresh: String,
         like: String,
-        owner: String,
+        (owner, roles): (String, Vec<String>),
     ) -> Answer<'_, ()> {
         Box::pin(async move {
             let database = self.server(server).await?;
             self.0
-                .make_fresh(&database, &fresh, &like, &owner)
+                .make_fresh(&database, &fresh, &like, &owner, &roles)
                 .await
                 .map_err(trouble)
         })

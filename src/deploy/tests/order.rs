@@ -69,6 +69,10 @@ async fn f4_a_restart_starts_what_is_live_when_it_begins() {
     p.world.told.lock().unwrap().hang.insert("job".into());
     let pushed = p.push_event(&p.commit("two"), "two").await.deploy.unwrap();
     p.until(pushed, State::Releasing).await;
+    // The state is written before the work begins, and the crash is to cut the work off.
+    while p.world.count("job") < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     let restart = p.deploys.restart(7, "ana", UnixMs::now()).await.unwrap();
     let mut p = p;
     p.crash().await;

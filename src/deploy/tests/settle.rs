@@ -6,8 +6,8 @@ use super::world::Place;
 use crate::base::clock::UnixMs;
 use crate::db::DbError;
 use crate::deploy::store::{self, Change};
-use crate::deploy::{JOB, State, job_key};
-use crate::jobs::{self, NewJob};
+use crate::deploy::{Cause, JOB, State, job_key};
+use crate::jobs::{self, NewJob, Owed};
 
 async fn push(p: &Place, message: &str) -> i64 {
     let commit = p.commit(message);
@@ -124,4 +124,56 @@ async fn f8_a_deploy_left_without_work_is_ended_at_the_start() {
     p.crash().await;
     p.until(first, State::Failed).await;
     assert_eq!(p.deploys.live(7).await.unwrap().unwrap().deploy, second);
+}
+
+async fn causes(p: &Place) -> Vec<Cause> {
+    let all = p.deploys.list(Some(7), 20).await.unwrap();
+    all.iter().map(|d| d.cause).collect()
+}
+
+/// Notes changed settings down, as whoever changes them does, `ago` before now.
+async fn owe(p: &Place, ago: Duration) {
+    let owed: Result<(), DbError> =
+        p.db.write(move |tx| Owed::Settings.note(tx, 7, "ana", UnixMs::now().minus(ago)))
+            .await;
+    owed.unwrap();
+}
+
+#[tokio::test]
+async fn f8_changed_settings_whose_deploy_nobody_asked_for_are_brought_all_the_same() {
+    let p = Place::new().await;
+    let first = p.deploy("one").await;
+    let long = Duration::from_secs(60);
+    owe(&p, long).await;
+    for _ in 0..500 {
+        if causes(&p).await[0] == Cause::Settings {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    p.until(first + 1, State::Live).await;
+    assert_eq!(causes(&p).await[0], Cause::Settings);
+
+    // Asked for in time, it is the only one; the note goes with it, though it were due now.
+    let owed: Result<(), DbError> =
+        p.db.write(|tx| Owed::Settings.note(tx, 7, "ana", UnixMs::now()))
+            .await;
+    owed.unwrap();
+    let asked = p.deploys.apply_settings(7, "ana", UnixMs::now()).await;
+    p.until(asked.unwrap().unwrap(), State::Live).await;
+    let now = UnixMs::now();
+    let open =
+        p.db.read(|c| jobs::newest(c, &[Owed::Settings.kind()], None, &10.into()))
+            .await;
+    let open: Result<Vec<jobs::Told>, DbError> = open;
+    assert!(open.unwrap().iter().all(|j| j.state == "done"));
+
+    // Nothing runs: the next start has them by itself.
+    p.deploys.stop(7, "ana", now).await.unwrap();
+    owe(&p, long).await;
+    owe(&p, Duration::ZERO).await;
+    assert_eq!(p.deploys.apply_settings(7, "ana", now).await.unwrap(), None);
+    let before = causes(&p).await.len();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(causes(&p).await.len(), before);
 }

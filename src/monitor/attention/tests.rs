@@ -116,6 +116,11 @@ fn f7_every_trouble_says_what_why_and_what_to_do() {
             ..Database::default()
         },
         Database {
+            name: "bare".into(),
+            born_ms: old,
+            ..Database::default()
+        },
+        Database {
             name: "sick".into(),
             born_ms: Some(NOW),
             failing: Some("no answer to a query".into()),
@@ -162,6 +167,7 @@ fn f7_every_trouble_says_what_why_and_what_to_do() {
             "shop.test does not answer",
             "blog has no healthy replica",
             "No backup of main for 3 days",
+            "No backup of bare for 3 days",
             "Database sick does not answer",
             "The disk is full",
             "The certificate of late.test has expired",
@@ -193,6 +199,8 @@ fn f7_every_trouble_says_what_why_and_what_to_do() {
         assert!(item.link.starts_with('/'), "{item:?}");
     }
     assert_eq!(found[1].why, "For 5 min: its certificate has expired.");
+    let bare = "A backup is due every day. There is no good one yet.";
+    assert!(found.iter().any(|a| a.why == bare));
     assert!(
         found
             .iter()

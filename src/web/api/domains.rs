@@ -6,6 +6,7 @@ use axum::extract::{Extension, State};
 use crate::apps::{AppError, Domain, Scale};
 use crate::base::clock::UnixMs;
 use crate::base::ids::ProcessName;
+use crate::jobs::Owed;
 use crate::web::answer::{AcceptedIf, ListedWhole};
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
@@ -135,13 +136,12 @@ pub async fn scale(
     app.apps
         .set_scale(row.id, process, change, &by, now)
         .await?;
-    let anew = change.memory_bytes.is_some() || change.nano_cpus.is_some();
-    let (deploy, job) = match anew {
-        true => {
+    let (deploy, job) = match change.owes() {
+        Owed::Settings => {
             let deploy = app.deploys.apply_settings(row.id, &by, now).await?;
             (deploy, jobs::of_deploy(&app, deploy).await?)
         }
-        false => {
+        Owed::Counts => {
             app.deploys.apply_counts(row.id, now).await?;
             (
                 None,

@@ -80,6 +80,8 @@ const ACTIONS: &[Row] = actions! {
     POST "/account/password"                "account.password"      Account;
     POST "/account/sessions/end"            "session.end"           Account;
     DELETE "/api/v1/sessions/{mark}"        "session.end"           Account;
+    POST "/settings/people/{user}/sessions/end" "session.end"       User;
+    POST "/settings/people/{user}/sessions/end-all" "session.end"   User;
     DELETE "/api/v1/users/{user}/sessions"  "session.end"           User;
     DELETE "/api/v1/users/{user}/sessions/{mark}" "session.end"     User;
     POST "/account/second-factor"           "second-factor.enrol"   Account;
@@ -90,6 +92,7 @@ const ACTIONS: &[Row] = actions! {
     POST "/api/v1/account/second-factor/recovery-codes" "second-factor.codes" Account;
     POST "/account/second-factor/off"       "second-factor.off"     Account;
     DELETE "/api/v1/account/second-factor"  "second-factor.off"     Account;
+    POST "/settings/people/{user}/second-factor/off" "second-factor.off" User;
     DELETE "/api/v1/users/{user}/second-factor" "second-factor.off" User;
     POST "/account/tokens"                  "token.create"          Token;
     POST "/account/tokens/end"              "token.end"             Token;

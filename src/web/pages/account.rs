@@ -100,6 +100,24 @@ struct Faults {
     code: String,
 }
 
+/// Sessions as a list shows them; `own` is the digest of the one the page is seen in.
+pub(super) fn session_rows(
+    all: Vec<users::SessionRow>,
+    own: Option<&str>,
+    now: UnixMs,
+) -> Vec<Session> {
+    let row = |s: users::SessionRow| Session {
+        what: match s.address.as_str() {
+            "" => agent::told(&s.agent),
+            address => format!("{}, {address}", agent::told(&s.agent)),
+        },
+        own: own.is_some_and(|own| own.starts_with(&s.mark)),
+        at: When::ago(s.seen, now),
+        mark: s.mark,
+    };
+    all.into_iter().map(row).collect()
+}
+
 fn token_row(token: users::Token, now: UnixMs) -> Token {
     let verb = match token.deploys {
         true => "deploy token",
@@ -204,18 +222,7 @@ async fn page(
         apps,
         second_factor,
         password_fields,
-        sessions: sessions
-            .into_iter()
-            .map(|s| Session {
-                what: match s.address.as_str() {
-                    "" => agent::told(&s.agent),
-                    address => format!("{}, {address}", agent::told(&s.agent)),
-                },
-                own: own.as_ref().is_some_and(|own| own.starts_with(&s.mark)),
-                at: When::ago(s.seen, now),
-                mark: s.mark,
-            })
-            .collect(),
+        sessions: session_rows(sessions, own.as_deref(), now),
         tokens: held.into_iter().map(|t| token_row(t, now)).collect(),
         token_fields: token_fields(wish),
         made,

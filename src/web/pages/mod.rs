@@ -25,6 +25,7 @@ pub mod jobs;
 pub mod overview;
 mod parts;
 pub mod people;
+pub mod person;
 pub mod problem;
 mod qr;
 pub mod second_factor;

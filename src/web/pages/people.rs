@@ -17,7 +17,7 @@ use crate::web::error::Failure;
 use crate::web::people;
 use crate::web::services::App;
 
-const PAGE: &str = "/settings/people";
+pub(super) const PAGE: &str = "/settings/people";
 
 /// The page.
 #[derive(Clone, Debug, Template)]

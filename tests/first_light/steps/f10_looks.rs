@@ -435,6 +435,23 @@ fn targets(p: &mut Person, world: &World) {
     }
 }
 
+/// Ana comes in, by a link that `p` makes for her.
+fn comes_in(p: &mut Person, ana: &Person) {
+    let (all, reset) = ("/settings/people", "/settings/people/ana@example.com/reset");
+    let route = "/settings/people/{user}/reset";
+    p.send(route, &form(all, reset, &[]), "A link for ana@example.com");
+    let link = p.browser.text();
+    let link = link.lines().find(|l| l.contains("/setup/")).unwrap();
+    let (_, token) = link.trim().rsplit_once('/').unwrap();
+    let browser = &ana.browser;
+    browser.go(&format!("{PANEL}/setup/{token}"));
+    for name in ["password", "again"] {
+        browser.type_into(&format!("[name={name}]"), "ana has four words");
+    }
+    browser.click_away("form[action^=\"/setup/\"] button");
+    assert!(browser.text().contains(APP), "{}", browser.text());
+}
+
 fn people(p: &mut Person, world: &World) {
     let all = "/settings/people";
     let bad = [("name", "two words")];
@@ -442,21 +459,33 @@ fn people(p: &mut Person, world: &World) {
     let good = [("name", "ana@example.com"), ("apps", APP)];
     p.send(all, &form(all, all, &good), "A link for ana@example.com");
     let ana = "/settings/people/ana@example.com";
-    let reset = format!("{ana}/reset");
-    let route = "/settings/people/{user}/reset";
-    p.send(route, &form(all, &reset, &[]), "A link for ana@example.com");
-    let link = p.browser.text();
-    let link = link.lines().find(|l| l.contains("/setup/")).unwrap();
-    let (_, token) = link.trim().rsplit_once('/').unwrap();
-    // Ana comes in with a browser of her own, and leaves a session behind.
-    let hers = world.browser(|s| s.javascript = false);
-    hers.go(&format!("{PANEL}/setup/{token}"));
-    for name in ["password", "again"] {
-        hers.type_into(&format!("[name={name}]"), "ana has four words");
-    }
-    hers.click_away("form[action^=\"/setup/\"] button");
-    assert!(hers.text().contains(APP), "{}", hers.text());
-    assert!(!hers.text().contains("Databases"), "{}", hers.text());
+    // Ana has a browser of her own.
+    let mut hers = Person {
+        browser: world.browser(|s| s.javascript = false),
+        done: BTreeSet::new(),
+    };
+    let is_out = |hers: &Person| {
+        hers.browser.go(&format!("{PANEL}/"));
+        assert!(hers.path().contains("/sign-in"), "{}", hers.path());
+    };
+    comes_in(p, &hers);
+    let text = hers.browser.text();
+    assert!(!text.contains("Databases"), "{text}");
+    puts_in_a_second_factor(&mut hers);
+    let route = "/settings/people/{user}/second-factor/off";
+    let off = format!("{ana}/second-factor/off");
+    p.send(route, &form(ana, &off, &[]), "ana@example.com is off");
+    let route = "/settings/people/{user}/sessions/end";
+    let end = format!("{ana}/sessions/end");
+    p.send(route, &form(ana, &end, &[]), "is ended");
+    is_out(&hers);
+    comes_in(p, &hers);
+    let route = "/settings/people/{user}/sessions/end-all";
+    let end = format!("{ana}/sessions/end-all");
+    p.send(route, &form(ana, &end, &[]), "is ended");
+    is_out(&hers);
+    // She leaves a session behind.
+    comes_in(p, &hers);
     let apps = [("apps", ", looks2")];
     let route = "/settings/people/{user}";
     p.send(route, &form(all, ana, &apps), "no app called");
@@ -466,8 +495,7 @@ fn people(p: &mut Person, world: &World) {
     p.send(route, &form(&question, &question, &wrong), "This is not");
     let right = [("typed", "ana@example.com")];
     p.send(route, &form(&question, &question, &right), "is taken out");
-    hers.go(&format!("{PANEL}/"));
-    assert!(hers.url().contains("/sign-in"), "{}", hers.url());
+    is_out(&hers);
     let tokens = "/account/tokens";
     let unnamed = [("name", " ")];
     p.send(tokens, &form("/account", tokens, &unnamed), "needs a name");
@@ -512,8 +540,8 @@ fn checks_and_password(p: &mut Person) {
     p.send("/sign-in", &form(sign_in, sign_in, &right), "Apps");
 }
 
-/// A second factor put in, asked for at sign-in, and taken out again.
-fn second_factor(p: &mut Person) {
+/// Puts a second factor in; a wrong code does not.
+fn puts_in_a_second_factor(p: &mut Person) {
     let page = "/account/second-factor";
     p.send(page, &form(page, page, &[]), "Put the key into");
     let text = p.browser.text();
@@ -531,6 +559,13 @@ fn second_factor(p: &mut Person) {
     let code = authenticator::code(&key, 0);
     let right = [("code", code.as_str())];
     p.send(confirm, &form(page, confirm, &right), "Your recovery codes");
+}
+
+/// A second factor put in, asked for at sign-in, and taken out again.
+fn second_factor(p: &mut Person) {
+    puts_in_a_second_factor(p);
+    let page = "/account/second-factor";
+    let wrong = [("code", "000000")];
     let codes = "/account/second-factor/codes";
     p.send(codes, &form(page, codes, &[]), "Your recovery codes");
     let text = p.browser.text();

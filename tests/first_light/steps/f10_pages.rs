@@ -167,6 +167,7 @@ fn pages(world: &World) -> Vec<(&'static str, String)> {
             "/settings/targets/gallery/remove".to_owned(),
         ),
         ("people", "/settings/people".to_owned()),
+        ("person", format!("/settings/people/{GUEST}")),
         (
             "person-remove",
             format!("/settings/people/{ASKED_IN}/remove"),

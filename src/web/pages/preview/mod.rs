@@ -85,6 +85,7 @@ fn f10_every_page_renders_without_inline_style_or_script() {
     write("settings", &rest::settings_page());
     write("account", &rest::account_page());
     write("people", &rest::people_page());
+    write("person", &rest::person_page());
     write("audit", &rest::audit_page());
     write("confirm", &rest::remove_app());
     write("setup", &rest::setup_page());

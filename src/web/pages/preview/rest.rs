@@ -6,8 +6,8 @@ use crate::users::Role;
 use crate::web::pages::frame::{Flash, Section};
 use crate::web::pages::parts::{Badge, Field, Tone, When};
 use crate::web::pages::{
-    account, audit, box_page, checks, confirm, database, databases, doctor, people, problem,
-    settings, setup, sign_in,
+    account, audit, box_page, checks, confirm, database, databases, doctor, people, person,
+    problem, settings, setup, sign_in,
 };
 use crate::wire::audit as wire;
 use crate::wire::doctor::{Area, Condition, Examined, Report};
@@ -447,6 +447,37 @@ pub fn people_page() -> people::View {
             text("https://panel.example.com/setup/Zk3x9fQ0aB7c"),
             String::new(),
         )),
+    }
+}
+
+pub fn person_page() -> person::View {
+    let session = |mark: &str, what: &str, own, seen| account::Session {
+        mark: text(mark),
+        what: text(what),
+        own,
+        at: When::ago(ago(seen), NOW),
+    };
+    person::View {
+        frame: frame(
+            "/settings/people/ana@example.com",
+            "ana@example.com",
+            Section::Settings,
+        )
+        .under("/settings", "Settings")
+        .under("/settings/people", "People"),
+        name: text("ana@example.com"),
+        role: Role::Developer,
+        invited: false,
+        second_factor: true,
+        sessions: vec![
+            session("1f2e3d4c", "Firefox on Linux, 203.0.113.7", false, 40),
+            session(
+                "5b6a7988",
+                "Safari on an iPhone, 198.51.100.20",
+                false,
+                90_000,
+            ),
+        ],
     }
 }
 

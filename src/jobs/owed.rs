@@ -1,0 +1,67 @@
+//! What changed settings owe to an app's containers: written in the transaction that changes them, settled in the one
+//! that queues the work.
+//!
+//! Whoever changes an app's variables, scale or databases asks for the work right after; the note is for when that
+//! never comes, because the daemon was killed between the two or the change took longer than its caller waited.
+
+use std::time::Duration;
+
+use rusqlite::Transaction;
+
+use super::{NewJob, enqueue, store};
+use crate::base::clock::UnixMs;
+use crate::db::DbError;
+
+/// How long whoever changed something has to ask for the work: a moment, but for a disk that is slow.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// What is owed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owed {
+    /// A deploy: variables, limits or databases are others.
+    Settings,
+    /// More or fewer replicas of what runs.
+    Counts,
+}
+
+impl Owed {
+    /// What the work that asks for it is registered under.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Settings => "app.settings",
+            Self::Counts => "app.counts",
+        }
+    }
+
+    fn key(self, app: i64) -> String {
+        format!("{}:{app}", self.kind())
+    }
+
+    /// Notes that it is owed to `app` by what `by` changed.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub fn note(
+        self,
+        tx: &Transaction<'_>,
+        app: i64,
+        by: &str,
+        now: UnixMs,
+    ) -> Result<(), DbError> {
+        let job = NewJob {
+            kind: self.kind(),
+            key: self.key(app),
+            payload: serde_json::json!({ "app": app, "by": by }),
+            run_at: now.plus(GRACE),
+        };
+        enqueue(tx, now, &job).map(drop)
+    }
+
+    /// The work is queued by the same transaction, or nothing runs that it could be done to.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub fn settle(self, tx: &Transaction<'_>, app: i64, now: UnixMs) -> Result<(), DbError> {
+        store::settle(tx, self.kind(), &self.key(app), now)
+    }
+}
