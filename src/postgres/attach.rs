@@ -246,7 +246,10 @@ impl Databases {
         let reason = why.clone();
         let written: Result<(), DbError> = self
             .db
-            .write(move |tx| store::set_link(tx, id, Link::Failed, Some(&reason), UnixMs::now()))
+            .write(move |tx| match store::attachment_by_id(tx, id)? {
+                Some(link) => fail(tx, &link, &reason, UnixMs::now()),
+                None => Ok(()),
+            })
             .await;
         if let Err(error) = written {
             tracing::error!(%error, attachment = id, "a failed attachment could not be written down");
@@ -255,37 +258,49 @@ impl Databases {
     }
 
     async fn link_step(&self, id: i64) -> Result<(), PostgresError> {
-        let Some(link) = self
-            .db
-            .read(move |c| store::attachment_by_id(c, id))
-            .await
-            .map_err(PostgresError::Db)?
-        else {
-            return Ok(());
-        };
-        let Some(server) = self.by_id(link.database).await? else {
-            return Ok(());
-        };
-        match link.state {
-            Link::Attaching => {
-                self.let_in(&server, &link).await?;
-                self.db
-                    .write(move |tx| store::set_link(tx, id, Link::Attached, None, UnixMs::now()))
-                    .await
-                    .map_err(PostgresError::Db)
-            }
-            Link::Detaching => {
-                // A server on its way out takes its roles with it.
-                if server.state == State::Ready {
-                    self.shut_out(&server, &link.role).await?;
+        loop {
+            let Some(link) = self
+                .db
+                .read(move |c| store::attachment_by_id(c, id))
+                .await
+                .map_err(PostgresError::Db)?
+            else {
+                return Ok(());
+            };
+            let Some(server) = self.by_id(link.database).await? else {
+                return Ok(());
+            };
+            match link.state {
+                Link::Attaching => {
+                    self.let_in(&server, &link).await?;
+                    if self.let_in_done(id).await? {
+                        return Ok(());
+                    }
+                    // It is to be detached meanwhile: the next turn does that.
                 }
-                self.db
-                    .write(move |tx| store::delete_attachment(tx, id))
-                    .await
-                    .map_err(PostgresError::Db)
+                Link::Detaching => {
+                    // A server on its way out takes its roles with it.
+                    if server.state == State::Ready {
+                        self.shut_out(&server, &link.role).await?;
+                    }
+                    return self
+                        .db
+                        .write(move |tx| store::delete_detached(tx, id))
+                        .await
+                        .map_err(PostgresError::Db);
+                }
+                Link::Attached | Link::Failed => return Ok(()),
             }
-            Link::Attached | Link::Failed => Ok(()),
         }
+    }
+
+    /// Writes down that the app has its role, unless a detach was asked for meanwhile; says whether it did.
+    pub(super) async fn let_in_done(&self, id: i64) -> Result<bool, PostgresError> {
+        let (from, to) = (Link::Attaching, Link::Attached);
+        self.db
+            .write(move |tx| store::set_link(tx, id, from, to, None, UnixMs::now()))
+            .await
+            .map_err(PostgresError::Db)
     }
 
     async fn let_in(&self, server: &Database, link: &Attachment) -> Result<(), PostgresError> {
@@ -346,7 +361,7 @@ fn begin_attach(
     for known in store::attachments_of_app(tx, wanted.app)? {
         if known.database == server.id && known.state != Link::Detaching {
             if known.state == Link::Failed {
-                store::set_link(tx, known.id, Link::Attaching, None, now)?;
+                store::set_link(tx, known.id, Link::Failed, Link::Attaching, None, now)?;
                 enqueue(tx, &known, now)?;
             }
             return Ok((known.id, known.state != Link::Attached));
@@ -358,6 +373,7 @@ fn begin_attach(
             )));
         }
     }
+    store::forget_failed_of_gone(tx, server.id)?;
     if store::attachments(tx, server.id)?
         .iter()
         .any(|a| a.role == *role)
@@ -387,13 +403,45 @@ fn begin_detach(
     if link.state == Link::Detaching {
         return Ok(());
     }
-    store::set_link(tx, link.id, Link::Detaching, None, now)?;
+    store::set_link(tx, link.id, link.state, Link::Detaching, None, now)?;
     enqueue(tx, link, now)?;
     let message = format!(
         "{} was detached from the database {} by {by}; its data stays.",
         link.app_name, server.name
     );
     record(tx, now, "database.detached", server, link.app, message)
+}
+
+/// Writes down that a link could not be made or undone. Whoever attaches waits and is told; a detach may
+/// be nobody's any more, as when the app is removed, so it is told to those who look after the server.
+pub(super) fn fail(
+    tx: &rusqlite::Transaction<'_>,
+    link: &Attachment,
+    why: &str,
+    now: UnixMs,
+) -> Result<(), DbError> {
+    let failed = store::set_link(tx, link.id, link.state, Link::Failed, Some(why), now)?;
+    let Some(server) = store::by_id(tx, link.database)? else {
+        return Ok(());
+    };
+    if !failed || link.state != Link::Detaching {
+        return Ok(());
+    }
+    let message = format!(
+        "{} could not be detached from the database {name}, where its role {role} may still sign in: {}. `ALTER ROLE {role} NOLOGIN` in `freehold db psql {name}` shuts it out.",
+        link.app_name,
+        why.trim_end_matches('.'),
+        name = server.name,
+        role = quote::ident(&link.role),
+    );
+    let event = NewEvent::new(
+        "database.detach_failed",
+        Level::Error,
+        server.subject(),
+        message,
+    )
+    .with(serde_json::json!({ "app": link.app }));
+    events::record(tx, now, &event).map(drop)
 }
 
 /// One line, on the app's activity: what changes is what the app is given.
@@ -486,7 +534,7 @@ mod tests {
                 };
                 let link = attach(tx)?;
                 assert_eq!(attach(tx)?, link, "still being made");
-                store::set_link(tx, link, Link::Attached, None, UnixMs(2))?;
+                store::set_link(tx, link, Link::Attaching, Link::Attached, None, UnixMs(2))?;
                 assert_eq!(attach(tx)?, link, "made");
                 for _ in 0..2 {
                     let known = store::attachment_by_id(tx, link)?.unwrap();
