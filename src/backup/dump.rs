@@ -64,9 +64,17 @@ impl Backups {
         }
     }
 
-    /// A retry is not needed any more when a good backup came meanwhile: its row goes.
+    /// Whether the server is removed, or on its way out: nobody waits for a dump of it any more.
+    pub(super) async fn is_gone(&self, server: i64) -> Result<bool, BackupError> {
+        let servers = self.servers.list().await?;
+        Ok(servers.iter().all(|s| s.id != server))
+    }
+
+    /// A retry is not needed any more when a good backup came meanwhile, and none is when its server is
+    /// gone: its row goes.
     async fn is_moot(&self, backup: &Backup) -> Result<bool, BackupError> {
-        if backup.cause != Cause::Retry {
+        let gone = self.is_gone(backup.database).await?;
+        if backup.cause != Cause::Retry && !gone {
             return Ok(false);
         }
         let backup = backup.clone();
@@ -75,10 +83,10 @@ impl Backups {
                 let newer = store::in_state(tx, backup.database, BackupState::Stored)?
                     .iter()
                     .any(|b| b.logical == backup.logical && b.id > backup.id);
-                if newer {
+                if newer || gone {
                     store::delete(tx, backup.id)?;
                 }
-                Ok(newer)
+                Ok(newer || gone)
             })
             .await
             .map_err(BackupError::Db)
@@ -219,16 +227,24 @@ impl Backups {
         Ok(())
     }
 
-    /// Takes back what is in the store, writes the failure down and plans the next try.
+    /// Takes back what is in the store, writes the failure down and plans the next try. Where the server
+    /// was removed meanwhile it is no failure: nothing is tried again, and nobody is told.
     pub(super) async fn fail(&self, backup: &Backup, error: BackupError) -> Outcome {
         if matches!(error, BackupError::Supervise(SuperviseError::Stopping)) {
             return soon(&error);
         }
-        let why = error.to_string();
+        let gone = match self.is_gone(backup.database).await {
+            Ok(gone) => gone,
+            Err(error) => return soon(&error),
+        };
+        let why = match gone {
+            true => "the database was removed before it was whole".to_owned(),
+            false => error.to_string(),
+        };
         self.note_use(backup.target, Some(&error)).await;
         let left = self.take_back(backup).await;
         crash_point::hit("backup.failed.before");
-        let retry = (backup.attempt < TRIES).then(|| {
+        let retry = (backup.attempt < TRIES && !gone).then(|| {
             let due = UnixMs::now().plus(AGAIN.delay(backup.attempt));
             NewBackup {
                 database: backup.database,
@@ -261,7 +277,9 @@ impl Backups {
                 let now = UnixMs::now();
                 store::set_state(tx, id, BackupState::Failed, Some(&reason), now)?;
                 store::set_upload(tx, id, left.as_deref())?;
-                events::record(tx, now, &event)?;
+                if !gone {
+                    events::record(tx, now, &event)?;
+                }
                 if let Some(retry) = &retry {
                     this.insert(tx, retry, now)?;
                 }
@@ -270,6 +288,7 @@ impl Backups {
             .await;
         crash_point::hit("backup.failed.after");
         match written {
+            Ok(()) if gone => Outcome::Done,
             Ok(()) => Outcome::Failed(why),
             Err(error) => soon(&BackupError::Db(error)),
         }

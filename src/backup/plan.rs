@@ -74,10 +74,12 @@ impl Backups {
     pub(super) async fn look(&self, now: UnixMs) -> Result<Option<UnixMs>, BackupError> {
         let servers = self.servers.list().await?;
         let ids: Vec<i64> = servers.iter().map(|s| s.id).collect();
-        let known: Vec<(Server, Option<Seen>)> = self
+        type Known = Vec<(Server, Option<Seen>)>;
+        let (scheduled, known): (Vec<i64>, Known) = self
             .db
             .read(move |c| {
-                servers
+                let scheduled = store::scheduled(c)?;
+                let known: Result<Known, DbError> = servers
                     .into_iter()
                     .map(|server| {
                         let Some(schedule) = store::schedule(c, server.id)? else {
@@ -86,7 +88,8 @@ impl Backups {
                         let parts = store_standing::standings(c, server.id, schedule.created)?;
                         Ok::<_, DbError>((server, Some((schedule, parts))))
                     })
-                    .collect()
+                    .collect();
+                Ok::<_, DbError>((scheduled, known?))
             })
             .await?;
         let mut next: Option<UnixMs> = None;
@@ -101,28 +104,34 @@ impl Backups {
                 next = earlier(next, first.next_due);
                 continue;
             };
-            let mut due = current.next_due;
-            if current.next_due <= now && server.ready {
-                due = first.next_due;
-                self.queue_plan(server.id, first, now).await?;
-            } else if current.minute != first.minute {
-                // The setting was changed.
-                due = first.next_due;
-                let id = server.id;
-                self.db
-                    .write(move |tx| store::set_schedule(tx, id, first.minute, first.next_due, now))
-                    .await
-                    .map_err(BackupError::Db)?;
+            match turn(&current, &first, server.ready, now) {
+                Turn::Dump => {
+                    next = earlier(next, first.next_due);
+                    self.queue_plan(server.id, first, now).await?;
+                }
+                Turn::Move => {
+                    next = earlier(next, first.next_due);
+                    let id = server.id;
+                    self.db
+                        .write(move |tx| {
+                            store::set_schedule(tx, id, first.minute, first.next_due, now)
+                        })
+                        .await
+                        .map_err(BackupError::Db)?;
+                }
+                Turn::Wait(until) => next = until.map_or(next, |at| earlier(next, at)),
             }
-            next = earlier(next, due);
             self.tell_missing(&server, &parts, current.alarm, now)
                 .await?;
         }
-        let gone: Result<(), DbError> = self
-            .db
-            .write(move |tx| store::keep_schedules(tx, &ids))
-            .await;
-        gone.map_err(BackupError::Db)?;
+        // A commit wakes whoever waits for one, so nothing is written where nothing changed.
+        if scheduled.iter().any(|id| !ids.contains(id)) {
+            let gone: Result<(), DbError> = self
+                .db
+                .write(move |tx| store::keep_schedules(tx, &ids))
+                .await;
+            gone.map_err(BackupError::Db)?;
+        }
         Ok(next)
     }
 
@@ -290,6 +299,11 @@ impl Backups {
         why: String,
     ) -> Outcome {
         if let Some(server) = server {
+            match self.is_gone(server.id).await {
+                Ok(true) => return Outcome::Done,
+                Ok(false) => {}
+                Err(error) => return super::dump::soon(&error),
+            }
             let server = server.clone();
             let attempt = context.attempt;
             let reason = why.clone();
@@ -334,6 +348,27 @@ impl Backups {
     }
 }
 
+/// What a look at a server's schedule leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// Its time has come.
+    Dump,
+    /// The setting was changed: it has another minute.
+    Move,
+    /// Nothing, until then. One whose time came while it was not ready is dumped when a look finds it
+    /// ready; no time can be said for that.
+    Wait(Option<UnixMs>),
+}
+
+fn turn(current: &Schedule, first: &Schedule, ready: bool, now: UnixMs) -> Turn {
+    match (current.next_due <= now, ready) {
+        (true, true) => Turn::Dump,
+        (true, false) => Turn::Wait(None),
+        (false, _) if current.minute != first.minute => Turn::Move,
+        (false, _) => Turn::Wait(Some(current.next_due)),
+    }
+}
+
 fn earlier(a: Option<UnixMs>, b: UnixMs) -> Option<UnixMs> {
     Some(a.map_or(b, |a| a.min(b)))
 }
@@ -370,6 +405,25 @@ fn object_key(installation: &str, server: &str, logical: &str, now: UnixMs, id: 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn f6_a_schedule_waits_for_its_time_and_for_its_server() {
+        let schedule = |minute, due| Schedule {
+            minute,
+            next_due: UnixMs(due),
+            alarm: None,
+            created: UnixMs(0),
+        };
+        let (first, now) = (schedule(120, 900), UnixMs(100));
+        let turn = |current: Schedule, ready| turn(&current, &first, ready, now);
+        assert_eq!(turn(schedule(120, 100), true), Turn::Dump);
+        assert_eq!(turn(schedule(120, 100), false), Turn::Wait(None));
+        assert_eq!(turn(schedule(130, 100), false), Turn::Wait(None));
+        assert_eq!(turn(schedule(130, 500), true), Turn::Move);
+        let later = Turn::Wait(Some(UnixMs(500)));
+        assert_eq!(turn(schedule(120, 500), true), later);
+        assert_eq!(turn(schedule(120, 500), false), later);
+    }
 
     #[test]
     fn f6_keys_are_plain_whatever_the_database_is_called() {

@@ -64,6 +64,9 @@ impl Backups {
             .db
             .write(move |tx| {
                 let now = UnixMs::now();
+                // Retention may have been quicker.
+                let seen = store::by_id(tx, backup.id)?.ok_or(BackupError::NotFound(backup.id))?;
+                super::stored(&seen)?;
                 let names = |restore: i64| {
                     (
                         servers.derived(&backup.logical, &format!("_restore_{restore}")),

@@ -68,7 +68,12 @@ impl Backups {
         crash_point::hit("backup.expired.before");
         self.db
             .write(move |tx| {
+                // What is being restored, into whichever server, stays until that is over.
+                let restores = store_open::restores(tx)?;
                 for id in gone {
+                    if restores.iter().any(|r| r.backup == id) {
+                        continue;
+                    }
                     store::set_state(tx, id, BackupState::Expired, None, now)?;
                 }
                 store::forget_restores(tx, now.minus(RESTORES_SHOWN))?;

@@ -382,6 +382,13 @@ pub(super) fn set_alarm(tx: &Transaction<'_>, database: i64, now: UnixMs) -> Res
     Ok(())
 }
 
+/// The servers that have a schedule.
+pub(super) fn scheduled(c: &Connection) -> Result<Vec<i64>, DbError> {
+    let mut statement = c.prepare_cached("SELECT database_id FROM backup_schedules")?;
+    let rows = statement.query_map([], |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// Servers that are no more need no schedule; what was stored of them stays.
 pub(super) fn keep_schedules(tx: &Transaction<'_>, of: &[i64]) -> Result<(), DbError> {
     let list = serde_json::to_string(of)?;

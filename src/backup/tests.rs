@@ -1,8 +1,10 @@
 //! The schedule at work, with servers that need no engine.
 
+mod gone;
 mod retain;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -22,7 +24,10 @@ use crate::http_client::HttpClient;
 use crate::supervise::{Spec, Supervisor};
 
 /// One server, `main`, with one part; it cannot be dumped.
-struct OneServer;
+struct OneServer {
+    ready: AtomicBool,
+    removed: AtomicBool,
+}
 
 fn refuse<T: Send + 'static>() -> Answer<'static, T> {
     Box::pin(async {
@@ -35,14 +40,16 @@ fn refuse<T: Send + 'static>() -> Answer<'static, T> {
 
 impl Servers for OneServer {
     fn list(&self) -> Answer<'_, Vec<Server>> {
-        Box::pin(async {
-            Ok(vec![Server {
+        let all = match self.removed.load(Ordering::SeqCst) {
+            true => Vec::new(),
+            false => vec![Server {
                 id: 3,
                 name: "main".into(),
                 version: 17,
-                ready: true,
-            }])
-        })
+                ready: self.ready.load(Ordering::SeqCst),
+            }],
+        };
+        Box::pin(async { Ok(all) })
     }
     fn parts(&self, _: i64) -> Answer<'_, Vec<Part>> {
         refuse()
@@ -89,6 +96,7 @@ struct Machine {
     folder: tempfile::TempDir,
     db: Db,
     backups: Backups,
+    server: Arc<OneServer>,
     _config: watch::Sender<Arc<Config>>,
 }
 
@@ -110,6 +118,10 @@ async fn a_box() -> Machine {
     .await
     .unwrap();
     let (sender, config) = watch::channel(Arc::new(Config::default()));
+    let server = Arc::new(OneServer {
+        ready: AtomicBool::new(true),
+        removed: AtomicBool::new(false),
+    });
     let backups = Backups::new(Parts {
         db: db.clone(),
         key,
@@ -118,13 +130,14 @@ async fn a_box() -> Machine {
         data_dir: folder.path().to_owned(),
         client: HttpClient::new(None).unwrap(),
         supervisor,
-        servers: Arc::new(OneServer),
-        traffic: Arc::new(OneServer),
+        servers: server.clone(),
+        traffic: server.clone(),
     });
     Machine {
         folder,
         db,
         backups,
+        server,
         _config: sender,
     }
 }

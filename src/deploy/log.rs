@@ -192,6 +192,16 @@ impl Log {
         }
     }
 
+    /// Whether the log has a line of this text.
+    pub fn holds(&self, text: &str) -> bool {
+        let wanted = format!("\t{}", self.mask.apply(text));
+        let Ok(file) = std::fs::File::open(self.logs.path(self.deploy)) else {
+            return false;
+        };
+        let lines = std::io::BufRead::lines(std::io::BufReader::new(file));
+        lines.map_while(Result::ok).any(|l| l.ends_with(&wanted))
+    }
+
     /// Appends a step's headline.
     pub fn step(&self, title: &str) {
         self.line(&format!("==> {title}"));

@@ -170,6 +170,7 @@ impl Making<'_> {
                 volume: volume(self.app, name),
                 path: path.clone(),
                 read_only: false,
+                existing: false,
             })
             .collect();
         spec.pids = self.pids;

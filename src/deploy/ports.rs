@@ -16,7 +16,7 @@ use crate::docker::{
     BuildError, BuildRequest, CacheRecord, Credentials, EngineError, Image, LogLine,
 };
 use crate::git::{Branch, GitUrl, Remote};
-use crate::supervise::{JobEnd, Live, NotReady, Spec, SuperviseError};
+use crate::supervise::{EngineState, JobEnd, Live, NotReady, Spec, SuperviseError};
 
 /// A future of a trait object.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -149,6 +149,8 @@ pub trait Containers: Send + Sync {
     ) -> Boxed<'a, Result<JobEnd, SuperviseError>>;
     /// All of ours.
     fn live(&self) -> watch::Receiver<Arc<Vec<Live>>>;
+    /// Whether the engine answers.
+    fn engine(&self) -> watch::Receiver<EngineState>;
     /// Makes sure of a network.
     fn ensure_network<'a>(&'a self, name: &'a str) -> Boxed<'a, Result<(), SuperviseError>>;
     /// Removes a network.

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::docker::{
     BuildError, BuildRequest, CacheRecord, Credentials, Engine, EngineError, Image, LogLine,
 };
-use crate::supervise::{JobEnd, Live, NotReady, Spec, SuperviseError, Supervisor};
+use crate::supervise::{EngineState, JobEnd, Live, NotReady, Spec, SuperviseError, Supervisor};
 
 use super::ports::{Boxed, Containers, Images, Lines};
 
@@ -98,6 +98,10 @@ impl Containers for Supervisor {
 
     fn live(&self) -> watch::Receiver<Arc<Vec<Live>>> {
         Supervisor::live(self)
+    }
+
+    fn engine(&self) -> watch::Receiver<EngineState> {
+        Supervisor::engine(self)
     }
 
     fn ensure_network<'a>(&'a self, name: &'a str) -> Boxed<'a, Result<(), SuperviseError>> {

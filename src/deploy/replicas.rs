@@ -15,10 +15,12 @@ use crate::events::{self, Level, NewEvent};
 use crate::jobs::{self, JobContext, NewJob, Outcome, Owed};
 use crate::supervise::Spec;
 
+use super::create::by_person;
 use super::error::{DeployError, Stop};
 use super::plan::Making;
 use super::ports::AppFacts;
-use super::row::{Release, Serving};
+use super::row::{Cause, Release, Serving};
+use super::source::Source;
 use super::start::STOP_GRACE;
 use super::store;
 use super::{Deploys, REPLICAS_JOB, app_in, job_key};
@@ -53,7 +55,8 @@ impl Deploys {
         Ok(())
     }
 
-    /// Starts a stopped app with its live release.
+    /// Starts a stopped app: its live release, or, where the environment was changed since that was
+    /// made, a new one of the same image. What databases give, and the scale, are those of now anyway.
     ///
     /// # Errors
     /// [`DeployError::Conflict`] when nothing was deployed yet.
@@ -63,10 +66,21 @@ impl Deploys {
         by: &str,
         now: UnixMs,
     ) -> Result<Option<i64>, DeployError> {
-        match self.live_or_refuse(app).await?.stopped {
-            true => self.restart(app, by, now).await.map(Some),
-            false => Ok(None),
+        let live = self.live_or_refuse(app).await?;
+        if !live.stopped {
+            return Ok(None);
         }
+        let facts = self.facts(app).await?;
+        let release = self.release(live.release_id).await?;
+        let env = match &release {
+            Some(release) => Some(self.release_env(release).await?),
+            None => None,
+        };
+        if env.as_ref() == Some(&facts.env) {
+            return self.restart(app, by, now).await.map(Some);
+        }
+        let new = by_person(app, Source::Settings, Cause::Restart, by);
+        self.create(new, now).await.map(Some)
     }
 
     /// A one-off container with the live release's image, env, databases and volumes.
@@ -194,9 +208,12 @@ impl Deploys {
 
     /// Starts those that do not serve yet and waits until they are healthy.
     async fn grow(&self, serving: &Serving, wanted: &[Spec]) -> Result<bool, Stop> {
+        let live = self.0.ports.containers.live();
+        let there = live.borrow().clone();
+        let is_there = |spec: &Spec| there.iter().any(|l| l.name == spec.name);
         let more: Vec<Spec> = wanted
             .iter()
-            .filter(|spec| !serving.has(&spec.name))
+            .filter(|spec| !serving.has(&spec.name) || !is_there(spec))
             .cloned()
             .collect();
         if more.is_empty() {

@@ -222,7 +222,13 @@ impl Deploys {
             Source::Settings => {
                 let app = deploy.app;
                 let live = self.0.db.read(move |c| store::live(c, app)).await?;
-                let live = live.ok_or_else(|| "nothing is live to change".to_owned())?;
+                let Some(live) = settings_to_change(deploy, live) else {
+                    let why = "nothing is live to change: the settings come with the next deploy or start";
+                    work.log.line(why);
+                    let mut next = Next::to(State::Superseded);
+                    next.change.error = Some(why.to_owned());
+                    return Ok(next);
+                };
                 let old = self.release_row(live.release_id).await?;
                 let mut next = Next::to(State::Starting);
                 next.release = Some(NewRelease {
@@ -316,6 +322,12 @@ fn release_to_start(deploy: &Deploy, asked: i64, live: Option<&Serving>) -> Opti
         (Cause::Return, Some(live)) if live.since > deploy.created => None,
         _ => Some(asked),
     }
+}
+
+/// What changed settings are brought to. None where the deploy that they were to follow did not go live,
+/// or the app was stopped: changed settings alone start nothing.
+fn settings_to_change(deploy: &Deploy, live: Option<Serving>) -> Option<Serving> {
+    live.filter(|live| !live.stopped || deploy.cause == Cause::Restart)
 }
 
 /// Hides what must not stand in this app's logs.

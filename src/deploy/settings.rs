@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use rusqlite::Transaction;
+
 use crate::base::clock::UnixMs;
 use crate::base::retry::Backoff;
+use crate::db::DbError;
 use crate::jobs::{JobContext, Outcome, Owed};
 
 use super::create::by_person;
@@ -18,8 +21,9 @@ const AGAIN: Backoff = Backoff {
 };
 
 impl Deploys {
-    /// Makes a release of the live image with the settings of now, where
-    /// something is live and not stopped. For changed env, memory, databases.
+    /// Makes a release of the live image with the settings of now, where something is live and not
+    /// stopped, or on its way: a deploy in work has read the settings already. For changed env, memory,
+    /// databases. A stopped app has them when it starts, one that was never deployed with its first deploy.
     ///
     /// # Errors
     /// Only the database's.
@@ -29,21 +33,30 @@ impl Deploys {
         by: &str,
         now: UnixMs,
     ) -> Result<Option<i64>, DeployError> {
-        let live = self.0.db.read(move |c| store::live(c, app)).await?;
-        match live {
-            Some(live) if !live.stopped => {
-                let new = by_person(app, Source::Settings, Cause::Settings, by);
-                self.create(new, now).await.map(Some)
+        let found = self.0.db.read(move |c| {
+            let open = store::unsettled(c)?;
+            let open: Vec<Cause> = open
+                .into_iter()
+                .filter(|d| d.app == app)
+                .map(|d| d.cause)
+                .collect();
+            Ok::<_, DbError>((store::live(c, app)?, open))
+        });
+        let (live, open) = found.await?;
+        let runs = live.is_some_and(|live| !live.stopped);
+        let cause = match open.as_slice() {
+            _ if runs => Cause::Settings,
+            [] => {
+                let settle = move |tx: &Transaction<'_>| Owed::Settings.settle(tx, app, now);
+                self.0.db.write(settle).await?;
+                return Ok(None);
             }
-            // The next deploy has them by itself.
-            _ => {
-                self.0
-                    .db
-                    .write(move |tx| Owed::Settings.settle(tx, app, now))
-                    .await?;
-                Ok(None)
-            }
-        }
+            // It takes the place of the start that it was asked for after, so it starts the app.
+            open if open.contains(&Cause::Restart) => Cause::Restart,
+            _ => Cause::Settings,
+        };
+        let new = by_person(app, Source::Settings, cause, by);
+        self.create(new, now).await.map(Some)
     }
 
     /// The handler of what is [`Owed`]: nobody asked for the work that changed settings need.

@@ -16,6 +16,10 @@ use super::state::State;
 /// Between a container's stop signal and its end by force.
 pub(super) const STOP_GRACE: std::time::Duration = std::time::Duration::from_secs(10);
 
+/// Said before lines that may stand in the log already.
+pub(super) const OUTPUT_AGAIN: &str =
+    "The daemon was restarted meanwhile; the command's output again, from its beginning:";
+
 impl Deploys {
     /// The release of a deploy that has one by now.
     pub(super) async fn release_of(&self, deploy: &Deploy) -> Result<Release, Stop> {
@@ -83,9 +87,19 @@ impl Deploys {
             return Ok(Next::to(State::Starting));
         };
         let words = spec.command.clone().unwrap_or_default().join(" ");
-        work.log.line(&format!("Running {words}"));
+        let running = format!("Running {words}");
+        // Its container outlives the daemon, and what it wrote comes from its beginning again.
+        let mut again = work.attempt > 1 && work.log.holds(&running);
+        if !again {
+            work.log.line(&running);
+        }
         let limit = State::Releasing.deadline(self.0.limits().build_deadline);
-        let mut line = |line: crate::docker::LogLine| work.log.line(&line.text);
+        let mut line = |line: crate::docker::LogLine| {
+            if std::mem::take(&mut again) {
+                work.log.line(OUTPUT_AGAIN);
+            }
+            work.log.line(&line.text);
+        };
         let ended = self
             .0
             .ports

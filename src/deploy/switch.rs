@@ -20,11 +20,15 @@ const PUBLISH: Duration = Duration::from_secs(30);
 
 impl Deploys {
     pub(super) async fn switch(&self, work: &Work<'_>) -> Result<Next, Stop> {
-        let (specs, release) = self.replicas(work).await?;
+        let release = self.release_of(work.deploy).await?;
+        // Those that were checked, whatever scale is set meanwhile: its own job follows and finds what
+        // is more or less.
         let mut replicas: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for spec in specs {
-            let process = spec.process.unwrap_or_default();
-            replicas.entry(process).or_default().push(spec.name);
+        for checked in self.containers_of(work.deploy) {
+            if checked.kind == Kind::Replica && checked.state != Container::Retiring {
+                let process = checked.process.unwrap_or_default();
+                replicas.entry(process).or_default().push(checked.name);
+            }
         }
         let (app, deploy, id) = (work.deploy.app, work.deploy.id, release.id);
         let newer = self

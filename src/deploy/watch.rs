@@ -10,7 +10,7 @@ use crate::base::clock::UnixMs;
 use crate::db::DbError;
 use crate::events::{self, Level, NewEvent};
 use crate::jobs::Outcome;
-use crate::supervise::{Live, State as Container};
+use crate::supervise::{EngineState, Live, State as Container};
 
 use super::create;
 use super::log::Log;
@@ -32,24 +32,59 @@ const LOOK_AGAIN: Duration = Duration::from_secs(20);
 /// Between looks.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// Whether what is seen of containers tells of the release, or of the engine: one that restarts ends
+/// and begins them all, whatever is in them.
+#[derive(Debug, Default)]
+struct Engine {
+    away: bool,
+    /// When it came back.
+    back: Option<UnixMs>,
+}
+
+impl Engine {
+    fn note(&mut self, state: &EngineState, now: UnixMs) {
+        match state {
+            EngineState::Unreachable { .. } => self.away = true,
+            EngineState::Reachable { .. } => {
+                if std::mem::take(&mut self.away) {
+                    self.back = Some(now);
+                }
+            }
+            // Before the first answer after a start of the daemon: nothing new is known.
+            EngineState::Unknown => {}
+        }
+    }
+
+    /// Whether containers that do not run are its doing: while it is away, and for as long as a
+    /// container may take to start after it came back.
+    fn excuses(&self, now: UnixMs, start: Duration) -> bool {
+        self.away || self.back.is_some_and(|at| now.since(at) < start)
+    }
+}
+
 /// How the containers of a release ended by themselves, while it was watched.
 #[derive(Debug, Default)]
 struct Crashes {
     seen: BTreeSet<(String, UnixMs)>,
+    excused: BTreeSet<(String, UnixMs)>,
     last: Option<String>,
 }
 
 impl Crashes {
     /// Takes in what is seen now. What somebody else ended (a signal of a person,
     /// an engine that restarts) is no crash; the kernel's want of memory is.
-    fn note(&mut self, serving: &Serving, live: &[Live]) {
+    fn note(&mut self, serving: &Serving, live: &[Live], excused: bool) {
         for one in live.iter().filter(|l| serving.has(&l.name)) {
             let Some(exit) = one.last_exit.as_ref() else {
                 continue;
             };
             let by_itself = exit.oom || !matches!(exit.code, 130 | 137 | 143);
             let since = exit.at >= serving.since;
-            if by_itself && since && self.seen.insert((one.name.clone(), exit.at)) {
+            let end = (one.name.clone(), exit.at);
+            if excused && !self.seen.contains(&end) {
+                // Containers that end well when they are told to look as if they had left by themselves.
+                self.excused.insert(end);
+            } else if by_itself && since && !self.excused.contains(&end) && self.seen.insert(end) {
                 self.last = Some(format!("{} {exit}", one.name));
             }
         }
@@ -133,6 +168,8 @@ impl Deploys {
         let anew = UnixMs::now().plus(window.min(LOOK_AGAIN));
         let until = switched.plus(window).max(anew);
         let mut live = self.0.ports.containers.live();
+        let engine_state = self.0.ports.containers.engine();
+        let mut engine = Engine::default();
         let mut down_since: Option<UnixMs> = None;
         let mut crashes = Crashes::default();
         loop {
@@ -143,7 +180,9 @@ impl Deploys {
             };
             let now = UnixMs::now();
             let seen = live.borrow_and_update().clone();
-            crashes.note(&serving, &seen);
+            engine.note(&engine_state.borrow(), now);
+            let excused = engine.excuses(now, self.0.limits().start_deadline);
+            crashes.note(&serving, &seen, excused);
             if crashes.are_deadly() {
                 let last = crashes.last.unwrap_or_default();
                 return Ok(End::Died(format!(
@@ -151,6 +190,7 @@ impl Deploys {
                 )));
             }
             match down(&serving, &seen) {
+                Some(_) if excused => down_since = None,
                 Some(why) => {
                     let since = *down_since.get_or_insert(now);
                     if now.since(since) >= DEAD_AFTER {
@@ -159,7 +199,7 @@ impl Deploys {
                 }
                 None => {
                     down_since = None;
-                    if now >= until && crashes.is_calm(now) {
+                    if now >= until && crashes.is_calm(now) && !engine.away {
                         return Ok(End::Lived);
                     }
                 }
@@ -316,14 +356,51 @@ mod tests {
     }
 
     #[test]
+    fn f8_what_an_engine_that_restarts_does_is_not_held_against_a_release() {
+        let start = Duration::from_secs(60);
+        let away = EngineState::Unreachable {
+            since: UnixMs(1_000),
+            why: "no answer".into(),
+        };
+        let here = EngineState::Reachable {
+            version: "28.5".into(),
+        };
+        let mut engine = Engine::default();
+        engine.note(&EngineState::Unknown, UnixMs(0));
+        engine.note(&here, UnixMs(500));
+        assert!(!engine.excuses(UnixMs(500), start), "the daemon started");
+        engine.note(&away, UnixMs(1_000));
+        assert!(engine.excuses(UnixMs(600_000), start));
+        engine.note(&here, UnixMs(600_000));
+        engine.note(&here, UnixMs(601_000));
+        assert!(engine.excuses(UnixMs(659_999), start));
+        assert!(!engine.excuses(UnixMs(660_000), start));
+
+        // Three that ended well when they were told to, seen once the engine was back.
+        let mut crashes = Crashes::default();
+        let all = ["a", "b", "c"].map(|name| {
+            let mut one = live(name, Container::Healthy, 1);
+            one.last_exit = Some(exit(0, false, 2_000));
+            one
+        });
+        crashes.note(&serving(&["a", "b", "c"]), &all, true);
+        crashes.note(&serving(&["a", "b", "c"]), &all, false);
+        assert!(!crashes.are_deadly());
+        let mut again = live("a", Container::Healthy, 2);
+        again.last_exit = Some(exit(1, false, 9_000));
+        crashes.note(&serving(&["a"]), &[again], false);
+        assert_eq!(crashes.seen.len(), 1, "what comes after counts");
+    }
+
+    #[test]
     fn f8_a_container_that_keeps_dying_is_dead_and_one_that_is_killed_is_not() {
         let see = |exits: &[Exit]| {
             let mut crashes = Crashes::default();
             for exit in exits {
                 let mut one = live("a", Container::Healthy, 0);
                 one.last_exit = Some(exit.clone());
-                crashes.note(&serving(&["a"]), &[one.clone()]);
-                crashes.note(&serving(&["a"]), &[one]);
+                crashes.note(&serving(&["a"]), &[one.clone()], false);
+                crashes.note(&serving(&["a"]), &[one], false);
             }
             crashes
         };

@@ -252,7 +252,10 @@ impl Databases {
         let reason = why.clone();
         let written: Result<(), DbError> = self
             .db
-            .write(move |tx| store::set_link(tx, id, Link::Failed, Some(&reason), UnixMs::now()))
+            .write(move |tx| match store::attachment_by_id(tx, id)? {
+                Some(link) => fail(tx, &link, &reason, UnixMs::now()),
+                None => Ok(()),
+            })
             .await;
         if let Err(error) = written {
             tracing::error!(%error, attachment = id, "a failed attachment could not be written down");
@@ -261,43 +264,58 @@ impl Databases {
     }
 
     async fn link_step(&self, id: i64) -> Result<(), PostgresError> {
-        let Some(link) = self
-            .db
-            .read(move |c| store::attachment_by_id(c, id))
-            .await
-            .map_err(PostgresError::Db)?
-        else {
-            return Ok(());
-        };
-        let Some(server) = self.by_id(link.database).await? else {
-            return Ok(());
-        };
-        match link.state {
-            Link::Attaching => {
-                self.let_in(&server, &link).await?;
-                crash_point::hit("postgres.link.attached.before");
-                self.db
-                    .write(move |tx| attached(tx, &link, &server, UnixMs::now()))
-                    .await
-                    .map_err(PostgresError::Db)?;
-                crash_point::hit("postgres.link.attached.after");
-                Ok(())
-            }
-            Link::Detaching => {
-                // A server on its way out takes its roles with it.
-                if server.state == State::Ready {
-                    self.shut_out(&server, &link.role).await?;
+        loop {
+            let Some(link) = self
+                .db
+                .read(move |c| store::attachment_by_id(c, id))
+                .await
+                .map_err(PostgresError::Db)?
+            else {
+                return Ok(());
+            };
+            let Some(server) = self.by_id(link.database).await? else {
+                return Ok(());
+            };
+            match link.state {
+                Link::Attaching => {
+                    self.let_in(&server, &link).await?;
+                    crash_point::hit("postgres.link.attached.before");
+                    let done = self.let_in_done(&link, &server).await?;
+                    crash_point::hit("postgres.link.attached.after");
+                    if done {
+                        return Ok(());
+                    }
+                    // It is to be detached meanwhile: the next turn does that.
                 }
-                crash_point::hit("postgres.link.detached.before");
-                self.db
-                    .write(move |tx| detached(tx, &link, &server, UnixMs::now()))
-                    .await
-                    .map_err(PostgresError::Db)?;
-                crash_point::hit("postgres.link.detached.after");
-                Ok(())
+                Link::Detaching => {
+                    // A server on its way out takes its roles with it.
+                    if server.state == State::Ready {
+                        self.shut_out(&server, &link.role).await?;
+                    }
+                    crash_point::hit("postgres.link.detached.before");
+                    self.db
+                        .write(move |tx| detached(tx, &link, &server, UnixMs::now()))
+                        .await
+                        .map_err(PostgresError::Db)?;
+                    crash_point::hit("postgres.link.detached.after");
+                    return Ok(());
+                }
+                Link::Attached | Link::Failed => return Ok(()),
             }
-            Link::Attached | Link::Failed => Ok(()),
         }
+    }
+
+    /// Writes down that the app has its role, unless a detach was asked for meanwhile; says whether it did.
+    pub(super) async fn let_in_done(
+        &self,
+        link: &Attachment,
+        server: &Database,
+    ) -> Result<bool, PostgresError> {
+        let (link, server) = (link.clone(), server.clone());
+        self.db
+            .write(move |tx| attached(tx, &link, &server, UnixMs::now()))
+            .await
+            .map_err(PostgresError::Db)
     }
 
     async fn let_in(&self, server: &Database, link: &Attachment) -> Result<(), PostgresError> {
@@ -358,7 +376,7 @@ fn begin_attach(
     for known in store::attachments_of_app(tx, wanted.app)? {
         if known.database == server.id && known.state != Link::Detaching {
             if known.state == Link::Failed {
-                store::set_link(tx, known.id, Link::Attaching, None, now)?;
+                store::set_link(tx, known.id, Link::Failed, Link::Attaching, None, now)?;
                 enqueue(tx, &known, now)?;
             }
             return Ok((known.id, known.state != Link::Attached));
@@ -370,6 +388,7 @@ fn begin_attach(
             )));
         }
     }
+    store::forget_failed_of_gone(tx, server.id)?;
     if store::attachments(tx, server.id)?
         .iter()
         .any(|a| a.role == *role)
@@ -399,7 +418,7 @@ fn begin_detach(
     if link.state == Link::Detaching {
         return Ok(());
     }
-    store::set_link(tx, link.id, Link::Detaching, None, now)?;
+    store::set_link(tx, link.id, link.state, Link::Detaching, None, now)?;
     enqueue(tx, link, now)?;
     let message = format!(
         "{} was detached from the database {} by {by}; its data stays.",
@@ -408,16 +427,19 @@ fn begin_detach(
     record(tx, now, "database.detached", server, link.app, message)
 }
 
-/// The app is let in; its containers know nothing of it yet.
+/// The app is let in, unless a detach was asked for meanwhile; its containers know nothing of it yet.
 fn attached(
     tx: &rusqlite::Transaction<'_>,
     link: &Attachment,
     server: &Database,
     now: UnixMs,
-) -> Result<(), DbError> {
-    store::set_link(tx, link.id, Link::Attached, None, now)?;
-    let by = format!("its attachment to {}", server.name);
-    Owed::Settings.note(tx, link.app, &by, now)
+) -> Result<bool, DbError> {
+    let done = store::set_link(tx, link.id, Link::Attaching, Link::Attached, None, now)?;
+    if done {
+        let by = format!("its attachment to {}", server.name);
+        Owed::Settings.note(tx, link.app, &by, now)?;
+    }
+    Ok(done)
 }
 
 /// The app is shut out; its containers still have the variable.
@@ -427,9 +449,41 @@ fn detached(
     server: &Database,
     now: UnixMs,
 ) -> Result<(), DbError> {
-    store::delete_attachment(tx, link.id)?;
+    store::delete_detached(tx, link.id)?;
     let by = format!("its detachment from {}", server.name);
     Owed::Settings.note(tx, link.app, &by, now)
+}
+
+/// Writes down that a link could not be made or undone. Whoever attaches waits and is told; a detach may
+/// be nobody's any more, as when the app is removed, so it is told to those who look after the server.
+pub(super) fn fail(
+    tx: &rusqlite::Transaction<'_>,
+    link: &Attachment,
+    why: &str,
+    now: UnixMs,
+) -> Result<(), DbError> {
+    let failed = store::set_link(tx, link.id, link.state, Link::Failed, Some(why), now)?;
+    let Some(server) = store::by_id(tx, link.database)? else {
+        return Ok(());
+    };
+    if !failed || link.state != Link::Detaching {
+        return Ok(());
+    }
+    let message = format!(
+        "{} could not be detached from the database {name}, where its role {role} may still sign in: {}. `ALTER ROLE {role} NOLOGIN` in `freehold db psql {name}` shuts it out.",
+        link.app_name,
+        why.trim_end_matches('.'),
+        name = server.name,
+        role = quote::ident(&link.role),
+    );
+    let event = NewEvent::new(
+        "database.detach_failed",
+        Level::Error,
+        server.subject(),
+        message,
+    )
+    .with(serde_json::json!({ "app": link.app }));
+    events::record(tx, now, &event).map(drop)
 }
 
 /// One line, on the app's activity: what changes is what the app is given.

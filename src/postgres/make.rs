@@ -50,7 +50,7 @@ impl Databases {
                 State::Removing => match self.remove_step(&database).await {
                     Ok(()) => return Outcome::Done,
                     Err(error) => {
-                        self.note(id, &error).await;
+                        self.note(&database, &error).await;
                         return again(&context, &error);
                     }
                 },
@@ -58,34 +58,37 @@ impl Databases {
             let next = match step {
                 Ok(next) => self.advance(&database, next, None).await,
                 Err(error) if error.is_passing() => {
-                    self.note(id, &error).await;
+                    self.note(&database, &error).await;
                     return again(&context, &error);
                 }
                 Err(error) => {
                     let why = error.to_string();
-                    let failed = self.advance(&database, State::Failed, Some(&why)).await;
-                    self.stop_failed(&database).await;
-                    match failed {
-                        Ok(()) => return Outcome::Failed(why),
-                        Err(error) => Err(error),
+                    match self.advance(&database, State::Failed, Some(&why)).await {
+                        Ok(true) => {
+                            self.stop_failed(&database).await;
+                            return Outcome::Failed(why);
+                        }
+                        other => other,
                     }
                 }
             };
+            // Moved or not: the next turn does what stands in the row now.
             if let Err(error) = next {
                 return again(&context, &error);
             }
         }
     }
 
-    /// Writes the next state down, with its event.
-    async fn advance(
+    /// Writes the next state down, with its event, unless the row is in another one meanwhile, as when
+    /// its removal was asked for. Says whether it did.
+    pub(super) async fn advance(
         &self,
         database: &Database,
         to: State,
         reason: Option<&str>,
-    ) -> Result<(), PostgresError> {
+    ) -> Result<bool, PostgresError> {
         crash_point::hit(&format!("postgres.create.{}.before", to.as_str()));
-        let id = database.id;
+        let (id, from) = (database.id, database.state);
         let reason = reason.map(str::to_owned);
         let event = match (to, &reason) {
             (State::Ready, _) if database.ready.is_none() => Some(NewEvent::new(
@@ -102,26 +105,30 @@ impl Databases {
             )),
             _ => None,
         };
-        self.db
+        let moved = self
+            .db
             .write(move |tx| {
                 let now = UnixMs::now();
-                store::set_state(tx, id, to, reason.as_deref(), now)?;
+                if !store::set_state(tx, id, from, to, reason.as_deref(), now)? {
+                    return Ok(false);
+                }
                 if let Some(event) = event {
                     events::record(tx, now, &event)?;
                 }
-                Ok::<_, DbError>(())
+                Ok::<_, DbError>(true)
             })
             .await?;
         crash_point::hit(&format!("postgres.create.{}.after", to.as_str()));
-        Ok(())
+        Ok(moved)
     }
 
     /// Shows on its row what the work waits for.
-    async fn note(&self, id: i64, error: &PostgresError) {
+    async fn note(&self, database: &Database, error: &PostgresError) {
         let reason = error.to_string();
+        let (id, state) = (database.id, database.state);
         let noted: Result<(), DbError> = self
             .db
-            .write(move |tx| store::set_reason(tx, id, &reason))
+            .write(move |tx| store::set_reason(tx, id, state, &reason))
             .await;
         if let Err(error) = noted {
             tracing::warn!(%error, database = id, "what a database waits for could not be noted");
@@ -154,15 +161,14 @@ impl Databases {
     async fn start_step(&self, database: &Database) -> Result<State, PostgresError> {
         let password = self.password(database.id).await?;
         let initial = sha256_hex(format!("initial:{}", password.expose()).as_bytes());
-        let row = self
-            .supervisor
-            .want(spec::server(database, &initial))
-            .await?;
         let id = database.id;
-        self.db
-            .write(move |tx| store::set_container(tx, id, Some(row.id)))
-            .await
-            .map_err(PostgresError::Db)?;
+        // In one transaction: a removal must know the container that a crash left behind.
+        let (row, ()) = self
+            .supervisor
+            .want_with(spec::server(database, &initial), move |tx, row| {
+                store::set_container(tx, id, Some(row))
+            })
+            .await?;
         self.supervisor
             .wait_ready(row.id, spec::START_DEADLINE)
             .await

@@ -20,6 +20,8 @@ mod quote;
 mod reap;
 mod spec;
 mod store;
+#[cfg(test)]
+mod tests;
 mod version;
 mod volume_proof;
 
@@ -180,7 +182,7 @@ impl Databases {
             .db
             .write(move |tx| {
                 let now = UnixMs::now();
-                let apps: Vec<String> = store::attachments(tx, database.id)?
+                let apps: Vec<String> = store::attachments_in_use(tx, database.id)?
                     .into_iter()
                     .map(|a| a.app_name)
                     .collect();
@@ -192,7 +194,10 @@ impl Databases {
                         apps.first().map(String::as_str).unwrap_or_default()
                     )));
                 }
-                store::set_state(tx, database.id, State::Removing, None, now)?;
+                let from = store::by_id(tx, database.id)?
+                    .ok_or_else(|| PostgresError::NotFound(database.name.to_string()))?
+                    .state;
+                store::set_state(tx, database.id, from, State::Removing, None, now)?;
                 enqueue(tx, database.id, now)?;
                 events::record(
                     tx,
@@ -244,14 +249,24 @@ impl Databases {
     }
 
     /// What a side container beside this server runs as; see `spec::side`.
+    ///
+    /// # Errors
+    /// [`PostgresError::Conflict`] when the server is on its way out: what is dumped of it then is
+    /// wanted by nobody, and holds its removal up.
     pub fn side(
         &self,
         database: &Database,
         name: String,
         argv: Vec<String>,
         logical: &str,
-    ) -> Spec {
-        spec::side(database, name, argv, logical)
+    ) -> Result<Spec, PostgresError> {
+        if database.state == State::Removing {
+            return Err(PostgresError::Conflict(format!(
+                "the database {} is being removed",
+                database.name
+            )));
+        }
+        Ok(spec::side(database, name, argv, logical))
     }
 
     /// `--dbname` for one of the server's own tools.

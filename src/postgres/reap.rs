@@ -1,8 +1,8 @@
 //! Servers and attachments that say they are on their way though nothing works
 //! on them any more: their job failed without a word, as one that panics does.
 
-use super::database::{Link, State};
-use super::{ATTACHMENT_JOB, Databases, JOB, store};
+use super::database::State;
+use super::{ATTACHMENT_JOB, Databases, JOB, attach, store};
 use crate::base::clock::UnixMs;
 use crate::db::DbError;
 use crate::events::{self, Level, NewEvent};
@@ -24,7 +24,8 @@ impl Databases {
                     if over || making.contains(&database.id) {
                         continue;
                     }
-                    store::set_state(tx, database.id, State::Failed, Some(WHY), now)?;
+                    let from = database.state;
+                    store::set_state(tx, database.id, from, State::Failed, Some(WHY), now)?;
                     let message = match database.state {
                         State::Removing => format!(
                             "The database {0} was not removed: {WHY}. `freehold db rm {0}` tries again.",
@@ -40,7 +41,7 @@ impl Databases {
                 let linking = jobs::worked_on(tx, ATTACHMENT_JOB, "attachment")?;
                 for link in store::unsettled_attachments(tx)? {
                     if !linking.contains(&link.id) {
-                        store::set_link(tx, link.id, Link::Failed, Some(WHY), now)?;
+                        attach::fail(tx, &link, WHY, now)?;
                     }
                 }
                 Ok(failed)
@@ -110,7 +111,7 @@ mod tests {
                         memory_bytes: 512 << 20,
                     };
                     let id = store::insert(tx, &key, &row, &Secret::new("p"), UnixMs(1))?;
-                    store::set_state(tx, id, state, None, UnixMs(1))?;
+                    store::set_state(tx, id, State::Creating, state, None, UnixMs(1))?;
                     made.push(id);
                 }
                 super::super::enqueue(tx, made[0], UnixMs(1))?;

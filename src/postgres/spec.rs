@@ -124,6 +124,7 @@ fn mount(volume: String, path: &str) -> Mount {
         volume,
         path: path.to_owned(),
         read_only: false,
+        existing: false,
     }
 }
 
@@ -143,7 +144,11 @@ pub(super) fn side(database: &Database, name: String, argv: Vec<String>, logical
     .into_iter()
     .map(|(k, v)| (k.to_owned(), v.to_owned()))
     .collect();
-    spec.volumes = vec![mount(database.socket_volume(), SOCKET_DIR)];
+    // One made for it would be left behind by a server that is being removed.
+    spec.volumes = vec![Mount {
+        existing: true,
+        ..mount(database.socket_volume(), SOCKET_DIR)
+    }];
     spec.memory_bytes = Some(SIDE_MEMORY);
     spec.nano_cpus = Some(1_000_000_000);
     // The server is spared before its helpers.
@@ -269,5 +274,9 @@ mod tests {
         assert_eq!(spec.memory_bytes, Some(SIDE_MEMORY));
         assert!(spec.networks.is_empty());
         assert!(!spec.restart);
+        assert!(
+            spec.volumes[0].existing,
+            "no socket without its server is made"
+        );
     }
 }

@@ -137,25 +137,35 @@ pub(super) fn by_id(c: &Connection, id: i64) -> Result<Option<Database>, DbError
     )
 }
 
+/// Moves a database from one state to the next. Says whether it still was in the first: a wish to
+/// remove it may have been written down meanwhile, and holds.
 pub(super) fn set_state(
     tx: &Transaction<'_>,
     id: i64,
-    state: State,
+    from: State,
+    to: State,
     reason: Option<&str>,
     now: UnixMs,
-) -> Result<(), DbError> {
-    tx.execute(
-        "UPDATE databases SET state = ?2, reason = ?3, changed_ms = ?4,
-         ready_ms = CASE WHEN ?2 = 'ready' THEN coalesce(ready_ms, ?4) ELSE ready_ms END WHERE id = ?1",
-        params![id, state.as_str(), reason, now.0],
+) -> Result<bool, DbError> {
+    let moved = tx.execute(
+        "UPDATE databases SET state = ?3, reason = ?4, changed_ms = ?5,
+         ready_ms = CASE WHEN ?3 = 'ready' THEN coalesce(ready_ms, ?5) ELSE ready_ms END
+         WHERE id = ?1 AND state = ?2",
+        params![id, from.as_str(), to.as_str(), reason, now.0],
     )?;
-    Ok(())
+    Ok(moved > 0)
 }
 
-pub(super) fn set_reason(tx: &Transaction<'_>, id: i64, reason: &str) -> Result<(), DbError> {
+/// Says what a database in this state waits for.
+pub(super) fn set_reason(
+    tx: &Transaction<'_>,
+    id: i64,
+    state: State,
+    reason: &str,
+) -> Result<(), DbError> {
     tx.execute(
-        "UPDATE databases SET reason = ?2 WHERE id = ?1",
-        params![id, reason],
+        "UPDATE databases SET reason = ?3 WHERE id = ?1 AND state = ?2",
+        params![id, state.as_str(), reason],
     )?;
     Ok(())
 }
@@ -234,6 +244,29 @@ pub(super) fn attachments_of_app(c: &Connection, app: i64) -> Result<Vec<Attachm
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// Those of apps that still are: an app that was removed stands in nobody's way, even where its
+/// role could not be shut out.
+pub(super) fn attachments_in_use(
+    c: &Connection,
+    database: i64,
+) -> Result<Vec<Attachment>, DbError> {
+    let mut statement = c.prepare_cached(&format!(
+        "{ATTACHMENT} WHERE database_id = ?1 AND app_id IN (SELECT id FROM apps) ORDER BY app_name"
+    ))?;
+    let rows = statement.query_map([database], attachment)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Forgets what failed of apps that are no more: a new app of the name may have the role.
+pub(super) fn forget_failed_of_gone(tx: &Transaction<'_>, database: i64) -> Result<(), DbError> {
+    tx.execute(
+        "DELETE FROM attachments WHERE database_id = ?1 AND state = 'failed'
+         AND app_id NOT IN (SELECT id FROM apps)",
+        [database],
+    )?;
+    Ok(())
+}
+
 /// Those that are on their way in or out.
 pub(super) fn unsettled_attachments(c: &Connection) -> Result<Vec<Attachment>, DbError> {
     let mut statement = c.prepare_cached(&format!(
@@ -263,21 +296,28 @@ pub(super) fn attachment_password(
     Ok(key.open_text(&format!("attachments:{id}"), &sealed)?)
 }
 
+/// Moves a link from one state to the next. Says whether it still was in the first.
 pub(super) fn set_link(
     tx: &Transaction<'_>,
     id: i64,
-    state: Link,
+    from: Link,
+    to: Link,
     reason: Option<&str>,
     now: UnixMs,
-) -> Result<(), DbError> {
-    tx.execute(
-        "UPDATE attachments SET state = ?2, reason = ?3, changed_ms = ?4 WHERE id = ?1",
-        params![id, state.as_str(), reason, now.0],
+) -> Result<bool, DbError> {
+    let moved = tx.execute(
+        "UPDATE attachments SET state = ?3, reason = ?4, changed_ms = ?5
+         WHERE id = ?1 AND state = ?2",
+        params![id, from.as_str(), to.as_str(), reason, now.0],
     )?;
-    Ok(())
+    Ok(moved > 0)
 }
 
-pub(super) fn delete_attachment(tx: &Transaction<'_>, id: i64) -> Result<(), DbError> {
-    tx.execute("DELETE FROM attachments WHERE id = ?1", [id])?;
+/// A link whose role is shut out goes.
+pub(super) fn delete_detached(tx: &Transaction<'_>, id: i64) -> Result<(), DbError> {
+    tx.execute(
+        "DELETE FROM attachments WHERE id = ?1 AND state = 'detaching'",
+        [id],
+    )?;
     Ok(())
 }

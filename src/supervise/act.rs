@@ -137,7 +137,10 @@ pub(super) async fn create(
         shared.ensure_network(network).await?;
     }
     for mount in &spec.volumes {
-        shared.ensure_volume(&mount.volume).await?;
+        match spec.may_make(mount) {
+            true => shared.ensure_volume(&mount.volume).await?,
+            false => shared.need_volume(&spec.name, &mount.volume).await?,
+        }
     }
     let new = new_container(shared, row, spec, terminal);
     crash_point::hit(CREATE[0]);
@@ -254,5 +257,98 @@ pub(super) async fn look(shared: &Arc<Shared>, id: &str) -> Result<Option<Seen>,
         Ok(seen) => Ok(Some(Seen::from(seen))),
         Err(EngineError::NotFound { .. }) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::AtomicU64;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::{mpsc, watch};
+
+    use super::*;
+    use crate::base::ids::InstallationId;
+    use crate::base::secret::MasterKey;
+    use crate::base::shutdown::{Shutdown, Tasks};
+    use crate::config::Config;
+    use crate::db::{Db, Kind as Base};
+    use crate::docker::Engine;
+    use crate::supervise::Mount;
+    use crate::supervise::live::EngineState;
+    use crate::supervise::names::Names;
+    use crate::supervise::plan::Desired;
+    use crate::supervise::shared::Settings;
+
+    /// An engine that has nothing; what it was asked.
+    fn empty_engine(socket: &std::path::Path) -> Arc<Mutex<Vec<String>>> {
+        let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+        let listener = tokio::net::UnixListener::bind(socket).unwrap();
+        let told = Arc::clone(&asked);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut head = vec![0; 4096];
+                let read = stream.read(&mut head).await.unwrap();
+                let head = String::from_utf8_lossy(&head[..read]).into_owned();
+                told.lock()
+                    .unwrap()
+                    .push(head.lines().next().unwrap_or_default().to_owned());
+                let body = r#"{"message":"no such thing"}"#;
+                let answer = format!(
+                    "HTTP/1.1 404 Not Found\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+                    body.len()
+                );
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        asked
+    }
+
+    #[tokio::test]
+    async fn f3_a_database_whose_data_is_gone_is_refused_and_no_empty_volume_is_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("engine.sock");
+        let asked = empty_engine(&socket);
+        let config = Config::default();
+        let (notes, _inbox) = mpsc::channel(8);
+        let shared = Arc::new(Shared {
+            engine: Engine::connect(&format!("unix://{}", socket.display())).unwrap(),
+            db: Db::open(&folder.path().join("state.db"), Base::State).unwrap(),
+            key: Arc::new(MasterKey::from_bytes(&[7; 32]).unwrap()),
+            names: Names::new(&InstallationId::parse("box").unwrap()),
+            settings: Mutex::new(Arc::new(Settings::from(&config))),
+            tasks: Tasks::new(Shutdown::new()),
+            notes,
+            live: watch::Sender::new(Arc::new(Vec::new())),
+            state: watch::Sender::new(EngineState::Unknown),
+            clock: AtomicU64::new(0),
+            networks: tokio::sync::Mutex::new(()),
+        });
+        let mut spec = Spec::new(Kind::Database, "db-main-3", "database:3", "postgres:17");
+        spec.volumes = vec![Mount {
+            volume: "db-main-3-data".into(),
+            path: "/var/lib/postgresql/data".into(),
+            read_only: false,
+            existing: false,
+        }];
+        let (key, wanted) = (Arc::clone(&shared.key), spec.clone());
+        let row = shared
+            .write(move |tx| store::want(tx, &key, &wanted, Desired::Running, UnixMs(1)))
+            .await
+            .unwrap();
+        let refused = create(&shared, &row, &spec, Terminal::No)
+            .await
+            .unwrap_err();
+        let words = refused.to_string();
+        for part in ["fh-box-db-main-3-data is not there", "mounted", "backup"] {
+            assert!(words.contains(part), "{part} is not in {words}");
+        }
+        let asked = asked.lock().unwrap().clone();
+        assert!(!asked.is_empty());
+        assert!(
+            asked.iter().all(|line| line.starts_with("GET ")),
+            "{asked:?}"
+        );
     }
 }

@@ -134,6 +134,7 @@ mod tests {
                         volume: "v".into(),
                         path: "rel".into(),
                         read_only: false,
+                        existing: false,
                     }];
                 },
                 "absolute",

@@ -134,6 +134,26 @@ impl Shared {
         }
     }
 
+    /// Makes sure that a volume is there which is not to be made for `container`.
+    pub(super) async fn need_volume(
+        &self,
+        container: &str,
+        name: &str,
+    ) -> Result<(), SuperviseError> {
+        let engine_name = self.names.of(name);
+        match self.engine.inspect_volume(&engine_name).await {
+            Err(EngineError::NotFound { .. }) => Err(SuperviseError::BadSpec {
+                name: container.to_owned(),
+                why: format!(
+                    "its volume {engine_name} is not there, and an empty one is not made in its place: is the disk that holds the engine's volumes mounted? A database whose data is lost is removed, created again, and filled from its last backup with `freehold backup restore`"
+                ),
+            }),
+            Err(error) => Err(error.into()),
+            Ok(volume) if self.names.is_ours(&volume.labels) => Ok(()),
+            Ok(_) => Err(foreign_volume(&engine_name).into()),
+        }
+    }
+
     pub(super) async fn remove_volume(&self, name: &str) -> Result<(), SuperviseError> {
         let engine_name = self.names.of(name);
         let volume = match self.engine.inspect_volume(&engine_name).await {

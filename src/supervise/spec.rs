@@ -79,7 +79,14 @@ pub struct Mount {
     /// Whether it may only be read.
     #[serde(default)]
     pub read_only: bool,
+    /// Whether it must be there already: what is in it belongs to another, such as a server's socket.
+    // Left out where it is false: specs are compared by their stored text.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub existing: bool,
 }
+
+/// What lies here is made anew at every start, so a volume in its place has nothing to lose.
+const RUNTIME: [&str; 2] = ["/run/", "/var/run/"];
 
 /// One desired container.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -183,6 +190,18 @@ impl Spec {
     }
 }
 
+impl Spec {
+    /// Whether this volume may be made with the container. Not the data of a database: whoever wants
+    /// the server makes it once, and should it be gone (a disk that is not mounted), an empty one in its
+    /// place would pass for the database.
+    pub(super) fn may_make(&self, mount: &Mount) -> bool {
+        match self.kind {
+            Kind::Database => RUNTIME.iter().any(|folder| mount.path.starts_with(folder)),
+            _ => !mount.existing,
+        }
+    }
+}
+
 impl fmt::Debug for Spec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Spec")
@@ -203,6 +222,26 @@ mod tests {
         let mut spec = Spec::new(Kind::Replica, "tasks-web-v1-1", "app:1", "tasks:1");
         spec.env.insert("DATABASE_URL".into(), "hunter2".into());
         assert!(!format!("{spec:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn f3_a_databases_data_is_never_made_anew_and_old_specs_keep_their_text() {
+        let mount = |path: &str, existing| Mount {
+            volume: "v".into(),
+            path: path.into(),
+            read_only: false,
+            existing,
+        };
+        let data = mount("/var/lib/postgresql/data", false);
+        let socket = mount("/var/run/postgresql", false);
+        let spec = |kind| Spec::new(kind, "x", "database:3", "postgres:17");
+        assert!(!spec(Kind::Database).may_make(&data));
+        assert!(spec(Kind::Database).may_make(&socket));
+        assert!(spec(Kind::Replica).may_make(&data));
+        assert!(!spec(Kind::Job).may_make(&mount("/var/run/postgresql", true)));
+        let text = serde_json::to_string(&data).unwrap();
+        assert!(!text.contains("existing"), "{text}");
+        assert_eq!(serde_json::from_str::<Mount>(&text).unwrap(), data);
     }
 
     #[test]

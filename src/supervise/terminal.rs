@@ -13,6 +13,7 @@ use crate::docker::{Attached, Chunk, ChunkStream, EngineError, NewExec};
 use super::act::Terminal;
 use super::error::SuperviseError;
 use super::hang_up;
+use super::live::State;
 use super::piped::{self, Held};
 use super::run::{ExecOutput, Interactive, TerminalSize};
 use super::shared::Shared;
@@ -28,8 +29,12 @@ pub(super) fn running(shared: &Shared, row: i64) -> Result<String, SuperviseErro
     let live = shared
         .live_of(row)
         .ok_or_else(|| SuperviseError::NotFound(format!("number {row}")))?;
-    match (live.started, live.container_id) {
-        (Some(_), Some(id)) => Ok(id),
+    match (live.started, live.container_id, live.state) {
+        (Some(_), Some(id), _) => Ok(id),
+        (_, _, State::Refused(why)) => Err(SuperviseError::NotFound(format!(
+            "{} that runs just now: {why}",
+            live.name
+        ))),
         _ => Err(SuperviseError::NotFound(format!(
             "{} that runs just now",
             live.name

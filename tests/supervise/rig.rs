@@ -219,6 +219,7 @@ pub fn counting(name: &str, script: &str) -> Spec {
         volume: "count".into(),
         path: "/data".into(),
         read_only: false,
+        existing: false,
     }];
     spec
 }

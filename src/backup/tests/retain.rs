@@ -158,3 +158,39 @@ async fn f6_a_dead_target_holds_up_no_other_and_is_told() {
     assert_eq!(ids(&a.db).await, Vec::<i64>::new());
     assert_eq!(a.backups.unremoved().await.unwrap(), []);
 }
+
+/// The oldest of many, by now past their time, is being restored; into which server is all the same.
+#[tokio::test]
+async fn f6_what_is_being_restored_is_not_removed_meanwhile() {
+    let a = a_box().await;
+    let mut made = Vec::new();
+    for _ in 0..40 {
+        made.push(row(&a, None, BackupState::Stored, None).await.0);
+    }
+    let restored = made[0];
+    let asked: Result<i64, DbError> =
+        a.db.write(move |tx| {
+            // A day apart each from 11 March 2026 on: of the first ones none is the last of its week.
+            tx.execute(
+                "UPDATE backups SET created_ms = 1773144000000 + id * 86400000",
+                [],
+            )?;
+            let of = store::by_id(tx, restored)?.unwrap();
+            let names = |_| ("fresh".to_owned(), "kept".to_owned());
+            store::insert_restore(tx, &of, 99, names, UnixMs(1))
+        })
+        .await;
+    let restore = asked.unwrap();
+    let now = UnixMs::now();
+    a.backups.retain(3, now).await.unwrap();
+    let left = ids(&a.db).await;
+    assert!(left.contains(&restored), "{left:?}");
+    assert!(!left.contains(&made[1]), "{left:?}");
+    let over: Result<(), DbError> = a
+        .db
+        .write(move |tx| store::set_restore_state(tx, restore, RestoreState::Done, None, UnixMs(2)))
+        .await;
+    over.unwrap();
+    a.backups.retain(3, now).await.unwrap();
+    assert!(!ids(&a.db).await.contains(&restored));
+}

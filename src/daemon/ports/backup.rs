@@ -76,7 +76,7 @@ impl Servers for ServersPort {
     fn side(&self, server: i64, name: String, argv: Vec<String>, part: String) -> Answer<'_, Spec> {
         Box::pin(async move {
             let database = self.server(server).await?;
-            Ok(self.0.side(&database, name, argv, &part))
+            self.0.side(&database, name, argv, &part).map_err(trouble)
         })
     }
 

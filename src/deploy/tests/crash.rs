@@ -46,6 +46,53 @@ async fn f8_a_deploy_cut_off_in_any_step_is_taken_up_and_the_old_release_serves_
 }
 
 #[tokio::test]
+async fn f8_a_release_command_s_output_that_comes_again_is_said_to() {
+    let (p, id) = cut_at("job").await;
+    p.until(id, State::Live).await;
+    let log = p.log(id).await;
+    assert_eq!(log.matches("Running migrate").count(), 1, "{log}");
+    let said = format!("{}\nmigrated\n", crate::deploy::start::OUTPUT_AGAIN);
+    assert!(log.contains(&said), "{log}");
+    let whole = p.log(1).await;
+    assert!(!whole.contains("from its beginning"), "{whole}");
+}
+
+/// The end of the checks is written down, more replicas are asked for, and the daemon dies before the switch.
+#[tokio::test]
+async fn f8_replicas_asked_for_between_the_checks_and_the_switch_are_made() {
+    let mut p = Place::new().await;
+    p.deploy("one").await;
+    p.world.told.lock().unwrap().hang.insert("ready".into());
+    let commit = p.commit("two");
+    let id = p.push_event(&commit, "two").await.deploy.unwrap();
+    p.until(id, State::Checking).await;
+    let name = |n| format!("tasks-web-v2-d{id}-{n}");
+    while p.world.told.lock().unwrap().hang.contains("ready") {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let now = crate::base::clock::UnixMs::now();
+    let moved: Result<bool, crate::db::DbError> =
+        p.db.write(move |tx| {
+            let nothing = crate::deploy::store::Change::default();
+            let (from, to) = (State::Checking, State::Switching);
+            crate::deploy::store::enter(tx, id, from, to, &nothing, now)
+        })
+        .await;
+    assert!(moved.unwrap());
+    let set = crate::deploy::ports::Scale {
+        min: Some(2),
+        ..Default::default()
+    };
+    p.world.told.lock().unwrap().scale.insert("web".into(), set);
+    p.deploys.apply_counts(7, now).await.unwrap();
+    p.crash().await;
+    p.until(id, State::Live).await;
+    p.until_done(&format!("serve {},{}", name(1), name(2)))
+        .await;
+    assert_eq!(p.world.running(), [name(1), name(2)]);
+}
+
+#[tokio::test]
 async fn f8_a_cancel_that_was_written_down_survives_the_crash() {
     let (p, id) = {
         let mut p = Place::new().await;

@@ -24,7 +24,8 @@ use crate::docker::{
 use crate::git::{Branch, Credentials as GitCredentials, Git, GitUrl, Remote};
 use crate::jobs::{Handlers, Jobs};
 use crate::supervise::{
-    Cause as NotReadyCause, Exit, JobEnd, Live, NotReady, Spec, State as Container, SuperviseError,
+    Cause as NotReadyCause, EngineState, Exit, JobEnd, Live, NotReady, Spec, State as Container,
+    SuperviseError,
 };
 
 /// What happened outside, in order, and what shall happen.
@@ -55,6 +56,7 @@ pub struct Told {
 pub struct World {
     pub told: Mutex<Told>,
     pub live: watch::Sender<Arc<Vec<Live>>>,
+    pub engine: watch::Sender<EngineState>,
     pub url: GitUrl,
     pub deploys: Mutex<Option<Deploys>>,
 }
@@ -387,6 +389,9 @@ impl Containers for World {
     fn live(&self) -> watch::Receiver<Arc<Vec<Live>>> {
         self.live.subscribe()
     }
+    fn engine(&self) -> watch::Receiver<EngineState> {
+        self.engine.subscribe()
+    }
 
     fn ensure_network<'a>(&'a self, _: &'a str) -> Boxed<'a, Result<(), SuperviseError>> {
         Box::pin(async { Ok(()) })
@@ -396,7 +401,6 @@ impl Containers for World {
         self.note(format!("remove network {name}"));
         Box::pin(async { Ok(()) })
     }
-
     fn ensure_volume<'a>(&'a self, _: &'a str) -> Boxed<'a, Result<(), SuperviseError>> {
         Box::pin(async { Ok(()) })
     }
@@ -434,6 +438,7 @@ impl Place {
         let world = Arc::new(World {
             told: Mutex::default(),
             live: watch::Sender::new(Arc::new(Vec::new())),
+            engine: watch::Sender::new(EngineState::Unknown),
             url: GitUrl::parse(&format!("file://{}", work.display())).unwrap(),
             deploys: Mutex::new(None),
         });
