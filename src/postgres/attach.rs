@@ -269,6 +269,7 @@ impl Databases {
         match link.state {
             Link::Attaching => {
                 self.let_in(&server, &link).await?;
+                self.look_again(server.id).await;
                 self.db
                     .write(move |tx| store::set_link(tx, id, Link::Attached, None, UnixMs::now()))
                     .await
@@ -278,6 +279,7 @@ impl Databases {
                 // A server on its way out takes its roles with it.
                 if server.state == State::Ready {
                     self.shut_out(&server, &link.role).await?;
+                    self.look_again(server.id).await;
                 }
                 self.db
                     .write(move |tx| store::delete_attachment(tx, id))

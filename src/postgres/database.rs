@@ -204,8 +204,10 @@ pub struct Given {
 }
 
 /// A server seen from inside.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inside {
+    /// When it said so.
+    pub at: UnixMs,
     /// All its databases together.
     pub size_bytes: u64,
     /// Open connections of clients.
@@ -225,6 +227,13 @@ pub struct Logical {
     pub owner: String,
     /// On disk.
     pub size_bytes: u64,
+}
+
+/// One database on a server, looked into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// The database.
+    pub logical: Logical,
     /// Whether it holds a table, view, function or schema that is not Postgres' own.
     pub has_content: bool,
 }
