@@ -1,7 +1,7 @@
 //! A1: what every operation of the API keeps to, seen from outside: pages of lists, tags, keys of requests that are
 //! sent again, quotas, jobs. The daemon is the real one, without an engine.
 
-use std::io::{Read, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -510,4 +510,60 @@ fn a1_a_deploys_job_is_cancelled_before_it_says_so_and_its_events_go_on_where_th
         local(&daemon, "POST", &format!("{place}/cancel"), "", "").status,
         200
     );
+}
+
+/// Fills the file of the figures, and overwrites its middle as a dying disk does.
+fn damage(metrics: &std::path::Path) {
+    let db = rusqlite::Connection::open(metrics).unwrap();
+    db.execute_batch(
+        "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 20000)
+         INSERT INTO check_rollups SELECT 60, 1, n, 1, 0, 5, 5 FROM n;
+         PRAGMA wal_checkpoint(TRUNCATE);",
+    )
+    .unwrap();
+    drop(db);
+    let mut file = std::fs::File::options().write(true).open(metrics).unwrap();
+    let middle = file.metadata().unwrap().len() / 2;
+    file.seek(SeekFrom::Start(middle)).unwrap();
+    file.write_all(&[0x5a; 32_768]).unwrap();
+}
+
+#[test]
+fn a1_figures_that_are_damaged_hold_up_nothing_and_are_the_first_thing_that_is_told() {
+    let mut daemon = Daemon::start();
+    make_app(&daemon, "shop");
+    daemon.restart(|daemon| damage(&daemon.data().join("metrics.db")));
+    let apps = local(&daemon, "GET", "/api/v1/apps", "", "").json();
+    assert_eq!(apps["items"].as_array().unwrap().len(), 1);
+
+    let begun = std::time::Instant::now();
+    let told = loop {
+        let status = local(&daemon, "GET", "/api/v1/status", "", "").json();
+        let all = status["findings"].as_array().unwrap().clone();
+        let what = |f: &serde_json::Value| f["what"].as_str().unwrap_or_default().to_owned();
+        match all
+            .iter()
+            .map(what)
+            .find(|w| w.starts_with("The figures are damaged"))
+        {
+            Some(found) => break found,
+            None if begun.elapsed() < Duration::from_secs(30) => {
+                std::thread::sleep(Duration::from_millis(200));
+            }
+            None => panic!("the damage was not told: {all:?}"),
+        }
+    };
+    assert!(told.contains("metrics.db is damaged"), "{told}");
+    assert!(told.contains("move the file away"), "{told}");
+    let overview = local(&daemon, "GET", "/api/v1/overview", "", "").json();
+    assert_eq!(overview["apps"].as_array().unwrap().len(), 1, "{overview}");
+    let log = rusqlite::Connection::open(daemon.data().join("state.db")).unwrap();
+    let events: i64 = log
+        .query_row(
+            "SELECT count(*) FROM events WHERE kind = 'figures.damaged'",
+            [],
+            |r| r.get(0),
+        )
+        .unwrap();
+    assert_eq!(events, 1);
 }

@@ -1,6 +1,6 @@
 //! The tables `audit` and `audit_outcomes`: added to and read, nothing else.
 
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, Transaction, params, params_from_iter};
 use serde_json::{Map, Value};
 
 use super::facts::cut;
@@ -76,48 +76,76 @@ fn literal(text: &str) -> String {
 
 /// Those that fit, newest first.
 pub(super) fn list(c: &Connection, filter: &Filter, limit: u32) -> Result<Vec<Entry>, DbError> {
-    let (subject_kind, subject) = match filter.subject.as_deref().map(|s| s.split_once(':')) {
-        Some(Some((kind, name))) => (Some(kind), Some(name)),
-        Some(None) => (None, filter.subject.as_deref()),
-        None => (None, None),
-    };
-    let begins = filter
-        .action
-        .as_deref()
-        .map(|a| format!("{}.%", literal(a)));
-    let text = filter.text.as_deref().map(|t| format!("%{}%", literal(t)));
-    let mut statement = c.prepare_cached(
-        r"SELECT a.id, a.at_ms, a.who_kind, a.who_id, a.who, a.via, a.address, a.request, a.action,
-                 a.subject_kind, a.subject_id, a.subject, o.at_ms, o.status, o.detail, o.was, o.became
-          FROM audit a LEFT JOIN audit_outcomes o ON o.audit_id = a.id
-          WHERE (?1 IS NULL OR a.id < ?1)
-            AND (?2 IS NULL OR a.who = ?2 COLLATE NOCASE OR a.via = ?2 COLLATE NOCASE OR a.who_kind = ?2)
-            AND (?3 IS NULL OR a.action = ?3 OR a.action LIKE ?4 ESCAPE '\')
-            AND (?5 IS NULL OR a.subject_kind = ?5)
-            AND (?6 IS NULL OR a.subject = ?6)
-            AND (?7 IS NULL OR a.at_ms >= ?7)
-            AND (?8 IS NULL OR a.at_ms <= ?8)
-            AND (?9 IS NULL OR a.who LIKE ?9 ESCAPE '\' OR a.via LIKE ?9 ESCAPE '\' OR a.address LIKE ?9 ESCAPE '\'
-                 OR a.request LIKE ?9 ESCAPE '\' OR a.action LIKE ?9 ESCAPE '\' OR a.subject LIKE ?9 ESCAPE '\'
-                 OR o.detail LIKE ?9 ESCAPE '\' OR o.was LIKE ?9 ESCAPE '\' OR o.became LIKE ?9 ESCAPE '\')
-          ORDER BY a.id DESC LIMIT ?10",
-    )?;
-    let rows = statement.query_map(
-        params![
-            filter.before,
-            filter.who,
-            filter.action,
-            begins,
-            subject_kind,
-            subject,
-            filter.since.map(|at| at.0),
-            filter.until.map(|at| at.0),
-            text,
-            limit,
-        ],
-        read,
-    )?;
+    let mut wanted = Wanted::default();
+    if let Some(before) = filter.before {
+        wanted.that("a.id < ?", before);
+    }
+    if let Some(who) = &filter.who {
+        wanted.that(
+            "(a.who = ? COLLATE NOCASE OR a.via = ? COLLATE NOCASE OR a.who_kind = ?)",
+            who.clone(),
+        );
+    }
+    if let Some(action) = &filter.action {
+        wanted.that(
+            "(a.action = ? OR lower(substr(a.action, 1, length(?) + 1)) = lower(? || '.'))",
+            action.clone(),
+        );
+    }
+    if let Some(subject) = &filter.subject {
+        let name = match subject.split_once(':') {
+            Some((kind, name)) => {
+                wanted.that("a.subject_kind = ?", kind.to_owned());
+                name
+            }
+            None => subject,
+        };
+        wanted.that("a.subject = ?", name.to_owned());
+    }
+    if let Some(since) = filter.since {
+        wanted.that("a.at_ms >= ?", since.0);
+    }
+    if let Some(until) = filter.until {
+        wanted.that("a.at_ms <= ?", until.0);
+    }
+    if let Some(text) = &filter.text {
+        wanted.that(ANYWHERE, format!("%{}%", literal(text)));
+    }
+    let (conditions, mut values) = (wanted.conditions, wanted.values);
+    values.push(limit.into());
+    // Only what is asked for is compared: an export reads every row there is.
+    let mut statement = c.prepare_cached(&format!(
+        "SELECT a.id, a.at_ms, a.who_kind, a.who_id, a.who, a.via, a.address, a.request, a.action,
+                a.subject_kind, a.subject_id, a.subject, o.at_ms, o.status, o.detail, o.was, o.became
+         FROM audit a LEFT JOIN audit_outcomes o ON o.audit_id = a.id
+         WHERE 1 {conditions} ORDER BY a.id DESC LIMIT ?{}",
+        values.len()
+    ))?;
+    let rows = statement.query_map(params_from_iter(values), read)?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Stands anywhere in an entry.
+const ANYWHERE: &str =
+    "(a.who LIKE ? ESCAPE '\\' OR a.via LIKE ? ESCAPE '\\' OR a.address LIKE ? ESCAPE '\\'
+    OR a.request LIKE ? ESCAPE '\\' OR a.action LIKE ? ESCAPE '\\' OR a.subject LIKE ? ESCAPE '\\'
+    OR o.detail LIKE ? ESCAPE '\\' OR o.was LIKE ? ESCAPE '\\' OR o.became LIKE ? ESCAPE '\\')";
+
+/// What an entry has to fit, as a list of conditions and the values in them.
+#[derive(Default)]
+struct Wanted {
+    conditions: String,
+    values: Vec<rusqlite::types::Value>,
+}
+
+impl Wanted {
+    /// `condition` holds; each `?` in it is `value`.
+    fn that(&mut self, condition: &str, value: impl Into<rusqlite::types::Value>) {
+        self.values.push(value.into());
+        let numbered = condition.replace('?', &format!("?{}", self.values.len()));
+        self.conditions.push_str(" AND ");
+        self.conditions.push_str(&numbered);
+    }
 }
 
 fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Entry> {

@@ -324,10 +324,11 @@ fn show(details: &DatabaseDetails) {
     }
     if let Some(inside) = &details.inside {
         output::line(format!(
-            "{} on disk, {} of {} connections",
+            "{} on disk, {} of {} connections, as of {}",
             bytes(inside.size_bytes),
             inside.connections,
-            inside.max_connections
+            inside.max_connections,
+            time(inside.as_of_ms)
         ));
         for part in &inside.databases {
             output::line(format!(
@@ -339,7 +340,7 @@ fn show(details: &DatabaseDetails) {
         }
     }
     if let Some(why) = &details.silent {
-        output::line(format!("It does not answer: {why}"));
+        output::line(format!("Nothing newer is known: {why}"));
     }
     for app in &database.apps {
         output::line(format!("{} is {}: {}", app.app, app.state, app.env_name));

@@ -9,9 +9,9 @@ use tokio::sync::watch;
 
 use super::findings;
 use super::ports::doctor::Examiner;
-use crate::apps::Apps;
+use crate::apps::{App, Apps, Route};
 use crate::base::clock::UnixMs;
-use crate::certs::{self, Certs};
+use crate::certs::{self, CertStatus, Certs};
 use crate::config::Config;
 use crate::docker::Engine;
 use crate::doctor;
@@ -58,16 +58,26 @@ impl About {
         let settings = self.settings.borrow().clone();
         let host = settings.dashboard.host.as_ref().map(ToString::to_string);
         let mut findings = Vec::new();
-        let engine = engine(&settings.docker.host).await;
-        let owner = kept(self.users.is_set_up().await, &mut findings).unwrap_or(true);
-        let certificates = self.certificates(&mut findings).await;
-        let apps = self.apps(&mut findings).await;
         let now = UnixMs::now();
-        if let Some(overview) = kept(self.monitor.overview(now).await, &mut findings) {
+        // None of them waits for another, and who reads this waits for the slowest alone.
+        let (engine, set_up, certificates, apps, routes, overview, here) = tokio::join!(
+            engine(&settings.docker.host),
+            self.users.is_set_up(),
+            self.certs.statuses(),
+            self.apps.list(),
+            self.apps.routes(None),
+            self.monitor.overview(now),
+            // What is seen without asking anybody; `doctor` looks further.
+            self.examiner.here(),
+        );
+        let owner = kept(set_up, &mut findings).unwrap_or(true);
+        let certificates = kept(certificates, &mut findings).unwrap_or_default();
+        let apps = kept(apps, &mut findings).unwrap_or_default();
+        let routes = kept(routes, &mut findings).unwrap_or_default();
+        if let Some(overview) = kept(overview, &mut findings) {
             findings.extend(overview.attention.into_iter().map(Finding::from));
         }
-        // What is seen without asking anybody; `doctor` looks further.
-        let here = doctor::examine(&self.examiner.here(), now);
+        let here = doctor::examine(&here, now);
         findings.extend(here.into_iter().filter_map(findings::of_doctor));
         findings.sort_by_key(|f| f.severity);
         Status {
@@ -82,30 +92,13 @@ impl About {
             root_file: self.root_file.display().to_string(),
             fingerprint: self.certs.root().fingerprint,
             engine,
-            apps,
-            certificates,
+            apps: self.lines(apps, &routes),
+            certificates: lines_of(certificates, now),
             findings,
         }
     }
 
-    async fn certificates(&self, findings: &mut Vec<Finding>) -> Vec<CertificateLine> {
-        let now = UnixMs::now();
-        let all = kept(self.certs.statuses().await, findings).unwrap_or_default();
-        all.into_iter()
-            .filter(|c| c.host != certs::BOX)
-            .map(|c| CertificateLine {
-                state: c.state.as_str().to_owned(),
-                not_after_ms: c.not_after.map(|t| t.0),
-                pending: c.pending(now),
-                error: c.error,
-                host: c.host,
-            })
-            .collect()
-    }
-
-    async fn apps(&self, findings: &mut Vec<Finding>) -> Vec<AppLine> {
-        let apps = kept(self.apps.list().await, findings).unwrap_or_default();
-        let routes = kept(self.apps.routes(None).await, findings).unwrap_or_default();
+    fn lines(&self, apps: Vec<App>, routes: &[Route]) -> Vec<AppLine> {
         let live = self.live.borrow().clone();
         apps.into_iter()
             .map(|app| {
@@ -123,6 +116,20 @@ impl About {
             })
             .collect()
     }
+}
+
+fn lines_of(certificates: Vec<CertStatus>, now: UnixMs) -> Vec<CertificateLine> {
+    certificates
+        .into_iter()
+        .filter(|c| c.host != certs::BOX)
+        .map(|c| CertificateLine {
+            state: c.state.as_str().to_owned(),
+            not_after_ms: c.not_after.map(|t| t.0),
+            pending: c.pending(now),
+            error: c.error,
+            host: c.host,
+        })
+        .collect()
 }
 
 /// The value, or a finding that says why there is none.

@@ -145,7 +145,7 @@ async fn run(start: Start) -> Result<(), String> {
     .await
     .map_err(words)?;
     let users = Users::new(db.clone(), Arc::clone(&master));
-    let databases = Databases::new(
+    let (databases, looker) = Databases::new(
         db.clone(),
         Arc::clone(&master),
         engine.clone(),
@@ -197,6 +197,7 @@ async fn run(start: Start) -> Result<(), String> {
     certs.register(&mut handlers, Arc::new(publisher.clone()));
     deploys.handle(&mut handlers);
     handlers::databases(&mut handlers, &databases);
+    looker.start(databases.clone(), &tasks);
     let backups = Backups::new(backup::Parts {
         db: db.clone(),
         key: Arc::clone(&master),

@@ -277,7 +277,7 @@ mod tests {
         let (_settings, watched) = watch::channel(Arc::new(config.clone()));
         let reserved = settings::reserved(watched.clone());
         let apps = Apps::new(db.clone(), Arc::clone(&key), reserved);
-        let databases = Databases::new(
+        let (databases, _) = Databases::new(
             db.clone(),
             Arc::clone(&key),
             engine.clone(),

@@ -27,12 +27,14 @@ pub enum DbError {
         known: i64,
     },
     /// The file failed SQLite's check.
-    #[error("the database at {path} is damaged ({what}): restore it from a copy of state.db")]
+    #[error("the database at {path} is damaged ({what}): {remedy}")]
     Damaged {
         /// The file.
         path: String,
         /// SQLite's first finding.
         what: String,
+        /// What to do.
+        remedy: &'static str,
     },
     /// A stored value is not what this program writes.
     #[error("a row holds something this program cannot read: {0}")]

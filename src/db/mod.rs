@@ -51,6 +51,7 @@ pub struct Db {
 
 struct Inner {
     path: PathBuf,
+    kind: Kind,
     writer: mpsc::Sender<Work>,
     readers: Mutex<Vec<Connection>>,
     permits: Semaphore,
@@ -58,10 +59,11 @@ struct Inner {
 }
 
 impl Db {
-    /// Opens or makes the database at `path`, checks it, migrates it and starts its writer.
+    /// Opens or makes the database at `path`, migrates it and starts its writer. State is
+    /// read through first; figures are checked by [`Db::check`] when there is time for it.
     ///
     /// # Errors
-    /// When the file cannot be opened, is damaged, or was written by a newer Freehold.
+    /// When the file cannot be opened, is damaged state, or was written by a newer Freehold.
     pub fn open(path: &Path, kind: Kind) -> Result<Self, DbError> {
         let reserves = match kind {
             Kind::State => vec![
@@ -100,6 +102,7 @@ impl Db {
         Ok(Self {
             inner: Arc::new(Inner {
                 path: path.to_owned(),
+                kind,
                 writer,
                 readers: Mutex::new(Vec::new()),
                 permits: Semaphore::new(READERS),

@@ -12,12 +12,11 @@ const BUSY: Duration = Duration::from_secs(5);
 pub(super) fn writer(path: &Path, kind: Kind) -> Result<Connection, DbError> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(BUSY)?;
-    let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    if found != "ok" {
-        return Err(DbError::Damaged {
-            path: path.display().to_string(),
-            what: found,
-        });
+    connection.pragma_update(None, "cache_size", -1024)?;
+    // Nothing is built on a state that is not whole. The figures are most of what a year leaves
+    // behind, and nothing stands on them: `Db::check` reads those once the box serves.
+    if kind == Kind::State {
+        whole(&connection, path, kind)?;
     }
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(
@@ -30,9 +29,28 @@ pub(super) fn writer(path: &Path, kind: Kind) -> Result<Connection, DbError> {
     )?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
-    connection.pragma_update(None, "cache_size", -1024)?;
     connection.pragma_update(None, "journal_size_limit", 16 * 1024 * 1024)?;
     Ok(connection)
+}
+
+/// Reads the whole file, page by page.
+pub(super) fn whole(connection: &Connection, path: &Path, kind: Kind) -> Result<(), DbError> {
+    let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    // What was read for this is not what is read next.
+    connection.execute_batch("PRAGMA shrink_memory")?;
+    if found == "ok" {
+        return Ok(());
+    }
+    Err(DbError::Damaged {
+        path: path.display().to_string(),
+        what: found,
+        remedy: match kind {
+            Kind::State => "restore it from a copy of state.db",
+            Kind::Metrics => {
+                "it holds figures alone, so `systemctl stop freehold`, move the file away, `systemctl start freehold` begins them anew"
+            }
+        },
+    })
 }
 
 pub(super) fn reader(path: &Path) -> Result<Connection, DbError> {

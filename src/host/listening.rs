@@ -1,6 +1,8 @@
 //! Who listens on a port, read from the kernel's tables without asking any program.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
@@ -15,17 +17,40 @@ pub struct ListeningSocket {
 
 /// The sockets that listen on one of `ports`.
 pub fn listening_on(ports: &[u16]) -> Vec<ListeningSocket> {
-    let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let mut all = table(&text("/proc/net/tcp"));
-    all.extend(table(&text("/proc/net/tcp6")));
+    let mut all = listening("/proc/net/tcp");
+    all.extend(listening("/proc/net/tcp6"));
     all.retain(|s| ports.contains(&s.address.port()));
     all
+}
+
+/// A line of the kernel's, and no more: it writes as much as is asked for.
+const LINE: usize = 150;
+
+/// The listening sockets of one table. The kernel tells them first, and looks through its whole
+/// table of connections for what comes after them: it is asked for no more than one of those.
+fn listening(path: &str) -> Vec<ListeningSocket> {
+    match File::open(path) {
+        Ok(file) => table(BufReader::with_capacity(LINE, file)),
+        Err(_) => Vec::new(),
+    }
+}
+
+fn table(text: impl BufRead) -> Vec<ListeningSocket> {
+    let lines = text.lines().map_while(Result::ok).skip(1);
+    lines.map_while(|line| socket(&line)).flatten().collect()
 }
 
 /// The program of each socket, as far as this user may see: its name, and whether it is `own`, this very process.
 pub fn programs(sockets: &[ListeningSocket]) -> HashMap<u64, (String, bool)> {
     let mut found = HashMap::new();
     let own = std::process::id();
+    let ours = sockets_of(Path::new("/proc/self"));
+    // As a rule all are ours, and nobody else has to be looked at.
+    if sockets.iter().all(|s| ours.contains(&s.inode)) {
+        let name = std::fs::read_to_string("/proc/self/comm").unwrap_or_default();
+        let named = |s: &ListeningSocket| (s.inode, (name.trim().to_owned(), true));
+        return sockets.iter().map(named).collect();
+    }
     let Ok(processes) = std::fs::read_dir("/proc") else {
         return found;
     };
@@ -61,21 +86,20 @@ fn sockets_of(process: &Path) -> Vec<u64> {
         .collect()
 }
 
-/// `/proc/net/tcp` and `tcp6`: state 0A listens; addresses are words of the machine's own order.
-fn table(text: &str) -> Vec<ListeningSocket> {
-    text.lines()
-        .skip(1)
-        .filter_map(|line| {
-            let parts: Vec<&str> = line.split_whitespace().collect();
-            if parts.get(3) != Some(&"0A") {
-                return None;
-            }
-            Some(ListeningSocket {
-                address: address(parts.get(1)?)?,
-                inode: parts.get(9)?.parse().ok()?,
-            })
+/// A line of `/proc/net/tcp` or `tcp6`: state 0A listens, and `None` says that another does not.
+/// Addresses are words of the machine's own order; one that is not understood is left out.
+fn socket(line: &str) -> Option<Option<ListeningSocket>> {
+    let parts: Vec<&str> = line.split_whitespace().collect();
+    if parts.get(3) != Some(&"0A") {
+        return None;
+    }
+    let told = || {
+        Some(ListeningSocket {
+            address: address(parts.get(1)?)?,
+            inode: parts.get(9)?.parse().ok()?,
         })
-        .collect()
+    };
+    Some(told())
 }
 
 fn address(text: &str) -> Option<SocketAddr> {
@@ -105,7 +129,7 @@ mod tests {
         let text = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
              0: 0100007F:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 0 100 0 0 10 0\n\
              1: 0100007F:0050 0100007F:9999 01 00000000:00000000 00:00000000 00000000     0        0 4712 1 0 100 0 0 10 0\n";
-        let found = table(text);
+        let found = table(text.as_bytes());
         if cfg!(target_endian = "little") {
             let address = "127.0.0.1:80".parse().unwrap();
             assert_eq!(
@@ -117,8 +141,13 @@ mod tests {
             );
         }
         let six = "h\n 0: 00000000000000000000000000000000:01BB 0:0 0A 0:0 0:0 0 0 0 9 1\n";
-        assert_eq!(table(six)[0].address, "[::]:443".parse().unwrap());
-        assert!(table("").is_empty() && table("h\nnonsense 1 2 0A").is_empty());
+        assert_eq!(
+            table(six.as_bytes())[0].address,
+            "[::]:443".parse().unwrap()
+        );
+        assert!(
+            table("".as_bytes()).is_empty() && table("h\nnonsense 1 2 0A".as_bytes()).is_empty()
+        );
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub struct Picture<'a> {
     pub checks: &'a [CheckRow],
     /// The machine, once it was measured.
     pub machine: Option<&'a Machine>,
+    /// What is wrong with the file of the figures.
+    pub damage: Option<&'a str>,
 }
 
 /// The list, worst first.
@@ -38,6 +40,15 @@ pub fn attention(picture: &Picture<'_>) -> Vec<Attention> {
     let mut list = Vec::new();
     let Picture { now, facts, .. } = *picture;
     engine(&mut list, facts);
+    if let Some(why) = picture.damage {
+        list.push(item(
+            Urgency::Bad,
+            "The figures are damaged",
+            why,
+            "",
+            "/box",
+        ));
+    }
     checks(&mut list, picture);
     for app in &facts.apps {
         of_app(&mut list, app, picture.checks);

@@ -20,6 +20,7 @@ mod store;
 mod tests;
 mod uptime;
 mod verdict;
+mod whole;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -91,6 +92,7 @@ pub struct Monitor {
     world: Arc<dyn World>,
     now: watch::Receiver<Option<HostFigures>>,
     usages: watch::Receiver<Arc<Usages>>,
+    damage: watch::Receiver<Option<String>>,
     facts: Arc<HostFacts>,
 }
 
@@ -101,6 +103,14 @@ impl Monitor {
     /// When TLS cannot be set up.
     pub fn start(parts: Parts, tasks: &Tasks) -> Result<Self, String> {
         let tls = probe::trust(&parts.extra_roots, &[])?;
+        let (damage, damage_seen) = watch::channel(None);
+        let look = whole::look(
+            parts.state.clone(),
+            parts.metrics.clone(),
+            damage,
+            tasks.shutdown().clone(),
+        );
+        tasks.spawn("figures' file", look);
         let series = Series::new(parts.metrics);
         let (now, seen) = watch::channel(None);
         let (usages, usages_seen) = watch::channel(Arc::default());
@@ -132,6 +142,7 @@ impl Monitor {
             world: parts.world,
             now: seen,
             usages: usages_seen,
+            damage: damage_seen,
             facts: Arc::new(facts),
         })
     }
@@ -149,6 +160,23 @@ impl Monitor {
     /// What each of our running containers uses.
     pub fn usages(&self) -> Arc<Usages> {
         self.usages.borrow().clone()
+    }
+
+    /// What is wrong with the file of the figures, once that was seen.
+    fn damage(&self) -> Option<String> {
+        self.damage.borrow().clone()
+    }
+
+    /// Figures that were read; none where their file is known to be damaged: the rest of a page
+    /// is shown without them, and says why.
+    fn kept<T>(&self, read: Result<T, DbError>, none: impl FnOnce() -> T) -> Result<T, DbError> {
+        match read {
+            Err(error) if self.damage.borrow().is_some() => {
+                tracing::debug!(%error, "figures are left out of a page");
+                Ok(none())
+            }
+            read => read,
+        }
     }
 
     /// What does not change about the box.

@@ -24,14 +24,24 @@ impl Monitor {
     /// # Errors
     /// When a database cannot be read, or the rest of the box does not answer.
     pub async fn overview(&self, now: UnixMs) -> Result<Overview, MonitorError> {
-        let mut facts = self.world.facts().await.map_err(MonitorError::World)?;
-        let checks = self.state.read(store::checks).await?;
+        let (facts, checks, machine) = tokio::join!(
+            self.world.facts(),
+            self.state.read(store::checks),
+            self.machine(now),
+        );
+        let mut facts = facts.map_err(MonitorError::World)?;
+        let (checks, machine) = (checks?, machine?);
         let minute = Window::last(Step::Moment, 7, now);
         let recent = Window::last(Step::Moment, 31, now);
+        let day = Window::day(now);
         let subjects: Vec<String> = facts.apps.iter().map(|a| format!("app:{}", a.id)).collect();
-        let traffic = self.series.of_traffic(subjects.clone(), recent).await?;
         let ids: Vec<i64> = checks.iter().map(|c| c.id).collect();
-        let days = self.series.of_checks(ids, Window::day(now)).await?;
+        let (traffic, days) = tokio::join!(
+            self.series.of_traffic(subjects.clone(), recent),
+            self.series.sums_of_checks(ids, day),
+        );
+        let traffic = self.kept(traffic, || vec![vec![None; recent.slots]; subjects.len()])?;
+        let days = self.kept(days, || vec![CheckSlot::default(); checks.len()])?;
         for (app, slots) in facts.apps.iter_mut().zip(&traffic) {
             let of_minute = &slots[slots.len() - minute.slots..];
             app.rate = rate(of_minute, Step::Moment);
@@ -45,16 +55,17 @@ impl Monitor {
                 .iter()
                 .zip(&days)
                 .filter(|(c, _)| c.subject == *subject);
-            let slots: Vec<CheckSlot> = of_app.flat_map(|(_, day)| day.iter().copied()).collect();
+            let slots: Vec<CheckSlot> = of_app.map(|(_, day)| *day).collect();
             app.up_share = CheckSlot::share(&slots);
             app.usage = of_owner(&usages, subject);
         }
-        let machine = self.machine(now).await?;
+        let damage = self.damage();
         let attention = attention(&Picture {
             now,
             facts: &facts,
             checks: &checks,
             machine: machine.as_ref(),
+            damage: damage.as_deref(),
         });
         facts.certificates.sort_by_key(|c| c.expires_ms);
         Ok(Overview {
@@ -76,7 +87,8 @@ impl Monitor {
             return Ok(None);
         };
         let window = Window::last(Step::Hour, 72, now);
-        let slots = self.series.of_box(window).await?;
+        let slots = self.series.of_box(window).await;
+        let slots = self.kept(slots, || vec![None; window.slots])?;
         Ok(Some(machine(
             &figures,
             self.host(),
@@ -89,7 +101,8 @@ impl Monitor {
     /// # Errors
     /// When metrics.db cannot be read.
     pub async fn box_history(&self, window: Window) -> Result<BoxHistory, MonitorError> {
-        let slots = self.series.of_box(window).await?;
+        let slots = self.series.of_box(window).await;
+        let slots = self.kept(slots, || vec![None; window.slots])?;
         fn each<T>(slots: &[Option<BoxSlot>], of: impl Fn(&BoxSlot) -> T) -> Vec<Option<T>> {
             slots.iter().map(|s| s.as_ref().map(&of)).collect()
         }
@@ -116,26 +129,55 @@ impl Monitor {
         window: Window,
     ) -> Result<Vec<AppHistory>, MonitorError> {
         let subjects = apps.iter().map(|id| format!("app:{id}")).collect();
-        let all = self.series.of_traffic(subjects, window).await?;
+        let all = self.series.of_traffic(subjects, window).await;
+        let all = self.kept(all, || vec![vec![None; window.slots]; apps.len()])?;
         Ok(all.iter().map(|slots| app_history(slots, window)).collect())
     }
 
-    /// Every check with its last day.
+    /// Every check with its last day, and the share of its last month.
     ///
     /// # Errors
     /// When a database cannot be read.
     pub async fn checks(&self, now: UnixMs) -> Result<Vec<Check>, MonitorError> {
+        self.checks_over(now, Some(Window::last(Step::Hour, 30 * 24, now)))
+            .await
+    }
+
+    /// Every check with its last day alone: a month of fifty checks is much to add up for a page
+    /// that does not show it.
+    ///
+    /// # Errors
+    /// When a database cannot be read.
+    pub async fn checks_of_day(&self, now: UnixMs) -> Result<Vec<Check>, MonitorError> {
+        self.checks_over(now, None).await
+    }
+
+    async fn checks_over(
+        &self,
+        now: UnixMs,
+        month: Option<Window>,
+    ) -> Result<Vec<Check>, MonitorError> {
         let rows = self.state.read(store::checks).await?;
         let ids: Vec<i64> = rows.iter().map(|c| c.id).collect();
         let day = Window::day(now);
-        let days = self.series.of_checks(ids.clone(), day).await?;
-        let months = self
-            .series
-            .of_checks(ids, Window::last(Step::Hour, 30 * 24, now))
-            .await?;
-        let last = self.series.last_checks().await?;
+        let months = async {
+            match month {
+                Some(month) => self.series.sums_of_checks(ids.clone(), month).await,
+                None => Ok(Vec::new()),
+            }
+        };
+        let (days, months, last) = tokio::join!(
+            self.series.of_checks(ids.clone(), day),
+            months,
+            self.series.last_checks(),
+        );
+        let days = self.kept(days, || {
+            vec![vec![CheckSlot::default(); day.slots]; rows.len()]
+        })?;
+        let months = self.kept(months, Vec::new)?;
+        let last = self.kept(last, Vec::new)?;
         let mut checks = Vec::with_capacity(rows.len());
-        for ((row, slots), month) in rows.into_iter().zip(days).zip(months) {
+        for (at, (row, slots)) in rows.into_iter().zip(days).enumerate() {
             let last = last
                 .iter()
                 .find(|(id, _)| *id == row.id)
@@ -162,7 +204,7 @@ impl Monitor {
                     })
                     .collect(),
                 day_share: CheckSlot::share(&slots),
-                month_share: CheckSlot::share(&month),
+                month_share: months.get(at).and_then(|sum| CheckSlot::share(&[*sum])),
             });
         }
         Ok(checks)

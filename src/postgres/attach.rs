@@ -279,6 +279,7 @@ impl Databases {
             match link.state {
                 Link::Attaching => {
                     self.let_in(&server, &link).await?;
+                    self.look_again(server.id).await;
                     crash_point::hit("postgres.link.attached.before");
                     let done = self.let_in_done(&link, &server).await?;
                     crash_point::hit("postgres.link.attached.after");
@@ -291,6 +292,7 @@ impl Databases {
                     // A server on its way out takes its roles with it.
                     if server.state == State::Ready {
                         self.shut_out(&server, &link.role).await?;
+                        self.look_again(server.id).await;
                     }
                     crash_point::hit("postgres.link.detached.before");
                     self.db

@@ -208,8 +208,10 @@ pub struct Given {
 }
 
 /// A server seen from inside.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inside {
+    /// When it said so.
+    pub at: UnixMs,
     /// All its databases together.
     pub size_bytes: u64,
     /// Open connections of clients.
@@ -227,10 +229,17 @@ pub struct Logical {
     pub name: String,
     /// The role that owns it.
     pub owner: String,
-    /// The others that own something in it, may do something there, or are named by a policy.
-    pub roles: Vec<String>,
     /// On disk.
     pub size_bytes: u64,
+}
+
+/// One database on a server, looked into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// The database.
+    pub logical: Logical,
+    /// The roles beside its owner that own something in it, may do something there, or are named by a policy.
+    pub roles: Vec<String>,
     /// Whether it holds a table, view, function or schema that is not Postgres' own.
     pub has_content: bool,
 }

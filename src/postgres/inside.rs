@@ -7,10 +7,11 @@
 
 use std::time::Duration;
 
-use super::database::{Database, Inside, Logical};
+use super::database::{Content, Database, Inside, Logical};
 use super::error::PostgresError;
 use super::query::{QUICK, SLOW, reason};
 use super::{Databases, quote, spec};
+use crate::base::clock::UnixMs;
 
 /// Tries to rename while clients come back as fast as they are sent away, or
 /// the server comes back up.
@@ -70,62 +71,54 @@ fn left_of_swap(live: bool, fresh: bool, before: bool) -> Left {
 }
 
 impl Databases {
-    /// Sizes, connections and databases of a running server.
+    /// Asks a running server for its sizes, connections and databases, in one go: each question
+    /// is a process in its container.
     ///
     /// # Errors
     /// When it does not answer.
-    pub async fn inside(&self, database: &Database) -> Result<Inside, PostgresError> {
+    pub(super) async fn inside(&self, database: &Database) -> Result<Inside, PostgresError> {
         let rows = self
             .sql(
                 database,
                 "postgres",
-                "SELECT (SELECT sum(pg_database_size(oid))::bigint FROM pg_database), \
+                "SELECT datname, pg_get_userbyid(datdba), pg_database_size(oid), NOT datistemplate AND datallowconn, \
                  (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()), \
-                 current_setting('max_connections');",
+                 current_setting('max_connections') FROM pg_database ORDER BY datname;",
                 QUICK,
             )
             .await?;
-        let number = |at: usize| -> u64 {
-            rows.first()
-                .and_then(|r| r.get(at)?.parse().ok())
-                .unwrap_or(0)
-        };
-        Ok(Inside {
-            size_bytes: number(0),
-            connections: u32::try_from(number(1)).unwrap_or(u32::MAX),
-            max_connections: u32::try_from(number(2)).unwrap_or(0),
-            logical: self.logical(database).await?,
-        })
+        Ok(inside_of(&rows, UnixMs::now()))
     }
 
-    /// The databases on a server, Postgres' own templates left out.
+    /// The databases on a server, Postgres' own templates left out, asked for now.
     ///
     /// # Errors
     /// When it does not answer.
-    pub async fn logical(&self, database: &Database) -> Result<Vec<Logical>, PostgresError> {
+    pub async fn contents(&self, database: &Database) -> Result<Vec<Content>, PostgresError> {
         let rows = self
             .sql(
                 database,
                 "postgres",
-                &format!(
-                    "SELECT datname, pg_get_userbyid(datdba), pg_database_size(d.oid), {ROLES} FROM pg_database d \
-                     WHERE NOT datistemplate AND datallowconn ORDER BY datname;"
-                ),
+                &format!("SELECT datname, {ROLES} FROM pg_database d;"),
                 QUICK,
             )
             .await?;
+        let named = |name: &str| {
+            let row = rows
+                .iter()
+                .find(|row| row.first().is_some_and(|n| n == name));
+            // Some that are not read are missed at a restore, which then says so.
+            row.and_then(|row| serde_json::from_str(row.get(1)?).ok())
+                .unwrap_or_default()
+        };
         let mut found = Vec::new();
-        for row in rows {
-            let [name, owner, size, roles] = row.as_slice() else {
-                continue;
-            };
-            let has_content = name != "postgres" || self.has_content(database, name).await?;
-            found.push(Logical {
-                name: name.clone(),
-                owner: owner.clone(),
-                // One that is not read is missed at a restore, which then says so.
-                roles: serde_json::from_str(roles).unwrap_or_default(),
-                size_bytes: size.parse().unwrap_or(0),
+        for logical in self.inside(database).await?.logical {
+            // An app's database counts from the day it is made; Postgres' own once it is used.
+            let has_content =
+                logical.name != "postgres" || self.has_content(database, &logical.name).await?;
+            found.push(Content {
+                roles: named(&logical.name),
+                logical,
                 has_content,
             });
         }
@@ -186,7 +179,7 @@ impl Databases {
         owner: &str,
         roles: &[String],
     ) -> Result<(), PostgresError> {
-        self.drop_logical(database, fresh).await?;
+        self.drop_now(database, fresh).await?;
         let make_roles: String = std::iter::once(owner)
             .chain(roles.iter().map(String::as_str))
             .map(missing_role)
@@ -217,9 +210,9 @@ impl Databases {
             "CREATE DATABASE {name} OWNER {role} TEMPLATE template0{locale};\n\
              REVOKE ALL ON DATABASE {name} FROM PUBLIC;\n"
         );
-        self.sql(database, "postgres", &statements, SLOW)
-            .await
-            .map(drop)
+        self.sql(database, "postgres", &statements, SLOW).await?;
+        self.look_again(database.id).await;
+        Ok(())
     }
 
     /// Drops a database with everybody who is in it; none there is no error.
@@ -227,6 +220,12 @@ impl Databases {
     /// # Errors
     /// When the server refuses.
     pub async fn drop_logical(&self, database: &Database, name: &str) -> Result<(), PostgresError> {
+        self.drop_now(database, name).await?;
+        self.look_again(database.id).await;
+        Ok(())
+    }
+
+    async fn drop_now(&self, database: &Database, name: &str) -> Result<(), PostgresError> {
         self.sql(
             database,
             "postgres",
@@ -284,6 +283,7 @@ impl Databases {
         {
             tracing::error!(%error, database = %database.name, live, "a database that was not swapped could not be opened again yet");
         }
+        self.look_again(database.id).await;
         swapped
     }
 
@@ -408,6 +408,35 @@ fn opening(names: &[&str]) -> String {
     )
 }
 
+/// One row a database: name, owner, size, whether it is shown, and of the whole server the
+/// connections and the most it takes.
+fn inside_of(rows: &[Vec<String>], at: UnixMs) -> Inside {
+    let mut inside = Inside {
+        at,
+        size_bytes: 0,
+        connections: 0,
+        max_connections: 0,
+        logical: Vec::new(),
+    };
+    for row in rows {
+        let [name, owner, size, shown, connections, most] = row.as_slice() else {
+            continue;
+        };
+        let size_bytes: u64 = size.parse().unwrap_or(0);
+        inside.size_bytes = inside.size_bytes.saturating_add(size_bytes);
+        inside.connections = connections.parse().unwrap_or(u32::MAX);
+        inside.max_connections = most.parse().unwrap_or(0);
+        if shown == "t" {
+            inside.logical.push(Logical {
+                name: name.clone(),
+                owner: owner.clone(),
+                size_bytes,
+            });
+        }
+    }
+    inside
+}
+
 fn first_number(rows: &[Vec<String>]) -> u64 {
     rows.first()
         .and_then(|r| r.first()?.parse().ok())
@@ -417,6 +446,21 @@ fn first_number(rows: &[Vec<String>]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a1_one_answer_tells_of_the_server_and_of_each_database() {
+        let row = |name: &str, size: &str, shown: &str| {
+            [name, "shop", size, shown, "7", "100"]
+                .map(str::to_owned)
+                .to_vec()
+        };
+        let rows = [row("shop", "30", "t"), row("template0", "7", "f")];
+        let inside = inside_of(&rows, UnixMs(5));
+        assert_eq!((inside.size_bytes, inside.connections), (37, 7));
+        assert_eq!((inside.max_connections, inside.at), (100, UnixMs(5)));
+        assert_eq!(inside.logical.len(), 1);
+        assert_eq!(inside.logical[0].name, "shop");
+    }
 
     #[test]
     fn f6_a_swap_goes_on_where_it_was_cut() {

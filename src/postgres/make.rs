@@ -220,6 +220,8 @@ impl Databases {
             .write(move |tx| store::set_server_version(tx, id, &said))
             .await
             .map_err(PostgresError::Db)?;
+        // Whoever sees it ready sees what it holds, too.
+        self.look_again(id).await;
         Ok(State::Ready)
     }
 

@@ -5,7 +5,8 @@
 //! called ready; passwords are sealed in their rows and travel on inputs, never
 //! in arguments; an app sees its own database only; data is removed only by
 //! its typed name. A server's creation and removal are states in its row, taken
-//! up again after a crash.
+//! up again after a crash. What a server says of itself is read from what one
+//! task last heard ([`Databases::seen`]): no page waits for a server.
 //! Left to others: dumps and restores (`backup`, through the side containers
 //! and the swap offered here), giving apps their variables (deploy asks
 //! [`Databases::given_to`]).
@@ -18,6 +19,7 @@ mod make;
 mod query;
 mod quote;
 mod reap;
+mod seen;
 mod spec;
 mod store;
 #[cfg(test)]
@@ -40,11 +42,13 @@ use crate::supervise::{Interactive, Spec, Supervisor, TerminalSize};
 
 pub use attach::DATABASE_URL;
 pub use database::{
-    Attached, Attachment, Database, Given, Inside, Link, Logical, State, crash_points, subject,
+    Attached, Attachment, Content, Database, Given, Inside, Link, Logical, State, crash_points,
+    subject,
 };
 pub use error::PostgresError;
 pub use inside::Counts;
 pub use quote::derived;
+pub use seen::{Looker, Seen};
 pub use version::{SUPPORTED, parse as parse_version};
 
 /// What [`Databases::run`] is registered under.
@@ -59,6 +63,7 @@ pub struct Databases {
     key: Arc<MasterKey>,
     engine: Engine,
     supervisor: Supervisor,
+    sight: seen::Sight,
 }
 
 /// A database to be made.
@@ -73,14 +78,23 @@ pub struct NewDatabase {
 }
 
 impl Databases {
-    /// A handle on the databases in `db`.
-    pub fn new(db: Db, key: Arc<MasterKey>, engine: Engine, supervisor: Supervisor) -> Self {
-        Self {
+    /// A handle on the databases in `db`, and what has to be started for its readers to see
+    /// what the servers say.
+    pub fn new(
+        db: Db,
+        key: Arc<MasterKey>,
+        engine: Engine,
+        supervisor: Supervisor,
+    ) -> (Self, Looker) {
+        let (sight, looker) = seen::sight();
+        let databases = Self {
             db,
             key,
             engine,
             supervisor,
-        }
+            sight,
+        };
+        (databases, looker)
     }
 
     /// Writes the wish for a server down; the work follows. A failed one of the

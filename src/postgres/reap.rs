@@ -93,7 +93,7 @@ mod tests {
         )
         .await
         .unwrap();
-        let databases = Databases::new(db.clone(), Arc::clone(&key), engine, supervisor);
+        let (databases, _) = Databases::new(db.clone(), Arc::clone(&key), engine, supervisor);
         let made: Result<Vec<i64>, DbError> = db
             .write(move |tx| {
                 let mut made = Vec::new();

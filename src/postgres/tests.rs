@@ -41,7 +41,7 @@ async fn a_box() -> Machine {
     .unwrap();
     Machine {
         _folder: folder,
-        databases: Databases::new(db.clone(), key, engine, supervisor),
+        databases: Databases::new(db.clone(), key, engine, supervisor).0,
         db,
     }
 }

@@ -78,9 +78,9 @@ pub struct DatabaseDetails {
     /// What the list shows.
     #[serde(flatten)]
     pub database: Database,
-    /// What the server said of itself, when it answered.
+    /// What the server last said of itself, and when: nobody waits for it here.
     pub inside: Option<Inside>,
-    /// Why it did not.
+    /// Why it did not answer when it was last asked, or that it was not asked yet.
     pub silent: Option<String>,
     /// When its next dump is due.
     pub next_backup_ms: i64,
@@ -91,6 +91,8 @@ pub struct DatabaseDetails {
 /// A server seen from inside.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Inside {
+    /// When the server said so; one that is read about is asked every few seconds.
+    pub as_of_ms: i64,
     /// All its databases together.
     pub size_bytes: u64,
     /// Open connections.

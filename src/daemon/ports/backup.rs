@@ -59,14 +59,14 @@ impl Servers for ServersPort {
     fn parts(&self, server: i64) -> Answer<'_, Vec<Part>> {
         Box::pin(async move {
             let database = self.server(server).await?;
-            let parts = self.0.logical(&database).await.map_err(trouble)?;
+            let parts = self.0.contents(&database).await.map_err(trouble)?;
             Ok(parts
                 .into_iter()
                 .map(|p| Part {
-                    name: p.name,
-                    owner: p.owner,
+                    name: p.logical.name,
+                    owner: p.logical.owner,
                     roles: p.roles,
-                    size_bytes: p.size_bytes,
+                    size_bytes: p.logical.size_bytes,
                     has_content: p.has_content,
                 })
                 .collect())

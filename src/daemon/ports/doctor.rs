@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::watch;
+use tokio::task::JoinError;
 
 use crate::apps::Apps;
 use crate::backup::Backups;
@@ -60,8 +61,13 @@ impl Examiner {
         doctor::report(doctor::examine(&facts, now), now, took)
     }
 
-    /// What this box says of itself without asking anybody.
-    pub fn here(&self) -> Facts {
+    /// What this box says of itself without asking anybody; off the threads that serve.
+    pub async fn here(&self) -> Facts {
+        let this = self.clone();
+        unless_lost(tokio::task::spawn_blocking(move || this.read_here()).await)
+    }
+
+    fn read_here(&self) -> Facts {
         let settings = self.settings.borrow().clone();
         Facts {
             clock: Some(Clock {
@@ -157,12 +163,9 @@ impl Examiner {
         let read = tokio::task::spawn_blocking(move || Facts {
             disk: Disk::of(&data_dir).ok(),
             firewall: Some(FirewallFiles::read(Path::new("/etc"))),
-            ..this.here()
+            ..this.read_here()
         });
-        read.await.unwrap_or_else(|error| Facts {
-            unread: vec![format!("The files of this box could not be read: {error}")],
-            ..Facts::default()
-        })
+        unless_lost(read.await)
     }
 
     /// The names that should lead here, each looked up as an order of a certificate does.
@@ -230,6 +233,13 @@ impl Examiner {
         let ours = i64::midpoint(sent.0, UnixMs::now().0);
         Some((ours - theirs.0, whose))
     }
+}
+
+fn unless_lost(read: Result<Facts, JoinError>) -> Facts {
+    read.unwrap_or_else(|error| Facts {
+        unread: vec![format!("The files of this box could not be read: {error}")],
+        ..Facts::default()
+    })
 }
 
 async fn engine(host: &str) -> EngineSeen {

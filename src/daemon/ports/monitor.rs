@@ -138,12 +138,17 @@ impl World for WorldPort {
             let settings = self.settings.borrow().clone();
             let host = settings.dashboard.host.as_ref().map(ToString::to_string);
             let dashboard = web::dashboard_url(host, self.listen.https, &box_addresses());
-            let targets = self.backups.targets().await.map_err(words)?;
-            let unremoved = self.unremoved().await?;
+            let (targets, unremoved, apps, databases, certificates) = tokio::try_join!(
+                async { self.backups.targets().await.map_err(words) },
+                self.unremoved(),
+                self.app_facts(),
+                self.database_facts(),
+                self.certificate_facts(),
+            )?;
             Ok(Facts {
-                apps: self.app_facts().await?,
-                databases: self.database_facts().await?,
-                certificates: self.certificate_facts().await?,
+                apps,
+                databases,
+                certificates,
                 engine: engine(&self.supervisor.engine().borrow()),
                 config_refused: self.refused.borrow().as_ref().map(words),
                 settings_waiting: self.waiting.borrow().clone(),
@@ -167,11 +172,13 @@ impl WorldPort {
     }
 
     async fn app_facts(&self) -> Result<Vec<App>, String> {
-        let routes = self.apps.routes(None).await.map_err(words)?;
-        let serving = self.deploys.serving().await.map_err(words)?;
-        let last = self.deploys.last_of_each().await.map_err(words)?;
+        let (apps, routes, serving, last) = tokio::try_join!(
+            async { self.apps.list().await.map_err(words) },
+            async { self.apps.routes(None).await.map_err(words) },
+            async { self.deploys.serving().await.map_err(words) },
+            async { self.deploys.last_of_each().await.map_err(words) },
+        )?;
         let live = self.supervisor.live().borrow().clone();
-        let apps = self.apps.list().await.map_err(words)?;
         Ok(apps
             .into_iter()
             .map(|app| {
@@ -436,6 +443,7 @@ mod tests {
             facts: &facts,
             checks: &[],
             machine: None,
+            damage: None,
         });
         list.into_iter().map(|a| (a.level, a.what, a.why)).collect()
     }

@@ -13,6 +13,7 @@ fn list(facts: &Facts, checks: &[CheckRow], machine: Option<&Machine>) -> Vec<At
         facts,
         checks,
         machine,
+        damage: None,
     })
 }
 

@@ -191,6 +191,26 @@ impl Series {
             .await
     }
 
+    /// How each of `checks` went over `window` in all, in their order: added up where it is
+    /// stored, for whoever shows one figure of many slots.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn sums_of_checks(
+        &self,
+        checks: Vec<i64>,
+        window: Window,
+    ) -> Result<Vec<CheckSlot>, DbError> {
+        self.db
+            .read(move |c| {
+                checks
+                    .iter()
+                    .map(|check| store::check_sum(c, *check, window))
+                    .collect()
+            })
+            .await
+    }
+
     /// How every check last ended.
     ///
     /// # Errors

@@ -126,9 +126,25 @@ pub(super) fn prune(tx: &Transaction<'_>, now: UnixMs) -> Result<usize, DbError>
     let mut removed = 0;
     for step in Step::ALL {
         let oldest = step.slot(now.minus(step.kept())).0;
-        for table in ["box_rollups", "traffic_rollups", "check_rollups"] {
+        removed += tx.execute(
+            "DELETE FROM box_rollups WHERE step_s = ?1 AND at_ms < ?2",
+            params![step.seconds(), oldest],
+        )?;
+        // Subject by subject, each found by the key: by time alone all that is kept would be read.
+        for (table, whose) in [
+            ("traffic_rollups", "subject"),
+            ("check_rollups", "check_id"),
+        ] {
             removed += tx.execute(
-                &format!("DELETE FROM {table} WHERE step_s = ?1 AND at_ms < ?2"),
+                &format!(
+                    "WITH RECURSIVE each (one) AS (
+                        SELECT min({whose}) FROM {table} WHERE step_s = ?1
+                        UNION ALL
+                        SELECT (SELECT min({whose}) FROM {table} WHERE step_s = ?1 AND {whose} > one)
+                        FROM each WHERE one IS NOT NULL)
+                     DELETE FROM {table} WHERE step_s = ?1 AND at_ms < ?2
+                        AND {whose} IN (SELECT one FROM each WHERE one IS NOT NULL)"
+                ),
                 params![step.seconds(), oldest],
             )?;
         }
@@ -236,6 +252,26 @@ pub(super) fn check_slots(
         };
     }
     Ok(slots)
+}
+
+/// All slots of `w` as one.
+pub(super) fn check_sum(c: &Connection, check: i64, w: Window) -> Result<CheckSlot, DbError> {
+    let mut statement = c.prepare_cached(
+        "SELECT ifnull(sum(up), 0), ifnull(sum(down), 0), ifnull(sum(millis_sum), 0), ifnull(max(millis_max), 0)
+         FROM check_rollups WHERE step_s = ?1 AND check_id = ?2 AND at_ms BETWEEN ?3 AND ?4",
+    )?;
+    // A clock that was put back may have left slots beyond the window.
+    let last = w.start(w.slots.saturating_sub(1));
+    Ok(
+        statement.query_row(params![w.step.seconds(), check, w.from.0, last.0], |row| {
+            Ok(CheckSlot {
+                up: uint(row, 0)?,
+                down: uint(row, 1)?,
+                millis_sum: uint(row, 2)?,
+                millis_max: uint(row, 3)?,
+            })
+        })?,
+    )
 }
 
 fn rows_of(w: Window) -> i64 {

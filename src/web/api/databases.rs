@@ -117,16 +117,16 @@ pub async fn show(
 ) -> Result<Json<wire::DatabaseDetails>, Failure> {
     let database = app.databases.find(&name).await?;
     let schedule = app.backups.schedule(database.id).await?;
-    let (inside, silent) = match database.state {
-        Stage::Ready => match app.databases.inside(&database).await {
-            Ok(inside) => (Some(inside), None),
-            Err(error) => (None, Some(error.to_string())),
-        },
-        _ => (None, None),
+    let seen = match database.state {
+        Stage::Ready => Some(app.databases.seen(&database, UnixMs::now())),
+        _ => None,
     };
+    let inside = seen.as_ref().and_then(|seen| seen.said.clone());
+    let silent = seen.as_ref().and_then(|seen| seen.why());
     Ok(Json(wire::DatabaseDetails {
         database: told(&app, database).await?,
         inside: inside.map(|inside| wire::Inside {
+            as_of_ms: inside.at.0,
             size_bytes: inside.size_bytes,
             connections: inside.connections,
             max_connections: inside.max_connections,

@@ -28,6 +28,10 @@ pub struct View {
     pub fault: String,
     /// Name, value, note.
     pub tiles: Vec<(String, String, String)>,
+    /// When the server said its size and connections.
+    pub as_of: Option<When>,
+    /// Why nothing newer is known of them.
+    pub silent: String,
     /// "Every day at 02:17; next in 19 h; 7 daily, 4 weekly, 12 monthly kept".
     pub schedule: String,
     /// Newest first.
@@ -95,10 +99,8 @@ pub async fn show(
     let backups = app.backups.list_of(Some(database.id), SHOWN).await?;
     let restores = app.backups.restores(Some(database.id), SHOWN).await?;
     let schedule = app.backups.schedule(database.id).await?;
-    let inside = match database.state {
-        postgres::State::Ready => app.databases.inside(&database).await.ok(),
-        _ => None,
-    };
+    let seen = databases::seen(&app, &database, now);
+    let inside = seen.as_ref().and_then(|seen| seen.said.as_ref());
     let apps = app.apps.list().await?;
     let choices = apps
         .iter()
@@ -114,7 +116,9 @@ pub async fn show(
         name: database.name.to_string(),
         state: databases::state(&database),
         fault: database.reason.clone().unwrap_or_default(),
-        tiles: tiles(&database, inside.as_ref()),
+        tiles: tiles(&database, inside),
+        as_of: inside.map(|i| When::ago(i.at, now)),
+        silent: seen.as_ref().and_then(|s| s.why()).unwrap_or_default(),
         schedule: format!(
             "Every day at {:02}:{:02}, next {}",
             schedule.minute / 60,

@@ -1,5 +1,7 @@
 //! `/databases`: every database, and the form for one more.
 
+use std::sync::Arc;
+
 use askama::Template;
 use axum::Form;
 use axum::extract::State;
@@ -48,6 +50,8 @@ pub struct Database {
     pub size: String,
     /// "4 of 100".
     pub connections: String,
+    /// When the server said both.
+    pub as_of: Option<When>,
     /// Attached.
     pub apps: Vec<String>,
     /// State of the newest backup.
@@ -66,6 +70,11 @@ pub fn state(database: &postgres::Database) -> Badge {
         postgres::State::Failed => Badge::new(Tone::Bad, "Failed"),
         postgres::State::Removing => Badge::new(Tone::Busy, "Being removed"),
     }
+}
+
+/// What is known of the inside of a server in service.
+pub fn seen(app: &App, database: &postgres::Database, now: UnixMs) -> Option<Arc<postgres::Seen>> {
+    (database.state == postgres::State::Ready).then(|| app.databases.seen(database, now))
 }
 
 /// "Postgres 17.5".
@@ -102,21 +111,18 @@ async fn page(app: &App, visit: Visit, given: &Given, faults: Faults) -> Result<
     for database in app.databases.list().await? {
         let apps = app.databases.attached(database.id).await?;
         let newest: Option<&Backup> = backups.iter().find(|b| b.database == database.id);
-        let inside = match database.state {
-            postgres::State::Ready => app.databases.inside(&database).await.ok(),
-            _ => None,
-        };
+        let seen = seen(app, &database, now);
+        let inside = seen.as_ref().and_then(|seen| seen.said.as_ref());
         let dash = || "–".to_owned();
         rows.push(Database {
             name: database.name.to_string(),
             version: version(&database),
             state: state(&database),
-            size: inside
-                .as_ref()
-                .map_or_else(dash, |i| words::bytes(i.size_bytes)),
-            connections: inside.as_ref().map_or_else(dash, |i| {
+            size: inside.map_or_else(dash, |i| words::bytes(i.size_bytes)),
+            connections: inside.map_or_else(dash, |i| {
                 format!("{} of {}", i.connections, i.max_connections)
             }),
+            as_of: inside.map(|i| When::ago(i.at, now)),
             apps: apps.into_iter().map(|a| a.app_name).collect(),
             backup: newest.map_or_else(|| Badge::new(Tone::Idle, "None yet"), backup_words::badge),
             backup_at: newest.map(|b| When::ago(b.finished.unwrap_or(b.created), now)),

@@ -37,12 +37,18 @@ const YOUNG: usize = 4;
 
 /// The time graphs are drawn over: the last day, or the last hour while there is no more.
 pub async fn window(monitor: &Monitor, now: UnixMs) -> Result<Window, MonitorError> {
+    Ok(history(monitor, now).await?.0)
+}
+
+/// The same with the box over it.
+pub async fn history(monitor: &Monitor, now: UnixMs) -> Result<(Window, BoxHistory), MonitorError> {
     let day = Window::day(now);
-    let measured = monitor.box_history(day).await?.cpu;
-    Ok(match measured.iter().flatten().count() {
-        count if count < YOUNG => Window::named("hour", now).unwrap_or(day),
-        _ => day,
-    })
+    let measured = monitor.box_history(day).await?;
+    if measured.cpu.iter().flatten().count() >= YOUNG {
+        return Ok((day, measured));
+    }
+    let hour = Window::named("hour", now).unwrap_or(day);
+    Ok((hour, monitor.box_history(hour).await?))
 }
 
 /// CPU, memory and disk.

@@ -169,26 +169,38 @@ pub async fn show(State(app): State<App>, visit: Visit) -> Result<Response, Fail
     let now = UnixMs::now();
     let whole = visit.caller.sees_box();
     let sees = |name: &str| visit.caller.sees_app(name);
-    let mut told = app.monitor.overview(now).await?;
+    let apps = async {
+        let mut rows = app.apps.list().await?;
+        rows.retain(|row| sees(row.name.as_str()));
+        let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+        let (day, of_box) = figures::history(&app.monitor, now).await?;
+        let histories = app.monitor.app_histories(&ids, day).await?;
+        Ok::<_, Failure>((rows, of_box, histories))
+    };
+    // None of them waits for another: the page takes as long as the slowest of them.
+    let (told, apps, checks, serving, last, certificates, backups, activity) = tokio::join!(
+        app.monitor.overview(now),
+        apps,
+        app.monitor.checks_of_day(now),
+        app.deploys.serving(),
+        app.deploys.last_of_each(),
+        app.certs.statuses(),
+        app.backups.list_of(None, BACKUPS),
+        app.db.read(|c| events::newest(c, None, ACTIVITY)),
+    );
+    let mut told = told?;
     if !whole {
         told = told.of_apps(sees);
     }
-    let day = figures::window(&app.monitor, now).await?;
-    let of_box = app.monitor.box_history(day).await?;
-    let mut rows = app.apps.list().await?;
-    rows.retain(|row| sees(row.name.as_str()));
-    let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
-    let histories = app.monitor.app_histories(&ids, day).await?;
-    let checks = app.monitor.checks(now).await?;
-    let serving = app.deploys.serving().await?;
-    let last = app.deploys.last_of_each().await?;
+    let (rows, of_box, histories) = apps?;
+    let (checks, serving, last) = (checks?, serving?, last?);
     let live = app.live.borrow().clone();
-    let mut certificates = app.certs.statuses().await?;
+    let mut certificates = certificates?;
     certificates.retain(|c| whole || told.certificates.iter().any(|t| t.host == c.host.as_str()));
     certificates.sort_by_key(|c| (!certificate::wants_attention(c), c.not_after));
-    let mut backups = app.backups.list_of(None, BACKUPS).await?;
+    let mut backups = backups?;
     backups.retain(|b| b.state != BackupState::Expired);
-    let mut activity = app.db.read(|c| events::newest(c, None, ACTIVITY)).await?;
+    let mut activity = activity?;
     activity.retain(|event| whole || rows.iter().any(|row| row.subject() == event.subject));
     let apps = rows
         .iter()
