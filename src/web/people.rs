@@ -5,7 +5,7 @@ use super::error::Failure;
 use super::services::App;
 use crate::base::clock::UnixMs;
 use crate::base::secret::Secret;
-use crate::users::Role;
+use crate::users::{Role, UserError};
 use crate::wire::problem::{Problem, ProblemKind};
 
 /// Whether `caller` may give this role, and change or take out those who have it: only owners touch owners.
@@ -41,6 +41,16 @@ pub async fn in_charge_of(app: &App, caller: &Caller, name: &str) -> Result<(), 
         true => Ok(()),
         false => Err(only_owners()),
     }
+}
+
+/// The row of the user of that name, whom `caller` may change.
+///
+/// # Errors
+/// That there is none yet of somebody asked in, or what [`in_charge_of`] says.
+pub async fn row_of(app: &App, caller: &Caller, name: &str) -> Result<i64, Failure> {
+    in_charge_of(app, caller, name).await?;
+    let person = app.users.person(name, UnixMs::now()).await?;
+    person.id.ok_or_else(|| UserError::NoSession.into())
 }
 
 fn only_owners() -> Failure {

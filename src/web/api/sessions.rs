@@ -67,13 +67,6 @@ pub async fn end(
     Ok(NoContent)
 }
 
-/// The row of the user of that name, whom `caller` may change.
-async fn of(app: &App, caller: &Caller, name: &str) -> Result<i64, Failure> {
-    people::in_charge_of(app, caller, name).await?;
-    let person = app.users.person(name, UnixMs::now()).await?;
-    person.id.ok_or_else(|| UserError::NoSession.into())
-}
-
 /// `GET /api/v1/users/{user}/sessions`
 pub async fn list_of(
     State(app): State<App>,
@@ -93,7 +86,7 @@ pub async fn end_of(
     Extension(caller): Extension<Caller>,
     Path((name, mark)): Path<(String, String)>,
 ) -> Result<NoContent, Failure> {
-    let user = of(&app, &caller, &name).await?;
+    let user = people::row_of(&app, &caller, &name).await?;
     app.users.end_session(user, &mark).await?;
     Ok(NoContent)
 }
@@ -104,7 +97,7 @@ pub async fn end_all_of(
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
 ) -> Result<Json<wire::Ended>, Failure> {
-    let user = of(&app, &caller, &name).await?;
+    let user = people::row_of(&app, &caller, &name).await?;
     let by = caller.who();
     let ended = app
         .users

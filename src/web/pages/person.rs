@@ -14,7 +14,7 @@ use super::frame::{Frame, Section, Theme};
 use super::people::PAGE;
 use super::visit::{self, Visit};
 use crate::base::clock::UnixMs;
-use crate::users::{Role, UserError};
+use crate::users::Role;
 use crate::web::error::Failure;
 use crate::web::people;
 use crate::web::services::App;
@@ -29,6 +29,8 @@ pub struct View {
     pub name: String,
     /// What they may do.
     pub role: Role,
+    /// A developer's apps.
+    pub apps: Vec<String>,
     /// Asked in, and not come in yet: there is nothing of theirs to end.
     pub invited: bool,
     /// Whether a code is asked of them beside the password.
@@ -39,13 +41,6 @@ pub struct View {
 
 fn address(name: &str) -> String {
     format!("{PAGE}/{name}")
-}
-
-/// The row of the user of that name, whom the visitor may change.
-async fn of(app: &App, visit: &Visit, name: &str) -> Result<i64, Failure> {
-    people::in_charge_of(app, &visit.caller, name).await?;
-    let person = app.users.person(name, UnixMs::now()).await?;
-    person.id.ok_or_else(|| UserError::NoSession.into())
 }
 
 /// `GET /settings/people/{user}`
@@ -69,6 +64,7 @@ pub async fn show(
             .under("/settings", "Settings")
             .under(PAGE, "People"),
         role: person.role,
+        apps: person.apps,
         invited: person.id.is_none(),
         second_factor: person.second_factor,
         sessions: session_rows(sessions, own.as_deref(), now),
@@ -89,7 +85,7 @@ pub async fn end_session(
     Path(name): Path<String>,
     Form(which): Form<Which>,
 ) -> Result<Response, Failure> {
-    let user = of(&app, &visit, &name).await?;
+    let user = people::row_of(&app, &visit.caller, &name).await?;
     let ended = app.users.end_session(user, &which.mark).await;
     let text = format!("That session of {name} is ended.");
     visit::back(&format!("{}#sessions", address(&name)), ended, &text)
@@ -101,7 +97,7 @@ pub async fn end_sessions(
     visit: Visit,
     Path(name): Path<String>,
 ) -> Result<Response, Failure> {
-    let user = of(&app, &visit, &name).await?;
+    let user = people::row_of(&app, &visit.caller, &name).await?;
     let by = visit.caller.who();
     let ended = app
         .users

@@ -471,6 +471,7 @@ pub fn person_page() -> person::View {
         .under("/settings/people", "People"),
         name: text("ana@example.com"),
         role: Role::Developer,
+        apps: vec![text("my-app"), text("my-site")],
         invited: false,
         second_factor: true,
         sessions: vec![
