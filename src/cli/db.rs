@@ -340,7 +340,11 @@ fn show(details: &DatabaseDetails) {
         }
     }
     if let Some(why) = &details.silent {
-        output::line(format!("Nothing newer is known: {why}"));
+        let what = match details.inside {
+            Some(_) => "Nothing newer is known",
+            None => "What is inside is not known",
+        };
+        output::line(format!("{what}: {why}"));
     }
     for app in &database.apps {
         output::line(format!("{} is {}: {}", app.app, app.state, app.env_name));

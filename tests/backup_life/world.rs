@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::support::freehold::{Freehold, words};
 use crate::support::process::run;
 use crate::support::s3::S3;
-use crate::support::until::secs;
+use crate::support::until::{secs, until};
 
 /// A box with a database `main`, one part `tasks` in it, and a bucket as its target.
 pub struct World {
@@ -159,14 +159,15 @@ impl World {
         assert_eq!(self.upload_parts(), Vec::<String>::new());
     }
 
-    /// The names of the server's databases.
+    /// The names of the server's databases. A daemon that has just started has not heard of them yet.
     pub fn parts(&self) -> Vec<String> {
-        let shown = self.fh.json(&["db", "show", "main"]);
-        let parts = shown["inside"]["databases"].as_array().unwrap();
-        parts
-            .iter()
-            .map(|p| p["name"].as_str().unwrap().to_owned())
-            .collect()
+        until("the server to be heard", secs(60), || {
+            let shown = self.fh.json(&["db", "show", "main"]);
+            let parts = shown["inside"]["databases"].as_array();
+            let parts = parts.ok_or_else(|| shown["silent"].to_string())?;
+            let name = |p: &Value| p["name"].as_str().unwrap().to_owned();
+            Ok(parts.iter().map(name).collect())
+        })
     }
 
     pub fn jobs(&self) -> Vec<String> {
