@@ -429,7 +429,7 @@ fn a2_a_reset_on_the_box_lets_the_owner_in_again() {
     let (_, link) = world.local("POST", "/api/v1/setup-link", "");
     let before = world.come_in(&link);
     let out = std::process::Command::new(env!("CARGO_BIN_EXE_freehold"))
-        .args(["user", "reset", "owner"])
+        .args(["user", "reset", "owner", "--yes"])
         .env("FREEHOLD_SOCKET", world.daemon.socket("freehold.sock"))
         .output()
         .unwrap();

@@ -257,6 +257,76 @@ fn a4_an_admin_touches_no_owner() {
     assert_eq!(status, 200, "the owner is still in");
 }
 
+/// What a program makes outlives its token: it makes no people, whatever its token may.
+#[test]
+fn a3_a_program_makes_no_people() {
+    let world = World::new();
+    world.somebody("bob", Role::Viewer, &[]);
+    let program = world.program("a token that changes", Verb::Change, None);
+    let json = format!("{}Content-Type: application/json\r\n", program.headers);
+    for (method, path, sent) in [
+        ("POST", "/api/v1/users", r#"{"name":"eve","role":"viewer"}"#),
+        ("PATCH", "/api/v1/users/bob", r#"{"role":"admin"}"#),
+        ("POST", "/api/v1/users/bob/reset", ""),
+        ("DELETE", "/api/v1/users/bob/second-factor", ""),
+        ("POST", "/settings/people", "name=eve&role=viewer&apps="),
+        ("POST", "/api/v1/tokens", r#"{"name":"another"}"#),
+    ] {
+        let (status, text) = world.edge(method, path, &json, sent);
+        assert_eq!(status, 403, "{method} {path}: {text}");
+        assert!(text.contains("No token goes so far"), "{path}: {text}");
+    }
+    let (_, text) = world.local("GET", "/api/v1/users", "");
+    assert!(!text.contains("eve"), "{text}");
+}
+
+/// None is every app, so an empty list is refused and not taken for none.
+#[test]
+fn a3_an_empty_list_of_apps_makes_no_token_for_every_app() {
+    let world = World::new();
+    let many: Vec<String> = (0..101).map(|n| format!("app-{n}")).collect();
+    let many = serde_json::json!({ "name": "CI", "apps": many }).to_string();
+    for new in [
+        r#"{"name":"CI","apps":[]}"#,
+        r#"{"name":"CI","apps":["  "]}"#,
+        many.as_str(),
+    ] {
+        let (status, text) = world.local("POST", "/api/v1/tokens", new);
+        assert_eq!(status, 422, "{text}");
+    }
+    let twice = r#"{"name":"CI","kind":"deploy","apps":["shop","shop"]}"#;
+    let (status, text) = world.local("POST", "/api/v1/tokens", twice);
+    assert_eq!(status, 201, "{text}");
+    let (_, text) = world.local("GET", "/api/v1/tokens", "");
+    assert!(text.contains("\"apps\":[\"shop\"]"), "{text}");
+}
+
+/// A link of an admin for a viewer who becomes an owner is a link for an owner.
+#[test]
+fn a2_an_admin_comes_in_as_no_owner_by_a_link_of_before() {
+    let world = World::new();
+    let (_, link) = world.local("POST", "/api/v1/setup-link", "");
+    world.come_in(&link);
+    let admin = world.somebody("admin", Role::Admin, &[]);
+    world.somebody("bob", Role::Viewer, &[]);
+    let json = format!("{}Content-Type: application/json\r\n", admin.headers);
+    let (status, text) = world.edge("POST", "/api/v1/users/bob/reset", &json, "");
+    assert_eq!(status, 200, "{text}");
+    let (status, _) = world.local("PATCH", "/api/v1/users/bob", r#"{"role":"owner"}"#);
+    assert_eq!(status, 200);
+    let (_, rest) = text.split_once("/setup/").unwrap();
+    let (token, _) = rest.split_once('"').unwrap();
+    let page = format!("{}Accept: text/html\r\n", world.stranger(""));
+    let (status, text) = world.edge("GET", &format!("/setup/{token}"), &page, "");
+    assert_eq!(status, 404, "{text}");
+    // Who was asked in and has not come is changed by asking again, which says so.
+    let asked = r#"{"name":"eve","role":"viewer"}"#;
+    assert_eq!(world.local("POST", "/api/v1/users", asked).0, 201);
+    let (status, text) = world.local("PATCH", "/api/v1/users/eve", r#"{"role":"admin"}"#);
+    assert_eq!(status, 409, "{text}");
+    assert!(text.contains("eve has not come in yet"), "{text}");
+}
+
 #[test]
 fn a5_a_viewer_is_not_told_the_webhook_secret() {
     let world = World::new();

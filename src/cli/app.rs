@@ -72,8 +72,11 @@ enum Verb {
         name: String,
     },
     /// Where the git host tells of pushes, and what signs them; that it was shown is audited
+    ///
+    /// With --new-secret the old secret ends at once, so the app's name has to be typed on a terminal; elsewhere --yes
+    /// says it.
     #[command(
-        after_help = "Examples:\n  freehold app webhook shop\n  freehold app webhook shop --new-secret"
+        after_help = "Examples:\n  freehold app webhook shop\n  freehold app webhook shop --new-secret\n  freehold app webhook shop --new-secret --yes"
     )]
     Webhook {
         /// The app
@@ -81,6 +84,9 @@ enum Verb {
         /// Make another secret; events signed with the old one are refused from then on
         #[arg(long)]
         new_secret: bool,
+        /// Do not ask for the app's name
+        #[arg(long, requires = "new_secret")]
+        yes: bool,
     },
     /// Remove an app; its databases stay
     ///
@@ -228,7 +234,17 @@ pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Resu
             show(global, &app);
             Ok(())
         }
-        Verb::Webhook { name, new_secret } => {
+        Verb::Webhook {
+            name,
+            new_secret,
+            yes,
+        } => {
+            if new_secret {
+                let what = format!(
+                    "This ends the webhook secret of {name}; pushes signed with it are refused"
+                );
+                confirm(&what, &name, yes)?;
+            }
             let what = match new_secret {
                 true => "webhook-secret",
                 false => "webhook-secret/reveal",

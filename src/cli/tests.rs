@@ -184,3 +184,106 @@ fn a7_every_verb_that_ends_something_asks() {
 fn a7_the_tree_is_sound() {
     command().debug_assert();
 }
+
+/// What is told between backticks: `freehold …` in what the program says, the reference of errors, the README.
+fn told() -> Vec<(String, String)> {
+    fn walk(folder: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => walk(&path, found),
+                false => found.push(path),
+            }
+        }
+    }
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = vec![root.join("README.md"), root.join("docs/errors.md")];
+    walk(&root.join("src"), &mut files);
+    let mut told = Vec::new();
+    for file in files {
+        let source = file.extension().is_some_and(|e| e == "rs");
+        if !source && file.extension().is_none_or(|e| e != "md") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&file).unwrap();
+        // Tests say what is wrong on purpose.
+        let text = text
+            .split("#[cfg(test)]\nmod tests {")
+            .next()
+            .unwrap_or_default();
+        if file.to_string_lossy().ends_with("tests.rs") {
+            continue;
+        }
+        // A sentence goes on over the end of a line.
+        let mut whole = String::new();
+        for line in text.lines() {
+            let line = match source {
+                true => line.trim_start(),
+                // What is typed in the first column of the table of errors is the mistake.
+                false => line.strip_prefix("| ").map_or(line, |row| {
+                    row.split_once(" | ").map_or(row, |(_, rest)| rest)
+                }),
+            };
+            if source && line.starts_with("//") {
+                continue;
+            }
+            whole.push_str(line.strip_suffix('\\').unwrap_or(line));
+            if !line.ends_with('\\') {
+                whole.push('\n');
+            }
+        }
+        for line in whole.lines() {
+            let odd = line.split('`').skip(1).step_by(2);
+            let typed = odd.map(|t| t.trim_start_matches("sudo "));
+            let typed = typed.filter(|t| t.starts_with("freehold "));
+            told.extend(typed.map(|t| (file.display().to_string(), t.to_owned())));
+        }
+    }
+    told
+}
+
+/// Whether the command line knows what is told: the verb and the flags, whatever stands for names.
+fn is_known(typed: &str) -> Result<(), String> {
+    use clap::error::ErrorKind;
+    let typed = typed.split(" < ").next().unwrap_or_default();
+    let stands_for = |word: &str| {
+        let shouted = word.len() > 1 && word.bytes().all(|b| b.is_ascii_uppercase());
+        shouted || word.contains('{')
+    };
+    let mut words: Vec<&str> = Vec::new();
+    for word in typed.split_whitespace().filter(|w| *w != "…") {
+        words.push(if stands_for(word) { "1" } else { word });
+    }
+    // A flag that is named alone wants a value.
+    for more in [&[][..], &["1"]] {
+        let tried = command().try_get_matches_from(words.iter().chain(more));
+        let Err(error) = tried else { return Ok(()) };
+        match error.kind() {
+            ErrorKind::DisplayHelp
+            | ErrorKind::MissingRequiredArgument
+            | ErrorKind::MissingSubcommand
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => return Ok(()),
+            ErrorKind::InvalidValue if more.is_empty() => {}
+            _ => return Err(error.to_string()),
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a7_whatever_is_told_to_be_typed_can_be() {
+    assert!(is_known("freehold db rm {0} --confirm {0}").is_err());
+    assert!(is_known("freehold db remove NAME").is_err());
+    assert!(is_known("freehold app set NAME --git").is_ok());
+    let told = told();
+    assert!(told.len() > 100, "{}", told.len());
+    let wrong: Vec<String> = told
+        .iter()
+        .filter_map(|(file, typed)| {
+            let why = is_known(typed).err()?;
+            let why = why.lines().next().unwrap_or_default().to_owned();
+            Some(format!("{file}: `{typed}`: {why}"))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

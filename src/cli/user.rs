@@ -15,7 +15,7 @@ use crate::wire::users::{NewUser, User, UserChange, UserLink};
 /// Who may come in, and as what
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Roles:\n  owner      everything\n  admin      everything but owners\n  viewer     sees everything but secrets, changes nothing\n  developer  everything of the apps named with --app, and sees no others\n\nExamples:\n  freehold user add ana@example.com --role developer --app shop\n  freehold user change ana@example.com --role admin\n  sudo freehold user reset      # a new one-time setup link for the owner"
+    after_help = "Roles:\n  owner      everything\n  admin      everything but owners\n  viewer     sees everything but secrets, changes nothing\n  developer  everything of the apps named with --app, and sees no others\n\nadd, change, reset and second-factor-off are for a person: they work on the box and in the dashboard. A box that is used\nfrom elsewhere lets a token in, and a token makes nobody.\n\nExamples:\n  freehold user add ana@example.com --role developer --app shop\n  freehold user change ana@example.com --role admin\n  sudo freehold user reset      # a new one-time setup link for the owner"
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -79,34 +79,48 @@ enum Verb {
         what: Option<SessionsVerb>,
     },
     /// Turn somebody's second factor off: for one who lost their authenticator and knows their password
+    ///
+    /// From then on their password alone lets them in. On a terminal the name has to be typed; elsewhere --yes says it.
     #[command(
-        after_help = "Examples:\n  freehold user second-factor-off ana@example.com\n  freehold user second-factor-off ana@example.com --json"
+        after_help = "Examples:\n  freehold user second-factor-off ana@example.com\n  freehold user second-factor-off ana@example.com --yes --json"
     )]
     SecondFactorOff {
         /// The user
         name: String,
+        /// Do not ask for the name
+        #[arg(long)]
+        yes: bool,
     },
     /// Print a one-time link by which a password is set anew; the owner's without a name
     ///
-    /// Without a name it works on the box alone, also when nobody can sign in any more.
+    /// Every session of theirs ends at once, so the name has to be typed on a terminal; elsewhere --yes says it. Without a
+    /// name it works on the box alone, also when nobody can sign in any more, and does not ask.
     #[command(
-        after_help = "Examples:\n  freehold user reset ana@example.com\n  sudo freehold user reset"
+        after_help = "Examples:\n  freehold user reset ana@example.com\n  freehold user reset ana@example.com --yes\n  sudo freehold user reset"
     )]
     Reset {
         /// The user
         name: Option<String>,
+        /// Do not ask for the name
+        #[arg(long)]
+        yes: bool,
     },
 }
 
 #[derive(Debug, Subcommand)]
 enum SessionsVerb {
     /// End one, or all of them
+    ///
+    /// For all of them the name has to be typed on a terminal; elsewhere --yes says it.
     #[command(
-        after_help = "Examples:\n  freehold user sessions ana@example.com end\n  freehold user sessions ana@example.com end 3f9a1c"
+        after_help = "Examples:\n  freehold user sessions ana@example.com end\n  freehold user sessions ana@example.com end --yes\n  freehold user sessions ana@example.com end 3f9a1c"
     )]
     End {
         /// Its mark in the list; all of them when absent
         mark: Option<String>,
+        /// Do not ask for the name
+        #[arg(long)]
+        yes: bool,
     },
 }
 
@@ -151,33 +165,47 @@ pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Resu
             let all = format!("{}/sessions", one(&name));
             match what {
                 None => sessions(global, &client.list::<Session>(&all).await?),
-                Some(SessionsVerb::End { mark: Some(mark) }) => {
+                Some(SessionsVerb::End {
+                    mark: Some(mark), ..
+                }) => {
                     let path = format!("{all}/{}", segment(&mark));
                     let _gone: Value = client.json(Method::DELETE, &path, full(""), None).await?;
-                    output::line(format!("The session {mark} of {name} is ended."));
+                    output::either(global.json, &Ended { ended: 1 }, || {
+                        output::line(format!("The session {mark} of {name} is ended."));
+                    });
                 }
-                Some(SessionsVerb::End { mark: None }) => {
+                Some(SessionsVerb::End { mark: None, yes }) => {
+                    let what = format!("This ends every session of {name}");
+                    confirm(&what, &name, yes)?;
                     let ended: Ended = client.json(Method::DELETE, &all, full(""), None).await?;
-                    match global.json {
-                        true => output::json(&ended),
-                        false => {
-                            output::line(format!("{} sessions of {name} are ended.", ended.ended))
-                        }
-                    }
+                    output::either(global.json, &ended, || {
+                        output::line(format!("{} sessions of {name} are ended.", ended.ended));
+                    });
                 }
             }
         }
-        Verb::SecondFactorOff { name } => {
+        Verb::SecondFactorOff { name, yes } => {
+            let what = format!(
+                "This turns the second factor of {name} off; their password alone lets them in"
+            );
+            confirm(&what, &name, yes)?;
             let path = format!("{}/second-factor", one(&name));
             let _gone: Value = client.json(Method::DELETE, &path, full(""), None).await?;
-            output::line(format!("The second factor of {name} is off."));
+            output::either(global.json, &json!({ "user": name }), || {
+                output::line(format!("The second factor of {name} is off."));
+            });
         }
-        Verb::Reset { name: Some(name) } => {
+        Verb::Reset {
+            name: Some(name),
+            yes,
+        } => {
+            let what = format!("This makes a new link for {name} and ends every session of theirs");
+            confirm(&what, &name, yes)?;
             let path = format!("{}/reset", one(&name));
             let made: UserLink = client.send(Method::POST, &path, &Value::Null).await?;
             linked(global, &made, "The link works once, for a day.");
         }
-        Verb::Reset { name: None } => {
+        Verb::Reset { name: None, .. } => {
             let path = "/api/v1/setup-link";
             let made: Value = client.send(Method::POST, path, &Value::Null).await?;
             if global.json {

@@ -25,6 +25,7 @@ const STATE: &[&str] = &[
     include_str!("migrations/0015_build_times.sql"),
     include_str!("migrations/0016_unremoved.sql"),
     include_str!("migrations/0017_backup_roles.sql"),
+    include_str!("migrations/0018_told_once.sql"),
 ];
 
 const METRICS: &[&str] = &[include_str!("migrations/metrics_0001.sql")];
@@ -83,6 +84,44 @@ mod tests {
                 assert_eq!(usize::try_from(version).unwrap(), all.len());
             }
         }
+    }
+
+    /// Links of those who are gone and of programs end, and so do the secrets that were kept to be told again.
+    #[test]
+    fn a2_links_are_given_to_their_makers() {
+        let at = STATE.iter().position(|step| step.contains("maker_id"));
+        let mut connection = Connection::open_in_memory().unwrap();
+        for step in &STATE[..at.unwrap()] {
+            connection.execute_batch(step).unwrap();
+        }
+        let before = i64::try_from(at.unwrap()).unwrap();
+        connection
+            .pragma_update(None, "user_version", before)
+            .unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO users (id, name, role, password_hash, created_ms) VALUES (3, 'uid', 'admin', 'x', 1);
+                 INSERT INTO setup_links (digest, created_ms, expires_ms, user_name, made_by) VALUES
+                   ('a', 1, 2, 'a', 'uid'), ('b', 1, 2, 'b', 'uid 0 on the box'), ('c', 1, 2, 'c', 'the box'),
+                   ('d', 1, 2, 'd', 'gone'), ('e', 1, 2, 'e', 'uid by the token x on the box'), ('f', 1, 2, 'f', '');
+                 INSERT INTO replays (caller, key, route, fingerprint, status, answer, created_ms) VALUES
+                   ('user 1', 'k', 'POST /api/v1/tokens', '', 201, x'00', 1),
+                   ('user 1', 'k', 'POST /api/v1/users/ana/reset', '', 200, x'00', 1),
+                   ('user 1', 'k', 'POST /api/v1/apps', '', 201, x'00', 1);",
+            )
+            .unwrap();
+        migrate(&mut connection, Kind::State).unwrap();
+        let all = |sql: &str| -> Vec<String> {
+            let mut statement = connection.prepare(sql).unwrap();
+            let rows = statement.query_map([], |r| r.get(0)).unwrap();
+            rows.map(Result::unwrap).collect()
+        };
+        let links = "SELECT digest || coalesce(maker_id, '') FROM setup_links ORDER BY digest";
+        assert_eq!(all(links), ["a3", "b", "c", "f"]);
+        let kept = "SELECT route FROM replays WHERE answer IS NOT NULL";
+        assert_eq!(all(kept), ["POST /api/v1/apps"]);
+        let taken = "SELECT key FROM replays";
+        assert_eq!(all(taken).len(), 3);
     }
 
     #[test]

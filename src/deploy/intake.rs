@@ -117,7 +117,7 @@ impl Deploys {
         };
         let Some((remote, branch)) = facts.git else {
             let why = format!(
-                "the app {} has no repository: set it with `freehold app create --git` or on its page",
+                "the app {0} has no repository: set it with `freehold app set {0} --git URL` or on its page",
                 facts.name
             );
             return self.note(app, line, answer(422, why), now).await;

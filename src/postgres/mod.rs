@@ -183,7 +183,7 @@ impl Databases {
         let database = self.find(name).await?;
         if confirm != database.name.as_str() {
             return Err(PostgresError::Invalid(format!(
-                "removing the database {0} destroys all its data: type its name to confirm, as in `freehold db rm {0} --confirm {0}`.",
+                "removing the database {0} destroys all its data: type its name to confirm, as `freehold db rm {0}` asks for it (`--yes` does not ask).",
                 database.name
             )));
         }

@@ -29,21 +29,21 @@ use std::time::Duration;
 use crate::base::secret::{MasterKey, Secret};
 use crate::db::{Db, DbError};
 
-pub use people::{NewUser, Person};
+pub use people::{By, NewUser, Person};
 pub use role::{Grant, Role, Verb};
 pub use second_factor::{Offer, Standing};
 pub use sessions::{CONFIRMED_FOR, is_fresh};
 pub use sign_in::{Entered, Origin, Proof, SignedIn, signs_in_as};
 pub use store_sessions::{Session, SessionRow};
 use throttle::Throttle;
-pub use tokens::{NewToken, Program, Token, mark};
+pub use tokens::{Made, NewToken, Program, Token, mark};
 
 /// Why somebody was not let in or a password not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum UserError {
     /// The link was used, has expired, or never was.
     #[error(
-        "this setup link is not valid any more: make a new one on the box with `freehold user reset`"
+        "this link is not valid any more: ask whoever sent it for another; the owner makes one on the box with `freehold user reset`"
     )]
     LinkInvalid,
     /// The password does not meet the rule.
@@ -81,6 +81,14 @@ pub enum UserError {
     /// No such user.
     #[error("there is no user \"{0}\": `freehold user list` shows everybody")]
     NotFound(String),
+    /// Asked in, and so nobody's role to change yet.
+    #[error(
+        "{0} has not come in yet: ask them in again with another role, which ends the link of before"
+    )]
+    NotInYet(String),
+    /// An owner's link, role or account is an owner's to make or change.
+    #[error("only an owner may make, change or take out an owner")]
+    OnlyOwners,
     /// No such token, or it is another's.
     #[error("there is no token {0}: `freehold token list` shows those there are")]
     NoToken(i64),
@@ -187,6 +195,8 @@ impl Users {
 
 #[cfg(test)]
 mod door_tests;
+#[cfg(test)]
+mod link_tests;
 #[cfg(test)]
 mod second_factor_tests;
 #[cfg(test)]

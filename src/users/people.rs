@@ -16,6 +16,8 @@ use crate::events::{self, Level, NewEvent};
 pub(super) const LINK_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// How long an invitation works: people are away for a weekend.
 const INVITATION_LIFE: Duration = Duration::from_secs(3 * 24 * 3600);
+/// People of one box, those asked in among them.
+const MOST: usize = 1000;
 /// A name's longest; an e-mail address fits.
 const NAME: usize = 80;
 
@@ -51,6 +53,34 @@ pub struct NewUser {
     pub apps: Vec<i64>,
 }
 
+/// Who makes, changes or takes out somebody.
+#[derive(Clone, Debug)]
+pub struct By {
+    /// In words, for the activity.
+    pub who: String,
+    /// Their row, by whose role it is looked at again in the write; none for the box itself, and for a program, which
+    /// makes no links.
+    pub user: Option<i64>,
+}
+
+/// Whether `maker` may give `role` now. The box itself may give every one.
+pub(super) fn may(
+    tx: &rusqlite::Transaction<'_>,
+    maker: Option<i64>,
+    role: Role,
+) -> Result<bool, UserError> {
+    let Some(maker) = maker else { return Ok(true) };
+    let has = store::role_of(tx, maker)?;
+    Ok(has.is_some_and(|has| has.may_give(role)))
+}
+
+fn insist(tx: &rusqlite::Transaction<'_>, by: &By, role: Role) -> Result<(), UserError> {
+    match may(tx, by.user, role)? {
+        true => Ok(()),
+        false => Err(UserError::OnlyOwners),
+    }
+}
+
 /// A name to sign in with: what an e-mail address or a short name is made of.
 fn parse_name(text: &str) -> Result<String, UserError> {
     let text = text.trim().to_lowercase();
@@ -77,6 +107,10 @@ fn bound(role: Role, apps: Vec<i64>) -> Result<Vec<i64>, UserError> {
     }
 }
 
+fn not_found(name: &str) -> UserError {
+    UserError::NotFound(name.chars().take(NAME).collect())
+}
+
 fn told(kind: &'static str, text: String) -> NewEvent {
     NewEvent::new(kind, Level::Info, "box", text)
 }
@@ -97,16 +131,14 @@ impl Users {
     /// # Errors
     /// Only the database's.
     pub async fn new_setup_link(&self, now: UnixMs) -> Result<Secret, UserError> {
-        let text = "A new setup link was made on the box.".to_owned();
-        self.link(
-            OWNER,
-            Role::Owner,
-            Vec::new(),
-            "the box",
-            LINK_LIFE,
-            text,
-            now,
-        )
+        let by = By {
+            who: "the box".into(),
+            user: None,
+        };
+        self.link(OWNER.to_owned(), by, LINK_LIFE, now, |_, _, _| {
+            let text = "A new setup link was made on the box.".to_owned();
+            Ok((Role::Owner, Vec::new(), text))
+        })
         .await
     }
 
@@ -114,26 +146,35 @@ impl Users {
     /// earlier one.
     ///
     /// # Errors
-    /// [`UserError::Invalid`] for what is wrong with it, [`UserError::NameTaken`], or the database's.
+    /// [`UserError::Invalid`] for what is wrong with it, [`UserError::NameTaken`], [`UserError::OnlyOwners`], or the
+    /// database's.
     pub async fn invite(
         &self,
         new: NewUser,
-        by: &str,
+        by: By,
         now: UnixMs,
     ) -> Result<(String, Secret), UserError> {
         let name = parse_name(&new.name)?;
         let apps = bound(new.role, new.apps)?;
-        let wanted = name.clone();
-        let taken = self
-            .db
-            .read(move |c| store::account_by_name(c, &wanted).map_err(UserError::from))
-            .await?;
-        if taken.is_some() {
-            return Err(UserError::NameTaken(name));
-        }
-        let text = format!("{name} was asked in as {} by {by}.", new.role.as_str());
         let token = self
-            .link(&name, new.role, apps, by, INVITATION_LIFE, text, now)
+            .link(name.clone(), by, INVITATION_LIFE, now, move |tx, name, by| {
+                // In the write: an invitation that is taken in between must not become a new password for who took it.
+                if store::account_by_name(tx, name)?.is_some() {
+                    return Err(UserError::NameTaken(name.to_owned()));
+                }
+                // What somebody else asked them in as is theirs to take back who may give it.
+                match store::open_link_for(tx, name, now)? {
+                    Some((role, _)) => insist(tx, by, role)?,
+                    None if store::count(tx, now)? >= MOST => {
+                        return Err(UserError::Invalid(format!(
+                            "there are {MOST} people already: take out those who do not come any more"
+                        )));
+                    }
+                    None => (),
+                }
+                let text = format!("{name} was asked in as {} by {}.", new.role.as_str(), by.who);
+                Ok((new.role, apps, text))
+            })
             .await?;
         Ok((name, token))
     }
@@ -141,18 +182,22 @@ impl Users {
     /// A new one-time token for somebody who cannot come in any more.
     ///
     /// # Errors
-    /// [`UserError::NotFound`], or the database's.
-    pub async fn reset(&self, name: &str, by: &str, now: UnixMs) -> Result<Secret, UserError> {
-        let person = self.person(name, now).await?;
-        // One who has not come in yet keeps what the first link would have made of them.
-        let wanted = name.to_owned();
-        let apps = self
-            .db
-            .read(move |c| store::invited_for(c, &wanted).map_err(UserError::from))
-            .await?;
-        let text = format!("A new link for {name} was made by {by}.");
-        self.link(name, person.role, apps, by, LINK_LIFE, text, now)
-            .await
+    /// [`UserError::NotFound`], [`UserError::OnlyOwners`], or the database's.
+    pub async fn reset(&self, name: &str, by: By, now: UnixMs) -> Result<Secret, UserError> {
+        self.link(name.to_owned(), by, LINK_LIFE, now, move |tx, name, by| {
+            let (role, apps) = match store::account_by_name(tx, name)? {
+                Some(account) => (store::role_of(tx, account.id)?, Vec::new()),
+                // One who has not come in yet keeps what the first link would have made of them.
+                None => match store::open_link_for(tx, name, now)? {
+                    Some((role, apps)) => (Some(role), apps),
+                    None => (None, Vec::new()),
+                },
+            };
+            let role = role.ok_or_else(|| not_found(name))?;
+            let text = format!("A new link for {name} was made by {}.", by.who);
+            Ok((role, apps, text))
+        })
+        .await
     }
 
     /// The user of that name, or who was asked in by it.
@@ -163,85 +208,114 @@ impl Users {
         let all = self.people(now).await?;
         all.into_iter()
             .find(|p| p.name == name)
-            .ok_or_else(|| UserError::NotFound(name.chars().take(NAME).collect()))
+            .ok_or_else(|| not_found(name))
     }
 
-    /// Gives somebody another role or other apps. It counts from their next request.
+    /// Gives somebody another role or other apps. It counts from their next request. With another role the open links for
+    /// them end, and with a lesser one those they made.
     ///
     /// # Errors
-    /// [`UserError::NotFound`], [`UserError::Invalid`], [`UserError::LastOwner`], or the database's.
+    /// [`UserError::NotFound`], [`UserError::NotInYet`], [`UserError::Invalid`], [`UserError::OnlyOwners`],
+    /// [`UserError::LastOwner`], or the database's.
     pub async fn change_role(
         &self,
         name: &str,
         role: Role,
         apps: Vec<i64>,
-        by: &str,
+        by: By,
         now: UnixMs,
     ) -> Result<(), UserError> {
         let apps = bound(role, apps)?;
-        let (name, by) = (name.to_owned(), by.to_owned());
+        let name = name.to_owned();
         self.db
             .write(move |tx| {
                 let Some(user) = store::account_by_name(tx, &name)?.map(|a| a.id) else {
-                    return Err(UserError::NotFound(name));
+                    return Err(match store::open_link_for(tx, &name, now)? {
+                        Some(_) => UserError::NotInYet(name),
+                        None => not_found(&name),
+                    });
                 };
+                let before = store::role_of(tx, user)?;
+                insist(tx, &by, before.unwrap_or(role).max(role))?;
                 let owners = store::owners(tx)?;
                 store::set_role(tx, user, role, &apps)?;
                 if owners > 0 && store::owners(tx)? == 0 {
                     return Err(UserError::LastOwner);
                 }
-                let text = format!("{name} is {} now, by {by}.", role.as_str());
+                if before != Some(role) {
+                    store::end_links_for(tx, &name)?;
+                }
+                if before.is_none_or(|before| role < before) {
+                    store::end_links_by(tx, user)?;
+                }
+                let text = format!("{name} is {} now, by {}.", role.as_str(), by.who);
                 events::record(tx, now, &told("user.role", text))?;
                 Ok(())
             })
             .await
     }
 
-    /// Takes somebody out: their sessions end with this; an invitation is taken back.
+    /// Takes somebody out: their sessions and the links they made end with this; an invitation is taken back.
     ///
     /// # Errors
-    /// [`UserError::NotFound`], [`UserError::LastOwner`], or the database's.
-    pub async fn remove_user(&self, name: &str, by: &str, now: UnixMs) -> Result<(), UserError> {
-        let (name, by) = (name.to_owned(), by.to_owned());
+    /// [`UserError::NotFound`], [`UserError::OnlyOwners`], [`UserError::LastOwner`], or the database's.
+    pub async fn remove_user(&self, name: &str, by: By, now: UnixMs) -> Result<(), UserError> {
+        let name = name.to_owned();
         self.db
             .write(move |tx| {
+                let role = match store::account_by_name(tx, &name)? {
+                    Some(account) => store::role_of(tx, account.id)?,
+                    None => store::open_link_for(tx, &name, now)?.map(|(role, _)| role),
+                };
+                if let Some(role) = role {
+                    insist(tx, &by, role)?;
+                }
                 let owners = store::owners(tx)?;
                 let gone = store::remove_user(tx, &name)?;
                 if !gone {
-                    return Err(UserError::NotFound(name));
+                    return Err(not_found(&name));
                 }
                 if owners > 0 && store::owners(tx)? == 0 {
                     return Err(UserError::LastOwner);
                 }
-                let text = format!("{name} was taken out by {by}.");
+                let text = format!("{name} was taken out by {}.", by.who);
                 events::record(tx, now, &told("user.removed", text))?;
                 Ok(())
             })
             .await
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what a link says, each once")]
+    /// Makes a link for `name`. `what` looks, in the write, whether it may be and what it gives: the role, ids of apps,
+    /// and the sentence for the activity.
     async fn link(
         &self,
-        name: &str,
-        role: Role,
-        apps: Vec<i64>,
-        by: &str,
+        name: String,
+        by: By,
         life: Duration,
-        text: String,
         now: UnixMs,
+        what: impl FnOnce(
+            &rusqlite::Transaction<'_>,
+            &str,
+            &By,
+        ) -> Result<(Role, Vec<i64>, String), UserError>
+        + Send
+        + 'static,
     ) -> Result<Secret, UserError> {
         let token = random_token()?;
-        let link = Link {
-            digest: sha256_hex(token.expose().as_bytes()),
-            user: name.to_owned(),
-            role,
-            apps,
-            made_by: by.to_owned(),
-        };
+        let digest = sha256_hex(token.expose().as_bytes());
         let user = self
             .db
             .write(move |tx| {
+                let (role, apps, text) = what(tx, &name, &by)?;
+                insist(tx, &by, role)?;
+                let link = Link {
+                    digest,
+                    user: name,
+                    role,
+                    apps,
+                    made_by: by.who,
+                    maker: by.user,
+                };
                 store::insert_link(tx, &link, now, now.plus(life))?;
                 events::record(tx, now, &told("user.link", text))?;
                 // Who needs a link has lost their password, or should not be in at all.

@@ -37,6 +37,11 @@ impl Role {
         Self::ALL.into_iter().find(|role| role.as_str() == text)
     }
 
+    /// Whether somebody of this role may give `other`, and change or take out those who have it: only owners touch owners.
+    pub fn may_give(self, other: Self) -> bool {
+        self >= Self::Admin && other <= self
+    }
+
     /// A sentence on what it means.
     pub fn meaning(self) -> &'static str {
         match self {

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use super::store_sessions::Beginning;
 use super::throttle::{self, Counted, Tally};
 use super::{
-    SESSION_IDLE, UserError, Users, password, password_rule, store, store_devices as devices,
-    store_second as second, store_sessions as sessions,
+    SESSION_IDLE, UserError, Users, password, password_rule, people, store,
+    store_devices as devices, store_second as second, store_sessions as sessions,
 };
 use crate::base::clock::UnixMs;
 use crate::base::secret::{Secret, random_token, sha256_hex};
@@ -152,6 +152,15 @@ impl Users {
                 let Some(link) = store::open_link(tx, &digest, now)? else {
                     return Err(UserError::LinkInvalid);
                 };
+                // What its maker may give can have become less since, and whom it is for more.
+                let account = store::account_by_name(tx, &link.user)?;
+                let gives = match &account {
+                    Some(account) => store::role_of(tx, account.id)?.unwrap_or(link.role),
+                    None => link.role,
+                };
+                if !people::may(tx, link.maker, gives)? {
+                    return Err(UserError::LinkInvalid);
+                }
                 store::use_link(tx, &digest, now)?;
                 let user = store::upsert_user(tx, &link, &hash, now)?;
                 sessions::end_all(tx, user, None)?;
@@ -293,6 +302,8 @@ impl Users {
                 devices::forget(tx, user, Some(&new))?;
                 sessions::end_all(tx, user, Some(&new))?;
                 second::end_halves(tx, user)?;
+                // A link sets the password too: whoever has one must not undo this.
+                store::end_links_for(tx, &name)?;
                 let text = format!("{name} changed their password.");
                 let event = NewEvent::new("user.password", Level::Info, "box", text);
                 events::record(tx, now, &event)?;

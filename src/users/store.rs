@@ -20,6 +20,8 @@ pub(super) struct Link {
     pub role: Role,
     pub apps: Vec<i64>,
     pub made_by: String,
+    /// The maker's row; none for the box itself.
+    pub maker: Option<i64>,
 }
 
 pub(super) fn role(row: &Row<'_>, column: usize) -> rusqlite::Result<Role> {
@@ -38,8 +40,9 @@ pub(super) fn insert_link(
 ) -> Result<(), DbError> {
     tx.execute("DELETE FROM setup_links WHERE user_name = ?1", [&link.user])?;
     tx.execute(
-        "INSERT INTO setup_links (digest, created_ms, expires_ms, user_name, role, apps, made_by)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT INTO setup_links
+           (digest, created_ms, expires_ms, user_name, role, apps, made_by, maker_id)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         params![
             link.digest,
             now.0,
@@ -47,7 +50,8 @@ pub(super) fn insert_link(
             link.user,
             link.role.as_str(),
             serde_json::json!(link.apps).to_string(),
-            link.made_by
+            link.made_by,
+            link.maker
         ],
     )?;
     Ok(())
@@ -59,7 +63,7 @@ pub(super) fn open_link(
     now: UnixMs,
 ) -> Result<Option<Link>, DbError> {
     Ok(c.query_row(
-        "SELECT digest, user_name, role, apps, made_by FROM setup_links
+        "SELECT digest, user_name, role, apps, made_by, maker_id FROM setup_links
          WHERE digest = ?1 AND used_ms IS NULL AND expires_ms > ?2",
         params![digest, now.0],
         |r| {
@@ -70,25 +74,69 @@ pub(super) fn open_link(
                 role: role(r, 2)?,
                 apps: serde_json::from_str(&apps).unwrap_or_default(),
                 made_by: r.get(4)?,
+                maker: r.get(5)?,
             })
         },
     )
     .optional()?)
 }
 
-/// Ids of the apps that the newest unused link for `name` gives.
-pub(super) fn invited_for(c: &Connection, name: &str) -> Result<Vec<i64>, DbError> {
-    let apps: Option<String> = c
-        .query_row(
-            "SELECT apps FROM setup_links WHERE user_name = ?1 AND used_ms IS NULL
-             ORDER BY created_ms DESC LIMIT 1",
-            [name],
-            |r| r.get(0),
-        )
-        .optional()?;
-    Ok(apps
-        .and_then(|text| serde_json::from_str(&text).ok())
-        .unwrap_or_default())
+/// What the open link for `name` gives: the role, and ids of apps.
+pub(super) fn open_link_for(
+    c: &Connection,
+    name: &str,
+    now: UnixMs,
+) -> Result<Option<(Role, Vec<i64>)>, DbError> {
+    Ok(c.query_row(
+        "SELECT role, apps FROM setup_links
+         WHERE user_name = ?1 AND used_ms IS NULL AND expires_ms > ?2
+         ORDER BY created_ms DESC LIMIT 1",
+        params![name, now.0],
+        |r| {
+            let apps: String = r.get(1)?;
+            Ok((role(r, 0)?, serde_json::from_str(&apps).unwrap_or_default()))
+        },
+    )
+    .optional()?)
+}
+
+/// Ends the open links for `name`: who has one would come in past what changed.
+pub(super) fn end_links_for(tx: &Transaction<'_>, name: &str) -> Result<usize, DbError> {
+    Ok(tx.execute(
+        "DELETE FROM setup_links WHERE user_name = ?1 AND used_ms IS NULL",
+        [name],
+    )?)
+}
+
+/// Ends the open links that `user` made.
+pub(super) fn end_links_by(tx: &Transaction<'_>, user: i64) -> Result<(), DbError> {
+    tx.execute(
+        "DELETE FROM setup_links WHERE maker_id = ?1 AND used_ms IS NULL",
+        [user],
+    )?;
+    Ok(())
+}
+
+/// Users, and those asked in: how many there are.
+pub(super) fn count(c: &Connection, now: UnixMs) -> Result<usize, DbError> {
+    let count: i64 = c.query_row(
+        "SELECT (SELECT count(*) FROM users)
+              + (SELECT count(*) FROM setup_links l WHERE l.used_ms IS NULL AND l.expires_ms > ?1
+                   AND NOT EXISTS (SELECT 1 FROM users u WHERE u.name = l.user_name))",
+        [now.0],
+        |r| r.get(0),
+    )?;
+    Ok(usize::try_from(count).unwrap_or(usize::MAX))
+}
+
+/// The role of a user.
+pub(super) fn role_of(c: &Connection, user: i64) -> Result<Option<Role>, DbError> {
+    Ok(
+        c.query_row("SELECT role FROM users WHERE id = ?1", [user], |r| {
+            role(r, 0)
+        })
+        .optional()?,
+    )
 }
 
 pub(super) fn use_link(tx: &Transaction<'_>, digest: &str, now: UnixMs) -> Result<(), DbError> {
@@ -171,12 +219,9 @@ pub(super) fn set_role(
     set_apps(tx, user, apps)
 }
 
-/// Whether anybody was there to be removed; an invitation goes too.
+/// Whether anybody was there to be removed; an invitation goes too, and so do the links they made, by the schema.
 pub(super) fn remove_user(tx: &Transaction<'_>, name: &str) -> Result<bool, DbError> {
-    let links = tx.execute(
-        "DELETE FROM setup_links WHERE user_name = ?1 AND used_ms IS NULL",
-        [name],
-    )?;
+    let links = end_links_for(tx, name)?;
     let users = tx.execute("DELETE FROM users WHERE name = ?1", [name])?;
     Ok(links + users > 0)
 }
@@ -190,7 +235,7 @@ pub(super) fn owners(c: &Connection) -> Result<i64, DbError> {
     )
 }
 
-/// Users, and those asked in whose link is open.
+/// Users, and those asked in whose link is open: whole, for there are so many at most.
 pub(super) fn people(c: &Connection, now: UnixMs) -> Result<Vec<Person>, DbError> {
     let mut statement = c.prepare_cached(
         "SELECT u.id, u.name, u.role,
@@ -206,7 +251,7 @@ pub(super) fn people(c: &Connection, now: UnixMs) -> Result<Vec<Person>, DbError
          FROM setup_links l
          WHERE l.used_ms IS NULL AND l.expires_ms > ?1
            AND NOT EXISTS (SELECT 1 FROM users u WHERE u.name = l.user_name)
-         ORDER BY 2 LIMIT 1000",
+         ORDER BY 2",
     )?;
     let rows = statement.query_map([now.0], |r| {
         let apps: String = r.get(3)?;

@@ -48,6 +48,10 @@ pub(super) struct Beginning<'a> {
     pub expires: UnixMs,
 }
 
+/// Sessions of one user.
+pub(super) const OF_ONE: u32 = 100;
+
+/// Begins a session; it ends those seen longest ago when there are too many.
 pub(super) fn insert(
     tx: &Transaction<'_>,
     new: &Beginning<'_>,
@@ -69,6 +73,13 @@ pub(super) fn insert(
             agent,
             new.device
         ],
+    )?;
+    // The list shows all there are: those seen longest ago end.
+    tx.execute(
+        "DELETE FROM sessions WHERE user_id = ?1 AND digest NOT IN
+           (SELECT digest FROM sessions WHERE user_id = ?1
+            ORDER BY seen_ms DESC, created_ms DESC, rowid DESC LIMIT ?2)",
+        params![new.user, OF_ONE],
     )?;
     Ok(())
 }
@@ -159,7 +170,7 @@ pub(super) fn end_all(
 pub(super) fn list(c: &Connection, user: i64, now: UnixMs) -> Result<Vec<SessionRow>, DbError> {
     let mut statement = c.prepare_cached(
         "SELECT substr(digest, 1, 8), created_ms, seen_ms, expires_ms, address, agent FROM sessions
-         WHERE user_id = ?1 AND expires_ms > ?2 ORDER BY seen_ms DESC LIMIT 100",
+         WHERE user_id = ?1 AND expires_ms > ?2 ORDER BY seen_ms DESC",
     )?;
     let rows = statement.query_map(params![user, now.0], |r| {
         Ok(SessionRow {

@@ -35,6 +35,17 @@ pub(super) fn count(c: &Connection, user: Option<i64>) -> Result<usize, DbError>
     Ok(usize::try_from(count).unwrap_or(usize::MAX))
 }
 
+/// Tokens of the user of that name that have not ended.
+pub(super) fn count_live(c: &Connection, name: &str, now: UnixMs) -> Result<usize, DbError> {
+    let count: i64 = c.query_row(
+        "SELECT count(*) FROM tokens t JOIN users u ON u.id = t.user_id
+         WHERE u.name = ?1 AND (t.expires_ms IS NULL OR t.expires_ms > ?2)",
+        params![name, now.0],
+        |r| r.get(0),
+    )?;
+    Ok(usize::try_from(count).unwrap_or(usize::MAX))
+}
+
 /// Its number.
 pub(super) fn insert(tx: &Transaction<'_>, row: &Row, now: UnixMs) -> Result<i64, DbError> {
     let apps = row.new.apps.as_ref();
@@ -58,13 +69,14 @@ pub(super) fn insert(tx: &Transaction<'_>, row: &Row, now: UnixMs) -> Result<i64
     Ok(id)
 }
 
+/// Whole: there are so many of one user at most, and so many users.
 pub(super) fn list(c: &Connection, user: Option<i64>) -> Result<Vec<Token>, DbError> {
     let mut statement = c.prepare_cached(
         "SELECT t.id, t.mark, t.name, t.user_id, u.name, t.verb, t.apps IS NULL,
                 (SELECT json_group_array(a.name) FROM apps a, json_each(t.apps) j WHERE a.id = j.value),
                 t.created_ms, t.expires_ms, t.used_ms, t.app_id IS NOT NULL
          FROM tokens t LEFT JOIN users u ON u.id = t.user_id
-         WHERE ?1 IS NULL OR t.user_id = ?1 ORDER BY t.id DESC LIMIT 1000",
+         WHERE ?1 IS NULL OR t.user_id = ?1 ORDER BY t.id DESC",
     )?;
     let rows = statement.query_map([user], |r| {
         let id: Option<i64> = r.get(3)?;

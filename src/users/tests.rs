@@ -15,6 +15,13 @@ fn origin() -> Origin {
     }
 }
 
+fn by(who: &str) -> By {
+    By {
+        who: who.into(),
+        user: None,
+    }
+}
+
 fn users(folder: &tempfile::TempDir) -> Users {
     Users::new(
         Db::open(&folder.path().join("state.db"), Kind::State).unwrap(),
@@ -148,7 +155,7 @@ async fn somebody(users: &Users, name: &str, role: Role, now: UnixMs) -> Secret 
         role,
         apps: Vec::new(),
     };
-    let (_, link) = users.invite(new, "owner", now).await.unwrap();
+    let (_, link) = users.invite(new, by("owner"), now).await.unwrap();
     let password = Secret::new("four words are enough");
     users
         .set_up(link.expose(), password, origin(), now)
@@ -185,7 +192,7 @@ async fn a2_an_invitation_makes_somebody_with_the_role_it_says() {
         role: Role::Owner,
         apps: Vec::new(),
     };
-    let again = users.invite(again, "owner", now).await;
+    let again = users.invite(again, by("owner"), now).await;
     assert!(matches!(again, Err(UserError::NameTaken(_))));
 }
 
@@ -205,7 +212,7 @@ async fn a2_a_developer_needs_an_app_and_a_name_must_be_one() {
             role,
             apps: Vec::new(),
         };
-        let refused = users.invite(new, "owner", now).await;
+        let refused = users.invite(new, by("owner"), now).await;
         assert!(matches!(refused, Err(UserError::Invalid(_))), "{name}");
     }
     assert_eq!(users.people(now).await.unwrap().len(), 1);
@@ -217,17 +224,17 @@ async fn a2_the_last_owner_stays_one() {
     let now = UnixMs(1_000);
     let (users, _) = owned(&folder, now).await;
     somebody(&users, "ana", Role::Admin, now).await;
-    let refused = users.remove_user(OWNER, "ana", now).await;
+    let refused = users.remove_user(OWNER, by("ana"), now).await;
     assert!(matches!(refused, Err(UserError::LastOwner)));
     let refused = users
-        .change_role(OWNER, Role::Admin, Vec::new(), "ana", now)
+        .change_role(OWNER, Role::Admin, Vec::new(), by("ana"), now)
         .await;
     assert!(matches!(refused, Err(UserError::LastOwner)));
     users
-        .change_role("ana", Role::Owner, Vec::new(), "owner", now)
+        .change_role("ana", Role::Owner, Vec::new(), by("owner"), now)
         .await
         .unwrap();
-    users.remove_user(OWNER, "ana", now).await.unwrap();
+    users.remove_user(OWNER, by("ana"), now).await.unwrap();
 }
 
 #[tokio::test]
@@ -236,7 +243,7 @@ async fn a2_who_is_taken_out_is_out_at_once() {
     let now = UnixMs(1_000);
     let (users, _) = owned(&folder, now).await;
     let session = somebody(&users, "ana", Role::Admin, now).await;
-    users.remove_user("ana", "owner", now).await.unwrap();
+    users.remove_user("ana", by("owner"), now).await.unwrap();
     assert!(
         users
             .session(session.expose(), now)
@@ -244,7 +251,7 @@ async fn a2_who_is_taken_out_is_out_at_once() {
             .unwrap()
             .is_none()
     );
-    let gone = users.remove_user("ana", "owner", now).await;
+    let gone = users.remove_user("ana", by("owner"), now).await;
     assert!(matches!(gone, Err(UserError::NotFound(_))));
 }
 
@@ -255,7 +262,7 @@ async fn a2_a_new_role_counts_from_the_next_request() {
     let (users, _) = owned(&folder, now).await;
     let session = somebody(&users, "ana", Role::Admin, now).await;
     users
-        .change_role("ana", Role::Viewer, Vec::new(), "owner", now)
+        .change_role("ana", Role::Viewer, Vec::new(), by("owner"), now)
         .await
         .unwrap();
     let seen = users.session(session.expose(), now).await.unwrap().unwrap();
@@ -313,14 +320,14 @@ async fn a3_the_id_of_what_is_gone_is_not_given_again() {
             role: Role::Admin,
             apps: Vec::new(),
         };
-        let (_, link) = users.invite(new, "owner", now).await.unwrap();
+        let (_, link) = users.invite(new, by("owner"), now).await.unwrap();
         let password = Secret::new("four words are enough");
         users
             .set_up(link.expose(), password, origin(), now)
             .await
             .unwrap();
         let id = users.person("ana", now).await.unwrap().id.unwrap();
-        users.remove_user("ana", "owner", now).await.unwrap();
+        users.remove_user("ana", by("owner"), now).await.unwrap();
         ids.push(id);
     }
     assert_eq!(ids, [1, 1, 2, 2, 3, 3]);

@@ -71,6 +71,17 @@ pub struct Program {
     pub grant: Grant,
 }
 
+/// A token just made; it is told here and nowhere else.
+#[derive(Clone, Debug)]
+pub struct Made {
+    /// The row.
+    pub id: i64,
+    /// Its first characters.
+    pub mark: String,
+    /// The token itself.
+    pub token: Secret,
+}
+
 fn event(kind: &'static str, text: String) -> NewEvent {
     NewEvent::new(kind, Level::Info, "box", text)
 }
@@ -88,12 +99,7 @@ impl Users {
     ///
     /// # Errors
     /// [`UserError::Invalid`] for what is wrong with it, or the database's.
-    pub async fn new_token(
-        &self,
-        new: NewToken,
-        by: &str,
-        now: UnixMs,
-    ) -> Result<(i64, Secret), UserError> {
+    pub async fn new_token(&self, new: NewToken, by: &str, now: UnixMs) -> Result<Made, UserError> {
         let name = new.name.trim().to_owned();
         if name.is_empty() || name.chars().count() > 60 || name.chars().any(char::is_control) {
             return Err(UserError::Invalid(
@@ -114,7 +120,7 @@ impl Users {
             mark: token.expose().chars().take(MARK).collect(),
             new: NewToken { name, ..new },
         };
-        let by = by.to_owned();
+        let (by, mark) = (by.to_owned(), row.mark.clone());
         let id = self
             .db
             .write(move |tx| {
@@ -129,7 +135,7 @@ impl Users {
                 Ok(id)
             })
             .await?;
-        Ok((id, token))
+        Ok(Made { id, mark, token })
     }
 
     /// The tokens of one user, or all of them, newest first.
@@ -145,13 +151,15 @@ impl Users {
     /// How many tokens of the user of that name go on: a new password or a new link ends sessions, not programs. It is
     /// told beside what is told this once, and never in its place: none where they cannot be counted.
     pub async fn tokens_that_go_on(&self, name: &str, now: UnixMs) -> usize {
-        let all = self.tokens(None).await.unwrap_or_else(|error| {
+        let name = name.to_owned();
+        let counted = self
+            .db
+            .read(move |c| store::count_live(c, &name, now).map_err(UserError::from))
+            .await;
+        counted.unwrap_or_else(|error| {
             tracing::warn!(%error, "tokens that go on could not be counted");
-            Vec::new()
-        });
-        let theirs = |t: &&Token| t.user.as_ref().is_some_and(|(_, user)| user == name);
-        let lives = |t: &&Token| t.expires.is_none_or(|at| at > now);
-        all.iter().filter(theirs).filter(lives).count()
+            0
+        })
     }
 
     /// Ends a token: of this user, or of anybody.

@@ -28,6 +28,8 @@ pub enum Needs {
     SeeAudit,
     /// To be in charge of the box: databases, targets, checks, people.
     ChangeBox,
+    /// To be in charge of the box, and a person: who comes in, and as what. What a program made would outlive its token.
+    ChangePeople,
     /// To come over `freehold.sock`.
     Local,
 }
@@ -52,6 +54,9 @@ impl Needs {
                 "To answer for the box: an admin or owner, also by a token that reads."
             }
             Self::ChangeBox => "To be in charge of the box: an admin or owner.",
+            Self::ChangePeople => {
+                "To be in charge of the box, as a person and not as a program: an admin or owner."
+            }
             Self::Local => "To be on the box, with the freehold command.",
         }
     }
@@ -80,7 +85,7 @@ pub fn decide(needs: Needs, caller: &Caller, app: Option<&str>) -> Verdict {
     };
     let allowed = match needs {
         Needs::Nobody | Needs::Proof | Needs::User => true,
-        Needs::Person => !matches!(caller, Caller::Program { .. }),
+        Needs::Person => is_person(caller),
         Needs::SeeApp | Needs::DeployApp | Needs::ChangeApp => {
             // A route without an app in its path has no app that anybody could be in charge of.
             let Some(app) = app else { return Verdict::No };
@@ -96,12 +101,18 @@ pub fn decide(needs: Needs, caller: &Caller, app: Option<&str>) -> Verdict {
         Needs::SeeBox => grant.sees_box(),
         Needs::SeeAudit => grant.sees_audit(),
         Needs::ChangeBox => grant.changes_box(),
+        Needs::ChangePeople => grant.changes_box() && is_person(caller),
         Needs::Local => matches!(caller, Caller::Local { .. }),
     };
     match allowed {
         true => Verdict::Yes,
         false => Verdict::No,
     }
+}
+
+/// Whoever came in is a person, or a program with a token.
+fn is_person(caller: &Caller) -> bool {
+    !matches!(caller, Caller::Program { .. })
 }
 
 /// Whether `caller` has to give their password again before something dangerous. Programs and the
@@ -112,7 +123,10 @@ pub fn must_confirm(caller: &Caller, now: UnixMs) -> bool {
 
 /// Why this caller may not, and who could.
 pub fn remedy(needs: Needs, caller: &Caller) -> &'static str {
-    if matches!(caller, Caller::Program { .. }) && needs != Needs::Local {
+    if !is_person(caller) && needs != Needs::Local {
+        if matches!(needs, Needs::Person | Needs::ChangePeople) {
+            return "No token goes so far: a person does it, signed in to the dashboard, or on the box with the freehold command.";
+        }
         return "This token does not go so far: make one with another verb or for other apps.";
     }
     let role = caller.grant().map_or(Role::Developer, |grant| grant.role);
@@ -165,21 +179,21 @@ mod tests {
     #[test]
     #[rustfmt::skip]
     fn a4_what_each_may() {
-        use Needs::{ChangeApp, ChangeBox, DeployApp, Local, Nobody, Person, SeeApp, SeeBox, User};
+        use Needs::{ChangeApp, ChangeBox, ChangePeople, DeployApp, Local, Nobody, Person, SeeApp, SeeBox, User};
         use Verdict::{Hidden, No, SignIn, Yes};
-        let all = [Nobody, User, Person, SeeApp, DeployApp, ChangeApp, SeeBox, ChangeBox, Local];
+        let all = [Nobody, User, Person, SeeApp, DeployApp, ChangeApp, SeeBox, ChangeBox, ChangePeople, Local];
         let rows = [
-            (Caller::Nobody, "shop", [Yes, SignIn, SignIn, SignIn, SignIn, SignIn, SignIn, SignIn, SignIn]),
-            (user(Role::Developer), "shop", [Yes, Yes, Yes, Yes, Yes, Yes, No, No, No]),
-            (user(Role::Developer), "blog", [Yes, Yes, Yes, Hidden, Hidden, Hidden, No, No, No]),
-            (user(Role::Viewer), "blog", [Yes, Yes, Yes, Yes, No, No, Yes, No, No]),
-            (user(Role::Admin), "blog", [Yes, Yes, Yes, Yes, Yes, Yes, Yes, Yes, No]),
-            (user(Role::Owner), "blog", [Yes, Yes, Yes, Yes, Yes, Yes, Yes, Yes, No]),
-            (program(Role::Developer, Verb::Deploy), "shop", [Yes, Yes, No, Yes, Yes, No, No, No, No]),
-            (program(Role::Developer, Verb::Deploy), "blog", [Yes, Yes, No, Hidden, Hidden, Hidden, No, No, No]),
-            (program(Role::Owner, Verb::Read), "blog", [Yes, Yes, No, Yes, No, No, Yes, No, No]),
-            (program(Role::Owner, Verb::Change), "blog", [Yes, Yes, No, Yes, Yes, Yes, Yes, Yes, No]),
-            (Caller::Local { uid: 0 }, "blog", [Yes; 9]),
+            (Caller::Nobody, "shop", [Yes, SignIn, SignIn, SignIn, SignIn, SignIn, SignIn, SignIn, SignIn, SignIn]),
+            (user(Role::Developer), "shop", [Yes, Yes, Yes, Yes, Yes, Yes, No, No, No, No]),
+            (user(Role::Developer), "blog", [Yes, Yes, Yes, Hidden, Hidden, Hidden, No, No, No, No]),
+            (user(Role::Viewer), "blog", [Yes, Yes, Yes, Yes, No, No, Yes, No, No, No]),
+            (user(Role::Admin), "blog", [Yes, Yes, Yes, Yes, Yes, Yes, Yes, Yes, Yes, No]),
+            (user(Role::Owner), "blog", [Yes, Yes, Yes, Yes, Yes, Yes, Yes, Yes, Yes, No]),
+            (program(Role::Developer, Verb::Deploy), "shop", [Yes, Yes, No, Yes, Yes, No, No, No, No, No]),
+            (program(Role::Developer, Verb::Deploy), "blog", [Yes, Yes, No, Hidden, Hidden, Hidden, No, No, No, No]),
+            (program(Role::Owner, Verb::Read), "blog", [Yes, Yes, No, Yes, No, No, Yes, No, No, No]),
+            (program(Role::Owner, Verb::Change), "blog", [Yes, Yes, No, Yes, Yes, Yes, Yes, Yes, No, No]),
+            (Caller::Local { uid: 0 }, "blog", [Yes; 10]),
         ];
         for (caller, app, verdicts) in rows {
             for (needs, verdict) in all.into_iter().zip(verdicts) {

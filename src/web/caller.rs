@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::apps::{Over, Standing};
 use crate::base::clock::UnixMs;
 use crate::base::secret::sha256_hex;
-use crate::users::Grant;
+use crate::users::{By, Grant};
 
 /// Decided once per request, before any handler runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +91,17 @@ impl Caller {
                 None => format!("the token {name}"),
             },
             Self::Local { uid } => format!("uid {uid} on the box"),
+        }
+    }
+
+    /// As they stand behind what they do to people.
+    pub fn by(&self) -> By {
+        By {
+            who: self.who(),
+            user: match self {
+                Self::User { id, .. } => Some(*id),
+                _ => None,
+            },
         }
     }
 }

@@ -176,9 +176,11 @@ impl From<UserError> for Failure {
             | UserError::NoToken(_)
             | UserError::NoSession => ProblemKind::NotFound,
             UserError::PasswordRule(_) | UserError::Invalid(_) => ProblemKind::Invalid,
-            UserError::NameTaken(_) | UserError::LastOwner | UserError::SecondFactor(_) => {
-                ProblemKind::Conflict
-            }
+            UserError::NameTaken(_)
+            | UserError::NotInYet(_)
+            | UserError::LastOwner
+            | UserError::SecondFactor(_) => ProblemKind::Conflict,
+            UserError::OnlyOwners => ProblemKind::Forbidden,
             UserError::WrongPassword
             | UserError::CodeNeeded
             | UserError::WrongCode
@@ -189,11 +191,12 @@ impl From<UserError> for Failure {
         };
         let remedy = match &error {
             UserError::WrongPassword => {
-                "Type both again. A new link comes from an admin, or on the box from `freehold user reset`."
+                "Type both again. A new link comes from an admin, by `freehold user reset NAME`; the owner's comes from the box, by `freehold user reset`."
             }
             UserError::CodeNeeded => {
                 "Give the code, or a recovery code when the authenticator is lost."
             }
+            UserError::OnlyOwners => "Ask an owner of this box to do it.",
             UserError::NoSession => {
                 "Sign in again; your account's page lists the sessions there are."
             }

@@ -12,7 +12,7 @@ use crate::wire::problem::{Problem, ProblemKind};
 pub fn may_give(caller: &Caller, role: Role) -> bool {
     caller
         .grant()
-        .is_some_and(|grant| grant.changes_box() && role <= grant.role)
+        .is_some_and(|grant| grant.changes_box() && grant.role.may_give(role))
 }
 
 /// The role of that name, if `caller` may give it.
@@ -27,7 +27,7 @@ pub fn role(caller: &Caller, text: &str) -> Result<Role, Failure> {
     };
     match may_give(caller, role) {
         true => Ok(role),
-        false => Err(only_owners()),
+        false => Err(UserError::OnlyOwners.into()),
     }
 }
 
@@ -39,7 +39,7 @@ pub async fn in_charge_of(app: &App, caller: &Caller, name: &str) -> Result<(), 
     let person = app.users.person(name, UnixMs::now()).await?;
     match may_give(caller, person.role) {
         true => Ok(()),
-        false => Err(only_owners()),
+        false => Err(UserError::OnlyOwners.into()),
     }
 }
 
@@ -53,25 +53,50 @@ pub async fn row_of(app: &App, caller: &Caller, name: &str) -> Result<i64, Failu
     person.id.ok_or_else(|| UserError::NoSession.into())
 }
 
-fn only_owners() -> Failure {
-    Problem::new(
-        ProblemKind::Forbidden,
-        "only an owner may make, change or take out an owner",
-    )
-    .remedy("Ask an owner of this box to do it.")
-    .into()
+/// Apps that can be named at once; the bodies' types say the same.
+const MOST_APPS: usize = 100;
+
+/// The names in a form's field, between commas.
+pub fn typed(field: &str) -> impl Iterator<Item = &str> {
+    let names = field.split(',').map(str::trim);
+    names.filter(|name| !name.is_empty())
 }
 
-/// The ids of the apps with these names; empty names are left out.
+/// The names as they were given, each once. A blank one is no name: left out, it could leave a list empty that then means
+/// something else.
 ///
 /// # Errors
-/// That one is not there.
+/// That one is blank, or that there are too many.
+pub fn names<'a>(given: impl Iterator<Item = &'a str>) -> Result<Vec<&'a str>, Failure> {
+    let mut names = Vec::new();
+    for (count, name) in given.map(str::trim).enumerate() {
+        let wrong = match name {
+            _ if count >= MOST_APPS => Some(format!("more than {MOST_APPS} apps are named")),
+            "" => Some("an app in the list has no name".to_owned()),
+            _ => None,
+        };
+        if let Some(wrong) = wrong {
+            return Err(Problem::new(ProblemKind::Invalid, wrong)
+                .remedy("Name each app by the name that `freehold app list` shows.")
+                .into());
+        }
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+/// The ids of the apps with these names.
+///
+/// # Errors
+/// That one is blank or not there, or that there are too many.
 pub async fn apps<'a>(
     app: &App,
-    names: impl Iterator<Item = &'a str>,
+    given: impl Iterator<Item = &'a str>,
 ) -> Result<Vec<i64>, Failure> {
     let mut ids = Vec::new();
-    for name in names.map(str::trim).filter(|name| !name.is_empty()) {
+    for name in names(given)? {
         ids.push(app.apps.find(name).await?.id);
     }
     Ok(ids)
@@ -98,6 +123,19 @@ pub fn link(app: &App, token: &Secret) -> String {
 mod tests {
     use super::*;
     use crate::users::{Grant, Verb};
+
+    #[test]
+    fn a3_a_list_of_apps_is_bounded_and_has_no_blank_names() {
+        let some = |count: usize| (0..count).map(|n| format!("app-{n}")).collect::<Vec<_>>();
+        let told = |all: &[String]| names(all.iter().map(String::as_str)).map(|n| n.len());
+        assert_eq!(told(&some(100)).unwrap(), 100);
+        assert!(told(&some(101)).is_err());
+        assert!(names(["shop", " "].into_iter()).is_err());
+        let twice = names(["shop", "blog", " shop"].into_iter()).unwrap();
+        assert_eq!(twice, ["shop", "blog"]);
+        assert_eq!(typed(" shop,, blog ").collect::<Vec<_>>(), ["shop", "blog"]);
+        assert_eq!(typed(" , ").count(), 0);
+    }
 
     #[test]
     fn a2_only_owners_touch_owners() {

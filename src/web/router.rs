@@ -190,13 +190,13 @@ pub fn table() -> Vec<Route> {
         GET  "/settings"                        SeeBox     pages::settings::show;
         GET  "/settings/ca.pem"                 User      pages::settings::root;
         GET  "/settings/people"                 SeeBox    pages::people::show;
-        POST "/settings/people"                 ChangeBox pages::people::invite, sudo;
+        POST "/settings/people"                 ChangePeople pages::people::invite, sudo;
         GET  "/settings/people/{user}"          ChangeBox pages::person::show;
-        POST "/settings/people/{user}"          ChangeBox pages::people::change, sudo;
+        POST "/settings/people/{user}"          ChangePeople pages::people::change, sudo;
         POST "/settings/people/{user}/sessions/end" ChangeBox pages::person::end_session, sudo;
         POST "/settings/people/{user}/sessions/end-all" ChangeBox pages::person::end_sessions, sudo;
-        POST "/settings/people/{user}/second-factor/off" ChangeBox pages::person::second_factor_off, sudo;
-        POST "/settings/people/{user}/reset"    ChangeBox pages::people::reset, sudo;
+        POST "/settings/people/{user}/second-factor/off" ChangePeople pages::person::second_factor_off, sudo;
+        POST "/settings/people/{user}/reset"    ChangePeople pages::people::reset, sudo;
         GET  "/settings/people/{user}/remove"   ChangeBox pages::people::ask_removal, sudo;
         POST "/settings/people/{user}/remove"   ChangeBox pages::people::remove, sudo;
         GET  "/settings/audit"                  SeeAudit  pages::audit::show;
@@ -222,11 +222,11 @@ pub fn table() -> Vec<Route> {
         GET  "/audit"                           SeeAudit  api::audit::list, "Searches the audit log, newest first";
         GET  "/audit/export"                    SeeAudit  api::audit::export, "All entries of the audit log that fit, newest first";
         GET  "/users"                           SeeBox    api::users::list, "Lists the users, and those asked in";
-        POST "/users"                           ChangeBox api::users::invite, "Asks somebody in; the answer holds the link, told this once", sudo;
+        POST "/users"                           ChangePeople api::users::invite, "Asks somebody in; the answer holds the link, told this once", sudo;
         GET  "/users/{user}"                    SeeBox    api::users::show, "One user";
-        PATCH "/users/{user}"                    ChangeBox api::users::change, "Changes a user's role or apps", sudo;
+        PATCH "/users/{user}"                    ChangePeople api::users::change, "Changes a user's role or apps", sudo;
         DELETE "/users/{user}"                    ChangeBox api::users::remove, "Takes a user out, with sessions and tokens", sudo;
-        POST "/users/{user}/reset"              ChangeBox api::users::reset, "A new link for somebody who cannot come in", sudo;
+        POST "/users/{user}/reset"              ChangePeople api::users::reset, "A new link for somebody who cannot come in", sudo;
         GET  "/session"                         Person    api::session::show, "Who asks, and until when the dangerous may be done";
         POST "/session/confirm"                 Person    api::session::confirm, "Takes the password again; the session goes on under another cookie";
         GET  "/sessions"                        Person    api::sessions::list, "Lists one's sessions";
@@ -239,7 +239,7 @@ pub fn table() -> Vec<Route> {
         GET  "/users/{user}/sessions"           ChangeBox api::sessions::list_of, "Lists a user's sessions";
         DELETE "/users/{user}/sessions"           ChangeBox api::sessions::end_all_of, "Ends every session of a user", sudo;
         DELETE "/users/{user}/sessions/{mark}"    ChangeBox api::sessions::end_of, "Ends a session of a user", sudo;
-        DELETE "/users/{user}/second-factor"      ChangeBox api::users::remove_second_factor, "Turns a user's second factor off", sudo;
+        DELETE "/users/{user}/second-factor"      ChangePeople api::users::remove_second_factor, "Turns a user's second factor off", sudo;
         GET  "/tokens"                          Person    api::tokens::list, "Lists one's tokens; on the box, everybody's";
         POST "/tokens"                          Person    api::tokens::create, "Makes a token, told this once", sudo;
         GET  "/tokens/{id}"                     Person    api::tokens::show, "One token";
@@ -319,7 +319,7 @@ pub fn table() -> Vec<Route> {
 /// The handler behind what its description says of it.
 fn kept(
     (app, shown): (&App, &contract::Shown),
-    (method, tagged): (&Method, bool),
+    (method, path, tagged): (&Method, &str, bool),
     mut handler: MethodRouter<App>,
     operation: &Operation,
 ) -> MethodRouter<App> {
@@ -335,8 +335,10 @@ fn kept(
             false => handler.layer(from_fn(contract::refuse_condition)),
         };
     }
-    if *method == Method::POST && contract::repeatable(operation) {
-        handler = handler.layer(from_fn_with_state(app.clone(), super::replay::once));
+    let again = contract::again(path, operation);
+    if *method == Method::POST && again != contract::Again::Not {
+        let state = (app.clone(), again);
+        handler = handler.layer(from_fn_with_state(state, super::replay::once));
     }
     if contract::streams(operation) {
         handler = handler.layer(from_fn(super::replay::refuse_key));
@@ -363,7 +365,7 @@ pub fn router(app: App) -> Router {
             None => route.handler,
             Some(api) => {
                 let operation = (api.describe)(&mut schemas);
-                let edited = (&route.method, tagged.contains(route.path));
+                let edited = (&route.method, route.path, tagged.contains(route.path));
                 kept((&app, &shown), edited, route.handler, &operation)
             }
         };

@@ -8,9 +8,8 @@ use super::error::Failure;
 use super::people;
 use super::services::App;
 use crate::base::clock::UnixMs;
-use crate::base::secret::Secret;
-use crate::users::{NewToken, Verb};
-use crate::wire::problem::ProblemKind;
+use crate::users::{Made, NewToken, Verb};
+use crate::wire::problem::{Problem, ProblemKind};
 
 /// Days a token lasts when nobody says.
 pub const DAYS: u32 = 90;
@@ -56,7 +55,7 @@ pub async fn make(
     caller: &Caller,
     telling: &Telling,
     wanted: Wanted<'_>,
-) -> Result<Secret, Failure> {
+) -> Result<Made, Failure> {
     let invalid = |text: &str| Failure::new(ProblemKind::Invalid, text);
     let verb = Verb::parse(wanted.verb.trim())
         .ok_or_else(|| invalid("a token's verb is one of read, deploy, change"))?;
@@ -66,12 +65,22 @@ pub async fn make(
     let apps = match wanted.apps {
         None => None,
         Some(names) => {
-            for name in names.iter().map(|name| name.trim()) {
-                if !name.is_empty() && !caller.sees_app(name) {
-                    return Err(crate::apps::AppError::NotFound(name.to_owned()).into());
+            let names = people::names(names.into_iter())?;
+            // None is every app: a list that a program made empty must not become that.
+            if names.is_empty() {
+                return Err(Problem::new(
+                    ProblemKind::Invalid,
+                    "a token is for the apps that are named, and none is",
+                )
+                .remedy("Name at least one, or leave the apps out for all that you may see.")
+                .into());
+            }
+            for name in &names {
+                if !caller.sees_app(name) {
+                    return Err(crate::apps::AppError::NotFound((*name).to_owned()).into());
                 }
             }
-            Some(people::apps(app, names.into_iter()).await?).filter(|ids| !ids.is_empty())
+            Some(people::apps(app, names.into_iter()).await?)
         }
     };
     let deploys = match (wanted.kind.trim(), apps.as_deref()) {
@@ -94,7 +103,7 @@ pub async fn make(
         deploys,
         expires: (wanted.days > 0).then(|| now.plus(life)),
     };
-    let (id, token) = app.users.new_token(new, &caller.who(), now).await?;
-    telling.made(id);
-    Ok(token)
+    let made = app.users.new_token(new, &caller.who(), now).await?;
+    telling.made(made.id);
+    Ok(made)
 }

@@ -45,6 +45,7 @@ pub struct NewToken {
     pub verb: Option<String>,
     /// The apps it is for; all of its maker's when absent.
     #[serde(default)]
+    #[schemars(length(min = 1, max = 100), inner(length(min = 1)))]
     pub apps: Option<Vec<String>>,
     /// Days until it ends; 90 when absent, 0 is never.
     #[serde(default)]
@@ -55,6 +56,12 @@ pub struct NewToken {
 /// A token just made.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct MadeToken {
+    /// Its row.
+    #[serde(default)]
+    pub id: i64,
+    /// Its first characters, by which the list tells it.
+    #[serde(default)]
+    pub mark: String,
     /// The token itself, told this once.
     pub token: Secret,
 }

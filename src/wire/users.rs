@@ -35,6 +35,7 @@ pub struct NewUser {
     pub role: String,
     /// A developer's apps.
     #[serde(default)]
+    #[schemars(length(max = 100), inner(length(min = 1)))]
     pub apps: Vec<String>,
 }
 
@@ -48,6 +49,7 @@ pub struct UserChange {
     pub role: Option<String>,
     /// A developer's apps, all of them.
     #[serde(default)]
+    #[schemars(length(max = 100), inner(length(min = 1)))]
     pub apps: Option<Vec<String>>,
 }
 

@@ -1,5 +1,6 @@
 //! What ends data asks for a name; colour and width are a terminal's.
 
+use super::golden::person;
 use super::quiet::Daemon;
 use super::typed::{Said, at_a_terminal, command, freehold};
 
@@ -156,10 +157,79 @@ fn a7_a_restore_and_its_confirmation_want_the_databases_name_typed() {
     let said = at_a_terminal(80, "shop", &restore);
     assert_eq!(said.code, 0, "{}", said.all());
     assert_eq!(restores(), before + 1, "{}", said.all());
-    let confirm = command(&socket, &["backup", "confirm", "1"]);
+    let confirm = command(&socket, &["backup", "confirm", "1", "--no-wait"]);
     let said = at_a_terminal(80, "shop_before_1", &confirm);
     assert_eq!(said.code, 0, "{}", said.all());
     assert_eq!(confirmed(), 1, "{}", said.all());
+}
+
+/// What ends somebody's way in, or a secret that is in use, without taking a thing away: what is typed, the name it asks
+/// for, and a query that counts what it ends.
+const ENDED: &[(&[&str], &str, &str)] = &[
+    (
+        &["user", "sessions", "bo", "end"],
+        "bo",
+        "SELECT count(*) FROM sessions WHERE user_id = 77",
+    ),
+    (
+        &["user", "second-factor-off", "bo"],
+        "bo",
+        "SELECT count(*) FROM second_factors WHERE user_id = 77",
+    ),
+    (
+        &["user", "reset", "bo"],
+        "bo",
+        "SELECT count(*) FROM sessions WHERE user_id = 77",
+    ),
+    (
+        &["app", "webhook", "shop", "--new-secret"],
+        "shop",
+        "SELECT count(*) FROM apps WHERE webhook_secret = (SELECT secret FROM temp.before)",
+    ),
+];
+
+#[test]
+fn a7_what_ends_a_way_in_or_a_secret_wants_its_name_typed_or_yes() {
+    let said = |typed: Option<&str>, ends: &[&str], counted: &str, name: &str| {
+        let daemon = Daemon::start();
+        let socket = daemon.socket("freehold.sock");
+        assert_eq!(freehold(&socket, &["app", "create", "shop"]).code, 0);
+        person(&daemon.data(), "bo");
+        let state = rusqlite::Connection::open(daemon.data().join("state.db")).unwrap();
+        state
+            .busy_timeout(std::time::Duration::from_secs(5))
+            .unwrap();
+        state
+            .execute_batch("CREATE TEMP TABLE before AS SELECT webhook_secret AS secret FROM apps")
+            .unwrap();
+        let count = || -> i64 { state.query_row(counted, [], |r| r.get(0)).unwrap() };
+        assert!(count() > 0, "{ends:?}");
+        let said = match typed {
+            Some(typed) => at_a_terminal(80, typed, &command(&socket, ends)),
+            None => freehold(&socket, ends),
+        };
+        match said.code {
+            2 => assert!(count() > 0, "{ends:?} was done without its name {name}"),
+            _ => assert_eq!(count(), 0, "{ends:?}: {}", said.all()),
+        }
+        said
+    };
+    for (ends, name, counted) in ENDED {
+        let refused = said(None, ends, counted, name);
+        assert_eq!(refused.code, 2, "{ends:?}: {}", refused.all());
+        assert!(refused.err.contains("give --yes"), "{}", refused.all());
+        let other = said(Some("another"), ends, counted, name);
+        assert_eq!(other.code, 2, "{ends:?}: {}", other.all());
+        let asked = format!("Type {name} to go on");
+        assert!(other.out.contains(&asked), "{ends:?}: {}", other.all());
+        let typed = said(Some(name), ends, counted, name);
+        assert_eq!(typed.code, 0, "{ends:?}: {}", typed.all());
+        let yes = [ends, &["--yes", "--json"][..]].concat();
+        let yes = said(None, &yes, counted, name);
+        assert_eq!(yes.code, 0, "{ends:?}: {}", yes.all());
+        let json: serde_json::Value = serde_json::from_str(&yes.out).unwrap();
+        assert!(json.is_object(), "{ends:?}: {json}");
+    }
 }
 
 /// Without an engine nothing of an app can be ended: that is told within seconds, and the removal waits for the engine.

@@ -73,6 +73,19 @@ const TYPED: &[(&str, &[&str])] = &[
     ),
     ("deploys", &["deploys", "shop"]),
     ("status", &["status"]),
+    ("user sessions", &["user", "sessions", "bo"]),
+    (
+        "user sessions end",
+        &["user", "sessions", "bo", "end", "aaaaaaaa"],
+    ),
+    (
+        "user sessions end",
+        &["user", "sessions", "bo", "end", "--yes"],
+    ),
+    (
+        "user second-factor-off",
+        &["user", "second-factor-off", "bo", "--yes"],
+    ),
     ("boxes", &["boxes"]),
     ("use", &["use", "home"]),
     ("logout", &["logout", "home"]),
@@ -89,6 +102,9 @@ fn a7_what_json_prints_is_as_it_was() {
     for (verb, typed) in TYPED {
         if *verb == "backup list" {
             seed(&daemon.data());
+        }
+        if *verb == "user sessions" {
+            person(&daemon.data(), "bo");
         }
         let mut arguments: Vec<String> = typed
             .iter()
@@ -199,6 +215,24 @@ fn seed(data: &Path) {
          VALUES (1, 'main', 'shop', 'shop', 17, 4096, 'main/shop/1.dump', 'stored', 'asked', 1, 2048, 'ab12', 1, 1, 1, 2);
          INSERT INTO restores (backup_id, database_id, logical, fresh, kept, state, created_ms, finished_ms)
          VALUES (1, 1, 'shop', 'shop_new_1', 'shop_before_1', 'done', 3, 4);",
+    )
+    .unwrap();
+}
+
+/// Somebody who came in twice and has a second factor, as a browser makes them.
+pub fn person(data: &Path, name: &str) {
+    let db = rusqlite::Connection::open(data.join("state.db")).unwrap();
+    db.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
+    db.execute(
+        "INSERT INTO users (id, name, role, password_hash, created_ms) VALUES (77, ?1, 'viewer', 'x', 1)",
+        [name],
+    )
+    .unwrap();
+    db.execute_batch(
+        "INSERT INTO sessions (digest, user_id, created_ms, seen_ms, expires_ms, address, agent)
+         VALUES ('aaaaaaaaaa', 77, 1, 2, 4102444800000, '192.0.2.1', 'a browser'),
+                ('bbbbbbbbbb', 77, 1, 1, 4102444800000, '192.0.2.1', 'a browser');
+         INSERT INTO second_factors (user_id, secret, created_ms, active_ms) VALUES (77, x'00', 1, 1);",
     )
     .unwrap();
 }

@@ -7,6 +7,7 @@ mod golden;
 mod page;
 mod shells;
 mod typed;
+mod words;
 
 #[path = "../support/quiet.rs"]
 mod quiet;

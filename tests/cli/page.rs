@@ -25,7 +25,8 @@ group `freehold` may use it); from elsewhere to a box of [`freehold login`](#fre
 one. Tables, colour and progress are for terminals alone: in a pipe text is plain and never cut. `NO_COLOR` and
 `--color auto|always|never` are honoured.
 
-What ends data asks for its name to be typed; where nobody can type, it is refused unless `--yes` is given.
+What ends data, somebody's way in or a secret that is in use asks for the name to be typed; where nobody can type, it is
+refused unless `--yes` is given.
 
 ";
 
@@ -151,7 +152,7 @@ fn fields(text: &mut String, verb: &str) {
 }
 
 /// What `--json` prints of verbs that need an engine, or print by the line.
-const AS_WORDS: &[(&str, &str)] = &[
+pub const AS_WORDS: &[(&str, &str)] = &[
     ("serve", "the log as lines of JSON on standard error."),
     (
         "top",
@@ -199,15 +200,6 @@ const AS_WORDS: &[(&str, &str)] = &[
         "a list, each with `id`, `at_ms`, `who`, `address`, `request`, `action`, `subject`, `state`, `status`, `detail`, `ended_ms`, `before`, `after`.",
     ),
     ("db url", "an object with `url`, the password in it."),
-    (
-        "user sessions",
-        "a list, each as `GET /api/v1/users/{user}/sessions` answers it.",
-    ),
-    ("user sessions end", "an object that says what was ended."),
-    (
-        "user second-factor-off",
-        "an object that says whose was turned off.",
-    ),
     ("app rm", "an object with `app`, `volumes`."),
     ("app stop", "an object with `changed`, `deploy`."),
     (

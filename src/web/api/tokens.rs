@@ -78,8 +78,12 @@ pub async fn create(
         apps: apps.map(|names| names.iter().map(String::as_str).collect()),
         days: new.days.unwrap_or(tokens::DAYS),
     };
-    let token = tokens::make(&app, &caller, &telling, wanted).await?;
-    Ok(Created(wire::MadeToken { token }))
+    let made = tokens::make(&app, &caller, &telling, wanted).await?;
+    Ok(Created(wire::MadeToken {
+        id: made.id,
+        mark: made.mark,
+        token: made.token,
+    }))
 }
 
 /// `DELETE /api/v1/tokens/{id}`

@@ -79,7 +79,7 @@ pub async fn invite(
     let apps = people::apps(&app, new.apps.iter().map(String::as_str)).await?;
     let name = new.name;
     let new = NewUser { name, role, apps };
-    let (name, token) = app.users.invite(new, &caller.who(), UnixMs::now()).await?;
+    let (name, token) = app.users.invite(new, caller.by(), UnixMs::now()).await?;
     let link = Secret::new(people::link(&app, &token));
     Ok(Created(wire::UserLink {
         name,
@@ -105,7 +105,7 @@ pub async fn change(
     let names = change.apps.unwrap_or(person.apps);
     let apps = people::apps(&app, names.iter().map(String::as_str)).await?;
     app.users
-        .change_role(&name, role, apps, &caller.who(), now)
+        .change_role(&name, role, apps, caller.by(), now)
         .await?;
     Ok(Json(told(app.users.person(&name, now).await?)))
 }
@@ -118,7 +118,7 @@ pub async fn reset(
 ) -> Result<Json<wire::UserLink>, Failure> {
     people::in_charge_of(&app, &caller, &name).await?;
     let now = UnixMs::now();
-    let token = app.users.reset(&name, &caller.who(), now).await?;
+    let token = app.users.reset(&name, caller.by(), now).await?;
     let tokens_left = app.users.tokens_that_go_on(&name, now).await;
     let link = Secret::new(people::link(&app, &token));
     Ok(Json(wire::UserLink {
@@ -136,7 +136,7 @@ pub async fn remove(
 ) -> Result<NoContent, Failure> {
     people::in_charge_of(&app, &caller, &name).await?;
     app.users
-        .remove_user(&name, &caller.who(), UnixMs::now())
+        .remove_user(&name, caller.by(), UnixMs::now())
         .await?;
     Ok(NoContent)
 }

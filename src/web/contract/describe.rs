@@ -133,6 +133,8 @@ pub struct Operation {
     pub lists: bool,
     /// Whether it can fail.
     pub fails: bool,
+    /// Whether an answer tells a secret.
+    pub tells_secret: bool,
 }
 
 impl Operation {
@@ -149,6 +151,20 @@ impl Operation {
         let json = |a: &Answer| a.status == 200 && a.bodies.iter().any(|b| b.0 == JSON);
         !self.lists && self.answers.iter().any(json)
     }
+}
+
+/// Whether a `T` that we send has a secret in it, however deep.
+fn has_secret<T: JsonSchema>() -> bool {
+    fn marked(schema: &Value) -> bool {
+        match schema {
+            Value::Object(all) => schema["format"] == "password" || all.values().any(marked),
+            Value::Array(all) => all.iter().any(marked),
+            _ => false,
+        }
+    }
+    let settings = SchemaSettings::draft2020_12().for_serialize();
+    let schema = settings.into_generator().into_root_schema_for::<T>();
+    marked(schema.as_value())
 }
 
 /// JSON's media type.
@@ -376,6 +392,7 @@ impl<R: Answers> Answers for Result<R, Failure> {
 impl<T: JsonSchema> Answers for Json<T> {
     fn answers(operation: &mut Operation, schemas: &mut Schemas) {
         let schema = schemas.told::<T>();
+        operation.tells_secret |= has_secret::<T>();
         operation.answer(200, "As asked.", vec![(JSON, schema)]);
     }
 }
@@ -408,6 +425,7 @@ impl<T: JsonSchema> Answers for ListedWhole<T> {
 impl<T: JsonSchema> Answers for Created<T> {
     fn answers(operation: &mut Operation, schemas: &mut Schemas) {
         let schema = schemas.told::<T>();
+        operation.tells_secret |= has_secret::<T>();
         operation.answer(201, "Made.", vec![(JSON, schema)]);
     }
 }
@@ -415,6 +433,7 @@ impl<T: JsonSchema> Answers for Created<T> {
 impl<T: JsonSchema> Answers for Accepted<T> {
     fn answers(operation: &mut Operation, schemas: &mut Schemas) {
         let schema = schemas.told::<WithJob<T>>();
+        operation.tells_secret |= has_secret::<T>();
         let what = "Written down; the work follows, and can be followed at `Location`.";
         operation.answer(202, what, vec![(JSON, schema)]);
     }

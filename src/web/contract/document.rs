@@ -240,18 +240,45 @@ fn parameters(route: &Route, operation: &Operation, (tagged, conditional): (bool
         let words = "Change it only when it is still as this tag says.";
         header("If-Match", words, tag);
     }
-    if route.method == "POST" && repeatable(operation) {
-        let words =
-            "The same key with the same request answers again what was answered first, for a day.";
+    let words = match again(route.path, operation) {
+        _ if route.method != "POST" => None,
+        Again::Answers => Some(
+            "The same key with the same request answers again what was answered first, for a day.",
+        ),
+        Again::SaysDone => Some(
+            "The same key with the same request does nothing again, for a day: it answers 409, for the secret in the answer \
+is told once and not kept.",
+        ),
+        Again::Not => None,
+    };
+    if let Some(words) = words {
         let key = json!({ "type": "string", "pattern": "^[!-~]{1,200}$" });
         header("Idempotency-Key", words, key);
     }
     Value::Array(all)
 }
 
-/// Whether an `Idempotency-Key` is honoured: everything but upgraded connections and streamed bodies.
-pub fn repeatable(operation: &Operation) -> bool {
-    !streams(operation) && operation.answers.iter().all(|a| a.status != 101)
+/// What an `Idempotency-Key` that comes again leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// What was answered first.
+    Answers,
+    /// That it was done: what was answered tells a secret, and is not kept.
+    SaysDone,
+    /// The key means nothing: connections that are upgraded, bodies that are streamed, and reveals, which make nothing and
+    /// are each audited.
+    Not,
+}
+
+/// What it is for the operation at this path.
+pub fn again(path: &str, operation: &Operation) -> Again {
+    let upgraded = operation.answers.iter().any(|a| a.status == 101);
+    match operation.tells_secret {
+        _ if upgraded || streams(operation) => Again::Not,
+        true if path.ends_with("/reveal") => Again::Not,
+        true => Again::SaysDone,
+        false => Again::Answers,
+    }
 }
 
 /// Whether the body is read as it comes, and so is never held to be compared with another.
@@ -358,6 +385,46 @@ mod tests {
         }
         let edited = ["/api/v1/apps/{app}/env", "/api/v1/apps/{app}/domains"];
         assert!(edited.iter().all(|path| tagged(&table).contains(path)));
+    }
+
+    /// Which answers are kept for a request that is sent again, and which are not: every POST that tells a secret stands
+    /// here.
+    #[test]
+    fn a3_what_tells_a_secret_is_kept_for_no_request_that_is_sent_again() {
+        let told = |wanted: Again| {
+            let mut all = Vec::new();
+            for route in table().iter().filter(|r| r.method == "POST") {
+                let Some(api) = &route.api else { continue };
+                let operation = (api.describe)(&mut Schemas::default());
+                if operation.tells_secret && again(route.path, &operation) == wanted {
+                    all.push(api.id);
+                }
+            }
+            all.sort_unstable();
+            all
+        };
+        assert_eq!(
+            told(Again::SaysDone),
+            [
+                "apps::replace_webhook_secret",
+                "second_factor::confirm",
+                "second_factor::offer",
+                "second_factor::recovery_codes",
+                "tokens::create",
+                "users::invite",
+                "users::reset",
+                "users::setup_link",
+            ]
+        );
+        assert_eq!(
+            told(Again::Not),
+            [
+                "apps::reveal_webhook_secret",
+                "databases::reveal",
+                "env::reveal"
+            ]
+        );
+        assert!(told(Again::Answers).is_empty());
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::web::audit::Telling;
 use crate::web::auth;
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
+use crate::web::people;
 use crate::web::services::App;
 use crate::web::tokens::{self, Wanted};
 use crate::wire::problem::ProblemKind;
@@ -352,14 +353,14 @@ pub async fn new_token(
                 kind => kind,
             },
             verb: &new.verb,
-            apps: (!new.apps.trim().is_empty()).then(|| new.apps.split(',').collect()),
+            apps: (!new.apps.trim().is_empty()).then(|| people::typed(&new.apps).collect()),
             days,
         };
         tokens::make(&app, &visit.caller, &telling, wanted).await
     };
     match made.await {
-        Ok(token) => {
-            let made = Some(token);
+        Ok(made) => {
+            let made = Some(made.token);
             page(&app, visit, Faults::default(), Wish::default(), made).await
         }
         Err(failure) => {

@@ -153,11 +153,11 @@ pub async fn invite(
 ) -> Result<Response, Failure> {
     let made = async {
         let role = people::role(&visit.caller, &given.role)?;
-        let apps = people::apps(&app, given.apps.split(',')).await?;
+        let apps = people::apps(&app, people::typed(&given.apps)).await?;
         let name = given.name.clone();
         let new = NewUser { name, role, apps };
-        let by = visit.caller.who();
-        Ok::<_, Failure>(app.users.invite(new, &by, UnixMs::now()).await?)
+        let by = visit.caller.by();
+        Ok::<_, Failure>(app.users.invite(new, by, UnixMs::now()).await?)
     };
     match made.await {
         Ok((name, token)) => {
@@ -196,10 +196,10 @@ pub async fn change(
     let changed = async {
         let role = people::role(&visit.caller, &given.role)?;
         people::in_charge_of(&app, &visit.caller, &name).await?;
-        let apps = people::apps(&app, given.apps.split(',')).await?;
-        let by = visit.caller.who();
+        let apps = people::apps(&app, people::typed(&given.apps)).await?;
+        let by = visit.caller.by();
         app.users
-            .change_role(&name, role, apps, &by, UnixMs::now())
+            .change_role(&name, role, apps, by, UnixMs::now())
             .await?;
         Ok::<_, Failure>(())
     };
@@ -214,9 +214,9 @@ pub async fn reset(
     Path(name): Path<String>,
 ) -> Result<Response, Failure> {
     people::in_charge_of(&app, &visit.caller, &name).await?;
-    let by = visit.caller.who();
+    let by = visit.caller.by();
     let now = UnixMs::now();
-    let token = app.users.reset(&name, &by, now).await?;
+    let token = app.users.reset(&name, by, now).await?;
     let left = app.users.tokens_that_go_on(&name, now).await;
     let left = people::tokens_go_on(left, &name);
     let link = people::link(&app, &token);
@@ -267,7 +267,7 @@ pub async fn remove(
     if !answer.is(&name) {
         return Ok(question(visit, &name, true));
     }
-    let by = visit.caller.who();
-    let gone = app.users.remove_user(&name, &by, UnixMs::now()).await;
+    let by = visit.caller.by();
+    let gone = app.users.remove_user(&name, by, UnixMs::now()).await;
     visit::back(PAGE, gone, &format!("{name} is taken out."))
 }

@@ -4,8 +4,8 @@
 //! The key is taken in a transaction before the work and its answer kept after it, so a
 //! daemon that dies between the two leaves a key that is taken: who sends it again is told
 //! to look whether the work was done. A request that made nothing gives its key free.
-//! Answers may tell secrets and lie sealed; keys are told apart by caller and address,
-//! kept for a day, and so many of one caller at most.
+//! An answer that tells a secret is told once: of it is kept that it was given, and what was made. Answers lie sealed; keys
+//! are told apart by caller and address, kept for a day, and so many of one caller at most.
 
 mod store;
 
@@ -14,12 +14,14 @@ use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
+use axum::http::response::Parts;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use super::caller::Caller;
+use super::contract::Again;
 use super::error::Failure;
 use super::services::App;
 use crate::base::clock::UnixMs;
@@ -62,6 +64,41 @@ struct Kept {
     kind: Option<String>,
     location: Option<String>,
     body: String,
+    /// What was made, where the body told a secret and is not kept.
+    #[serde(default)]
+    made: Option<String>,
+}
+
+impl Kept {
+    /// What is kept of an answer.
+    fn of(head: &Parts, body: &[u8], again: Again) -> Self {
+        let text = |name| {
+            let value = head.headers.get(name)?;
+            value.to_str().ok().map(str::to_owned)
+        };
+        let status = head.status.as_u16();
+        match again {
+            Again::SaysDone => Self {
+                status,
+                made: Some(made(body)),
+                ..Self::default()
+            },
+            _ => Self {
+                status,
+                kind: text(header::CONTENT_TYPE),
+                location: text(header::LOCATION),
+                body: String::from_utf8_lossy(body).into_owned(),
+                made: None,
+            },
+        }
+    }
+}
+
+/// By what the list tells what was made, of an answer: the fields that are no secrets.
+fn made(body: &[u8]) -> String {
+    let answer: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let told = ["name", "mark"].iter().find_map(|f| answer[*f].as_str());
+    told.map(|told| format!(" ({told})")).unwrap_or_default()
 }
 
 /// What a key stands for.
@@ -111,7 +148,11 @@ fn key_of(request: &Request) -> Result<Option<String>, Failure> {
 }
 
 /// Answers a POST that was answered before as it was answered then.
-pub async fn once(State(app): State<App>, request: Request, next: Next) -> Response {
+pub async fn once(
+    State((app, tells)): State<(App, Again)>,
+    request: Request,
+    next: Next,
+) -> Response {
     let key = match key_of(&request) {
         Ok(Some(key)) => key,
         Ok(None) => return next.run(request).await,
@@ -137,6 +178,7 @@ pub async fn once(State(app): State<App>, request: Request, next: Next) -> Respo
     };
     match take(&app, asked.clone()).await {
         Err(error) => Failure::from(error).into_response(),
+        Ok(Found::Done(kept)) if tells == Again::SaysDone => told_once(&kept),
         Ok(Found::Done(kept)) => again(kept),
         Ok(Found::Other) => problem(
             ProblemKind::Invalid,
@@ -150,7 +192,7 @@ pub async fn once(State(app): State<App>, request: Request, next: Next) -> Respo
         ),
         Ok(Found::Free) => {
             let response = next.run(Request::from_parts(head, body)).await;
-            settle(&app, asked, response).await
+            settle(&app, asked, tells, response).await
         }
     }
 }
@@ -177,7 +219,7 @@ async fn take(app: &App, asked: Asked) -> Result<Found, DbError> {
 }
 
 /// Keeps what was answered; a request that made nothing gives its key free.
-async fn settle(app: &App, asked: Asked, response: Response) -> Response {
+async fn settle(app: &App, asked: Asked, tells: Again, response: Response) -> Response {
     // A new cookie is told once: such an answer is not kept either.
     let once = response.headers().contains_key(header::SET_COOKIE);
     if once || !response.status().is_success() {
@@ -192,16 +234,7 @@ async fn settle(app: &App, asked: Asked, response: Response) -> Response {
         let detail = "the answer could not be put together";
         return Failure::new(ProblemKind::Internal, detail).into_response();
     };
-    let text = |name| {
-        let value = head.headers.get(name)?;
-        value.to_str().ok().map(str::to_owned)
-    };
-    let kept = Kept {
-        status: head.status.as_u16(),
-        kind: text(header::CONTENT_TYPE),
-        location: text(header::LOCATION),
-        body: String::from_utf8_lossy(&bytes).into_owned(),
-    };
+    let kept = Kept::of(&head, &bytes, tells);
     let key = Arc::clone(&app.key);
     let written: Result<(), DbError> = app
         .db
@@ -212,6 +245,19 @@ async fn settle(app: &App, asked: Asked, response: Response) -> Response {
         tracing::warn!(%error, "what was answered to an Idempotency-Key could not be kept");
     }
     Response::from_parts(head, Body::from(bytes))
+}
+
+/// It was done, and what it told is told once.
+fn told_once(kept: &Kept) -> Response {
+    let made = kept.made.as_deref().unwrap_or_default();
+    problem(
+        ProblemKind::Conflict,
+        &format!(
+            "the first request with this Idempotency-Key was done{made}, and the secret in its answer is told once"
+        ),
+        "If that answer was lost, take away what was made (`freehold token rm` ends a token) and send the request with a new key; \
+a new link, secret, key or recovery code takes the place of the one before.",
+    )
 }
 
 fn again(kept: Kept) -> Response {
@@ -265,7 +311,7 @@ mod tests {
         assert_eq!(take(asked("ben", "k", "{}"), 1_001).await, Found::Free);
         let kept = Kept {
             status: 201,
-            body: r#"{"token":"hunter2"}"#.into(),
+            body: r#"{"note":"hunter2"}"#.into(),
             ..Kept::default()
         };
         let (answer, seal) = (kept.clone(), Arc::clone(&key));
@@ -281,9 +327,28 @@ mod tests {
         let wal = std::fs::read(folder.path().join("state.db-wal")).unwrap_or_default();
         for file in [bytes, wal] {
             let found = file.windows(7).any(|w| w == b"hunter2");
-            assert!(!found, "a secret lies open in the database");
+            assert!(!found, "an answer lies open in the database");
         }
         assert_eq!(take(asked("ana", "k", "[]"), 1_101).await, Found::Free);
+    }
+
+    #[test]
+    fn a3_of_an_answer_that_tells_a_secret_only_what_was_made_is_kept() {
+        let response = Response::builder().status(201).body(()).unwrap();
+        let (head, ()) = response.into_parts();
+        let of = |again| {
+            Kept::of(
+                &head,
+                br#"{"mark":"freehold_pat_ab","token":"hunter2"}"#,
+                again,
+            )
+        };
+        let kept = serde_json::to_string(&of(Again::SaysDone)).unwrap();
+        assert!(!kept.contains("hunter2"), "{kept}");
+        assert!(kept.contains("freehold_pat_ab"), "{kept}");
+        assert!(of(Again::Answers).body.contains("hunter2"));
+        assert_eq!(made(br#"{"name":"ana","link":"x"}"#), " (ana)");
+        assert_eq!(made(b"no json"), "");
     }
 
     #[tokio::test]

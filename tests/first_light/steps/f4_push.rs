@@ -148,7 +148,9 @@ pub fn f4_a_redelivery_after_a_failed_deploy_starts_one(world: &mut World) {
 
 pub fn f4_a_new_webhook_secret_ends_the_old_one(world: &mut World) {
     let old = world.webhook_secret();
-    let shown = world.fh.json(&["app", "webhook", APP, "--new-secret"]);
+    let shown = world
+        .fh
+        .json(&["app", "webhook", APP, "--new-secret", "--yes"]);
     let new = shown["secret"].as_str().unwrap();
     assert_ne!(new, old);
     let copy = world.copy.as_ref().unwrap();
