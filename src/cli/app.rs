@@ -101,7 +101,8 @@ enum Verb {
     },
     /// Start a stopped app
     ///
-    /// The release that was live before is started again, health-checked, and gets the traffic.
+    /// The release that was live before is started again, with the environment of now, health-checked, and gets the
+    /// traffic.
     #[command(
         after_help = "Examples:\n  freehold app start shop\n  freehold app start shop --json"
     )]

@@ -34,7 +34,8 @@ pub struct Arguments {
 enum Verb {
     /// Set variables, byte for byte as given
     ///
-    /// No shell or file comes in between. A live app gets new containers with it, without a lost request.
+    /// No shell or file comes in between. A live app gets new containers with it, without a lost request; one that is
+    /// stopped has it when it starts.
     #[command(
         after_help = "Examples:\n  freehold env shop set API_KEY=s3cret MODE=live\n  freehold env shop set 'MOTD=Two words' --detach"
     )]
@@ -123,11 +124,23 @@ pub async fn run(client: &Client, global: &Global, given: Arguments) -> Result<(
         _ => {
             match global.json {
                 true => output::json(&changed),
-                false if changed.changed => output::line("The environment is changed."),
-                false => output::line("Nothing was different."),
+                false => output::line(words(&given.name, &changed)),
             }
             Ok(())
         }
+    }
+}
+
+/// What was changed, and when the app has it.
+fn words(app: &str, changed: &Changed) -> String {
+    match changed.deploy {
+        _ if !changed.changed => "Nothing was different.".to_owned(),
+        Some(deploy) => {
+            format!("The environment is changed; deploy {deploy} brings it to {app}.")
+        }
+        None => format!(
+            "The environment is changed. Nothing of {app} runs; it has it when the app starts, or is next deployed."
+        ),
     }
 }
 
@@ -159,4 +172,17 @@ async fn reveal(client: &Client, global: &Global, name: &str) -> Result<(), Fail
     let pairs = all.iter().map(|e| (e.name.as_str(), e.value.expose()));
     output::line(env::write_file(pairs).trim_end_matches('\n'));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f4_a_changed_environment_says_when_the_app_has_it() {
+        let said = |changed, deploy| words("shop", &Changed { changed, deploy });
+        assert_eq!(said(false, None), "Nothing was different.");
+        assert!(said(true, Some(4)).ends_with("deploy 4 brings it to shop."));
+        assert!(said(true, None).contains("when the app starts"));
+    }
 }

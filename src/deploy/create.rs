@@ -201,8 +201,9 @@ impl Deploys {
             .await
     }
 
-    /// Makes a release of the live image with the settings of now, where
-    /// something is live and not stopped. For changed env, memory, databases.
+    /// Makes a release of the live image with the settings of now, where something is live and not
+    /// stopped, or on its way: a deploy in work has read the settings already. For changed env, memory,
+    /// databases. A stopped app has them when it starts, one that was never deployed with its first deploy.
     ///
     /// # Errors
     /// Only the database's.
@@ -212,14 +213,26 @@ impl Deploys {
         by: &str,
         now: UnixMs,
     ) -> Result<Option<i64>, DeployError> {
-        let live = self.0.db.read(move |c| store::live(c, app)).await?;
-        match live {
-            Some(live) if !live.stopped => {
-                let new = by_person(app, Source::Settings, Cause::Settings, by);
-                self.create(new, now).await.map(Some)
-            }
-            _ => Ok(None),
-        }
+        let found = self.0.db.read(move |c| {
+            let open = store::unsettled(c)?;
+            let open: Vec<Cause> = open
+                .into_iter()
+                .filter(|d| d.app == app)
+                .map(|d| d.cause)
+                .collect();
+            Ok::<_, DbError>((store::live(c, app)?, open))
+        });
+        let (live, open) = found.await?;
+        let runs = live.is_some_and(|live| !live.stopped);
+        let cause = match open.as_slice() {
+            _ if runs => Cause::Settings,
+            [] => return Ok(None),
+            // It takes the place of the start that it was asked for after, so it starts the app.
+            open if open.contains(&Cause::Restart) => Cause::Restart,
+            _ => Cause::Settings,
+        };
+        let new = by_person(app, Source::Settings, cause, by);
+        self.create(new, now).await.map(Some)
     }
 
     /// Asks a deploy to stop. A queued one is cancelled at once; one in work is

@@ -53,7 +53,8 @@ impl Deploys {
         Ok(())
     }
 
-    /// Starts a stopped app with its live release.
+    /// Starts a stopped app: its live release, or, where the environment was changed since that was
+    /// made, a new one of the same image. What databases give, and the scale, are those of now anyway.
     ///
     /// # Errors
     /// [`DeployError::Conflict`] when nothing was deployed yet.
@@ -194,9 +195,12 @@ impl Deploys {
 
     /// Starts those that do not serve yet and waits until they are healthy.
     async fn grow(&self, serving: &Serving, wanted: &[Spec]) -> Result<bool, Stop> {
+        let live = self.0.ports.containers.live();
+        let there = live.borrow().clone();
+        let is_there = |spec: &Spec| there.iter().any(|l| l.name == spec.name);
         let more: Vec<Spec> = wanted
             .iter()
-            .filter(|spec| !serving.has(&spec.name))
+            .filter(|spec| !serving.has(&spec.name) || !is_there(spec))
             .cloned()
             .collect();
         if more.is_empty() {

@@ -5,5 +5,6 @@ mod crash;
 mod flow;
 mod git;
 mod order;
+mod settings;
 mod settle;
 mod world;
