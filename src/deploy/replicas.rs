@@ -55,8 +55,8 @@ impl Deploys {
         Ok(())
     }
 
-    /// Starts a stopped app: its live release, or, where the environment was changed since that was
-    /// made, a new one of the same image. What databases give, and the scale, are those of now anyway.
+    /// Starts a stopped app: its live release, or, where settings were changed meanwhile, a new one of
+    /// the same image.
     ///
     /// # Errors
     /// [`DeployError::Conflict`] when nothing was deployed yet.
@@ -70,13 +70,7 @@ impl Deploys {
         if !live.stopped {
             return Ok(None);
         }
-        let facts = self.facts(app).await?;
-        let release = self.release(live.release_id).await?;
-        let env = match &release {
-            Some(release) => Some(self.release_env(release).await?),
-            None => None,
-        };
-        if env.as_ref() == Some(&facts.env) {
+        if !live.settings_changed {
             return self.restart(app, by, now).await.map(Some);
         }
         let new = by_person(app, Source::Settings, Cause::Restart, by);

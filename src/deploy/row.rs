@@ -183,6 +183,8 @@ pub struct Serving {
     pub replicas: BTreeMap<String, Vec<String>>,
     /// Whether somebody stopped the app.
     pub stopped: bool,
+    /// Whether settings were changed since it was stopped.
+    pub settings_changed: bool,
     /// Since when.
     pub since: UnixMs,
 }

@@ -11,6 +11,8 @@ use std::time::Duration;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use rusqlite::Transaction;
+
 use crate::base::clock::UnixMs;
 use crate::base::secret::Secret;
 use crate::db::DbError;
@@ -22,7 +24,7 @@ use super::log::Log;
 use super::mask::Mask;
 use super::ports::AppFacts;
 use super::release;
-use super::row::{Cause, Deploy, NewRelease, Serving};
+use super::row::{Cause, Deploy, NewRelease, Release, Serving};
 use super::source::Source;
 use super::state::State;
 use super::store::{self, Change};
@@ -212,9 +214,18 @@ impl Deploys {
                         Some("another release went live before it began".to_owned());
                     return Ok(next);
                 };
+                let release = self.release_row(id).await?;
+                // Looked at here, not when the start was asked for: what is set between would be lost.
+                let changed = live.is_some_and(|l| l.stopped && l.settings_changed);
+                if changed && deploy.cause == Cause::Restart {
+                    work.log.line(&format!(
+                        "Settings were changed since v{} was stopped: its image starts as a new release.",
+                        release.number
+                    ));
+                    return Ok(with_settings_of_now(work, release));
+                }
                 let mut next = Next::to(State::Starting);
                 next.change.release = Some(id);
-                let release = self.release_row(id).await?;
                 next.change.title = release.title;
                 next.change.commit = release.commit;
                 Ok(next)
@@ -223,6 +234,8 @@ impl Deploys {
                 let app = deploy.app;
                 let live = self.0.db.read(move |c| store::live(c, app)).await?;
                 let Some(live) = settings_to_change(deploy, live) else {
+                    let note = move |tx: &Transaction<'_>| store::settings_changed(tx, app);
+                    self.0.db.write(note).await?;
                     let why = "nothing is live to change: the settings come with the next deploy or start";
                     work.log.line(why);
                     let mut next = Next::to(State::Superseded);
@@ -230,16 +243,7 @@ impl Deploys {
                     return Ok(next);
                 };
                 let old = self.release_row(live.release_id).await?;
-                let mut next = Next::to(State::Starting);
-                next.release = Some(NewRelease {
-                    image: old.image,
-                    image_tag: old.image_tag,
-                    settings: old.settings,
-                    env: work.facts.env.clone(),
-                    commit: old.commit,
-                    title: old.title,
-                });
-                Ok(next)
+                Ok(with_settings_of_now(work, old))
             }
         }
     }
@@ -322,6 +326,20 @@ fn release_to_start(deploy: &Deploy, asked: i64, live: Option<&Serving>) -> Opti
         (Cause::Return, Some(live)) if live.since > deploy.created => None,
         _ => Some(asked),
     }
+}
+
+/// A new release of an old one's image.
+fn with_settings_of_now(work: &Work<'_>, old: Release) -> Next {
+    let mut next = Next::to(State::Starting);
+    next.release = Some(NewRelease {
+        image: old.image,
+        image_tag: old.image_tag,
+        settings: old.settings,
+        env: work.facts.env.clone(),
+        commit: old.commit,
+        title: old.title,
+    });
+    next
 }
 
 /// What changed settings are brought to. None where the deploy that they were to follow did not go live,

@@ -43,7 +43,11 @@ impl Deploys {
             Ok::<_, DbError>((store::live(c, app)?, open))
         });
         let (live, open) = found.await?;
-        let runs = live.is_some_and(|live| !live.stopped);
+        let runs = live.as_ref().is_some_and(|live| !live.stopped);
+        if live.is_some_and(|live| live.stopped) {
+            let note = move |tx: &Transaction<'_>| store::settings_changed(tx, app);
+            self.0.db.write(note).await?;
+        }
         let cause = match open.as_slice() {
             _ if runs => Cause::Settings,
             [] => {

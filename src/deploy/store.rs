@@ -219,7 +219,7 @@ pub(super) fn steps(c: &Connection, id: i64) -> Result<Vec<(State, UnixMs)>, DbE
 }
 
 const LIVE: &str =
-    "SELECT l.app_id, l.release_id, r.number, l.deploy_id, l.replicas, l.stopped, l.since_ms
+    "SELECT l.app_id, l.release_id, r.number, l.deploy_id, l.replicas, l.stopped, l.since_ms, l.settings_changed
     FROM app_live l JOIN releases r ON r.id = l.release_id";
 
 fn serving(row: &Row<'_>) -> rusqlite::Result<Serving> {
@@ -232,6 +232,7 @@ fn serving(row: &Row<'_>) -> rusqlite::Result<Serving> {
         replicas: serde_json::from_str(&replicas).map_err(|e| odd(4, e.to_string()))?,
         stopped: row.get(5)?,
         since: UnixMs(row.get(6)?),
+        settings_changed: row.get(7)?,
     })
 }
 
@@ -269,7 +270,7 @@ pub(super) fn set_live(
          VALUES (?1, ?2, ?3, ?4, 0, ?5)
          ON CONFLICT (app_id) DO UPDATE SET release_id = excluded.release_id,
             deploy_id = excluded.deploy_id, replicas = excluded.replicas, stopped = 0,
-            since_ms = excluded.since_ms",
+            since_ms = excluded.since_ms, settings_changed = 0",
         params![
             app,
             release,
@@ -298,6 +299,15 @@ pub(super) fn set_replicas(
     tx.execute(
         "UPDATE app_live SET replicas = ?2 WHERE app_id = ?1",
         params![app, serde_json::to_string(replicas)?],
+    )?;
+    Ok(())
+}
+
+/// Settings were changed that a stopped app has to have when it starts.
+pub(super) fn settings_changed(tx: &Transaction<'_>, app: i64) -> Result<(), DbError> {
+    tx.execute(
+        "UPDATE app_live SET settings_changed = 1 WHERE app_id = ?1 AND stopped = 1",
+        [app],
     )?;
     Ok(())
 }

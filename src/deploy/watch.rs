@@ -334,6 +334,7 @@ mod tests {
             deploy: 1,
             replicas: BTreeMap::from([("web".to_owned(), names)]),
             stopped: false,
+            settings_changed: false,
             since: UnixMs(0),
         }
     }

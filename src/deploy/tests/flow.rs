@@ -392,7 +392,7 @@ async fn f4_stop_and_start_and_changed_settings() {
         .unwrap()
         .unwrap();
     p.until(id, State::Live).await;
-    assert_eq!(p.world.running(), [format!("tasks-web-v1-d{id}-1")]);
+    assert_eq!(p.world.running(), [format!("tasks-web-v2-d{id}-1")]);
     p.world
         .told
         .lock()
@@ -406,7 +406,7 @@ async fn f4_stop_and_start_and_changed_settings() {
         .unwrap()
         .unwrap();
     p.until(id, State::Live).await;
-    let name = format!("tasks-web-v2-d{id}-1");
+    let name = format!("tasks-web-v3-d{id}-1");
     assert_eq!(p.world.running(), [name.as_str()]);
     assert_eq!(p.world.told.lock().unwrap().specs[&name].env["NEW"], "yes");
     assert_eq!(p.world.count("build"), 1);

@@ -37,6 +37,28 @@ async fn f4_what_is_set_while_an_app_is_stopped_is_in_it_when_it_starts() {
     assert_eq!(p.world.count("build"), 1);
 }
 
+/// What was rolled back because of a bad variable does not get it back by a stop and a start.
+#[tokio::test]
+async fn f4_a_release_that_was_gone_back_to_starts_with_its_own_settings() {
+    let p = Place::new().await;
+    p.deploy("one").await;
+    set(&p, "BAD");
+    let now = UnixMs::now();
+    let changed = p.deploys.apply_settings(7, "ana", now).await.unwrap();
+    p.until(changed.unwrap(), State::Live).await;
+    let back = p.deploys.rollback(7, Some(1), "ana", now).await.unwrap();
+    p.until(back, State::Live).await;
+    p.deploys.stop(7, "ana", UnixMs::now()).await.unwrap();
+    p.until_done(&format!("retire tasks-web-v1-d{back}-1"))
+        .await;
+    let id = p.deploys.start_app(7, "ana", now).await.unwrap().unwrap();
+    p.until(id, State::Live).await;
+    let name = format!("tasks-web-v1-d{id}-1");
+    assert_eq!(p.world.running(), [name.as_str()]);
+    let told = p.world.told.lock().unwrap();
+    assert!(!told.specs[&name].env.contains_key("BAD"));
+}
+
 #[tokio::test]
 async fn f4_what_is_set_while_an_app_starts_is_in_it_and_does_not_hold_it_up() {
     let mut p = Place::new().await;
@@ -68,10 +90,8 @@ async fn f4_what_is_set_while_an_app_starts_is_in_it_and_does_not_hold_it_up() {
 async fn f4_what_is_set_during_the_first_deploy_follows_it_and_is_moot_when_it_fails() {
     let mut p = Place::new().await;
     for goes_live in [false, true] {
-        let mut told = p.world.told.lock().unwrap();
-        told.release_exit = i64::from(!goes_live);
-        told.hang.insert("job".into());
-        drop(told);
+        p.world.told.lock().unwrap().release_exit = i64::from(!goes_live);
+        p.world.told.lock().unwrap().hang.insert("job".into());
         let commit = p.commit("one");
         let delivery = format!("{goes_live}");
         let id = p.push_event(&commit, &delivery).await.deploy.unwrap();
