@@ -270,6 +270,7 @@ async fn run(start: Start) -> Result<(), String> {
             certs: certs.clone(),
             backups: backups.clone(),
             monitor: monitor.clone(),
+            last: Arc::default(),
         },
         https: listen.https,
         root_file,

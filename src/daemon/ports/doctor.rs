@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, stream};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinError;
 
 use crate::apps::Apps;
@@ -30,6 +30,9 @@ const LIMIT: Duration = Duration::from_secs(3);
 const NAMES: usize = 200;
 const AT_ONCE: usize = 16;
 
+/// For so long an examination is told again: nobody mends and looks again as fast.
+const SHARED: Duration = Duration::from_secs(2);
+
 /// Handles on what is looked at.
 #[derive(Clone)]
 pub struct Examiner {
@@ -49,11 +52,24 @@ pub struct Examiner {
     pub backups: Backups,
     /// Knows how certificates and dumps stand.
     pub monitor: Monitor,
+    /// What was seen last, and when.
+    pub last: Arc<Mutex<Option<(Instant, Report)>>>,
 }
 
 impl Examiner {
-    /// Looks at everything.
+    /// Looks at everything; one look at a time, and who asks while or right after another did is told what that one saw:
+    /// it reads all of the database and asks the world outside.
     pub async fn report(&self) -> Report {
+        let mut last = self.last.lock().await;
+        if let Some((_, report)) = last.as_ref().filter(|(at, _)| at.elapsed() < SHARED) {
+            return report.clone();
+        }
+        let report = self.look().await;
+        *last = Some((Instant::now(), report.clone()));
+        report
+    }
+
+    async fn look(&self) -> Report {
         let begun = Instant::now();
         let facts = self.facts().await;
         let now = UnixMs::now();
