@@ -590,12 +590,7 @@ fn a1_figures_that_are_damaged_hold_up_nothing_and_are_the_first_thing_that_is_t
     let overview = local(&daemon, "GET", "/api/v1/overview", "", "").json();
     assert_eq!(overview["apps"].as_array().unwrap().len(), 1, "{overview}");
     let log = rusqlite::Connection::open(daemon.data().join("state.db")).unwrap();
-    let events: i64 = log
-        .query_row(
-            "SELECT count(*) FROM events WHERE kind = 'figures.damaged'",
-            [],
-            |r| r.get(0),
-        )
-        .unwrap();
+    let told = "SELECT count(*) FROM events WHERE kind = 'figures.damaged'";
+    let events: i64 = log.query_row(told, [], |r| r.get(0)).unwrap();
     assert_eq!(events, 1);
 }

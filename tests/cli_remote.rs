@@ -99,8 +99,10 @@ fn a7_login_pins_the_boxs_root_and_the_token_decides_what_works() {
 
     // A socket that was named is asked, and no box instead of it when nobody answers there.
     let gone = ["--socket", "/nonexistent/freehold.sock", "app", "list"];
-    let (code, text) = laptop.run(&gone, &[]);
-    assert_eq!(code, 5, "{text}");
+    for environment in [&[][..], &[("FREEHOLD_BOX", "home")]] {
+        let (code, text) = laptop.run(&gone, environment);
+        assert_eq!(code, 5, "{environment:?}: {text}");
+    }
     // Another box at the same address is not believed.
     drop(daemon);
     let daemon = Daemon::start_at(port);

@@ -157,6 +157,13 @@ pub async fn finished(
 ) -> Result<(), Fail> {
     let mut progress = Progress::of_state(global, what);
     while !job.state.is_over() {
+        // It may be long until the next try.
+        if let (JobState::Queued, Some(why)) = (job.state, &job.error) {
+            let why = &why.detail;
+            return Err(Fail::Ended(format!(
+                "{what} did not succeed yet and is tried again by itself: {why}"
+            )));
+        }
         progress.state(job.state.as_str());
         tokio::time::sleep(LOOK).await;
         job = client.get(&path(job.id)).await?;

@@ -106,6 +106,16 @@ impl Global {
     }
 }
 
+/// Whether `option` stands among the arguments; what follows `--` is a command's own.
+fn is_typed(option: &str) -> bool {
+    let mut arguments = std::env::args_os().take_while(|a| a != "--");
+    arguments.any(|a| {
+        let a = a.to_string_lossy();
+        a.strip_prefix(option)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    })
+}
+
 /// Whether this machine is a box itself, be its daemon up or not: what is typed here is meant for it, and must not go to
 /// another one because it is down.
 fn is_box() -> bool {
@@ -302,6 +312,10 @@ pub fn main() -> ExitCode {
 /// The way the environment, `--box` or the last login says; else the socket of this box.
 fn client(global: &Global) -> Result<Client, Fail> {
     let set = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
+    // What was typed goes before what the environment holds.
+    if global.socket.is_some() && is_typed("--socket") {
+        return Ok(Client::local(global.socket()));
+    }
     if global.box_name.is_none()
         && let Some(host) = set("FREEHOLD_HOST")
     {

@@ -28,9 +28,12 @@ pub(super) fn insert(
     now: UnixMs,
 ) -> Result<i64, DbError> {
     let older = store::queued(tx, new.app)?;
+    let runs = store::live(tx, new.app)?.is_some_and(|live| !live.stopped);
     let id = store::insert(tx, new, now)?;
     for (old, cause) in &older {
-        if !cause.gives_way_to(new.cause) {
+        // Changed settings alone start nothing: the start of a stopped app goes before them.
+        let starts = *cause == Cause::Restart && !runs;
+        if !cause.gives_way_to(new.cause) || (starts && new.cause == Cause::Settings) {
             continue;
         }
         let change = Change {

@@ -15,12 +15,10 @@ use crate::events::{self, Level, NewEvent};
 use crate::jobs::{self, JobContext, NewJob, Outcome, Owed};
 use crate::supervise::Spec;
 
-use super::create::by_person;
 use super::error::{DeployError, Stop};
 use super::plan::Making;
 use super::ports::AppFacts;
-use super::row::{Cause, Release, Serving};
-use super::source::Source;
+use super::row::{Release, Serving};
 use super::start::STOP_GRACE;
 use super::store;
 use super::{Deploys, REPLICAS_JOB, app_in, job_key};
@@ -70,11 +68,7 @@ impl Deploys {
         if !live.stopped {
             return Ok(None);
         }
-        if !live.settings_changed {
-            return self.restart(app, by, now).await.map(Some);
-        }
-        let new = by_person(app, Source::Settings, Cause::Restart, by);
-        self.create(new, now).await.map(Some)
+        self.restart(app, by, now).await.map(Some)
     }
 
     /// A one-off container with the live release's image, env, databases and volumes.

@@ -216,10 +216,10 @@ impl Deploys {
                 };
                 let release = self.release_row(id).await?;
                 // Looked at here, not when the start was asked for: what is set between would be lost.
-                let changed = live.is_some_and(|l| l.stopped && l.settings_changed);
+                let changed = live.is_some_and(|l| l.settings_changed);
                 if changed && deploy.cause == Cause::Restart {
                     work.log.line(&format!(
-                        "Settings were changed since v{} was stopped: its image starts as a new release.",
+                        "Settings were changed since v{} began: its image starts as a new release.",
                         release.number
                     ));
                     return Ok(with_settings_of_now(work, release));
@@ -233,7 +233,8 @@ impl Deploys {
             Source::Settings => {
                 let app = deploy.app;
                 let live = self.0.db.read(move |c| store::live(c, app)).await?;
-                let Some(live) = settings_to_change(deploy, live) else {
+                // Changed settings alone start nothing, and what they were to follow may not have gone live.
+                let Some(live) = live.filter(|live| !live.stopped) else {
                     let note = move |tx: &Transaction<'_>| store::settings_changed(tx, app);
                     self.0.db.write(note).await?;
                     let why = "nothing is live to change: the settings come with the next deploy or start";
@@ -340,12 +341,6 @@ fn with_settings_of_now(work: &Work<'_>, old: Release) -> Next {
         title: old.title,
     });
     next
-}
-
-/// What changed settings are brought to. None where the deploy that they were to follow did not go live,
-/// or the app was stopped: changed settings alone start nothing.
-fn settings_to_change(deploy: &Deploy, live: Option<Serving>) -> Option<Serving> {
-    live.filter(|live| !live.stopped || deploy.cause == Cause::Restart)
 }
 
 /// Hides what must not stand in this app's logs.

@@ -9,9 +9,10 @@ use crate::base::retry::Backoff;
 use crate::db::DbError;
 use crate::jobs::{JobContext, Outcome, Owed};
 
-use super::create::by_person;
+use super::create::{by_person, insert};
 use super::row::Cause;
 use super::source::Source;
+use super::state::State;
 use super::{DeployError, Deploys, store};
 
 const AGAIN: Backoff = Backoff {
@@ -33,34 +34,29 @@ impl Deploys {
         by: &str,
         now: UnixMs,
     ) -> Result<Option<i64>, DeployError> {
-        let found = self.0.db.read(move |c| {
-            let open = store::unsettled(c)?;
-            let open: Vec<Cause> = open
-                .into_iter()
-                .filter(|d| d.app == app)
-                .map(|d| d.cause)
-                .collect();
-            Ok::<_, DbError>((store::live(c, app)?, open))
-        });
-        let (live, open) = found.await?;
-        let runs = live.as_ref().is_some_and(|live| !live.stopped);
-        if live.is_some_and(|live| live.stopped) {
-            let note = move |tx: &Transaction<'_>| store::settings_changed(tx, app);
-            self.0.db.write(note).await?;
+        let facts = self.facts(app).await?;
+        if facts.removing {
+            let why = format!("the app {} is being removed", facts.name);
+            return Err(DeployError::Conflict(why));
         }
-        let cause = match open.as_slice() {
-            _ if runs => Cause::Settings,
-            [] => {
-                let settle = move |tx: &Transaction<'_>| Owed::Settings.settle(tx, app, now);
-                self.0.db.write(settle).await?;
-                return Ok(None);
+        let new = by_person(app, Source::Settings, Cause::Settings, by);
+        State::Queued.crash_before();
+        // Looked at and asked for in one step: what starts or stops the app comes before or after.
+        let asked = move |tx: &Transaction<'_>| {
+            store::settings_changed(tx, app)?;
+            let runs = store::live(tx, app)?.is_some_and(|live| !live.stopped);
+            if runs || store::unsettled(tx)?.iter().any(|open| open.app == app) {
+                return insert(tx, &new, now).map(Some);
             }
-            // It takes the place of the start that it was asked for after, so it starts the app.
-            open if open.contains(&Cause::Restart) => Cause::Restart,
-            _ => Cause::Settings,
+            Owed::Settings.settle(tx, app, now)?;
+            Ok::<_, DbError>(None)
         };
-        let new = by_person(app, Source::Settings, cause, by);
-        self.create(new, now).await.map(Some)
+        let deploy = self.0.db.write(asked).await?;
+        if let Some(id) = deploy {
+            self.0.logs.open(id);
+        }
+        State::Queued.crash_after();
+        Ok(deploy)
     }
 
     /// The handler of what is [`Owed`]: nobody asked for the work that changed settings need.

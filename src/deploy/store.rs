@@ -270,7 +270,9 @@ pub(super) fn set_live(
          VALUES (?1, ?2, ?3, ?4, 0, ?5)
          ON CONFLICT (app_id) DO UPDATE SET release_id = excluded.release_id,
             deploy_id = excluded.deploy_id, replicas = excluded.replicas, stopped = 0,
-            since_ms = excluded.since_ms, settings_changed = 0",
+            since_ms = excluded.since_ms,
+            -- The same release once more has what it had.
+            settings_changed = CASE WHEN release_id = excluded.release_id THEN settings_changed ELSE 0 END",
         params![
             app,
             release,
@@ -312,9 +314,14 @@ pub(super) fn settings_changed(tx: &Transaction<'_>, app: i64) -> Result<(), DbE
     Ok(())
 }
 
+/// The app runs no more. Settings whose deploy that cut off are owed to its start.
 pub(super) fn stop(tx: &Transaction<'_>, app: i64) -> Result<bool, DbError> {
     let changed = tx.execute(
-        "UPDATE app_live SET replicas = '{}', stopped = 1 WHERE app_id = ?1 AND stopped = 0",
+        "UPDATE app_live SET replicas = '{}', stopped = 1,
+            settings_changed = max(settings_changed, EXISTS (
+                SELECT 1 FROM deploys d WHERE d.app_id = ?1 AND d.id > app_live.deploy_id
+                AND d.cause = 'settings' AND (d.finished_ms IS NULL OR d.state IN ('cancelled', 'superseded'))))
+         WHERE app_id = ?1 AND stopped = 0",
         [app],
     )?;
     Ok(changed > 0)

@@ -37,6 +37,8 @@ const LOOK: Duration = Duration::from_millis(500);
 #[derive(Debug, Default)]
 struct Engine {
     away: bool,
+    /// Since when it was there at the last look.
+    since: Option<UnixMs>,
     /// When it came back.
     back: Option<UnixMs>,
 }
@@ -45,8 +47,11 @@ impl Engine {
     fn note(&mut self, state: &EngineState, now: UnixMs) {
         match state {
             EngineState::Unreachable { .. } => self.away = true,
-            EngineState::Reachable { .. } => {
-                if std::mem::take(&mut self.away) {
+            EngineState::Reachable { since, .. } => {
+                let before = self.since.replace(*since);
+                // One that was gone between two looks was not seen to be away.
+                let anew = before.is_some_and(|before| before != *since);
+                if std::mem::take(&mut self.away) || anew {
                     self.back = Some(now);
                 }
             }
@@ -199,7 +204,7 @@ impl Deploys {
                 }
                 None => {
                     down_since = None;
-                    if now >= until && crashes.is_calm(now) && !engine.away {
+                    if now >= until && crashes.is_calm(now) && !excused {
                         return Ok(End::Lived);
                     }
                 }
@@ -363,9 +368,11 @@ mod tests {
             since: UnixMs(1_000),
             why: "no answer".into(),
         };
-        let here = EngineState::Reachable {
+        let reachable = |since| EngineState::Reachable {
             version: "28.5".into(),
+            since: UnixMs(since),
         };
+        let here = reachable(400);
         let mut engine = Engine::default();
         engine.note(&EngineState::Unknown, UnixMs(0));
         engine.note(&here, UnixMs(500));
@@ -376,6 +383,11 @@ mod tests {
         engine.note(&here, UnixMs(601_000));
         assert!(engine.excuses(UnixMs(659_999), start));
         assert!(!engine.excuses(UnixMs(660_000), start));
+        engine.note(&reachable(700_000), UnixMs(700_100));
+        assert!(
+            engine.excuses(UnixMs(700_100), start),
+            "gone between two looks"
+        );
 
         // Three that ended well when they were told to, seen once the engine was back.
         let mut crashes = Crashes::default();

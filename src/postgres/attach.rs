@@ -2,15 +2,13 @@
 
 use super::database::{Attached, Attachment, Database, Given, Link, State};
 use super::error::PostgresError;
-use super::query::{QUICK, SLOW, UNLOGGED};
 use super::{Databases, quote, store};
 use crate::base::clock::UnixMs;
 use crate::base::crash_point;
-use crate::base::retry::Backoff;
 use crate::base::secret::{MasterKey, Secret, random_token};
 use crate::db::DbError;
 use crate::events::{self, Level, NewEvent};
-use crate::jobs::{self, JobContext, NewJob, Outcome, Owed};
+use crate::jobs::{self, NewJob};
 
 use std::time::Duration;
 
@@ -18,12 +16,6 @@ use std::time::Duration;
 pub const DATABASE_URL: &str = "DATABASE_URL";
 /// How long a caller waits for the work before it is told that it goes on.
 const PATIENCE: Duration = Duration::from_secs(60);
-const TRIES: u32 = 6;
-const AGAIN: Backoff = Backoff {
-    first: Duration::from_secs(1),
-    max: Duration::from_secs(30),
-    factor: 3,
-};
 
 /// The name of role and database for an app: hyphens would have to be quoted
 /// by everyone who types SQL. Names that are Postgres' own get a prefix.
@@ -229,138 +221,6 @@ impl Databases {
             ))
         })
     }
-
-    /// The handler of the job kind `attachment`.
-    pub async fn run_attachment(&self, context: JobContext, payload: serde_json::Value) -> Outcome {
-        let Some(id) = payload
-            .get("attachment")
-            .and_then(serde_json::Value::as_i64)
-        else {
-            return Outcome::Failed("the work names no attachment".into());
-        };
-        let error = match self.link_step(id).await {
-            Ok(()) => return Outcome::Done,
-            Err(error) => error,
-        };
-        let why = error.to_string();
-        if error.is_passing() || context.attempt < TRIES {
-            return Outcome::Again {
-                at: UnixMs::now().plus(AGAIN.delay(context.attempt)),
-                why,
-            };
-        }
-        let reason = why.clone();
-        let written: Result<(), DbError> = self
-            .db
-            .write(move |tx| match store::attachment_by_id(tx, id)? {
-                Some(link) => fail(tx, &link, &reason, UnixMs::now()),
-                None => Ok(()),
-            })
-            .await;
-        if let Err(error) = written {
-            tracing::error!(%error, attachment = id, "a failed attachment could not be written down");
-        }
-        Outcome::Failed(why)
-    }
-
-    async fn link_step(&self, id: i64) -> Result<(), PostgresError> {
-        loop {
-            let Some(link) = self
-                .db
-                .read(move |c| store::attachment_by_id(c, id))
-                .await
-                .map_err(PostgresError::Db)?
-            else {
-                return Ok(());
-            };
-            let Some(server) = self.by_id(link.database).await? else {
-                return Ok(());
-            };
-            match link.state {
-                Link::Attaching => {
-                    self.let_in(&server, &link).await?;
-                    self.look_again(server.id).await;
-                    crash_point::hit("postgres.link.attached.before");
-                    let done = self.let_in_done(&link, &server).await?;
-                    crash_point::hit("postgres.link.attached.after");
-                    if done {
-                        return Ok(());
-                    }
-                    // It is to be detached meanwhile: the next turn does that.
-                }
-                Link::Detaching => {
-                    // A server on its way out takes its roles with it.
-                    if server.state == State::Ready {
-                        self.shut_out(&server, &link.role).await?;
-                        self.look_again(server.id).await;
-                    }
-                    crash_point::hit("postgres.link.detached.before");
-                    self.db
-                        .write(move |tx| detached(tx, &link, &server, UnixMs::now()))
-                        .await
-                        .map_err(PostgresError::Db)?;
-                    crash_point::hit("postgres.link.detached.after");
-                    return Ok(());
-                }
-                Link::Attached | Link::Failed => return Ok(()),
-            }
-        }
-    }
-
-    /// Writes down that the app has its role, unless a detach was asked for meanwhile; says whether it did.
-    pub(super) async fn let_in_done(
-        &self,
-        link: &Attachment,
-        server: &Database,
-    ) -> Result<bool, PostgresError> {
-        let (link, server) = (link.clone(), server.clone());
-        self.db
-            .write(move |tx| attached(tx, &link, &server, UnixMs::now()))
-            .await
-            .map_err(PostgresError::Db)
-    }
-
-    async fn let_in(&self, server: &Database, link: &Attachment) -> Result<(), PostgresError> {
-        let key = self.key.clone();
-        let id = link.id;
-        let password = self
-            .db
-            .read(move |c| store::attachment_password(c, &key, id))
-            .await
-            .map_err(PostgresError::Db)?;
-        let role = quote::ident(&link.role);
-        let name = quote::literal(&link.role);
-        let make_role = quote::literal(&format!("CREATE ROLE {role}"));
-        let make_database = quote::literal(&format!("CREATE DATABASE {role} OWNER {role}"));
-        let statements = format!(
-            "{UNLOGGED}SELECT {make_role} WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {name}) \\gexec\n\
-             ALTER ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION PASSWORD {};\n\
-             SELECT {make_database} WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = {name}) \\gexec\n\
-             REVOKE ALL ON DATABASE {role} FROM PUBLIC;\n",
-            quote::literal(password.expose())
-        );
-        self.sql(server, "postgres", &statements, SLOW).await?;
-        if server.version < 15 {
-            // Before 15 the public schema belongs to the superuser and is open to all.
-            let statements = format!(
-                "REVOKE CREATE ON SCHEMA public FROM PUBLIC; GRANT ALL ON SCHEMA public TO {role};"
-            );
-            self.sql(server, &link.role, &statements, QUICK).await?;
-        }
-        Ok(())
-    }
-
-    async fn shut_out(&self, server: &Database, role: &str) -> Result<(), PostgresError> {
-        let (ident, name) = (quote::ident(role), quote::literal(role));
-        let alter = quote::literal(&format!("ALTER ROLE {ident} NOLOGIN PASSWORD NULL"));
-        let statements = format!(
-            "SELECT {alter} WHERE EXISTS (SELECT FROM pg_roles WHERE rolname = {name}) \\gexec\n\
-             SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = {name};\n"
-        );
-        self.sql(server, "postgres", &statements, QUICK)
-            .await
-            .map(drop)
-    }
 }
 
 /// Writes the wish down, unless it is there already; the link's row, and
@@ -429,65 +289,6 @@ fn begin_detach(
     record(tx, now, "database.detached", server, link.app, message)
 }
 
-/// The app is let in, unless a detach was asked for meanwhile; its containers know nothing of it yet.
-fn attached(
-    tx: &rusqlite::Transaction<'_>,
-    link: &Attachment,
-    server: &Database,
-    now: UnixMs,
-) -> Result<bool, DbError> {
-    let done = store::set_link(tx, link.id, Link::Attaching, Link::Attached, None, now)?;
-    if done {
-        let by = format!("its attachment to {}", server.name);
-        Owed::Settings.note(tx, link.app, &by, now)?;
-    }
-    Ok(done)
-}
-
-/// The app is shut out; its containers still have the variable.
-fn detached(
-    tx: &rusqlite::Transaction<'_>,
-    link: &Attachment,
-    server: &Database,
-    now: UnixMs,
-) -> Result<(), DbError> {
-    store::delete_detached(tx, link.id)?;
-    let by = format!("its detachment from {}", server.name);
-    Owed::Settings.note(tx, link.app, &by, now)
-}
-
-/// Writes down that a link could not be made or undone. Whoever attaches waits and is told; a detach may
-/// be nobody's any more, as when the app is removed, so it is told to those who look after the server.
-pub(super) fn fail(
-    tx: &rusqlite::Transaction<'_>,
-    link: &Attachment,
-    why: &str,
-    now: UnixMs,
-) -> Result<(), DbError> {
-    let failed = store::set_link(tx, link.id, link.state, Link::Failed, Some(why), now)?;
-    let Some(server) = store::by_id(tx, link.database)? else {
-        return Ok(());
-    };
-    if !failed || link.state != Link::Detaching {
-        return Ok(());
-    }
-    let message = format!(
-        "{} could not be detached from the database {name}, where its role {role} may still sign in: {}. `ALTER ROLE {role} NOLOGIN` in `freehold db psql {name}` shuts it out.",
-        link.app_name,
-        why.trim_end_matches('.'),
-        name = server.name,
-        role = quote::ident(&link.role),
-    );
-    let event = NewEvent::new(
-        "database.detach_failed",
-        Level::Error,
-        server.subject(),
-        message,
-    )
-    .with(serde_json::json!({ "app": link.app }));
-    events::record(tx, now, &event).map(drop)
-}
-
 /// One line, on the app's activity: what changes is what the app is given.
 fn record(
     tx: &rusqlite::Transaction<'_>,
@@ -538,9 +339,11 @@ pub(super) fn not_ready(database: &Database) -> PostgresError {
 
 #[cfg(test)]
 mod tests {
+    use super::super::link::{attached, detached};
     use super::*;
     use crate::base::ids::DatabaseName;
     use crate::db::{Db, Kind};
+    use crate::jobs::Owed;
 
     #[tokio::test]
     async fn f3_attaching_and_detaching_are_one_line_each_on_the_apps_activity() {

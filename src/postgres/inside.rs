@@ -81,7 +81,7 @@ impl Databases {
             .sql(
                 database,
                 "postgres",
-                "SELECT datname, pg_get_userbyid(datdba), pg_database_size(oid), NOT datistemplate AND datallowconn, \
+                "SET statement_timeout = '25s'; SELECT datname, pg_get_userbyid(datdba), pg_database_size(oid), NOT datistemplate AND datallowconn, \
                  (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()), \
                  current_setting('max_connections') FROM pg_database ORDER BY datname;",
                 QUICK,

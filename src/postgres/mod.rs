@@ -15,6 +15,7 @@ mod attach;
 mod database;
 mod error;
 mod inside;
+mod link;
 mod make;
 mod query;
 mod quote;

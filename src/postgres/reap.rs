@@ -2,7 +2,7 @@
 //! on them any more: their job failed without a word, as one that panics does.
 
 use super::database::State;
-use super::{ATTACHMENT_JOB, Databases, JOB, attach, store};
+use super::{ATTACHMENT_JOB, Databases, JOB, link, store};
 use crate::base::clock::UnixMs;
 use crate::db::DbError;
 use crate::events::{self, Level, NewEvent};
@@ -41,7 +41,7 @@ impl Databases {
                 let linking = jobs::worked_on(tx, ATTACHMENT_JOB, "attachment")?;
                 for link in store::unsettled_attachments(tx)? {
                     if !linking.contains(&link.id) {
-                        attach::fail(tx, &link, WHY, now)?;
+                        link::fail(tx, &link, WHY, now)?;
                     }
                 }
                 Ok(failed)

@@ -27,8 +27,8 @@ use crate::base::shutdown::{Shutdown, Tasks};
 const EVERY: Duration = Duration::from_secs(60);
 /// What is older is taken anew once somebody reads it.
 const FRESH: Duration = Duration::from_secs(5);
-/// A server that has not answered by then is silent, for this look.
-const LIMIT: Duration = Duration::from_secs(10);
+/// A server that has not answered by then is silent, for this look. The server itself gives up before.
+const LIMIT: Duration = Duration::from_secs(30);
 /// Servers asked at once: each costs a process in its container.
 const AT_ONCE: usize = 4;
 /// Wishes for a look that may wait; a reader's beyond that is dropped, it comes again.
@@ -129,13 +129,21 @@ impl Databases {
     /// one that does not answer in time is not waited for.
     pub(super) async fn look_again(&self, server: i64) {
         let (done, looked) = oneshot::channel();
-        self.wish(Wish {
+        let wish = Wish {
             server,
             changed: true,
             done: Some(done),
-        });
-        // An error: nobody looks any more, as when the daemon stops.
-        if let Ok(Err(_)) | Err(_) = tokio::time::timeout(LIMIT, looked).await {
+        };
+        // A reader's wish may be dropped; this one waits for its place.
+        let looked = async {
+            if self.sight.wishes.send(wish).await.is_ok() {
+                looked.await.is_ok()
+            } else {
+                false
+            }
+        };
+        // Not looked at: nobody looks any more, as when the daemon stops.
+        if !matches!(tokio::time::timeout(LIMIT, looked).await, Ok(true)) {
             tracing::debug!(server, "a changed server was not looked at in time");
         }
     }

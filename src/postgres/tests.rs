@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::attach::fail;
 use super::database::{Attachment, Database, Link, State};
+use super::link::fail;
 use super::{Databases, PostgresError, store};
 use crate::base::clock::UnixMs;
 use crate::base::ids::{DatabaseName, InstallationId};

@@ -139,7 +139,11 @@ pub(super) async fn create(
     for mount in &spec.volumes {
         match spec.may_make(mount) {
             true => shared.ensure_volume(&mount.volume).await?,
-            false => shared.need_volume(&spec.name, &mount.volume).await?,
+            false => {
+                shared
+                    .need_volume(spec.kind, &spec.name, &mount.volume)
+                    .await?
+            }
         }
     }
     let new = new_container(shared, row, spec, terminal);

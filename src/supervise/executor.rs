@@ -58,6 +58,8 @@ pub(super) struct Executor {
     pub(super) surveying: bool,
     /// The engine's version, once it was told.
     version: String,
+    /// When it answered after it had not, or had broken off.
+    connected: UnixMs,
 }
 
 impl Executor {
@@ -76,6 +78,7 @@ impl Executor {
             surveyed: false,
             surveying: false,
             version: String::new(),
+            connected: UnixMs(0),
         }
     }
 
@@ -181,6 +184,7 @@ impl Executor {
                     "the Docker engine answers"
                 );
                 self.version = version.engine;
+                self.connected = UnixMs::now();
                 self.here();
                 self.surveyed = false;
                 self.surveying = false;
@@ -194,6 +198,7 @@ impl Executor {
     fn here(&self) {
         let present = EngineState::Reachable {
             version: self.version.clone(),
+            since: self.connected,
         };
         self.shared.state.send_if_modified(|state| {
             let changed = *state != present;

@@ -105,6 +105,8 @@ pub enum EngineState {
     Reachable {
         /// Its version, such as `20.10.24`.
         version: String,
+        /// Since when without a break: an engine that restarts fast is not seen to be away.
+        since: UnixMs,
     },
     /// It does not; what was last known still stands.
     Unreachable {

@@ -8,6 +8,7 @@ use crate::docker::EngineError;
 
 use super::error::SuperviseError;
 use super::shared::Shared;
+use super::spec::Kind;
 use super::store;
 use super::subnet::{self, Range};
 
@@ -21,7 +22,7 @@ impl Shared {
         let present = self.engine.list_networks(&[]).await?;
         if let Some(network) = present.iter().find(|n| n.name == engine_name) {
             return match self.names.is_ours(&network.labels) {
-                true => Ok(()),
+                true => self.keep_one(&engine_name, &present).await,
                 false => Err(EngineError::Conflict {
                     what: format!("create network {engine_name}"),
                     message: "a network of that name belongs to another installation".to_owned(),
@@ -48,7 +49,10 @@ impl Shared {
                 )
                 .await;
             match made {
-                Ok(_) => return Ok(()),
+                Ok(_) => {
+                    let present = self.engine.list_networks(&[self.names.filter()]).await?;
+                    return self.keep_one(&engine_name, &present).await;
+                }
                 Err(EngineError::Refused { message, what })
                     if message.to_lowercase().contains("overlap") =>
                 {
@@ -64,6 +68,31 @@ impl Shared {
             || SuperviseError::NoSubnet(self.settings().pool.to_string()),
             SuperviseError::Engine,
         ))
+    }
+
+    /// The engine takes two networks of one name, and then starts nothing on it. So it comes to be when a daemon is killed
+    /// whose request for it is still being worked off while the next one asks: one of them goes.
+    async fn keep_one(
+        &self,
+        engine_name: &str,
+        present: &[crate::docker::Network],
+    ) -> Result<(), SuperviseError> {
+        let ours = present
+            .iter()
+            .filter(|n| n.name == engine_name && self.names.is_ours(&n.labels));
+        let ours: Vec<_> = ours.collect();
+        let mut left = ours.len();
+        for network in ours {
+            if left < 2 {
+                break;
+            }
+            // One that is in use stays, and the other goes.
+            match self.engine.remove_network(&network.id).await {
+                Ok(()) => left -= 1,
+                Err(error) => tracing::debug!(%error, "a second network of one name is in use"),
+            }
+        }
+        Ok(())
     }
 
     /// The subnet the network has, or a free one that it is given.
@@ -137,6 +166,7 @@ impl Shared {
     /// Makes sure that a volume is there which is not to be made for `container`.
     pub(super) async fn need_volume(
         &self,
+        kind: Kind,
         container: &str,
         name: &str,
     ) -> Result<(), SuperviseError> {
@@ -144,9 +174,14 @@ impl Shared {
         match self.engine.inspect_volume(&engine_name).await {
             Err(EngineError::NotFound { .. }) => Err(SuperviseError::BadSpec {
                 name: container.to_owned(),
-                why: format!(
-                    "its volume {engine_name} is not there, and an empty one is not made in its place: is the disk that holds the engine's volumes mounted? A database whose data is lost is removed, created again, and filled from its last backup with `freehold backup restore`"
-                ),
+                why: match kind {
+                    Kind::Database => format!(
+                        "its volume {engine_name} is not there, and an empty one is not made in its place: is the disk that holds the engine's volumes mounted? A database whose data is lost is removed, created again, and filled from its last backup with `freehold backup restore`"
+                    ),
+                    _ => format!(
+                        "the volume {engine_name} of the server that it works beside is not there: that server is gone, or has not started yet"
+                    ),
+                },
             }),
             Err(error) => Err(error.into()),
             Ok(volume) if self.names.is_ours(&volume.labels) => Ok(()),

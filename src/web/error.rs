@@ -198,7 +198,7 @@ impl From<UserError> for Failure {
             }
             UserError::OnlyOwners => "Ask an owner of this box to do it.",
             UserError::NoSession => {
-                "Sign in again; your account's page lists the sessions there are."
+                "It may be over already: the page of the account lists the sessions there are, and so does `freehold user sessions NAME`."
             }
             UserError::Hash(_) | UserError::Db(_) => OURS,
             _ => "",

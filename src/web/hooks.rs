@@ -21,7 +21,7 @@ pub async fn take(
     Path(name): Path<String>,
     request: Request,
 ) -> Result<Response, Failure> {
-    // An app that is not there answers as one whose secret is not known, after the same work.
+    // An app that is not there answers as one whose secret is not known.
     let row = match app.apps.find(&name).await {
         Ok(row) => Some(row),
         Err(AppError::NotFound(_) | AppError::Invalid(_)) => None,

@@ -50,7 +50,9 @@ pub async fn in_charge_of(app: &App, caller: &Caller, name: &str) -> Result<(), 
 pub async fn row_of(app: &App, caller: &Caller, name: &str) -> Result<i64, Failure> {
     in_charge_of(app, caller, name).await?;
     let person = app.users.person(name, UnixMs::now()).await?;
-    person.id.ok_or_else(|| UserError::NoSession.into())
+    person
+        .id
+        .ok_or_else(|| UserError::NotInYet(name.to_owned()).into())
 }
 
 /// Apps that can be named at once; the bodies' types say the same.

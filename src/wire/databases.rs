@@ -92,6 +92,7 @@ pub struct DatabaseDetails {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Inside {
     /// When the server said so; one that is read about is asked every few seconds.
+    #[serde(default)]
     pub as_of_ms: i64,
     /// All its databases together.
     pub size_bytes: u64,

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::net::{IpAddr, TcpListener};
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::Mutex;
 
 /// Below the range from which the system itself gives ports, so that neither
@@ -16,7 +17,9 @@ static HELD: Mutex<Vec<File>> = Mutex::new(Vec::new());
 /// this process lives: test binaries run side by side.
 pub fn free_port(address: impl Into<IpAddr>) -> u16 {
     let address = address.into();
-    let locks = std::env::temp_dir().join("freehold-test-ports");
+    // One folder a person: locks of root's would be nobody else's to open.
+    let who = std::fs::metadata("/proc/self").unwrap().uid();
+    let locks = std::env::temp_dir().join(format!("freehold-test-ports-{who}"));
     std::fs::create_dir_all(&locks).unwrap();
     let mut held = HELD.lock().unwrap();
     // Processes begin at different places; whom the lock refuses goes on.

@@ -344,7 +344,7 @@ fn failing(database: &postgres::Database, live: &[Live]) -> Option<String> {
 fn engine(state: &EngineState) -> Engine {
     match state {
         EngineState::Unknown => Engine::default(),
-        EngineState::Reachable { version } => Engine {
+        EngineState::Reachable { version, .. } => Engine {
             version: Some(version.clone()),
             ..Engine::default()
         },

@@ -37,6 +37,52 @@ async fn f4_what_is_set_while_an_app_is_stopped_is_in_it_when_it_starts() {
     assert_eq!(p.world.count("build"), 1);
 }
 
+/// A stop that cuts off the deploy of changed settings owes them to the start.
+#[tokio::test]
+async fn f4_settings_that_a_stop_cut_off_are_there_at_the_start() {
+    let mut p = Place::new().await;
+    p.deploy("one").await;
+    p.world.told.lock().unwrap().hang.insert("ready".into());
+    set(&p, "NEW");
+    let now = UnixMs::now();
+    let cut = p.deploys.apply_settings(7, "ana", now).await.unwrap();
+    until_hung(&p, "ready").await;
+    p.deploys.stop(7, "ana", UnixMs::now()).await.unwrap();
+    p.crash().await;
+    p.until(cut.unwrap(), State::Cancelled).await;
+    p.until_done("retire tasks-web-v1-d1-1").await;
+    let id = p.deploys.start_app(7, "ana", now).await.unwrap().unwrap();
+    p.until(id, State::Live).await;
+    let [name] = &p.world.running()[..] else {
+        panic!("{:?}", p.world.running());
+    };
+    assert_eq!(p.world.told.lock().unwrap().specs[name].env["NEW"], "yes");
+}
+
+/// The start of a stopped app is not taken away by settings that change while it waits.
+#[tokio::test]
+async fn f4_a_start_that_waits_stays_when_settings_change() {
+    let mut p = Place::new().await;
+    p.deploy("one").await;
+    p.deploys.stop(7, "ana", UnixMs::now()).await.unwrap();
+    p.until_done("retire tasks-web-v1-d1-1").await;
+    let now = UnixMs::now();
+    p.world.told.lock().unwrap().hang.insert("ready".into());
+    let first = p.deploys.start_app(7, "ana", now).await.unwrap().unwrap();
+    until_hung(&p, "ready").await;
+    let waits = p.deploys.restart(7, "ana", now).await.unwrap();
+    set(&p, "NEW");
+    let settings = p.deploys.apply_settings(7, "ana", now).await.unwrap();
+    p.crash().await;
+    p.until(first, State::Live).await;
+    p.until(waits, State::Live).await;
+    p.until(settings.unwrap(), State::Live).await;
+    let [name] = &p.world.running()[..] else {
+        panic!("{:?}", p.world.running());
+    };
+    assert_eq!(p.world.told.lock().unwrap().specs[name].env["NEW"], "yes");
+}
+
 /// What was rolled back because of a bad variable does not get it back by a stop and a start.
 #[tokio::test]
 async fn f4_a_release_that_was_gone_back_to_starts_with_its_own_settings() {
@@ -145,6 +191,7 @@ async fn f8_an_engine_that_restarts_sends_no_good_release_back() {
     tokio::time::sleep(Duration::from_millis(8_800)).await;
     p.world.engine.send_replace(EngineState::Reachable {
         version: "28.5".into(),
+        since: UnixMs::now(),
     });
     tokio::time::sleep(Duration::from_millis(1_000)).await;
     all(Container::Healthy);

@@ -51,7 +51,7 @@ pub async fn reveal(
         }
         values.retain(|name, _| wanted.contains(name));
     }
-    telling.tell("shown", values.keys().cloned().collect::<Vec<_>>());
+    telling.names("shown", values.keys().map(String::as_str));
     let told = set.into_iter().filter_map(|(name, set)| {
         Some(EnvValue {
             value: values.remove(&name)?,

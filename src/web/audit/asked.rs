@@ -245,7 +245,7 @@ async fn subject(
     // What is given to something new is its name, even where it is a number.
     let number = by_path.clone().or_else(|| given("id"));
     let name = by_path
-        .or_else(|| given("name"))
+        .or_else(|| given("name").map(|name| name.trim().to_owned()))
         .or_else(|| given("id"))
         .unwrap_or_default();
     let numbered = |kind| Subject {

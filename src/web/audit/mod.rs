@@ -208,9 +208,8 @@ async fn outcome(
         let told = telling.told();
         let made = told.get(audit::MADE).and_then(serde_json::Value::as_i64);
         (outcome.was, outcome.became) = differences(before, &after);
-        if let Some(own) = state::own(asked, made) {
-            outcome.was.retain(|field, _| field.starts_with(&own));
-            outcome.became.retain(|field, _| field.starts_with(&own));
+        for facts in [&mut outcome.was, &mut outcome.became] {
+            facts.retain(|field, _| state::is_own(asked, made, field));
         }
         if let Some(id) = made_by_name(app, &asked.intent.subject, status).await {
             outcome.became.insert(audit::MADE.to_owned(), id.into());

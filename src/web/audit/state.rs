@@ -36,14 +36,19 @@ pub async fn facts(app: &App, asked: &Asked) -> Facts {
     read.unwrap_or_default()
 }
 
-/// What the fields of `asked`'s own row begin with, where the facts are those of all rows of its kind: somebody else may
-/// change another one meanwhile.
-pub fn own(asked: &Asked, made: Option<i64>) -> Option<String> {
+/// Whether `field` is of what `asked` is about, where the facts are those of all rows of its kind: somebody else may change
+/// another one meanwhile.
+pub fn is_own(asked: &Asked, made: Option<i64>, field: &str) -> bool {
     let subject = &asked.intent.subject;
+    let of = |row: &str| field.split_once('.').is_some_and(|(own, _)| own == row);
     match asked.about {
-        About::Check | About::Token => subject.id.or(made).map(|id| format!("{id}.")),
-        About::Target => Some(format!("{}.", subject.name)),
-        _ => None,
+        About::Check | About::Token => match subject.id.or(made) {
+            Some(id) => of(&id.to_string()),
+            None => false,
+        },
+        // Which one stops being the default belongs to which one begins.
+        About::Target => of(&subject.name) || field.ends_with(".default"),
+        _ => true,
     }
 }
 

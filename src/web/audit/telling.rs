@@ -9,6 +9,9 @@ use serde_json::{Map, Value};
 
 use crate::audit;
 
+/// Names told at once.
+const MOST_NAMES: usize = 60;
+
 /// Names and numbers for the outcome, never secrets. Where nothing is written down, nobody reads it.
 #[derive(Clone, Debug, Default)]
 pub struct Telling(Arc<Mutex<Map<String, Value>>>);
@@ -18,6 +21,16 @@ impl Telling {
     pub fn tell(&self, what: &str, value: impl Into<Value>) {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         told.insert(what.to_owned(), value.into());
+    }
+
+    /// Tells these names under `what`, and of very many how many there are: the log is never trimmed.
+    pub fn names<'a>(&self, what: &str, names: impl Iterator<Item = &'a str>) {
+        let mut all: Vec<String> = names.map(str::to_owned).collect();
+        if let Some(more) = all.len().checked_sub(MOST_NAMES).filter(|more| *more > 0) {
+            all.truncate(MOST_NAMES);
+            all.push(format!("and {more} more"));
+        }
+        self.tell(what, all);
     }
 
     /// This row was made: another of its kind, made at the same time, is another entry's.

@@ -313,12 +313,16 @@ pub struct Which {
 pub async fn end_session(
     State(app): State<App>,
     visit: Visit,
+    telling: Telling,
     Form(which): Form<Which>,
 ) -> Result<Response, Failure> {
     let ended = match &visit.caller {
         Caller::User { id, .. } => app.users.end_session(*id, &which.mark).await,
         _ => Err(UserError::NoSession),
     };
+    if ended.is_ok() {
+        telling.tell("session", which.mark);
+    }
     visit::back("/account#sessions", ended, "That session is ended.")
 }
 

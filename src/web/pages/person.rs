@@ -15,6 +15,7 @@ use super::people::PAGE;
 use super::visit::{self, Visit};
 use crate::base::clock::UnixMs;
 use crate::users::Role;
+use crate::web::audit::Telling;
 use crate::web::error::Failure;
 use crate::web::people;
 use crate::web::services::App;
@@ -83,10 +84,14 @@ pub async fn end_session(
     State(app): State<App>,
     visit: Visit,
     Path(name): Path<String>,
+    telling: Telling,
     Form(which): Form<Which>,
 ) -> Result<Response, Failure> {
     let user = people::row_of(&app, &visit.caller, &name).await?;
     let ended = app.users.end_session(user, &which.mark).await;
+    if ended.is_ok() {
+        telling.tell("session", which.mark);
+    }
     let text = format!("That session of {name} is ended.");
     visit::back(&format!("{}#sessions", address(&name)), ended, &text)
 }

@@ -372,7 +372,11 @@ fn databases(p: &mut Person) {
     let name = typed_name(&p.browser.text());
     let right = [("typed", name.as_str())];
     let route = "/databases/{database}/restores/{restore}/confirm";
-    p.send(route, &form(&question, &question, &right), "is dropped");
+    p.send(
+        route,
+        &form(&question, &question, &right),
+        "is being dropped",
+    );
     let remove = "/apps/looks/remove";
     let right = [("typed", "looks")];
     p.send(

@@ -441,16 +441,6 @@ pub fn f4_deploy_of_an_image_behind_a_password(world: &mut World) {
     assert!(child.wait().unwrap().success());
     world.live_after(before);
     world.app_is_up();
-    // The app's sign-in there opens base images, too.
-    let folder = world.path("on-a-private-base");
-    std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("Dockerfile"), format!("FROM {reference}\n")).unwrap();
-    let before = world.newest_deploy_id();
-    let out = world.try_deploy(&[&folder.display().to_string()]);
-    let said = crate::support::freehold::words(&out);
-    assert!(out.status.success(), "{said}");
-    world.live_after(before);
-    world.app_is_up();
 }
 
 pub fn f4_a_broken_dockerfile_changes_nothing(world: &mut World) {

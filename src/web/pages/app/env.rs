@@ -208,7 +208,7 @@ pub async fn reveal(
             link.ok_or_else(|| no_variable(name, &one.name))?.url
         }
     };
-    telling.tell("shown", vec![one.name.clone()]);
+    telling.names("shown", std::iter::once(one.name.as_str()));
     let typed = Typed {
         shown: Some((one.name, value)),
         ..Typed::default()
