@@ -84,6 +84,8 @@ pub enum BuildError {
 
 /// How long a cancelled build may take to die before we cut its connections.
 const DYING: Duration = Duration::from_secs(20);
+/// Between two times that its end is asked for.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
 /// How long a build that nobody follows is given to die; the engine does not say when it has.
 const DYING_UNSEEN: Duration = Duration::from_secs(2);
 
@@ -219,16 +221,21 @@ impl Engine {
         if builder == Builder::Classic {
             return;
         }
-        if let Err(error) = self.ask_for_the_end(build_id).await {
-            tracing::warn!(%error, "a build could not be cancelled by name; its connection is cut");
-            return;
+        // An engine that has not come to the build yet knows nothing of its name, and says so to nobody: it is told again.
+        let begun = tokio::time::Instant::now();
+        while begun.elapsed() < DYING {
+            if let Err(error) = self.ask_for_the_end(build_id).await {
+                tracing::warn!(%error, "a build could not be cancelled by name; its connection is cut");
+                return;
+            }
+            if tokio::time::timeout(ASK_AGAIN, run.follow(stream, line))
+                .await
+                .is_ok()
+            {
+                return;
+            }
         }
-        if tokio::time::timeout(DYING, run.follow(stream, line))
-            .await
-            .is_err()
-        {
-            tracing::warn!("a cancelled build did not end in time; its connection is cut");
-        }
+        tracing::warn!("a cancelled build did not end in time; its connection is cut");
     }
 
     /// Ends a build whose caller died a moment ago. A step that both ran would
