@@ -107,7 +107,7 @@ enum Verb {
     },
     /// Start a stopped app
     ///
-    /// The release that was live before is started again, with the environment of now, health-checked, and gets the
+    /// The release that was live before is started again, with what was set meanwhile, health-checked, and gets the
     /// traffic.
     #[command(
         after_help = "Examples:\n  freehold app start shop\n  freehold app start shop --json"

@@ -84,13 +84,7 @@ impl Deploys {
     }
 
     async fn record(&self, new: NewDeploy, now: UnixMs) -> Result<i64, DeployError> {
-        let facts = self.facts(new.app).await?;
-        if facts.removing {
-            return Err(DeployError::Conflict(format!(
-                "the app {} is being removed",
-                facts.name
-            )));
-        }
+        let facts = self.facts_to_deploy(new.app).await?;
         if let Source::Image { reference } = &new.source {
             let own = self.own_images(&facts.name);
             own.allows(reference).map_err(DeployError::Invalid)?;
@@ -275,6 +269,21 @@ impl Deploys {
         facts
             .map_err(DeployError::Unavailable)?
             .ok_or_else(|| DeployError::Conflict("the app is gone".into()))
+    }
+
+    /// The facts of an app that may be deployed: one that is being removed may not.
+    pub(super) async fn facts_to_deploy(
+        &self,
+        app: i64,
+    ) -> Result<super::ports::AppFacts, DeployError> {
+        let facts = self.facts(app).await?;
+        match facts.removing {
+            true => Err(DeployError::Conflict(format!(
+                "the app {} is being removed",
+                facts.name
+            ))),
+            false => Ok(facts),
+        }
     }
 
     /// Removes uploads and trees whose deploy is over; what a crash left.

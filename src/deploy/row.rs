@@ -183,7 +183,7 @@ pub struct Serving {
     pub replicas: BTreeMap<String, Vec<String>>,
     /// Whether somebody stopped the app.
     pub stopped: bool,
-    /// Whether settings were changed since it was stopped.
+    /// Whether settings were changed that it does not have, and that its next start brings.
     pub settings_changed: bool,
     /// Since when.
     pub since: UnixMs,

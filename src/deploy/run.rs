@@ -235,7 +235,7 @@ impl Deploys {
                 let live = self.0.db.read(move |c| store::live(c, app)).await?;
                 // Changed settings alone start nothing, and what they were to follow may not have gone live.
                 let Some(live) = live.filter(|live| !live.stopped) else {
-                    let note = move |tx: &Transaction<'_>| store::settings_changed(tx, app);
+                    let note = move |tx: &Transaction<'_>| store::owe_settings(tx, app);
                     self.0.db.write(note).await?;
                     let why = "nothing is live to change: the settings come with the next deploy or start";
                     work.log.line(why);

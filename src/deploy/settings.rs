@@ -27,23 +27,19 @@ impl Deploys {
     /// databases. A stopped app has them when it starts, one that was never deployed with its first deploy.
     ///
     /// # Errors
-    /// Only the database's.
+    /// When the app is being removed or gone, or the database refuses.
     pub async fn apply_settings(
         &self,
         app: i64,
         by: &str,
         now: UnixMs,
     ) -> Result<Option<i64>, DeployError> {
-        let facts = self.facts(app).await?;
-        if facts.removing {
-            let why = format!("the app {} is being removed", facts.name);
-            return Err(DeployError::Conflict(why));
-        }
+        self.facts_to_deploy(app).await?;
         let new = by_person(app, Source::Settings, Cause::Settings, by);
         State::Queued.crash_before();
         // Looked at and asked for in one step: what starts or stops the app comes before or after.
         let asked = move |tx: &Transaction<'_>| {
-            store::settings_changed(tx, app)?;
+            store::owe_settings(tx, app)?;
             let runs = store::live(tx, app)?.is_some_and(|live| !live.stopped);
             if runs || store::unsettled(tx)?.iter().any(|open| open.app == app) {
                 return insert(tx, &new, now).map(Some);

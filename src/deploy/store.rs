@@ -305,8 +305,8 @@ pub(super) fn set_replicas(
     Ok(())
 }
 
-/// Settings were changed that a stopped app has to have when it starts.
-pub(super) fn settings_changed(tx: &Transaction<'_>, app: i64) -> Result<(), DbError> {
+/// Notes that settings were changed which a stopped app has to have when it starts.
+pub(super) fn owe_settings(tx: &Transaction<'_>, app: i64) -> Result<(), DbError> {
     tx.execute(
         "UPDATE app_live SET settings_changed = 1 WHERE app_id = ?1 AND stopped = 1",
         [app],

@@ -4,7 +4,7 @@
 //! the engine lost comes back with the same addresses.
 
 use crate::base::clock::UnixMs;
-use crate::docker::EngineError;
+use crate::docker::{EngineError, Network};
 
 use super::error::SuperviseError;
 use super::shared::Shared;
@@ -72,11 +72,7 @@ impl Shared {
 
     /// The engine takes two networks of one name, and then starts nothing on it. So it comes to be when a daemon is killed
     /// whose request for it is still being worked off while the next one asks: one of them goes.
-    async fn keep_one(
-        &self,
-        engine_name: &str,
-        present: &[crate::docker::Network],
-    ) -> Result<(), SuperviseError> {
+    async fn keep_one(&self, engine_name: &str, present: &[Network]) -> Result<(), SuperviseError> {
         let ours = present
             .iter()
             .filter(|n| n.name == engine_name && self.names.is_ours(&n.labels));

@@ -82,6 +82,12 @@ impl World {
             .await
     }
 
+    /// The link by which `maker` lets bob choose a password.
+    async fn reset_by(&self, maker: &str) -> Secret {
+        let by = self.by(maker).await;
+        self.users.reset("bob", by, NOW).await.unwrap()
+    }
+
     /// Whether the link lets nobody in.
     async fn is_dead(&self, link: &Secret) -> bool {
         matches!(self.take(link).await, Err(UserError::LinkInvalid))
@@ -91,11 +97,7 @@ impl World {
 #[tokio::test]
 async fn a2_a_link_ends_when_whom_it_is_for_gets_another_role() {
     let world = World::new().await;
-    let link = world
-        .users
-        .reset("bob", world.by("ana").await, NOW)
-        .await
-        .unwrap();
+    let link = world.reset_by("ana").await;
     let owner = world.by("owner").await;
     world.give("bob", Role::Owner, owner).await.unwrap();
     assert!(world.is_dead(&link).await, "an admin holds an owner's link");
@@ -104,11 +106,7 @@ async fn a2_a_link_ends_when_whom_it_is_for_gets_another_role() {
 #[tokio::test]
 async fn a2_a_link_gives_no_more_than_its_maker_may_when_it_is_used() {
     let world = World::new().await;
-    let link = world
-        .users
-        .reset("bob", world.by("ana").await, NOW)
-        .await
-        .unwrap();
+    let link = world.reset_by("ana").await;
     // The role alone, as if the link had come in between.
     let bob = world.id("bob").await;
     let promoted = world

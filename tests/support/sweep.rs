@@ -64,7 +64,7 @@ pub const SHARES: &[Share] = &[
     },
     Share {
         test: "f8_a_kill_between_changed_settings_and_their_deploy_keeps_neither_from_the_app",
-        file: "api_behaviour.rs",
+        file: "api_behaviour/settings.rs",
         registry: "deploy",
         takes: &[".queued."],
     },

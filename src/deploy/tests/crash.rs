@@ -67,9 +67,7 @@ async fn f8_replicas_asked_for_between_the_checks_and_the_switch_are_made() {
     let id = p.push_event(&commit, "two").await.deploy.unwrap();
     p.until(id, State::Checking).await;
     let name = |n| format!("tasks-web-v2-d{id}-{n}");
-    while p.world.told.lock().unwrap().hang.contains("ready") {
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
+    p.until_hung("ready").await;
     let now = crate::base::clock::UnixMs::now();
     let moved: Result<bool, crate::db::DbError> =
         p.db.write(move |tx| {

@@ -8,13 +8,6 @@ use crate::base::clock::UnixMs;
 use crate::base::secret::Secret;
 use crate::deploy::State;
 
-/// Waits until the call that shall hang does.
-async fn until_hung(p: &Place, what: &str) {
-    while p.world.told.lock().unwrap().hang.contains(what) {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
 fn set(p: &Place, name: &str) {
     let mut told = p.world.told.lock().unwrap();
     told.env.insert(name.into(), Secret::new("yes"));
@@ -46,7 +39,7 @@ async fn f4_settings_that_a_stop_cut_off_are_there_at_the_start() {
     set(&p, "NEW");
     let now = UnixMs::now();
     let cut = p.deploys.apply_settings(7, "ana", now).await.unwrap();
-    until_hung(&p, "ready").await;
+    p.until_hung("ready").await;
     p.deploys.stop(7, "ana", UnixMs::now()).await.unwrap();
     p.crash().await;
     p.until(cut.unwrap(), State::Cancelled).await;
@@ -69,7 +62,7 @@ async fn f4_a_start_that_waits_stays_when_settings_change() {
     let now = UnixMs::now();
     p.world.told.lock().unwrap().hang.insert("ready".into());
     let first = p.deploys.start_app(7, "ana", now).await.unwrap().unwrap();
-    until_hung(&p, "ready").await;
+    p.until_hung("ready").await;
     let waits = p.deploys.restart(7, "ana", now).await.unwrap();
     set(&p, "NEW");
     let settings = p.deploys.apply_settings(7, "ana", now).await.unwrap();
@@ -114,7 +107,7 @@ async fn f4_what_is_set_while_an_app_starts_is_in_it_and_does_not_hold_it_up() {
     p.world.told.lock().unwrap().hang.insert("ready".into());
     let now = UnixMs::now();
     let start = p.deploys.start_app(7, "ana", now).await.unwrap().unwrap();
-    until_hung(&p, "ready").await;
+    p.until_hung("ready").await;
     set(&p, "NEW");
     let first = p.deploys.apply_settings(7, "ana", now).await.unwrap();
     set(&p, "NEWER");
@@ -141,7 +134,7 @@ async fn f4_what_is_set_during_the_first_deploy_follows_it_and_is_moot_when_it_f
         let commit = p.commit("one");
         let delivery = format!("{goes_live}");
         let id = p.push_event(&commit, &delivery).await.deploy.unwrap();
-        until_hung(&p, "job").await;
+        p.until_hung("job").await;
         set(&p, &format!("NEW_{goes_live}").to_uppercase());
         let by = p.deploys.apply_settings(7, "ana", UnixMs::now()).await;
         let settings = by.unwrap().expect("a deploy is in work");
