@@ -137,9 +137,19 @@ impl Place {
         answer.text().trim().to_owned()
     }
 
-    /// Names and starts of this installation's replicas, as the engine shows them.
+    /// Name, id and start of each container of this installation that runs.
     fn containers(&self) -> Vec<String> {
-        self.list(&["ps"])
+        let begun = |line: String| {
+            let (_, id) = line.split_once(' ').unwrap();
+            let mut inspect = Command::new("docker");
+            inspect.args(["inspect", "--format", "{{.State.StartedAt}}", id]);
+            // One that is being removed may go between the list and the look.
+            let out = inspect.output().unwrap();
+            out.status
+                .success()
+                .then(|| format!("{line} {}", words(&out).trim()))
+        };
+        self.list(&["ps"]).into_iter().filter_map(begun).collect()
     }
 
     fn list(&self, which: &[&str]) -> Vec<String> {

@@ -159,6 +159,18 @@ fn f1_one_command_from_a_fresh_server_to_the_demo() {
         "{first}"
     );
 
+    let trust = printed(&first, "Trust its root");
+    assert!(trust.contains("`freehold status` explains"), "{first}");
+    let told = server.must("freehold status");
+    assert!(told.contains("update-ca-certificates"), "{told}");
+    // What the journal holds is JSON, a line an event.
+    let line = server.must("journalctl -u freehold.service _COMM=freehold -o cat -n 1 --no-pager");
+    let event: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert!(
+        event["level"].is_string() && event["message"].is_string(),
+        "{line}"
+    );
+
     // What shells and man read is where they look, and speaks of every verb.
     server.must("bash -c 'source /usr/local/share/bash-completion/completions/freehold; complete -p freehold'");
     server.must("test -s /usr/local/share/zsh/site-functions/_freehold -a -s /usr/local/share/fish/vendor_completions.d/freehold.fish");

@@ -3,6 +3,10 @@
 //! The daemon is the real one, without an engine: what is denied must be denied
 //! whatever else works.
 
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
 use freehold::base::clock::UnixMs;
 use freehold::users::{Grant, Role, Verb};
 use freehold::web::{Caller, Needs, Verdict, decide, table};
@@ -390,4 +394,31 @@ fn f2_another_site_changes_nothing() {
         let (status, text) = ask(&edge, "POST", "/sign-in", more, "");
         assert_eq!(status, 403, "{more}: {text}");
     }
+}
+
+/// Modes of files keep others off the socket; whoever gets past them is still asked who they are.
+#[test]
+fn f2_a_stranger_on_the_box_is_no_owner_even_where_files_would_let_them() {
+    let daemon = Daemon::start();
+    let socket = daemon.socket("freehold.sock");
+    let run = socket.parent().unwrap();
+    for (path, mode) in [
+        (run.parent().unwrap(), 0o755),
+        (run, 0o755),
+        (&socket, 0o666),
+    ] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let asked_as = |uid: u32| {
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "-m", "10", "-o", "/dev/null", "-w", "%{http_code}"]);
+        curl.arg("--unix-socket").arg(&socket);
+        curl.arg("http://localhost/api/v1/status");
+        let out = curl.uid(uid).gid(uid).output().unwrap();
+        String::from_utf8(out.stdout).unwrap()
+    };
+    assert_eq!(
+        (asked_as(0), asked_as(65_534)),
+        ("200".into(), "000".into())
+    );
 }

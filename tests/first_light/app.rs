@@ -173,6 +173,18 @@ impl World {
         );
     }
 
+    /// Does `deed`, which leaves one line more with `words` on the app's activity.
+    pub fn one_line_more<T>(&self, words: &str, deed: impl FnOnce() -> T) -> T {
+        let lines = || {
+            let page = self.owner_page(&format!("/apps/{APP}/activity"));
+            page.split("<li>").filter(|l| l.contains(words)).count()
+        };
+        let before = lines();
+        let done = deed();
+        assert_eq!(lines(), before + 1, "lines of the activity with {words:?}");
+        done
+    }
+
     /// The text of a page of the dashboard, read without JavaScript over the owner's socket.
     pub fn owner_page(&self, path: &str) -> String {
         let out = std::process::Command::new("curl")

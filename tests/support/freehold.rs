@@ -158,6 +158,11 @@ impl Freehold {
 
     /// Waits until the armed point has killed the daemon and the next one answers.
     pub fn crashed(&self, point: &str, limit: Duration) -> Killed {
+        self.back(self.struck(point, limit))
+    }
+
+    /// Waits until the armed point has killed the daemon; the next one may just be beginning.
+    pub fn struck(&self, point: &str, limit: Duration) -> Killed {
         let mark = self.crash_mark(point);
         until(&format!("the crash at {point}"), limit, || {
             if mark.exists() {
@@ -166,9 +171,14 @@ impl Freehold {
                 Err(self.log_tail())
             }
         });
+        Killed::at(point, &mark)
+    }
+
+    /// Waits until the daemon answers again, and arms nothing any more.
+    pub fn back(&self, killed: Killed) -> Killed {
         self.wait_until_up();
         std::fs::remove_file(self.path("env")).ok();
-        Killed::at(point, &mark)
+        killed
     }
 
     fn crash_mark(&self, point: &str) -> PathBuf {

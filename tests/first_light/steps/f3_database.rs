@@ -58,6 +58,17 @@ pub fn f3_its_data_lies_on_our_volume(world: &mut World) {
         volume,
     ]);
     assert_eq!(label, world.fh.installation());
+    let networks = world.docker(&[
+        "inspect",
+        "--format",
+        "{{range $name, $one := .NetworkSettings.Networks}}{{$name}} {{end}}",
+        &container,
+    ]);
+    let own: Vec<&str> = networks.split_whitespace().collect();
+    assert!(
+        matches!(own.as_slice(), [one] if one.ends_with("-db-main")),
+        "{own:?}"
+    );
     assert_eq!(
         world.docker(&[
             "exec",

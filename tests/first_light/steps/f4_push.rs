@@ -73,10 +73,11 @@ pub fn f4_wrong_signature_is_401(world: &mut World) {
         .as_ref()
         .unwrap()
         .push_event("main", &"a".repeat(40));
-    let answer = world.hook("forged", "push", &body, &signature("not the secret", &body));
+    let answer = world.one_line_more("signature", || {
+        world.hook("forged", "push", &body, &signature("not the secret", &body))
+    });
     assert_eq!(answer.status, 401, "{}", answer.text());
     assert_eq!(world.newest_deploy_id(), before);
-    world.activity_says("signature");
 }
 
 pub fn f4_another_branch_is_ignored(world: &mut World) {
@@ -86,16 +87,11 @@ pub fn f4_another_branch_is_ignored(world: &mut World) {
         .as_ref()
         .unwrap()
         .push_event("wip", &"b".repeat(40));
-    let answer = world.hook(
-        "other-branch",
-        "push",
-        &body,
-        &signature(&world.webhook_secret(), &body),
-    );
+    let signed = signature(&world.webhook_secret(), &body);
+    let answer = world.one_line_more("wip", || world.hook("other-branch", "push", &body, &signed));
     assert_eq!(answer.status, 202, "{}", answer.text());
     assert!(answer.text().contains("ignored"), "{}", answer.text());
     assert_eq!(world.newest_deploy_id(), before);
-    world.activity_says("wip");
 }
 
 pub fn f4_a_repeated_delivery_starts_nothing(world: &mut World) {
@@ -105,12 +101,10 @@ pub fn f4_a_repeated_delivery_starts_nothing(world: &mut World) {
         .as_ref()
         .unwrap()
         .push_event("main", &"c".repeat(40));
-    let answer = world.hook(
-        "first-push",
-        "push",
-        &body,
-        &signature(&world.webhook_secret(), &body),
-    );
+    let signed = signature(&world.webhook_secret(), &body);
+    let answer = world.one_line_more("already taken", || {
+        world.hook("first-push", "push", &body, &signed)
+    });
     assert_eq!(answer.status, 202, "{}", answer.text());
     assert!(answer.text().contains("already taken"), "{}", answer.text());
     assert_eq!(world.newest_deploy_id(), before);
@@ -172,17 +166,17 @@ pub fn f4_too_large_an_event_is_413(world: &mut World) {
     let body = format!("{{\"pad\": \"{}\"}}", "x".repeat(30 << 20));
     let file = world.path("large.json");
     std::fs::write(&file, &body).unwrap();
-    let answer = world
-        .public()
-        .get(&format!("https://panel.test/hooks/{APP}"))
-        .method("POST")
-        .header("X-GitHub-Event", "push")
-        .header("Expect", "")
-        .option(&["--data-binary", &format!("@{}", file.display())])
-        .send()
-        .unwrap();
+    let answer = world.one_line_more("the event is larger than", || {
+        let request = world
+            .public()
+            .get(&format!("https://panel.test/hooks/{APP}"))
+            .method("POST")
+            .header("X-GitHub-Event", "push")
+            .header("Expect", "")
+            .option(&["--data-binary", &format!("@{}", file.display())]);
+        request.send().unwrap()
+    });
     assert_eq!(answer.status, 413, "{}", answer.text());
-    world.activity_says("the event is larger than");
 }
 
 /// A deploy under load: not one failed request, and a 5 s answer begun before the switch ends whole.

@@ -63,6 +63,10 @@ pub fn f7_the_overview_has_the_figures(world: &mut World) {
         assert!(page.contains(wanted), "the overview does not say {wanted}");
     }
     assert!(
+        page.contains("class=\"plot-line\" d=\"M"),
+        "the overview draws no graph"
+    );
+    assert!(
         page.contains("in 90 days") || page.contains("in 89 days"),
         "the overview does not say when certificates end"
     );
