@@ -3,8 +3,11 @@
 //! Host first (exact, then a wildcard of its parent), then the longest path prefix that ends at a segment boundary.
 //! Hosts are stored in lower case; `find` expects them so, without port or trailing dot. A table never changes.
 use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
+
+use foldhash::fast::RandomState;
 
 use crate::base::clock::UnixMs;
 
@@ -76,32 +79,63 @@ impl Route {
 }
 
 /// All routes, by host.
+///
+/// Strangers choose what is looked up, never what stands in the table, so that the quickest hash will do.
 #[derive(Default)]
 pub struct RouteTable {
-    hosts: HashMap<Arc<str>, Vec<Arc<Route>>>,
+    hosts: HashMap<Arc<str>, OfHost, RandomState>,
     keys: HashMap<Arc<str>, Arc<Route>>,
     gates: HashMap<Arc<str>, Arc<Gate>>,
     targets: HashMap<Arc<str>, Vec<Arc<Target>>>,
 }
 
+/// The routes of one host. The usual one, of all its paths, is found without a look at any other memory.
+#[derive(Default)]
+struct OfHost {
+    /// Longest prefix first.
+    parts: Vec<Arc<Route>>,
+    whole: Option<Arc<Route>>,
+}
+
+impl OfHost {
+    fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.parts.iter().chain(&self.whole)
+    }
+
+    fn find(&self, path: &str) -> Option<&Arc<Route>> {
+        self.parts
+            .iter()
+            .find(|route| covers(&route.spec.path_prefix, path))
+            .or_else(|| self.whole.as_ref().filter(|_| covers("/", path)))
+    }
+
+    fn add(&mut self, route: Arc<Route>) {
+        let prefix = &*route.spec.path_prefix;
+        if self.iter().any(|other| *other.spec.path_prefix == *prefix) {
+            return;
+        }
+        if prefix == "/" {
+            self.whole = Some(route);
+        } else {
+            let longer = |other: &Arc<Route>| other.spec.path_prefix.len() >= prefix.len();
+            let at = self.parts.partition_point(longer);
+            self.parts.insert(at, route);
+        }
+    }
+}
+
 impl RouteTable {
     /// Of two routes with the same host and prefix the first stays.
     pub fn new(routes: impl IntoIterator<Item = Arc<Route>>) -> RouteTable {
-        let mut hosts: HashMap<Arc<str>, Vec<Arc<Route>>> = HashMap::new();
+        let mut hosts: HashMap<Arc<str>, OfHost, RandomState> = HashMap::default();
         for route in routes {
             let of_host = hosts.entry(route.spec.host.clone()).or_default();
-            if !of_host
-                .iter()
-                .any(|other| other.spec.path_prefix == route.spec.path_prefix)
-            {
-                of_host.push(route);
-            }
+            of_host.add(route);
         }
         let (mut keys, mut gates) = (HashMap::new(), HashMap::new());
         let mut targets: HashMap<Arc<str>, Vec<Arc<Target>>> = HashMap::new();
-        for of_host in hosts.values_mut() {
-            of_host.sort_by_key(|route| std::cmp::Reverse(route.spec.path_prefix.len()));
-            for route in of_host {
+        for of_host in hosts.values() {
+            for route in of_host.iter() {
                 keys.insert(route.spec.key.clone(), route.clone());
                 gates.insert(route.spec.group.clone(), route.gate.clone());
                 for target in route.targets() {
@@ -125,13 +159,11 @@ impl RouteTable {
     }
 
     pub fn find(&self, host: &str, path: &str) -> Option<&Arc<Route>> {
-        self.of_host(host)?
-            .iter()
-            .find(|route| covers(&route.spec.path_prefix, path))
+        self.of_host(host)?.find(path)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
-        self.hosts.values().flatten()
+        self.hosts.values().flat_map(OfHost::iter)
     }
 
     pub(super) fn by_key(&self, key: &str) -> Option<&Arc<Route>> {
@@ -146,13 +178,16 @@ impl RouteTable {
         self.targets.get(key).map_or(&[], Vec::as_slice)
     }
 
-    fn of_host(&self, host: &str) -> Option<&Vec<Arc<Route>>> {
+    fn of_host(&self, host: &str) -> Option<&OfHost> {
         by_name(&self.hosts, host)
     }
 }
 
 /// The entry of a name, else of the wildcard one label above it.
-pub(super) fn by_name<'a, T>(map: &'a HashMap<Arc<str>, T>, name: &str) -> Option<&'a T> {
+pub(super) fn by_name<'a, T, S: BuildHasher>(
+    map: &'a HashMap<Arc<str>, T, S>,
+    name: &str,
+) -> Option<&'a T> {
     if let Some(found) = map.get(name) {
         return Some(found);
     }
