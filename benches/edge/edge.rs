@@ -1,7 +1,7 @@
 //! What `benches/edge/run` measures with: the edge alone in front of one address, and the loads that no tool makes.
 //!
 //! `serve`: the data plane with all its counting. `new`: one TLS connection a request, never resumed. `idle`: connections
-//! that made one request and stay.
+//! that made one request and stay. `lookup`: a route found among so many hosts.
 use std::error::Error;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
@@ -37,7 +37,8 @@ fn main() -> Outcome {
             runtime.block_on(new(address.parse()?, pem, connections.parse()?, seconds.parse()?))
         }
         ["idle", address, pem, connections] => runtime.block_on(idle(address.parse()?, pem, connections.parse()?)),
-        _ => Err("usage: serve HTTPS UPSTREAM PEM | new ADDRESS PEM CONNECTIONS SECONDS | idle ADDRESS PEM CONNECTIONS".into()),
+        ["lookup", hosts] => lookup(hosts.parse()?),
+        _ => Err("usage: serve HTTPS UPSTREAM PEM | new ADDRESS PEM CONNECTIONS SECONDS | idle ADDRESS PEM CONNECTIONS | lookup HOSTS".into()),
     }
 }
 
@@ -45,18 +46,9 @@ async fn serve(https: SocketAddr, upstream: SocketAddr, pem: &str) -> Outcome {
     let chain = CertificateDer::pem_file_iter(pem)?.collect::<Result<Vec<_>, _>>()?;
     let key =
         rustls::crypto::aws_lc_rs::sign::any_supported_type(&PrivateKeyDer::from_pem_file(pem)?)?;
-    let spec = RouteSpec {
-        key: "bench".into(),
-        group: "bench".into(),
-        host: NAME.into(),
-        path_prefix: "/".into(),
-        upstream: Upstream::Targets(vec![Target::new("origin", Address::Tcp(upstream))]),
-        redirect_http: true,
-        body_bytes: None,
-        held_for: None,
-    };
+    let target = Target::new("origin", Address::Tcp(upstream));
     let snapshot = Snapshot {
-        routes: RouteTable::new([Route::new(spec, &Snapshot::default())]),
+        routes: RouteTable::new([route(NAME, vec![target])]),
         certificates: [(NAME.into(), Arc::new(CertifiedKey::new(chain, key)))].into(),
         ..Snapshot::default()
     };
@@ -71,6 +63,63 @@ async fn serve(https: SocketAddr, upstream: SocketAddr, pem: &str) -> Outcome {
     let (report, _failures) = tokio::sync::mpsc::channel(1);
     let _edge = Edge::start(listeners, Arc::new(snapshot), limits, report)?;
     std::future::pending().await
+}
+
+fn route(host: &str, targets: Vec<Arc<Target>>) -> Arc<Route> {
+    let spec = RouteSpec {
+        key: host.into(),
+        group: host.into(),
+        host: host.into(),
+        path_prefix: "/".into(),
+        upstream: Upstream::Targets(targets),
+        redirect_http: true,
+        body_bytes: None,
+        held_for: None,
+    };
+    Route::new(spec, &Snapshot::default())
+}
+
+/// The time to find one route, drawn so that no two in a row are likely the same.
+fn lookup(hosts: usize) -> Outcome {
+    const DRAWN: usize = 4_000_000;
+    let names: Vec<String> = (0..hosts.max(1))
+        .map(|n| format!("app-{n}.example.com"))
+        .collect();
+    let table = RouteTable::new(names.iter().map(|name| route(name, vec![])));
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut draw = || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        &*names[(seed % names.len() as u64) as usize]
+    };
+    // Drawing has a cost of its own, among many names above all: it is taken out.
+    let mut timed = |find: bool| {
+        let began = Instant::now();
+        let mut found = 0;
+        for _ in 0..DRAWN {
+            let name = draw();
+            found += if find {
+                usize::from(table.find(name, "/1k").is_some())
+            } else {
+                usize::from(std::hint::black_box(name).ends_with("m"))
+            };
+        }
+        (began.elapsed(), std::hint::black_box(found) == DRAWN)
+    };
+    timed(true);
+    let mut taken = Vec::new();
+    for _ in 0..7 {
+        let ((with, all_found), (without, _)) = (timed(true), timed(false));
+        if !all_found {
+            return Err("a route was not found".into());
+        }
+        taken.push(with.saturating_sub(without).as_nanos() as f64 / DRAWN as f64);
+    }
+    taken.sort_by(f64::total_cmp);
+    let ns = taken[taken.len() / 2];
+    println!("{{\"hosts\": {hosts}, \"ns\": {ns:.1}}}");
+    Ok(())
 }
 
 fn connector(pem: &str) -> Result<TlsConnector, Box<dyn Error + Send + Sync>> {
