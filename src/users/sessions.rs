@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::authority::{By, insist_or_own};
 use super::sign_in::{Origin, Proof};
 use super::store_sessions::{self as store, Session, SessionRow};
 use super::{UserError, Users};
@@ -92,16 +93,25 @@ impl Users {
             .await
     }
 
-    /// Ends the session of `user` that this mark of the list tells.
+    /// Ends the session of `user` that this mark of the list tells: by themselves, or by who is in charge of them.
     ///
     /// # Errors
-    /// [`UserError::NoSession`], or the database's.
-    pub async fn end_session(&self, user: i64, mark: &str) -> Result<(), UserError> {
+    /// [`UserError::NoSession`], [`UserError::OnlyOwners`], [`UserError::NotInCharge`], or the database's.
+    pub async fn end_session(
+        &self,
+        user: i64,
+        mark: &str,
+        by: By,
+        now: UnixMs,
+    ) -> Result<(), UserError> {
         let mark = mark.to_owned();
         self.db
-            .write(move |tx| match store::end_marked(tx, user, &mark)? {
-                true => Ok(()),
-                false => Err(UserError::NoSession),
+            .write(move |tx| {
+                insist_or_own(tx, &by, user, now)?;
+                match store::end_marked(tx, user, &mark)? {
+                    true => Ok(()),
+                    false => Err(UserError::NoSession),
+                }
             })
             .await
     }
@@ -109,16 +119,18 @@ impl Users {
     /// Ends every session of `user`, for `by`; how many there were.
     ///
     /// # Errors
-    /// Only the database's.
+    /// [`UserError::NoSession`] when the user is gone, [`UserError::OnlyOwners`], [`UserError::NotInCharge`], or the
+    /// database's.
     pub async fn end_sessions(
         &self,
         (user, name): (i64, &str),
-        by: &str,
+        by: By,
         now: UnixMs,
     ) -> Result<usize, UserError> {
-        let text = format!("Every session of {name} was ended by {by}.");
+        let text = format!("Every session of {name} was ended by {}.", by.who);
         self.db
             .write(move |tx| {
+                insist_or_own(tx, &by, user, now)?;
                 let ended = store::end_all(tx, user, None)?;
                 super::store_devices::forget(tx, user, None)?;
                 let event = NewEvent::new("user.sessions", Level::Info, "box", text);
