@@ -34,7 +34,7 @@ pub use authority::{Actor, By};
 pub use people::{NewUser, Person};
 pub use role::{Grant, Role, Verb};
 pub use second_factor::{Offer, Standing};
-pub use sessions::{CONFIRMED_FOR, is_fresh};
+pub use sessions::{CONFIRMED_FOR, is_fresh, session_mark};
 pub use sign_in::{Entered, Origin, Proof, SignedIn, signs_in_as};
 pub use store_sessions::{Session, SessionRow};
 use throttle::Throttle;

@@ -181,6 +181,19 @@ impl Users {
             .ok_or_else(|| not_found(name))
     }
 
+    /// By what the open link for `name` is told from another; empty where there is none.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn link_mark(&self, name: &str, now: UnixMs) -> Result<Secret, UserError> {
+        let name = name.to_owned();
+        let mark = self
+            .db
+            .read(move |c| store::open_link_digest(c, &name, now).map_err(UserError::from))
+            .await?;
+        Ok(Secret::new(mark.unwrap_or_default()))
+    }
+
     /// Gives somebody another role or other apps. It counts from their next request. With another role the open links for
     /// them end, and with a lesser one those they made.
     ///

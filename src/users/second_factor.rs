@@ -103,6 +103,21 @@ impl Users {
             .await
     }
 
+    /// By what the key of `user` and their recovery codes are told from others: whether they changed, and nothing of what
+    /// they are. Empty where there are none.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn second_factor_marks(&self, user: i64) -> Result<(Secret, Secret), UserError> {
+        self.db
+            .read(move |c| {
+                let sealed = second::find(c, user)?.map(|factor| sha256_hex(&factor.sealed));
+                let codes = second::codes(c, user)?;
+                Ok((Secret::new(sealed.unwrap_or_default()), Secret::new(codes)))
+            })
+            .await
+    }
+
     /// Makes a key for `user`; it counts from [`Self::activate_second_factor`] on.
     ///
     /// # Errors

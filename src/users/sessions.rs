@@ -22,6 +22,12 @@ pub fn is_fresh(confirmed: UnixMs, now: UnixMs) -> bool {
     confirmed <= now && now.since(confirmed) < CONFIRMED_FOR
 }
 
+/// The mark by which the list tells the session of this cookie's value from others.
+pub fn session_mark(token: &Secret) -> String {
+    let digest = sha256_hex(token.expose().as_bytes());
+    digest.chars().take(store::MARK).collect()
+}
+
 impl Users {
     /// The session of a cookie's value, if it is one.
     ///
