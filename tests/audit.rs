@@ -25,6 +25,10 @@ mod secrets;
 mod settings;
 #[path = "support/sweep.rs"]
 mod sweep;
+#[path = "audit/told.rs"]
+mod told;
+#[path = "audit/told_people.rs"]
+mod told_people;
 
 use quiet::Daemon;
 use sweep::{Killed, Sweep};

@@ -22,6 +22,9 @@ pub struct Arguments {
     verb: Verb,
 }
 
+/// Whom the link without a name is for.
+const OWNER: &str = "owner";
+
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Ask somebody in: prints a one-time link to send them
@@ -94,9 +97,9 @@ enum Verb {
     /// Print a one-time link by which a password is set anew; the owner's without a name
     ///
     /// Every session of theirs ends at once, so the name has to be typed on a terminal; elsewhere --yes says it. Without a
-    /// name it works on the box alone, also when nobody can sign in any more, and does not ask.
+    /// name it works on the box alone, also when nobody can sign in any more; it asks for "owner", once that one has come in.
     #[command(
-        after_help = "Examples:\n  freehold user reset ana@example.com\n  freehold user reset ana@example.com --yes\n  sudo freehold user reset"
+        after_help = "Examples:\n  freehold user reset ana@example.com\n  freehold user reset ana@example.com --yes\n  sudo freehold user reset\n  sudo freehold user reset --yes"
     )]
     Reset {
         /// The user
@@ -111,9 +114,9 @@ enum Verb {
 enum SessionsVerb {
     /// End one, or all of them
     ///
-    /// For all of them the name has to be typed on a terminal; elsewhere --yes says it.
+    /// The user's name has to be typed on a terminal; elsewhere --yes says it.
     #[command(
-        after_help = "Examples:\n  freehold user sessions ana@example.com end\n  freehold user sessions ana@example.com end --yes\n  freehold user sessions ana@example.com end 3f9a1c"
+        after_help = "Examples:\n  freehold user sessions ana@example.com end\n  freehold user sessions ana@example.com end --yes\n  freehold user sessions ana@example.com end 3f9a1c --yes"
     )]
     End {
         /// Its mark in the list; all of them when absent
@@ -166,8 +169,11 @@ pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Resu
             match what {
                 None => sessions(global, &client.list::<Session>(&all).await?),
                 Some(SessionsVerb::End {
-                    mark: Some(mark), ..
+                    mark: Some(mark),
+                    yes,
                 }) => {
+                    let what = format!("This ends the session {mark} of {name}");
+                    confirm(&what, &name, yes)?;
                     let path = format!("{all}/{}", segment(&mark));
                     let _gone: Value = client.json(Method::DELETE, &path, full(""), None).await?;
                     output::either(global.json, &Ended { ended: 1 }, || {
@@ -205,7 +211,14 @@ pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Resu
             let made: UserLink = client.send(Method::POST, &path, &Value::Null).await?;
             linked(global, &made, "The link works once, for a day.");
         }
-        Verb::Reset { name: None, .. } => {
+        Verb::Reset { name: None, yes } => {
+            // The first link of a new box, and one after it, end nothing.
+            let all: Vec<User> = client.list("/api/v1/users").await?;
+            let has_come_in = |user: &User| user.name == OWNER && user.invited_until_ms.is_none();
+            if all.iter().any(has_come_in) {
+                let what = "This makes a new link for the owner and ends every session of theirs";
+                confirm(what, OWNER, yes)?;
+            }
             let path = "/api/v1/setup-link";
             let made: Value = client.send(Method::POST, path, &Value::Null).await?;
             if global.json {

@@ -322,6 +322,13 @@ fn rules(c: &Config) -> Vec<Rule> {
             "The default is 1.",
         ),
         (
+            c.build.upload >= 1 << 20,
+            "build",
+            "upload",
+            "no folder fits into less than 1M",
+            "The default is 2G.",
+        ),
+        (
             c.container.log_size >= 64 << 10,
             "container",
             "log_size",

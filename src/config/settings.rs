@@ -238,6 +238,9 @@ pub struct Build {
     /// Free memory without which no build starts.
     #[serde(deserialize_with = "units::de_size")]
     pub free_memory: u64,
+    /// The largest folder that is sent to be built.
+    #[serde(deserialize_with = "units::de_size")]
+    pub upload: u64,
     /// What builds of ours leave in the engine's build cache at most.
     #[serde(deserialize_with = "units::de_size")]
     pub cache: u64,
@@ -465,6 +468,7 @@ impl Default for Build {
             deadline: secs(30 * 60),
             free_disk: 2 << 30,
             free_memory: 256 << 20,
+            upload: 2 << 30,
             cache: 3 << 30,
         }
     }

@@ -96,6 +96,7 @@ fn the_defaults_are_those_we_promise() {
         ("build.deadline", "30m"),
         ("build.free_disk", "2G"),
         ("build.free_memory", "256M"),
+        ("build.upload", "2G"),
         ("build.cache", "3G"),
         ("container.log_size", "10MB"),
         ("container.log_files", "3"),

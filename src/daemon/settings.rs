@@ -52,6 +52,7 @@ pub fn deploys(config: &Config) -> deploy::Limits {
         build_deadline: config.build.deadline,
         free_disk: config.build.free_disk,
         free_memory: config.build.free_memory,
+        largest_upload: config.build.upload,
         cache_bytes: config.build.cache,
         start_deadline: config.health.start_deadline,
         drain: config.drain.replica,

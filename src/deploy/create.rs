@@ -17,9 +17,6 @@ use super::state::State;
 use super::store::{self, Change};
 use super::{Deploys, JOB, job_key};
 
-/// The largest upload that is taken.
-pub const LARGEST_UPLOAD: u64 = 2 << 30;
-
 /// Records `new` and queues its work, in `tx`. Older deploys of the app that
 /// have not begun give way to it, as [`Cause::gives_way_to`] says.
 pub(super) fn insert(
@@ -113,7 +110,8 @@ impl Deploys {
         let id = random_id(16).map_err(DbError::from)?;
         let file = format!("upload-{id}.tar");
         let path = self.folder().join(&file);
-        let floor = self.0.limits().free_disk;
+        let limits = self.0.limits();
+        let (floor, largest) = (limits.free_disk, limits.largest_upload);
         let mut out = tokio::fs::File::create(&path).await.map_err(refused)?;
         // Whoever sends it may go away, and with them all that is done here.
         let mut half = Half(Some(path));
@@ -125,8 +123,8 @@ impl Deploys {
                     DeployError::Invalid(format!("the upload broke off before its end: {e}"))
                 })?;
                 size += part.as_ref().len() as u64;
-                if size > LARGEST_UPLOAD {
-                    return Err(DeployError::TooLarge(LARGEST_UPLOAD));
+                if size > largest {
+                    return Err(DeployError::TooLarge(largest));
                 }
                 if size - looked > 16 << 20 || looked == 0 {
                     // What comes itself takes of what has to be free at the beginning.

@@ -19,7 +19,7 @@ pub enum DeployError {
     #[error("{0}")]
     Invalid(String),
     /// An upload is larger than is taken.
-    #[error("the upload is larger than {} MB: name what the build does not need in .dockerignore", .0 >> 20)]
+    #[error("the upload is larger than {} MB: name what the build does not need in .dockerignore, or let more in with [build] upload in config.toml", .0 >> 20)]
     TooLarge(u64),
     /// The box cannot take it just now.
     #[error("{0}")]

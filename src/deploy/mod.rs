@@ -100,6 +100,8 @@ pub struct Limits {
     pub drain: Duration,
     /// Processes at once in a container.
     pub pids: u32,
+    /// The largest upload that is taken.
+    pub largest_upload: u64,
     /// What the build cache may take on disk.
     pub cache_bytes: u64,
 }
@@ -121,6 +123,7 @@ impl Limits {
             start_deadline: Duration::from_secs(60),
             drain: Duration::from_secs(30),
             pids: 512,
+            largest_upload: 2 << 30,
             cache_bytes: 3 << 30,
         }
     }

@@ -198,7 +198,10 @@ async fn a2_ending_a_session_makes_its_browser_a_stranger() {
     let session = users.session(entered.session.expose(), NOW).await.unwrap();
     let user = session.unwrap().user;
     let mark = users.sessions(user, NOW).await.unwrap()[0].mark.clone();
-    users.end_session(user, &mark).await.unwrap();
+    users
+        .end_session(user, &mark, By::the_box("the box"), NOW)
+        .await
+        .unwrap();
     besiege(&users).await;
     let mut home = from(1);
     home.device = Some(entered.device);

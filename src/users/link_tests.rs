@@ -17,10 +17,7 @@ fn origin() -> Origin {
 }
 
 fn the_box() -> By {
-    By {
-        who: "uid 0 on the box".into(),
-        user: None,
-    }
+    By::the_box("uid 0 on the box")
 }
 
 /// A box with its owner, the admin ana and the viewer bob.
@@ -72,7 +69,7 @@ impl World {
     async fn by(&self, name: &str) -> By {
         By {
             who: name.into(),
-            user: Some(self.id(name).await),
+            actor: Actor::Person(self.id(name).await),
         }
     }
 
@@ -133,7 +130,7 @@ async fn a2_whoever_is_taken_out_or_made_less_lets_nobody_in() {
         .unwrap();
     assert!(world.is_dead(&invited).await && world.is_dead(&reset).await);
     let refused = world.invite("eve", Role::Viewer, ana.clone()).await;
-    assert!(matches!(refused, Err(UserError::OnlyOwners)));
+    assert!(matches!(refused, Err(UserError::NotInCharge)));
 
     world.give("ana", Role::Admin, owner.clone()).await.unwrap();
     let invited = world.invite("eve", Role::Admin, ana).await.unwrap();

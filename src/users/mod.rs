@@ -6,6 +6,7 @@
 //! ones are slowed per address and per account, but never in a browser the
 //! account knows, so a stranger cannot lock the owner out.
 
+mod authority;
 mod password;
 mod password_rule;
 mod people;
@@ -29,10 +30,11 @@ use std::time::Duration;
 use crate::base::secret::{MasterKey, Secret};
 use crate::db::{Db, DbError};
 
-pub use people::{By, NewUser, Person};
+pub use authority::{Actor, By};
+pub use people::{NewUser, Person};
 pub use role::{Grant, Role, Verb};
 pub use second_factor::{Offer, Standing};
-pub use sessions::{CONFIRMED_FOR, is_fresh};
+pub use sessions::{CONFIRMED_FOR, is_fresh, session_mark};
 pub use sign_in::{Entered, Origin, Proof, SignedIn, signs_in_as};
 pub use store_sessions::{Session, SessionRow};
 use throttle::Throttle;
@@ -89,6 +91,11 @@ pub enum UserError {
     /// An owner's link, role or account is an owner's to make or change.
     #[error("only an owner may make, change or take out an owner")]
     OnlyOwners,
+    /// Whoever asks is in charge of nobody, or is not any more: they were made less, or their token ended.
+    #[error(
+        "you are not, or not any more, in charge of the people of this box: nothing was changed"
+    )]
+    NotInCharge,
     /// No such token, or it is another's.
     #[error("there is no token {0}: `freehold token list` shows those there are")]
     NoToken(i64),
@@ -193,6 +200,8 @@ impl Users {
     }
 }
 
+#[cfg(test)]
+mod authority_tests;
 #[cfg(test)]
 mod door_tests;
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::authority::{By, insist};
 use super::store::{self, Link};
 use super::throttle::{Subject, Tally};
 use super::{
@@ -51,34 +52,6 @@ pub struct NewUser {
     pub role: Role,
     /// Ids of a developer's apps.
     pub apps: Vec<i64>,
-}
-
-/// Who makes, changes or takes out somebody.
-#[derive(Clone, Debug)]
-pub struct By {
-    /// In words, for the activity.
-    pub who: String,
-    /// Their row, by whose role it is looked at again in the write; none for the box itself, and for a program, which
-    /// makes no links.
-    pub user: Option<i64>,
-}
-
-/// Whether `maker` may give `role` now. The box itself may give every one.
-pub(super) fn may(
-    tx: &rusqlite::Transaction<'_>,
-    maker: Option<i64>,
-    role: Role,
-) -> Result<bool, UserError> {
-    let Some(maker) = maker else { return Ok(true) };
-    let has = store::role_of(tx, maker)?;
-    Ok(has.is_some_and(|has| has.may_give(role)))
-}
-
-fn insist(tx: &rusqlite::Transaction<'_>, by: &By, role: Role) -> Result<(), UserError> {
-    match may(tx, by.user, role)? {
-        true => Ok(()),
-        false => Err(UserError::OnlyOwners),
-    }
 }
 
 /// A name to sign in with: what an e-mail address or a short name is made of.
@@ -131,10 +104,7 @@ impl Users {
     /// # Errors
     /// Only the database's.
     pub async fn new_setup_link(&self, now: UnixMs) -> Result<Secret, UserError> {
-        let by = By {
-            who: "the box".into(),
-            user: None,
-        };
+        let by = By::the_box("the box");
         self.link(OWNER.to_owned(), by, LINK_LIFE, now, |_, _, _| {
             let text = "A new setup link was made on the box.".to_owned();
             Ok((Role::Owner, Vec::new(), text))
@@ -146,8 +116,8 @@ impl Users {
     /// earlier one.
     ///
     /// # Errors
-    /// [`UserError::Invalid`] for what is wrong with it, [`UserError::NameTaken`], [`UserError::OnlyOwners`], or the
-    /// database's.
+    /// [`UserError::Invalid`] for what is wrong with it, [`UserError::NameTaken`], [`UserError::OnlyOwners`],
+    /// [`UserError::NotInCharge`], or the database's.
     pub async fn invite(
         &self,
         new: NewUser,
@@ -164,7 +134,7 @@ impl Users {
                 }
                 // What somebody else asked them in as is theirs to take back who may give it.
                 match store::open_link_for(tx, name, now)? {
-                    Some((role, _)) => insist(tx, by, role)?,
+                    Some((role, _)) => insist(tx, by, role, now)?,
                     None if store::count(tx, now)? >= MOST => {
                         return Err(UserError::Invalid(format!(
                             "there are {MOST} people already: take out those who do not come any more"
@@ -182,7 +152,7 @@ impl Users {
     /// A new one-time token for somebody who cannot come in any more.
     ///
     /// # Errors
-    /// [`UserError::NotFound`], [`UserError::OnlyOwners`], or the database's.
+    /// [`UserError::NotFound`], [`UserError::OnlyOwners`], [`UserError::NotInCharge`], or the database's.
     pub async fn reset(&self, name: &str, by: By, now: UnixMs) -> Result<Secret, UserError> {
         self.link(name.to_owned(), by, LINK_LIFE, now, move |tx, name, by| {
             let (role, apps) = match store::account_by_name(tx, name)? {
@@ -211,12 +181,25 @@ impl Users {
             .ok_or_else(|| not_found(name))
     }
 
+    /// By what the open link for `name` is told from another; empty where there is none.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn link_mark(&self, name: &str, now: UnixMs) -> Result<Secret, UserError> {
+        let name = name.to_owned();
+        let mark = self
+            .db
+            .read(move |c| store::open_link_digest(c, &name, now).map_err(UserError::from))
+            .await?;
+        Ok(Secret::new(mark.unwrap_or_default()))
+    }
+
     /// Gives somebody another role or other apps. It counts from their next request. With another role the open links for
     /// them end, and with a lesser one those they made.
     ///
     /// # Errors
     /// [`UserError::NotFound`], [`UserError::NotInYet`], [`UserError::Invalid`], [`UserError::OnlyOwners`],
-    /// [`UserError::LastOwner`], or the database's.
+    /// [`UserError::NotInCharge`], [`UserError::LastOwner`], or the database's.
     pub async fn change_role(
         &self,
         name: &str,
@@ -235,8 +218,9 @@ impl Users {
                         None => not_found(&name),
                     });
                 };
+                by.in_person()?;
                 let before = store::role_of(tx, user)?;
-                insist(tx, &by, before.unwrap_or(role).max(role))?;
+                insist(tx, &by, before.unwrap_or(role).max(role), now)?;
                 let owners = store::owners(tx)?;
                 store::set_role(tx, user, role, &apps)?;
                 if owners > 0 && store::owners(tx)? == 0 {
@@ -258,7 +242,8 @@ impl Users {
     /// Takes somebody out: their sessions and the links they made end with this; an invitation is taken back.
     ///
     /// # Errors
-    /// [`UserError::NotFound`], [`UserError::OnlyOwners`], [`UserError::LastOwner`], or the database's.
+    /// [`UserError::NotFound`], [`UserError::OnlyOwners`], [`UserError::NotInCharge`], [`UserError::LastOwner`], or the
+    /// database's.
     pub async fn remove_user(&self, name: &str, by: By, now: UnixMs) -> Result<(), UserError> {
         let name = name.to_owned();
         self.db
@@ -268,7 +253,7 @@ impl Users {
                     None => store::open_link_for(tx, &name, now)?.map(|(role, _)| role),
                 };
                 if let Some(role) = role {
-                    insist(tx, &by, role)?;
+                    insist(tx, &by, role, now)?;
                 }
                 let owners = store::owners(tx)?;
                 let gone = store::remove_user(tx, &name)?;
@@ -306,15 +291,16 @@ impl Users {
         let user = self
             .db
             .write(move |tx| {
+                let maker = by.in_person()?;
                 let (role, apps, text) = what(tx, &name, &by)?;
-                insist(tx, &by, role)?;
+                insist(tx, &by, role, now)?;
                 let link = Link {
                     digest,
                     user: name,
                     role,
                     apps,
                     made_by: by.who,
-                    maker: by.user,
+                    maker,
                 };
                 store::insert_link(tx, &link, now, now.plus(life))?;
                 events::record(tx, now, &told("user.link", text))?;

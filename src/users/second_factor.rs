@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::authority::{By, insist_or_own};
 use super::sign_in::{Checked, Entered, Origin};
 use super::{UserError, Users, store, store_second as second, store_sessions as sessions, totp};
 use crate::base::clock::UnixMs;
@@ -99,6 +100,21 @@ impl Users {
     pub async fn second_factor(&self, user: i64) -> Result<Standing, UserError> {
         self.db
             .read(move |c| second::standing(c, user).map_err(UserError::from))
+            .await
+    }
+
+    /// By what the key of `user` and their recovery codes are told from others: whether they changed, and nothing of what
+    /// they are. Empty where there are none.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn second_factor_marks(&self, user: i64) -> Result<(Secret, Secret), UserError> {
+        self.db
+            .read(move |c| {
+                let sealed = second::find(c, user)?.map(|factor| sha256_hex(&factor.sealed));
+                let codes = second::codes(c, user)?;
+                Ok((Secret::new(sealed.unwrap_or_default()), Secret::new(codes)))
+            })
             .await
     }
 
@@ -227,28 +243,32 @@ impl Users {
         Ok(codes)
     }
 
-    /// Turns the second factor of the user of that name off.
+    /// Turns the second factor of the user of that name off: by themselves, or by who is in charge of them. A program
+    /// does it for nobody: what it took away would stay away when its token has ended.
     ///
     /// # Errors
-    /// [`UserError::NotFound`], [`UserError::SecondFactor`] when none is on, or the database's.
+    /// [`UserError::NotFound`], [`UserError::SecondFactor`] when none is on, [`UserError::OnlyOwners`],
+    /// [`UserError::NotInCharge`], or the database's.
     pub async fn remove_second_factor(
         &self,
         name: &str,
-        by: &str,
+        by: By,
         now: UnixMs,
     ) -> Result<(), UserError> {
-        let (name, by) = (name.to_owned(), by.to_owned());
+        let name = name.to_owned();
         self.db
             .write(move |tx| {
                 let Some(account) = store::account_by_name(tx, &name)? else {
                     return Err(UserError::NotFound(name));
                 };
+                by.in_person()?;
+                insist_or_own(tx, &by, account.id, now)?;
                 if !second::remove(tx, account.id)? {
                     return Err(UserError::SecondFactor(
                         "no second factor is on, so there is none to turn off",
                     ));
                 }
-                let text = format!("The second factor of {name} was turned off by {by}.");
+                let text = format!("The second factor of {name} was turned off by {}.", by.who);
                 events::record(tx, now, &told("user.second_factor", text))?;
                 Ok(())
             })

@@ -325,7 +325,7 @@ async fn a2_a_new_link_turns_it_off_and_so_does_an_admin() {
     let world = World::new().await;
     world
         .users
-        .remove_second_factor(OWNER, "uid 0 on the box", NOW)
+        .remove_second_factor(OWNER, By::the_box("uid 0 on the box"), NOW)
         .await
         .unwrap();
     let password = Secret::new(RIGHT);
@@ -337,7 +337,7 @@ async fn a2_a_new_link_turns_it_off_and_so_does_an_admin() {
     assert!(matches!(whole, SignedIn::Whole(_)));
     let none = world
         .users
-        .remove_second_factor(OWNER, "uid 0 on the box", NOW)
+        .remove_second_factor(OWNER, By::the_box("uid 0 on the box"), NOW)
         .await;
     assert!(matches!(none, Err(UserError::SecondFactor(_))));
 }

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::authority::{By, insist_or_own};
 use super::sign_in::{Origin, Proof};
 use super::store_sessions::{self as store, Session, SessionRow};
 use super::{UserError, Users};
@@ -19,6 +20,12 @@ pub const CONFIRMED_FOR: Duration = Duration::from_secs(600);
 pub fn is_fresh(confirmed: UnixMs, now: UnixMs) -> bool {
     // A clock that was set back makes nothing fresher.
     confirmed <= now && now.since(confirmed) < CONFIRMED_FOR
+}
+
+/// The mark by which the list tells the session of this cookie's value from others.
+pub fn session_mark(token: &Secret) -> String {
+    let digest = sha256_hex(token.expose().as_bytes());
+    digest.chars().take(store::MARK).collect()
 }
 
 impl Users {
@@ -92,16 +99,25 @@ impl Users {
             .await
     }
 
-    /// Ends the session of `user` that this mark of the list tells.
+    /// Ends the session of `user` that this mark of the list tells: by themselves, or by who is in charge of them.
     ///
     /// # Errors
-    /// [`UserError::NoSession`], or the database's.
-    pub async fn end_session(&self, user: i64, mark: &str) -> Result<(), UserError> {
+    /// [`UserError::NoSession`], [`UserError::OnlyOwners`], [`UserError::NotInCharge`], or the database's.
+    pub async fn end_session(
+        &self,
+        user: i64,
+        mark: &str,
+        by: By,
+        now: UnixMs,
+    ) -> Result<(), UserError> {
         let mark = mark.to_owned();
         self.db
-            .write(move |tx| match store::end_marked(tx, user, &mark)? {
-                true => Ok(()),
-                false => Err(UserError::NoSession),
+            .write(move |tx| {
+                insist_or_own(tx, &by, user, now)?;
+                match store::end_marked(tx, user, &mark)? {
+                    true => Ok(()),
+                    false => Err(UserError::NoSession),
+                }
             })
             .await
     }
@@ -109,16 +125,18 @@ impl Users {
     /// Ends every session of `user`, for `by`; how many there were.
     ///
     /// # Errors
-    /// Only the database's.
+    /// [`UserError::NoSession`] when the user is gone, [`UserError::OnlyOwners`], [`UserError::NotInCharge`], or the
+    /// database's.
     pub async fn end_sessions(
         &self,
         (user, name): (i64, &str),
-        by: &str,
+        by: By,
         now: UnixMs,
     ) -> Result<usize, UserError> {
-        let text = format!("Every session of {name} was ended by {by}.");
+        let text = format!("Every session of {name} was ended by {}.", by.who);
         self.db
             .write(move |tx| {
+                insist_or_own(tx, &by, user, now)?;
                 let ended = store::end_all(tx, user, None)?;
                 super::store_devices::forget(tx, user, None)?;
                 let event = NewEvent::new("user.sessions", Level::Info, "box", text);

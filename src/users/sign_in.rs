@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::store_sessions::Beginning;
 use super::throttle::{self, Counted, Tally};
 use super::{
-    SESSION_IDLE, UserError, Users, password, password_rule, people, store,
+    SESSION_IDLE, UserError, Users, authority, password, password_rule, store,
     store_devices as devices, store_second as second, store_sessions as sessions,
 };
 use crate::base::clock::UnixMs;
@@ -158,7 +158,7 @@ impl Users {
                     Some(account) => store::role_of(tx, account.id)?.unwrap_or(link.role),
                     None => link.role,
                 };
-                if !people::may(tx, link.maker, gives)? {
+                if !authority::may(tx, link.maker, gives)? {
                     return Err(UserError::LinkInvalid);
                 }
                 store::use_link(tx, &digest, now)?;

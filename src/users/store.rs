@@ -100,6 +100,22 @@ pub(super) fn open_link_for(
     .optional()?)
 }
 
+/// The digest of the open link for `name`.
+pub(super) fn open_link_digest(
+    c: &Connection,
+    name: &str,
+    now: UnixMs,
+) -> Result<Option<String>, DbError> {
+    Ok(c.query_row(
+        "SELECT digest FROM setup_links
+         WHERE user_name = ?1 AND used_ms IS NULL AND expires_ms > ?2
+         ORDER BY created_ms DESC LIMIT 1",
+        params![name, now.0],
+        |r| r.get(0),
+    )
+    .optional()?)
+}
+
 /// Ends the open links for `name`: who has one would come in past what changed.
 pub(super) fn end_links_for(tx: &Transaction<'_>, name: &str) -> Result<usize, DbError> {
     Ok(tx.execute(

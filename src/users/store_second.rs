@@ -92,6 +92,16 @@ pub(super) fn spend_recovery(
     Ok(spent > 0)
 }
 
+/// The digests of all recovery codes, used ones too, in one text.
+pub(super) fn codes(c: &Connection, user: i64) -> Result<String, DbError> {
+    Ok(c.query_row(
+        "SELECT coalesce(group_concat(digest, ''), '')
+         FROM (SELECT digest FROM recovery_codes WHERE user_id = ?1 ORDER BY digest)",
+        [user],
+        |r| r.get(0),
+    )?)
+}
+
 /// These and no others.
 pub(super) fn set_recovery(
     tx: &Transaction<'_>,

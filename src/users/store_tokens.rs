@@ -119,12 +119,36 @@ pub(super) fn remove(
         .optional()?)
 }
 
+/// What a token is found by.
+enum Key<'a> {
+    Digest(&'a str),
+    Row(i64),
+}
+
 /// The program of a token that has not ended, and when it was last here.
 pub(super) fn find(
     c: &Connection,
     digest: &str,
     now: UnixMs,
 ) -> Result<Option<(Program, Option<UnixMs>)>, DbError> {
+    by_key(c, &Key::Digest(digest), now)
+}
+
+/// What the token of this row may do now, unless it has ended.
+pub(super) fn grant_of(c: &Connection, id: i64, now: UnixMs) -> Result<Option<Grant>, DbError> {
+    let found = by_key(c, &Key::Row(id), now)?;
+    Ok(found.map(|(program, _)| program.grant))
+}
+
+fn by_key(
+    c: &Connection,
+    key: &Key<'_>,
+    now: UnixMs,
+) -> Result<Option<(Program, Option<UnixMs>)>, DbError> {
+    let (digest, id) = match key {
+        Key::Digest(digest) => (Some(*digest), None),
+        Key::Row(id) => (None, Some(*id)),
+    };
     Ok(c.query_row(
         "SELECT t.name, u.name, u.role,
                 (SELECT json_group_array(a.name) FROM user_apps ua JOIN apps a ON a.id = ua.app_id
@@ -133,8 +157,8 @@ pub(super) fn find(
                 (SELECT json_group_array(a.name) FROM apps a, json_each(t.apps) j WHERE a.id = j.value),
                 t.used_ms, t.id
          FROM tokens t LEFT JOIN users u ON u.id = t.user_id
-         WHERE t.digest = ?1 AND (t.expires_ms IS NULL OR t.expires_ms > ?2)",
-        params![digest, now.0],
+         WHERE (t.digest = ?1 OR t.id = ?3) AND (t.expires_ms IS NULL OR t.expires_ms > ?2)",
+        params![digest, now.0, id],
         |r| {
             let names = |column: usize| -> rusqlite::Result<BTreeSet<String>> {
                 let text: String = r.get(column)?;

@@ -16,10 +16,7 @@ fn origin() -> Origin {
 }
 
 fn by(who: &str) -> By {
-    By {
-        who: who.into(),
-        user: None,
-    }
+    By::the_box(who)
 }
 
 fn users(folder: &tempfile::TempDir) -> Users {
@@ -147,6 +144,13 @@ async fn f2_sign_in_out_and_password_change() {
     assert!(users.session(third.expose(), now).await.unwrap().is_some());
     users.sign_out(third.expose()).await.unwrap();
     assert!(users.session(third.expose(), now).await.unwrap().is_none());
+}
+
+fn person(user: i64) -> By {
+    By {
+        who: "somebody".into(),
+        actor: Actor::Person(user),
+    }
 }
 
 async fn somebody(users: &Users, name: &str, role: Role, now: UnixMs) -> Secret {
@@ -288,10 +292,11 @@ async fn a2_a_session_of_ones_own_can_be_ended_and_nobody_elses() {
         .unwrap()
         .user;
     let mark = users.sessions(theirs, now).await.unwrap()[0].mark.clone();
-    let refused = users.end_session(mine, &mark).await;
+    let (me, them) = (person(mine), person(theirs));
+    let refused = users.end_session(mine, &mark, me, now).await;
     assert!(matches!(refused, Err(UserError::NoSession)));
     assert!(users.session(ana.expose(), now).await.unwrap().is_some());
-    users.end_session(theirs, &mark).await.unwrap();
+    users.end_session(theirs, &mark, them, now).await.unwrap();
     assert!(users.session(ana.expose(), now).await.unwrap().is_none());
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::apps::{Over, Standing};
 use crate::base::clock::UnixMs;
 use crate::base::secret::sha256_hex;
-use crate::users::{By, Grant};
+use crate::users::{Actor, By, Grant};
 
 /// Decided once per request, before any handler runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,13 +94,15 @@ impl Caller {
         }
     }
 
-    /// As they stand behind what they do to people.
+    /// As they stand behind what they do to people: what they may is looked at again in the write.
     pub fn by(&self) -> By {
         By {
             who: self.who(),
-            user: match self {
-                Self::User { id, .. } => Some(*id),
-                _ => None,
+            actor: match self {
+                Self::Nobody => Actor::Nobody,
+                Self::User { id, .. } => Actor::Person(*id),
+                Self::Program { id, .. } => Actor::Token(*id),
+                Self::Local { .. } => Actor::Box,
             },
         }
     }

@@ -180,7 +180,7 @@ impl From<UserError> for Failure {
             | UserError::NotInYet(_)
             | UserError::LastOwner
             | UserError::SecondFactor(_) => ProblemKind::Conflict,
-            UserError::OnlyOwners => ProblemKind::Forbidden,
+            UserError::OnlyOwners | UserError::NotInCharge => ProblemKind::Forbidden,
             UserError::WrongPassword
             | UserError::CodeNeeded
             | UserError::WrongCode
@@ -197,6 +197,7 @@ impl From<UserError> for Failure {
                 "Give the code, or a recovery code when the authenticator is lost."
             }
             UserError::OnlyOwners => "Ask an owner of this box to do it.",
+            UserError::NotInCharge => "Ask an admin of this box to do it, or sign in as one.",
             UserError::NoSession => {
                 "It may be over already: the page of the account lists the sessions there are, and so does `freehold user sessions NAME`."
             }
@@ -431,6 +432,7 @@ mod tests {
             UserError::NotFound("ana".into()).into(),
             UserError::NoToken(7).into(),
             UserError::LastOwner.into(),
+            UserError::NotInCharge.into(),
             DbError::DiskFull.into(),
             DbError::Unavailable("every reader was busy for 10 s".into()).into(),
         ];

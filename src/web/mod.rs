@@ -28,6 +28,7 @@ mod pages;
 mod peer;
 mod people;
 mod replay;
+mod restores;
 mod router;
 mod services;
 mod standing;

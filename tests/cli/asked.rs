@@ -172,6 +172,11 @@ const ENDED: &[(&[&str], &str, &str)] = &[
         "SELECT count(*) FROM sessions WHERE user_id = 77",
     ),
     (
+        &["user", "sessions", "bo", "end", "aaaaaaaa"],
+        "bo",
+        "SELECT count(*) FROM sessions WHERE digest = 'aaaaaaaaaa'",
+    ),
+    (
         &["user", "second-factor-off", "bo"],
         "bo",
         "SELECT count(*) FROM second_factors WHERE user_id = 77",
@@ -180,6 +185,12 @@ const ENDED: &[(&[&str], &str, &str)] = &[
         &["user", "reset", "bo"],
         "bo",
         "SELECT count(*) FROM sessions WHERE user_id = 77",
+    ),
+    // The owner's, who is not named.
+    (
+        &["user", "reset"],
+        "owner",
+        "SELECT count(*) FROM sessions WHERE user_id = 78",
     ),
     (
         &["app", "webhook", "shop", "--new-secret"],
@@ -200,7 +211,12 @@ fn a7_what_ends_a_way_in_or_a_secret_wants_its_name_typed_or_yes() {
             .busy_timeout(std::time::Duration::from_secs(5))
             .unwrap();
         state
-            .execute_batch("CREATE TEMP TABLE before AS SELECT webhook_secret AS secret FROM apps")
+            .execute_batch(
+                "CREATE TEMP TABLE before AS SELECT webhook_secret AS secret FROM apps;
+                 INSERT INTO users (id, name, role, password_hash, created_ms) VALUES (78, 'owner', 'owner', 'x', 1);
+                 INSERT INTO sessions (digest, user_id, created_ms, seen_ms, expires_ms, address, agent)
+                 VALUES ('cccccccccc', 78, 1, 1, 4102444800000, '192.0.2.1', 'a browser');",
+            )
             .unwrap();
         let count = || -> i64 { state.query_row(counted, [], |r| r.get(0)).unwrap() };
         assert!(count() > 0, "{ends:?}");
@@ -229,6 +245,74 @@ fn a7_what_ends_a_way_in_or_a_secret_wants_its_name_typed_or_yes() {
         assert_eq!(yes.code, 0, "{ends:?}: {}", yes.all());
         let json: serde_json::Value = serde_json::from_str(&yes.out).unwrap();
         assert!(json.is_object(), "{ends:?}: {json}");
+    }
+}
+
+/// On a box whose owner has not come in yet there is nobody whose sessions a link would end.
+#[test]
+fn a7_the_first_setup_link_is_made_without_a_question() {
+    let daemon = Daemon::start();
+    let socket = daemon.socket("freehold.sock");
+    for _ in 0..2 {
+        let said = freehold(&socket, &["user", "reset"]);
+        assert_eq!(said.code, 0, "{}", said.all());
+        assert!(said.out.contains("/setup/"), "{}", said.all());
+    }
+}
+
+/// An app is detached by its name; what follows needs an engine, so that it was begun is enough.
+#[test]
+fn a7_an_app_is_detached_by_its_name_or_yes() {
+    for (typed, yes) in [("shop", false), ("", true)] {
+        let daemon = Daemon::start();
+        let socket = daemon.socket("freehold.sock");
+        assert_eq!(freehold(&socket, &["app", "create", "shop"]).code, 0);
+        let state = rusqlite::Connection::open(daemon.data().join("state.db")).unwrap();
+        state
+            .busy_timeout(std::time::Duration::from_secs(5))
+            .unwrap();
+        state
+            .execute_batch(
+                "INSERT INTO databases (id, name, version, image, memory_bytes, password_sealed, state, created_ms, changed_ms)
+                 VALUES (1, 'main', 17, 'postgres:17', 1, x'00', 'ready', 1, 1);
+                 INSERT INTO attachments (database_id, app_id, app_name, role, password_sealed, env_name, state, created_ms, changed_ms)
+                 VALUES (1, 1, 'shop', 'shop', x'00', 'DATABASE_URL', 'attached', 1, 1);",
+            )
+            .unwrap();
+        let attached = || -> bool {
+            let count = "SELECT count(*) > 0 FROM attachments WHERE state = 'attached'";
+            state.query_row(count, [], |r| r.get(0)).unwrap()
+        };
+        let detach = ["db", "detach", "main", "shop"];
+        let said = freehold(&socket, &detach);
+        assert_eq!(said.code, 2, "{}", said.all());
+        assert!(said.err.contains("give --yes"), "{}", said.all());
+        for typed in ["main", ""] {
+            let said = at_a_terminal(80, typed, &command(&socket, &detach));
+            assert_eq!(said.code, 2, "{}", said.all());
+            assert!(said.out.contains("Type shop to go on"), "{}", said.all());
+            assert!(said.out.contains("nothing was changed"), "{}", said.all());
+        }
+        assert!(attached(), "it was detached without its name");
+
+        std::thread::scope(|scope| {
+            let begun = scope.spawn(|| match yes {
+                true => freehold(&socket, &[&detach[..], &["--yes"]].concat()),
+                false => at_a_terminal(80, typed, &command(&socket, &detach)),
+            });
+            for _ in 0..600 {
+                if !attached() || begun.is_finished() {
+                    break;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(50));
+            }
+            let detaching = !attached();
+            // It would wait for the engine; the box goes away instead.
+            drop(daemon);
+            let said = begun.join().unwrap();
+            assert!(detaching, "{}", said.all());
+            assert_ne!(said.code, 2, "{}", said.all());
+        });
     }
 }
 

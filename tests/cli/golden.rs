@@ -76,7 +76,7 @@ const TYPED: &[(&str, &[&str])] = &[
     ("user sessions", &["user", "sessions", "bo"]),
     (
         "user sessions end",
-        &["user", "sessions", "bo", "end", "aaaaaaaa"],
+        &["user", "sessions", "bo", "end", "aaaaaaaa", "--yes"],
     ),
     (
         "user sessions end",

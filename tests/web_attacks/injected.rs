@@ -173,6 +173,83 @@ fn a6_the_search_finds_what_is_not_escaped() {
     }
 }
 
+/// What each way of putting a script into the open page sets, where it runs.
+const INJECTIONS: [(&str, &str); 5] = [
+    (
+        "script",
+        "const s = document.createElement('script');
+         s.textContent = 'window.ran_script = 1';
+         document.body.append(s);",
+    ),
+    (
+        "handler",
+        "document.body.insertAdjacentHTML('beforeend', '<img src=\"data:,x\" onerror=\"window.ran_handler = 1\">');",
+    ),
+    (
+        "click",
+        "document.body.insertAdjacentHTML('beforeend', '<button id=injected onclick=\"window.ran_click = 1\">x</button>');
+         document.getElementById('injected').click();",
+    ),
+    (
+        "link",
+        "document.body.insertAdjacentHTML('beforeend', '<a id=leads href=\"javascript:void(window.ran_link = 1)\">x</a>');
+         document.getElementById('leads').click();",
+    ),
+    (
+        "elsewhere",
+        "const s = document.createElement('script');
+         s.src = 'https://evil.internal/evil.js';
+         document.body.append(s);",
+    ),
+];
+
+/// Puts all of them into the page that is open; which of them ran, once all had the time to.
+fn injected(browser: &Browser) -> Vec<&'static str> {
+    for (_, put) in INJECTIONS {
+        browser.script(put);
+    }
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    let ran = |name: &str| browser.script(&format!("return window.ran_{name} === 1"));
+    let names = INJECTIONS.iter().map(|(name, _)| *name);
+    names.filter(|name| ran(name) == true).collect()
+}
+
+/// Should a text become part of a page after all, no script in it runs: the policy that comes with every page of ours
+/// lets none run that is not a file of ours.
+#[test]
+fn a6_a_script_that_got_into_a_page_does_not_run() {
+    let world = World::new();
+    // The attacker's site answers everything with the same text: to the element above it is a script.
+    world.evil_page("window.ran_elsewhere = 1");
+    let browser = world.browser();
+    browser.go(&format!("{PANEL}/sign-in"));
+    assert_eq!(injected(&browser), [""; 0], "before anybody is signed in");
+    drop(browser);
+    let browser = world.owner();
+    for path in [
+        "/",
+        "/apps/shop",
+        "/apps/shop/env",
+        "/settings/people",
+        "/account",
+    ] {
+        browser.go(&format!("{PANEL}{path}"));
+        assert_eq!(injected(&browser), [""; 0], "{path}");
+    }
+}
+
+/// Its saboteur: where no policy comes with a page, every one of them runs.
+#[test]
+fn a6_where_no_policy_is_the_same_scripts_run() {
+    let world = World::new();
+    let browser = world.browser();
+    world.evil_page("window.ran_elsewhere = 1");
+    // From where the attacker's other site is elsewhere, too.
+    browser.go(&format!("{}/", crate::world::SIBLING));
+    let all = INJECTIONS.map(|(name, _)| name);
+    assert_eq!(injected(&browser), all);
+}
+
 /// The API's answers are never a page, whatever is in them.
 #[test]
 fn a6_what_the_api_answers_is_no_page() {

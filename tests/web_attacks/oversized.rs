@@ -149,6 +149,49 @@ fn a6_an_upload_that_breaks_off_leaves_nothing() {
     }
 }
 
+/// More than the box takes, with its length told and without: cut, said why, and nothing of it is left.
+#[test]
+fn a6_a_folder_above_the_limit_is_cut_and_leaves_nothing() {
+    const MOST: usize = 1 << 20;
+    let world = World::with("[build]\nupload = \"1M\"\n");
+    let (cookie, token) = (world.cookie(), world.token());
+    let builds = world.daemon.data().join("builds");
+    let files = || {
+        let all = std::fs::read_dir(&builds).unwrap();
+        all.map(|f| f.unwrap().file_name()).collect::<Vec<_>>()
+    };
+    let head = format!(
+        "POST /api/v1/apps/shop/deploys/upload HTTP/1.1\r\n{cookie}\r\nX-Form-Token: {token}\r\n{SAME_ORIGIN}\r\n"
+    );
+    let (sent, answer) = endless(&world, &head, 256 << 20);
+    // What lies in buffers on the way is sent, and not taken.
+    assert!(sent < 16 * MOST, "{sent} bytes were taken");
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    assert!(
+        answer.contains("the upload is larger than 1 MB"),
+        "{answer}"
+    );
+    assert!(answer.contains("[build] upload"), "{answer}");
+
+    let whole = "a".repeat(MOST + 1);
+    let headers = [&*cookie, &format!("X-Form-Token: {token}"), SAME_ORIGIN];
+    let path = "/api/v1/apps/shop/deploys/upload";
+    let answer = world.edge("POST", path, &headers, &whole);
+    assert_eq!(answer.status, 413, "{}", answer.text);
+    let begun = Instant::now();
+    while !files().is_empty() {
+        let late = begun.elapsed() > Duration::from_secs(20);
+        assert!(!late, "an upload is left: {:?}", files());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let deploys = world.local("GET", "/api/v1/apps/shop/deploys", "");
+    assert!(deploys.body().contains("\"items\":[]"), "{}", deploys.text);
+
+    // One byte less is taken.
+    let answer = world.edge("POST", path, &headers, &whole[1..]);
+    assert_eq!(answer.status, 202, "{}", answer.text);
+}
+
 #[test]
 fn a6_no_pattern_takes_for_ever() {
     let world = World::new();

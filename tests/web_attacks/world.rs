@@ -52,6 +52,11 @@ impl Answer {
 
 impl World {
     pub fn new() -> Self {
+        Self::with("")
+    }
+
+    /// With these settings besides.
+    pub fn with(settings: &str) -> Self {
         let address = own_address();
         let (evil, port) = evil_site();
         let route = |host: &str| {
@@ -66,6 +71,7 @@ impl World {
         );
         // The walks ask more than one caller may in a minute; tests/api_behaviour has that limit.
         more.push_str("[limits]\napi_reads = 1000000\napi_changes = 1000000\n");
+        more.push_str(settings);
         let daemon = Daemon::start_with(&format!("{address}:443"), &more);
         let mut world = Self {
             daemon,

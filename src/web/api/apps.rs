@@ -15,6 +15,7 @@ use crate::git::{Branch, GitUrl};
 use crate::monitor::Usages;
 use crate::supervise::{Kind, Live, State as Container};
 use crate::web::answer::{Accepted, AcceptedIf, Created, Listed};
+use crate::web::audit::Telling;
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
 use crate::web::input::{Input, Path, Query};
@@ -287,9 +288,11 @@ pub async fn replace_webhook_secret(
 pub async fn reveal_webhook_secret(
     State(app): State<App>,
     Path(name): Path<String>,
+    telling: Telling,
 ) -> Result<Json<WebhookSecret>, Failure> {
     let row = app.apps.find(&name).await?;
     let secret = app.apps.webhook_secret(row.id).await?;
+    telling.names("shown", ["webhook_secret"].into_iter());
     let url = webhook_url(&app, &row);
     Ok(Json(WebhookSecret { url, secret }))
 }
@@ -304,11 +307,13 @@ pub async fn remove(
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
     Query(how): Query<Removal>,
+    telling: Telling,
 ) -> Result<Accepted<Removing>, Failure> {
     let row = app.apps.find(&name).await?;
     let (by, now) = (caller.who(), UnixMs::now());
     app.apps.begin_removal(row.id, &by, now).await?;
     app.deploys.remove(row.id, how.volumes, &by, now).await?;
+    telling.volumes(how.volumes);
     let removing = row.name.to_string();
     let job = jobs::about(&app, "app.remove", "app", row.id).await?;
     Ok(Accepted::new(Removing { removing }, job))

@@ -11,11 +11,13 @@ use serde::Deserialize;
 
 use crate::backup::{Backup, Restore};
 use crate::web::answer::{Accepted, As, Dump, Listed};
+use crate::web::audit::Telling;
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
 use crate::web::input::{Input, Path, Query};
 use crate::web::jobs;
 use crate::web::page::Page;
+use crate::web::restores;
 use crate::web::services::App;
 use crate::wire::backups as wire;
 use crate::wire::listing::Listing;
@@ -86,8 +88,10 @@ pub async fn list(
 pub async fn now(
     State(app): State<App>,
     Path(name): Path<String>,
+    telling: Telling,
 ) -> Result<Accepted<Listing<wire::Backup>>, Failure> {
     let made = app.backups.now(&name).await?;
+    telling.rows("backups", made.iter().map(|backup| backup.id));
     let job = match made.first() {
         Some(first) => jobs::about(&app, "backup", "backup", first.id).await?,
         None => None,
@@ -119,12 +123,10 @@ pub async fn restore(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<i64>,
+    telling: Telling,
     Input(ask): Input<wire::AskRestore>,
 ) -> Result<Accepted<wire::Restore>, Failure> {
-    let restore = app
-        .backups
-        .restore(id, ask.into.as_deref(), &caller.who())
-        .await?;
+    let restore = restores::ask(&app, &caller, &telling, (id, ask.into.as_deref())).await?;
     let job = jobs::about(&app, "restore", "restore", restore.id).await?;
     Ok(Accepted::new(told_restore(restore), job))
 }

@@ -11,6 +11,7 @@ use crate::config::units;
 use crate::postgres::{self, Attachment, Database, Link, State as Stage};
 use crate::supervise::TerminalSize;
 use crate::web::answer::{Accepted, As, Listed, Terminal};
+use crate::web::audit::Telling;
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
 use crate::web::input::{Input, Path, Query};
@@ -252,11 +253,13 @@ pub async fn psql(
     State(app): State<App>,
     Path(name): Path<String>,
     Query(shell): Query<Shell>,
+    telling: Telling,
     request: Request,
 ) -> Result<As<Terminal>, Failure> {
     let size = shell.rows.zip(shell.columns);
     let size = size.map(|(rows, columns)| TerminalSize { rows, columns });
     let part = shell.part.filter(|part| !part.is_empty());
+    telling.tell("part", part.as_deref().unwrap_or("the attached app's"));
     let command = app.databases.psql(&name, part, size).await?;
     let response = terminal::serve(request, async { Ok(command) }).await?;
     Ok(As::new(response))

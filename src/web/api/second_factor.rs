@@ -104,7 +104,7 @@ pub async fn remove(
 ) -> Result<NoContent, Failure> {
     let (_, name, _) = person(&caller)?;
     app.users
-        .remove_second_factor(name, name, UnixMs::now())
+        .remove_second_factor(name, caller.by(), UnixMs::now())
         .await?;
     Ok(NoContent)
 }

@@ -7,6 +7,7 @@ use axum::http::HeaderMap;
 use crate::base::clock::UnixMs;
 use crate::users::{CONFIRMED_FOR, Proof, Role};
 use crate::web::answer::Renewed;
+use crate::web::audit::Telling;
 use crate::web::caller::Caller;
 use crate::web::confirm;
 use crate::web::error::Failure;
@@ -44,6 +45,7 @@ pub async fn confirm(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     headers: HeaderMap,
+    telling: Telling,
     Input(given): Input<Confirmation>,
 ) -> Result<Renewed<Me>, Failure> {
     let proof = Proof {
@@ -51,6 +53,7 @@ pub async fn confirm(
         code: given.code.unwrap_or_default(),
     };
     let session = confirm::take(&app, &caller, &headers, proof).await?;
+    telling.session(&session);
     let mut body = me(&caller);
     body.confirmed_until_ms = Some(UnixMs::now().plus(CONFIRMED_FOR).0);
     Ok(Renewed { body, session })

@@ -63,7 +63,9 @@ pub async fn end(
     let Caller::User { id, .. } = &caller else {
         return Err(UserError::NoSession.into());
     };
-    app.users.end_session(*id, &mark).await?;
+    app.users
+        .end_session(*id, &mark, caller.by(), UnixMs::now())
+        .await?;
     Ok(NoContent)
 }
 
@@ -87,7 +89,9 @@ pub async fn end_of(
     Path((name, mark)): Path<(String, String)>,
 ) -> Result<NoContent, Failure> {
     let user = people::row_of(&app, &caller, &name).await?;
-    app.users.end_session(user, &mark).await?;
+    app.users
+        .end_session(user, &mark, caller.by(), UnixMs::now())
+        .await?;
     Ok(NoContent)
 }
 
@@ -98,10 +102,10 @@ pub async fn end_all_of(
     Path(name): Path<String>,
 ) -> Result<Json<wire::Ended>, Failure> {
     let user = people::row_of(&app, &caller, &name).await?;
-    let by = caller.who();
+    let by = caller.by();
     let ended = app
         .users
-        .end_sessions((user, &name), &by, UnixMs::now())
+        .end_sessions((user, &name), by, UnixMs::now())
         .await?;
     Ok(Json(wire::Ended { ended }))
 }

@@ -9,6 +9,7 @@ use crate::backup::{NewTarget, Target};
 use crate::base::ids::TargetName;
 use crate::objects::S3Options;
 use crate::web::answer::{Created, Listed, NoContent};
+use crate::web::audit::Telling;
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
 use crate::web::input::{Input, Path, Query};
@@ -105,8 +106,10 @@ pub async fn remove(
 pub async fn test(
     State(app): State<App>,
     Path(name): Path<String>,
+    telling: Telling,
 ) -> Result<Json<wire::Target>, Failure> {
     app.backups.test_target(&name).await?;
+    telling.tell("works", true);
     Ok(Json(told(app.backups.target(&name).await?)))
 }
 

@@ -149,7 +149,7 @@ pub async fn remove_second_factor(
 ) -> Result<NoContent, Failure> {
     people::in_charge_of(&app, &caller, &name).await?;
     app.users
-        .remove_second_factor(&name, &caller.who(), UnixMs::now())
+        .remove_second_factor(&name, caller.by(), UnixMs::now())
         .await?;
     Ok(NoContent)
 }

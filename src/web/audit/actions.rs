@@ -41,13 +41,15 @@ pub enum About {
     Account,
     /// Whoever the one-time link in the path is for.
     Link,
+    /// The owner, who comes in again by a link made on the box.
+    Owner,
     /// Whoever the form names.
     SignIn,
     /// Whoever gave their password a moment ago.
     HalfWay,
     /// A job, and what it brings.
     Job,
-    /// The box.
+    /// What a route does that stands in no list: nothing is known of it.
     Box,
 }
 
@@ -98,7 +100,7 @@ const ACTIONS: &[Row] = actions! {
     POST "/account/tokens/end"              "token.end"             Token;
     POST "/api/v1/tokens"                   "token.create"          Token;
     DELETE "/api/v1/tokens/{id}"            "token.end"             Token;
-    POST "/api/v1/setup-link"               "user.setup-link"       Box;
+    POST "/api/v1/setup-link"               "user.setup-link"       Owner;
     POST "/settings/people"                 "user.invite"           User;
     POST "/api/v1/users"                    "user.invite"           User;
     POST "/settings/people/{user}"          "user.change"           User;

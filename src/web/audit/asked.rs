@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::actions::{About, Action};
 use crate::audit::{Class, Intent, Kind, Subject, Who};
 use crate::base::clock::UnixMs;
-use crate::users::signs_in_as;
+use crate::users::{OWNER, signs_in_as};
 use crate::web::auth;
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
@@ -65,7 +65,7 @@ pub async fn read(
         .any(|(name, _)| own(action.about).contains(&name.as_str()));
     let looks = match action.about {
         About::SignIn => true,
-        About::Account | About::Link | About::HalfWay | About::Box => false,
+        About::Account | About::Link | About::Owner | About::HalfWay | About::Box => false,
         _ => !named,
     };
     let most = match caller {
@@ -117,7 +117,12 @@ fn own(about: About) -> &'static [&'static str] {
         About::Check => &["check", "id"],
         About::User => &["user"],
         About::Token | About::Job => &["id"],
-        About::Account | About::Link | About::SignIn | About::HalfWay | About::Box => &[],
+        About::Account
+        | About::Link
+        | About::Owner
+        | About::SignIn
+        | About::HalfWay
+        | About::Box => &[],
     }
 }
 
@@ -309,6 +314,7 @@ async fn subject(
                 _ => Subject::default(),
             }
         }
+        About::Owner => user(app, OWNER.to_owned()).await,
         // A name nobody has may be a password in the wrong field.
         About::SignIn => {
             let name = signs_in_as(&name);

@@ -8,7 +8,9 @@ use crate::apps::{self, Scale};
 use crate::audit::facts::Facts;
 use crate::base::clock::UnixMs;
 use crate::git::Credentials;
+use crate::jobs as queue;
 use crate::web::error::Failure;
+use crate::web::jobs;
 use crate::web::services::App;
 
 /// The facts that `asked` may change. What cannot be read is left out: the action itself will meet the same fault.
@@ -20,17 +22,19 @@ pub async fn facts(app: &App, asked: &Asked) -> Facts {
         About::Database => of_database(app, name).await,
         About::Target => of_targets(app).await,
         About::Check => of_checks(app).await,
-        About::User | About::Link => of_user(app, name).await,
+        About::User | About::Link | About::Owner => of_user(app, name).await,
         About::Token => of_tokens(app).await,
         About::Account => of_account(app, asked.intent.subject.id).await,
-        About::Backup
-        | About::Restore
-        | About::Command
+        About::Backup => of_backup(app, asked.intent.subject.id).await,
+        About::Restore => of_restore(app, asked.intent.subject.id).await,
+        About::Job => of_job(app, asked.intent.subject.id).await,
+        // These change nothing that can be read again: who was shown what, which session was begun, what a command is, is
+        // told beside. And of somebody nobody knows no more is read for a name that is there than for one that is not.
+        About::Command
         | About::Reveal
         | About::Attachment
         | About::SignIn
         | About::HalfWay
-        | About::Job
         | About::Box => Ok(Facts::default()),
     };
     read.unwrap_or_default()
@@ -177,6 +181,42 @@ async fn of_user(app: &App, name: &str) -> Result<Facts, Failure> {
         let sessions = app.users.sessions(id, UnixMs::now()).await?;
         facts.set("sessions", sessions.len());
     }
+    facts.secret("link", &app.users.link_mark(name, UnixMs::now()).await?);
+    Ok(facts)
+}
+
+async fn of_backup(app: &App, id: Option<i64>) -> Result<Facts, Failure> {
+    let mut facts = Facts::default();
+    if let Some(id) = id {
+        let backup = app.backups.find(id).await?;
+        facts.set("state", backup.state.as_str());
+        facts.set("check", json!(backup.check_state));
+        facts.set("checked", json!(backup.checked.map(|at| at.iso())));
+    }
+    Ok(facts)
+}
+
+async fn of_restore(app: &App, id: Option<i64>) -> Result<Facts, Failure> {
+    let mut facts = Facts::default();
+    if let Some(id) = id {
+        let restore = app.backups.find_restore(id).await?;
+        facts.set("state", restore.state.as_str());
+        facts.set("confirmed", restore.confirmed.is_some());
+        // What was replaced goes by a job: from the question on, and not from its end.
+        let job = jobs::about(app, "restore.confirm", "restore", id).await?;
+        if job.is_some() {
+            facts.set("dropped", restore.kept);
+        }
+    }
+    Ok(facts)
+}
+
+async fn of_job(app: &App, id: Option<i64>) -> Result<Facts, Failure> {
+    let mut facts = Facts::default();
+    let Some(id) = id else { return Ok(facts) };
+    if let Some(row) = app.db.read(move |c| queue::by_id(c, id)).await? {
+        facts.set("state", jobs::view(app, row).await?.state.as_str());
+    }
     Ok(facts)
 }
 
@@ -209,6 +249,9 @@ async fn of_account(app: &App, user: Option<i64>) -> Result<Facts, Failure> {
         facts.set("second_factor", standing.active.is_some());
         facts.set("recovery_codes", standing.codes_left);
         facts.secret("password", &app.users.password_mark(user).await?);
+        let (key, codes) = app.users.second_factor_marks(user).await?;
+        facts.secret("second_factor.key", &key);
+        facts.secret("second_factor.codes", &codes);
     }
     Ok(facts)
 }

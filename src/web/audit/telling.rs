@@ -8,6 +8,7 @@ use axum::http::request::Parts;
 use serde_json::{Map, Value};
 
 use crate::audit;
+use crate::base::secret::Secret;
 
 /// Names told at once.
 const MOST_NAMES: usize = 60;
@@ -31,6 +32,21 @@ impl Telling {
             all.push(format!("and {more} more"));
         }
         self.tell(what, all);
+    }
+
+    /// Tells what becomes of the volumes of an app that is removed.
+    pub fn volumes(&self, go: bool) {
+        self.tell("volumes", if go { "deleted" } else { "kept" });
+    }
+
+    /// Tells these rows under `what`.
+    pub fn rows(&self, what: &str, ids: impl Iterator<Item = i64>) {
+        self.tell(what, ids.take(MOST_NAMES).collect::<Vec<i64>>());
+    }
+
+    /// Tells the session that was begun, by its mark in the list of sessions: never by its cookie.
+    pub fn session(&self, token: &Secret) {
+        self.tell("session", crate::users::session_mark(token));
     }
 
     /// This row was made: another of its kind, made at the same time, is another entry's.

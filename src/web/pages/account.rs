@@ -317,7 +317,12 @@ pub async fn end_session(
     Form(which): Form<Which>,
 ) -> Result<Response, Failure> {
     let ended = match &visit.caller {
-        Caller::User { id, .. } => app.users.end_session(*id, &which.mark).await,
+        Caller::User { id, .. } => {
+            let by = visit.caller.by();
+            app.users
+                .end_session(*id, &which.mark, by, UnixMs::now())
+                .await
+        }
         _ => Err(UserError::NoSession),
     };
     if ended.is_ok() {

@@ -13,6 +13,7 @@ use super::second_factor::code_field;
 use super::visit::{self, Visit};
 use crate::base::secret::Secret;
 use crate::users::Proof;
+use crate::web::audit::Telling;
 use crate::web::caller::Caller;
 use crate::web::confirm::{self, way_back};
 use crate::web::error::Failure;
@@ -113,6 +114,7 @@ pub async fn submit(
     State(app): State<App>,
     visit: Visit,
     headers: HeaderMap,
+    telling: Telling,
     Form(fields): Form<Fields>,
 ) -> Result<Response, Failure> {
     let way = fields.way;
@@ -122,6 +124,7 @@ pub async fn submit(
     };
     match confirm::take(&app, &visit.caller, &headers, proof).await {
         Ok(session) => {
+            telling.session(&session);
             let to = way_back(&way.to);
             let answer = match way.again() {
                 true => visit::done(

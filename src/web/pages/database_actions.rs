@@ -10,7 +10,9 @@ use super::frame::Section;
 use super::visit::{self, Visit};
 use super::{confirm, words};
 use crate::postgres::Attached;
+use crate::web::audit::Telling;
 use crate::web::error::Failure;
+use crate::web::restores;
 use crate::web::services::App;
 
 /// An app.
@@ -102,8 +104,12 @@ pub async fn detach(
 pub async fn back_up(
     State(app): State<App>,
     Path(name): Path<String>,
+    telling: Telling,
 ) -> Result<Response, Failure> {
     let result = app.backups.now(&name).await;
+    if let Ok(made) = &result {
+        telling.rows("backups", made.iter().map(|backup| backup.id));
+    }
     visit::back(
         &format!("/databases/{name}#backups"),
         result,
@@ -181,16 +187,14 @@ pub async fn restore(
     State(app): State<App>,
     visit: Visit,
     Path((name, id)): Path<(String, i64)>,
+    telling: Telling,
     Form(answer): Form<confirm::Answer>,
 ) -> Result<Response, Failure> {
     let backup = app.backups.find(id).await?;
     if !answer.is(&backup.logical) {
         return restore_question(&app, visit, &name, id, true).await;
     }
-    let result = app
-        .backups
-        .restore(id, Some(&name), &visit.caller.who())
-        .await;
+    let result = restores::ask(&app, &visit.caller, &telling, (id, Some(&name))).await;
     visit::back(
         &format!("/databases/{name}#restores-h"),
         result,

@@ -88,7 +88,10 @@ pub async fn end_session(
     Form(which): Form<Which>,
 ) -> Result<Response, Failure> {
     let user = people::row_of(&app, &visit.caller, &name).await?;
-    let ended = app.users.end_session(user, &which.mark).await;
+    let ended = app
+        .users
+        .end_session(user, &which.mark, visit.caller.by(), UnixMs::now())
+        .await;
     if ended.is_ok() {
         telling.tell("session", which.mark);
     }
@@ -103,10 +106,10 @@ pub async fn end_sessions(
     Path(name): Path<String>,
 ) -> Result<Response, Failure> {
     let user = people::row_of(&app, &visit.caller, &name).await?;
-    let by = visit.caller.who();
+    let by = visit.caller.by();
     let ended = app
         .users
-        .end_sessions((user, &name), &by, UnixMs::now())
+        .end_sessions((user, &name), by, UnixMs::now())
         .await?;
     let text = match ended {
         0 => format!("{name} had no session."),
@@ -123,10 +126,10 @@ pub async fn second_factor_off(
     Path(name): Path<String>,
 ) -> Result<Response, Failure> {
     people::in_charge_of(&app, &visit.caller, &name).await?;
-    let by = visit.caller.who();
+    let by = visit.caller.by();
     let off = app
         .users
-        .remove_second_factor(&name, &by, UnixMs::now())
+        .remove_second_factor(&name, by, UnixMs::now())
         .await;
     let text = format!("The second factor of {name} is off.");
     visit::back(&format!("{}#second", address(&name)), off, &text)

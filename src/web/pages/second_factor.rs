@@ -170,7 +170,7 @@ pub async fn off(State(app): State<App>, visit: Visit) -> Result<Response, Failu
     };
     let off = app
         .users
-        .remove_second_factor(name, name, UnixMs::now())
+        .remove_second_factor(name, visit.caller.by(), UnixMs::now())
         .await;
     visit::back(
         PAGE,

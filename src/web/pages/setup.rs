@@ -14,6 +14,7 @@ use super::visit::Visit;
 use crate::base::clock::UnixMs;
 use crate::base::secret::Secret;
 use crate::users::UserError;
+use crate::web::audit::Telling;
 use crate::web::auth;
 use crate::web::error::Failure;
 use crate::web::services::App;
@@ -74,6 +75,7 @@ pub async fn submit(
     Path(token): Path<String>,
     visit: Visit,
     headers: HeaderMap,
+    telling: Telling,
     Form(fields): Form<Fields>,
 ) -> Result<Response, Failure> {
     let from = auth::origin(&headers);
@@ -94,6 +96,7 @@ pub async fn submit(
         .await
     {
         Ok(entered) => {
+            telling.session(&entered.session);
             end_earlier(&app, &visit.caller).await?;
             Ok(super::see_signed_in("/", &entered))
         }

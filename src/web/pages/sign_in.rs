@@ -13,7 +13,7 @@ use super::visit::Visit;
 use crate::base::clock::UnixMs;
 use crate::base::secret::Secret;
 use crate::users::{SignedIn, UserError};
-use crate::web::audit::Note;
+use crate::web::audit::{Note, Telling};
 use crate::web::auth;
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
@@ -68,6 +68,7 @@ pub async fn submit(
     State(app): State<App>,
     visit: Visit,
     headers: HeaderMap,
+    telling: Telling,
     Form(fields): Form<Fields>,
 ) -> Result<Response, Failure> {
     let from = auth::origin(&headers);
@@ -86,6 +87,7 @@ pub async fn submit(
             return Ok(answer);
         }
         Ok(SignedIn::Whole(entered)) => {
+            telling.session(&entered.session);
             end_earlier(&app, &visit.caller).await?;
             return Ok(super::see_signed_in("/", &entered));
         }

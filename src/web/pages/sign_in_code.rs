@@ -14,6 +14,7 @@ use super::sign_in::end_earlier;
 use super::visit::{self, Visit};
 use crate::base::clock::UnixMs;
 use crate::users::UserError;
+use crate::web::audit::Telling;
 use crate::web::auth;
 use crate::web::error::Failure;
 use crate::web::services::App;
@@ -62,6 +63,7 @@ pub async fn submit(
     State(app): State<App>,
     visit: Visit,
     headers: HeaderMap,
+    telling: Telling,
     Form(given): Form<Given>,
 ) -> Result<Response, Failure> {
     let half = auth::cookie(&headers, auth::HALF).unwrap_or_default();
@@ -72,6 +74,7 @@ pub async fn submit(
         .await
     {
         Ok(entered) => {
+            telling.session(&entered.session);
             end_earlier(&app, &visit.caller).await?;
             let mut answer = super::see_signed_in("/", &entered);
             super::drop_cookie(&mut answer, auth::HALF);

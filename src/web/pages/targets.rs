@@ -14,6 +14,7 @@ use crate::backup::{self, NewTarget};
 use crate::base::ids::TargetName;
 use crate::base::secret::Secret;
 use crate::objects::S3Options;
+use crate::web::audit::Telling;
 use crate::web::error::Failure;
 use crate::web::services::App;
 
@@ -151,8 +152,15 @@ pub async fn add(
 }
 
 /// `POST /settings/targets/{target}/test`
-pub async fn test(State(app): State<App>, Path(name): Path<String>) -> Result<Response, Failure> {
+pub async fn test(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    telling: Telling,
+) -> Result<Response, Failure> {
     let result = app.backups.test_target(&name).await;
+    if result.is_ok() {
+        telling.tell("works", true);
+    }
     let text = format!("{name} works: an object was stored, read back and removed.");
     visit::back(PAGE, result, &text)
 }

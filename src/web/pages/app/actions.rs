@@ -9,6 +9,7 @@ use super::act::Act;
 use super::head::{AppHead, Tab};
 use crate::deploy::{Cause, DeployError, NewDeploy, Source};
 use crate::git::Branch;
+use crate::web::audit::Telling;
 use crate::web::error::Failure;
 use crate::web::pages::confirm;
 use crate::web::pages::frame::Section;
@@ -179,6 +180,7 @@ pub async fn remove(
     State(app): State<App>,
     visit: Visit,
     act: Act,
+    telling: Telling,
     Form(answer): Form<confirm::Answer>,
 ) -> Result<Response, Failure> {
     let name = act.row.name.as_str();
@@ -187,5 +189,8 @@ pub async fn remove(
     }
     app.apps.begin_removal(act.row.id, &act.by, act.now).await?;
     let result = app.deploys.remove(act.row.id, true, &act.by, act.now).await;
+    if result.is_ok() {
+        telling.volumes(true);
+    }
     visit::back("/", result, &format!("{name} is being removed."))
 }

@@ -5,13 +5,20 @@ use axum::response::Response;
 
 use super::act::Act;
 use super::settings;
+use crate::web::audit::Telling;
 use crate::web::error::Failure;
 use crate::web::pages::visit::Visit;
 use crate::web::services::App;
 
 /// `POST /apps/{app}/webhook-secret`: the page with the secret on it, this once.
-pub async fn show(State(app): State<App>, visit: Visit, act: Act) -> Result<Response, Failure> {
+pub async fn show(
+    State(app): State<App>,
+    visit: Visit,
+    act: Act,
+    telling: Telling,
+) -> Result<Response, Failure> {
     let secret = app.apps.webhook_secret(act.row.id).await?;
+    telling.names("shown", ["webhook_secret"].into_iter());
     settings::with_secret(&app, visit, act.row.name.as_str(), &secret).await
 }
 
