@@ -12,6 +12,8 @@ use serde_json::json;
 mod api;
 #[path = "support/quiet.rs"]
 mod quiet;
+#[path = "support/served.rs"]
+mod served;
 #[path = "api_behaviour/settings.rs"]
 mod settings;
 #[cfg(feature = "crash-points")]

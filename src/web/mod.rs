@@ -29,6 +29,7 @@ mod peer;
 mod people;
 mod replay;
 mod router;
+mod scaling;
 mod services;
 mod standing;
 mod terminal;
