@@ -152,9 +152,9 @@ pub async fn view(app: &App, row: Told) -> Result<Job, Failure> {
     Ok(job)
 }
 
-/// Whether it is work that can be taken back and was not begun. A deploy says more in its own row.
+/// Whether it is work that can be taken back and was not begun. Deploys and backups say more in their own rows.
 fn waits(row: &Told) -> bool {
-    const TAKEN_BACK: [&str; 3] = ["backup", "backup.check", "restore"];
+    const TAKEN_BACK: [&str; 2] = ["backup.check", "restore"];
     TAKEN_BACK.contains(&row.kind.as_str()) && row.state == "queued" && row.attempts == 0
 }
 
@@ -258,6 +258,13 @@ async fn backup(app: &App, job: &mut Job, id: i64) -> Result<(), Failure> {
     Ok(())
 }
 
+    if !checks {
+        // Until it is stored all of it can be taken back.
+        job.cancellable = !job.state.is_over() && !found.state.is_ended();
+    }
+    if bad && found.is_cancelled() {
+        (job.state, job.error) = (JobState::Cancelled, None);
+    }
 async fn restore(app: &App, job: &mut Job, id: i64) -> Result<(), Failure> {
     let drops = job.kind == "restore.confirm";
     job.what = match drops {

@@ -17,7 +17,7 @@ pub enum JobState {
     Done,
     /// Given up.
     Failed,
-    /// Taken back before it changed anything.
+    /// Taken back by somebody: what it had begun was undone.
     Cancelled,
 }
 
