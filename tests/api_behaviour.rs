@@ -10,6 +10,8 @@ use serde_json::json;
 
 #[path = "support/api.rs"]
 mod api;
+#[path = "api_behaviour/attachments.rs"]
+mod attachments;
 #[path = "api_behaviour/cancelled.rs"]
 mod cancelled;
 #[path = "api_behaviour/pages.rs"]

@@ -159,14 +159,23 @@ pub async fn show(
         apps: attached
             .into_iter()
             .map(|link| {
-                (
-                    link.app_name,
-                    format!("as {}, role {}", link.env_name, link.role),
-                )
+                let what = format!("as {}, role {}{}", link.env_name, link.role, way(&link));
+                (link.app_name, what)
             })
             .collect(),
         attach: Field::choice("app", "App", choices),
     }))
+}
+
+/// What stands between an attachment and its use; nothing once it is made.
+pub fn way(link: &postgres::Attachment) -> String {
+    match (link.state, &link.reason) {
+        (postgres::Link::Attached, _) => String::new(),
+        (postgres::Link::Attaching, _) => "; attaching".to_owned(),
+        (postgres::Link::Detaching, _) => "; detaching".to_owned(),
+        (postgres::Link::Failed, Some(why)) => format!("; failed: {why}"),
+        (postgres::Link::Failed, None) => "; failed".to_owned(),
+    }
 }
 
 fn tiles(

@@ -287,7 +287,7 @@ pub fn env_page() -> env::View {
             .area()
             .hint("Taken byte for byte after the first =; nothing is unquoted."),
         attaches: true,
-        attached: vec![(text("main"), text("DATABASE_URL"))],
+        attached: vec![(text("main"), text("DATABASE_URL"), String::new())],
         choices: Field::choice(
             "database",
             "Database",
