@@ -10,8 +10,18 @@ use serde_json::json;
 
 #[path = "support/api.rs"]
 mod api;
+#[path = "api_behaviour/attachments.rs"]
+mod attachments;
+#[path = "api_behaviour/cancelled.rs"]
+mod cancelled;
+#[path = "api_behaviour/pages.rs"]
+mod pages;
 #[path = "support/quiet.rs"]
 mod quiet;
+#[path = "api_behaviour/refused_headers.rs"]
+mod refused_headers;
+#[path = "support/served.rs"]
+mod served;
 #[path = "api_behaviour/settings.rs"]
 mod settings;
 #[cfg(feature = "crash-points")]
@@ -95,25 +105,6 @@ fn a1_problems_say_what_which_request_and_what_else_is_taken() {
         assert_eq!(answer.status, status, "{path} {body}: {}", answer.body);
         assert_eq!(answer.json()["kind"], kind, "{path} {body}");
     }
-}
-
-#[test]
-fn a1_an_upload_says_that_it_takes_no_key() {
-    let daemon = Daemon::start();
-    make_app(&daemon, "shop");
-    let path = "/api/v1/apps/shop/deploys/upload";
-    let refused = local(&daemon, "POST", path, "Idempotency-Key: 9c\r\n", "no tar");
-    assert_eq!(
-        (refused.status, refused.json()["kind"].as_str()),
-        (422, Some("invalid"))
-    );
-    assert!(
-        refused.body.contains("takes no Idempotency-Key"),
-        "{}",
-        refused.body
-    );
-    let deploys = local(&daemon, "GET", "/api/v1/apps/shop/deploys", "", "").json();
-    assert_eq!(deploys["items"], json!([]));
 }
 
 /// What somebody waits for while a store says nothing is short, and is told as a fault of the target's settings.

@@ -10,6 +10,8 @@ use freehold::web::Needs;
 mod quiet;
 #[path = "bad_input/mod.rs"]
 mod rows;
+#[path = "support/served.rs"]
+mod served;
 
 use rows::ask::{Answer, ask, begin, heard};
 use rows::census;
@@ -29,6 +31,15 @@ fn freehold(daemon: &quiet::Daemon, args: &[String]) -> (Option<i32>, String) {
         String::from_utf8_lossy(&out.stderr)
     );
     (out.status.code(), said)
+}
+
+/// A daemon with an app `served` that has a live release, beside what its rows make.
+fn with_a_live_app() -> quiet::Daemon {
+    let daemon = quiet::Daemon::start();
+    let (code, said) = freehold(&daemon, &["app", "create", "served"].map(str::to_owned));
+    assert_eq!(code, Some(0), "{said}");
+    served::serving(&daemon);
+    daemon
 }
 
 /// Runs one row: what is wrong with its answer is given, and what it changed. Rows that prepare may change things.
@@ -65,7 +76,7 @@ fn a8_every_bad_command_gets_its_exit_code_and_a_sentence_that_helps() {
 
 #[test]
 fn a8_every_bad_request_gets_its_status_and_a_problem_that_helps() {
-    let daemon = quiet::Daemon::start();
+    let daemon = with_a_live_app();
     let mut wrong = Vec::new();
     for row in table::table().api {
         let socket = match row.as_nobody {
@@ -123,7 +134,7 @@ fn told(answer: &Answer) -> String {
 
 #[test]
 fn a8_every_bad_form_comes_back_with_a_sentence_that_helps() {
-    let daemon = quiet::Daemon::start();
+    let daemon = with_a_live_app();
     let mut wrong = Vec::new();
     let link = ask(
         &daemon.socket("freehold.sock"),

@@ -28,6 +28,8 @@ pub struct App {
     pub registry_user: Option<String>,
     /// Another one whenever a token, key or password is given; none without any.
     pub credentials_mark: Option<String>,
+    /// Another one whenever the webhook's secret is replaced.
+    pub webhook_mark: String,
     /// Whether a maintenance page answers instead.
     pub maintenance: bool,
     /// Whether it is being removed.

@@ -383,7 +383,8 @@ impl Apps {
         self.db.read(move |c| Ok(store::scale(c, app)?)).await
     }
 
-    /// Sets replicas, memory or processor share of one process; what is `None` stays.
+    /// Sets replicas, memory or processor share of one process; what is `None` stays. What that owes to
+    /// the containers; nothing when all of it was so already, as where a form sends back what it showed.
     ///
     /// # Errors
     /// Only the database's.
@@ -394,14 +395,21 @@ impl Apps {
         change: ScaleChange,
         by: &str,
         now: UnixMs,
-    ) -> Result<(), AppError> {
-        let message = format!("{process} was scaled by {by}: {change}.");
+    ) -> Result<Option<Owed>, AppError> {
         let by = by.to_owned();
         self.db
             .write(move |tx| {
+                let known = store::scale(tx, app)?;
+                let change = change.but(&known.get(process.as_str()).copied().unwrap_or_default());
+                if change == ScaleChange::default() {
+                    return Ok(None);
+                }
                 store::set_scale(tx, app, &process, &change)?;
-                change.owes().note(tx, app, &by, now)?;
-                record(tx, now, app, "app.scaled", message)
+                let owed = change.owes();
+                owed.note(tx, app, &by, now)?;
+                let message = format!("{process} was scaled by {by}: {change}.");
+                record(tx, now, app, "app.scaled", message)?;
+                Ok(Some(owed))
             })
             .await
     }

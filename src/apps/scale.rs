@@ -64,6 +64,16 @@ impl Scale {
         }
     }
 
+    /// What of this is other than what is set already.
+    pub fn but(mut self, known: &Self) -> Self {
+        if (self.min, self.max) == (known.min, known.max) {
+            (self.min, self.max) = (None, None);
+        }
+        self.memory_bytes = self.memory_bytes.filter(|n| known.memory_bytes != Some(*n));
+        self.nano_cpus = self.nano_cpus.filter(|n| known.nano_cpus != Some(*n));
+        self
+    }
+
     /// The same with a memory limit such as `512M`.
     ///
     /// # Errors
@@ -153,6 +163,13 @@ mod tests {
         assert_eq!(
             scale.to_string(),
             "1 to 4 replicas, 512 MB of memory, 0.5 cpus"
+        );
+        assert_eq!(scale.but(&scale), Scale::default());
+        let more = Scale::parse_replicas("2").unwrap();
+        let more = more.with_memory("512M").unwrap().but(&scale);
+        assert_eq!(
+            (more.to_string(), more.owes()),
+            ("2 replicas".into(), Owed::Counts)
         );
         assert!(scale.with_memory("1M").is_err());
         assert!(scale.with_cpus("NaN").is_err());

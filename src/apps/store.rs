@@ -17,7 +17,7 @@ use super::scale::Scale;
 
 const APP: &str = "SELECT id, name, created_ms, git_url, git_branch,
     git_token IS NOT NULL OR git_key IS NOT NULL, registry_host, registry_user, maintenance, removing,
-    git_token, git_key, registry_password
+    git_token, git_key, registry_password, webhook_secret
     FROM apps";
 
 fn app(row: &Row<'_>) -> rusqlite::Result<(App, String)> {
@@ -32,6 +32,7 @@ fn app(row: &Row<'_>) -> rusqlite::Result<(App, String)> {
         registry_host: row.get(6)?,
         registry_user: row.get(7)?,
         credentials_mark: mark([row.get(10)?, row.get(11)?, row.get(12)?]),
+        webhook_mark: mark([row.get(13)?]).unwrap_or_default(),
         maintenance: row.get(8)?,
         removing: row.get(9)?,
     };
@@ -39,7 +40,7 @@ fn app(row: &Row<'_>) -> rusqlite::Result<(App, String)> {
 }
 
 /// Tells sealed values from others. Each sealing has a nonce of its own, so the same value given again is told, too.
-fn mark(sealed: [Option<Vec<u8>>; 3]) -> Option<String> {
+fn mark<const N: usize>(sealed: [Option<Vec<u8>>; N]) -> Option<String> {
     sealed.iter().any(Option::is_some).then(|| {
         let each = sealed.map(|value| value.map(|bytes| sha256_hex(&bytes)).unwrap_or_default());
         sha256_hex(each.join(" ").as_bytes())

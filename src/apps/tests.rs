@@ -248,10 +248,10 @@ async fn f4_scale_changes_only_what_is_given() {
         .await
         .unwrap();
     let memory = Scale::default().with_memory("64M").unwrap();
-    p.apps
-        .set_scale(app.id, web(), memory, "ana", UnixMs(1))
-        .await
-        .unwrap();
+    for owed in [Some(Owed::Settings), None] {
+        let set = p.apps.set_scale(app.id, web(), memory, "ana", UnixMs(1));
+        assert_eq!(set.await.unwrap(), owed);
+    }
     let mode = || EnvName::parse("MODE").unwrap();
     for value in ["live", "live", "test"] {
         let set = BTreeMap::from([(mode(), Some(Secret::new(value)))]);

@@ -1,44 +1,124 @@
-//! Taking back what waits: a backup, a check or a restore whose work has not begun. Nothing was done
-//! yet, so nothing is left half done; its row ends in the transaction that takes the job back. What has
-//! begun goes on to its end.
+//! Taking back. A backup, a check or a restore whose work has not begun ends in the transaction that takes
+//! its job back: nothing was done yet. A backup that is being made or read back is noted as cancelled in
+//! its row first, so that a crash does not forget it; then its containers are ended, what it put into its
+//! store is removed, and it is failed without another try. A check and a restore that have begun go on to
+//! their end.
 
+use std::collections::HashMap;
+use std::sync::PoisonError;
+
+use tokio_util::sync::CancellationToken;
+
+use super::dump::soon;
 use super::error::BackupError;
+use super::row::Backup;
 use super::state::{BackupState, RestoreState};
 use super::{BACKUP_JOB, Backups, CHECK_JOB, RESTORE_JOB, number, store, store_open};
 use crate::base::clock::UnixMs;
 use crate::base::crash_point;
 use crate::db::DbError;
 use crate::events::{self, Level, NewEvent};
-use crate::jobs;
+use crate::jobs::{self, Outcome, Told};
 
 /// How the reason of what was taken back begins: it is no failure to be warned of.
 pub(super) const TAKEN_BACK: &str = "cancelled by ";
 
 impl Backups {
-    /// Takes the job back, and ends what it was to do.
+    /// A job's backup can be cancelled from now on.
+    pub(super) fn takes_up(&self, job: i64, stop: CancellationToken) {
+        self.cancels().insert(job, stop);
+    }
+
+    /// Its work is over.
+    pub(super) fn lets_go(&self, job: i64) {
+        self.cancels().remove(&job);
+    }
+
+    fn cancels(&self) -> std::sync::MutexGuard<'_, HashMap<i64, CancellationToken>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the job back, and ends what it was to do. What is in work ends a moment later: its job says
+    /// when it has.
     ///
     /// # Errors
-    /// [`BackupError::Conflict`] when it has begun, or is none of ours.
+    /// [`BackupError::Conflict`] when it cannot be taken back any more, or is none of ours.
     pub async fn cancel(&self, job: i64, by: &str) -> Result<(), BackupError> {
-        let reason = format!("{TAKEN_BACK}{by} before it began");
         let found = self.db.read(move |c| jobs::by_id(c, job)).await;
         let found = found.map_err(|e: DbError| BackupError::Db(e))?;
-        let failed = found.map(|row| match row.kind.as_str() {
+        let found = found.ok_or_else(|| too_late(job))?;
+        let unbegun = match found.attempts {
+            0 => self.cancel_unbegun(&found, by).await,
+            _ => Err(too_late(job)),
+        };
+        let backup = number(&found.payload, "backup").filter(|_| found.kind == BACKUP_JOB);
+        match (unbegun, backup) {
+            (Err(BackupError::Conflict(_)), Some(id)) => self.cancel_begun(job, id, by).await,
+            (ended, _) => ended,
+        }
+    }
+
+    async fn cancel_unbegun(&self, found: &Told, by: &str) -> Result<(), BackupError> {
+        let (job, reason) = (found.id, format!("{TAKEN_BACK}{by} before it began"));
+        let failed = match found.kind.as_str() {
             RESTORE_JOB => "restore.failed",
             _ => "backup.failed",
-        });
-        if let Some(name) = failed {
-            crash_point::hit(&format!("{name}.before"));
-        }
+        };
+        crash_point::hit(&format!("{failed}.before"));
         let ended = self
             .db
             .write(move |tx| take_back(tx, job, &reason, UnixMs::now()))
             .await;
-        if let Some(name) = failed {
-            crash_point::hit(&format!("{name}.after"));
-        }
+        crash_point::hit(&format!("{failed}.after"));
         ended
     }
+
+    async fn cancel_begun(&self, job: i64, backup: i64, by: &str) -> Result<(), BackupError> {
+        let reason = format!("{TAKEN_BACK}{by} while it was being made");
+        let noted = self
+            .db
+            .write(move |tx| {
+                jobs::hasten(tx, job, UnixMs::now())?;
+                store::ask_cancel(tx, backup, &reason)
+            })
+            .await;
+        if !noted.map_err(BackupError::Db)? {
+            return Err(too_late(job));
+        }
+        if let Some(stop) = self.cancels().get(&job) {
+            stop.cancel();
+        }
+        Ok(())
+    }
+
+    /// Ends a backup that is noted as cancelled: nothing of it stays in its store, and it is not tried again.
+    pub(super) async fn end_cancelled(&self, backup: &Backup) -> Outcome {
+        let left = self.take_back(backup).await;
+        let reason = backup.reason.clone().unwrap_or_default();
+        let message = format!("The backup of {} was {reason}.", backup.what());
+        let event = NewEvent::new("backup.cancelled", Level::Info, backup.subject(), message)
+            .with(serde_json::json!({ "backup": backup.id }));
+        let id = backup.id;
+        crash_point::hit("backup.failed.before");
+        let written: Result<(), DbError> = self
+            .db
+            .write(move |tx| {
+                let now = UnixMs::now();
+                store::set_state(tx, id, BackupState::Failed, Some(&reason), now)?;
+                store::set_upload(tx, id, left.as_deref())?;
+                events::record(tx, now, &event).map(drop)
+            })
+            .await;
+        crash_point::hit("backup.failed.after");
+        match written {
+            Ok(()) => Outcome::Cancelled,
+            Err(error) => soon(&BackupError::Db(error)),
+        }
+    }
+}
+
+fn too_late(job: i64) -> BackupError {
+    BackupError::Conflict(format!("job {job} has begun and goes on to its end"))
 }
 
 fn take_back(
@@ -47,10 +127,9 @@ fn take_back(
     reason: &str,
     now: UnixMs,
 ) -> Result<(), BackupError> {
-    let too_late = || BackupError::Conflict(format!("job {job} has begun and goes on to its end"));
-    let row = jobs::by_id(tx, job)?.ok_or_else(too_late)?;
+    let row = jobs::by_id(tx, job)?.ok_or_else(|| too_late(job))?;
     if !jobs::take_back(tx, job, now)? {
-        return Err(too_late());
+        return Err(too_late(job));
     }
     let (what, subject) = match (row.kind.as_str(), number(&row.payload, "backup")) {
         (BACKUP_JOB, Some(id)) => {
@@ -73,7 +152,7 @@ fn take_back(
             )
         }
         // What was taken back is put back with the transaction.
-        _ => return Err(too_late()),
+        _ => return Err(too_late(job)),
     };
     let message = format!("{what} was {reason}.");
     let event = NewEvent::new("backup.cancelled", Level::Info, subject, message);

@@ -39,6 +39,9 @@ impl Backups {
                 Err(BackupError::NotFound(_)) => return Outcome::Done,
                 Err(error) => return soon(&error),
             };
+            if backup.is_cancelled() && !backup.state.is_ended() {
+                return self.end_cancelled(&backup).await;
+            }
             let step = match backup.state {
                 BackupState::Queued => match self.is_moot(&backup).await {
                     Ok(true) => return Outcome::Done,
@@ -54,6 +57,7 @@ impl Backups {
                     Err(error) => return self.fail(&backup, error).await,
                 },
                 BackupState::Stored => return Outcome::Done,
+                BackupState::Failed if backup.is_cancelled() => return Outcome::Cancelled,
                 BackupState::Failed | BackupState::Expired => {
                     return Outcome::Failed(backup.reason.unwrap_or_default());
                 }
@@ -92,7 +96,8 @@ impl Backups {
             .map_err(BackupError::Db)
     }
 
-    /// Writes the next state down, with its event and what follows from it.
+    /// Writes the next state down, with its event and what follows from it; nothing when it is to be
+    /// cancelled, which the next turn sees.
     async fn advance(&self, backup: &Backup, to: BackupState) -> Result<(), BackupError> {
         crash_point::hit(&format!("backup.{}.before", to.as_str()));
         let (id, database) = (backup.id, backup.database);
@@ -115,6 +120,9 @@ impl Backups {
         self.db
             .write(move |tx| {
                 let now = UnixMs::now();
+                if store::by_id(tx, id)?.is_none_or(|b| b.is_cancelled()) {
+                    return Ok(());
+                }
                 store::set_state(tx, id, to, None, now)?;
                 if let Some(event) = event {
                     events::record(tx, now, &event)?;
@@ -197,7 +205,11 @@ impl Backups {
                 Ok(piece) => {
                     let missing = archive::MAGIC.len() - head.len();
                     head.extend(piece.iter().take(missing));
-                    upload.write(&piece).await?;
+                    tokio::select! {
+                        written = upload.write(&piece) => written?,
+                        // A store may take its time; how the container ended says the rest.
+                        () = context.cancel.cancelled() => break,
+                    }
                 }
                 Err(error) => {
                     cut = Some(error);
@@ -232,6 +244,11 @@ impl Backups {
     pub(super) async fn fail(&self, backup: &Backup, error: BackupError) -> Outcome {
         if matches!(error, BackupError::Supervise(SuperviseError::Stopping)) {
             return soon(&error);
+        }
+        match self.find(backup.id).await {
+            Ok(now) if now.is_cancelled() => return self.end_cancelled(&now).await,
+            Ok(_) | Err(BackupError::NotFound(_)) => {}
+            Err(error) => return soon(&error),
         }
         let gone = match self.is_gone(backup.database).await {
             Ok(gone) => gone,
@@ -271,10 +288,14 @@ impl Backups {
         let event = NewEvent::new("backup.failed", Level::Error, backup.subject(), message)
             .with(serde_json::json!({ "backup": backup.id, "attempt": backup.attempt }));
         let (id, reason, this) = (backup.id, why.clone(), self.clone());
-        let written: Result<(), DbError> = self
+        let written: Result<Option<Backup>, DbError> = self
             .db
             .write(move |tx| {
                 let now = UnixMs::now();
+                let cancelled = store::by_id(tx, id)?.filter(Backup::is_cancelled);
+                if cancelled.is_some() {
+                    return Ok(cancelled);
+                }
                 store::set_state(tx, id, BackupState::Failed, Some(&reason), now)?;
                 store::set_upload(tx, id, left.as_deref())?;
                 if !gone {
@@ -283,25 +304,28 @@ impl Backups {
                 if let Some(retry) = &retry {
                     this.insert(tx, retry, now)?;
                 }
-                Ok(())
+                Ok(None)
             })
             .await;
         crash_point::hit("backup.failed.after");
         match written {
-            Ok(()) if gone => Outcome::Done,
-            Ok(()) => Outcome::Failed(why),
+            // It was taken back between the look and the write.
+            Ok(Some(cancelled)) => self.end_cancelled(&cancelled).await,
+            Ok(None) if gone => Outcome::Done,
+            Ok(None) => Outcome::Failed(why),
             Err(error) => soon(&BackupError::Db(error)),
         }
     }
 
     /// Nothing of a failed backup stays in the store. What cannot be removed
     /// now (the store is away) gives a mark by which retention removes it later.
-    async fn take_back(&self, backup: &Backup) -> Option<String> {
+    pub(super) async fn take_back(&self, backup: &Backup) -> Option<String> {
         let token = match self.find(backup.id).await {
             Ok(now) => now.upload_token,
             Err(_) => backup.upload_token.clone(),
         };
-        if backup.state == BackupState::Running && token.is_none() {
+        let begun = backup.state == BackupState::Verifying;
+        if !begun && token.is_none() {
             // Nothing was begun.
             return None;
         }

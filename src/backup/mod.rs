@@ -39,10 +39,12 @@ mod store_standing;
 mod store_targets;
 mod target;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::base::clock::UnixMs;
 use crate::base::ids::InstallationId;
@@ -74,6 +76,8 @@ pub struct Backups {
     supervisor: Supervisor,
     servers: Arc<dyn Servers>,
     traffic: Arc<dyn Traffic>,
+    /// By their jobs: what is being dumped or read back now.
+    running: Arc<Mutex<HashMap<i64, CancellationToken>>>,
 }
 
 /// What [`Backups::new`] is made of.
@@ -118,6 +122,7 @@ impl Backups {
             supervisor: parts.supervisor,
             servers: parts.servers,
             traffic: parts.traffic,
+            running: Arc::default(),
         }
     }
 
@@ -137,7 +142,13 @@ impl Backups {
         let this = self.clone();
         handlers.on(BACKUP_JOB, move |context, payload| {
             let this = this.clone();
-            async move { this.run_backup(context, payload).await }
+            async move {
+                let job = context.id;
+                this.takes_up(job, context.cancel.clone());
+                let outcome = this.run_backup(context, payload).await;
+                this.lets_go(job);
+                outcome
+            }
         });
         let this = self.clone();
         handlers.on_yielding(PLAN_JOB, move |context, payload| {

@@ -3,6 +3,7 @@
 use crate::base::clock::UnixMs;
 
 use super::archive::Contents;
+use super::cancel::TAKEN_BACK;
 use super::state::{BackupState, RestoreState};
 
 /// Why a backup was begun.
@@ -97,6 +98,12 @@ pub struct Backup {
 }
 
 impl Backup {
+    /// Whether it was taken back, or is to be: the wish stands in its row before anything is done about it.
+    pub fn is_cancelled(&self) -> bool {
+        let reason = self.reason.as_deref().unwrap_or_default();
+        reason.starts_with(TAKEN_BACK)
+    }
+
     /// As events name the server.
     pub fn subject(&self) -> String {
         subject(self.database)

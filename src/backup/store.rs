@@ -178,6 +178,16 @@ pub(super) fn set_state(
     Ok(())
 }
 
+/// Notes in a backup that is not ended that it is to end as cancelled, unless that was noted before.
+pub(super) fn ask_cancel(tx: &Transaction<'_>, id: i64, reason: &str) -> Result<bool, DbError> {
+    let noted = tx.execute(
+        "UPDATE backups SET reason = CASE WHEN substr(reason, 1, length(?3)) = ?3 THEN reason ELSE ?2 END
+         WHERE id = ?1 AND state IN ('queued', 'running', 'verifying')",
+        params![id, reason, super::cancel::TAKEN_BACK],
+    )?;
+    Ok(noted > 0)
+}
+
 pub(super) fn set_upload(
     tx: &Transaction<'_>,
     id: i64,

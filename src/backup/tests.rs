@@ -1,5 +1,6 @@
 //! The schedule at work, with servers that need no engine.
 
+mod cancelled;
 mod gone;
 mod retain;
 
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::ports::{Answer, Found, Part, Server, Servers, Traffic, Trouble};
 use super::row::{ALL_PARTS, Cause, NewBackup};
@@ -27,6 +28,10 @@ use crate::supervise::{Spec, Supervisor};
 struct OneServer {
     ready: AtomicBool,
     removed: AtomicBool,
+    /// A side container is refused once this is open.
+    gate: Semaphore,
+    /// One was asked for.
+    asked: AtomicBool,
 }
 
 fn refuse<T: Send + 'static>() -> Answer<'static, T> {
@@ -55,7 +60,11 @@ impl Servers for OneServer {
         refuse()
     }
     fn side(&self, _: i64, _: String, _: Vec<String>, _: String) -> Answer<'_, Spec> {
-        refuse()
+        Box::pin(async {
+            self.asked.store(true, Ordering::SeqCst);
+            drop(self.gate.acquire().await);
+            refuse().await
+        })
     }
     fn dbname(&self, part: &str) -> String {
         part.to_owned()
@@ -121,6 +130,8 @@ async fn a_box() -> Machine {
     let server = Arc::new(OneServer {
         ready: AtomicBool::new(true),
         removed: AtomicBool::new(false),
+        gate: Semaphore::new(1),
+        asked: AtomicBool::new(false),
     });
     let backups = Backups::new(Parts {
         db: db.clone(),

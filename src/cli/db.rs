@@ -11,11 +11,12 @@ use super::confirm::confirm;
 use super::output::{self, Fail};
 use super::progress::Progress;
 use super::show::{bytes, time};
-use super::{Global, terminal};
+use super::{Global, job, terminal};
 use crate::wire::apps::Changed;
 use crate::wire::databases::{
     Attach, Attached, AttachmentUrl, Database, DatabaseDetails, NewDatabase, Remove,
 };
+use crate::wire::jobs::WithJob;
 
 /// Postgres databases
 #[derive(Debug, Args)]
@@ -84,6 +85,9 @@ enum Verb {
         /// The variable the app finds it in, instead of DATABASE_URL
         #[arg(long = "as")]
         env_name: Option<String>,
+        /// Return at once
+        #[arg(long)]
+        no_wait: bool,
     },
     /// Take an app's access away; its data stays
     ///
@@ -99,6 +103,9 @@ enum Verb {
         /// Do not ask for the name
         #[arg(long)]
         yes: bool,
+        /// Return at once
+        #[arg(long)]
+        no_wait: bool,
     },
     /// The URL an app is given; that it was shown is audited
     #[command(
@@ -185,22 +192,44 @@ pub async fn run(client: &Client, global: &Global, arguments: Arguments) -> Resu
             name,
             app,
             env_name,
+            no_wait,
         } => {
+            let what = format!("Attaching {app} to {name}");
             let body = Attach { app, env_name };
-            let attached: Attached = client
-                .send(Method::POST, &format!("{}/attachments", path(&name)), &body)
-                .await?;
+            let target = format!("{}/attachments", path(&name));
+            let answer: WithJob<Attached> = client.send(Method::POST, &target, &body).await?;
+            let mut attached = answer.what;
+            if let Some(job) = answer.job.filter(|_| !no_wait) {
+                attached.change.deploy = job::over(client, global, job, &what).await?.deploy;
+                "attached".clone_into(&mut attached.link.state);
+            }
             said(global, &attached, || {
                 output::line(attached_words(&name, &attached));
             });
         }
-        Verb::Detach { name, app, yes } => {
+        Verb::Detach {
+            name,
+            app,
+            yes,
+            no_wait,
+        } => {
             let what = format!("This takes {app} its access to {name}; its data stays");
             confirm(&what, &app, yes)?;
-            let path = format!("{}/attachments/{}", path(&name), segment(&app));
-            let done: Changed = client.send(Method::DELETE, &path, &Value::Null).await?;
+            let target = format!("{}/attachments/{}", path(&name), segment(&app));
+            let answer: WithJob<Changed> =
+                client.send(Method::DELETE, &target, &Value::Null).await?;
+            let mut done = answer.what;
+            let followed = answer.job.filter(|_| !no_wait);
+            let over = followed.is_some();
+            if let Some(job) = followed {
+                let what = format!("Detaching {app} from {name}");
+                done.deploy = job::over(client, global, job, &what).await?.deploy;
+            }
             said(global, &done, || {
-                output::line(detached_words(&name, &app, &done));
+                output::line(match over {
+                    true => detached_words(&name, &app, &done),
+                    false => format!("{app} is being detached; its data stays in {name}."),
+                });
             });
         }
         Verb::Url { name, app } => {
@@ -224,6 +253,9 @@ fn attached_words(name: &str, attached: &Attached) -> String {
     let Attached { link, change } = attached;
     let (app, variable) = (&link.app, &link.env_name);
     match change.deploy {
+        _ if link.state == "attaching" => {
+            format!("{app} is being attached to {name}; it gets {variable} when that is done.")
+        }
         _ if !change.changed => {
             format!("{app} was attached to {name} before, in {variable}; nothing is different.")
         }

@@ -166,7 +166,10 @@ pub async fn scale(client: &Client, global: &Global, given: ScaleArguments) -> R
         Some(deploy) => follow(client, global, &given.name, deploy).await,
         None => {
             output::either(global.json, &changed, || {
-                output::line(format!("{} is being scaled.", given.name));
+                output::line(match changed.changed {
+                    true => format!("{} is being scaled.", given.name),
+                    false => format!("{} was scaled so before; nothing is different.", given.name),
+                });
             });
             Ok(())
         }

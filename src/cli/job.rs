@@ -175,6 +175,27 @@ pub async fn finished(
     }
 }
 
+/// Waits until `job` is over, through all its tries, and shows how `what` goes.
+///
+/// # Errors
+/// That it ended in another way than it should, or that the daemon cannot be reached any more.
+pub async fn over(client: &Client, global: &Global, mut job: Job, what: &str) -> Result<Job, Fail> {
+    let mut progress = Progress::of_state(global, what);
+    while !job.state.is_over() {
+        progress.state(&match &job.error {
+            Some(why) => format!("{}: {}", job.state.as_str(), why.detail),
+            None => job.state.as_str().to_owned(),
+        });
+        tokio::time::sleep(LOOK).await;
+        job = client.get(&path(job.id)).await?;
+    }
+    drop(progress);
+    match job.state {
+        JobState::Done => Ok(job),
+        _ => Err(Fail::Ended(ended(&job))),
+    }
+}
+
 fn ended(job: &Job) -> String {
     let why = job.error.as_ref().map(|e| format!(": {}", e.detail));
     format!(

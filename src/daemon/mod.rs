@@ -196,7 +196,7 @@ async fn run(start: Start) -> Result<(), String> {
     let mut handlers = Handlers::default();
     certs.register(&mut handlers, Arc::new(publisher.clone()));
     deploys.handle(&mut handlers);
-    handlers::databases(&mut handlers, &databases);
+    handlers::databases(&mut handlers, &databases, &deploys);
     looker.start(databases.clone(), &tasks);
     let backups = Backups::new(backup::Parts {
         db: db.clone(),

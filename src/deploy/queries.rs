@@ -31,6 +31,18 @@ impl Deploys {
         self.0.db.read(move |c| store::live(c, app)).await
     }
 
+    /// The processes of an app's live release; none when nothing is live, and any may come.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn processes(&self, app: i64) -> Result<Option<Vec<String>>, DbError> {
+        let Some(live) = self.live(app).await? else {
+            return Ok(None);
+        };
+        let release = self.release(live.release_id).await?;
+        Ok(release.map(|r| r.settings.processes.into_keys().collect()))
+    }
+
     /// One deploy of `app`.
     ///
     /// # Errors

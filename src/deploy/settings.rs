@@ -7,7 +7,7 @@ use rusqlite::Transaction;
 use crate::base::clock::UnixMs;
 use crate::base::retry::Backoff;
 use crate::db::DbError;
-use crate::jobs::{JobContext, Outcome, Owed};
+use crate::jobs::{self, JobContext, Outcome, Owed};
 
 use super::create::{by_person, insert};
 use super::row::Cause;
@@ -34,15 +34,40 @@ impl Deploys {
         by: &str,
         now: UnixMs,
     ) -> Result<Option<i64>, DeployError> {
+        self.ask_for_settings(app, by, now, None).await
+    }
+
+    /// [`Self::apply_settings`] as the last part of the work `job`, which names the deploy from then on. What
+    /// is owed no more was asked for already, by this work before a crash or by another change.
+    pub async fn apply_settings_in(&self, job: i64, app: i64, by: &str) -> Outcome {
+        let now = UnixMs::now();
+        let asked = self.ask_for_settings(app, by, now, Some(job)).await;
+        ended(asked.map(drop), now, 1)
+    }
+
+    async fn ask_for_settings(
+        &self,
+        app: i64,
+        by: &str,
+        now: UnixMs,
+        job: Option<i64>,
+    ) -> Result<Option<i64>, DeployError> {
         self.facts_to_deploy(app).await?;
         let new = by_person(app, Source::Settings, Cause::Settings, by);
         State::Queued.crash_before();
         // Looked at and asked for in one step: what starts or stops the app comes before or after.
         let asked = move |tx: &Transaction<'_>| {
+            if job.is_some() && !Owed::Settings.is_owed(tx, app)? {
+                return Ok(None);
+            }
             store::owe_settings(tx, app)?;
             let runs = store::live(tx, app)?.is_some_and(|live| !live.stopped);
             if runs || store::unsettled(tx)?.iter().any(|open| open.app == app) {
-                return insert(tx, &new, now).map(Some);
+                let deploy = insert(tx, &new, now)?;
+                if let Some(job) = job {
+                    jobs::note_deploy(tx, job, deploy)?;
+                }
+                return Ok(Some(deploy));
             }
             Owed::Settings.settle(tx, app, now)?;
             Ok::<_, DbError>(None)
@@ -71,13 +96,17 @@ impl Deploys {
             Owed::Settings => self.apply_settings(app, by, now).await.map(drop),
             Owed::Counts => self.apply_counts(app, now).await,
         };
-        match asked {
-            // An app that is going away needs nothing any more.
-            Ok(()) | Err(DeployError::Conflict(_)) => Outcome::Done,
-            Err(error) => Outcome::Again {
-                at: UnixMs::now().plus(AGAIN.delay(context.attempt)),
-                why: error.to_string(),
-            },
-        }
+        ended(asked, now, context.attempt)
+    }
+}
+
+fn ended(asked: Result<(), DeployError>, now: UnixMs, attempt: u32) -> Outcome {
+    match asked {
+        // An app that is going away needs nothing any more.
+        Ok(()) | Err(DeployError::Conflict(_)) => Outcome::Done,
+        Err(error) => Outcome::Again {
+            at: now.plus(AGAIN.delay(attempt)),
+            why: error.to_string(),
+        },
     }
 }

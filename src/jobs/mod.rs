@@ -27,7 +27,8 @@ use crate::db::{Db, DbError};
 
 pub use owed::Owed;
 pub use store::{
-    JobRow, NewJob, State, Told, by_id, enqueue, newest, newest_about, take_back, worked_on,
+    JobRow, NewJob, State, Told, by_id, enqueue, hasten, newest, newest_about, note_deploy,
+    take_back, worked_on,
 };
 
 /// How a run of a job ended.
@@ -44,6 +45,8 @@ pub enum Outcome {
     },
     /// Given up.
     Failed(String),
+    /// Taken back by somebody: nothing of it is left.
+    Cancelled,
 }
 
 /// What a handler is told beside its payload.

@@ -57,6 +57,14 @@ impl Owed {
         enqueue(tx, now, &job).map(drop)
     }
 
+    /// Whether it is noted and not settled.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub fn is_owed(self, tx: &Transaction<'_>, app: i64) -> Result<bool, DbError> {
+        store::is_open(tx, self.kind(), &self.key(app))
+    }
+
     /// The work is queued by the same transaction, or nothing runs that it could be done to.
     ///
     /// # Errors

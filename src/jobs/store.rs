@@ -151,6 +151,39 @@ pub fn take_back(tx: &Transaction<'_>, id: i64, now: UnixMs) -> Result<bool, DbE
     Ok(taken > 0)
 }
 
+/// Notes in a job the deploy that it asked for: whoever follows it is told which.
+///
+/// # Errors
+/// Only the database's.
+pub fn note_deploy(tx: &Transaction<'_>, id: i64, deploy: i64) -> Result<(), DbError> {
+    tx.execute(
+        "UPDATE jobs SET payload = json_set(payload, '$.deploy', ?2) WHERE id = ?1",
+        [id, deploy],
+    )?;
+    Ok(())
+}
+
+/// Whether work of this kind and key is open.
+pub(super) fn is_open(c: &Connection, kind: &str, key: &str) -> Result<bool, DbError> {
+    Ok(c.query_row(
+        "SELECT EXISTS (SELECT 1 FROM jobs WHERE kind = ?1 AND key = ?2 AND state IN ('queued', 'running'))",
+        [kind, key],
+        |row| row.get(0),
+    )?)
+}
+
+/// A job that waits for its next try is due now.
+///
+/// # Errors
+/// Only the database's.
+pub fn hasten(tx: &Transaction<'_>, id: i64, now: UnixMs) -> Result<(), DbError> {
+    tx.execute(
+        "UPDATE jobs SET run_at_ms = ?2 WHERE id = ?1 AND state = 'queued'",
+        params![id, now.0],
+    )?;
+    Ok(())
+}
+
 /// All work of this kind and key that is not over is done, by what else the transaction does.
 pub(super) fn settle(
     tx: &Transaction<'_>,
@@ -180,6 +213,10 @@ pub(super) fn finish(
         Outcome::Failed(why) => tx.execute(
             "UPDATE jobs SET state = 'failed', error = ?3, finished_ms = ?2 WHERE id = ?1",
             params![id, now.0, why],
+        )?,
+        Outcome::Cancelled => tx.execute(
+            "UPDATE jobs SET state = 'cancelled', error = NULL, finished_ms = ?2 WHERE id = ?1",
+            params![id, now.0],
         )?,
         Outcome::Again { at, why } => tx.execute(
             "UPDATE jobs SET state = 'queued', error = ?3, run_at_ms = ?2 WHERE id = ?1",

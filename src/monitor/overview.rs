@@ -210,15 +210,6 @@ impl Monitor {
         Ok(checks)
     }
 
-    /// The newest incidents, open ones first.
-    ///
-    /// # Errors
-    /// When state.db cannot be read.
-    pub async fn incidents(&self, limit: u32) -> Result<Vec<Incident>, MonitorError> {
-        let rows = self.state.read(move |c| store::incidents(c, limit)).await?;
-        Ok(rows.into_iter().map(told).collect())
-    }
-
     /// A piece of the incidents, the newest first; the slice's state is `open` or `closed`.
     ///
     /// # Errors

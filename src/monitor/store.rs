@@ -89,22 +89,6 @@ fn incident(row: &Row<'_>, at: usize) -> rusqlite::Result<IncidentRow> {
     })
 }
 
-/// The newest incidents with their check's name and address.
-pub(super) fn incidents(
-    c: &Connection,
-    limit: u32,
-) -> Result<Vec<(IncidentRow, String, String)>, DbError> {
-    let mut statement = c.prepare_cached(
-        "SELECT i.id, i.check_id, i.opened_ms, i.closed_ms, i.stage, i.why, c.name, c.url
-         FROM incidents i JOIN checks c ON c.id = i.check_id
-         ORDER BY i.closed_ms IS NOT NULL, i.id DESC LIMIT ?1",
-    )?;
-    let rows = statement.query_map([limit], |row| {
-        Ok((incident(row, 0)?, row.get(6)?, row.get(7)?))
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
-
 /// The newest first; a slice's state is `open` or `closed`.
 pub(super) fn incident_slice(
     c: &Connection,

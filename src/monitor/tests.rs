@@ -168,7 +168,7 @@ async fn f7_a_domain_is_checked_from_birth_and_an_incident_opens_and_closes() {
         first().await.filter(|c| c.state == CheckState::Up)
     })
     .await;
-    let incidents = monitor.incidents(10).await.unwrap();
+    let incidents = monitor.incident_rows(10.into()).await.unwrap();
     assert_eq!((incidents.len(), incidents[0].stage.as_str()), (1, "http"));
     assert!(incidents[0].closed_ms.is_some());
     let told = state

@@ -10,12 +10,12 @@ use crate::db::DbError;
 use crate::events::{self, Level, NewEvent};
 use crate::jobs::{self, NewJob};
 
-use std::time::Duration;
-
 /// The variable an app finds its database in.
 pub const DATABASE_URL: &str = "DATABASE_URL";
-/// How long a caller waits for the work before it is told that it goes on.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// What the work on a link was asked for.
+pub(super) const ATTACH: &str = "attach";
+/// The other way.
+pub(super) const DETACH: &str = "detach";
 
 /// The name of role and database for an app: hyphens would have to be quoted
 /// by everyone who types SQL. Names that are Postgres' own get a prefix.
@@ -45,8 +45,8 @@ fn check_env_name(name: &str) -> Result<(), PostgresError> {
 }
 
 impl Databases {
-    /// Gives the app a role and a database on the server `name`, and waits
-    /// until they are there. The same twice is no error: then nothing changed.
+    /// Writes down that the app is to have a role and a database on the server `name`; the work follows. The
+    /// same twice is no error: then nothing changed.
     ///
     /// # Errors
     /// When there is no such server, it is not ready, or the app has a database
@@ -84,29 +84,15 @@ impl Databases {
             .write(move |tx| begin_attach(tx, &key, &server, wanted, &password, &by))
             .await;
         crash_point::hit("postgres.link.attaching.after");
-        let (id, changed) = begun?;
-        let ended = self
-            .wait_link(id, |a| {
-                a.as_ref().is_none_or(|a| a.state != Link::Attaching)
-            })
-            .await?;
-        match ended {
-            Some(link) if link.state == Link::Failed => {
-                Err(PostgresError::Refused(link.reason.unwrap_or_default()))
-            }
-            Some(link) => Ok(Attached { link, changed }),
-            None => Err(PostgresError::Conflict(
-                "the app was detached meanwhile".into(),
-            )),
-        }
+        begun
     }
 
-    /// Takes the app's access away; its role and data stay on the server, and
-    /// attaching again gives them back under a new password.
+    /// Writes down that the app's access is to be taken away, and gives the attachment; the work follows. Its
+    /// role and data stay on the server, and attaching again gives them back under a new password.
     ///
     /// # Errors
     /// When the app is not attached.
-    pub async fn detach(&self, name: &str, app: i64, by: &str) -> Result<(), PostgresError> {
+    pub async fn detach(&self, name: &str, app: i64, by: &str) -> Result<i64, PostgresError> {
         let database = self.find(name).await?;
         let by = by.to_owned();
         let server = database.clone();
@@ -129,8 +115,7 @@ impl Databases {
             })
             .await;
         crash_point::hit("postgres.link.detaching.after");
-        self.wait_link(begun?, Option::is_none).await?;
-        Ok(())
+        begun
     }
 
     /// Detaches an app that is being removed from every server.
@@ -182,6 +167,24 @@ impl Databases {
             .await
     }
 
+    /// The servers an app is on, or on its way to or from, by name.
+    ///
+    /// # Errors
+    /// Only the state database's.
+    pub async fn of_app(&self, app: i64) -> Result<Vec<(String, Attachment)>, PostgresError> {
+        self.db
+            .read(move |c| {
+                let mut all = Vec::new();
+                for link in store::attachments_of_app(c, app)? {
+                    if let Some(server) = store::by_id(c, link.database)? {
+                        all.push((server.name.to_string(), link));
+                    }
+                }
+                Ok(all)
+            })
+            .await
+    }
+
     /// The apps attached to a server.
     ///
     /// # Errors
@@ -191,40 +194,9 @@ impl Databases {
             .read(move |c| Ok(store::attachments(c, database)?))
             .await
     }
-
-    async fn wait_link(
-        &self,
-        id: i64,
-        done: impl Fn(&Option<Attachment>) -> bool,
-    ) -> Result<Option<Attachment>, PostgresError> {
-        let mut commits = self.db.commits();
-        let waited = tokio::time::timeout(PATIENCE, async {
-            loop {
-                commits.mark_unchanged();
-                let link = self
-                    .db
-                    .read(move |c| store::attachment_by_id(c, id))
-                    .await?;
-                if done(&link) {
-                    return Ok::<_, PostgresError>(link);
-                }
-                if commits.changed().await.is_err() {
-                    return Err(DbError::Unavailable("the daemon is stopping".into()).into());
-                }
-            }
-        })
-        .await;
-        waited.unwrap_or_else(|_| {
-            Err(PostgresError::Conflict(
-                "this takes longer than a minute and goes on by itself, with the deploy that brings it to the app: `freehold db show` says when it is done"
-                    .into(),
-            ))
-        })
-    }
 }
 
-/// Writes the wish down, unless it is there already; the link's row, and
-/// whether anything is new.
+/// Writes the wish down, unless it is there already; the link, and whether anything is new.
 fn begin_attach(
     tx: &rusqlite::Transaction<'_>,
     key: &MasterKey,
@@ -232,16 +204,25 @@ fn begin_attach(
     wanted: Attachment,
     password: &Secret,
     by: &str,
-) -> Result<(i64, bool), PostgresError> {
+) -> Result<Attached, PostgresError> {
     let now = UnixMs::now();
     let (app_name, env_name, role) = (&wanted.app_name, &wanted.env_name, &wanted.role);
     for known in store::attachments_of_app(tx, wanted.app)? {
-        if known.database == server.id && known.state != Link::Detaching {
-            if known.state == Link::Failed {
-                store::set_link(tx, known.id, Link::Failed, Link::Attaching, None, now)?;
-                enqueue(tx, &known, now)?;
+        if known.database == server.id && known.state == Link::Detaching {
+            return Err(PostgresError::Conflict(format!(
+                "{app_name} is being detached from {0}: attach it again when `freehold db show {0}` shows it no more",
+                server.name
+            )));
+        }
+        if known.database == server.id {
+            let changed = known.state != Link::Attached;
+            let mut link = known;
+            if link.state == Link::Failed {
+                store::set_link(tx, link.id, Link::Failed, Link::Attaching, None, now)?;
+                (link.state, link.reason) = (Link::Attaching, None);
+                enqueue(tx, server, &link, (ATTACH, by), now)?;
             }
-            return Ok((known.id, known.state != Link::Attached));
+            return Ok(Attached { link, changed });
         }
         if known.env_name == *env_name {
             return Err(PostgresError::Conflict(format!(
@@ -266,8 +247,10 @@ fn begin_attach(
     );
     let id = store::insert_attachment(tx, key, &wanted, password, now)?;
     record(tx, now, "database.attached", server, wanted.app, message)?;
-    enqueue(tx, &Attachment { id, ..wanted }, now)?;
-    Ok((id, true))
+    let link = Attachment { id, ..wanted };
+    enqueue(tx, server, &link, (ATTACH, by), now)?;
+    let changed = true;
+    Ok(Attached { link, changed })
 }
 
 fn begin_detach(
@@ -281,7 +264,7 @@ fn begin_detach(
         return Ok(());
     }
     store::set_link(tx, link.id, link.state, Link::Detaching, None, now)?;
-    enqueue(tx, link, now)?;
+    enqueue(tx, server, link, (DETACH, by), now)?;
     let message = format!(
         "{} was detached from the database {} by {by}; its data stays.",
         link.app_name, server.name
@@ -303,14 +286,24 @@ fn record(
     events::record(tx, now, &event).map(drop)
 }
 
-fn enqueue(tx: &rusqlite::Transaction<'_>, link: &Attachment, now: UnixMs) -> Result<(), DbError> {
+/// Queues the work on a link; it is told by names, for a link that is gone has none.
+fn enqueue(
+    tx: &rusqlite::Transaction<'_>,
+    server: &Database,
+    link: &Attachment,
+    (wants, by): (&str, &str),
+    now: UnixMs,
+) -> Result<(), DbError> {
     jobs::enqueue(
         tx,
         now,
         &NewJob {
             kind: "attachment",
             key: format!("attachment:{}", link.database),
-            payload: serde_json::json!({ "attachment": link.id }),
+            payload: serde_json::json!({
+                "attachment": link.id, "wants": wants, "app": link.app, "by": by,
+                "app_name": link.app_name, "database_name": server.name.as_str(),
+            }),
             run_at: now,
         },
     )
@@ -374,9 +367,9 @@ mod tests {
                 let mut attach = |tx: &rusqlite::Transaction<'_>| {
                     let password = Secret::new("p");
                     let done = begin_attach(tx, &key, &server, wanted.clone(), &password, "ana");
-                    done.map(|(link, new)| {
-                        changed.push(new);
-                        link
+                    done.map(|done| {
+                        changed.push(done.changed);
+                        done.link.id
                     })
                 };
                 let link = attach(tx)?;
@@ -388,6 +381,12 @@ mod tests {
                     let known = store::attachment_by_id(tx, link)?.unwrap();
                     begin_detach(tx, &server, &known, "ana", UnixMs(3))?;
                 }
+                let attach_again = {
+                    let password = Secret::new("p");
+                    begin_attach(tx, &key, &server, wanted.clone(), &password, "ana")
+                };
+                let refused = attach_again.unwrap_err().to_string();
+                assert!(refused.contains("is being detached from main"), "{refused}");
                 detached(tx, &known, &server, UnixMs(4))?;
                 Ok(changed)
             })

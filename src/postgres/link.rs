@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::attach::{ATTACH, DETACH};
 use super::database::{Attachment, Database, Link, State};
 use super::error::PostgresError;
 use super::query::{QUICK, SLOW, UNLOGGED};
@@ -22,7 +23,11 @@ const AGAIN: Backoff = Backoff {
 
 impl Databases {
     /// The handler of the job kind `attachment`.
-    pub async fn run_attachment(&self, context: JobContext, payload: serde_json::Value) -> Outcome {
+    pub async fn run_attachment(
+        &self,
+        context: JobContext,
+        payload: &serde_json::Value,
+    ) -> Outcome {
         let Some(id) = payload
             .get("attachment")
             .and_then(serde_json::Value::as_i64)
@@ -31,7 +36,7 @@ impl Databases {
         };
         let mut tried = Link::Attaching;
         let error = match self.link_step(id, &mut tried).await {
-            Ok(()) => return Outcome::Done,
+            Ok(link) => return ended(payload, link.as_ref()),
             Err(error) => error,
         };
         let why = error.to_string();
@@ -66,8 +71,12 @@ impl Databases {
         }
     }
 
-    /// `tried` is told which way is being gone.
-    async fn link_step(&self, id: i64, tried: &mut Link) -> Result<(), PostgresError> {
+    /// What became of the link, which may be gone; `tried` is told which way is being gone.
+    async fn link_step(
+        &self,
+        id: i64,
+        tried: &mut Link,
+    ) -> Result<Option<Attachment>, PostgresError> {
         loop {
             let Some(link) = self
                 .db
@@ -75,10 +84,10 @@ impl Databases {
                 .await
                 .map_err(PostgresError::Db)?
             else {
-                return Ok(());
+                return Ok(None);
             };
             let Some(server) = self.by_id(link.database).await? else {
-                return Ok(());
+                return Ok(None);
             };
             *tried = link.state;
             match link.state {
@@ -89,7 +98,8 @@ impl Databases {
                     let done = self.let_in_done(&link, &server).await?;
                     crash_point::hit("postgres.link.attached.after");
                     if done {
-                        return Ok(());
+                        let state = Link::Attached;
+                        return Ok(Some(Attachment { state, ..link }));
                     }
                     // It is to be detached meanwhile: the next turn does that.
                 }
@@ -105,9 +115,9 @@ impl Databases {
                         .await
                         .map_err(PostgresError::Db)?;
                     crash_point::hit("postgres.link.detached.after");
-                    return Ok(());
+                    return Ok(None);
                 }
-                Link::Attached | Link::Failed => return Ok(()),
+                Link::Attached | Link::Failed => return Ok(Some(link)),
             }
         }
     }
@@ -168,6 +178,21 @@ impl Databases {
     }
 }
 
+/// How the work ends that asked for the link or its end: another may have asked for the other way meanwhile.
+fn ended(payload: &serde_json::Value, link: Option<&Attachment>) -> Outcome {
+    let wants = payload["wants"].as_str();
+    match (wants, link.map(|link| link.state)) {
+        (_, Some(Link::Failed)) => {
+            let why = link.and_then(|link| link.reason.clone());
+            Outcome::Failed(why.unwrap_or_else(|| "it failed".into()))
+        }
+        (Some(ATTACH), Some(Link::Attached)) | (Some(DETACH), None) => Outcome::Done,
+        (Some(ATTACH | DETACH), _) => Outcome::Cancelled,
+        // Work of the release before says nothing of it.
+        _ => Outcome::Done,
+    }
+}
+
 /// The app is let in, unless a detach was asked for meanwhile; its containers know nothing of it yet.
 pub(super) fn attached(
     tx: &rusqlite::Transaction<'_>,
@@ -195,7 +220,7 @@ pub(super) fn detached(
     Owed::Settings.note(tx, link.app, &by, now)
 }
 
-/// Writes down that a link could not be made or undone. Whoever attaches waits and is told; a detach may
+/// Writes down that a link could not be made or undone. Whoever attaches follows the work and is told; a detach may
 /// be nobody's any more, as when the app is removed, so it is told to those who look after the server.
 pub(super) fn fail(
     tx: &rusqlite::Transaction<'_>,
@@ -228,4 +253,33 @@ pub(super) fn fail(
     // A failed link gives its app nothing any more.
     let by = format!("its detachment from {}", server.name);
     Owed::Settings.note(tx, link.app, &by, now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a1_the_work_on_a_link_ends_as_what_it_was_asked_for() {
+        let link = |state| Attachment {
+            id: 1,
+            database: 1,
+            app: 7,
+            app_name: "shop".into(),
+            role: "shop".into(),
+            env_name: "DATABASE_URL".into(),
+            state,
+            reason: Some("its disk is full".into()),
+        };
+        let of = |wants: &str, state: Option<Link>| {
+            let payload = serde_json::json!({ "wants": wants });
+            ended(&payload, state.map(link).as_ref())
+        };
+        assert_eq!(of(ATTACH, Some(Link::Attached)), Outcome::Done);
+        assert_eq!(of(ATTACH, None), Outcome::Cancelled, "detached meanwhile");
+        assert_eq!(of(DETACH, None), Outcome::Done);
+        let failed = Outcome::Failed("its disk is full".into());
+        assert_eq!(of(ATTACH, Some(Link::Failed)), failed);
+        assert_eq!(of("", Some(Link::Attached)), Outcome::Done, "of before");
+    }
 }

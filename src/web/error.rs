@@ -55,7 +55,10 @@ impl Failure {
         match self.0.kind {
             ProblemKind::Internal | ProblemKind::Unavailable | ProblemKind::SignIn => None,
             _ if self.0.remedy.is_empty() => Some(self.0.detail.clone()),
-            _ => Some(format!("{} {}", self.0.detail, self.0.remedy)),
+            _ => {
+                let detail = self.0.detail.trim_end_matches('.');
+                Some(format!("{detail}. {}", self.0.remedy))
+            }
         }
     }
 }

@@ -120,6 +120,7 @@ pub async fn view(app: &App, row: Told) -> Result<Job, Failure> {
         subject: row.key.clone(),
         app: None,
         resource: None,
+        deploy: row.payload["deploy"].as_i64(),
         cancellable: waits(&row),
         attempts: row.attempts,
         created_ms: row.created.0,
@@ -142,7 +143,7 @@ pub async fn view(app: &App, row: Told) -> Result<Job, Failure> {
             job.resource = job.app.as_ref().map(|name| format!("/api/v1/apps/{name}"));
         }
         "database" => database(app, &mut job, number("database")).await?,
-        "attachment" => job.what = "An app on a database".into(),
+        "attachment" => attachment(&mut job, &row.payload),
         "backup" | "backup.check" => backup(app, &mut job, number("backup")).await?,
         _ => restore(app, &mut job, number("restore")).await?,
     }
@@ -152,9 +153,9 @@ pub async fn view(app: &App, row: Told) -> Result<Job, Failure> {
     Ok(job)
 }
 
-/// Whether it is work that can be taken back and was not begun. A deploy says more in its own row.
+/// Whether it is work that can be taken back and was not begun. Deploys and backups say more in their own rows.
 fn waits(row: &Told) -> bool {
-    const TAKEN_BACK: [&str; 3] = ["backup", "backup.check", "restore"];
+    const TAKEN_BACK: [&str; 2] = ["backup.check", "restore"];
     TAKEN_BACK.contains(&row.kind.as_str()) && row.state == "queued" && row.attempts == 0
 }
 
@@ -231,6 +232,17 @@ async fn database(app: &App, job: &mut Job, id: i64) -> Result<(), Failure> {
     Ok(())
 }
 
+fn attachment(job: &mut Job, payload: &serde_json::Value) {
+    let text = |field: &str| payload[field].as_str().unwrap_or_default();
+    let (app, database) = (text("app_name"), text("database_name"));
+    job.what = match text("wants") {
+        "attach" => format!("Attachment of {app} to {database}"),
+        "detach" => format!("Detachment of {app} from {database}"),
+        _ => "An app on a database".into(),
+    };
+    job.resource = (!database.is_empty()).then(|| format!("/api/v1/databases/{database}"));
+}
+
 async fn backup(app: &App, job: &mut Job, id: i64) -> Result<(), Failure> {
     let checks = job.kind == "backup.check";
     job.what = match checks {
@@ -246,6 +258,13 @@ async fn backup(app: &App, job: &mut Job, id: i64) -> Result<(), Failure> {
         true => found.check_state.as_deref() == Some("bad"),
         false => found.state == BackupState::Failed,
     };
+    if !checks {
+        // Until it is stored all of it can be taken back.
+        job.cancellable = !job.state.is_over() && !found.state.is_ended();
+    }
+    if bad && found.is_cancelled() {
+        (job.state, job.error) = (JobState::Cancelled, None);
+    }
     if job.state == JobState::Done && bad {
         let why = if checks {
             found.check_note

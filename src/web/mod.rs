@@ -30,6 +30,7 @@ mod people;
 mod replay;
 mod restores;
 mod router;
+mod scaling;
 mod services;
 mod standing;
 mod terminal;

@@ -129,6 +129,18 @@ impl Page {
         })
     }
 
+    /// What a page of the dashboard shows from `cursor` on, or from the beginning when it is empty.
+    ///
+    /// # Errors
+    /// That it is no cursor.
+    pub fn of_cursor(cursor: &str) -> Result<Self, Failure> {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        if !cursor.is_empty() {
+            query.append_pair("after", cursor);
+        }
+        Self::parse(&query.finish())
+    }
+
     /// What to read from the database: one row more than is told, to know whether there is one.
     pub fn slice(&self, state: Option<String>) -> Slice {
         Slice {

@@ -16,7 +16,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::access::Needs;
-use super::contract::{self, Described, Operation, Schemas};
+use super::contract::{self, Again, Compared, Described, Operation, Schemas};
 use super::services::App;
 use super::{api, auth, error, forgery, hooks, pages};
 
@@ -319,29 +319,33 @@ pub fn table() -> Vec<Route> {
 /// The handler behind what its description says of it.
 fn kept(
     (app, shown): (&App, &contract::Shown),
-    (method, path, tagged): (&Method, &str, bool),
+    (method, path, compared): (&Method, &str, Option<Compared>),
     mut handler: MethodRouter<App>,
     operation: &Operation,
 ) -> MethodRouter<App> {
     if *method == Method::GET && operation.shows_one() {
         handler = handler.layer(from_fn(contract::tag));
     }
-    if contract::edits(method) {
-        let shown = shown.clone();
-        handler = match tagged {
-            true => handler.layer(from_fn(move |request, next| {
-                contract::unless_changed(shown.clone(), request, next)
+    handler = match compared {
+        None => handler,
+        Some(Compared::Nothing) => handler.layer(from_fn(contract::refuse_condition)),
+        Some(compared) => {
+            let state = (shown.clone(), compared);
+            handler.layer(from_fn(move |request, next| {
+                contract::unless_changed(state.clone(), request, next)
+            }))
+        }
+    };
+    if *method == Method::POST {
+        handler = match contract::again(path, operation) {
+            Again::Refused(why) => handler.layer(from_fn(move |request, next| {
+                super::replay::refuse_key(why, request, next)
             })),
-            false => handler.layer(from_fn(contract::refuse_condition)),
+            again => handler.layer(from_fn_with_state(
+                (app.clone(), again),
+                super::replay::once,
+            )),
         };
-    }
-    let again = contract::again(path, operation);
-    if *method == Method::POST && again != contract::Again::Not {
-        let state = (app.clone(), again);
-        handler = handler.layer(from_fn_with_state(state, super::replay::once));
-    }
-    if contract::streams(operation) {
-        handler = handler.layer(from_fn(super::replay::refuse_key));
     }
     let names: Arc<[String]> = operation.query.iter().map(|p| p.name.clone()).collect();
     handler.layer(from_fn(move |request, next| {
@@ -365,7 +369,8 @@ pub fn router(app: App) -> Router {
             None => route.handler,
             Some(api) => {
                 let operation = (api.describe)(&mut schemas);
-                let edited = (&route.method, route.path, tagged.contains(route.path));
+                let held = contract::compared(&route, &tagged);
+                let edited = (&route.method, route.path, held);
                 kept((&app, &shown), edited, route.handler, &operation)
             }
         };

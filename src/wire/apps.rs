@@ -63,6 +63,9 @@ pub struct AppDetail {
 pub struct Webhook {
     /// The whole address.
     pub url: String,
+    /// Another one whenever its secret is replaced.
+    #[serde(default)]
+    pub mark: String,
 }
 
 /// An app's webhook with what signs it, for the git host's form.

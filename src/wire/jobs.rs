@@ -17,7 +17,7 @@ pub enum JobState {
     Done,
     /// Given up.
     Failed,
-    /// Taken back before it changed anything.
+    /// Taken back by somebody: what it had begun was undone.
     Cancelled,
 }
 
@@ -57,6 +57,9 @@ pub struct Job {
     pub app: Option<String>,
     /// The resource it works on.
     pub resource: Option<String>,
+    /// The deploy that it is, or that brings what it changed to the app's containers.
+    #[serde(default)]
+    pub deploy: Option<i64>,
     /// Whether it can be cancelled now.
     pub cancellable: bool,
     /// How often it was begun.

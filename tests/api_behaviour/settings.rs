@@ -4,30 +4,16 @@
 use std::io::{Read, Write};
 #[cfg(feature = "crash-points")]
 use std::os::unix::net::UnixStream;
+#[cfg(feature = "crash-points")]
 use std::time::Duration;
 
 use serde_json::json;
 
-use crate::api::{local, make_app};
+use crate::api::{form, local, make_app};
 use crate::quiet::Daemon;
+use crate::served::serving;
 #[cfg(feature = "crash-points")]
 use crate::sweep::{Killed, Sweep};
-
-/// An app with a release that serves: no engine is needed to change its settings.
-fn serving(daemon: &Daemon) {
-    let state = rusqlite::Connection::open(daemon.data().join("state.db")).unwrap();
-    state.busy_timeout(Duration::from_secs(5)).unwrap();
-    state
-        .execute_batch(
-            "INSERT INTO releases (id, app_id, number, image, image_tag, settings, env, created_ms, live_ms)
-                SELECT 1, id, 1, 'sha256:0', 'shop:v1', json_object('dockerfile', 'Dockerfile',
-                'processes', json_object('web', json_object('min', 1, 'max', 1))), x'00', 1, 1 FROM apps;
-             INSERT INTO deploys (id, app_id, state, source, cause, by_whom, created_ms, state_ms, finished_ms)
-                SELECT 1, id, 'live', json_object('kind', 'image', 'reference', 'shop:1'), 'cli', 'ana', 1, 1, 1 FROM apps;
-             INSERT INTO app_live (app_id, release_id, deploy_id, replicas, since_ms) SELECT id, 1, 1, '{}', 1 FROM apps;",
-        )
-        .unwrap();
-}
 
 /// Changed variables and another scale answer with the work that brings them: as a job that is looked at, followed
 /// and cancelled like any other. What changes nothing has none.
@@ -80,6 +66,62 @@ fn a1_changed_variables_and_scale_are_jobs_that_are_followed() {
     let same = json!({ "set": { "MODE": "live" }, "unset": ["DEBUG"] });
     let same = local(&daemon, "PATCH", env, "", &same.to_string());
     assert_eq!((same.status, &same.json()["job"]), (200, &json!(null)));
+}
+
+/// A form and a program that ask for the same are answered alike: only other limits need a deploy, a process that the
+/// live release has not is refused, and what is so already is no change, such as the rest of a form that shows it.
+#[test]
+fn a1_page_and_api_decide_alike_about_a_scale() {
+    let daemon = Daemon::start();
+    make_app(&daemon, "shop");
+    serving(&daemon);
+    let deploys = || {
+        let all = local(&daemon, "GET", "/api/v1/apps/shop/deploys", "", "").json();
+        all["items"].as_array().unwrap().len()
+    };
+    let jobs = |kind: &str| {
+        let all = local(&daemon, "GET", "/api/v1/jobs?limit=200", "", "").json();
+        let all = all["items"].as_array().unwrap().clone();
+        all.iter().filter(|job| job["kind"] == kind).count()
+    };
+    let page = |body: &str| {
+        let sent = form(&daemon, "/apps/shop/scale", body);
+        assert_eq!(sent.status, 303, "{body}: {}", sent.body);
+        sent.header("set-cookie").unwrap_or_default().to_owned()
+    };
+    let asked = |body: serde_json::Value| {
+        local(
+            &daemon,
+            "POST",
+            "/api/v1/apps/shop/scale",
+            "",
+            &body.to_string(),
+        )
+    };
+    let (before, none) = (deploys(), jobs("app.replicas"));
+    // Another number: the running ones become more, and nothing is deployed.
+    page("process=web&replicas=2&memory=&cpus=");
+    assert_eq!((deploys(), jobs("app.replicas")), (before, none + 1));
+    // Another limit: a deploy, and no work on the number beside it.
+    let said = page("process=web&replicas=2&memory=256M&cpus=");
+    assert!(said.contains("Deploy%20"), "{said}");
+    assert_eq!((deploys(), jobs("app.replicas")), (before + 1, none + 1));
+    // The same form with another number: its limits are as they were.
+    page("process=web&replicas=3&memory=256M&cpus=");
+    assert_eq!((deploys(), jobs("app.replicas")), (before + 1, none + 2));
+    let said = page("process=web&replicas=3&memory=256M&cpus=");
+    assert!(said.contains("nothing%20is%20different"), "{said}");
+    let same = asked(json!({ "process": "web", "replicas": "3", "memory": "256M" }));
+    assert_eq!(same.status, 200, "{}", same.body);
+    assert_eq!(same.json()["changed"], false);
+    assert_eq!((deploys(), jobs("app.replicas")), (before + 1, none + 2));
+    // No such process, on either.
+    let said = page("process=nonsense&replicas=2");
+    assert!(said.contains("has%20no%20process"), "{said}");
+    let refused = asked(json!({ "process": "nonsense", "replicas": "2" }));
+    assert_eq!(refused.status, 422, "{}", refused.body);
+    let shown = local(&daemon, "GET", "/api/v1/apps/shop", "", "").json();
+    assert!(shown["scale"]["nonsense"].is_null(), "{shown:#}");
 }
 
 /// The daemon is killed after the change is written and before or after its deploy is: in either case the deploy comes

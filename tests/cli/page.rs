@@ -168,7 +168,7 @@ pub const AS_WORDS: &[(&str, &str)] = &[
     ),
     (
         "jobs",
-        "a list, each with `id`, `kind`, `what`, `state` (`queued`, `running`, `done`, `failed`, `cancelled`), `subject`, `app`, `resource`, `cancellable`, `attempts`, `created_ms`, `started_ms`, `finished_ms`, `error`.",
+        "a list, each with `id`, `kind`, `what`, `state` (`queued`, `running`, `done`, `failed`, `cancelled`), `subject`, `app`, `resource`, `deploy`, `cancellable`, `attempts`, `created_ms`, `started_ms`, `finished_ms`, `error`.",
     ),
     ("job show", "an object with the fields of `freehold jobs`."),
     (

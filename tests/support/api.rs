@@ -29,13 +29,17 @@ impl Answer {
 }
 
 pub fn ask(socket: &Path, method: &str, path: &str, more: &str, body: &str) -> Answer {
+    send(socket, method, path, (more, "application/json"), body)
+}
+
+fn send(socket: &Path, method: &str, path: &str, (more, kind): (&str, &str), body: &str) -> Answer {
     let mut stream = UnixStream::connect(socket).unwrap();
     stream
         .set_read_timeout(Some(Duration::from_secs(30)))
         .unwrap();
     write!(
         stream,
-        "{method} {path} HTTP/1.1\r\nHost: panel.test\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{more}\r\n{body}",
+        "{method} {path} HTTP/1.1\r\nHost: panel.test\r\nConnection: close\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n{more}\r\n{body}",
         body.len()
     )
     .unwrap();
@@ -83,4 +87,17 @@ pub fn make_app(daemon: &Daemon, name: &str) {
         &json!({ "name": name }).to_string(),
     );
     assert_eq!(made.status, 201, "{}", made.body);
+}
+
+/// A form of the dashboard, sent as the box's own.
+#[allow(dead_code)]
+pub fn form(daemon: &Daemon, path: &str, body: &str) -> Answer {
+    let kind = "application/x-www-form-urlencoded";
+    send(
+        &daemon.socket("freehold.sock"),
+        "POST",
+        path,
+        ("", kind),
+        body,
+    )
 }

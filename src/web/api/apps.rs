@@ -98,6 +98,7 @@ async fn detail(app: &App, row: apps::App) -> Result<AppDetail, Failure> {
         ),
         webhook: Webhook {
             url: webhook_url(app, &row),
+            mark: row.webhook_mark.clone(),
         },
         git_url: row.git_url,
         git_branch: row.branch,

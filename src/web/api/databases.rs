@@ -10,7 +10,7 @@ use crate::base::ids::DatabaseName;
 use crate::config::units;
 use crate::postgres::{self, Attachment, Database, Link, State as Stage};
 use crate::supervise::TerminalSize;
-use crate::web::answer::{Accepted, As, Listed, Terminal};
+use crate::web::answer::{Accepted, AcceptedIf, As, Listed, Terminal};
 use crate::web::audit::Telling;
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
@@ -162,46 +162,48 @@ pub async fn remove(
     Ok(Accepted::new(wire::Removing { removing: name }, job))
 }
 
-/// `POST /api/v1/databases/{name}/attachments`: the URL is brought to the app's
-/// containers by a deploy of its live image.
+/// `POST /api/v1/databases/{name}/attachments`: answers at once; the work follows, and at its end names
+/// the deploy of the app's live image that brings the URL.
 pub async fn attach(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
     Input(wanted): Input<wire::Attach>,
-) -> Result<Accepted<wire::Attached>, Failure> {
+) -> Result<AcceptedIf<wire::Attached>, Failure> {
     let (row, by) = (app.apps.find(&wanted.app).await?, caller.who());
     let env_name = wanted.env_name.as_deref();
     let attached = app
         .databases
         .attach(&name, row.id, row.name.as_str(), env_name, &by)
         .await?;
-    let change = match attached.changed {
-        true => brought(&app, row.id, &by).await?,
-        false => Changed {
-            changed: false,
+    let job = match attached.changed {
+        true => jobs::about(&app, "attachment", "attachment", attached.link.id).await?,
+        false => None,
+    };
+    let attached = wire::Attached {
+        link: attachment(&attached.link),
+        change: Changed {
+            changed: attached.changed,
             deploy: None,
         },
     };
-    let job = jobs::about(&app, "attachment", "attachment", attached.link.id).await?;
-    let attached = wire::Attached {
-        link: attachment(&attached.link),
-        change,
-    };
-    Ok(Accepted::new(attached, job))
+    Ok(AcceptedIf::new(attached, job))
 }
 
-/// `DELETE /api/v1/databases/{name}/attachments/{app}`: the variable goes with a
-/// deploy of the app's live image.
+/// `DELETE /api/v1/databases/{name}/attachments/{app}`: answers at once; the work follows, and at its end
+/// names the deploy of the app's live image that takes the variable away.
 pub async fn detach(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Path((name, other)): Path<(String, String)>,
 ) -> Result<Accepted<Changed>, Failure> {
     let (row, by) = (app.apps.find(&other).await?, caller.who());
-    app.databases.detach(&name, row.id, &by).await?;
-    let changed = brought(&app, row.id, &by).await?;
-    let job = jobs::of_deploy(&app, changed.deploy).await?;
+    let link = app.databases.detach(&name, row.id, &by).await?;
+    let changed = Changed {
+        changed: true,
+        deploy: None,
+    };
+    let job = jobs::about(&app, "attachment", "attachment", link).await?;
     Ok(Accepted::new(changed, job))
 }
 
@@ -227,14 +229,6 @@ pub async fn reveal(
         env_name: link.env_name,
         url: link.url,
     }))
-}
-
-/// The change of what an app is given, on its way to the app's containers.
-async fn brought(app: &App, row: i64, by: &str) -> Result<Changed, Failure> {
-    Ok(Changed {
-        changed: true,
-        deploy: app.deploys.apply_settings(row, by, UnixMs::now()).await?,
-    })
 }
 
 /// How a shell is wanted.

@@ -3,19 +3,17 @@
 use axum::Json;
 use axum::extract::{Extension, State};
 
-use crate::apps::{AppError, Domain, Scale};
+use crate::apps::{AppError, Domain};
 use crate::base::clock::UnixMs;
 use crate::base::ids::ProcessName;
-use crate::jobs::Owed;
 use crate::web::answer::{AcceptedIf, ListedWhole};
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
 use crate::web::input::{Input, Path, Query};
-use crate::web::jobs;
 use crate::web::page::Whole;
+use crate::web::scaling;
 use crate::web::services::App;
 use crate::wire::apps::{self as wire, Changed, ScaleForm, Switch};
-use crate::wire::problem::ProblemKind;
 
 /// `GET /api/v1/apps/{app}/domains`
 pub async fn list(
@@ -112,55 +110,6 @@ pub async fn scale(
     Input(form): Input<ScaleForm>,
 ) -> Result<AcceptedIf<Changed>, Failure> {
     let row = app.apps.find(&name).await?;
-    let process = ProcessName::parse(&form.process).map_err(AppError::from)?;
-    let mut change = match &form.replicas {
-        Some(replicas) => Scale::parse_replicas(replicas)?,
-        None => Scale::default(),
-    };
-    if let Some(memory) = &form.memory {
-        change = change.with_memory(memory)?;
-    }
-    if let Some(cpus) = &form.cpus {
-        change = change.with_cpus(cpus)?;
-    }
-    if let Some(known) = processes(&app, row.id).await?
-        && !known.contains(&process.to_string())
-    {
-        let detail = format!(
-            "{name} has no process \"{process}\": it has {}",
-            known.join(", ")
-        );
-        return Err(Failure::new(ProblemKind::Invalid, detail));
-    }
-    let (by, now) = (caller.who(), UnixMs::now());
-    app.apps
-        .set_scale(row.id, process, change, &by, now)
-        .await?;
-    let (deploy, job) = match change.owes() {
-        Owed::Settings => {
-            let deploy = app.deploys.apply_settings(row.id, &by, now).await?;
-            (deploy, jobs::of_deploy(&app, deploy).await?)
-        }
-        Owed::Counts => {
-            app.deploys.apply_counts(row.id, now).await?;
-            (
-                None,
-                jobs::about(&app, "app.replicas", "app", row.id).await?,
-            )
-        }
-    };
-    let changed = Changed {
-        changed: true,
-        deploy,
-    };
+    let (changed, job) = scaling::change(&app, &row, &form, &caller.who()).await?;
     Ok(AcceptedIf::new(changed, job))
-}
-
-/// The processes of the live release, when there is one.
-async fn processes(app: &App, id: i64) -> Result<Option<Vec<String>>, Failure> {
-    let Some(live) = app.deploys.live(id).await? else {
-        return Ok(None);
-    };
-    let release = app.deploys.release(live.release_id).await?;
-    Ok(release.map(|r| r.settings.processes.into_keys().collect()))
 }

@@ -115,16 +115,16 @@ pub async fn end(app: &App, caller: &Caller, id: i64) -> Result<Job, Failure> {
                 .into(),
         );
     }
-    if job.kind != "deploy" {
-        app.backups.cancel(id, &caller.who()).await?;
-        return jobs::find(app, caller, id).await;
+    match job.kind.as_str() {
+        "deploy" => {
+            let row = app.db.read(move |c| queue::by_id(c, id)).await?;
+            let deploy = row.and_then(|row| row.payload["deploy"].as_i64());
+            let deploy = deploy.ok_or_else(|| too_late(&job))?;
+            let (by, now) = (caller.who(), UnixMs::now());
+            app.deploys.cancel(deploy, &by, now).await?;
+        }
+        _ => app.backups.cancel(id, &caller.who()).await?,
     }
-    let row = app.db.read(move |c| queue::by_id(c, id)).await?;
-    let deploy = row.and_then(|row| row.payload["deploy"].as_i64());
-    let deploy = deploy.ok_or_else(|| too_late(&job))?;
-    app.deploys
-        .cancel(deploy, &caller.who(), UnixMs::now())
-        .await?;
     let mut commits = app.db.commits();
     let dead = tokio::time::timeout(SEEN_DEAD, async {
         loop {
@@ -159,7 +159,7 @@ fn too_late(job: &Job) -> Problem {
         ),
     };
     Problem::new(ProblemKind::Conflict, detail)
-        .remedy("Only a deploy that has not moved the traffic, and a backup, check or restore that has not begun, can be cancelled.")
+        .remedy("A deploy can be cancelled until it moves the traffic, a backup until it is stored, a check or a restore until it begins; nothing else.")
 }
 
 /// `GET /api/v1/jobs/{id}/events`: server-sent events, `job` with each change and `end`

@@ -9,6 +9,7 @@ use crate::audit::facts::Facts;
 use crate::base::clock::UnixMs;
 use crate::git::Credentials;
 use crate::jobs as queue;
+use crate::postgres::{Link, State};
 use crate::web::error::Failure;
 use crate::web::jobs;
 use crate::web::services::App;
@@ -131,8 +132,12 @@ async fn of_database(app: &App, name: &str) -> Result<Facts, Failure> {
     facts.set("name", row.name.to_string());
     facts.set("version", row.version);
     facts.set("memory_bytes", row.memory_bytes);
-    facts.set("removing", row.state == crate::postgres::State::Removing);
-    for link in app.databases.attached(row.id).await? {
+    facts.set("removing", row.state == State::Removing);
+    let links = app.databases.attached(row.id).await?;
+    for link in links
+        .into_iter()
+        .filter(|link| link.state != Link::Detaching)
+    {
         facts.set(format!("app.{}", link.app_name), link.env_name);
     }
     Ok(facts)

@@ -123,9 +123,41 @@ fn fails(route: &Route, operation: &Operation, conditional: bool) -> Vec<u16> {
     all
 }
 
-/// Whether a change by this method is one that `If-Match` could be said of.
-pub fn edits(method: &Method) -> bool {
-    [Method::PATCH, Method::PUT, Method::DELETE].contains(method)
+/// What a change's `If-Match` is held against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compared {
+    /// What its own address shows.
+    Own,
+    /// What the address above it shows: a POST there does something to that one thing.
+    Above,
+    /// Nothing that it could be held against: it is refused.
+    Nothing,
+}
+
+/// What it is for this row; `None` for one that changes nothing.
+pub fn compared(route: &Route, tagged: &BTreeSet<&'static str>) -> Option<Compared> {
+    let acts = route.method == Method::POST;
+    if !acts && ![Method::PATCH, Method::PUT, Method::DELETE].contains(&route.method) {
+        return None;
+    }
+    // Compared and changed in two steps, a tag would hold nothing back.
+    if acts && super::noun(route).is_none() {
+        return Some(Compared::Nothing);
+    }
+    let above = route.path.rsplit_once('/').map_or("", |(above, _)| above);
+    Some(match tagged.contains(route.path) {
+        true => Compared::Own,
+        false if acts && tagged.contains(above) && !lists(route.path) => Compared::Above,
+        false => Compared::Nothing,
+    })
+}
+
+/// Whether what stands at the path is a list of its own, to which a POST adds something.
+fn lists(path: &str) -> bool {
+    const LISTS: &[&str] = &["backups", "deploys"];
+    LISTS
+        .iter()
+        .any(|list| path.rsplit('/').next() == Some(list))
 }
 
 /// The paths whose GET is tagged: what is changed there can be changed with `If-Match`.
@@ -145,7 +177,8 @@ fn told(
     operation: Operation,
     tagged: &BTreeSet<&'static str>,
 ) -> Value {
-    let conditional = edits(&route.method) && tagged.contains(route.path);
+    let held = compared(route, tagged);
+    let conditional = held.is_some_and(|held| held != Compared::Nothing);
     let mut responses = Map::new();
     for answer in &operation.answers {
         responses.insert(answer.status.to_string(), response(answer, &operation));
@@ -166,14 +199,16 @@ fn told(
         "summary": summary,
         "tags": [id.split("::").next().unwrap_or_default()],
         "x-needs": route.needs.words(),
-        "parameters": parameters(route, &operation, (tagged, conditional)),
+        "parameters": parameters(route, &operation, (tagged, held)),
         "responses": responses,
     });
     if matches!(route.needs, Needs::Nobody | Needs::Proof) {
         told["security"] = json!([]);
     }
-    if streams(&operation) {
-        told["description"] = json!(ONCE_ONLY);
+    if route.method == Method::POST
+        && let Again::Refused(why) = again(route.path, &operation)
+    {
+        told["description"] = json!(format!("Refused here (422): {why}"));
     }
     if let Some(body) = operation.body {
         told["requestBody"] = json!({
@@ -204,7 +239,11 @@ fn response(answer: &Answer, operation: &Operation) -> Value {
     response
 }
 
-fn parameters(route: &Route, operation: &Operation, (tagged, conditional): (bool, bool)) -> Value {
+fn parameters(
+    route: &Route,
+    operation: &Operation,
+    (tagged, held): (bool, Option<Compared>),
+) -> Value {
     let names = route.path.split('/').filter_map(|part| {
         let inner = part.strip_prefix('{')?;
         inner.strip_suffix('}')
@@ -236,8 +275,14 @@ fn parameters(route: &Route, operation: &Operation, (tagged, conditional): (bool
         let words = "Answer 304 when it is still as this tag says.";
         header("If-None-Match", words, tag.clone());
     }
-    if conditional {
-        let words = "Change it only when it is still as this tag says.";
+    let words = match held {
+        Some(Compared::Own) => Some("Change it only when it is still as this tag says."),
+        Some(Compared::Above) => {
+            Some("Do it only when what the address above this one shows is still as this tag says.")
+        }
+        Some(Compared::Nothing) | None => None,
+    };
+    if let Some(words) = words {
         header("If-Match", words, tag);
     }
     let words = match again(route.path, operation) {
@@ -249,7 +294,7 @@ fn parameters(route: &Route, operation: &Operation, (tagged, conditional): (bool
             "The same key with the same request does nothing again, for a day: it answers 409, for the secret in the answer \
 is told once and not kept.",
         ),
-        Again::Not => None,
+        Again::Refused(_) => None,
     };
     if let Some(words) = words {
         let key = json!({ "type": "string", "pattern": "^[!-~]{1,200}$" });
@@ -265,32 +310,32 @@ pub enum Again {
     Answers,
     /// That it was done: what was answered tells a secret, and is not kept.
     SaysDone,
-    /// The key means nothing: connections that are upgraded, bodies that are streamed, and reveals, which make nothing and
-    /// are each audited.
-    Not,
+    /// It is refused: a connection that is upgraded has no answer to keep, a body that is streamed is not held to be
+    /// compared, and a reveal makes nothing and tells, audited, each time.
+    Refused(&'static str),
 }
 
 /// What it is for the operation at this path.
 pub fn again(path: &str, operation: &Operation) -> Again {
     let upgraded = operation.answers.iter().any(|a| a.status == 101);
     match operation.tells_secret {
-        _ if upgraded || streams(operation) => Again::Not,
-        true if path.ends_with("/reveal") => Again::Not,
+        _ if streams(operation) => Again::Refused(UPLOAD),
+        _ if upgraded => Again::Refused(TERMINAL),
+        true if path.ends_with("/reveal") => Again::Refused(REVEAL),
         true => Again::SaysDone,
         false => Again::Answers,
     }
 }
 
+const UPLOAD: &str = "an upload takes no Idempotency-Key: whether it is the folder that was sent before is not known until all of it was sent again. Send it without; the app's deploys show whether the first one arrived.";
+const TERMINAL: &str = "a command with a terminal takes no Idempotency-Key: what it did cannot be answered again. Send it without; where it must not be done twice, look first whether it was done.";
+const REVEAL: &str = "a reveal takes no Idempotency-Key: it makes nothing, and tells each time it is asked. Send it without.";
+
 /// Whether the body is read as it comes, and so is never held to be compared with another.
-pub fn streams(operation: &Operation) -> bool {
+fn streams(operation: &Operation) -> bool {
     let body = operation.body.as_ref();
     body.is_some_and(|body| body.kind != super::describe::JSON)
 }
-
-/// Why an upload takes no `Idempotency-Key`.
-const ONCE_ONLY: &str = "`Idempotency-Key` is refused here: a folder is not held in memory, so whether \
-it is the same that was sent before would only be known once all of it was sent again. Sent twice it is two deploys of \
-the same folder, of which the newer overtakes the older; GET the app's deploys to see whether the first arrived.";
 
 #[cfg(test)]
 mod tests {
@@ -364,6 +409,27 @@ mod tests {
         walk(&document, &document);
     }
 
+    /// The POSTs that are done to one thing as it was seen.
+    const ACTS: &[&str] = &[
+        "/account/second-factor",
+        "/account/second-factor/confirm",
+        "/account/second-factor/recovery-codes",
+        "/apps/{app}/domains",
+        "/apps/{app}/env/reveal",
+        "/apps/{app}/maintenance",
+        "/apps/{app}/restart",
+        "/apps/{app}/rollback",
+        "/apps/{app}/scale",
+        "/apps/{app}/start",
+        "/apps/{app}/stop",
+        "/apps/{app}/webhook-secret",
+        "/backups/{id}/restore",
+        "/backups/{id}/verify",
+        "/restores/{id}/confirm",
+        "/targets/{name}/default",
+        "/users/{user}/reset",
+    ];
+
     #[test]
     fn a1_if_match_is_taken_exactly_where_a_tag_can_be_had() {
         let table = table();
@@ -372,16 +438,32 @@ mod tests {
             let all = operation["parameters"].as_array().unwrap();
             all.iter().any(|p| p["name"] == name)
         };
-        for path in document["paths"].as_object().unwrap().values() {
-            let shown = !path["get"]["responses"]["200"]["headers"]["ETag"].is_null();
-            for edit in ["patch", "put", "delete"] {
-                let operation = &path[edit];
+        let paths = document["paths"].as_object().unwrap();
+        let shown = |path: &str| {
+            !paths.get(path).unwrap_or(&Value::Null)["get"]["responses"]["200"]["headers"]["ETag"]
+                .is_null()
+        };
+        let mut acts = Vec::new();
+        for (path, methods) in paths {
+            for edit in ["patch", "put", "delete", "post"] {
+                let operation = &methods[edit];
                 if operation.is_null() {
                     continue;
                 }
-                assert_eq!(has(operation, "If-Match"), shown, "{operation}");
-                assert_eq!(!operation["responses"]["412"].is_null(), shown);
+                let taken = has(operation, "If-Match");
+                assert_eq!(!operation["responses"]["412"].is_null(), taken);
+                match edit {
+                    "post" if taken => acts.push(path.strip_prefix("/api/v1").unwrap()),
+                    "post" => {}
+                    _ => assert_eq!(taken, shown(path), "{operation}"),
+                }
             }
+        }
+        // Which things are done to one thing as it was seen; every other POST refuses a tag.
+        assert_eq!(acts, ACTS);
+        for path in acts.iter().map(|path| format!("/api/v1{path}")) {
+            let above = path.rsplit_once('/').unwrap().0;
+            assert!(shown(&path) || shown(above), "{path}");
         }
         let edited = ["/api/v1/apps/{app}/env", "/api/v1/apps/{app}/domains"];
         assert!(edited.iter().all(|path| tagged(&table).contains(path)));
@@ -391,12 +473,12 @@ mod tests {
     /// here.
     #[test]
     fn a3_what_tells_a_secret_is_kept_for_no_request_that_is_sent_again() {
-        let told = |wanted: Again| {
+        let told = |wanted: fn(Again) -> bool| {
             let mut all = Vec::new();
             for route in table().iter().filter(|r| r.method == "POST") {
                 let Some(api) = &route.api else { continue };
                 let operation = (api.describe)(&mut Schemas::default());
-                if operation.tells_secret && again(route.path, &operation) == wanted {
+                if operation.tells_secret && wanted(again(route.path, &operation)) {
                     all.push(api.id);
                 }
             }
@@ -404,7 +486,7 @@ mod tests {
             all
         };
         assert_eq!(
-            told(Again::SaysDone),
+            told(|again| again == Again::SaysDone),
             [
                 "apps::replace_webhook_secret",
                 "second_factor::confirm",
@@ -417,14 +499,14 @@ mod tests {
             ]
         );
         assert_eq!(
-            told(Again::Not),
+            told(|again| matches!(again, Again::Refused(_))),
             [
                 "apps::reveal_webhook_secret",
                 "databases::reveal",
                 "env::reveal"
             ]
         );
-        assert!(told(Again::Answers).is_empty());
+        assert!(told(|again| again == Again::Answers).is_empty());
     }
 
     #[test]

@@ -14,7 +14,7 @@ mod turns;
 
 pub use bounds::refuse_unknown;
 pub use describe::{Described, Operation, Schemas};
-pub use document::{Again, again, document, edits, streams, tagged};
+pub use document::{Again, Compared, again, compared, document, tagged};
 pub use rate::{Rates, count};
 pub use tags::{Shown, refuse_condition, tag, unless_changed};
 pub use turns::{Turns, in_turn, noun};

@@ -18,6 +18,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use tower::ServiceExt as _;
 
+use super::Compared;
 use crate::base::secret::sha256_hex;
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
@@ -137,8 +138,12 @@ impl Shown {
     }
 }
 
-/// Lets a change with `If-Match` through when what its address shows is still so.
-pub async fn unless_changed(shown: Shown, request: Request, next: Next) -> Response {
+/// Lets a change with `If-Match` through when what its address, or the one above it, shows is still so.
+pub async fn unless_changed(
+    (shown, compared): (Shown, Compared),
+    request: Request,
+    next: Next,
+) -> Response {
     let Some(wanted) = text(request.headers(), header::IF_MATCH) else {
         return next.run(request).await;
     };
@@ -146,7 +151,12 @@ pub async fn unless_changed(shown: Shown, request: Request, next: Next) -> Respo
         return Failure::new(ProblemKind::Internal, "nothing is served yet").into_response();
     };
     let mut look = Request::new(Body::empty());
-    let path: http::Uri = match request.uri().path().parse() {
+    let path = request.uri().path();
+    let path = match compared {
+        Compared::Above => path.rsplit_once('/').map_or("/", |(above, _)| above),
+        Compared::Own | Compared::Nothing => path,
+    };
+    let path: http::Uri = match path.parse() {
         Ok(path) => path,
         Err(_) => return next.run(request).await,
     };

@@ -4,8 +4,8 @@
 //! A thing is named by what stands in front of a path's first parameter and by that parameter,
 //! decoded: `apps shop`, on pages and in the API. Changes without `If-Match` run beside each other and
 //! only wait for one that has it. A body is read before the turn begins, so that whoever sends slowly
-//! holds nobody up; work that itself waits for something (a folder on its way, a terminal, a server, a
-//! store) takes no turn, and what it changes is checked where it is changed.
+//! holds nobody up; work that itself waits for something (a folder on its way, a terminal, a store) and
+//! what changes two things at once take no turn, and what they change is checked where it is changed.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::web::router::Route;
 /// a change with `If-Match`.
 const LANES: usize = 64;
 
-/// Last parts of the paths whose work waits for something else.
+/// Parts of the paths whose work waits for something else, or changes an app and a server at once.
 const LONG: &[&str] = &[
     "attach",
     "attachments",
@@ -142,7 +142,8 @@ mod tests {
         let tagged = super::super::tagged(&table);
         let mut seen = 0;
         for route in &table {
-            if super::super::edits(&route.method) && tagged.contains(route.path) {
+            let held = super::super::compared(route, &tagged);
+            if held.is_some_and(|held| held != super::super::Compared::Nothing) {
                 assert!(noun(route).is_some(), "{} {}", route.method, route.path);
                 seen += 1;
             }

@@ -241,16 +241,12 @@ pub async fn show(
         since_ms: since.ok().flatten().map(|at| at.0),
         until_ms: until.ok().flatten().map(|at| at.0),
     };
-    let cursor = match typed.after.as_str() {
-        "" => String::new(),
-        after => format!("after={after}"),
-    };
     let found = match faulty {
         true => Listing {
             items: Vec::new(),
             next: None,
         },
-        false => piece(&app, &which, &Page::parse(&cursor)?).await?,
+        false => piece(&app, &which, &Page::of_cursor(&typed.after)?).await?,
     };
     let kept = [
         ("who", typed.who.as_str()),

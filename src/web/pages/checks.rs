@@ -2,19 +2,21 @@
 
 use askama::Template;
 use axum::Form;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use super::frame::{Frame, Section, Theme};
-use super::parts::{Badge, Field, Strip, Tone, When};
+use super::parts::{Badge, Field, Older, Strip, Tone, When};
 use super::visit::{self, Visit};
 use super::{figures, words};
 use crate::base::clock::UnixMs;
+use crate::db::Slice;
 use crate::monitor::MonitorError;
 use crate::web::audit::Telling;
 use crate::web::error::Failure;
+use crate::web::page::Page;
 use crate::web::services::App;
 use crate::wire::checks;
 
@@ -26,8 +28,10 @@ pub struct View {
     pub frame: Frame,
     /// By name.
     pub checks: Vec<Check>,
-    /// Newest first.
+    /// Those that last, then those that are over, newest first.
     pub incidents: Vec<Incident>,
+    /// To those that were over before.
+    pub older: Older,
     /// Of the one to add.
     pub name: Field,
     /// Of the one to add.
@@ -76,8 +80,12 @@ pub struct Incident {
     pub lasted: String,
 }
 
-/// Incidents shown.
-const SHOWN: u32 = 30;
+/// From where on.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Cursor {
+    after: String,
+}
 
 #[derive(Default)]
 struct Typed {
@@ -86,10 +94,18 @@ struct Typed {
     fault: String,
 }
 
-async fn page(app: &App, visit: Visit, typed: Typed) -> Result<Response, Failure> {
+async fn page(app: &App, visit: Visit, typed: Typed, from: Cursor) -> Result<Response, Failure> {
     let now = UnixMs::now();
     let checks = app.monitor.checks(now).await?;
-    let incidents = app.monitor.incidents(SHOWN).await?;
+    let page = Page::of_cursor(&from.after)?;
+    let mut incidents = match from.after.as_str() {
+        "" => app.monitor.incident_rows(open()).await?,
+        _ => Vec::new(),
+    };
+    let over = page.slice(Some("closed".to_owned()));
+    let over = app.monitor.incident_rows(over).await?;
+    let over = page.of_rows(over, |i| i.id, |i| i);
+    incidents.extend(over.items);
     Ok(super::render(&View {
         frame: visit
             .frame()
@@ -97,6 +113,12 @@ async fn page(app: &App, visit: Visit, typed: Typed) -> Result<Response, Failure
             .refreshed(10),
         checks: checks.iter().map(|c| line(c, now)).collect(),
         incidents: incidents.into_iter().map(|i| incident(i, now)).collect(),
+        older: Older::of(
+            ("/checks#incidents-h", "after"),
+            "incidents",
+            &from.after,
+            over.next,
+        ),
         name: Field::text("name", "Name")
             .needed()
             .like("Website")
@@ -107,6 +129,15 @@ async fn page(app: &App, visit: Visit, typed: Typed) -> Result<Response, Failure
             .value(typed.url)
             .fault(typed.fault),
     }))
+}
+
+/// All that last: a check has one at most.
+fn open() -> Slice {
+    Slice {
+        before: None,
+        state: Some("open".to_owned()),
+        limit: u32::MAX,
+    }
 }
 
 fn line(check: &checks::Check, now: UnixMs) -> Check {
@@ -156,8 +187,12 @@ fn incident(incident: checks::Incident, now: UnixMs) -> Incident {
 }
 
 /// `GET /checks`
-pub async fn show(State(app): State<App>, visit: Visit) -> Result<Response, Failure> {
-    page(&app, visit, Typed::default()).await
+pub async fn show(
+    State(app): State<App>,
+    visit: Visit,
+    Query(from): Query<Cursor>,
+) -> Result<Response, Failure> {
+    page(&app, visit, Typed::default(), from).await
 }
 
 /// The form's fields.
@@ -186,7 +221,7 @@ pub async fn add(
                 url: given.url,
                 fault: error.to_string(),
             };
-            let page = page(&app, visit, typed).await?;
+            let page = page(&app, visit, typed, Cursor::default()).await?;
             Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response())
         }
         Err(other) => Err(other.into()),

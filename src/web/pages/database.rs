@@ -1,17 +1,19 @@
 //! `/databases/{name}`: one database, its backups and the way back.
 
 use askama::Template;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::response::Response;
+use serde::Deserialize;
 
 use super::frame::{Frame, Section, Theme};
-use super::parts::{Badge, Field, When};
+use super::parts::{Badge, Field, Older, When};
 use super::visit::Visit;
 use super::{backup_words, databases, words};
 use crate::backup;
 use crate::base::clock::UnixMs;
 use crate::postgres;
 use crate::web::error::Failure;
+use crate::web::page::Page;
 use crate::web::services::App;
 
 /// The page.
@@ -36,8 +38,12 @@ pub struct View {
     pub schedule: String,
     /// Newest first.
     pub backups: Vec<Backup>,
+    /// To those before.
+    pub older_backups: Older,
     /// Newest first.
     pub restores: Vec<Restore>,
+    /// To those before.
+    pub older_restores: Older,
     /// Name, and role or database there.
     pub apps: Vec<(String, String)>,
     /// Apps that could be attached.
@@ -84,20 +90,31 @@ pub struct Restore {
     pub keeps: Option<i64>,
 }
 
-/// Backups and restores shown.
-const SHOWN: u32 = 40;
+/// From where on each list is shown.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Cursor {
+    after: String,
+    restores_after: String,
+}
 
 /// `GET /databases/{database}`
 pub async fn show(
     State(app): State<App>,
     visit: Visit,
     Path(name): Path<String>,
+    Query(from): Query<Cursor>,
 ) -> Result<Response, Failure> {
     let now = UnixMs::now();
     let database = app.databases.find(&name).await?;
     let attached = app.databases.attached(database.id).await?;
-    let backups = app.backups.list_of(Some(database.id), SHOWN).await?;
-    let restores = app.backups.restores(Some(database.id), SHOWN).await?;
+    let page = Page::of_cursor(&from.after)?;
+    let found = app.backups.list_of(Some(database.id), page.slice(None));
+    let backups = page.of_rows(found.await?, |b| b.id, |b| line(&b, now));
+    let page = Page::of_cursor(&from.restores_after)?;
+    let found = app.backups.restores(Some(database.id), page.slice(None));
+    let restores = page.of_rows(found.await?, |r| r.id, |r| restore(&r, now));
+    let place = |part: &str| format!("/databases/{}#{part}", database.name);
     let schedule = app.backups.schedule(database.id).await?;
     let seen = databases::seen(&app, &database, now);
     let inside = seen.as_ref().and_then(|seen| seen.said.as_ref());
@@ -125,19 +142,40 @@ pub async fn show(
             schedule.minute % 60,
             words::until(schedule.next_due, now)
         ),
-        backups: backups.iter().map(|b| line(b, now)).collect(),
-        restores: restores.iter().map(|r| restore(r, now)).collect(),
+        backups: backups.items,
+        older_backups: Older::of(
+            (&place("backups"), "after"),
+            "backups",
+            &from.after,
+            backups.next,
+        ),
+        restores: restores.items,
+        older_restores: Older::of(
+            (&place("restores-h"), "restores_after"),
+            "restores",
+            &from.restores_after,
+            restores.next,
+        ),
         apps: attached
             .into_iter()
             .map(|link| {
-                (
-                    link.app_name,
-                    format!("as {}, role {}", link.env_name, link.role),
-                )
+                let what = format!("as {}, role {}{}", link.env_name, link.role, way(&link));
+                (link.app_name, what)
             })
             .collect(),
         attach: Field::choice("app", "App", choices),
     }))
+}
+
+/// What stands between an attachment and its use; nothing once it is made.
+pub fn way(link: &postgres::Attachment) -> String {
+    match (link.state, &link.reason) {
+        (postgres::Link::Attached, _) => String::new(),
+        (postgres::Link::Attaching, _) => "; attaching".to_owned(),
+        (postgres::Link::Detaching, _) => "; detaching".to_owned(),
+        (postgres::Link::Failed, Some(why)) => format!("; failed: {why}"),
+        (postgres::Link::Failed, None) => "; failed".to_owned(),
+    }
 }
 
 fn tiles(

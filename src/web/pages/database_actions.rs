@@ -5,7 +5,6 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::Deserialize;
 
-use super::app::act::brought;
 use super::frame::Section;
 use super::visit::{self, Visit};
 use super::{confirm, words};
@@ -66,20 +65,17 @@ async fn attach_to(
         .databases
         .attach(database, row.id, row.name.as_str(), None, &by)
         .await;
-    match attached {
-        Ok(Attached {
-            link,
-            changed: true,
-        }) => {
-            let text = format!("{name} is attached to {database} as {}.", link.env_name);
-            brought(app, row.id, &by, page, text).await
+    let text = match &attached {
+        Ok(Attached { changed: false, .. }) => {
+            format!("{name} was attached to {database} before; nothing is different.")
         }
-        Ok(_) => {
-            let text = format!("{name} was attached to {database} before; nothing is different.");
-            Ok(visit::done(page, &text))
-        }
-        Err(error) => visit::refused(page, error),
-    }
+        Ok(Attached { link, .. }) => format!(
+            "{name} is being attached to {database} as {}; where it is live, a deploy brings it.",
+            link.env_name
+        ),
+        Err(_) => String::new(),
+    };
+    visit::back(page, attached, &text)
 }
 
 /// `POST /databases/{database}/detach`
@@ -91,13 +87,12 @@ pub async fn detach(
 ) -> Result<Response, Failure> {
     let (row, by) = (app.apps.find(&who.app).await?, visit.caller.who());
     let page = format!("/databases/{name}");
-    match app.databases.detach(&name, row.id, &by).await {
-        Ok(()) => {
-            let text = format!("{} is detached. Its data stays in {name}.", who.app);
-            brought(&app, row.id, &by, &page, text).await
-        }
-        Err(error) => visit::refused(&page, error),
-    }
+    let result = app.databases.detach(&name, row.id, &by).await;
+    let text = format!(
+        "{} is being detached; where it is live, a deploy takes the variable from it. Its data stays in {name}.",
+        who.app
+    );
+    visit::back(&page, result, &text)
 }
 
 /// `POST /databases/{database}/backups`

@@ -1,21 +1,23 @@
 //! `/jobs`: long work, what is being done first seen.
 
 use askama::Template;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, Path, Query, State};
 use axum::response::Response;
+use serde::Deserialize;
 
 use super::frame::{Frame, Section, Theme};
-use super::parts::{Badge, Tone, When};
+use super::parts::{Badge, Older, Tone, When};
 use super::visit::{self, Visit};
 use crate::base::clock::UnixMs;
-use crate::db::Slice;
-use crate::jobs as queue;
+use crate::jobs::{self as queue, Told};
 use crate::web::api::jobs::end;
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
 use crate::web::jobs;
+use crate::web::page::Page;
 use crate::web::services::App;
 use crate::wire::jobs::{Job, JobState};
+use crate::wire::listing::Listing;
 
 /// The page.
 #[derive(Clone, Debug, Template)]
@@ -25,6 +27,8 @@ pub struct View {
     pub frame: Frame,
     /// Newest first.
     pub jobs: Vec<Line>,
+    /// To those before.
+    pub older: Older,
 }
 
 /// A job.
@@ -76,29 +80,37 @@ fn page_of(resource: &str) -> String {
     }
 }
 
-/// Lines shown.
-const SHOWN: u32 = 100;
+/// From where on.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Cursor {
+    after: String,
+}
 
 /// `GET /jobs`
 pub async fn show(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     visit: Visit,
+    Query(from): Query<Cursor>,
 ) -> Result<Response, Failure> {
     let keys = jobs::keys(&app, &caller, None).await?;
-    let slice = Slice::from(SHOWN);
+    let page = Page::of_cursor(&from.after)?;
+    let slice = page.slice(None);
     let rows = app
         .db
         .read(move |c| queue::newest(c, jobs::KINDS, keys.as_deref(), &slice))
         .await?;
+    let listing: Listing<Told> = page.of_rows(rows, |row| row.id, |row| row);
     let now = UnixMs::now();
     let mut lines = Vec::new();
-    for row in rows {
+    for row in listing.items {
         lines.push(Line::new(jobs::view(&app, row).await?, now));
     }
     Ok(super::render(&View {
         frame: visit.frame().titled("Jobs", Section::Box).refreshed(5),
         jobs: lines,
+        older: Older::of(("/jobs", "after"), "jobs", &from.after, listing.next),
     }))
 }
 

@@ -197,16 +197,13 @@ pub async fn once(
     }
 }
 
-/// Refuses a key where the body is not held: it could be taken for one that it is not.
-pub async fn refuse_key(request: Request, next: Next) -> Response {
-    match request.headers().contains_key(HEADER) {
-        false => next.run(request).await,
-        true => problem(
-            ProblemKind::Invalid,
-            "an upload takes no Idempotency-Key: whether it is the folder that was sent before is not known until all of it was sent again",
-            "Send it without; the app's deploys show whether the first one arrived.",
-        ),
+/// Refuses a key where it could be taken for one that is kept; `why` says what to do instead.
+pub async fn refuse_key(why: &'static str, request: Request, next: Next) -> Response {
+    if !request.headers().contains_key(HEADER) {
+        return next.run(request).await;
     }
+    let (detail, remedy) = why.split_once(". ").unwrap_or((why, ""));
+    problem(ProblemKind::Invalid, detail, remedy)
 }
 
 async fn take(app: &App, asked: Asked) -> Result<Found, DbError> {

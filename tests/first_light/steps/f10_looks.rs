@@ -326,20 +326,20 @@ fn databases(p: &mut Person) {
     p.send(
         "/databases/{database}/attach",
         &form(second, attach, &[]),
-        "is attached to second",
+        "is being attached to second",
     );
     let detach = "/databases/second/detach";
     p.send(
         "/databases/{database}/detach",
         &form(second, detach, &[]),
-        "is detached",
+        "is being detached",
     );
     let env = "/apps/looks/env";
     p.sees(env, &["No database is attached"], secs(60));
     p.send(
         "/apps/{app}/attach",
         &form(env, "/apps/looks/attach", &[]),
-        "is attached",
+        "is being attached",
     );
     let main = "/databases/main";
     let now = "/databases/main/backups";

@@ -3,15 +3,17 @@
 use std::collections::BTreeSet;
 
 use askama::Template;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::response::Response;
+use serde::Deserialize;
 
 use super::deploying;
 use super::head::{AppHead, Tab};
 use crate::base::clock::UnixMs;
 use crate::web::error::Failure;
+use crate::web::page::Page;
 use crate::web::pages::frame::{Frame, Theme};
-use crate::web::pages::parts::{Badge, Field, When};
+use crate::web::pages::parts::{Badge, Field, Older, When};
 use crate::web::pages::visit::Visit;
 use crate::web::services::App;
 
@@ -25,6 +27,8 @@ pub struct View {
     pub head: AppHead,
     /// Newest first.
     pub deploys: Vec<Deploy>,
+    /// To those before.
+    pub older: Older,
     /// The repository; empty without one.
     pub source: String,
     /// The branch, if not the app's own.
@@ -58,18 +62,25 @@ pub struct Deploy {
     pub rollback_to: Option<i64>,
 }
 
-/// Deploys shown.
-const SHOWN: u32 = 50;
+/// From where on.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Cursor {
+    after: String,
+}
 
 /// `GET /apps/{app}/deploys`
 pub async fn show(
     State(app): State<App>,
     visit: Visit,
     Path(name): Path<String>,
+    Query(from): Query<Cursor>,
 ) -> Result<Response, Failure> {
     let (row, head) = AppHead::load(&app, &name, Tab::Deploys).await?;
     let now = UnixMs::now();
-    let deploys = app.deploys.list(Some(row.id), SHOWN).await?;
+    let page = Page::of_cursor(&from.after)?;
+    let found = app.deploys.list(Some(row.id), page.slice(None)).await?;
+    let deploys = page.of_rows(found, |d| d.id, |d| d);
     let serving = app.deploys.live(row.id).await?;
     let releases = app.deploys.releases(row.id).await?;
     let unreadable: BTreeSet<i64> = releases
@@ -86,6 +97,7 @@ pub async fn show(
         kept.remove(&serving.release);
     }
     let rows = deploys
+        .items
         .iter()
         .map(|d| {
             let release = d.release.map(|(_, number)| number);
@@ -108,10 +120,12 @@ pub async fn show(
             }
         })
         .collect();
+    let path = format!("/apps/{}/deploys", row.name);
     Ok(crate::web::pages::render(&View {
         frame: head.frame(visit).refreshed(3),
         head,
         deploys: rows,
+        older: Older::of((&path, "after"), "deploys", &from.after, deploys.next),
         source: row.git_url.clone().unwrap_or_default(),
         branch: Field::code("branch", "Branch").value(&row.branch).needed(),
         image: Field::code("image", "Image")

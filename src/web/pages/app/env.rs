@@ -17,6 +17,7 @@ use crate::base::secret::Secret;
 use crate::web::api::env::no_variable;
 use crate::web::audit::Telling;
 use crate::web::error::Failure;
+use crate::web::pages::database::way;
 use crate::web::pages::frame::{Frame, Theme};
 use crate::web::pages::parts::{Field, When};
 use crate::web::pages::visit::{self, Visit};
@@ -38,8 +39,8 @@ pub struct View {
     pub value: Field,
     /// `NAME=value` lines.
     pub import: Field,
-    /// Database and the variable it is given as.
-    pub attached: Vec<(String, String)>,
+    /// Database, the variable it is given as, and what stands between it and its use.
+    pub attached: Vec<(String, String, String)>,
     /// Databases that could be attached.
     pub choices: Field,
     /// Whether the reader may attach and detach them, and make one.
@@ -75,6 +76,7 @@ async fn page(app: &App, visit: Visit, name: &str, typed: Typed) -> Result<Respo
     let now = UnixMs::now();
     let vars = app.apps.env_names(row.id).await?;
     let given = app.databases.given_to(row.id).await?;
+    let links = app.databases.of_app(row.id).await?;
     // Only who may attach them is told which there are.
     let attaches = visit.caller.grant().is_some_and(|g| g.changes_box());
     let all = match attaches {
@@ -84,7 +86,7 @@ async fn page(app: &App, visit: Visit, name: &str, typed: Typed) -> Result<Respo
     let choices = all
         .into_iter()
         .map(|d| d.name.to_string())
-        .filter(|name| !given.iter().any(|g| g.database == *name))
+        .filter(|name| !links.iter().any(|(database, _)| database == name))
         .map(|name| (name.clone(), name))
         .collect();
     let shown = |own: bool, name: &str| {
@@ -101,7 +103,7 @@ async fn page(app: &App, visit: Visit, name: &str, typed: Typed) -> Result<Respo
     });
     Ok(crate::web::pages::render(&View {
         attaches,
-        frame: head.frame(visit),
+        frame: head.frame(visit).refreshed(4),
         head,
         vars: from_databases
             .chain(vars.iter().map(|(name, at)| Var {
@@ -124,9 +126,12 @@ async fn page(app: &App, visit: Visit, name: &str, typed: Typed) -> Result<Respo
             .needed()
             .hint("As in a .env file; quotes around a value are taken off.")
             .fault(typed.import_fault),
-        attached: given
+        attached: links
             .into_iter()
-            .map(|g| (g.database, g.env_name))
+            .map(|(database, link)| {
+                let way = way(&link);
+                (database, link.env_name, way)
+            })
             .collect(),
         choices: Field::choice("database", "Database", choices),
     }))

@@ -9,9 +9,8 @@ use serde::Deserialize;
 
 use super::act::Act;
 use super::head::{self, AppHead, Tab};
-use crate::apps::{self, AppError, RegistryLogin, Scale, SourceChange, registry_host};
+use crate::apps::{self, RegistryLogin, Scale, SourceChange, registry_host};
 use crate::base::clock::UnixMs;
-use crate::base::ids::ProcessName;
 use crate::base::secret::Secret;
 use crate::git::{Branch, GitUrl};
 use crate::supervise::Live;
@@ -20,7 +19,9 @@ use crate::web::pages::frame::{Frame, Theme};
 use crate::web::pages::parts::{Badge, Field, Tone, When};
 use crate::web::pages::visit::{self, Visit};
 use crate::web::pages::words;
+use crate::web::scaling;
 use crate::web::services::App;
+use crate::wire::apps::{Changed, ScaleForm};
 
 /// The page.
 #[derive(Clone, Debug, Template)]
@@ -89,6 +90,14 @@ struct SourceFaults {
     branch: String,
 }
 
+/// An amount of memory as it is typed, and not rounded: what the form shows is sent back with it.
+fn memory(bytes: u64) -> String {
+    match bytes % (1 << 20) {
+        0 => format!("{}M", bytes >> 20),
+        _ => bytes.to_string(),
+    }
+}
+
 fn process(name: &str, scale: Option<&Scale>, running: usize) -> Process {
     let text = |value: Option<String>| value.unwrap_or_default();
     let scale = scale.copied().unwrap_or_default();
@@ -108,7 +117,7 @@ fn process(name: &str, scale: Option<&Scale>, running: usize) -> Process {
             .value(replicas)),
         memory: id(Field::code("memory", "Memory")
             .like("512M")
-            .value(text(scale.memory_bytes.map(|b| format!("{}M", b >> 20))))),
+            .value(text(scale.memory_bytes.map(memory)))),
         cpus: id(Field::code("cpus", "CPUs").like("0.5").value(text(cpus))),
     }
 }
@@ -325,19 +334,15 @@ pub struct Scaling {
 }
 
 impl Scaling {
-    fn read(&self) -> Result<(ProcessName, Scale), AppError> {
-        let process = ProcessName::parse(&self.process)?;
-        let mut scale = match self.replicas.trim() {
-            "" => Scale::default(),
-            text => Scale::parse_replicas(text)?,
-        };
-        if !self.memory.trim().is_empty() {
-            scale = scale.with_memory(self.memory.trim())?;
+    /// As the API is asked: a field that is left empty is not given.
+    fn form(self) -> ScaleForm {
+        let given = |text: String| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
+        ScaleForm {
+            process: self.process,
+            replicas: given(self.replicas),
+            memory: given(self.memory),
+            cpus: given(self.cpus),
         }
-        if !self.cpus.trim().is_empty() {
-            scale = scale.with_cpus(self.cpus.trim())?;
-        }
-        Ok((process, scale))
     }
 }
 
@@ -347,24 +352,21 @@ pub async fn scale(
     act: Act,
     Form(given): Form<Scaling>,
 ) -> Result<Response, Failure> {
-    let (id, by, now) = (act.row.id, &act.by, act.now);
     let page = act.page("/settings");
-    let result = match given.read() {
-        Ok((process, scale)) => app.apps.set_scale(id, process, scale, by, now).await,
-        Err(error) => Err(error),
-    };
-    if let Err(error) = result {
-        return visit::refused(&page, error);
+    let form = given.form();
+    let process = words::quoted(&form.process);
+    match scaling::change(&app, &act.row, &form, &act.by).await {
+        Ok((Changed { changed: false, .. }, _)) => {
+            let text = format!("{process} was scaled so before; nothing is different.");
+            Ok(visit::done(&page, &text))
+        }
+        Ok((Changed { deploy, .. }, _)) => {
+            let brings = deploy.map(|id| format!(" Deploy {id} brings it to the app."));
+            let text = format!("{process} is scaled.{}", brings.unwrap_or_default());
+            Ok(visit::done(&page, &text))
+        }
+        Err(error) => visit::refused(&page, error),
     }
-    app.deploys.apply_counts(id, now).await?;
-    // More memory or another share of the processors needs new containers.
-    let limits = !given.memory.trim().is_empty() || !given.cpus.trim().is_empty();
-    let result = match limits {
-        true => app.deploys.apply_settings(id, by, now).await,
-        false => Ok(None),
-    };
-    let text = format!("{} is scaled.", words::quoted(&given.process));
-    visit::back(&page, result, &text)
 }
 
 /// On or off.

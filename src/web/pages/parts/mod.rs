@@ -3,6 +3,7 @@
 pub mod badge;
 pub mod field;
 pub mod graph;
+pub mod older;
 pub mod said;
 pub mod strip;
 pub mod when;
@@ -10,6 +11,7 @@ pub mod when;
 pub use badge::{Badge, Tone};
 pub use field::Field;
 pub use graph::{Graph, Spark};
+pub use older::Older;
 pub use said::said;
 pub use strip::Strip;
 pub use when::When;

@@ -1,14 +1,14 @@
 //! An app's pages, in the middle of things and at their beginning.
 
 use super::overview::{activity, strip};
-use super::{NOW, ago, ahead, day, visit};
+use super::{NOW, ago, ahead, day, older, visit};
 use crate::web::pages::app::head::{AppHead, Tab};
 use crate::web::pages::app::{
     activity as activity_page, deploy, deploys, domains, env, logs, new, overview, settings,
 };
 use crate::web::pages::frame::Section;
 use crate::web::pages::overview::Attention;
-use crate::web::pages::parts::{Badge, Field, Graph, Tone, When};
+use crate::web::pages::parts::{Badge, Field, Graph, Older, Tone, When};
 
 fn head(tab: Tab) -> AppHead {
     AppHead {
@@ -138,6 +138,7 @@ pub fn deploys_page() -> deploys::View {
     deploys::View {
         frame: head.frame(visit("/apps/shop/deploys")).refreshed(3),
         head,
+        older: older("/apps/shop/deploys", "deploys", "24"),
         deploys: vec![
             row(
                 32,
@@ -286,7 +287,7 @@ pub fn env_page() -> env::View {
             .area()
             .hint("Taken byte for byte after the first =; nothing is unquoted."),
         attaches: true,
-        attached: vec![(text("main"), text("DATABASE_URL"))],
+        attached: vec![(text("main"), text("DATABASE_URL"), String::new())],
         choices: Field::choice(
             "database",
             "Database",
@@ -333,6 +334,7 @@ pub fn activity_list() -> activity_page::View {
         frame: head.frame(visit("/apps/shop/activity")),
         head,
         activity: activity(),
+        older: Older::default(),
     }
 }
 

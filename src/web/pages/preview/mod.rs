@@ -11,6 +11,7 @@ use askama::Template;
 use axum::http::{HeaderMap, HeaderValue};
 
 use super::frame::{Frame, Section};
+use super::parts::Older;
 use super::visit::Visit;
 use crate::base::clock::UnixMs;
 use crate::web::caller::Caller;
@@ -50,6 +51,11 @@ pub(super) fn day(low: f64, high: f64, seed: u32) -> Vec<Option<f64>> {
             Some(low + (high - low) * (0.75 * wave + 0.25 * jitter))
         })
         .collect()
+}
+
+/// A list that goes on after `next`.
+pub(super) fn older(path: &str, what: &'static str, next: &str) -> Older {
+    Older::of((path, "after"), what, "", Some(next.to_owned()))
 }
 
 fn write(name: &str, page: &impl Template) {

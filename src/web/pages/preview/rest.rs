@@ -1,10 +1,10 @@
 //! Databases, box, checks, settings, account, people, and the doors.
 
 use super::overview::{graphs, strip};
-use super::{NOW, ago, ahead, frame, visit};
+use super::{NOW, ago, ahead, frame, older, visit};
 use crate::users::Role;
 use crate::web::pages::frame::{Flash, Section};
-use crate::web::pages::parts::{Badge, Field, Tone, When};
+use crate::web::pages::parts::{Badge, Field, Older, Tone, When};
 use crate::web::pages::{
     account, audit, box_page, checks, confirm, database, databases, doctor, people, person,
     problem, settings, setup, sign_in,
@@ -109,6 +109,7 @@ pub fn database_page() -> database::View {
             ),
             backup(41, Tone::Ok, "Proven", "restored and compared", 103_000),
         ],
+        older_backups: older("/databases/main#backups", "backups", "41"),
         restores: vec![database::Restore {
             what: text(
                 "Backup of 20 Nov 2026, 02:17. The database before it is kept as tasks_before_3.",
@@ -117,6 +118,7 @@ pub fn database_page() -> database::View {
             at: When::ago(ago(90_000), NOW),
             keeps: Some(3),
         }],
+        older_restores: Older::default(),
         apps: vec![
             (text("shop"), text("database shop")),
             (text("tasks"), text("database tasks")),
@@ -249,6 +251,7 @@ pub fn checks_page() -> checks::View {
                 lasted: text("12 min 4 s"),
             },
         ],
+        older: older("/checks#incidents-h", "incidents", "7"),
         name: Field::text("name", "Name").needed(),
         url: Field::code("url", "Address").needed(),
     }

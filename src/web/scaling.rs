@@ -1,0 +1,68 @@
+//! Another scale of a process: what its page and its address in the API decide alike.
+
+use super::error::Failure;
+use super::jobs;
+use super::services::App;
+use crate::apps::{self, AppError, Scale};
+use crate::base::clock::UnixMs;
+use crate::base::ids::ProcessName;
+use crate::jobs::Owed;
+use crate::wire::apps::{Changed, ScaleForm};
+use crate::wire::jobs::Job;
+use crate::wire::problem::{Problem, ProblemKind};
+
+/// Changes the scale and asks for what that needs: other limits need new containers, and so a deploy;
+/// another number of replicas does not.
+///
+/// # Errors
+/// What of the form is no scale, that the app has no such process, or the database's.
+pub async fn change(
+    app: &App,
+    row: &apps::App,
+    form: &ScaleForm,
+    by: &str,
+) -> Result<(Changed, Option<Job>), Failure> {
+    let (process, scale) = read(form)?;
+    if let Some(known) = app.deploys.processes(row.id).await?
+        && !known.iter().any(|name| name == process.as_str())
+    {
+        return Err(no_such(row, &process, &known).into());
+    }
+    let now = UnixMs::now();
+    let owed = app.apps.set_scale(row.id, process, scale, by, now).await?;
+    let (deploy, job) = match owed {
+        None => (None, None),
+        Some(Owed::Settings) => {
+            let deploy = app.deploys.apply_settings(row.id, by, now).await?;
+            (deploy, jobs::of_deploy(app, deploy).await?)
+        }
+        Some(Owed::Counts) => {
+            app.deploys.apply_counts(row.id, now).await?;
+            (None, jobs::about(app, "app.replicas", "app", row.id).await?)
+        }
+    };
+    let changed = owed.is_some();
+    Ok((Changed { changed, deploy }, job))
+}
+
+fn read(form: &ScaleForm) -> Result<(ProcessName, Scale), AppError> {
+    let process = ProcessName::parse(&form.process)?;
+    let mut scale = match &form.replicas {
+        Some(replicas) => Scale::parse_replicas(replicas)?,
+        None => Scale::default(),
+    };
+    if let Some(memory) = &form.memory {
+        scale = scale.with_memory(memory)?;
+    }
+    if let Some(cpus) = &form.cpus {
+        scale = scale.with_cpus(cpus)?;
+    }
+    Ok((process, scale))
+}
+
+fn no_such(row: &apps::App, process: &ProcessName, known: &[String]) -> Problem {
+    let (name, known) = (&row.name, known.join(", "));
+    let detail = format!("{name} has no process \"{process}\": it has {known}");
+    let remedy = "Name one of these, or add it to freehold.toml and deploy that first.";
+    Problem::new(ProblemKind::Invalid, detail).remedy(remedy)
+}

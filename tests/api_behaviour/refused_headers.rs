@@ -1,0 +1,116 @@
+//! A1: where a header that asks for care cannot be kept to, it is refused and not left out.
+
+use serde_json::json;
+
+use crate::api::{local, make_app};
+use crate::quiet::Daemon;
+use crate::served::serving;
+
+#[test]
+fn a1_a_key_is_refused_wherever_nothing_is_kept_for_it() {
+    let daemon = Daemon::start();
+    make_app(&daemon, "shop");
+    serving(&daemon);
+    let key = "Idempotency-Key: 9c\r\n";
+    let command = "?command=%5B%22true%22%5D";
+    for path in [
+        format!("/api/v1/apps/shop/exec{command}"),
+        format!("/api/v1/apps/shop/run{command}"),
+        "/api/v1/databases/main/psql".to_owned(),
+        "/api/v1/apps/shop/env/reveal".to_owned(),
+        "/api/v1/apps/shop/webhook-secret/reveal".to_owned(),
+        "/api/v1/databases/main/attachments/shop/reveal".to_owned(),
+        "/api/v1/apps/shop/deploys/upload".to_owned(),
+    ] {
+        let refused = local(&daemon, "POST", &path, key, "");
+        assert_eq!(refused.status, 422, "{path}: {}", refused.body);
+        let told = refused.json();
+        assert_eq!(told["kind"], "invalid", "{path}");
+        let detail = told["detail"].as_str().unwrap();
+        assert!(detail.contains("takes no Idempotency-Key"), "{detail}");
+        let remedy = told["remedy"].as_str().unwrap();
+        assert!(remedy.starts_with("Send it without"), "{remedy}");
+    }
+    // What it refuses it does not do.
+    let ran = local(&daemon, "GET", "/api/v1/events?subject=app:1", "", "");
+    assert!(!ran.body.contains("ran a command"), "{}", ran.body);
+}
+
+/// A POST that changes one thing takes that thing's tag; one that can hold it against nothing refuses it.
+#[test]
+fn a1_a_stale_tag_holds_back_what_a_post_would_change() {
+    let daemon = Daemon::start();
+    make_app(&daemon, "shop");
+    serving(&daemon);
+    let app = "/api/v1/apps/shop";
+    let tag = |path: &str| {
+        let seen = local(&daemon, "GET", path, "", "");
+        format!("If-Match: {}\r\n", seen.header("etag").unwrap())
+    };
+    let stale = tag(app);
+    let switch = |on: bool| json!({ "on": on }).to_string();
+    let maintenance = format!("{app}/maintenance");
+    let theirs = local(&daemon, "POST", &maintenance, "", &switch(true));
+    assert_eq!(theirs.status, 200, "{}", theirs.body);
+    let scale = json!({ "process": "web", "replicas": "2" }).to_string();
+    for (path, body) in [
+        ("maintenance", switch(false)),
+        ("scale", scale.clone()),
+        ("webhook-secret", String::new()),
+        ("restart", String::new()),
+    ] {
+        let late = local(&daemon, "POST", &format!("{app}/{path}"), &stale, &body);
+        assert_eq!(late.status, 412, "{path}: {}", late.body);
+        assert_eq!(late.json()["kind"], "changed", "{path}");
+    }
+    let now = local(&daemon, "GET", app, "", "").json();
+    assert_eq!(
+        (&now["maintenance"], &now["scale"]),
+        (&json!(true), &json!({}))
+    );
+    let good = local(&daemon, "POST", &format!("{app}/scale"), &tag(app), &scale);
+    assert_eq!(good.status, 202, "{}", good.body);
+    // Of two that replace a secret as they saw it, one is refused.
+    let (secret, seen) = (format!("{app}/webhook-secret"), tag(app));
+    assert_eq!(local(&daemon, "POST", &secret, &seen, "").status, 200);
+    assert_eq!(local(&daemon, "POST", &secret, &seen, "").status, 412);
+    // A list's own tag, for what is added to it.
+    let domains = format!("{app}/domains");
+    let add = |name: &str| json!({ "domain": name }).to_string();
+    let seen = tag(&domains);
+    assert_eq!(
+        local(&daemon, "POST", &domains, &seen, &add("one.test")).status,
+        200
+    );
+    assert_eq!(
+        local(&daemon, "POST", &domains, &seen, &add("two.test")).status,
+        412
+    );
+    // A target's, for what it becomes.
+    let folder = tempfile::tempdir().unwrap();
+    let place = format!("dir://{}", folder.path().display());
+    let new = json!({ "name": "usb", "place": place }).to_string();
+    let made = local(&daemon, "POST", "/api/v1/targets", "", &new);
+    assert_eq!(made.status, 201, "{}", made.body);
+    let target = "/api/v1/targets/usb";
+    let default = format!("{target}/default");
+    assert_eq!(
+        local(&daemon, "POST", &default, "If-Match: \"x\"\r\n", "").status,
+        412
+    );
+    let good = local(&daemon, "POST", &default, &tag(target), "");
+    assert!(good.status < 300, "{}", good.body);
+    // Nothing to hold it against: new things, work that waits for something, reveals.
+    for path in [
+        "/api/v1/apps",
+        "/api/v1/apps/shop/deploys",
+        "/api/v1/apps/shop/deploys/upload",
+        "/api/v1/apps/shop/webhook-secret/reveal",
+        "/api/v1/databases/main/attachments",
+        "/api/v1/jobs/1/cancel",
+    ] {
+        let refused = local(&daemon, "POST", path, "If-Match: \"x\"\r\n", "");
+        assert_eq!(refused.status, 422, "{path}: {}", refused.body);
+        assert!(refused.body.contains("If-Match"), "{}", refused.body);
+    }
+}
