@@ -74,11 +74,12 @@ impl EdgeBody {
             exchange.outcome.bytes_in += answer.taken();
             exchange.read_whole = answer.request_is_whole();
             if let (Some(connection), Some(claim)) = (answer.reusable(), exchange.claim()) {
-                exchange.client.worker.pool.borrow_mut().give_back(
-                    claim.target(),
-                    connection,
-                    Instant::now(),
-                );
+                let worker = &exchange.client.worker;
+                worker
+                    .pool
+                    .borrow_mut()
+                    .give_back(claim.target(), connection, Instant::now());
+                worker.turns.freed(claim.target().id());
             }
         }
         self.content = Content::Nothing;

@@ -9,6 +9,7 @@ use bytes::BytesMut;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode, Version};
+use tokio::time::timeout_at;
 
 use super::balance;
 use super::body::EdgeBody;
@@ -23,8 +24,8 @@ use super::routes::{Route, Upstream};
 use super::target::Target;
 use super::tunnel::Tunnel;
 use super::upstream::{
-    self, AnswerBody, AnswerHead, BodySource, Coding, Connection, RequestBody, SendFailure,
-    told_timeout,
+    self, AnswerBody, AnswerHead, BodySource, Coding, Connection, PATIENCE, RequestBody,
+    SendFailure, told_timeout,
 };
 
 /// With another target to turn to, an address that says nothing is given up this early.
@@ -64,21 +65,11 @@ pub(super) async fn forward(
         };
         let target = claim.target().clone();
         exchange.claimed(claim);
-        let pooled = if fresh_only {
-            None
-        } else {
-            worker.pool.borrow_mut().take(&target, Instant::now())
-        };
-        let mut connection = match pooled {
-            Some(connection) => connection,
-            None => match open(&client, &target, route.targets().len() > tried.len() + 1).await {
-                Some(connection) => connection,
-                None => {
-                    exchange.give_back();
-                    tried.push(target.id());
-                    continue;
-                }
-            },
+        let others = route.targets().len() > tried.len() + 1;
+        let Some(mut connection) = obtain(&client, &target, fresh_only, others).await else {
+            exchange.give_back();
+            tried.push(target.id());
+            continue;
         };
         hold.over();
 
@@ -138,6 +129,31 @@ fn judged(
         SendFailure::ClientGone => EdgeError::BodyBroken,
         SendFailure::ClientSilent => EdgeError::BodyStalled,
         SendFailure::BodyTooLarge => EdgeError::BodyTooLarge(body_limit),
+    }
+}
+
+/// A connection to the target: an idle one, unless that is not wanted, or a new one when it is this request's turn.
+async fn obtain(
+    client: &Client,
+    target: &Arc<Target>,
+    fresh_only: bool,
+    others: bool,
+) -> Option<Connection> {
+    let (pool, turns) = (&client.worker.pool, &client.worker.turns);
+    let mut since = None;
+    loop {
+        if !fresh_only && let Some(idle) = pool.borrow_mut().take(target, Instant::now()) {
+            return Some(idle);
+        }
+        let is_patient = since.is_none_or(|since: Instant| since.elapsed() < PATIENCE);
+        if let Some(_turn) = turns.take(target.id(), fresh_only || !is_patient) {
+            return open(client, target, others).await;
+        }
+        let until = *since.get_or_insert_with(Instant::now) + PATIENCE;
+        // Whether it was woken or its patience is over, it looks again.
+        timeout_at(until.into(), turns.wait(target.id()))
+            .await
+            .unwrap_or_default();
     }
 }
 

@@ -19,7 +19,7 @@ use super::listener::Arrival;
 use super::request_id::RequestIds;
 use super::serve;
 use super::shared::Shared;
-use super::upstream::Pool;
+use super::upstream::{Pool, Turns};
 
 const SWEEP: Duration = Duration::from_millis(250);
 
@@ -33,6 +33,7 @@ pub(super) struct Worker {
     pub(super) index: usize,
     pub(super) shared: Arc<Shared>,
     pub(super) pool: RefCell<Pool>,
+    pub(super) turns: Turns,
     pub(super) ids: RequestIds,
     pub(super) phase: Cell<Phase>,
     clients: RefCell<HashMap<u64, Rc<Client>>>,
@@ -70,6 +71,7 @@ async fn run(index: usize, seed: u64, shared: Arc<Shared>, mut inbox: UnboundedR
         index,
         shared,
         pool: RefCell::default(),
+        turns: Turns::default(),
         ids: RequestIds::new(seed),
         phase: Cell::new(Phase::Serving),
         clients: RefCell::default(),

@@ -11,6 +11,7 @@ pub(super) mod fuzz;
 mod pool;
 mod request_body;
 mod send;
+mod turns;
 
 pub(super) use answer_body::{AnswerBody, BodyFailure};
 pub(super) use answer_head::AnswerHead;
@@ -18,3 +19,4 @@ pub(super) use connection::{Connection, connect};
 pub(super) use pool::{Pool, told_timeout};
 pub(super) use request_body::{BodySource, Coding, RequestBody};
 pub(super) use send::{SendFailure, send};
+pub(super) use turns::{PATIENCE, Turns};
