@@ -66,7 +66,7 @@ pub fn f3_its_data_lies_on_our_volume(world: &mut World) {
     ]);
     let own: Vec<&str> = networks.split_whitespace().collect();
     assert!(
-        matches!(own.as_slice(), [one] if one.ends_with("-db-main")),
+        matches!(own.as_slice(), [one] if one.contains("-db-main-")),
         "{own:?}"
     );
     assert_eq!(
