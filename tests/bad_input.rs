@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 
 use freehold::web::Needs;
 
+#[path = "bad_input/every.rs"]
+mod every;
 #[path = "support/quiet.rs"]
 mod quiet;
 #[path = "bad_input/mod.rs"]

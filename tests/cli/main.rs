@@ -11,5 +11,7 @@ mod words;
 
 #[path = "../support/quiet.rs"]
 mod quiet;
+#[path = "../support/served.rs"]
+mod served;
 #[path = "../support/terminal.rs"]
 mod terminal;

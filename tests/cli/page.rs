@@ -156,7 +156,7 @@ pub const AS_WORDS: &[(&str, &str)] = &[
     ("serve", "the log as lines of JSON on standard error."),
     (
         "top",
-        "an object, as `GET /api/v1/overview` answers it: the machine, the engine, apps, databases, certificates, what needs attention.",
+        "an object with `version`, `attention`, `machine`, `engine`, `apps`, `databases`, `certificates`, `trust`, `dashboard`, as the API's /overview answers it.",
     ),
     (
         "doctor",
@@ -185,7 +185,7 @@ pub const AS_WORDS: &[(&str, &str)] = &[
     ),
     (
         "releases",
-        "a list, each with `number`, `image`, `commit`, `title`, `created_ms`, `live_ms`, `kept`, `live`.",
+        "a list, each with `number`, `image`, `commit`, `title`, `created_ms`, `live_ms`, `kept`, `live`, `unreadable`.",
     ),
     (
         "deliveries",
@@ -193,13 +193,16 @@ pub const AS_WORDS: &[(&str, &str)] = &[
     ),
     (
         "metrics",
-        "a list of slots, as `GET /api/v1/metrics/box` and `/apps/{app}` answer them.",
+        "an object with `from_ms`, `step_s` and, each a list with a value a slot, `cpu`, `memory_used`, `swap_used`, `disk_used`, `load`, `received`, `sent`; of an app with `from_ms`, `step_s`, the lists `rate`, `p95_ms`, `error_share`, and `requests`, `server_errors`, `p95_ms_whole`.",
     ),
     (
         "audit",
         "a list, each with `id`, `at_ms`, `who`, `address`, `request`, `action`, `subject`, `state`, `status`, `detail`, `ended_ms`, `before`, `after`.",
     ),
-    ("db url", "an object with `url`, the password in it."),
+    (
+        "db url",
+        "an object with `env_name` and `url`, the password in it.",
+    ),
     ("app rm", "an object with `app`, `volumes`."),
     ("app stop", "an object with `changed`, `deploy`."),
     (
@@ -212,7 +215,7 @@ pub const AS_WORDS: &[(&str, &str)] = &[
         "scale",
         "the deploy, as `freehold deploy` prints it; `changed` and `deploy` where it needs none.",
     ),
-    ("cancel", "the deploy, as `freehold deploys` lists it."),
+    ("cancel", "the deploy, as `freehold deploy` prints it."),
     (
         "logs",
         "a line of JSON for each line: `at_ms`, `container`, `process`, `text`.",

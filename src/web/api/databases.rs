@@ -220,7 +220,10 @@ pub async fn reveal(
         Failure::from(
             Problem::new(
                 ProblemKind::NotFound,
-                format!("the app {} is not attached to such a database", row.name),
+                format!(
+                    "the app {} is not attached to the database \"{name}\"",
+                    row.name
+                ),
             )
             .remedy("`freehold db list` shows which are; `freehold db attach` attaches it."),
         )

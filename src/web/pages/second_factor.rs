@@ -63,7 +63,7 @@ pub fn code_field(fault: impl Into<String>) -> Field {
 fn nobody() -> Response {
     visit::failed(
         "/account",
-        "Only somebody who signed in has a second factor; nobody is signed in with this page.",
+        "Only somebody who signed in has a second factor; nobody is signed in with this page. On the box, freehold user reset NAME makes a link that turns theirs off.",
     )
 }
 
