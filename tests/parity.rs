@@ -1,10 +1,12 @@
 //! A1: what one surface can do the others can. Every operation of the API stands here with its verb of the command
-//! line and its page; where one is missing on purpose, the reason stands in its place.
+//! line and its page; where one is missing on purpose, the reason stands in its place. And the other way round: every
+//! page that changes something is named by an operation, or says which one it is the same as, and asks as much of its
+//! caller as that one does.
 
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use freehold::web::table;
+use freehold::web::{Route, table};
 
 /// Where something is, or why it is not there.
 enum Side {
@@ -65,7 +67,8 @@ const ALL: &[(&str, Side, Side)] = &[
     ("sessions.list_of", Has("user sessions"), Has("GET /settings/people/{user}")),
     ("sessions.end_of", Has("user sessions"), Has("POST /settings/people/{user}/sessions/end")),
     ("sessions.end_all_of", Has("user sessions"), Has("POST /settings/people/{user}/sessions/end-all")),
-    ("databases.reveal", Has("db url"), Not("the app has it; a person asks for it on a terminal")),
+    ("databases.reveal", Has("db url"), Has("POST /apps/{app}/env/reveal")),
+    ("account.password", Not(OWN), Has("POST /account/password")),
     ("env.list", Has("env"), Has("GET /apps/{app}/env")),
     ("env.change", Has("env"), Has("POST /apps/{app}/env")),
     ("domains.list", Has("domain list"), Has("GET /apps/{app}/domains")),
@@ -89,7 +92,8 @@ const ALL: &[(&str, Side, Side)] = &[
     ("jobs.show", Has("job show"), Has("GET /jobs")),
     ("jobs.follow", Has("job follow"), Not(STREAM)),
     ("jobs.cancel", Has("job cancel"), Has("POST /jobs/{id}/cancel")),
-    ("events.list", Has("events"), Has("GET /apps/{app}/activity")),
+    ("events.list", Has("events"), Has("GET /")),
+    ("events.of_app", Has("events"), Has("GET /apps/{app}/activity")),
     ("events.stream", Not("`freehold top` draws itself anew"), Not(STREAM)),
     ("metrics.of_box", Has("metrics"), Has("GET /box")),
     ("metrics.of_app", Has("metrics"), Has("GET /apps/{app}")),
@@ -108,9 +112,9 @@ const ALL: &[(&str, Side, Side)] = &[
     ("backups.now", Has("backup now"), Has("POST /databases/{database}/backups")),
     ("backups.list", Has("backup list"), Has("GET /databases/{database}")),
     ("backups.show", Has("backup show"), Has("GET /databases/{database}")),
-    ("backups.verify", Has("backup verify"), Not("every stored backup was read back; the terminal checks once more")),
+    ("backups.verify", Has("backup verify"), Has("POST /databases/{database}/backups/{backup}/verify")),
     ("backups.restore", Has("backup restore"), Has("POST /databases/{database}/restore/{backup}")),
-    ("backups.download", Has("backup download"), Not("the address of the API itself works in a signed-in browser")),
+    ("backups.download", Has("backup download"), Has("GET /databases/{database}/backups/{backup}/download")),
     ("backups.restores", Has("backup restores"), Has("GET /databases/{database}")),
     ("backups.show_restore", Has("backup restores"), Has("GET /databases/{database}")),
     ("backups.confirm", Has("backup confirm"), Has("POST /databases/{database}/restores/{restore}/confirm")),
@@ -121,6 +125,101 @@ const ALL: &[(&str, Side, Side)] = &[
     ("targets.test", Has("target test"), Has("POST /settings/targets/{target}/test")),
     ("targets.make_default", Has("target use"), Has("POST /settings/targets/{target}/use")),
 ];
+
+/// Pages that change something and are no operation's own page above: the operation each is the same as.
+#[rustfmt::skip]
+const PAGES: &[(&str, Side)] = &[
+    ("POST /setup/{token}", Not("a link is opened in a browser; what it gives there is a session")),
+    ("POST /sign-in", Not("a program comes in by a token; a session is a browser's")),
+    ("POST /sign-in/code", Not("a program comes in by a token; a session is a browser's")),
+    ("POST /sign-out", Has("sessions.end")),
+    ("POST /theme", Not("a cookie of the browser that asks; nothing on the box differs")),
+    ("POST /apps/{app}/registry", Has("apps.change")),
+    ("POST /apps/{app}/env/unset", Has("env.change")),
+    ("POST /apps/{app}/env/import", Has("env.change")),
+    ("POST /apps/{app}/attach", Has("databases.attach")),
+    ("POST /hooks/{app}", Not("git hosts speak to it, in their own words")),
+];
+
+/// What is wrong with the way from these pages to the operations.
+fn from_pages(rows: &[Route], more: &[(&str, Side)]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let named = |r: &Route| format!("{} {}", r.method, r.path);
+    let operation = |id: &str| {
+        let mut all = rows.iter();
+        all.find(|r| {
+            r.api
+                .as_ref()
+                .is_some_and(|a| a.id.replace("::", ".") == id)
+        })
+    };
+    let changes = |r: &&Route| r.api.is_none() && !r.method.is_safe();
+    for page in rows.iter().filter(changes) {
+        let name = named(page);
+        let above = ALL.iter().filter_map(|(id, _, side)| match side {
+            Has(page) if *page == name => Some(*id),
+            _ => None,
+        });
+        let here = more.iter().filter(|(page, _)| *page == name);
+        let mut same: Vec<&str> = above.collect();
+        match (here.map(|(_, side)| side).next(), same.is_empty()) {
+            (None, true) => wrong.push(format!("{name}: which operation is it the same as?")),
+            (None, false) => {}
+            (Some(_), false) => wrong.push(format!("{name}: is {same:?} already")),
+            (Some(Has(id)), true) => same.push(id),
+            (Some(Not(why)), true) if why.split(' ').count() < 3 => {
+                wrong.push(format!("{name}: {why:?} is no reason"));
+            }
+            (Some(Not(_)), true) => {}
+        }
+        for id in same {
+            let Some(other) = operation(id) else {
+                wrong.push(format!("{name}: the API has no {id}"));
+                continue;
+            };
+            if (page.needs, page.sudo) != (other.needs, other.sudo) {
+                wrong.push(format!(
+                    "{name} needs {:?} (password again: {}), {id} needs {:?} ({})",
+                    page.needs, page.sudo, other.needs, other.sudo
+                ));
+            }
+        }
+    }
+    for (page, _) in more {
+        if !rows.iter().filter(changes).any(|r| named(r) == *page) {
+            wrong.push(format!("{page}: there is no such page"));
+        }
+    }
+    wrong
+}
+
+#[test]
+fn a1_what_a_page_can_do_the_api_can() {
+    let wrong = from_pages(&table(), PAGES);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The saboteurs: a page of which nobody says what it is, one that is said twice, one that is no page, and one that asks
+/// less of its caller than the operation does.
+#[test]
+fn a1_a_page_that_is_no_operation_fails_the_walk() {
+    let rows = table();
+    let without: Vec<_> = from_pages(&rows, &[]);
+    assert_eq!(without.len(), PAGES.len(), "{}", without.join("\n"));
+    let more = [
+        ("POST /apps/{app}/stop", Has("apps.start")),
+        ("POST /apps/{app}/gone", Has("apps.stop")),
+        ("POST /theme", Has("apps.remove")),
+    ];
+    let found = from_pages(&rows, &more);
+    let told = |words: &str| found.iter().any(|w| w.contains(words));
+    assert!(told("is [\"apps.stop\"] already"), "{found:?}");
+    assert!(
+        told("/theme needs Nobody (password again: false), apps.remove needs ChangeApp (true)"),
+        "{found:?}"
+    );
+    assert!(told("/gone: there is no such page"), "{found:?}");
+}
 
 #[test]
 fn a1_what_one_surface_can_do_the_others_can() {

@@ -139,6 +139,55 @@ fn a2_a_program_of_the_browser_confirms_over_the_api() {
     assert_eq!(status, 409, "{text}");
 }
 
+/// By the API as by the page: the password of now is asked for, other sessions end, one's own goes on under another cookie.
+#[test]
+fn a1_a_password_is_changed_by_the_api() {
+    let world = World::new();
+    let (_, link) = world.local("POST", "/api/v1/setup-link", "");
+    let token = world.come_in(&link);
+    let json = format!(
+        "{}Content-Type: application/json\r\n",
+        world.signed_in(&token)
+    );
+    let at = "/api/v1/account/password";
+    let sent = |current: &str, new: &str| {
+        serde_json::json!({ "current": current, "password": new }).to_string()
+    };
+    let (now, new) = ("four words are enough", "another four words are enough");
+    for (wrong, status) in [(sent("wrong words", new), 401), (sent(now, "short"), 422)] {
+        let (said, text) = world.edge("POST", at, &json, &wrong);
+        assert_eq!(said, status, "{text}");
+    }
+    let (status, text) = world.edge("POST", at, &json, &sent(now, new));
+    assert_eq!(status, 200, "{text}");
+    assert!(text.contains("\"tokens_left\":0"), "{text}");
+    let (status, _) = world.edge("GET", "/api/v1/session", &json, "");
+    assert_eq!(status, 401, "the cookie of before");
+    let fresh = world.signed_in(&session_in(&text));
+    let (status, text) = world.edge("GET", "/api/v1/session", &fresh, "");
+    assert_eq!(status, 200, "{text}");
+    let right = format!("{fresh}Content-Type: application/json\r\n");
+    let (status, text) = world.edge("POST", at, &right, &sent(new, now));
+    assert_eq!(status, 200, "{text}");
+}
+
+/// A dump holds everything: without the password of just now its link leads to where it is given, and back.
+#[test]
+fn a2_a_dump_is_downloaded_after_the_password_was_given() {
+    let world = World::new();
+    let (_, link) = world.local("POST", "/api/v1/setup-link", "");
+    let token = world.come_in(&link);
+    let page = format!("{}Accept: text/html\r\n", world.signed_in(&token));
+    let at = "/databases/main/backups/7/download";
+    let (status, text) = world.edge("GET", at, &page, "");
+    assert_eq!(status, 404, "{text}");
+    world.let_confirmations_age();
+    let (status, text) = world.edge("GET", at, &page, "");
+    assert_eq!(status, 303, "{text}");
+    let there = "location: /confirm-password?to=%2Fdatabases%2Fmain%2Fbackups%2F7%2Fdownload\r\n";
+    assert!(text.contains(there), "{text}");
+}
+
 /// A session known from before the sign-in is none after it.
 #[test]
 fn a6_a_session_known_before_leads_nowhere_after_a_sign_in() {

@@ -118,6 +118,24 @@ fn a4_a_developer_reads_nothing_of_other_apps() {
     }
 }
 
+/// What happened to an app is for whoever may see it, on its page and in the API alike.
+#[test]
+fn a1_a_developer_is_told_what_happened_to_their_app() {
+    let world = World::new();
+    let developer = world.somebody("developer", Role::Developer, &["blog"]);
+    let told = |path: &str| world.edge("GET", path, &developer.headers, "");
+    for path in ["/apps/blog/activity", "/api/v1/apps/blog/events"] {
+        let (status, text) = told(path);
+        assert_eq!(status, 200, "{path}: {text}");
+        assert!(text.contains("blog was created"), "{path}: {text}");
+        assert!(!text.contains("shop"), "{path}: {text}");
+    }
+    assert_eq!(told("/api/v1/apps/shop/events").0, 404);
+    assert_eq!(told("/api/v1/events").0, 403);
+    let (_, text) = told("/api/v1/apps/blog/events?level=error");
+    assert!(text.contains("\"items\":[]"), "{text}");
+}
+
 /// What a page offers is what its reader may do.
 #[test]
 fn a4_a_developer_is_offered_no_database() {

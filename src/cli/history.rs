@@ -10,14 +10,16 @@ use crate::events::Event;
 use crate::wire::deploys::{Delivery, Release};
 use crate::wire::metrics::{AppHistory, BoxHistory};
 
-/// What happened on the box, newest first
+/// What happened on the box or to an app, newest first
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  freehold events\n  freehold events --level error\n  freehold events --subject app:7 --limit 200 --json"
+    after_help = "Examples:\n  freehold events\n  freehold events shop\n  freehold events --level error\n  freehold events --subject app:7 --limit 200 --json"
 )]
 pub struct EventArguments {
+    /// The app; the whole box when absent
+    name: Option<String>,
     /// Only of this: `app:7`, `database:3`, `box`
-    #[arg(long)]
+    #[arg(long, conflicts_with = "name")]
     subject: Option<String>,
     /// Only those that want so much of their reader: info, warning, error
     #[arg(long)]
@@ -67,7 +69,11 @@ fn heading<const N: usize>(words: [&str; N]) -> Vec<String> {
 /// # Errors
 /// The daemon's problem, or that it cannot be reached.
 pub async fn events(client: &Client, global: &Global, given: EventArguments) -> Result<(), Fail> {
-    let mut path = format!("/api/v1/events?limit={}", given.limit);
+    let place = match &given.name {
+        Some(name) => format!("/api/v1/apps/{}/events", segment(name)),
+        None => "/api/v1/events".to_owned(),
+    };
+    let mut path = format!("{place}?limit={}", given.limit);
     for (name, value) in [("subject", &given.subject), ("level", &given.level)] {
         if let Some(value) = value {
             path.push_str(&format!("&{name}={}", segment(value)));

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::git::{Branch, CommitId, GitUrl};
+use crate::git::{Branch, CommitId, GitUrl, InvalidGit};
 
 /// As stored with the deploy; holds no secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +39,25 @@ pub enum Source {
 }
 
 impl Source {
+    /// From a repository: the newest commit of `own`, or what `reference` names, a branch or a whole commit id.
+    ///
+    /// # Errors
+    /// When it can be neither.
+    pub fn of_git(url: GitUrl, own: Branch, reference: Option<&str>) -> Result<Self, InvalidGit> {
+        let (branch, commit) = match reference {
+            None => (own, None),
+            Some(text) => match CommitId::parse(text) {
+                Ok(commit) => (own, Some(commit)),
+                Err(_) => (Branch::parse(text)?, None),
+            },
+        };
+        Ok(Self::Git {
+            url,
+            branch,
+            commit,
+        })
+    }
+
     /// The stored JSON.
     pub(super) fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()

@@ -16,6 +16,7 @@ mod auth;
 mod caller;
 mod confirm;
 mod contract;
+mod downloads;
 mod error;
 mod forgery;
 mod hook_body;

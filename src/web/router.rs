@@ -168,6 +168,8 @@ pub fn table() -> Vec<Route> {
         POST "/databases/{database}/attach"     ChangeBox pages::database_actions::attach;
         POST "/databases/{database}/detach"     ChangeBox pages::database_actions::detach;
         POST "/databases/{database}/backups"    ChangeBox pages::database_actions::back_up;
+        POST "/databases/{database}/backups/{backup}/verify" ChangeBox pages::database_actions::verify;
+        GET  "/databases/{database}/backups/{backup}/download" ChangeBox pages::database_actions::download, sudo;
         GET  "/databases/{database}/restore/{backup}" ChangeBox pages::database_actions::ask_restore, sudo;
         POST "/databases/{database}/restore/{backup}" ChangeBox pages::database_actions::restore, sudo;
         GET  "/databases/{database}/restores/{restore}/confirm" ChangeBox pages::database_actions::ask_drop, sudo;
@@ -231,6 +233,7 @@ pub fn table() -> Vec<Route> {
         POST "/session/confirm"                 Person    api::session::confirm, "Takes the password again; the session goes on under another cookie";
         GET  "/sessions"                        Person    api::sessions::list, "Lists one's sessions";
         DELETE "/sessions/{mark}"                 Person    api::sessions::end, "Ends a session of one's own";
+        POST "/account/password"                Person    api::account::password, "Changes one's password; the session goes on under another cookie, the others end";
         GET  "/account/second-factor"           Person    api::second_factor::show, "How one's second factor stands";
         POST "/account/second-factor"           Person    api::second_factor::offer, "A key for an authenticator; it counts once a code was right", sudo;
         DELETE "/account/second-factor"           Person    api::second_factor::remove, "Turns one's second factor off", sudo;
@@ -272,6 +275,7 @@ pub fn table() -> Vec<Route> {
         POST "/apps/{app}/rollback"             DeployApp api::deploys::rollback, "Goes back to an earlier release";
         GET  "/apps/{app}/releases"             SeeApp    api::deploys::releases, "Lists an app's releases, newest first";
         GET  "/apps/{app}/deliveries"           SeeApp    api::deploys::deliveries, "Lists what git hosts told us of an app, newest first";
+        GET  "/apps/{app}/events"               SeeApp    api::events::of_app, "Lists what happened to an app, newest first";
         GET  "/apps/{app}/logs"                 SeeApp    api::app_logs::show, "What an app's containers wrote, oldest first";
         POST "/apps/{app}/exec"                 ChangeApp api::app_logs::exec, "Runs a command inside a running replica", sudo;
         POST "/apps/{app}/run"                  ChangeApp api::app_logs::run, "Runs a command in a container of its own", sudo;

@@ -29,6 +29,26 @@ pub struct Confirmation {
     pub code: Option<String>,
 }
 
+/// A new password, with the proof that one knows the old.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewPassword {
+    /// The one of now.
+    pub current: Secret,
+    /// The new one: 10 characters or more.
+    pub password: Secret,
+    /// Of the authenticator, or a recovery code, where the account has a second factor.
+    #[serde(default)]
+    pub code: Option<String>,
+}
+
+/// That a password was changed; every other session is ended.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct PasswordChanged {
+    /// Tokens of one's own that go on: a new password ends sessions, not programs.
+    pub tokens_left: usize,
+}
+
 /// A session.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Session {

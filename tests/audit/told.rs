@@ -198,7 +198,7 @@ fn a5_every_change_tells_what_it_changed() {
         &owner,
         "POST /apps/{app}/remove",
         "/apps/blog/remove",
-        "typed=blog",
+        "typed=blog&volumes=true",
     );
     assert_eq!(world.last()["after"]["volumes"], "deleted");
     walk.done();
@@ -396,6 +396,16 @@ fn databases(walk: &mut Walk<'_>, owner: &str) {
         "POST /api/v1/backups/{id}/verify",
         "/api/v1/backups/7/verify",
         &json!({}),
+    );
+    assert_eq!(walk.world.last()["after"]["check"], "running");
+    state(walk)
+        .execute_batch("UPDATE backups SET check_state = NULL WHERE id = 7")
+        .unwrap();
+    walk.session(
+        owner,
+        "POST /databases/{database}/backups/{backup}/verify",
+        "/databases/main/backups/7/verify",
+        "",
     );
     assert_eq!(walk.world.last()["after"]["check"], "running");
     walk.local(

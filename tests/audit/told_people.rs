@@ -126,7 +126,12 @@ pub fn accounts(walk: &mut Walk<'_>, owner: &str) {
     );
     let sent = json!({ "password": WORDS }).to_string();
     let confirm = "/api/v1/session/confirm";
-    walk.session(&api, &format!("POST {confirm}"), confirm, &sent);
+    let answer = walk.session(&api, &format!("POST {confirm}"), confirm, &sent);
+    let api = headers(walk.world, &answer);
+    let other = "five words are enough too";
+    let sent = json!({ "current": WORDS, "password": other }).to_string();
+    let password = "/api/v1/account/password";
+    walk.session(&api, &format!("POST {password}"), password, &sent);
     let dora = walk.world.somebody("dora", "admin", &[]);
     let mark = walk.mark("dora");
     walk.session(

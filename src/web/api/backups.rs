@@ -1,11 +1,7 @@
 //! Backups and restores: asked for, listed, checked, brought back, downloaded.
 
 use axum::Json;
-use axum::body::Body;
 use axum::extract::{Extension, State};
-use axum::http::{HeaderValue, header};
-use axum::response::Response;
-use futures_util::stream;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -13,6 +9,7 @@ use crate::backup::{Backup, Restore};
 use crate::web::answer::{Accepted, As, Dump, Listed};
 use crate::web::audit::Telling;
 use crate::web::caller::Caller;
+use crate::web::downloads;
 use crate::web::error::Failure;
 use crate::web::input::{Input, Path, Query};
 use crate::web::jobs;
@@ -133,32 +130,7 @@ pub async fn restore(
 
 /// `GET /api/v1/backups/{id}/download`: the dump as `pg_dump` wrote it.
 pub async fn download(State(app): State<App>, Path(id): Path<i64>) -> Result<As<Dump>, Failure> {
-    let (backup, reading) = app.backups.download(id).await?;
-    let pieces = stream::unfold(Some(reading), |reading| async {
-        let mut reading = reading?;
-        match reading.next().await {
-            Ok(Some(piece)) => Some((Ok(piece), Some(reading))),
-            Ok(None) => None,
-            Err(error) => Some((Err(std::io::Error::other(error.to_string())), None)),
-        }
-    });
-    let mut response = Response::new(Body::from_stream(pieces));
-    let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/octet-stream"),
-    );
-    let name = format!("attachment; filename=\"backup-{id}.dump\"");
-    if let Ok(value) = HeaderValue::from_str(&name) {
-        headers.insert(header::CONTENT_DISPOSITION, value);
-    }
-    if let Some(size) = backup.size_bytes {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(size));
-    }
-    if let Some(value) = backup.sha256.and_then(|s| HeaderValue::from_str(&s).ok()) {
-        headers.insert("x-sha256", value);
-    }
-    Ok(As::new(response))
+    Ok(As::new(downloads::dump(&app, id).await?))
 }
 
 /// `GET /api/v1/restores`

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::base::clock::UnixMs;
 use crate::deploy::hooks::Delivery;
 use crate::deploy::{Cause, Deploy, NewDeploy, Source};
-use crate::git::{Branch, CommitId, GitUrl};
+use crate::git::{Branch, GitUrl};
 use crate::web::answer::{Accepted, As, DeployLog, Listed};
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
@@ -97,18 +97,7 @@ async fn from_git(
         Some(own) => own.branch,
         None => Branch::parse("main").map_err(invalid)?,
     };
-    let (branch, commit) = match reference {
-        None => (own_branch, None),
-        Some(text) => match CommitId::parse(&text) {
-            Ok(commit) => (own_branch, Some(commit)),
-            Err(_) => (Branch::parse(&text).map_err(invalid)?, None),
-        },
-    };
-    Ok(Source::Git {
-        url,
-        branch,
-        commit,
-    })
+    Source::of_git(url, own_branch, reference.as_deref()).map_err(invalid)
 }
 
 /// `POST /api/v1/apps/{app}/deploys/upload`: the body is a tar of the folder.

@@ -13,7 +13,7 @@ use tokio_stream::wrappers::BroadcastStream;
 use crate::events::{self, Event, Level};
 use crate::web::answer::Listed;
 use crate::web::error::Failure;
-use crate::web::input::Query;
+use crate::web::input::{Path, Query};
 use crate::web::page::Page;
 use crate::web::services::App;
 
@@ -22,6 +22,13 @@ use crate::web::services::App;
 pub struct Which {
     /// `app:7`, `database:3`, `box`; all when absent.
     subject: Option<String>,
+    /// Only those that want so much of their reader.
+    level: Option<Level>,
+}
+
+/// Which events of an app.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub struct WhichOfApp {
     /// Only those that want so much of their reader.
     level: Option<Level>,
 }
@@ -39,10 +46,30 @@ pub async fn list(
     Query(which): Query<Which>,
     page: Page,
 ) -> Result<Listed<Event>, Failure> {
-    let slice = page.slice(which.level.map(|l| l.as_str().to_owned()));
+    told(&app, which.subject, which.level, page).await
+}
+
+/// `GET /api/v1/apps/{app}/events`: for those who may see the app and not the box.
+pub async fn of_app(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Query(which): Query<WhichOfApp>,
+    page: Page,
+) -> Result<Listed<Event>, Failure> {
+    let row = app.apps.find(&name).await?;
+    told(&app, Some(row.subject()), which.level, page).await
+}
+
+async fn told(
+    app: &App,
+    subject: Option<String>,
+    level: Option<Level>,
+    page: Page,
+) -> Result<Listed<Event>, Failure> {
+    let slice = page.slice(level.map(|l| l.as_str().to_owned()));
     let found = app
         .db
-        .read(move |c| events::newest(c, which.subject.as_deref(), slice))
+        .read(move |c| events::newest(c, subject.as_deref(), slice))
         .await?;
     Ok(Listed(page.of_rows(found, |e| e.id, |e| e)))
 }

@@ -1,5 +1,6 @@
 //! `/api/v1`: one file a resource.
 
+pub mod account;
 pub mod app_logs;
 pub mod apps;
 pub mod audit;

@@ -80,6 +80,7 @@ const ACTIONS: &[Row] = actions! {
     POST "/confirm-password"                "session.confirm"       Account;
     POST "/api/v1/session/confirm"          "session.confirm"       Account;
     POST "/account/password"                "account.password"      Account;
+    POST "/api/v1/account/password"         "account.password"      Account;
     POST "/account/sessions/end"            "session.end"           Account;
     DELETE "/api/v1/sessions/{mark}"        "session.end"           Account;
     POST "/settings/people/{user}/sessions/end" "session.end"       User;
@@ -137,6 +138,7 @@ const ACTIONS: &[Row] = actions! {
     POST "/apps/{app}/webhook-secret"       "app.webhook-secret.reveal" Reveal;
     POST "/api/v1/apps/{app}/webhook-secret/reveal" "app.webhook-secret.reveal" Reveal;
     POST "/api/v1/databases/{name}/attachments/{app}/reveal" "database.url.reveal" Attachment;
+    GET  "/databases/{database}/backups/{backup}/download" "backup.download" Backup;
     GET  "/api/v1/backups/{id}/download"    "backup.download"       Backup;
     // What runs
     POST "/apps/{app}/deploys"              "app.deploy"            Traffic;
@@ -168,6 +170,7 @@ const ACTIONS: &[Row] = actions! {
     POST "/api/v1/databases/{name}/psql"    "database.psql"         Database;
     POST "/databases/{database}/backups"    "backup.create"         Database;
     POST "/api/v1/databases/{name}/backups" "backup.create"         Database;
+    POST "/databases/{database}/backups/{backup}/verify" "backup.verify" Backup;
     POST "/api/v1/backups/{id}/verify"      "backup.verify"         Backup;
     POST "/databases/{database}/restore/{backup}" "backup.restore"  Backup;
     POST "/api/v1/backups/{id}/restore"     "backup.restore"        Backup;

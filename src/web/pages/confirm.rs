@@ -24,12 +24,25 @@ pub struct View {
     pub action: String,
     /// What goes with it.
     pub hidden: Vec<(&'static str, String)>,
+    /// What goes too when it is ticked.
+    pub also: Option<Also>,
     /// The name again.
     pub typed: Field,
     /// "Remove shop".
     pub button: String,
     /// Where "Keep it" leads.
     pub back: String,
+}
+
+/// A box to tick.
+#[derive(Clone, Debug)]
+pub struct Also {
+    /// Its name in the form.
+    pub name: &'static str,
+    /// What it asks for.
+    pub label: String,
+    /// Whether it was ticked when the name was not right.
+    pub ticked: bool,
 }
 
 impl View {

@@ -48,6 +48,8 @@ pub struct View {
     pub apps: Vec<(String, String)>,
     /// Apps that could be attached.
     pub attach: Field,
+    /// The variable it would find its URL in.
+    pub attach_as: Field,
 }
 
 /// A backup.
@@ -164,7 +166,13 @@ pub async fn show(
             })
             .collect(),
         attach: Field::choice("app", "App", choices),
+        attach_as: attach_as(),
     }))
+}
+
+/// The variable that an app finds its URL in.
+pub fn attach_as() -> Field {
+    Field::code("env_name", "Variable").like(postgres::DATABASE_URL)
 }
 
 /// What stands between an attachment and its use; nothing once it is made.

@@ -8,8 +8,10 @@ use serde::Deserialize;
 use super::frame::Section;
 use super::visit::{self, Visit};
 use super::{confirm, words};
+use crate::backup::{Backup, BackupError};
 use crate::postgres::Attached;
 use crate::web::audit::Telling;
+use crate::web::downloads;
 use crate::web::error::Failure;
 use crate::web::restores;
 use crate::web::services::App;
@@ -18,6 +20,9 @@ use crate::web::services::App;
 #[derive(Deserialize)]
 pub struct Who {
     app: String,
+    /// The variable; the usual one when empty.
+    #[serde(default)]
+    env_name: String,
 }
 
 /// `POST /databases/{database}/attach`
@@ -27,13 +32,17 @@ pub async fn attach(
     Path(name): Path<String>,
     Form(who): Form<Who>,
 ) -> Result<Response, Failure> {
-    attach_to(&app, visit, &name, &who.app, &format!("/databases/{name}")).await
+    let page = format!("/databases/{name}");
+    attach_to(&app, visit, (&name, &who.app, &who.env_name), &page).await
 }
 
 /// A database.
 #[derive(Deserialize)]
 pub struct Which {
     database: String,
+    /// The variable; the usual one when empty.
+    #[serde(default)]
+    env_name: String,
 }
 
 /// `POST /apps/{app}/attach`
@@ -43,27 +52,22 @@ pub async fn attach_from_app(
     Path(name): Path<String>,
     Form(which): Form<Which>,
 ) -> Result<Response, Failure> {
-    attach_to(
-        &app,
-        visit,
-        &which.database,
-        &name,
-        &format!("/apps/{name}/env"),
-    )
-    .await
+    let page = format!("/apps/{name}/env");
+    let wanted = (which.database.as_str(), name.as_str(), &*which.env_name);
+    attach_to(&app, visit, wanted, &page).await
 }
 
 async fn attach_to(
     app: &App,
     visit: Visit,
-    database: &str,
-    name: &str,
+    (database, name, env_name): (&str, &str, &str),
     page: &str,
 ) -> Result<Response, Failure> {
     let (row, by) = (app.apps.find(name).await?, visit.caller.who());
+    let env_name = Some(env_name.trim()).filter(|given| !given.is_empty());
     let attached = app
         .databases
-        .attach(database, row.id, row.name.as_str(), None, &by)
+        .attach(database, row.id, row.name.as_str(), env_name, &by)
         .await;
     let text = match &attached {
         Ok(Attached { changed: false, .. }) => {
@@ -112,6 +116,40 @@ pub async fn back_up(
     )
 }
 
+/// A backup of the database in the path; another's is not there.
+async fn backup_of(app: &App, name: &str, id: i64) -> Result<Backup, Failure> {
+    let (database, backup) = (app.databases.find(name).await?, app.backups.find(id).await?);
+    match backup.database == database.id {
+        true => Ok(backup),
+        false => Err(BackupError::NotFound(id).into()),
+    }
+}
+
+/// `POST /databases/{database}/backups/{backup}/verify`
+pub async fn verify(
+    State(app): State<App>,
+    Path((name, id)): Path<(String, i64)>,
+) -> Result<Response, Failure> {
+    let backup = backup_of(&app, &name, id).await?;
+    visit::back(
+        &format!("/databases/{name}#backups"),
+        app.backups.verify(id).await,
+        &format!(
+            "The backup of {} is unpacked to its last byte; what was found appears below.",
+            backup.logical
+        ),
+    )
+}
+
+/// `GET /databases/{database}/backups/{backup}/download`
+pub async fn download(
+    State(app): State<App>,
+    Path((name, id)): Path<(String, i64)>,
+) -> Result<Response, Failure> {
+    backup_of(&app, &name, id).await?;
+    downloads::dump(&app, id).await
+}
+
 fn question(visit: Visit, name: &str, title: String) -> confirm::View {
     let page = format!("/databases/{name}");
     confirm::View {
@@ -126,6 +164,7 @@ fn question(visit: Visit, name: &str, title: String) -> confirm::View {
         consequences: Vec::new(),
         action: String::new(),
         hidden: Vec::new(),
+        also: None,
         typed: confirm::typed(name, false),
         back: page,
     }

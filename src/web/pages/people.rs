@@ -237,6 +237,7 @@ fn question(visit: Visit, name: &str, wrong: bool) -> Response {
         consequences: vec![("What they deployed runs on.".to_owned(), false)],
         action: format!("{PAGE}/{name}/remove"),
         hidden: Vec::new(),
+        also: None,
         typed: confirm::typed(name, wrong),
         back: PAGE.to_owned(),
     };

@@ -193,6 +193,7 @@ async fn question(app: &App, visit: Visit, name: &str, wrong: bool) -> Result<Re
         ],
         action: format!("/settings/targets/{name}/remove"),
         hidden: Vec::new(),
+        also: None,
         typed: confirm::typed(name, wrong),
         button: format!("Remove {name}"),
         back: PAGE.to_owned(),

@@ -354,6 +354,10 @@ fn databases(p: &mut Person) {
         let found = p.browser.has(stored);
         found.then_some(()).ok_or_else(|| p.browser.text())
     });
+    p.browser.click_away("form[action$=\"/verify\"] button");
+    p.is_told("is unpacked to its last byte");
+    p.done
+        .insert("/databases/{database}/backups/{backup}/verify");
     p.browser.click_away(stored);
     let question = p.path();
     let name = typed_name(&p.browser.text());

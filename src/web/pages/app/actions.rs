@@ -8,7 +8,6 @@ use serde::Deserialize;
 use super::act::Act;
 use super::head::{AppHead, Tab};
 use crate::deploy::{Cause, DeployError, NewDeploy, Source};
-use crate::git::Branch;
 use crate::web::audit::Telling;
 use crate::web::error::Failure;
 use crate::web::pages::confirm;
@@ -20,8 +19,9 @@ use crate::web::services::App;
 /// What is to be deployed; nothing given is the newest commit of the app's own branch.
 #[derive(Default, Deserialize)]
 pub struct Wanted {
+    /// A branch or a whole commit id.
     #[serde(default)]
-    branch: String,
+    reference: String,
     #[serde(default)]
     image: String,
     /// A deploy to do again.
@@ -74,14 +74,9 @@ async fn source(app: &App, row: i64, wanted: &Wanted) -> Result<Source, Failure>
             "the app has no repository: set one in its settings, or deploy an image".to_owned(),
         )
     })?;
-    Ok(Source::Git {
-        url: own.remote.url,
-        branch: match wanted.branch.trim() {
-            "" => own.branch,
-            other => Branch::parse(other).map_err(|e| DeployError::Invalid(e.to_string()))?,
-        },
-        commit: None,
-    })
+    let reference = Some(wanted.reference.trim()).filter(|given| !given.is_empty());
+    let source = Source::of_git(own.remote.url, own.branch, reference);
+    Ok(source.map_err(|e| DeployError::Invalid(e.to_string()))?)
 }
 
 /// A release to go back to.
@@ -133,7 +128,12 @@ pub async fn start(State(app): State<App>, act: Act) -> Result<Response, Failure
     visit::back(&act.page(""), result, "The app is starting.")
 }
 
-async fn question(app: &App, visit: Visit, name: &str, wrong: bool) -> Result<Response, Failure> {
+async fn question(
+    app: &App,
+    visit: Visit,
+    name: &str,
+    (volumes, wrong): (bool, bool),
+) -> Result<Response, Failure> {
     let (_, head) = AppHead::load(app, name, Tab::Settings).await?;
     let view = confirm::View {
         frame: visit
@@ -152,13 +152,18 @@ async fn question(app: &App, visit: Visit, name: &str, wrong: bool) -> Result<Re
                 true,
             ),
             (
-                "Its volumes are deleted with what is in them.".to_owned(),
-                true,
+                "Its volumes stay, unless you tick below that they go too.".to_owned(),
+                false,
             ),
             ("Databases and their backups stay.".to_owned(), false),
         ],
         action: format!("/apps/{}/remove", head.name),
         hidden: Vec::new(),
+        also: Some(confirm::Also {
+            name: "volumes",
+            label: "Also delete its volumes, with what is in them".to_owned(),
+            ticked: volumes,
+        }),
         typed: confirm::typed(&head.name, wrong),
         button: format!("Remove {}", head.name),
         back: format!("/apps/{}/settings", head.name),
@@ -172,7 +177,16 @@ pub async fn ask_removal(
     visit: Visit,
     Path(name): Path<String>,
 ) -> Result<Response, Failure> {
-    question(&app, visit, &name, false).await
+    question(&app, visit, &name, (false, false)).await
+}
+
+/// The name again, and whether the volumes go too: as everywhere, they stay unless somebody says so.
+#[derive(Deserialize)]
+pub struct Removal {
+    #[serde(flatten)]
+    answer: confirm::Answer,
+    /// There when it was ticked.
+    volumes: Option<String>,
 }
 
 /// `POST /apps/{app}/remove`
@@ -181,16 +195,18 @@ pub async fn remove(
     visit: Visit,
     act: Act,
     telling: Telling,
-    Form(answer): Form<confirm::Answer>,
+    Form(removal): Form<Removal>,
 ) -> Result<Response, Failure> {
     let name = act.row.name.as_str();
-    if !answer.is(name) {
-        return question(&app, visit, name, true).await;
+    let volumes = removal.volumes.is_some();
+    if !removal.answer.is(name) {
+        return question(&app, visit, name, (volumes, true)).await;
     }
     app.apps.begin_removal(act.row.id, &act.by, act.now).await?;
-    let result = app.deploys.remove(act.row.id, true, &act.by, act.now).await;
+    let (row, by) = (act.row.id, &act.by);
+    let result = app.deploys.remove(row, volumes, by, act.now).await;
     if result.is_ok() {
-        telling.volumes(true);
+        telling.volumes(volumes);
     }
     visit::back("/", result, &format!("{name} is being removed."))
 }

@@ -31,8 +31,8 @@ pub struct View {
     pub older: Older,
     /// The repository; empty without one.
     pub source: String,
-    /// The branch, if not the app's own.
-    pub branch: Field,
+    /// A branch or a commit, if not the newest of the app's own branch.
+    pub reference: Field,
     /// An image's reference.
     pub image: Field,
 }
@@ -67,6 +67,14 @@ pub struct Deploy {
 #[serde(default)]
 pub struct Cursor {
     after: String,
+}
+
+/// What to deploy from git; the app's own branch stands there.
+pub fn reference(own: &str) -> Field {
+    Field::code("reference", "Branch or commit")
+        .value(own)
+        .needed()
+        .hint("A branch’s newest commit, or one commit by its whole id.")
 }
 
 /// `GET /apps/{app}/deploys`
@@ -127,7 +135,7 @@ pub async fn show(
         deploys: rows,
         older: Older::of((&path, "after"), "deploys", &from.after, deploys.next),
         source: row.git_url.clone().unwrap_or_default(),
-        branch: Field::code("branch", "Branch").value(&row.branch).needed(),
+        reference: reference(&row.branch),
         image: Field::code("image", "Image")
             .like("registry.example.com/shop:1.4")
             .needed()

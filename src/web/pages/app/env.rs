@@ -17,7 +17,7 @@ use crate::base::secret::Secret;
 use crate::web::api::env::no_variable;
 use crate::web::audit::Telling;
 use crate::web::error::Failure;
-use crate::web::pages::database::way;
+use crate::web::pages::database::{attach_as, way};
 use crate::web::pages::frame::{Frame, Theme};
 use crate::web::pages::parts::{Field, When};
 use crate::web::pages::visit::{self, Visit};
@@ -43,6 +43,8 @@ pub struct View {
     pub attached: Vec<(String, String, String)>,
     /// Databases that could be attached.
     pub choices: Field,
+    /// The variable it would be given as.
+    pub attach_as: Field,
     /// Whether the reader may attach and detach them, and make one.
     pub attaches: bool,
 }
@@ -134,6 +136,7 @@ async fn page(app: &App, visit: Visit, name: &str, typed: Typed) -> Result<Respo
             })
             .collect(),
         choices: Field::choice("database", "Database", choices),
+        attach_as: attach_as(),
     }))
 }
 

@@ -167,7 +167,7 @@ pub fn deploys_page() -> deploys::View {
             ),
         ],
         source: text("https://git.example.com/ana/shop.git"),
-        branch: Field::code("branch", "Branch").value("main").needed(),
+        reference: deploys::reference("main"),
         image: Field::code("image", "Image")
             .like("registry.example.com/shop:1.4")
             .needed()
@@ -293,6 +293,7 @@ pub fn env_page() -> env::View {
             "Database",
             vec![(text("analytics"), text("analytics"))],
         ),
+        attach_as: crate::web::pages::database::attach_as(),
     }
 }
 

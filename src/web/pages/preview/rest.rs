@@ -124,6 +124,7 @@ pub fn database_page() -> database::View {
             (text("tasks"), text("database tasks")),
         ],
         attach: Field::choice("app", "App", vec![(text("blog"), text("blog"))]),
+        attach_as: crate::web::pages::database::attach_as(),
     }
 }
 
@@ -503,11 +504,19 @@ pub fn remove_app() -> confirm::View {
                 text("Its releases, variables and domains are deleted."),
                 true,
             ),
-            (text("Its volume uploads (1.2 GiB) is deleted."), true),
+            (
+                text("Its volumes stay, unless you tick below that they go too."),
+                false,
+            ),
             (text("Database main and its backups stay."), false),
         ],
         action: text("/apps/shop/remove"),
         hidden: vec![],
+        also: Some(confirm::Also {
+            name: "volumes",
+            label: text("Also delete its volumes, with what is in them"),
+            ticked: true,
+        }),
         typed: confirm::typed("shop", true),
         button: text("Remove shop"),
         back: text("/apps/shop/settings"),
