@@ -93,7 +93,10 @@ impl Backups {
 
     /// Ends a backup that is noted as cancelled: nothing of it stays in its store, and it is not tried again.
     pub(super) async fn end_cancelled(&self, backup: &Backup) -> Outcome {
-        let left = self.take_back(backup).await;
+        // It may have been stopped at any moment: in the last step of an upload, which is noted no more, while a folder's
+        // file was written, which never is, or by a crash.
+        let state = self.find(backup.id).await.map_or(backup.state, |b| b.state);
+        let left = self.take_back(backup, state != BackupState::Queued).await;
         let reason = backup.reason.clone().unwrap_or_default();
         let message = format!("The backup of {} was {reason}.", backup.what());
         let event = NewEvent::new("backup.cancelled", Level::Info, backup.subject(), message)

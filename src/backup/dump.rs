@@ -259,7 +259,8 @@ impl Backups {
             false => error.to_string(),
         };
         self.note_use(backup.target, Some(&error)).await;
-        let left = self.take_back(backup).await;
+        let begun = backup.state == BackupState::Verifying;
+        let left = self.take_back(backup, begun).await;
         crash_point::hit("backup.failed.before");
         let retry = (backup.attempt < TRIES && !gone).then(|| {
             let due = UnixMs::now().plus(AGAIN.delay(backup.attempt));
@@ -319,12 +320,12 @@ impl Backups {
 
     /// Nothing of a failed backup stays in the store. What cannot be removed
     /// now (the store is away) gives a mark by which retention removes it later.
-    pub(super) async fn take_back(&self, backup: &Backup) -> Option<String> {
+    /// `begun`: something may lie there also where no upload is noted.
+    pub(super) async fn take_back(&self, backup: &Backup, begun: bool) -> Option<String> {
         let token = match self.find(backup.id).await {
             Ok(now) => now.upload_token,
             Err(_) => backup.upload_token.clone(),
         };
-        let begun = backup.state == BackupState::Verifying;
         if !begun && token.is_none() {
             // Nothing was begun.
             return None;

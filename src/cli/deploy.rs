@@ -59,8 +59,8 @@ pub struct Arguments {
     detach: bool,
 }
 
-/// The largest folder that is sent, packed.
-const LARGEST: u64 = 2 << 30;
+/// The largest folder that is packed; how much it takes is the box's to say (`[build] upload`).
+const LARGEST: u64 = 64 << 30;
 /// How often the time of a deploy is drawn again.
 const TURN: Duration = Duration::from_millis(200);
 /// How long a daemon that restarts is waited for.

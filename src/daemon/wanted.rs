@@ -133,7 +133,7 @@ impl Gather {
             host: host.into(),
             path: "/".into(),
             answer: Answer::Socket(self.edge_socket.clone()),
-            body_bytes: Some(UPLOAD),
+            body_bytes: Some(self.settings.borrow().build.upload + BESIDE),
             held_for: None,
         }
     }
@@ -181,8 +181,8 @@ fn words(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-/// Largest upload of a folder to deploy, in bytes.
-const UPLOAD: u64 = 1 << 30;
+/// Beyond the largest upload: that it is too large is the dashboard's to say.
+const BESIDE: u64 = 1 << 20;
 
 fn configured(route: &ConfiguredRoute, addresses: Vec<std::net::SocketAddr>) -> Route {
     Route {

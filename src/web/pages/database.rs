@@ -121,9 +121,14 @@ pub async fn show(
     let seen = databases::seen(&app, &database, now);
     let inside = seen.as_ref().and_then(|seen| seen.said.as_ref());
     let apps = app.apps.list().await?;
+    // One that failed can be tried again.
+    let held = attached
+        .iter()
+        .filter(|link| link.state != postgres::Link::Failed);
+    let uses: Vec<i64> = held.map(|link| link.app).collect();
     let choices = apps
         .iter()
-        .filter(|a| !a.removing && !attached.iter().any(|link| link.app == a.id))
+        .filter(|a| !a.removing && !uses.contains(&a.id))
         .map(|a| (a.name.to_string(), a.name.to_string()))
         .collect();
     Ok(super::render(&View {

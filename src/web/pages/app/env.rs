@@ -14,6 +14,7 @@ use super::head::{AppHead, Tab};
 use crate::apps::{EnvName, env};
 use crate::base::clock::UnixMs;
 use crate::base::secret::Secret;
+use crate::postgres::Link;
 use crate::web::api::env::no_variable;
 use crate::web::audit::Telling;
 use crate::web::error::Failure;
@@ -65,6 +66,8 @@ pub struct Var {
 /// What was typed and what is wrong with it. Values are never sent back.
 #[derive(Default)]
 struct Typed {
+    /// The page answers a form.
+    answers: bool,
     /// A variable and its value, to be shown this once.
     shown: Option<(String, Secret)>,
     name: String,
@@ -74,6 +77,8 @@ struct Typed {
 }
 
 async fn page(app: &App, visit: Visit, name: &str, typed: Typed) -> Result<Response, Failure> {
+    // What answers a form is shown once, and is not there to be asked for again.
+    let is_answer = typed.answers;
     let (row, head) = AppHead::load(app, name, Tab::Env).await?;
     let now = UnixMs::now();
     let vars = app.apps.env_names(row.id).await?;
@@ -88,7 +93,11 @@ async fn page(app: &App, visit: Visit, name: &str, typed: Typed) -> Result<Respo
     let choices = all
         .into_iter()
         .map(|d| d.name.to_string())
-        .filter(|name| !links.iter().any(|(database, _)| database == name))
+        .filter(|name| {
+            !links
+                .iter()
+                .any(|(database, link)| database == name && link.state != Link::Failed)
+        })
         .map(|name| (name.clone(), name))
         .collect();
     let shown = |own: bool, name: &str| {
@@ -105,7 +114,10 @@ async fn page(app: &App, visit: Visit, name: &str, typed: Typed) -> Result<Respo
     });
     Ok(crate::web::pages::render(&View {
         attaches,
-        frame: head.frame(visit).refreshed(4),
+        frame: match is_answer {
+            true => head.frame(visit),
+            false => head.frame(visit).refreshed(4),
+        },
         head,
         vars: from_databases
             .chain(vars.iter().map(|(name, at)| Var {
@@ -177,6 +189,7 @@ pub async fn set(
         }
         Err(error) => {
             let typed = Typed {
+                answers: true,
                 name: one.name,
                 name_fault: error.to_string(),
                 ..Typed::default()
@@ -218,6 +231,7 @@ pub async fn reveal(
     };
     telling.names("shown", std::iter::once(one.name.as_str()));
     let typed = Typed {
+        answers: true,
         shown: Some((one.name, value)),
         ..Typed::default()
     };
@@ -248,6 +262,7 @@ pub async fn import(
         }
         Err(error) => {
             let typed = Typed {
+                answers: true,
                 import_fault: error.to_string(),
                 ..Typed::default()
             };
