@@ -124,7 +124,11 @@ impl World {
 
     /// Ids of this box's running containers of one owner, such as `app:1`.
     pub fn containers(&self, filter: &str) -> Vec<String> {
-        let id = self.fh.installation();
+        self.containers_of(&self.fh.installation(), filter)
+    }
+
+    /// The same of the installation `id`, whose daemon may be away.
+    pub fn containers_of(&self, id: &str, filter: &str) -> Vec<String> {
         let out = self.docker(&[
             "ps",
             "-q",

@@ -19,13 +19,13 @@ use crate::world::World;
 
 /// Id and start time of each container of the app.
 pub fn containers(world: &World) -> BTreeMap<String, String> {
-    containers_of(world, world.app_id())
+    containers_of(world, &world.fh.installation(), world.app_id())
 }
 
 /// The same while the daemon may be away.
-fn containers_of(world: &World, app: i64) -> BTreeMap<String, String> {
+fn containers_of(world: &World, installation: &str, app: i64) -> BTreeMap<String, String> {
     let owner = format!("label=freehold.owner=app:{app}");
-    let ids = world.containers(&owner);
+    let ids = world.containers_of(installation, &owner);
     // One that is being removed may go between the list and the look.
     let started = ids.into_iter().map(|id| started_at(&id).map(|at| (id, at)));
     started.flatten().collect()
@@ -107,7 +107,7 @@ fn answered(stream: TcpStream, tls: Arc<rustls::ClientConfig>) -> SystemTime {
 
 /// kill -9 before and after each state of a deploy is written.
 pub fn f8_a_deploy_survives_a_kill_at_every_point(world: &mut World) {
-    let app = world.app_id();
+    let (installation, app) = (world.fh.installation(), world.app_id());
     let mut sweep = Sweep::of("f8_a_deploy_survives_a_kill_at_every_point");
     for (number, point) in sweep.points().into_iter().enumerate() {
         world.set_version(&format!("crash {number}"));
@@ -118,7 +118,7 @@ pub fn f8_a_deploy_survives_a_kill_at_every_point(world: &mut World) {
         let mark = world.fh.struck(&point, secs(120));
         // Once the traffic has moved it is the new one that serves, and the old one is on its way out.
         let serving = if traffic_has_moved(&point) {
-            let all = containers_of(world, app).into_iter();
+            let all = containers_of(world, &installation, app).into_iter();
             all.filter(|(id, _)| !live.contains_key(id)).collect()
         } else {
             live
