@@ -2,21 +2,10 @@
 //!
 //! Each [`By`] here is one that was good when the request was read, and stale when it writes.
 
+use super::link_tests::{NOW, RIGHT, origin};
 use super::*;
 use crate::base::clock::UnixMs;
 use crate::db::Kind;
-
-const NOW: UnixMs = UnixMs(1_000_000);
-const RIGHT: &str = "four words are enough";
-
-fn origin() -> Origin {
-    Origin {
-        address: None,
-        agent: "test".into(),
-        device: None,
-        host: "panel.test".into(),
-    }
-}
 
 /// A box with its owner, the admin ana, and the viewer bob, who has a session and a second factor.
 struct World {

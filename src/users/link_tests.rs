@@ -4,10 +4,10 @@ use super::*;
 use crate::base::clock::UnixMs;
 use crate::db::Kind;
 
-const NOW: UnixMs = UnixMs(1_000_000);
-const RIGHT: &str = "four words are enough";
+pub(super) const NOW: UnixMs = UnixMs(1_000_000);
+pub(super) const RIGHT: &str = "four words are enough";
 
-fn origin() -> Origin {
+pub(super) fn origin() -> Origin {
     Origin {
         address: None,
         agent: "test".into(),

@@ -199,6 +199,14 @@ const ENDED: &[(&[&str], &str, &str)] = &[
     ),
 ];
 
+/// The daemon's own rows, in which tests plant what only an engine would make.
+fn state_of(daemon: &Daemon) -> rusqlite::Connection {
+    let state = rusqlite::Connection::open(daemon.data().join("state.db")).unwrap();
+    let limit = std::time::Duration::from_secs(5);
+    state.busy_timeout(limit).unwrap();
+    state
+}
+
 #[test]
 fn a7_what_ends_a_way_in_or_a_secret_wants_its_name_typed_or_yes() {
     let said = |typed: Option<&str>, ends: &[&str], counted: &str, name: &str| {
@@ -206,10 +214,7 @@ fn a7_what_ends_a_way_in_or_a_secret_wants_its_name_typed_or_yes() {
         let socket = daemon.socket("freehold.sock");
         assert_eq!(freehold(&socket, &["app", "create", "shop"]).code, 0);
         person(&daemon.data(), "bo");
-        let state = rusqlite::Connection::open(daemon.data().join("state.db")).unwrap();
-        state
-            .busy_timeout(std::time::Duration::from_secs(5))
-            .unwrap();
+        let state = state_of(&daemon);
         state
             .execute_batch(
                 "CREATE TEMP TABLE before AS SELECT webhook_secret AS secret FROM apps;
@@ -267,10 +272,7 @@ fn a7_an_app_is_detached_by_its_name_or_yes() {
         let daemon = Daemon::start();
         let socket = daemon.socket("freehold.sock");
         assert_eq!(freehold(&socket, &["app", "create", "shop"]).code, 0);
-        let state = rusqlite::Connection::open(daemon.data().join("state.db")).unwrap();
-        state
-            .busy_timeout(std::time::Duration::from_secs(5))
-            .unwrap();
+        let state = state_of(&daemon);
         state
             .execute_batch(
                 "INSERT INTO databases (id, name, version, image, memory_bytes, password_sealed, state, created_ms, changed_ms)
