@@ -19,6 +19,7 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
         .ok_or_else(|| io::Error::other("the path names no file"))?
         .to_os_string();
     name.push(format!(".{}.tmp", std::process::id()));
+    sweep(folder, path);
     let temporary = folder.join(name);
     let written = (|| {
         let mut file = OpenOptions::new()
@@ -38,6 +39,32 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     written
 }
 
+/// Removes what writers of `path` that were killed before their rename left behind. What cannot be
+/// removed is in nobody's way: the next writer comes by again.
+fn sweep(folder: &Path, path: &Path) {
+    let Some(name) = path.file_name().and_then(|n| n.to_str()) else {
+        return;
+    };
+    let Ok(entries) = fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let found = entry.file_name();
+        let writer = found
+            .to_str()
+            .and_then(|n| {
+                n.strip_prefix(name)?
+                    .strip_prefix('.')?
+                    .strip_suffix(".tmp")
+            })
+            .and_then(|pid| pid.parse::<u32>().ok());
+        let gone = writer.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists());
+        if gone && let Err(error) = fs::remove_file(entry.path()) {
+            tracing::debug!(%error, file = %entry.path().display(), "a killed writer's file is still there");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,5 +80,22 @@ mod tests {
         let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode, 0o600);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn n5_what_a_killed_writer_left_goes_with_the_next_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("root.pem");
+        // No process has this number: it is above what a kernel gives out.
+        let left = folder.path().join("root.pem.4194305.tmp");
+        let ours = folder.path().join("root.pem.new.tmp");
+        let running = folder.path().join("root.pem.1.tmp");
+        for file in [&left, &ours, &running] {
+            fs::write(file, "half").unwrap();
+        }
+        write(&path, b"whole", 0o644).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"whole");
+        assert!(!left.exists());
+        assert!(ours.exists() && running.exists());
     }
 }

@@ -336,9 +336,12 @@ async fn run(start: Start) -> Result<(), String> {
 }
 
 /// The key of this data folder; a new one only for a folder that has no state
-/// yet, because what is sealed in that opens with no other.
+/// yet, because what is sealed in that opens with no other. A folder that had
+/// state and lost it is no new one either: a first start makes the key, then
+/// the state, then the figures.
 fn master_key(data_dir: &Path) -> Result<MasterKey, String> {
     let (key, state) = (data_dir.join("master.key"), data_dir.join("state.db"));
+    let figures = data_dir.join("metrics.db");
     let there = |path: &Path| {
         path.try_exists()
             .map_err(|e| format!("{}: {e}", path.display()))
@@ -351,6 +354,16 @@ fn master_key(data_dir: &Path) -> Result<MasterKey, String> {
             key = key.display(),
             state = state.display(),
             folder = data_dir.display(),
+        ));
+    }
+    if there(&key)? && there(&figures)? && !there(&state)? {
+        return Err(format!(
+            "{state} is missing, and {key} and {figures} are there: it held the apps, domains, databases and their passwords of this box, so no empty one is made in its place. \
+             Bring the file back (`chown freehold:freehold`, `chmod 600`) from the backup or snapshot of this box; what runs in Docker is untouched meanwhile. \
+             Only if it is lost for good: move {key} away to begin anew, and what runs now is then nobody's.",
+            key = key.display(),
+            state = state.display(),
+            figures = figures.display(),
         ));
     }
     MasterKey::open_or_create(&key).map_err(words)
@@ -379,16 +392,41 @@ fn notify(state: &[sd_notify::NotifyState<'_>]) {
 async fn told_to_stop() -> Result<(), String> {
     let mut term = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
     let mut int = signal(SignalKind::interrupt()).map_err(|e| e.to_string())?;
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
+    let mut hang_up = signal(SignalKind::hangup()).map_err(|e| e.to_string())?;
+    loop {
+        tokio::select! {
+            _ = term.recv() => return Ok(()),
+            _ = int.recv() => return Ok(()),
+            _ = hang_up.recv() => tracing::info!(
+                "told to read the settings again (SIGHUP): they are read whenever they are saved, so there is nothing to do"
+            ),
+        }
     }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn n7_a_lost_state_is_no_new_one_beside_the_key_that_sealed_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name);
+        // Killed at its first start, after the key and before the state.
+        master_key(folder.path()).unwrap();
+        master_key(folder.path()).unwrap();
+        for name in ["state.db", "metrics.db"] {
+            std::fs::write(file(name), "").unwrap();
+        }
+        master_key(folder.path()).unwrap();
+        std::fs::remove_file(file("state.db")).unwrap();
+        let why = master_key(folder.path()).unwrap_err();
+        assert!(why.contains("state.db is missing"), "{why}");
+        assert!(why.contains("Bring the file back"), "{why}");
+        // As the sentence says: begun anew on purpose.
+        std::fs::rename(file("master.key"), file("old.key")).unwrap();
+        master_key(folder.path()).unwrap();
+    }
 
     #[test]
     fn f8_a_lost_master_key_is_no_new_one_beside_what_it_sealed() {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::base::clock::UnixMs;
 use crate::base::shutdown::Tasks;
 use crate::certs::{Boxed, Certs, Publish};
 use crate::db::DbError;
@@ -171,6 +172,10 @@ impl Work {
                 waiting.push(more);
             }
             let published = self.publish().await;
+            let look = match &published {
+                Ok(Some(until)) => until.since(UnixMs::now()).min(LOOK),
+                _ => LOOK,
+            };
             if !matches!(published, Err(Trouble::Gathering(_))) {
                 for done in waiting.drain(..) {
                     if done.send(()).is_err() {
@@ -188,17 +193,19 @@ impl Work {
                     None => return,
                 },
                 () = self.gather.changed() => {}
-                () = tokio::time::sleep(LOOK) => {}
+                () = tokio::time::sleep(look) => {}
             }
         }
     }
 
-    async fn publish(&mut self) -> Result<(), Trouble> {
+    /// Says until when what it published is true, if that ends by itself.
+    async fn publish(&mut self) -> Result<Option<UnixMs>, Trouble> {
         let gathered = self.gather.gather().await.map_err(Trouble::Gathering)?;
-        let wanted = gathered.wanted;
+        let (wanted, until) = (gathered.wanted, gathered.until);
         self.serve(gathered.input, gathered.mark);
         // Last, because it writes: on a full disk, too, traffic follows the containers.
-        self.certs.want(wanted).await.map_err(Trouble::Wanting)
+        self.certs.want(wanted).await.map_err(Trouble::Wanting)?;
+        Ok(until)
     }
 
     /// Lets the edge serve `input`, unless it does already.

@@ -123,6 +123,7 @@ impl Gather {
             input,
             wanted,
             mark,
+            until: pauses.iter().map(|p| p.until).min(),
         })
     }
 
@@ -147,6 +148,8 @@ pub struct Gathered {
     pub wanted: Vec<Wanted>,
     /// The same exactly when the input is.
     pub mark: String,
+    /// When it stops being so by itself: the first pause is over.
+    pub until: Option<UnixMs>,
 }
 
 /// Held as long as the edge holds, then told to come back.

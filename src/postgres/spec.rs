@@ -69,6 +69,10 @@ pub(super) fn server(database: &Database, initial: &str) -> Spec {
         ("POSTGRES_PASSWORD", initial),
         ("POSTGRES_HOST_AUTH_METHOD", "scram-sha-256"),
         ("POSTGRES_INITDB_ARGS", "--data-checksums --encoding=UTF8"),
+        // A session that eats the memory goes before the server that all the others share
+        // (https://www.postgresql.org/docs/17/kernel-resources.html#LINUX-MEMORY-OVERCOMMIT).
+        ("PG_OOM_ADJUST_FILE", "/proc/self/oom_score_adj"),
+        ("PG_OOM_ADJUST_VALUE", "100"),
     ]
     .into_iter()
     .map(|(k, v)| (k.to_owned(), v.to_owned()))
@@ -151,8 +155,6 @@ pub(super) fn side(database: &Database, name: String, argv: Vec<String>, logical
     }];
     spec.memory_bytes = Some(SIDE_MEMORY);
     spec.nano_cpus = Some(1_000_000_000);
-    // The server is spared before its helpers.
-    spec.oom_score = 500;
     spec.log = Log::None;
     spec.user = Some("postgres".into());
     spec

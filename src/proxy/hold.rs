@@ -18,6 +18,8 @@ use crate::base::clock::UnixMs;
 
 const FIRST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_millis(1_000);
+/// Past a pause's end, how long the held wait for the snapshot that says so.
+const RESUMES: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 pub(super) struct Hold {
@@ -54,6 +56,7 @@ impl Hold {
                     .ok_or(EdgeError::HeldFull)?,
             }),
         };
+        let on_its_way_down = client.worker.on_its_way_down();
         let newest = || site::find_route(&client.worker.shared.snapshot.load(), client, host, path);
         // Published between our reading and our listening?
         let now_there = newest()?;
@@ -64,7 +67,9 @@ impl Hold {
         let (paused, left) = match &route.spec.upstream {
             Upstream::Paused { until, .. } => (
                 true,
-                limit.saturating_sub(waited).min(until.since(UnixMs::now())),
+                limit
+                    .saturating_sub(waited)
+                    .min(until.plus(RESUMES).since(UnixMs::now())),
             ),
             Upstream::Targets(_) => (false, limit.saturating_sub(waited)),
         };
@@ -84,6 +89,7 @@ impl Hold {
         tokio::select! {
             _changed = waiting.published.changed() => {}
             () = tokio::time::sleep(pause) => {}
+            () = on_its_way_down => {}
         }
         newest()
     }

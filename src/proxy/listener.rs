@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::net::{SocketAddrAny, SocketFlags};
@@ -25,6 +25,8 @@ const REMEMBERED: usize = 4_096;
 const BATCH: usize = 64;
 /// After a failed accept (no descriptors left), so as not to spin.
 const BREATH: Duration = Duration::from_millis(50);
+/// Why connections cannot be accepted is said again after so long.
+const SAID_AGAIN: Duration = Duration::from_secs(60);
 
 /// Which door a connection came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +80,7 @@ pub(super) fn accept_all(
         workers,
         by_address: HashMap::new(),
     };
+    let mut said = Said::default();
     loop {
         let mut waiting: Vec<PollFd<'_>> = listeners
             .iter()
@@ -104,13 +107,34 @@ pub(super) fn accept_all(
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     Err(error) if is_the_peers(&error) => {}
                     Err(error) => {
-                        tracing::warn!(%error, "a connection could not be accepted; trying again in 50 ms");
+                        if said.is_due(Instant::now()) {
+                            tracing::warn!(
+                                %error,
+                                "connections cannot be accepted; they wait, and are tried again every 50 ms. Said once a minute"
+                            );
+                        }
                         std::thread::sleep(BREATH);
                         break;
                     }
                 }
             }
         }
+    }
+}
+
+/// When a trouble was last said: a box without file descriptors needs its disk for other things.
+#[derive(Default)]
+struct Said(Option<Instant>);
+
+impl Said {
+    fn is_due(&mut self, now: Instant) -> bool {
+        let due = self
+            .0
+            .is_none_or(|last| now.saturating_duration_since(last) >= SAID_AGAIN);
+        if due {
+            self.0 = Some(now);
+        }
+        due
     }
 }
 
@@ -180,4 +204,18 @@ fn is_the_peers(error: &io::Error) -> bool {
             | NetworkUnreachable
             | NetworkDown
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn n7_a_trouble_that_lasts_is_said_once_a_minute() {
+        let (mut said, began) = (Said::default(), Instant::now());
+        let due: Vec<u64> = (0..130)
+            .filter(|second| said.is_due(began + Duration::from_secs(*second)))
+            .collect();
+        assert_eq!(due, [0, 60, 120]);
+    }
 }

@@ -11,6 +11,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::spawn_local;
 
@@ -36,6 +38,8 @@ pub(super) struct Worker {
     pub(super) turns: Turns,
     pub(super) ids: RequestIds,
     pub(super) phase: Cell<Phase>,
+    /// Wakes the held, who wait inside a request where their connection's waker does not reach.
+    ending: Notify,
     clients: RefCell<HashMap<u64, Rc<Client>>>,
     next_client: Cell<u64>,
     /// Unix milliseconds at a known instant: times of ids without a second clock reading.
@@ -74,6 +78,7 @@ async fn run(index: usize, seed: u64, shared: Arc<Shared>, mut inbox: UnboundedR
         turns: Turns::default(),
         ids: RequestIds::new(seed),
         phase: Cell::new(Phase::Serving),
+        ending: Notify::new(),
         clients: RefCell::default(),
         next_client: Cell::new(0),
         epoch: (Instant::now(), unix),
@@ -110,6 +115,11 @@ impl Worker {
         self.epoch.1 + now.saturating_duration_since(self.epoch.0).as_millis() as u64
     }
 
+    /// Ready once the edge enters phase `Ending`, or a later one, after this was called.
+    pub(super) fn on_its_way_down(&self) -> Notified<'_> {
+        self.ending.notified()
+    }
+
     /// The client is known to the worker until the guard is dropped.
     pub(super) fn register(self: &Rc<Self>, client: &Rc<Client>) -> Registered {
         let id = self.next_client.get();
@@ -126,6 +136,9 @@ impl Worker {
         let clients: Vec<_> = self.clients.borrow().values().cloned().collect();
         for client in clients {
             client.enter(phase);
+        }
+        if phase >= Phase::Ending {
+            self.ending.notify_waiters();
         }
         if phase == Phase::Cut {
             self.pool.borrow_mut().clear();

@@ -24,6 +24,17 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Whom a box that is out of memory loses first, as the kernel's `oom_score_adj`: work that can be done
+    /// again, then apps, which come back by themselves, and the databases that all of them need last. The
+    /// daemon's own is below all of these (`freehold.service`).
+    fn oom_score(self) -> i32 {
+        match self {
+            Self::Job | Self::Scratch => 500,
+            Self::Replica => 200,
+            Self::Database => 0,
+        }
+    }
+
     /// The word used in labels and rows.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -176,7 +187,7 @@ impl Spec {
             nano_cpus: None,
             pids: 512,
             shm_bytes: None,
-            oom_score: 0,
+            oom_score: kind.oom_score(),
             port: None,
             health: Health::None,
             start_deadline: Duration::from_secs(60),
@@ -216,6 +227,13 @@ impl fmt::Debug for Spec {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn n7_a_box_out_of_memory_loses_its_databases_last() {
+        let score = |kind| Spec::new(kind, "n", "o", "i").oom_score;
+        assert!(score(Kind::Job) > score(Kind::Replica));
+        assert!(score(Kind::Replica) > score(Kind::Database));
+    }
 
     #[test]
     fn a_spec_never_prints_its_environment() {

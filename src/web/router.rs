@@ -367,7 +367,7 @@ pub fn router(app: App) -> Router {
     let turns = contract::Turns::default();
     let tagged = contract::tagged(&routes);
     for route in routes {
-        let noun = contract::noun(&route);
+        let thing = contract::thing(&route);
         let (needs, sudo, services) = (route.needs, route.sudo, app.clone());
         let mut handler = match &route.api {
             None => route.handler,
@@ -378,10 +378,10 @@ pub fn router(app: App) -> Router {
                 kept((&app, &shown), edited, route.handler, &operation)
             }
         };
-        if let Some(noun) = noun {
+        if let Some(thing) = thing {
             let turns = turns.clone();
             handler = handler.layer(from_fn(move |params, request, next| {
-                contract::in_turn((turns.clone(), noun), params, request, next)
+                contract::in_turn((turns.clone(), thing), params, request, next)
             }));
         }
         router = router.route(

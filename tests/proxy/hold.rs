@@ -70,6 +70,48 @@ async fn f4_a_pause_ends_in_503_with_retry_after() {
 }
 
 #[tokio::test]
+async fn n6_a_pause_that_is_over_lets_the_held_go_on() {
+    let app = app("one").await;
+    let rig = Rig::start(World::of([paused(300)]));
+    let mut client = Http1::tls(&rig, "tasks.test").await;
+    let resume = async {
+        // The snapshot that says so comes a moment after the pause's own end.
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        rig.publish(World::of([route("tasks.test", &[&target(app.address)])]));
+    };
+    let (answer, ()) = tokio::join!(client.ask(post("https://tasks.test/echo", "kept")), resume);
+    assert_eq!(answer.unwrap().text(), "kept");
+}
+
+#[tokio::test]
+async fn n4_the_held_are_answered_when_the_edge_goes_down() {
+    let rig = Rig::start(World::of([paused(60_000)]));
+    let (mut http1, mut http2) = (
+        Http1::tls(&rig, "tasks.test").await,
+        Http2::tls(&rig, "tasks.test").await,
+    );
+    let gate = rig.edge.snapshot().gate("tasks.test").unwrap();
+    let asking = async {
+        tokio::join!(
+            http1.ask(post("https://tasks.test/", "unread")),
+            http2.ask(post("https://tasks.test/", "unread"))
+        )
+    };
+    let down = async {
+        until("both are held", || gate.held() == 2).await;
+        rig.edge.drain(Duration::from_secs(4)).await;
+    };
+    let ((first, second), ()) = tokio::join!(asking, down);
+    for answer in [first, second] {
+        let answer = answer.expect("an answer, not a connection that goes silent");
+        assert_eq!(
+            (answer.status.as_u16(), answer.header("retry-after")),
+            (503, "10")
+        );
+    }
+}
+
+#[tokio::test]
 async fn f4_not_more_than_the_limit_are_held() {
     let rig = Rig::with_limits(
         World::of([paused(60_000)]),

@@ -141,7 +141,7 @@ pub fn compared(route: &Route, tagged: &BTreeSet<&'static str>) -> Option<Compar
         return None;
     }
     // Compared and changed in two steps, a tag would hold nothing back.
-    if acts && super::noun(route).is_none() {
+    if acts && super::thing(route).is_none() {
         return Some(Compared::Nothing);
     }
     let above = route.path.rsplit_once('/').map_or("", |(above, _)| above);

@@ -17,4 +17,4 @@ pub use describe::{Described, Operation, Schemas};
 pub use document::{Again, Compared, again, compared, document, tagged};
 pub use rate::{Rates, count};
 pub use tags::{Shown, refuse_condition, tag, unless_changed};
-pub use turns::{Turns, in_turn, noun};
+pub use turns::{Turns, in_turn, thing};

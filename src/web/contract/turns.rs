@@ -2,8 +2,9 @@
 //! comparison to the change, whoever else would change the same thing, and by whatever address or form.
 //!
 //! A thing is named by what stands in front of a path's first parameter and by that parameter,
-//! decoded: `apps shop`, on pages and in the API. Changes without `If-Match` run beside each other and
-//! only wait for one that has it. A body is read before the turn begins, so that whoever sends slowly
+//! decoded: `apps shop`, on pages and in the API; a backup and a restore by their own numbers, and the
+//! targets together, since making one the default changes another. Changes without `If-Match` run beside
+//! each other and only wait for one that has it. A body is read before the turn begins, so that whoever sends slowly
 //! holds nobody up; work that itself waits for something (a folder on its way, a terminal, a store) and
 //! what changes two things at once take no turn, and what they change is checked where it is changed.
 
@@ -57,34 +58,62 @@ impl Turns {
     }
 }
 
-/// What kind of thing a row changes, if it changes one in a short step.
-pub fn noun(route: &Route) -> Option<&'static str> {
+/// A thing that a row changes in a short step: its kind, and what of a request names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Thing {
+    kind: &'static str,
+    named_by: NamedBy,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum NamedBy {
+    /// The path's parameter at this place.
+    Parameter(usize),
+    /// Whoever asks: one's own account.
+    Caller,
+    /// Nothing: things of this kind change one another.
+    Kind,
+}
+
+/// What a row changes, if it changes one thing in a short step.
+pub fn thing(route: &Route) -> Option<Thing> {
     let reads = route.method.is_safe();
     if reads || matches!(route.needs, Needs::Nobody | Needs::Proof | Needs::Local) {
         return None;
     }
-    noun_of(route.path)
+    thing_of(route.path)
 }
 
-fn noun_of(path: &'static str) -> Option<&'static str> {
+fn thing_of(path: &'static str) -> Option<Thing> {
     let path = path.strip_prefix("/api/v1").unwrap_or(path);
     if path.split('/').any(|part| LONG.contains(&part)) {
         return None;
     }
-    // One's own account is the thing of whoever asks.
+    let of = |kind, named_by| Some(Thing { kind, named_by });
     if path.starts_with("/account/") {
-        return Some("users");
+        return of("users", NamedBy::Caller);
+    }
+    // Pages show what a database has below it; the API shows it by itself.
+    for (below, kind) in [
+        ("/backups/{", "backups"),
+        ("/restore/{", "backups"),
+        ("/restores/{", "restores"),
+    ] {
+        if let Some((before, _)) = path.split_once(below) {
+            return of(kind, NamedBy::Parameter(before.matches('{').count()));
+        }
     }
     let (before, _) = path.split_once("/{")?;
-    match before.rsplit('/').next() {
-        Some("people") => Some("users"),
-        noun => noun,
+    match before.rsplit('/').next()? {
+        "people" => of("users", NamedBy::Parameter(0)),
+        "targets" => of("targets", NamedBy::Kind),
+        kind => of(kind, NamedBy::Parameter(0)),
     }
 }
 
 /// Lets a change through when it is its turn.
 pub async fn in_turn(
-    (turns, noun): (Turns, &'static str),
+    (turns, thing): (Turns, Thing),
     params: RawPathParams,
     request: Request,
     next: Next,
@@ -93,13 +122,16 @@ pub async fn in_turn(
         Ok(request) => request,
         Err(failure) => return failure.into_response(),
     };
-    let named = params.iter().next().map(|(_, value)| value.to_owned());
-    let whose = || match request.extensions().get::<Caller>() {
-        Some(Caller::User { name, .. }) => name.clone(),
-        _ => String::new(),
+    let name = match thing.named_by {
+        NamedBy::Parameter(at) => params.iter().nth(at).map(|(_, value)| value.to_owned()),
+        NamedBy::Caller => match request.extensions().get::<Caller>() {
+            Some(Caller::User { name, .. }) => Some(name.clone()),
+            _ => None,
+        },
+        NamedBy::Kind => None,
     };
-    let thing = format!("{noun} {}", named.unwrap_or_else(whose));
-    let Some(lane) = turns.lane(&thing) else {
+    let named = format!("{} {}", thing.kind, name.unwrap_or_default());
+    let Some(lane) = turns.lane(&named) else {
         return next.run(request).await;
     };
     if request.headers().contains_key(header::IF_MATCH) {
@@ -118,20 +150,50 @@ mod tests {
 
     #[test]
     fn a1_pages_and_api_name_one_thing_alike() {
-        for (path, noun) in [
-            ("/apps/{app}/env", Some("apps")),
-            ("/api/v1/apps/{app}/env", Some("apps")),
-            ("/settings/people/{user}/remove", Some("users")),
-            ("/api/v1/users/{user}", Some("users")),
-            ("/account/second-factor/off", Some("users")),
-            ("/settings/targets/{target}/use", Some("targets")),
-            ("/api/v1/targets/{name}", Some("targets")),
+        use NamedBy::{Caller, Kind, Parameter};
+        for (path, expected) in [
+            ("/apps/{app}/env", Some(("apps", Parameter(0)))),
+            ("/api/v1/apps/{app}/env", Some(("apps", Parameter(0)))),
+            (
+                "/settings/people/{user}/remove",
+                Some(("users", Parameter(0))),
+            ),
+            ("/api/v1/users/{user}", Some(("users", Parameter(0)))),
+            ("/account/second-factor/off", Some(("users", Caller))),
+            ("/settings/targets/{target}/use", Some(("targets", Kind))),
+            ("/api/v1/targets/{name}", Some(("targets", Kind))),
+            ("/api/v1/targets/{name}/default", Some(("targets", Kind))),
+            (
+                "/databases/{database}/backups",
+                Some(("databases", Parameter(0))),
+            ),
+            (
+                "/databases/{database}/backups/{backup}/verify",
+                Some(("backups", Parameter(1))),
+            ),
+            (
+                "/api/v1/backups/{id}/verify",
+                Some(("backups", Parameter(0))),
+            ),
+            (
+                "/databases/{database}/restore/{backup}",
+                Some(("backups", Parameter(1))),
+            ),
+            (
+                "/databases/{database}/restores/{restore}/confirm",
+                Some(("restores", Parameter(1))),
+            ),
+            (
+                "/api/v1/restores/{id}/confirm",
+                Some(("restores", Parameter(0))),
+            ),
             ("/api/v1/apps/{app}/deploys/upload", None),
             ("/api/v1/apps/{app}/exec", None),
             ("/databases/{database}/attach", None),
             ("/api/v1/apps", None),
         ] {
-            assert_eq!(noun_of(path), noun, "{path}");
+            let expected = expected.map(|(kind, named_by)| Thing { kind, named_by });
+            assert_eq!(thing_of(path), expected, "{path}");
         }
     }
 
@@ -144,7 +206,7 @@ mod tests {
         for route in &table {
             let held = super::super::compared(route, &tagged);
             if held.is_some_and(|held| held != super::super::Compared::Nothing) {
-                assert!(noun(route).is_some(), "{} {}", route.method, route.path);
+                assert!(thing(route).is_some(), "{} {}", route.method, route.path);
                 seen += 1;
             }
         }
