@@ -199,6 +199,13 @@ pub struct Target {
     pub created: UnixMs,
 }
 
+impl Target {
+    /// Whether it is sure to be elsewhere: a folder may stand on this box.
+    pub fn is_away(&self) -> bool {
+        self.place.starts_with("s3://")
+    }
+}
+
 /// Objects in one target that retention cannot remove.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unremoved {

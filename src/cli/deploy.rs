@@ -182,7 +182,12 @@ pub async fn follow(client: &Client, global: &Global, app: &str, deploy: i64) ->
     let mut progress = Progress::of_state(global, format!("Deploy {deploy} of {app}"));
     let mut away: Option<Instant> = None;
     loop {
-        match read_log(client, global, app, deploy, &mut from, &mut progress).await {
+        let seen = from;
+        let read = read_log(client, global, app, deploy, &mut from, &mut progress).await;
+        if from > seen {
+            away = None;
+        }
+        match read {
             Ok(Some(end)) if end.settled => {
                 drop(progress);
                 return finished(global, &end);

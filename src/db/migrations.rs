@@ -27,6 +27,7 @@ const STATE: &[&str] = &[
     include_str!("migrations/0017_backup_roles.sql"),
     include_str!("migrations/0018_told_once.sql"),
     include_str!("migrations/0019_settings_changed.sql"),
+    include_str!("migrations/0020_taken_deliveries.sql"),
 ];
 
 const METRICS: &[&str] = &[include_str!("migrations/metrics_0001.sql")];

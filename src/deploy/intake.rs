@@ -149,10 +149,17 @@ impl Deploys {
                     None => None,
                 };
                 let answer = match earlier {
-                    Some(earlier) if !may_repeat(earlier.state) => Answer {
+                    Some(earlier) if !earlier.state.may_repeat() => Answer {
                         status: 202,
                         reason: format!("already taken: it is deploy {}", earlier.id),
                         deploy: Some(earlier.id),
+                    },
+                    None if let Some(gone) = taken_by(tx, &new)? => Answer {
+                        status: 202,
+                        reason: format!(
+                            "already taken: it was deploy {gone}, which is no longer kept"
+                        ),
+                        deploy: None,
                     },
                     _ => {
                         let id = create::insert(tx, &new, now)?;
@@ -218,9 +225,12 @@ impl Deploys {
     }
 }
 
-/// Whether a delivery that led to a deploy in this state may lead to another.
-fn may_repeat(state: State) -> bool {
-    matches!(state, State::Failed | State::Cancelled | State::Returned)
+/// The deploy, no longer kept, that the same delivery led to.
+fn taken_by(tx: &rusqlite::Transaction<'_>, new: &NewDeploy) -> Result<Option<i64>, DbError> {
+    match &new.delivery {
+        Some(delivery) => store::taken_by(tx, new.app, delivery),
+        None => Ok(None),
+    }
 }
 
 fn line(host: &str, delivery: Option<String>, event: String, now: UnixMs) -> Delivery {

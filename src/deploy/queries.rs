@@ -75,6 +75,14 @@ impl Deploys {
         self.0.db.read(store::last_of_each).await
     }
 
+    /// The newest deploy of every app that nobody called off: neither cancelled nor superseded.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn last_outcome_of_each(&self) -> Result<Vec<Deploy>, DbError> {
+        self.0.db.read(store::last_outcome_of_each).await
+    }
+
     /// When a deploy entered each of its states.
     ///
     /// # Errors

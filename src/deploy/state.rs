@@ -85,6 +85,11 @@ impl State {
         Self::ALL.into_iter().find(|s| s.as_str() == word)
     }
 
+    /// Whether a delivery that led to a deploy in this state may lead to another.
+    pub fn may_repeat(self) -> bool {
+        matches!(self, Self::Failed | Self::Cancelled | Self::Returned)
+    }
+
     /// Whether nothing follows.
     pub fn is_final(self) -> bool {
         matches!(

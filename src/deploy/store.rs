@@ -108,6 +108,16 @@ pub(super) fn last_of_each(c: &Connection) -> Result<Vec<Deploy>, DbError> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// The newest of every app that came to an end of its own or is on the way to one: neither cancelled nor superseded.
+pub(super) fn last_outcome_of_each(c: &Connection) -> Result<Vec<Deploy>, DbError> {
+    let mut statement = c.prepare_cached(&format!(
+        "{DEPLOY} WHERE d.id IN (SELECT max(id) FROM deploys
+            WHERE state NOT IN ('cancelled', 'superseded') GROUP BY app_id)"
+    ))?;
+    let rows = statement.query_map([], deploy)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// Those whose job is not settled.
 pub(super) fn unsettled(c: &Connection) -> Result<Vec<Deploy>, DbError> {
     let mut statement = c.prepare_cached(&format!(
@@ -139,6 +149,19 @@ pub(super) fn by_delivery(
         .query_row(params![app, delivery], deploy)
         .optional()?)
 }
+
+/// The deploy, no longer kept, that this delivery led to.
+pub(super) fn taken_by(c: &Connection, app: i64, delivery: &str) -> Result<Option<i64>, DbError> {
+    let mut statement = c.prepare_cached(
+        "SELECT deploy_id FROM taken_deliveries WHERE app_id = ?1 AND delivery = ?2",
+    )?;
+    Ok(statement
+        .query_row(params![app, delivery], |r| r.get(0))
+        .optional()?)
+}
+
+/// Deliveries remembered of each app beyond those of the deploys that are kept.
+const DELIVERIES_TAKEN: u32 = 10_000;
 
 /// What a step found out.
 #[derive(Clone, Debug, Default)]
@@ -327,15 +350,37 @@ pub(super) fn stop(tx: &Transaction<'_>, app: i64) -> Result<bool, DbError> {
     Ok(changed > 0)
 }
 
-/// Deletes the app's oldest settled deploys beyond `keep`; gives their ids.
+/// Deletes the app's oldest settled deploys beyond `keep`; gives their ids. The deliveries that led to
+/// them stay taken.
 pub(super) fn trim(tx: &Transaction<'_>, app: i64, keep: u32) -> Result<Vec<i64>, DbError> {
     let mut statement = tx.prepare_cached(
         "DELETE FROM deploys WHERE app_id = ?1 AND finished_ms IS NOT NULL AND id NOT IN
             (SELECT id FROM deploys WHERE app_id = ?1 ORDER BY id DESC LIMIT ?2)
-         AND id NOT IN (SELECT deploy_id FROM app_live WHERE app_id = ?1) RETURNING id",
+         AND id NOT IN (SELECT deploy_id FROM app_live WHERE app_id = ?1) RETURNING id, state, delivery",
     )?;
-    let rows = statement.query_map(params![app, keep], |r| r.get(0))?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let rows = statement.query_map(params![app, keep], |r| {
+        Ok((
+            r.get(0)?,
+            r.get::<_, String>(1)?,
+            r.get::<_, Option<String>>(2)?,
+        ))
+    })?;
+    let gone = rows.collect::<Result<Vec<(i64, _, _)>, _>>()?;
+    for (id, state, delivery) in &gone {
+        let taken = State::parse(state).is_none_or(|state| !state.may_repeat());
+        if let Some(delivery) = delivery.as_ref().filter(|_| taken) {
+            tx.prepare_cached("INSERT OR REPLACE INTO taken_deliveries (app_id, delivery, deploy_id) VALUES (?1, ?2, ?3)")?
+                .execute(params![app, delivery, id])?;
+        }
+    }
+    if !gone.is_empty() {
+        tx.prepare_cached(
+            "DELETE FROM taken_deliveries WHERE app_id = ?1 AND deploy_id <
+                (SELECT deploy_id FROM taken_deliveries WHERE app_id = ?1 ORDER BY deploy_id DESC LIMIT 1 OFFSET ?2)",
+        )?
+        .execute(params![app, DELIVERIES_TAKEN - 1])?;
+    }
+    Ok(gone.into_iter().map(|(id, ..)| id).collect())
 }
 
 /// The longest that a build of ours is taken to have run when nobody saw its end, milliseconds: what came into the cache

@@ -131,10 +131,23 @@ pub struct Clock {
 /// What is dumped where.
 #[derive(Clone, Debug)]
 pub struct Database {
-    /// Targets by name, whether they are off this box, and why the last try failed.
-    pub targets: Vec<(String, bool, Option<String>)>,
+    /// Where dumps may go.
+    pub targets: Vec<Target>,
     /// Each database.
     pub dumps: Vec<Dump>,
+}
+
+/// A backup target.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Its name.
+    pub name: String,
+    /// Whether it is off this box.
+    pub away: bool,
+    /// Whether dumps go there.
+    pub is_default: bool,
+    /// Why the last try failed.
+    pub fault: Option<String>,
 }
 
 /// The dumps of one database.

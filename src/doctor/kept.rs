@@ -23,7 +23,9 @@ pub(super) fn backups(kept: &Database, now: UnixMs) -> Vec<Examined> {
     let faulty = kept
         .targets
         .iter()
-        .find_map(|(name, _, fault)| Some((name, fault.as_ref()?)));
+        .find_map(|t| Some((&t.name, t.fault.as_ref()?)));
+    let stays = kept.targets.iter().find(|t| t.is_default && !t.away);
+    let away = kept.targets.iter().find(|t| t.away);
     let mut all = vec![match (kept.targets.is_empty(), faulty) {
         _ if kept.dumps.is_empty() && kept.targets.is_empty() => {
             target.ok("no database needs one yet")
@@ -33,13 +35,20 @@ pub(super) fn backups(kept: &Database, now: UnixMs) -> Vec<Examined> {
             format!("{name}: {fault}"),
             format!("Try it once it is mended: freehold target test {name}."),
         ),
-        _ if !kept.targets.iter().any(|(_, away, _)| *away) => {
-            target.warn("folders alone, which may stand on this box", add)
-        }
-        _ => {
-            let names: Vec<&str> = kept.targets.iter().map(|(n, ..)| n.as_str()).collect();
-            target.ok(names.join(", "))
-        }
+        _ => match (stays, away) {
+            (_, None) => target.warn("folders alone, which may stand on this box", add),
+            (Some(stays), Some(away)) => target.warn(
+                format!(
+                    "dumps go to {}, a folder, which may stand on this box; {} gets none",
+                    stays.name, away.name
+                ),
+                format!("Send them there: freehold target use {}.", away.name),
+            ),
+            (None, Some(_)) => {
+                let names: Vec<&str> = kept.targets.iter().map(|t| t.name.as_str()).collect();
+                target.ok(names.join(", "))
+            }
+        },
     }];
     all.extend(kept.dumps.iter().map(|d| dump(d, now)));
     all

@@ -17,7 +17,7 @@ mod space;
 
 pub use facts::{
     Clock, Database, Dump, Engine, EngineFacts, Facts, Keeper, Listening, Named, Owner, Pointing,
-    Ports, State,
+    Ports, State, Target,
 };
 
 use crate::base::clock::UnixMs;

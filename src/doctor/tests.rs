@@ -346,7 +346,13 @@ fn a7_doctor_backups() {
         backups: Some(Database {
             targets: targets
                 .iter()
-                .map(|(n, away, f)| ((*n).to_owned(), *away, f.map(str::to_owned)))
+                .enumerate()
+                .map(|(at, (name, away, fault))| Target {
+                    name: (*name).to_owned(),
+                    away: *away,
+                    is_default: at == 0,
+                    fault: fault.map(str::to_owned),
+                })
                 .collect(),
             dumps,
         }),
@@ -361,6 +367,10 @@ fn a7_doctor_backups() {
         Warn
     );
     assert_eq!(state(facts(away, new()), "Backup target"), Well);
+    let beside: &[(&str, bool, Option<&str>)] = &[("usb", false, None), ("offsite", true, None)];
+    assert_eq!(state(facts(beside, new()), "Backup target"), Warn);
+    let (a, b) = (beside[1], beside[0]);
+    assert_eq!(state(facts(&[a, b], new()), "Backup target"), Well);
     let faulty: &[(&str, bool, Option<&str>)] = &[("offsite", true, Some("refused"))];
     assert_eq!(state(facts(faulty, new()), "Backup target"), Fail);
     for (one, wanted) in [

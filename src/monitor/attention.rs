@@ -10,7 +10,7 @@ use crate::wire::overview::{
     App, AppState, Attention, Certificate, Database, DatabaseBackup, Machine, Urgency,
 };
 
-use super::ports::{Facts, Unremoved};
+use super::ports::{DumpsGo, Facts, Unremoved};
 use super::store::CheckRow;
 
 mod disk;
@@ -66,17 +66,40 @@ pub fn attention(picture: &Picture<'_>) -> Vec<Attention> {
     for left in &facts.unremoved {
         list.push(unremoved(left, now));
     }
-    if !facts.offsite_target && !facts.databases.is_empty() {
-        list.push(item(
-            Urgency::Warning,
-            "Backups stay on this box",
-            "No target away from this box is set. If the disk dies, the databases and their backups die together.",
-            "Add an S3 bucket as a target: `freehold target add NAME s3://bucket/prefix`.",
-            "/settings#targets",
-        ));
+    if !facts.databases.is_empty() {
+        list.extend(stays(&facts.dumps));
     }
     list.sort_by_key(|a| a.level);
     list
+}
+
+/// What it means that dumps stay where the databases are.
+fn stays(dumps: &DumpsGo) -> Option<Attention> {
+    let (where_to, remedy) = match dumps {
+        DumpsGo::Away => return None,
+        DumpsGo::ToTheBox => (
+            "No target away from this box is set.".to_owned(),
+            "Add an S3 bucket as a target: `freehold target add NAME s3://bucket/prefix`.".to_owned(),
+        ),
+        DumpsGo::ToFolder { name, away: None } => (
+            format!("Dumps go to {name}, a folder, which may stand on this box; no target is away from it."),
+            "Add an S3 bucket as the default target: `freehold target add NAME s3://bucket/prefix --default`.".to_owned(),
+        ),
+        DumpsGo::ToFolder {
+            name,
+            away: Some(away),
+        } => (
+            format!("Dumps go to {name}, a folder, which may stand on this box; {away} gets none."),
+            format!("Send them there from now on: `freehold target use {away}`."),
+        ),
+    };
+    Some(item(
+        Urgency::Warning,
+        "Backups stay on this box",
+        format!("{where_to} If the disk dies, the databases and their backups die together."),
+        remedy,
+        "/settings#targets",
+    ))
 }
 
 fn item(
@@ -176,7 +199,8 @@ fn of_app(list: &mut Vec<Attention>, app: &App, checks: &[CheckRow]) {
         ));
     }
     let Some(deploy) = &app.deploy else { return };
-    if let Some(error) = &deploy.error {
+    let came_to_nothing = matches!(deploy.state.as_str(), "failed" | "returned");
+    if let Some(error) = deploy.error.as_ref().filter(|_| came_to_nothing) {
         let serving = match app.release {
             Some(number) => format!(" v{number} serves on."),
             None => String::new(),

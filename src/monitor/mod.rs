@@ -38,7 +38,7 @@ use crate::host::{HostFacts, HostFigures, HostMeter};
 pub use attention::{Picture, attention, disk};
 pub use containers::{ContainerUsage, Usages};
 pub use latency::Latency;
-pub use ports::{Facts, Later, RouteReading, Running, Unremoved, WantedCheck, World};
+pub use ports::{DumpsGo, Facts, Later, RouteReading, Running, Unremoved, WantedCheck, World};
 pub use probe::{Stage, reachable};
 pub use series::{BoxSlot, CheckSlot, Series, TrafficSlot};
 pub use step::{Step, Window};

@@ -72,6 +72,23 @@ pub struct WantedCheck {
     pub active: bool,
 }
 
+/// Where dumps go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum DumpsGo {
+    /// No target is set: to the box's own disk.
+    #[default]
+    ToTheBox,
+    /// To a folder, which may stand on this box; perhaps beside a target that stands elsewhere and gets none.
+    ToFolder {
+        /// The target they go to.
+        name: String,
+        /// One that they could go to.
+        away: Option<String>,
+    },
+    /// To a store that is not this box.
+    Away,
+}
+
 /// Objects in one backup target that should be gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unremoved {
@@ -100,8 +117,8 @@ pub struct Facts {
     pub config_refused: Option<String>,
     /// What the settings files say that only a start takes up.
     pub settings_waiting: Vec<Waiting>,
-    /// Whether backups leave the box.
-    pub offsite_target: bool,
+    /// Where the dumps of its databases go.
+    pub dumps: DumpsGo,
     /// What retention cannot remove from backup targets.
     pub unremoved: Vec<Unremoved>,
     /// The box's own CA.

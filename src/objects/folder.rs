@@ -18,6 +18,9 @@ const LOOK_EVERY: u64 = 16 * 1024 * 1024;
 const PIECE: usize = 256 * 1024;
 const PARTIAL: &str = ".partial";
 
+/// What `ProtectHome` of `freehold.service` hides from it.
+const HIDDEN: &[&str] = &["/home", "/root", "/run/user"];
+
 #[derive(Clone, Debug)]
 pub(super) struct Folder {
     root: PathBuf,
@@ -45,9 +48,13 @@ impl Folder {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => self.full(),
             ErrorKind::PermissionDenied => StoreError::Folder {
                 place,
-                why:
+                why: if HIDDEN.iter().any(|hidden| self.root.starts_with(hidden)) {
+                    "the service sees nothing below /home, /root and /run/user: choose a folder elsewhere, such as /srv/backups, and give it to the service with `chown freehold`"
+                        .into()
+                } else {
                     "Freehold's user may not write there: give it the folder with `chown freehold`"
-                        .into(),
+                        .into()
+                },
             },
             ErrorKind::NotFound => StoreError::Folder {
                 place,
@@ -79,8 +86,10 @@ impl Folder {
         let partial = self.partial(key);
         // The root itself is not made: a disk that is not mounted must not be
         // replaced by an ordinary folder without anybody noticing.
-        if !fs::try_exists(&self.root).await.unwrap_or(false) {
-            return Err(self.error(&ErrorKind::NotFound.into()));
+        match fs::try_exists(&self.root).await {
+            Ok(true) => {}
+            Ok(false) => return Err(self.error(&ErrorKind::NotFound.into())),
+            Err(error) => return Err(self.error(&error)),
         }
         if free(&self.root).is_some_and(|left| left < self.floor) {
             return Err(self.full());
@@ -252,6 +261,18 @@ impl FolderReading {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn f6_a_folder_the_service_cannot_see_is_not_called_absent() {
+        let said = |place: &str| {
+            let store = Folder::new(place.into());
+            store.error(&ErrorKind::PermissionDenied.into()).to_string()
+        };
+        let home = said("/home/ana/dumps");
+        assert!(home.contains("sees nothing below /home"), "{home}");
+        let other = said("/srv/dumps");
+        assert!(other.contains("`chown freehold`"), "{other}");
+    }
 
     #[tokio::test]
     async fn f6_a_disk_that_is_nearly_full_is_told_before_anything_is_written() {

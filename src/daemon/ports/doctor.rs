@@ -155,7 +155,12 @@ impl Examiner {
                             Vec::new()
                         })
                         .into_iter()
-                        .map(|t| (t.name.to_string(), t.place.starts_with("s3://"), t.fault))
+                        .map(|t| crate::doctor::Target {
+                            away: t.is_away(),
+                            name: t.name.to_string(),
+                            is_default: t.is_default,
+                            fault: t.fault,
+                        })
                         .collect(),
                     dumps: overview
                         .databases

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::apps::Apps;
-use crate::backup::{Backups, Standing};
+use crate::backup::{Backups, Standing, Target};
 use crate::base::clock::UnixMs;
 use crate::certs::{Certs, box_addresses};
 use crate::config::{Config, ConfigError, Listen, Waiting};
 use crate::deploy::{Deploy, Deploys, Serving};
-use crate::monitor::{Facts, Later, RouteReading, Running, Unremoved, WantedCheck, World};
+use crate::monitor::{DumpsGo, Facts, Later, RouteReading, Running, Unremoved, WantedCheck, World};
 use crate::postgres::{self, Databases};
 use crate::proxy::EdgeHandle;
 use crate::supervise::{EngineState, Kind, Live, State, Supervisor};
@@ -153,7 +153,7 @@ impl World for WorldPort {
                 config_refused: self.refused.borrow().as_ref().map(words),
                 settings_waiting: self.waiting.borrow().clone(),
                 unremoved,
-                offsite_target: targets.iter().any(|t| t.place.starts_with("s3://")),
+                dumps: dumps_go(&targets),
                 trust: Some(Trust {
                     fingerprint: self.certs.root().fingerprint,
                     file: self.root_file.display().to_string(),
@@ -176,7 +176,7 @@ impl WorldPort {
             async { self.apps.list().await.map_err(words) },
             async { self.apps.routes(None).await.map_err(words) },
             async { self.deploys.serving().await.map_err(words) },
-            async { self.deploys.last_of_each().await.map_err(words) },
+            async { self.deploys.last_outcome_of_each().await.map_err(words) },
         )?;
         let live = self.supervisor.live().borrow().clone();
         Ok(apps
@@ -274,6 +274,21 @@ fn standing(serving: Option<&Serving>, live: &[Live]) -> (AppState, Option<Strin
     match why {
         Some(why) if !own.iter().any(|l| l.is_healthy()) => (AppState::Failing, Some(why)),
         why => (AppState::Starting, why),
+    }
+}
+
+/// Where dumps go: to the default target, whatever others there are.
+fn dumps_go(targets: &[Target]) -> DumpsGo {
+    match targets.iter().find(|t| t.is_default) {
+        None => DumpsGo::ToTheBox,
+        Some(default) if default.is_away() => DumpsGo::Away,
+        Some(default) => DumpsGo::ToFolder {
+            name: default.name.to_string(),
+            away: targets
+                .iter()
+                .find(|t| t.is_away())
+                .map(|t| t.name.to_string()),
+        },
     }
 }
 
@@ -434,7 +449,7 @@ mod tests {
             ..backed_up(parts)
         };
         let facts = Facts {
-            offsite_target: true,
+            dumps: DumpsGo::Away,
             databases: vec![main],
             ..Facts::default()
         };
@@ -446,6 +461,35 @@ mod tests {
             damage: None,
         });
         list.into_iter().map(|a| (a.level, a.what, a.why)).collect()
+    }
+
+    fn target(name: &str, place: &str, is_default: bool) -> Target {
+        Target {
+            id: 1,
+            name: name.into(),
+            place: place.into(),
+            endpoint: None,
+            region: None,
+            path_style: None,
+            is_default,
+            used: None,
+            fault: None,
+            created: NOW,
+        }
+    }
+
+    #[test]
+    fn f6_dumps_go_where_the_default_is_whatever_stands_beside_it() {
+        let usb = |default| target("usb", "dir:///srv/usb", default);
+        let s3 = |default| target("offsite", "s3://bucket/box", default);
+        let folder = |away: Option<&str>| DumpsGo::ToFolder {
+            name: "usb".into(),
+            away: away.map(str::to_owned),
+        };
+        assert_eq!(dumps_go(&[]), DumpsGo::ToTheBox);
+        assert_eq!(dumps_go(&[usb(true)]), folder(None));
+        assert_eq!(dumps_go(&[usb(true), s3(false)]), folder(Some("offsite")));
+        assert_eq!(dumps_go(&[usb(false), s3(true)]), DumpsGo::Away);
     }
 
     #[test]

@@ -22,6 +22,33 @@ async fn state(p: &Place, deploy: i64) -> State {
 }
 
 #[tokio::test]
+async fn f4_a_delivery_stays_taken_when_its_deploy_is_no_longer_kept() {
+    let p = Place::new().await;
+    let (one, two) = (p.commit("one"), p.commit("two"));
+    let first = p.push_event(&one, "a").await.deploy.unwrap();
+    p.until(first, State::Live).await;
+    p.world.told.lock().unwrap().fail_build = true;
+    let failed = p.push_event(&two, "b").await.deploy.unwrap();
+    p.until(failed, State::Failed).await;
+    p.world.told.lock().unwrap().fail_build = false;
+    let last = p.push_event(&two, "c").await.deploy.unwrap();
+    p.until(last, State::Live).await;
+    let db = p.deploys.0.db.clone();
+    let gone = db
+        .write(|tx| crate::deploy::store::trim(tx, 7, 0))
+        .await
+        .unwrap();
+    assert_eq!(gone, [first, failed]);
+
+    let again = p.push_event(&one, "a").await;
+    assert_eq!((again.status, again.deploy), (202, None), "{again:?}");
+    assert!(again.reason.contains("already taken"), "{again:?}");
+    // What failed may be told again, however old it is.
+    let retried = p.push_event(&two, "b").await;
+    assert!(retried.deploy.unwrap() > last, "{retried:?}");
+}
+
+#[tokio::test]
 async fn f4_changed_settings_and_restarts_take_no_push_away() {
     let (mut p, building, waiting) = busy().await;
     let now = UnixMs::now();

@@ -19,7 +19,7 @@ fn list(facts: &Facts, checks: &[CheckRow], machine: Option<&Machine>) -> Vec<At
 
 fn sound() -> Facts {
     Facts {
-        offsite_target: true,
+        dumps: DumpsGo::Away,
         ..Facts::default()
     }
 }
@@ -79,7 +79,7 @@ fn f7_every_trouble_says_what_why_and_what_to_do() {
         why: "it differs".into(),
         remedy: "Restart the daemon.".into(),
     }];
-    facts.offsite_target = false;
+    facts.dumps = DumpsGo::ToTheBox;
     facts.apps = vec![
         App {
             id: 8,
@@ -280,4 +280,62 @@ fn f7_one_trouble_is_told_once() {
         ..App::default()
     }];
     assert_eq!(list(&facts, &[check(true)], None).len(), 1);
+}
+
+#[test]
+fn f7_a_deploy_that_was_called_off_is_no_failure() {
+    let told = |state: &str| {
+        let mut facts = sound();
+        facts.apps = vec![App {
+            id: 9,
+            name: "docs".into(),
+            state: AppState::Running,
+            release: Some(4),
+            deploy: Some(LastDeploy {
+                id: 31,
+                state: state.into(),
+                at_ms: None,
+                error: Some("cancelled by ana".into()),
+            }),
+            ..App::default()
+        }];
+        list(&facts, &[], Some(&fit())).len()
+    };
+    for (state, items) in [
+        ("cancelled", 0),
+        ("superseded", 0),
+        ("failed", 1),
+        ("returned", 1),
+    ] {
+        assert_eq!(told(state), items, "{state}");
+    }
+}
+
+#[test]
+fn f6_dumps_that_stay_on_the_box_are_told_until_the_default_target_is_away() {
+    let told = |dumps: DumpsGo| {
+        let facts = Facts {
+            dumps,
+            databases: vec![Database {
+                name: "main".into(),
+                born_ms: Some(NOW),
+                ..Database::default()
+            }],
+            ..Facts::default()
+        };
+        let list = list(&facts, &[], Some(&fit()));
+        let stays = list.iter().find(|a| a.what == "Backups stay on this box");
+        stays.map(|a| format!("{} {}", a.why, a.remedy))
+    };
+    let folder = |away: Option<&str>| DumpsGo::ToFolder {
+        name: "usb".into(),
+        away: away.map(str::to_owned),
+    };
+    assert_eq!(told(DumpsGo::Away), None);
+    let said = told(DumpsGo::ToTheBox).unwrap();
+    assert!(said.contains("No target away"), "{said}");
+    let said = told(folder(None)).unwrap();
+    assert!(said.contains("usb") && said.contains("--default"), "{said}");
+    let said = told(folder(Some("offsite"))).unwrap();
+    assert!(said.contains("`freehold target use offsite`"), "{said}");
 }

@@ -2,8 +2,11 @@
 
 use std::process::Command;
 
-use crate::app::URL;
+use serde_json::Value;
+
+use crate::app::{APP, URL};
 use crate::support::freehold::words;
+use crate::support::until::{secs, until};
 use crate::world::World;
 
 /// Runs the tests in `tests`, every connection led to the address in the first argument, as a name server would.
@@ -54,4 +57,23 @@ pub fn f4_the_sample_apps_own_tests_pass(world: &mut World) {
         said.contains(&format!("Ran {} tests", SHOWN.len())),
         "{said}"
     );
+}
+
+/// One line of JSON a request, under the name that the edge gave it and told its client.
+pub fn f4_the_sample_app_logs_its_requests_as_json(world: &mut World) {
+    let answer = world.app_is_up();
+    let id = answer.header("x-request-id").to_owned();
+    assert!(!id.is_empty(), "{:?}", answer.headers);
+    let line = until("the request's line in the log", secs(20), || {
+        let said = world.fh.cli(&["logs", APP]);
+        let line = said.lines().find(|line| line.contains(&id));
+        let object = line.and_then(|line| line.get(line.find('{')?..));
+        let object = object.ok_or_else(|| format!("{id} is not in\n{said}"))?;
+        serde_json::from_str::<Value>(object).map_err(|e| format!("{e}: {object}"))
+    });
+    assert_eq!(line["request_id"], *id, "{line}");
+    assert_eq!(line["status"], 200, "{line}");
+    assert_eq!(line["path"], "/healthz", "{line}");
+    assert_eq!(line["level"], "info", "{line}");
+    assert!(line["time"].is_string(), "{line}");
 }

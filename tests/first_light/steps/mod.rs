@@ -33,6 +33,7 @@ pub fn all() -> Vec<Step> {
         f3_database::f3_psql_opens_at_a_terminal,
         f3_database::f4_run_and_exec_open_at_a_terminal,
         f4_sample::f4_the_sample_apps_own_tests_pass,
+        f4_sample::f4_the_sample_app_logs_its_requests_as_json,
         f4_push::f4_wrong_signature_is_401,
         f4_push::f4_another_branch_is_ignored,
         f4_push::f4_a_repeated_delivery_starts_nothing,
