@@ -114,3 +114,30 @@ fn a1_a_stale_tag_holds_back_what_a_post_would_change() {
         assert!(refused.body.contains("If-Match"), "{}", refused.body);
     }
 }
+
+/// Ana and Bob both see a release that is broken. Ana goes back; Bob's going back would lead on to the broken one.
+#[test]
+fn a1_of_two_who_go_back_from_one_release_one_is_refused() {
+    let daemon = Daemon::start();
+    make_app(&daemon, "shop");
+    serving(&daemon);
+    let app = "/api/v1/apps/shop";
+    let seen = local(&daemon, "GET", app, "", "");
+    let tag = format!("If-Match: {}\r\n", seen.header("etag").unwrap());
+    let state = rusqlite::Connection::open(daemon.data().join("state.db")).unwrap();
+    state
+        .execute_batch(
+            "INSERT INTO releases (id, app_id, number, image, image_tag, settings, env, created_ms, live_ms)
+                SELECT 2, app_id, 2, image, 'shop:v2', settings, env, 2, 2 FROM releases;
+             UPDATE app_live SET release_id = 2;",
+        )
+        .unwrap();
+    for act in ["rollback", "restart", "stop", "start"] {
+        let late = local(&daemon, "POST", &format!("{app}/{act}"), &tag, "");
+        assert_eq!(late.status, 412, "{act}: {}", late.body);
+    }
+    // What does not hang on the release is as it was seen.
+    let on = json!({ "on": true }).to_string();
+    let good = local(&daemon, "POST", &format!("{app}/maintenance"), &tag, &on);
+    assert_eq!(good.status, 200, "{}", good.body);
+}

@@ -130,6 +130,8 @@ pub enum Compared {
     Own,
     /// What the address above it shows: a POST there does something to that one thing.
     Above,
+    /// That, and which release of it serves: a POST there starts or ends one.
+    AboveAndServing,
     /// Nothing that it could be held against: it is refused.
     Nothing,
 }
@@ -147,17 +149,28 @@ pub fn compared(route: &Route, tagged: &BTreeSet<&'static str>) -> Option<Compar
     let above = route.path.rsplit_once('/').map_or("", |(above, _)| above);
     Some(match tagged.contains(route.path) {
         true => Compared::Own,
-        false if acts && tagged.contains(above) && !lists(route.path) => Compared::Above,
+        false if acts && tagged.contains(above) && shows_above(route.path) => {
+            match SERVES.contains(&last(route.path)) {
+                true => Compared::AboveAndServing,
+                false => Compared::Above,
+            }
+        }
         false => Compared::Nothing,
     })
 }
 
-/// Whether what stands at the path is a list of its own, to which a POST adds something.
-fn lists(path: &str) -> bool {
-    const LISTS: &[&str] = &["backups", "deploys"];
-    LISTS
-        .iter()
-        .any(|list| path.rsplit('/').next() == Some(list))
+/// POSTs that change which release of an app serves, by the last part of their path.
+const SERVES: &[&str] = &["restart", "rollback", "start", "stop"];
+
+fn last(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
+}
+
+/// Whether what a POST at `path` does is seen in what the address above it shows. A list of its own is not,
+/// nor what is told to one person once: a new link, recovery codes.
+fn shows_above(path: &str) -> bool {
+    const UNSEEN: &[&str] = &["backups", "deploys", "recovery-codes", "reset"];
+    !UNSEEN.contains(&last(path))
 }
 
 /// The paths whose GET is tagged: what is changed there can be changed with `If-Match`.
@@ -280,6 +293,9 @@ fn parameters(
         Some(Compared::Above) => {
             Some("Do it only when what the address above this one shows is still as this tag says.")
         }
+        Some(Compared::AboveAndServing) => Some(
+            "Do it only when what the address above this one shows, and which release serves, is still as this tag says.",
+        ),
         Some(Compared::Nothing) | None => None,
     };
     if let Some(words) = words {
@@ -413,7 +429,6 @@ mod tests {
     const ACTS: &[&str] = &[
         "/account/second-factor",
         "/account/second-factor/confirm",
-        "/account/second-factor/recovery-codes",
         "/apps/{app}/domains",
         "/apps/{app}/env/reveal",
         "/apps/{app}/maintenance",
@@ -427,7 +442,6 @@ mod tests {
         "/backups/{id}/verify",
         "/restores/{id}/confirm",
         "/targets/{name}/default",
-        "/users/{user}/reset",
     ];
 
     #[test]

@@ -1,9 +1,10 @@
 //! Strong tags of what one GET shows: `If-None-Match` answers 304, `If-Match` changes a
 //! thing only when it is still as its reader saw it.
 //!
-//! A tag is two hashes: of what is set, and of every byte. The whole of it says whether
-//! an answer is the same; for `If-Match` the first is enough, so that a reading (memory
-//! in use, when a token was last used) that moves by itself refuses nobody's change.
+//! A tag is three hashes: of what is set, of which release serves, and of every byte. The whole of it says
+//! whether an answer is the same; for `If-Match` the first is enough, so that a reading (memory in use, when a
+//! token was last used) that moves by itself refuses nobody's change. What starts or ends a release is held
+//! against the second too: going back from a release that somebody else has gone back from already leads on to it.
 //! Between the comparison and the change no other change of the same thing comes:
 //! `turns` sees to that.
 
@@ -85,15 +86,22 @@ fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<String> {
 
 fn tag_of(bytes: &[u8]) -> String {
     let whole = sha256_hex(bytes);
-    let set = match serde_json::from_slice::<Value>(bytes) {
+    let (set, serving) = match serde_json::from_slice::<Value>(bytes) {
         Ok(mut value) => {
+            let serving = serving(&value);
             strip(&mut value);
-            sha256_hex(value.to_string().as_bytes())
+            (sha256_hex(value.to_string().as_bytes()), serving)
         }
-        Err(_) => whole.clone(),
+        Err(_) => (whole.clone(), whole.clone()),
     };
     let short = |hash: &str| hash.get(..24).unwrap_or_default().to_owned();
-    format!("\"{}.{}\"", short(&set), short(&whole))
+    format!("\"{}.{}.{}\"", short(&set), short(&serving), short(&whole))
+}
+
+/// Which release of an app is live, and whether it is stopped; how its replicas fare meanwhile is a reading.
+fn serving(app: &Value) -> String {
+    let stopped = app["state"] == "stopped";
+    sha256_hex(format!("{} {stopped}", app["release"]).as_bytes())
 }
 
 fn strip(value: &mut Value) {
@@ -115,12 +123,15 @@ fn names(list: &str, tag: &str) -> bool {
     all.any(|one| one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag)
 }
 
-/// Whether a header's list names what is set now; a weak tag names nothing.
-fn still(list: &str, tag: &str) -> bool {
-    let set = |tag: &str| tag.split_once('.').map(|(set, _)| set.to_owned());
+/// Whether a header's list names what is set now, in the tag's first `parts`; a weak tag names nothing.
+fn still(list: &str, tag: &str, parts: usize) -> bool {
+    let held = |tag: &str| {
+        let all: Vec<&str> = tag.split('.').take(parts).collect();
+        (all.len() == parts && tag.split('.').count() == 3).then(|| all.join("."))
+    };
     let mut all = list.split(',').map(str::trim);
     all.any(|one| {
-        one == "*" || (one.starts_with('"') && set(one).is_some() && set(one) == set(tag))
+        one == "*" || (one.starts_with('"') && held(one).is_some() && held(one) == held(tag))
     })
 }
 
@@ -153,7 +164,9 @@ pub async fn unless_changed(
     let mut look = Request::new(Body::empty());
     let path = request.uri().path();
     let path = match compared {
-        Compared::Above => path.rsplit_once('/').map_or("/", |(above, _)| above),
+        Compared::Above | Compared::AboveAndServing => {
+            path.rsplit_once('/').map_or("/", |(above, _)| above)
+        }
         Compared::Own | Compared::Nothing => path,
     };
     let path: http::Uri = match path.parse() {
@@ -169,7 +182,11 @@ pub async fn unless_changed(
         Err(never) => match never {},
     };
     let now = text(answer.headers(), header::ETAG);
-    if now.is_some_and(|now| still(&wanted, &now)) {
+    let parts = match compared {
+        Compared::AboveAndServing => 2,
+        Compared::Own | Compared::Above | Compared::Nothing => 1,
+    };
+    if now.is_some_and(|now| still(&wanted, &now, parts)) {
         return next.run(request).await;
     }
     Failure::from(
@@ -209,14 +226,31 @@ mod tests {
         assert_ne!(one, measured);
         assert!(names(&one, &one) && !names(&one, &measured));
         assert!(names(&format!("\"x\", W/{one}"), &one) && names("*", &one));
-        assert!(still(&one, &measured) && !still(&one, &changed));
+        assert!(still(&one, &measured, 1) && !still(&one, &changed, 1));
         assert!(
-            !still(&format!("W/{one}"), &one),
+            !still(&format!("W/{one}"), &one, 1),
             "weak tags change nothing"
         );
-        assert!(!still("\"x\"", &one) && still("*", &one));
+        assert!(!still("\"x\"", &one, 1) && still("*", &one, 1));
         let scaled =
             |n: u32| tag_of(format!(r#"{{"scale":{{"state":{{"min":{n}}}}}}}"#).as_bytes());
-        assert!(!still(&scaled(1), &scaled(2)), "a process of any name");
+        assert!(!still(&scaled(1), &scaled(2), 1), "a process of any name");
+    }
+
+    #[test]
+    fn a1_what_starts_or_ends_a_release_is_held_against_the_one_that_serves() {
+        let app = |release: u32, state: &str| {
+            tag_of(format!(r#"{{"name":"shop","release":{release},"state":"{state}"}}"#).as_bytes())
+        };
+        let seen = app(5, "running");
+        for (now, edited, rolled_back) in [
+            (app(5, "running"), true, true),
+            (app(5, "failing"), true, true),
+            (app(4, "running"), true, false),
+            (app(5, "stopped"), true, false),
+        ] {
+            assert_eq!(still(&seen, &now, 1), edited, "{now}");
+            assert_eq!(still(&seen, &now, 2), rolled_back, "{now}");
+        }
     }
 }
