@@ -1,8 +1,8 @@
 //! Taking back. A backup, a check or a restore whose work has not begun ends in the transaction that takes
-//! its job back: nothing was done yet. A backup that is being made or read back is noted as cancelled in
-//! its row first, so that a crash does not forget it; then its containers are ended, what it put into its
-//! store is removed, and it is failed without another try. A check and a restore that have begun go on to
-//! their end.
+//! its job back: nothing was done yet. What is in work is noted as cancelled in its row first, so that a crash
+//! does not forget it; then its containers are ended, and what it made is removed: what a backup put into its
+//! store, what a restore loaded. It is not tried again. A restore can be taken back until it takes the live
+//! database's name.
 
 use std::collections::HashMap;
 use std::sync::PoisonError;
@@ -24,14 +24,10 @@ use crate::jobs::{self, Outcome, Told};
 pub(super) const TAKEN_BACK: &str = "cancelled by ";
 
 impl Backups {
-    /// A job's backup can be cancelled from now on.
-    pub(super) fn takes_up(&self, job: i64, stop: CancellationToken) {
+    /// The job's work can be cancelled until what this gives is dropped, however that comes about.
+    pub(super) fn takes_up(&self, job: i64, stop: CancellationToken) -> InWork {
         self.cancels().insert(job, stop);
-    }
-
-    /// Its work is over.
-    pub(super) fn lets_go(&self, job: i64) {
-        self.cancels().remove(&job);
+        InWork(self.clone(), job)
     }
 
     fn cancels(&self) -> std::sync::MutexGuard<'_, HashMap<i64, CancellationToken>> {
@@ -51,10 +47,9 @@ impl Backups {
             0 => self.cancel_unbegun(&found, by).await,
             _ => Err(too_late(job)),
         };
-        let backup = number(&found.payload, "backup").filter(|_| found.kind == BACKUP_JOB);
-        match (unbegun, backup) {
-            (Err(BackupError::Conflict(_)), Some(id)) => self.cancel_begun(job, id, by).await,
-            (ended, _) => ended,
+        match unbegun {
+            Err(BackupError::Conflict(_)) => self.cancel_begun(found, by).await,
+            ended => ended,
         }
     }
 
@@ -73,13 +68,20 @@ impl Backups {
         ended
     }
 
-    async fn cancel_begun(&self, job: i64, backup: i64, by: &str) -> Result<(), BackupError> {
+    async fn cancel_begun(&self, found: Told, by: &str) -> Result<(), BackupError> {
+        let job = found.id;
         let reason = format!("{TAKEN_BACK}{by} while it was being made");
         let noted = self
             .db
             .write(move |tx| {
                 jobs::hasten(tx, job, UnixMs::now())?;
-                store::ask_cancel(tx, backup, &reason)
+                let of = |what: &str| number(&found.payload, what).unwrap_or_default();
+                match found.kind.as_str() {
+                    BACKUP_JOB => store::ask_cancel(tx, of("backup"), &reason),
+                    CHECK_JOB => store::ask_cancel_check(tx, of("backup"), &reason),
+                    RESTORE_JOB => store::ask_cancel_restore(tx, of("restore"), &reason),
+                    _ => Ok(false),
+                }
             })
             .await;
         if !noted.map_err(BackupError::Db)? {
@@ -89,6 +91,26 @@ impl Backups {
             stop.cancel();
         }
         Ok(())
+    }
+
+    /// Ends a check that is noted as cancelled: nothing is known of the backup by it.
+    pub(super) async fn end_cancelled_check(&self, backup: &Backup) -> Outcome {
+        let reason = backup.check_note.clone().unwrap_or_default();
+        let message = format!("The check of backup {} was {reason}.", backup.id);
+        let event = NewEvent::new("backup.cancelled", Level::Info, backup.subject(), message)
+            .with(serde_json::json!({ "backup": backup.id }));
+        let id = backup.id;
+        let written: Result<(), DbError> = self
+            .db
+            .write(move |tx| {
+                store_open::forget_check(tx, id)?;
+                events::record(tx, UnixMs::now(), &event).map(drop)
+            })
+            .await;
+        match written {
+            Ok(()) => Outcome::Cancelled,
+            Err(error) => soon(&BackupError::Db(error)),
+        }
     }
 
     /// Ends a backup that is noted as cancelled: nothing of it stays in its store, and it is not tried again.
@@ -117,6 +139,15 @@ impl Backups {
             Ok(()) => Outcome::Cancelled,
             Err(error) => soon(&BackupError::Db(error)),
         }
+    }
+}
+
+/// Work that can be cancelled.
+pub(super) struct InWork(Backups, i64);
+
+impl Drop for InWork {
+    fn drop(&mut self) {
+        self.0.cancels().remove(&self.1);
     }
 }
 

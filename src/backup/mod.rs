@@ -76,7 +76,7 @@ pub struct Backups {
     supervisor: Supervisor,
     servers: Arc<dyn Servers>,
     traffic: Arc<dyn Traffic>,
-    /// By their jobs: what is being dumped or read back now.
+    /// By their jobs: what is being dumped, read back or restored now.
     running: Arc<Mutex<HashMap<i64, CancellationToken>>>,
 }
 
@@ -143,11 +143,8 @@ impl Backups {
         handlers.on(BACKUP_JOB, move |context, payload| {
             let this = this.clone();
             async move {
-                let job = context.id;
-                this.takes_up(job, context.cancel.clone());
-                let outcome = this.run_backup(context, payload).await;
-                this.lets_go(job);
-                outcome
+                let _in_work = this.takes_up(context.id, context.cancel.clone());
+                this.run_backup(context, payload).await
             }
         });
         let this = self.clone();
@@ -158,7 +155,10 @@ impl Backups {
         let this = self.clone();
         handlers.on(CHECK_JOB, move |context, payload| {
             let this = this.clone();
-            async move { this.run_check(context, payload).await }
+            async move {
+                let _in_work = this.takes_up(context.id, context.cancel.clone());
+                this.run_check(context, payload).await
+            }
         });
         let this = self.clone();
         handlers.on_yielding(RETAIN_JOB, move |context, payload| {
@@ -168,7 +168,10 @@ impl Backups {
         let this = self.clone();
         handlers.on(RESTORE_JOB, move |context, payload| {
             let this = this.clone();
-            async move { this.run_restore(context, payload).await }
+            async move {
+                let _in_work = this.takes_up(context.id, context.cancel.clone());
+                this.run_restore(context, payload).await
+            }
         });
         let this = self.clone();
         handlers.on_yielding(CONFIRM_JOB, move |context, payload| {

@@ -10,8 +10,9 @@ use tokio::sync::mpsc;
 use super::archive::{self, Contents};
 use super::dump::{LIMIT, end_of, soon};
 use super::error::BackupError;
+use super::restore::{AGAIN, TRIES};
 use super::row::Backup;
-use super::{Backups, number, store};
+use super::{Backups, number, store, store_open};
 use crate::base::clock::UnixMs;
 use crate::db::DbError;
 use crate::docker::{EngineError, Input};
@@ -168,6 +169,9 @@ impl Backups {
             Err(BackupError::NotFound(_)) => return Outcome::Done,
             Err(error) => return soon(&error),
         };
+        if backup.check_is_cancelled() {
+            return self.end_cancelled_check(&backup).await;
+        }
         let checked = async {
             let objects = self.store(backup.target).await?;
             let name = format!("check-{id}-{}-{}", context.id, context.attempt);
@@ -181,8 +185,18 @@ impl Backups {
             .await
         }
         .await;
+        match self.find(id).await {
+            Ok(now) if now.check_is_cancelled() => return self.end_cancelled_check(&now).await,
+            Ok(_) | Err(BackupError::NotFound(_)) => {}
+            Err(error) => return soon(&error),
+        }
         let (state, note) = match &checked {
             Ok(_) => ("good", None),
+            // Ended from outside: it says nothing of the backup.
+            Err(error) if context.cancel.is_cancelled() => return soon(error),
+            Err(error) if error.is_passing() => {
+                return self.check_again(&backup, &context, error).await;
+            }
             Err(error) => ("bad", Some(error.to_string())),
         };
         let event = note.as_ref().map(|why| {
@@ -209,6 +223,45 @@ impl Backups {
             (Err(error), _) => soon(&BackupError::Db(error)),
             (Ok(()), None) => Outcome::Done,
             (Ok(()), Some(why)) => Outcome::Failed(why),
+        }
+    }
+
+    /// The store or the engine is away, which is no damage of the backup: some tries later the check is given
+    /// up, and nothing is said of the backup by it.
+    async fn check_again(
+        &self,
+        backup: &Backup,
+        context: &JobContext,
+        error: &BackupError,
+    ) -> Outcome {
+        let why = error.to_string();
+        if context.attempt < TRIES {
+            return Outcome::Again {
+                at: UnixMs::now().plus(AGAIN.delay(context.attempt)),
+                why,
+            };
+        }
+        let event = NewEvent::new(
+            "backup.check_failed",
+            Level::Warning,
+            backup.subject(),
+            format!(
+                "Backup {} of {} could not be checked: {why}",
+                backup.id,
+                backup.what()
+            ),
+        );
+        let id = backup.id;
+        let written: Result<(), DbError> = self
+            .db
+            .write(move |tx| {
+                store_open::forget_check(tx, id)?;
+                events::record(tx, UnixMs::now(), &event).map(drop)
+            })
+            .await;
+        match written {
+            Ok(()) => Outcome::Failed(why),
+            Err(error) => soon(&BackupError::Db(error)),
         }
     }
 }

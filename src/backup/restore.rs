@@ -23,8 +23,8 @@ use crate::supervise::SuperviseError;
 /// Requests to the apps are held no longer than this while names are swapped.
 const PAUSE: Duration = Duration::from_secs(30);
 /// Tries while something outside (engine, store) is away.
-const TRIES: u32 = 5;
-const AGAIN: Backoff = Backoff {
+pub(super) const TRIES: u32 = 5;
+pub(super) const AGAIN: Backoff = Backoff {
     first: Duration::from_secs(5),
     max: Duration::from_secs(120),
     factor: 3,
@@ -46,18 +46,26 @@ impl Backups {
                 Err(BackupError::NoRestore(_)) => return Outcome::Done,
                 Err(error) => return soon(&error),
             };
+            if restore.is_cancelled() && restore.state < RestoreState::Swapping {
+                return self.end_cancelled_restore(&restore, &context).await;
+            }
             let step = match restore.state {
                 RestoreState::Queued => Ok(RestoreState::Loading),
                 RestoreState::Loading => self.load(&restore, &context).await,
                 RestoreState::Comparing => self.compare(&restore).await,
                 RestoreState::Swapping => self.swap_in(&restore).await,
                 RestoreState::Done => return Outcome::Done,
+                RestoreState::Failed if restore.is_cancelled() => return Outcome::Cancelled,
                 RestoreState::Failed => {
                     return Outcome::Failed(restore.reason.unwrap_or_default());
                 }
             };
             let written = match step {
                 Ok(to) => self.advance_restore(&restore, to, None, None).await,
+                // It was ended because of the wish, which the next turn sees.
+                Err(_) if self.is_to_end(restore.id).await => continue,
+                // Or with the daemon.
+                Err(error) if context.cancel.is_cancelled() => return soon(&error),
                 Err(error @ BackupError::Supervise(SuperviseError::Stopping)) => {
                     return soon(&error);
                 }
@@ -82,6 +90,46 @@ impl Backups {
             if let Err(error) = written {
                 return soon(&error);
             }
+        }
+    }
+
+    /// Whether somebody wishes it taken back, and it still may be.
+    async fn is_to_end(&self, id: i64) -> bool {
+        let found = self.find_restore(id).await;
+        found.is_ok_and(|r| r.is_cancelled() && r.state < RestoreState::Swapping)
+    }
+
+    /// Ends a restore that is noted as cancelled: what it loaded goes, the live database was not touched.
+    async fn end_cancelled_restore(&self, restore: &Restore, context: &JobContext) -> Outcome {
+        let undone = self.undo(restore).await;
+        let reason = restore.reason.clone().unwrap_or_default();
+        if !undone.is_enough(context.attempt) {
+            return Outcome::Again {
+                at: UnixMs::now().plus(AGAIN.delay(context.attempt)),
+                why: reason,
+            };
+        }
+        let (id, live) = (restore.id, undone.words(restore));
+        let message = format!("Restore {id} was {reason}. {live}");
+        let event = NewEvent::new(
+            "restore.cancelled",
+            Level::Info,
+            subject(restore.database),
+            message,
+        );
+        crash_point::hit("restore.failed.before");
+        let written: Result<(), DbError> = self
+            .db
+            .write(move |tx| {
+                let now = UnixMs::now();
+                store::set_restore_state(tx, id, RestoreState::Failed, Some(&reason), now)?;
+                events::record(tx, now, &event).map(drop)
+            })
+            .await;
+        crash_point::hit("restore.failed.after");
+        match written {
+            Ok(()) => Outcome::Cancelled,
+            Err(error) => soon(&BackupError::Db(error)),
         }
     }
 
@@ -131,6 +179,12 @@ impl Backups {
         self.db
             .write(move |tx| {
                 let now = UnixMs::now();
+                // A wish to end it came first: it does not go on, least of all to the swap.
+                let to_end = store::restore_by_id(tx, id)?
+                    .is_some_and(|r| r.is_cancelled() && r.state < RestoreState::Swapping);
+                if to_end && !to.is_ended() {
+                    return Ok(());
+                }
                 store::set_restore_state(tx, id, to, reason.as_deref(), now)?;
                 if let Some(event) = event {
                     events::record(tx, now, &event)?;

@@ -104,6 +104,12 @@ impl Backup {
         reason.starts_with(TAKEN_BACK)
     }
 
+    /// Whether the check of it that runs is to be taken back.
+    pub(super) fn check_is_cancelled(&self) -> bool {
+        let note = self.check_note.as_deref().unwrap_or_default();
+        self.check_state.as_deref() == Some("running") && note.starts_with(TAKEN_BACK)
+    }
+
     /// As events name the server.
     pub fn subject(&self) -> String {
         subject(self.database)
@@ -172,6 +178,14 @@ pub struct Restore {
     pub finished: Option<UnixMs>,
     /// When the old one was dropped.
     pub confirmed: Option<UnixMs>,
+}
+
+impl Restore {
+    /// Whether it was taken back, or is to be: the wish stands in its row before anything is done about it.
+    pub fn is_cancelled(&self) -> bool {
+        let reason = self.reason.as_deref().unwrap_or_default();
+        reason.starts_with(TAKEN_BACK)
+    }
 }
 
 /// A target as it is shown: without its secret.

@@ -188,6 +188,33 @@ pub(super) fn ask_cancel(tx: &Transaction<'_>, id: i64, reason: &str) -> Result<
     Ok(noted > 0)
 }
 
+/// Notes a wish to take back a check that runs; the first who said so stays.
+pub(super) fn ask_cancel_check(
+    tx: &Transaction<'_>,
+    backup: i64,
+    reason: &str,
+) -> Result<bool, DbError> {
+    let noted = tx.execute(
+        "UPDATE backups SET check_note = coalesce(check_note, ?2) WHERE id = ?1 AND check_state = 'running'",
+        params![backup, reason],
+    )?;
+    Ok(noted > 0)
+}
+
+/// Notes a wish to take back a restore that has not begun to take the live one's name.
+pub(super) fn ask_cancel_restore(
+    tx: &Transaction<'_>,
+    id: i64,
+    reason: &str,
+) -> Result<bool, DbError> {
+    let noted = tx.execute(
+        "UPDATE restores SET reason = coalesce(reason, ?2)
+         WHERE id = ?1 AND state IN ('queued', 'loading', 'comparing')",
+        params![id, reason],
+    )?;
+    Ok(noted > 0)
+}
+
 pub(super) fn set_upload(
     tx: &Transaction<'_>,
     id: i64,

@@ -32,6 +32,8 @@ struct OneServer {
     gate: Semaphore,
     /// One was asked for.
     asked: AtomicBool,
+    /// Refuses side containers for now only.
+    away: AtomicBool,
 }
 
 fn refuse<T: Send + 'static>() -> Answer<'static, T> {
@@ -63,7 +65,13 @@ impl Servers for OneServer {
         Box::pin(async {
             self.asked.store(true, Ordering::SeqCst);
             drop(self.gate.acquire().await);
-            refuse().await
+            match self.away.load(Ordering::SeqCst) {
+                true => Err(Trouble {
+                    why: "it does not answer".into(),
+                    passing: true,
+                }),
+                false => refuse().await,
+            }
         })
     }
     fn dbname(&self, part: &str) -> String {
@@ -73,7 +81,11 @@ impl Servers for OneServer {
         format!("{base}{suffix}")
     }
     fn make_fresh(&self, _: i64, _: String, _: String, _: (String, Vec<String>)) -> Answer<'_, ()> {
-        refuse()
+        Box::pin(async {
+            self.asked.store(true, Ordering::SeqCst);
+            drop(self.gate.acquire().await);
+            refuse().await
+        })
     }
     fn found(&self, _: i64, _: String) -> Answer<'_, Found> {
         refuse()
@@ -132,6 +144,7 @@ async fn a_box() -> Machine {
         removed: AtomicBool::new(false),
         gate: Semaphore::new(1),
         asked: AtomicBool::new(false),
+        away: AtomicBool::new(false),
     });
     let backups = Backups::new(Parts {
         db: db.clone(),

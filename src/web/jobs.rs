@@ -121,7 +121,7 @@ pub async fn view(app: &App, row: Told) -> Result<Job, Failure> {
         app: None,
         resource: None,
         deploy: row.payload["deploy"].as_i64(),
-        cancellable: waits(&row),
+        cancellable: false,
         attempts: row.attempts,
         created_ms: row.created.0,
         started_ms: row.started.map(|at| at.0),
@@ -151,12 +151,6 @@ pub async fn view(app: &App, row: Told) -> Result<Job, Failure> {
         job.error = None;
     }
     Ok(job)
-}
-
-/// Whether it is work that can be taken back and was not begun. Deploys and backups say more in their own rows.
-fn waits(row: &Told) -> bool {
-    const TAKEN_BACK: [&str; 2] = ["backup.check", "restore"];
-    TAKEN_BACK.contains(&row.kind.as_str()) && row.state == "queued" && row.attempts == 0
 }
 
 fn named<'a>(name: Option<&'a str>, otherwise: &'a str) -> &'a str {
@@ -258,10 +252,8 @@ async fn backup(app: &App, job: &mut Job, id: i64) -> Result<(), Failure> {
         true => found.check_state.as_deref() == Some("bad"),
         false => found.state == BackupState::Failed,
     };
-    if !checks {
-        // Until it is stored all of it can be taken back.
-        job.cancellable = !job.state.is_over() && !found.state.is_ended();
-    }
+    // Until it is stored all of it can be taken back; a check leaves nothing at any time.
+    job.cancellable = !job.state.is_over() && (checks || !found.state.is_ended());
     if bad && found.is_cancelled() {
         (job.state, job.error) = (JobState::Cancelled, None);
     }
@@ -287,7 +279,15 @@ async fn restore(app: &App, job: &mut Job, id: i64) -> Result<(), Failure> {
         return Ok(());
     };
     job.resource = Some(format!("/api/v1/restores/{id}"));
-    if !drops && job.state == JobState::Done && found.state == RestoreState::Failed {
+    if drops {
+        return Ok(());
+    }
+    // Until it takes the live one's name.
+    job.cancellable = !job.state.is_over() && found.state < RestoreState::Swapping;
+    if found.state == RestoreState::Failed && found.is_cancelled() {
+        (job.state, job.error) = (JobState::Cancelled, None);
+    }
+    if job.state == JobState::Done && found.state == RestoreState::Failed {
         job.state = JobState::Failed;
         job.error = Some(failed(found.reason.unwrap_or_else(|| "it failed".into())));
     }

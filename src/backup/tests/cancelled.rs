@@ -3,14 +3,14 @@
 use super::*;
 use crate::jobs::{self, JobContext, Outcome};
 
-/// The job of the newest backup, begun, as the queue would.
-async fn begun(a: &Machine) -> (JobContext, serde_json::Value) {
+/// The newest job of a kind, begun, as the queue would.
+async fn begun(a: &Machine, kind: &'static str) -> (JobContext, serde_json::Value) {
     let taken: Result<(i64, String), DbError> =
-        a.db.write(|tx| {
+        a.db.write(move |tx| {
             Ok(tx.query_row(
                 "UPDATE jobs SET state = 'running', attempts = 1
-                 WHERE id = (SELECT max(id) FROM jobs WHERE kind = 'backup') RETURNING id, payload",
-                [],
+                 WHERE id = (SELECT max(id) FROM jobs WHERE kind = ?1) RETURNING id, payload",
+                [kind],
                 |r| Ok((r.get(0)?, r.get(1)?)),
             )?)
         })
@@ -25,25 +25,152 @@ async fn begun(a: &Machine) -> (JobContext, serde_json::Value) {
     (context, serde_json::from_str(&payload).unwrap())
 }
 
+/// The server was asked for something, and waits at the gate.
+async fn is_asked(a: &Machine) {
+    let waited = tokio::time::timeout(Duration::from_secs(20), async {
+        while !a.server.asked.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    waited.await.expect("the work is begun");
+}
+
+/// A stored backup with its object.
+async fn a_stored(a: &Machine) {
+    std::fs::create_dir(a.folder.path().join("backups")).unwrap();
+    a_night(a, UnixMs::now(), &[("shop", BackupState::Stored)]).await;
+    let backup = a.backups.find(1).await.unwrap();
+    let objects = a.backups.store(backup.target).await.unwrap();
+    objects.put(&backup.key, "PGDMP".into()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a1_a_check_that_runs_is_cancelled_and_says_nothing_of_the_backup() {
+    let a = a_box().await;
+    a_stored(&a).await;
+    a.backups.verify(1).await.unwrap();
+    let hold = a.server.gate.acquire().await.unwrap();
+    let (context, payload) = begun(&a, crate::backup::CHECK_JOB).await;
+    let (job, stop) = (context.id, context.cancel.clone());
+    let this = a.backups.clone();
+    let work = tokio::spawn(async move {
+        let _in_work = this.takes_up(job, context.cancel.clone());
+        this.run_check(context, payload).await
+    });
+    is_asked(&a).await;
+    a.backups.cancel(job, "ana").await.unwrap();
+    assert!(stop.is_cancelled(), "its container is told to end");
+    drop(hold);
+    assert_eq!(work.await.unwrap(), Outcome::Cancelled);
+    let now = a.backups.find(1).await.unwrap();
+    assert_eq!((now.check_state, now.check_note), (None, None));
+    assert_eq!(now.state, BackupState::Stored);
+    assert_eq!(told(&a.db, "backup.cancelled").await, 1);
+    assert_eq!(told(&a.db, "backup.damaged").await, 0);
+    assert!(a.backups.cancel(job, "ana").await.is_err(), "it is over");
+}
+
+/// The daemon's own end, and a store that is away, are no damage of a backup.
+#[tokio::test]
+async fn f6_a_check_that_could_not_run_calls_no_backup_damaged() {
+    let a = a_box().await;
+    a_stored(&a).await;
+    a.backups.verify(1).await.unwrap();
+    let (mut context, payload) = begun(&a, crate::backup::CHECK_JOB).await;
+    context.cancel.cancel();
+    let outcome = a.backups.run_check(context.clone(), payload.clone()).await;
+    assert!(matches!(outcome, Outcome::Again { .. }), "{outcome:?}");
+    let now = a.backups.find(1).await.unwrap();
+    assert_eq!(now.check_state.as_deref(), Some("running"));
+    context.cancel = Default::default();
+    // The server is away, which passes.
+    a.server.away.store(true, Ordering::SeqCst);
+    for (attempt, tried_again) in [(1, true), (5, false)] {
+        context.attempt = attempt;
+        let outcome = a.backups.run_check(context.clone(), payload.clone()).await;
+        assert_eq!(
+            matches!(outcome, Outcome::Again { .. }),
+            tried_again,
+            "{outcome:?}"
+        );
+    }
+    let now = a.backups.find(1).await.unwrap();
+    assert_eq!((now.check_state, now.check_note), (None, None));
+    assert_eq!(told(&a.db, "backup.check_failed").await, 1);
+    assert_eq!(told(&a.db, "backup.damaged").await, 0);
+}
+
+#[tokio::test]
+async fn a1_a_restore_that_loads_is_cancelled_and_the_live_database_is_not_touched() {
+    let a = a_box().await;
+    a_stored(&a).await;
+    let restore = a.backups.restore(1, None, "ana").await.unwrap().id;
+    let hold = a.server.gate.acquire().await.unwrap();
+    let (mut context, payload) = begun(&a, crate::backup::RESTORE_JOB).await;
+    // What it loaded cannot be dropped here; the last try ends it all the same.
+    context.attempt = 5;
+    let job = context.id;
+    let (this, once_more) = (a.backups.clone(), (context.clone(), payload.clone()));
+    let work = tokio::spawn(async move {
+        let _in_work = this.takes_up(job, context.cancel.clone());
+        this.run_restore(context, payload).await
+    });
+    is_asked(&a).await;
+    a.backups.cancel(job, "ana").await.unwrap();
+    drop(hold);
+    assert_eq!(work.await.unwrap(), Outcome::Cancelled);
+    let ended = a.backups.find_restore(restore).await.unwrap();
+    assert_eq!(ended.state, RestoreState::Failed);
+    assert!(ended.is_cancelled(), "{:?}", ended.reason);
+    assert_eq!(told(&a.db, "restore.cancelled").await, 1);
+    assert_eq!(told(&a.db, "restore.failed").await, 0);
+    assert!(a.backups.cancel(job, "ana").await.is_err(), "it is over");
+    // Taken up once more after a crash between the row's end and the job's.
+    let (context, payload) = once_more;
+    let again = a.backups.run_restore(context, payload).await;
+    assert_eq!(again, Outcome::Cancelled);
+}
+
+/// The wish stands in the row: a crash forgets it not, and from the swap on there is none.
+#[tokio::test]
+async fn a1_a_restore_is_cancelled_until_it_takes_the_live_ones_name() {
+    for (state, taken_back) in [
+        (RestoreState::Loading, true),
+        (RestoreState::Comparing, true),
+        (RestoreState::Swapping, false),
+    ] {
+        let a = a_box().await;
+        a_stored(&a).await;
+        let restore = a.backups.restore(1, None, "ana").await.unwrap().id;
+        let (mut context, payload) = begun(&a, crate::backup::RESTORE_JOB).await;
+        context.attempt = 5;
+        let written: Result<(), DbError> =
+            a.db.write(move |tx| store::set_restore_state(tx, restore, state, None, UnixMs(1)))
+                .await;
+        written.unwrap();
+        let wished = a.backups.cancel(context.id, "ana").await;
+        assert_eq!(wished.is_ok(), taken_back, "{state:?}");
+        if taken_back {
+            let outcome = a.backups.run_restore(context, payload).await;
+            assert_eq!(outcome, Outcome::Cancelled, "{state:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a1_a_backup_that_is_being_made_is_cancelled_and_not_tried_again() {
     let a = a_box().await;
     std::fs::create_dir(a.folder.path().join("backups")).unwrap();
     a_night(&a, UnixMs::now(), &[("shop", BackupState::Running)]).await;
     let hold = a.server.gate.acquire().await.unwrap();
-    let (context, payload) = begun(&a).await;
+    let (context, payload) = begun(&a, crate::backup::BACKUP_JOB).await;
     let (job, stop) = (context.id, context.cancel.clone());
     let this = a.backups.clone();
     let work = tokio::spawn(async move {
-        this.takes_up(job, context.cancel.clone());
+        let _in_work = this.takes_up(job, context.cancel.clone());
         this.run_backup(context, payload).await
     });
-    let waited = tokio::time::timeout(Duration::from_secs(20), async {
-        while !a.server.asked.load(Ordering::SeqCst) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    });
-    waited.await.expect("the dump is begun");
+    is_asked(&a).await;
     a.backups.cancel(job, "ana").await.unwrap();
     a.backups.cancel(job, "ben").await.unwrap();
     assert!(stop.is_cancelled(), "its container is told to end");
@@ -61,7 +188,6 @@ async fn a1_a_backup_that_is_being_made_is_cancelled_and_not_tried_again() {
     assert!(a.backups.find(2).await.is_err(), "and no other try");
     assert_eq!(told(&a.db, "backup.cancelled").await, 1);
     assert_eq!(told(&a.db, "backup.failed").await, 0);
-    a.backups.lets_go(job);
     assert!(a.backups.cancel(job, "ana").await.is_err(), "it is over");
 }
 
@@ -80,7 +206,7 @@ async fn is_not_taken_up_again(night: &'static [(&'static str, BackupState)]) {
     let backup = a.backups.find(1).await.unwrap();
     let objects = a.backups.store(backup.target).await.unwrap();
     objects.put(&backup.key, "PGDMP".into()).await.unwrap();
-    let (context, payload) = begun(&a).await;
+    let (context, payload) = begun(&a, crate::backup::BACKUP_JOB).await;
     let job = context.id;
     let waits: Result<(), DbError> =
         a.db.write(move |tx| {

@@ -159,7 +159,7 @@ fn too_late(job: &Job) -> Problem {
         ),
     };
     Problem::new(ProblemKind::Conflict, detail)
-        .remedy("A deploy can be cancelled until it moves the traffic, a backup until it is stored, a check or a restore until it begins; nothing else.")
+        .remedy("A deploy can be cancelled until it moves the traffic, a backup until it is stored, a check at any time, a restore until it takes the live database's name; nothing else.")
 }
 
 /// `GET /api/v1/jobs/{id}/events`: server-sent events, `job` with each change and `end`
