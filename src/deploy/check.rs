@@ -51,32 +51,25 @@ impl Deploys {
             .collect()
     }
 
-    /// Takes back what an unsuccessful deploy started.
+    /// Takes back what an unsuccessful deploy started, and waits until it is gone. An engine that is away
+    /// keeps nobody waiting for ever: they go when it is back.
     pub(super) async fn remove_containers_of(&self, deploy: &Deploy) -> Result<(), String> {
-        for container in self.containers_of(deploy) {
-            let retired = self
-                .0
-                .ports
-                .containers
-                .retire(container.row, STOP_GRACE)
-                .await;
-            retired.map_err(|e| e.to_string())?;
-        }
-        Ok(())
-    }
-
-    /// Waits a little until an unsuccessful deploy's containers are gone, so that
-    /// its image can be collected.
-    pub(super) async fn wait_until_gone(&self, deploy: &Deploy) {
-        if deploy.state.is_success() {
-            return;
-        }
-        for container in self.containers_of(deploy) {
-            let limit = STOP_GRACE * 2;
-            let gone = self.0.ports.containers.wait_gone(container.row, limit);
+        for row in self.retire_containers_of(deploy).await? {
+            let gone = self.0.ports.containers.wait_gone(row, STOP_GRACE * 2);
             if let Err(error) = gone.await {
                 tracing::debug!(%error, "a container of a failed deploy is not gone yet");
             }
         }
+        Ok(())
+    }
+
+    /// [`Self::remove_containers_of`] without waiting; gives their rows.
+    pub(super) async fn retire_containers_of(&self, deploy: &Deploy) -> Result<Vec<i64>, String> {
+        let rows: Vec<i64> = self.containers_of(deploy).iter().map(|l| l.row).collect();
+        for row in &rows {
+            let retired = self.0.ports.containers.retire(*row, STOP_GRACE).await;
+            retired.map_err(|e| e.to_string())?;
+        }
+        Ok(rows)
     }
 }

@@ -83,7 +83,7 @@ impl Deploys {
                 .await;
             settled.map_err(told)?;
         } else {
-            self.remove_containers_of(deploy).await?;
+            self.retire_containers_of(deploy).await?;
             let event = NewEvent::new(
                 "deploy.failed",
                 Level::Error,

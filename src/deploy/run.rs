@@ -138,7 +138,6 @@ impl Deploys {
                 None => return Ok(()),
             }
         }
-        self.wait_until_gone(&deploy).await;
         self.collect(&facts, deploy.id).await;
         Ok(())
     }
@@ -297,7 +296,8 @@ impl Deploys {
         Ok(())
     }
 
-    /// Undoes what an unsuccessful deploy began. Nothing live was touched.
+    /// Undoes what an unsuccessful deploy began, and sees that it is gone: only then the deploy says how it
+    /// ended. Nothing live was touched.
     async fn give_up(&self, work: &Work<'_>, stop: Stop) -> Result<Next, String> {
         let (to, why) = match stop {
             Stop::Cancelled => (State::Cancelled, "it was cancelled".to_owned()),

@@ -166,7 +166,10 @@ impl Containers for World {
     }
 
     fn wait_gone(&self, _: i64, _: Duration) -> Boxed<'_, Result<(), SuperviseError>> {
-        Box::pin(async { Ok(()) })
+        Box::pin(async move {
+            self.pass("gone").await;
+            Ok(())
+        })
     }
 
     fn wait_ready(&self, row: i64, limit: Duration) -> Boxed<'_, Result<Live, NotReady>> {

@@ -22,6 +22,22 @@ async fn state(p: &Place, deploy: i64) -> State {
 }
 
 #[tokio::test]
+async fn n6_a_deploy_says_cancelled_when_its_containers_are_seen_gone() {
+    let p = Place::new().await;
+    p.deploy("one").await;
+    p.world.told.lock().unwrap().hang.insert("ready".into());
+    let commit = p.commit("two");
+    let id = p.push_event(&commit, "b").await.deploy.unwrap();
+    p.until(id, State::Checking).await;
+    p.deploys.cancel(id, "ana", UnixMs::now()).await.unwrap();
+    p.until(id, State::Cancelled).await;
+    let done = p.world.done();
+    let gone = done.iter().rposition(|d| d == "gone").expect("waited for");
+    let retired = done.iter().rposition(|d| d.starts_with("retire")).unwrap();
+    assert!(retired < gone, "{done:?}");
+}
+
+#[tokio::test]
 async fn f4_a_delivery_stays_taken_when_its_deploy_is_no_longer_kept() {
     let p = Place::new().await;
     let (one, two) = (p.commit("one"), p.commit("two"));
