@@ -87,7 +87,7 @@ const ALL: &[(&str, Side, Side)] = &[
     ("deploys.deliveries", Has("deliveries"), Has("GET /apps/{app}/settings")),
     ("app_logs.show", Has("logs"), Has("GET /apps/{app}/logs")),
     ("app_logs.exec", Has("exec"), Not(WORDS)),
-    ("app_logs.run", Has("run"), Not(WORDS)),
+    ("app_logs.run", Has("run"), Has("POST /apps/{app}/run")),
     ("jobs.list", Has("jobs"), Has("GET /jobs")),
     ("jobs.show", Has("job show"), Has("GET /jobs")),
     ("jobs.follow", Has("job follow"), Not(STREAM)),

@@ -161,6 +161,8 @@ pub fn table() -> Vec<Route> {
         POST "/apps/{app}/webhook-secret"       ChangeApp pages::app::webhook::show, sudo;
         POST "/apps/{app}/webhook-secret/replace" ChangeApp pages::app::webhook::replace, sudo;
         POST "/apps/{app}/scale"                ChangeApp pages::app::settings::scale;
+        GET  "/apps/{app}/run"                  ChangeApp pages::app::run::show, sudo;
+        POST "/apps/{app}/run"                  ChangeApp pages::app::run::submit, sudo;
         POST "/apps/{app}/maintenance"          ChangeApp pages::app::settings::maintenance;
         GET  "/databases"                       SeeBox    pages::databases::show;
         POST "/databases"                       ChangeBox pages::databases::create;

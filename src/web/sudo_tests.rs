@@ -9,6 +9,8 @@ use super::router::table;
 const DANGEROUS: &[&str] = &[
     "GET /apps/{app}/remove",
     "POST /apps/{app}/remove",
+    "GET /apps/{app}/run",
+    "POST /apps/{app}/run",
     "POST /apps/{app}/webhook-secret",
     "POST /apps/{app}/webhook-secret/replace",
     "GET /databases/{database}/backups/{backup}/download",

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::apps;
 use crate::base::clock::UnixMs;
 use crate::events::{self, Level, NewEvent};
-use crate::supervise::{Kind, Live, SuperviseError};
+use crate::supervise::{Kind, Live, Spec, SuperviseError};
 use crate::web::answer::{As, Lines, Terminal};
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
@@ -164,16 +164,25 @@ pub async fn run(
 ) -> Result<As<Terminal>, Failure> {
     let row = app.apps.find(&name).await?;
     let (words, size) = terminal::words(&form)?;
-    let spec = app.deploys.one_off(row.id, words).await?;
-    note(
-        &app,
-        &row,
-        &caller,
-        "ran a command in a container of its own",
-    )
-    .await?;
+    let spec = one_off(&app, &row, &caller, words).await?;
     let start = app.supervisor.run_interactive(spec, size);
     Ok(As::new(terminal::serve(request, start).await?))
+}
+
+/// The container in which `words` are run beside the app, noted on its activity: the same for a terminal and a page.
+///
+/// # Errors
+/// When nothing of the app is live.
+pub async fn one_off(
+    app: &App,
+    row: &apps::App,
+    caller: &Caller,
+    words: Vec<String>,
+) -> Result<Spec, Failure> {
+    let spec = app.deploys.one_off(row.id, words).await?;
+    let what = "ran a command in a container of its own";
+    note(app, row, caller, what).await?;
+    Ok(spec)
 }
 
 /// A line on the app's activity; not the words, which may hold secrets.

@@ -156,6 +156,7 @@ const ACTIONS: &[Row] = actions! {
     POST "/api/v1/apps/{app}/stop"          "app.stop"              Traffic;
     POST "/hooks/{app}"                     "app.push"              Push;
     POST "/api/v1/apps/{app}/exec"          "app.exec"              Command;
+    POST "/apps/{app}/run"                  "app.run"               Command;
     POST "/api/v1/apps/{app}/run"           "app.run"               Command;
     // Databases and their backups
     POST "/databases"                       "database.create"       Database;

@@ -311,6 +311,9 @@ fn deploys(p: &mut Person, world: &World) {
         "is starting",
     );
     p.sees(&app, &["Running"], DEPLOY);
+    let run = at("/run");
+    let words = [("command", "printenv\nDATABASE_URL")];
+    p.send("/apps/{app}/run", &form(&run, &run, &words), "exit code 0");
     p.go(&at("/logs?since=1h"));
     let text = p.browser.text();
     assert!(text.contains("last 1 hour"), "{text}");

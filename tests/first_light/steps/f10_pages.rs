@@ -146,6 +146,7 @@ fn pages(world: &World) -> Vec<(&'static str, String)> {
         ("domains", app("/domains")),
         ("activity", app("/activity")),
         ("app-settings", app("/settings")),
+        ("app-run", app("/run")),
         ("app-remove", app("/remove")),
         ("new-app", "/apps/new".to_owned()),
         ("databases", "/databases".to_owned()),
