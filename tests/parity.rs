@@ -86,7 +86,7 @@ const ALL: &[(&str, Side, Side)] = &[
     ("deploys.releases", Has("releases"), Has("GET /apps/{app}/deploys")),
     ("deploys.deliveries", Has("deliveries"), Has("GET /apps/{app}/settings")),
     ("app_logs.show", Has("logs"), Has("GET /apps/{app}/logs")),
-    ("app_logs.exec", Has("exec"), Not(WORDS)),
+    ("app_logs.exec", Has("exec"), Has("POST /apps/{app}/exec")),
     ("app_logs.run", Has("run"), Has("POST /apps/{app}/run")),
     ("jobs.list", Has("jobs"), Has("GET /jobs")),
     ("jobs.show", Has("job show"), Has("GET /jobs")),

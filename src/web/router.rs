@@ -163,6 +163,8 @@ pub fn table() -> Vec<Route> {
         POST "/apps/{app}/scale"                ChangeApp pages::app::settings::scale;
         GET  "/apps/{app}/run"                  ChangeApp pages::app::run::show, sudo;
         POST "/apps/{app}/run"                  ChangeApp pages::app::run::submit, sudo;
+        GET  "/apps/{app}/exec"                 ChangeApp pages::app::run::show_inside, sudo;
+        POST "/apps/{app}/exec"                 ChangeApp pages::app::run::submit_inside, sudo;
         POST "/apps/{app}/maintenance"          ChangeApp pages::app::settings::maintenance;
         GET  "/databases"                       SeeBox    pages::databases::show;
         POST "/databases"                       ChangeBox pages::databases::create;

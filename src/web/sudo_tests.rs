@@ -11,6 +11,8 @@ const DANGEROUS: &[&str] = &[
     "POST /apps/{app}/remove",
     "GET /apps/{app}/run",
     "POST /apps/{app}/run",
+    "GET /apps/{app}/exec",
+    "POST /apps/{app}/exec",
     "POST /apps/{app}/webhook-secret",
     "POST /apps/{app}/webhook-secret/replace",
     "GET /databases/{database}/backups/{backup}/download",

@@ -36,6 +36,7 @@ const NOT_HERE: &[(&str, &[&str])] = &[
     (
         "needs a container; the command's first word, or the part of the database, is told beside what differs",
         &[
+            "POST /apps/{app}/exec",
             "POST /api/v1/apps/{app}/exec",
             "POST /apps/{app}/run",
             "POST /api/v1/apps/{app}/run",

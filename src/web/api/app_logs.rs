@@ -136,18 +136,7 @@ pub async fn exec(
 ) -> Result<As<Terminal>, Failure> {
     let row = app.apps.find(&name).await?;
     let (words, size) = terminal::words(&form)?;
-    let process = form.process.as_deref().unwrap_or("web");
-    let Some(container) = containers(&app, &row, Some(process)).into_iter().next() else {
-        let detail = format!("no replica of {process} runs: see `freehold app show {name}`");
-        return Err(Failure::new(ProblemKind::Conflict, detail));
-    };
-    note(
-        &app,
-        &row,
-        &caller,
-        &format!("ran a command in {}", container.name),
-    )
-    .await?;
+    let container = inside(&app, &row, &caller, form.process.as_deref()).await?;
     let start = app
         .supervisor
         .exec_interactive(container.row, words, Default::default(), size);
@@ -167,6 +156,39 @@ pub async fn run(
     let spec = one_off(&app, &row, &caller, words).await?;
     let start = app.supervisor.run_interactive(spec, size);
     Ok(As::new(terminal::serve(request, start).await?))
+}
+
+/// The app's processes of which a replica runs, `web` first.
+pub fn processes(app: &App, row: &apps::App) -> Vec<String> {
+    let live = containers(app, row, None).into_iter();
+    let mut names: Vec<String> = live.filter_map(|l| l.process).collect();
+    names.sort_by_key(|name| (name != "web", name.clone()));
+    names.dedup();
+    names
+}
+
+/// The replica of `process`, or of `web`, in which a command is run, noted on the app's activity: the same for a terminal
+/// and a page.
+///
+/// # Errors
+/// When none runs.
+pub async fn inside(
+    app: &App,
+    row: &apps::App,
+    caller: &Caller,
+    process: Option<&str>,
+) -> Result<Live, Failure> {
+    let process = process.unwrap_or("web");
+    let Some(container) = containers(app, row, Some(process)).into_iter().next() else {
+        let detail = format!(
+            "no replica of {process} runs: see `freehold app show {}`",
+            row.name
+        );
+        return Err(Failure::new(ProblemKind::Conflict, detail));
+    };
+    let what = format!("ran a command in {}", container.name);
+    note(app, row, caller, &what).await?;
+    Ok(container)
 }
 
 /// The container in which `words` are run beside the app, noted on its activity: the same for a terminal and a page.

@@ -155,6 +155,7 @@ const ACTIONS: &[Row] = actions! {
     POST "/apps/{app}/stop"                 "app.stop"              Traffic;
     POST "/api/v1/apps/{app}/stop"          "app.stop"              Traffic;
     POST "/hooks/{app}"                     "app.push"              Push;
+    POST "/apps/{app}/exec"                 "app.exec"              Command;
     POST "/api/v1/apps/{app}/exec"          "app.exec"              Command;
     POST "/apps/{app}/run"                  "app.run"               Command;
     POST "/api/v1/apps/{app}/run"           "app.run"               Command;

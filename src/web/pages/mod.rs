@@ -28,6 +28,7 @@ pub mod people;
 pub mod person;
 pub mod problem;
 mod qr;
+mod ran;
 pub mod second_factor;
 pub mod settings;
 pub mod setup;

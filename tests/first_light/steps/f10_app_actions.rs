@@ -166,6 +166,18 @@ pub fn deploys(p: &mut Person, world: &World) {
     let run = at("/run");
     let words = [("command", "printenv\nDATABASE_URL")];
     p.send("/apps/{app}/run", &form(&run, &run, &words), "exit code 0");
+    assert!(
+        p.browser.text().contains("postgres://"),
+        "{}",
+        p.browser.text()
+    );
+    let exec = at("/exec");
+    let words = [("command", "printenv\nNO_SUCH_VARIABLE")];
+    p.send(
+        "/apps/{app}/exec",
+        &form(&exec, &exec, &words),
+        "exit code 1.",
+    );
     p.go(&at("/logs?since=1h"));
     let text = p.browser.text();
     assert!(text.contains("last 1 hour"), "{text}");

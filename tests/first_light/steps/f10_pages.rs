@@ -147,6 +147,7 @@ fn pages(world: &World) -> Vec<(&'static str, String)> {
         ("activity", app("/activity")),
         ("app-settings", app("/settings")),
         ("app-run", app("/run")),
+        ("app-exec", app("/exec")),
         ("app-remove", app("/remove")),
         ("new-app", "/apps/new".to_owned()),
         ("databases", "/databases".to_owned()),

@@ -1,36 +1,24 @@
-//! `/apps/{app}/run`: one command in a container of its own, without a keyboard; what it wrote and how it ended.
-//!
-//! The page is answered when the command is over, so it is bounded in time and in what it may write; what takes
-//! longer, or wants to be talked to, is for `freehold run`.
-
-use std::time::Duration;
+//! `/apps/{app}/run` and `/apps/{app}/exec`: one command without a keyboard, in a container of its own or inside a replica.
 
 use askama::Template;
 use axum::Form;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use futures_util::StreamExt;
+use axum::response::Response;
 use serde::Deserialize;
-use tokio::io::AsyncWriteExt;
 
 use super::act::Act;
 use super::head::{AppHead, Tab};
-use crate::docker::Chunk;
-use crate::supervise::{Interactive, SuperviseError};
-use crate::web::api::app_logs::one_off;
+use crate::apps;
+use crate::supervise::Interactive;
+use crate::web::api::app_logs::{inside, one_off, processes};
 use crate::web::audit::Telling;
 use crate::web::error::Failure;
 use crate::web::pages::frame::{Frame, Theme};
 use crate::web::pages::parts::Field;
+use crate::web::pages::ran::{self, Ran};
 use crate::web::pages::visit::Visit;
 use crate::web::services::App;
 use crate::wire::problem::ProblemKind;
-
-/// How long a command may take.
-const LIMIT: Duration = Duration::from_secs(60);
-/// How many bytes of what it writes are shown; one that writes more is ended.
-const MOST: usize = 64 << 10;
 
 /// The page.
 #[derive(Clone, Debug, Template)]
@@ -40,27 +28,71 @@ pub struct View {
     pub frame: Frame,
     /// Name, state, tabs.
     pub head: AppHead,
+    /// Which of its running processes; none where the command has a container of its own.
+    pub process: Option<Field>,
     /// One word a line.
     pub command: Field,
-    /// How the last one ended, and what it wrote.
-    pub ran: Option<(String, String)>,
+    /// What became of the last one.
+    pub ran: Option<Ran>,
+}
+
+impl View {
+    /// The page's own address below the app, and the verb of the command line.
+    fn way(&self) -> &'static str {
+        match self.process {
+            None => "run",
+            Some(_) => "exec",
+        }
+    }
+
+    /// Whether there is nothing to run it in, which a form that came back says itself.
+    fn is_idle(&self) -> bool {
+        let nothing = |process: &Field| process.choices.is_empty();
+        self.process.as_ref().is_some_and(nothing) && self.command.fault.is_empty()
+    }
+}
+
+/// Where a command runs.
+#[derive(Clone, Copy)]
+enum Place {
+    /// In a container of its own.
+    Beside,
+    /// Inside a replica.
+    Inside,
+}
+
+/// What the form sends.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct Wanted {
+    command: String,
+    process: String,
 }
 
 async fn page(
     app: &App,
     visit: Visit,
-    name: &str,
-    (command, fault): (&str, &str),
-    ran: Option<(String, String)>,
+    (name, place): (&str, Place),
+    (wanted, fault): (&Wanted, &str),
+    ran: Option<Ran>,
 ) -> Result<Response, Failure> {
-    let (_, head) = AppHead::load(app, name, Tab::Settings).await?;
+    let (row, head) = AppHead::load(app, name, Tab::Settings).await?;
+    let process = match place {
+        Place::Beside => None,
+        Place::Inside => {
+            let running = processes(app, &row).into_iter();
+            let choices = running.map(|name| (name.clone(), name)).collect();
+            Some(Field::choice("process", "Process", choices).value(&wanted.process))
+        }
+    };
     Ok(crate::web::pages::render(&View {
         frame: head.frame(visit),
         head,
+        process,
         command: Field::code("command", "Command")
             .area()
             .needed()
-            .value(command)
+            .value(&wanted.command)
             .hint("One word a line: no shell takes it apart.")
             .fault(fault),
         ran,
@@ -73,14 +105,30 @@ pub async fn show(
     visit: Visit,
     Path(name): Path<String>,
 ) -> Result<Response, Failure> {
-    page(&app, visit, &name, ("", ""), None).await
+    page(
+        &app,
+        visit,
+        (&name, Place::Beside),
+        (&Wanted::default(), ""),
+        None,
+    )
+    .await
 }
 
-/// A command.
-#[derive(Deserialize)]
-pub struct Wanted {
-    #[serde(default)]
-    command: String,
+/// `GET /apps/{app}/exec`
+pub async fn show_inside(
+    State(app): State<App>,
+    visit: Visit,
+    Path(name): Path<String>,
+) -> Result<Response, Failure> {
+    page(
+        &app,
+        visit,
+        (&name, Place::Inside),
+        (&Wanted::default(), ""),
+        None,
+    )
+    .await
 }
 
 /// `POST /apps/{app}/run`: answers when the command is over, or was ended.
@@ -91,122 +139,112 @@ pub async fn submit(
     telling: Telling,
     Form(wanted): Form<Wanted>,
 ) -> Result<Response, Failure> {
-    let name = act.row.name.as_str();
-    let lines = wanted.command.lines().map(str::trim);
-    let words: Vec<String> = lines
-        .filter(|word| !word.is_empty())
-        .map(str::to_owned)
-        .collect();
-    let Some(first) = words.first() else {
-        let fault = "There is no command: write its name, and each further word on a line.";
-        let page = page(&app, visit, name, (&wanted.command, fault), None).await?;
-        return Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response());
-    };
-    // The other words may hold secrets.
-    telling.tell(
-        "command",
-        match words.len() {
-            1 => first.clone(),
-            n => format!("{first} and {} more", n - 1),
-        },
-    );
-    let spec = one_off(&app, &act.row, &visit.caller, words).await?;
-    let command = app.supervisor.run_interactive(spec, None).await;
-    let ran = heard(command.map_err(unstarted)?, LIMIT).await;
-    page(&app, visit, name, (&wanted.command, ""), Some(ran)).await
+    answer(&app, visit, &act, &telling, (Place::Beside, wanted)).await
 }
 
-fn unstarted(error: SuperviseError) -> Failure {
-    match error {
-        SuperviseError::NotFound(_) | SuperviseError::BadSpec { .. } => {
-            Failure::new(ProblemKind::Conflict, error.to_string())
+/// `POST /apps/{app}/exec`: the same inside a replica.
+pub async fn submit_inside(
+    State(app): State<App>,
+    visit: Visit,
+    act: Act,
+    telling: Telling,
+    Form(wanted): Form<Wanted>,
+) -> Result<Response, Failure> {
+    answer(&app, visit, &act, &telling, (Place::Inside, wanted)).await
+}
+
+async fn answer(
+    app: &App,
+    visit: Visit,
+    act: &Act,
+    telling: &Telling,
+    (place, wanted): (Place, Wanted),
+) -> Result<Response, Failure> {
+    let at = (act.row.name.as_str(), place);
+    let started = start(app, &visit, &act.row, telling, (place, &wanted)).await;
+    let (command, ran_in) = match started {
+        Ok(started) => started,
+        Err(failure) => {
+            let Some(words) = failure.words_for_a_form() else {
+                return Err(failure);
+            };
+            let page = page(app, visit, at, (&wanted, &words), None).await?;
+            return Ok(ran::refused(page, &failure));
         }
-        other => Failure::new(ProblemKind::Outside, other.to_string()),
+    };
+    let unbounded = match place {
+        Place::Beside => "freehold run",
+        Place::Inside => "freehold exec",
+    };
+    let mut ran = ran::heard(command, b"", unbounded, ran::LIMIT).await;
+    if let Some(container) = ran_in {
+        ran.ended = format!("In {container}: {}", ran.ended);
+    }
+    page(app, visit, at, (&wanted, ""), Some(ran)).await
+}
+
+/// The command, begun, and the replica it runs in.
+async fn start(
+    app: &App,
+    visit: &Visit,
+    row: &apps::App,
+    telling: &Telling,
+    (place, wanted): (Place, &Wanted),
+) -> Result<(Interactive, Option<String>), Failure> {
+    let words = words(&wanted.command);
+    let Some(told) = told(&words) else {
+        return Err(Failure::new(
+            ProblemKind::Invalid,
+            "there is no command: write its name, and each further word on a line",
+        ));
+    };
+    telling.tell("command", told);
+    match place {
+        Place::Beside => {
+            let spec = one_off(app, row, &visit.caller, words).await?;
+            let command = app.supervisor.run_interactive(spec, None).await;
+            Ok((command.map_err(ran::unstarted)?, None))
+        }
+        Place::Inside => {
+            let process = Some(wanted.process.as_str()).filter(|given| !given.is_empty());
+            let replica = inside(app, row, &visit.caller, process).await?;
+            let command = app
+                .supervisor
+                .exec_interactive(replica.row, words, Default::default(), None)
+                .await;
+            Ok((command.map_err(ran::unstarted)?, Some(replica.name)))
+        }
     }
 }
 
-/// How it ended, and what it wrote. Dropping its streams ends what goes on too long or writes too much.
-async fn heard(command: Interactive, limit: Duration) -> (String, String) {
-    let Interactive {
-        mut input,
-        mut output,
-        resize: _resize,
-        exit,
-    } = command;
-    let mut bytes: Vec<u8> = Vec::new();
-    let over = async {
-        // Nobody types: what reads its input finds the end of it.
-        if let Err(error) = input.shutdown().await {
-            tracing::debug!(%error, "a command's input was closed by itself");
-        }
-        while let Some(chunk) = output.next().await {
-            match chunk {
-                Ok(Chunk::Out(more) | Chunk::Err(more)) => bytes.extend_from_slice(&more),
-                Err(error) => return error.to_string(),
-            }
-            if bytes.len() > MOST {
-                bytes.truncate(MOST);
-                return "It wrote more than 64 KB and was ended; the rest is left out.".to_owned();
-            }
-        }
-        match exit.await {
-            Ok(Ok(code)) => format!("It ended with exit code {code}."),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "Its end was not seen.".to_owned(),
-        }
-    };
-    let ended = tokio::time::timeout(limit, over).await;
-    let ended = ended.unwrap_or_else(|_| {
-        "It took more than 60 seconds and was ended; freehold run has no limit.".to_owned()
-    });
-    (ended, String::from_utf8_lossy(&bytes).into_owned())
+/// A word a line.
+fn words(command: &str) -> Vec<String> {
+    let lines = command.lines().map(str::trim);
+    lines
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The command for the audit log: its first word, since the others may hold secrets.
+fn told(words: &[String]) -> Option<String> {
+    let (first, rest) = words.split_first()?;
+    Some(match rest.len() {
+        0 => first.clone(),
+        n => format!("{first} and {n} more"),
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-    use futures_util::stream;
-    use tokio::sync::{mpsc, oneshot};
-
     use super::*;
-    use crate::docker::ChunkStream;
 
-    async fn said(output: ChunkStream, code: Option<i64>) -> (String, String) {
-        let (input, _typed) = tokio::io::duplex(64);
-        let (resize, _sizes) = mpsc::channel(1);
-        let (tell, exit) = oneshot::channel();
-        if let Some(code) = code {
-            tell.send(Ok(code)).ok();
-        }
-        let input = Box::pin(input);
-        let command = Interactive {
-            input,
-            output,
-            resize,
-            exit,
-        };
-        heard(command, Duration::from_millis(500)).await
-    }
-
-    #[tokio::test]
-    async fn a1_a_command_is_told_with_what_it_wrote_and_how_it_ended() {
-        let both = [
-            Ok(Chunk::Out(Bytes::from_static(b"one "))),
-            Ok(Chunk::Err(Bytes::from_static(b"two"))),
-        ];
-        let (ended, wrote) = said(Box::pin(stream::iter(both)), Some(3)).await;
-        assert_eq!(ended, "It ended with exit code 3.");
-        assert_eq!(wrote, "one two");
-    }
-
-    #[tokio::test]
-    async fn a1_a_command_that_goes_on_or_writes_on_is_ended() {
-        let much = stream::repeat_with(|| Ok(Chunk::Out(Bytes::from(vec![b'x'; 4096]))));
-        let (ended, wrote) = said(Box::pin(much), None).await;
-        assert!(ended.contains("more than 64 KB"), "{ended}");
-        assert_eq!(wrote.len(), MOST);
-        let (ended, wrote) = said(Box::pin(stream::pending()), None).await;
-        assert!(ended.contains("more than 60 seconds"), "{ended}");
-        assert!(wrote.is_empty());
+    #[test]
+    fn a1_a_command_is_a_word_a_line_and_told_by_its_first() {
+        let typed = words("psql\r\n  -c \n\nSELECT 's3cret'\n");
+        assert_eq!(typed, ["psql", "-c", "SELECT 's3cret'"]);
+        assert_eq!(told(&typed).as_deref(), Some("psql and 2 more"));
+        assert_eq!(told(&words("env")).as_deref(), Some("env"));
+        assert_eq!(told(&words(" \n ")), None);
     }
 }
