@@ -17,7 +17,6 @@ enum Side {
 use Side::{Has, Not};
 
 const STREAM: &str = "a page's own script reads the page again";
-const WORDS: &str = "a keyboard's session belongs into a terminal";
 const OWN: &str = "the command line comes in by a token or the socket, which have no second factor and no session";
 const WHOLE: &str = "the list says the same";
 
@@ -108,7 +107,7 @@ const ALL: &[(&str, Side, Side)] = &[
     ("databases.remove", Has("db rm"), Has("POST /databases/{database}/remove")),
     ("databases.attach", Has("db attach"), Has("POST /databases/{database}/attach")),
     ("databases.detach", Has("db detach"), Has("POST /databases/{database}/detach")),
-    ("databases.psql", Has("db psql"), Not(WORDS)),
+    ("databases.psql", Has("db psql"), Has("POST /databases/{database}/sql")),
     ("backups.now", Has("backup now"), Has("POST /databases/{database}/backups")),
     ("backups.list", Has("backup list"), Has("GET /databases/{database}")),
     ("backups.show", Has("backup show"), Has("GET /databases/{database}")),

@@ -169,6 +169,8 @@ pub fn table() -> Vec<Route> {
         GET  "/databases"                       SeeBox    pages::databases::show;
         POST "/databases"                       ChangeBox pages::databases::create;
         GET  "/databases/{database}"            SeeBox    pages::database::show;
+        GET  "/databases/{database}/sql"        ChangeBox pages::database_sql::show, sudo;
+        POST "/databases/{database}/sql"        ChangeBox pages::database_sql::submit, sudo;
         POST "/databases/{database}/attach"     ChangeBox pages::database_actions::attach;
         POST "/databases/{database}/detach"     ChangeBox pages::database_actions::detach;
         POST "/databases/{database}/backups"    ChangeBox pages::database_actions::back_up;

@@ -13,6 +13,8 @@ const DANGEROUS: &[&str] = &[
     "POST /apps/{app}/run",
     "GET /apps/{app}/exec",
     "POST /apps/{app}/exec",
+    "GET /databases/{database}/sql",
+    "POST /databases/{database}/sql",
     "POST /apps/{app}/webhook-secret",
     "POST /apps/{app}/webhook-secret/replace",
     "GET /databases/{database}/backups/{backup}/download",

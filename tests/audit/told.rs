@@ -40,6 +40,7 @@ const NOT_HERE: &[(&str, &[&str])] = &[
             "POST /api/v1/apps/{app}/exec",
             "POST /apps/{app}/run",
             "POST /api/v1/apps/{app}/run",
+            "POST /databases/{database}/sql",
             "POST /api/v1/databases/{name}/psql",
         ],
     ),

@@ -169,6 +169,7 @@ const ACTIONS: &[Row] = actions! {
     POST "/api/v1/databases/{name}/attachments" "database.attach"   Database;
     POST "/databases/{database}/detach"     "database.detach"       Database;
     DELETE "/api/v1/databases/{name}/attachments/{app}" "database.detach" Database;
+    POST "/databases/{database}/sql"        "database.psql"         Database;
     POST "/api/v1/databases/{name}/psql"    "database.psql"         Database;
     POST "/databases/{database}/backups"    "backup.create"         Database;
     POST "/api/v1/databases/{name}/backups" "backup.create"         Database;

@@ -34,6 +34,7 @@ const LONG: &[&str] = &[
     "exec",
     "psql",
     "run",
+    "sql",
     "test",
     "upload",
 ];

@@ -17,6 +17,7 @@ mod confirm;
 pub mod confirm_password;
 pub mod database;
 pub mod database_actions;
+pub mod database_sql;
 pub mod databases;
 pub mod doctor;
 mod figures;

@@ -209,6 +209,7 @@ pub fn databases(p: &mut Person) {
         "is being attached",
     );
     let main = "/databases/main";
+    runs_sql(p);
     let now = "/databases/main/backups";
     p.send(
         "/databases/{database}/backups",
@@ -263,6 +264,22 @@ pub fn databases(p: &mut Person) {
         &form(remove, remove, &right),
         "being removed",
     );
+}
+
+/// Statements that print, that fail, and that are none; on the database of the app that is attached.
+fn runs_sql(p: &mut Person) {
+    let sql = "/databases/main/sql";
+    let route = "/databases/{database}/sql";
+    for (statements, words) in [
+        ("SELECT 6 * 7 AS answer;", "42"),
+        ("SELECT nonsense;\nSELECT 6 * 7 AS answer;", "exit code 3."),
+        ("  ", "There is no statement"),
+    ] {
+        let fields = [("sql", statements)];
+        p.send(route, &form(sql, sql, &fields), words);
+        let text = p.browser.text();
+        assert_eq!(text.contains("42"), words == "42", "{text}");
+    }
 }
 
 /// The name that "Type … to confirm" asks for.

@@ -152,6 +152,7 @@ fn pages(world: &World) -> Vec<(&'static str, String)> {
         ("new-app", "/apps/new".to_owned()),
         ("databases", "/databases".to_owned()),
         ("database", "/databases/main".to_owned()),
+        ("database-sql", "/databases/main/sql".to_owned()),
         ("database-remove", "/databases/main/remove".to_owned()),
         ("restore", format!("/databases/main/restore/{backup}")),
         (
