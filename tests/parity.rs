@@ -77,7 +77,7 @@ const ALL: &[(&str, Side, Side)] = &[
     ("domains.scale", Has("scale"), Has("POST /apps/{app}/scale")),
     ("deploys.list", Has("deploys"), Has("GET /apps/{app}/deploys")),
     ("deploys.create", Has("deploy"), Has("POST /apps/{app}/deploys")),
-    ("deploys.upload", Has("deploy"), Not("a browser cannot send a folder as a tar")),
+    ("deploys.upload", Has("deploy"), Has("POST /apps/{app}/deploys/upload")),
     ("deploys.show", Has("deploys"), Has("GET /apps/{app}/deploys/{id}")),
     ("deploys.log", Has("deploy"), Has("GET /apps/{app}/deploys/{id}/log")),
     ("deploys.cancel", Has("cancel"), Has("POST /apps/{app}/deploys/{id}/cancel")),

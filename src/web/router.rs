@@ -135,6 +135,7 @@ pub fn table() -> Vec<Route> {
         GET  "/apps/{app}"                      SeeApp    pages::app::overview::show;
         GET  "/apps/{app}/deploys"              SeeApp    pages::app::deploys::show;
         POST "/apps/{app}/deploys"              DeployApp pages::app::actions::deploy;
+        POST "/apps/{app}/deploys/upload"       DeployApp pages::app::upload::submit;
         GET  "/apps/{app}/deploys/{id}"         SeeApp    pages::app::deploy::show;
         GET  "/apps/{app}/deploys/{id}/log"     SeeApp    pages::app::deploy_log::stream;
         POST "/apps/{app}/deploys/{id}/cancel"  DeployApp pages::app::actions::cancel;

@@ -84,6 +84,7 @@ const NOT_DANGEROUS: &[&str] = &[
     "POST /theme",
     "POST /apps",
     "POST /apps/{app}/deploys",
+    "POST /apps/{app}/deploys/upload",
     "POST /apps/{app}/deploys/{id}/cancel",
     "POST /apps/{app}/rollback",
     "POST /apps/{app}/restart",

@@ -143,6 +143,7 @@ const ACTIONS: &[Row] = actions! {
     // What runs
     POST "/apps/{app}/deploys"              "app.deploy"            Traffic;
     POST "/api/v1/apps/{app}/deploys"       "app.deploy"            Traffic;
+    POST "/apps/{app}/deploys/upload"       "app.deploy"            Traffic;
     POST "/api/v1/apps/{app}/deploys/upload" "app.deploy"           Traffic;
     POST "/apps/{app}/deploys/{id}/cancel"  "app.deploy.cancel"     Traffic;
     POST "/api/v1/apps/{app}/deploys/{id}/cancel" "app.deploy.cancel" Traffic;

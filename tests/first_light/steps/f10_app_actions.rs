@@ -178,6 +178,7 @@ pub fn deploys(p: &mut Person, world: &World) {
         &form(&exec, &exec, &words),
         "exit code 1.",
     );
+    sends_a_folder(p, &deploys);
     p.go(&at("/logs?since=1h"));
     let text = p.browser.text();
     assert!(text.contains("last 1 hour"), "{text}");
@@ -264,6 +265,25 @@ pub fn databases(p: &mut Person) {
         &form(remove, remove, &right),
         "being removed",
     );
+}
+
+/// A file with nothing in it, and then the sample's folder.
+fn sends_a_folder(p: &mut Person, deploys: &str) {
+    let upload = format!("{deploys}/upload");
+    let tar = tempfile::Builder::new().suffix(".tar").tempfile().unwrap();
+    let name = tar.path().to_str().unwrap().to_owned();
+    let fields = [("folder", name.as_str())];
+    let route = "/apps/{app}/deploys/upload";
+    p.send(route, &form(deploys, &upload, &fields), "There is no file");
+    let packed = std::process::Command::new("tar")
+        .args(["-cf", &name, "-C"])
+        .arg(World::sample())
+        .arg(".")
+        .status();
+    assert!(packed.unwrap().success());
+    p.send(route, &form(deploys, &upload, &fields), "lain text");
+    let deploy = p.path();
+    p.sees(&deploy, &["Live", "Replaced"], DEPLOY);
 }
 
 /// Statements that print, that fail, and that are none; on the database of the app that is attached.

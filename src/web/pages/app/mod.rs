@@ -15,4 +15,5 @@ pub mod new;
 pub mod overview;
 pub mod run;
 pub mod settings;
+pub mod upload;
 pub mod webhook;
