@@ -122,14 +122,16 @@ fn is_problem(answer: &Answer, kind: &str) -> bool {
         && answer.json()["status"] == answer.status
 }
 
-/// Detail and remedy of a problem; any other answer as it is.
+/// Detail and remedy of a problem, a sentence each; any other answer as it is.
 fn told(answer: &Answer) -> String {
     match serde_json::from_str::<serde_json::Value>(&answer.body) {
-        Ok(json) if json["detail"].is_string() => format!(
-            "{} {}",
-            json["detail"].as_str().unwrap(),
-            json["remedy"].as_str().unwrap_or_default()
-        ),
+        Ok(json) if json["detail"].is_string() => {
+            let detail = json["detail"].as_str().unwrap();
+            match json["remedy"].as_str().unwrap_or_default() {
+                "" => detail.to_owned(),
+                remedy => format!("{}. {remedy}", detail.trim_end_matches('.')),
+            }
+        }
         _ => answer.body.clone(),
     }
 }
@@ -195,7 +197,14 @@ fn text_of(page: &str) -> String {
     let mut rest = page;
     while let Some((before, after)) = rest.split_once('<') {
         text.push_str(before);
-        rest = after.split_once('>').map_or("", |(_, rest)| rest);
+        let (tag, after) = after.split_once('>').unwrap_or((after, ""));
+        // What stands in a paragraph of its own is a sentence of its own.
+        let open =
+            |text: &str| text.ends_with(|c: char| !".:;?!…".contains(c) && !c.is_whitespace());
+        if tag == "/p" && open(&text) {
+            text.push('.');
+        }
+        rest = after;
     }
     text.push_str(rest);
     [

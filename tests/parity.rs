@@ -17,7 +17,6 @@ enum Side {
 use Side::{Has, Not};
 
 const STREAM: &str = "a page's own script reads the page again";
-const WORDS: &str = "a keyboard's session belongs into a terminal";
 const OWN: &str = "the command line comes in by a token or the socket, which have no second factor and no session";
 const WHOLE: &str = "the list says the same";
 
@@ -78,7 +77,7 @@ const ALL: &[(&str, Side, Side)] = &[
     ("domains.scale", Has("scale"), Has("POST /apps/{app}/scale")),
     ("deploys.list", Has("deploys"), Has("GET /apps/{app}/deploys")),
     ("deploys.create", Has("deploy"), Has("POST /apps/{app}/deploys")),
-    ("deploys.upload", Has("deploy"), Not("a browser cannot send a folder as a tar")),
+    ("deploys.upload", Has("deploy"), Has("POST /apps/{app}/deploys/upload")),
     ("deploys.show", Has("deploys"), Has("GET /apps/{app}/deploys/{id}")),
     ("deploys.log", Has("deploy"), Has("GET /apps/{app}/deploys/{id}/log")),
     ("deploys.cancel", Has("cancel"), Has("POST /apps/{app}/deploys/{id}/cancel")),
@@ -86,8 +85,8 @@ const ALL: &[(&str, Side, Side)] = &[
     ("deploys.releases", Has("releases"), Has("GET /apps/{app}/deploys")),
     ("deploys.deliveries", Has("deliveries"), Has("GET /apps/{app}/settings")),
     ("app_logs.show", Has("logs"), Has("GET /apps/{app}/logs")),
-    ("app_logs.exec", Has("exec"), Not(WORDS)),
-    ("app_logs.run", Has("run"), Not(WORDS)),
+    ("app_logs.exec", Has("exec"), Has("POST /apps/{app}/exec")),
+    ("app_logs.run", Has("run"), Has("POST /apps/{app}/run")),
     ("jobs.list", Has("jobs"), Has("GET /jobs")),
     ("jobs.show", Has("job show"), Has("GET /jobs")),
     ("jobs.follow", Has("job follow"), Not(STREAM)),
@@ -108,7 +107,7 @@ const ALL: &[(&str, Side, Side)] = &[
     ("databases.remove", Has("db rm"), Has("POST /databases/{database}/remove")),
     ("databases.attach", Has("db attach"), Has("POST /databases/{database}/attach")),
     ("databases.detach", Has("db detach"), Has("POST /databases/{database}/detach")),
-    ("databases.psql", Has("db psql"), Not(WORDS)),
+    ("databases.psql", Has("db psql"), Has("POST /databases/{database}/sql")),
     ("backups.now", Has("backup now"), Has("POST /databases/{database}/backups")),
     ("backups.list", Has("backup list"), Has("GET /databases/{database}")),
     ("backups.show", Has("backup show"), Has("GET /databases/{database}")),

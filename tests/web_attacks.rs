@@ -16,6 +16,8 @@ mod world;
 
 #[path = "web_attacks/denied.rs"]
 mod denied;
+#[path = "web_attacks/folders.rs"]
+mod folders;
 #[path = "web_attacks/forged.rs"]
 mod forged;
 #[path = "web_attacks/injected.rs"]

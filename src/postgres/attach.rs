@@ -49,8 +49,8 @@ impl Databases {
     /// same twice is no error: then nothing changed.
     ///
     /// # Errors
-    /// When there is no such server, it is not ready, or the app has a database
-    /// under that variable already.
+    /// When there is no such server, it is not ready, the app has a database
+    /// under that variable already, or has this one under another.
     pub async fn attach(
         &self,
         name: &str,
@@ -63,6 +63,7 @@ impl Databases {
         if server.state != State::Ready {
             return Err(not_ready(&server));
         }
+        let named = env_name.is_some();
         let env_name = env_name.unwrap_or(DATABASE_URL).to_owned();
         check_env_name(&env_name)?;
         let password = random_token()?;
@@ -81,7 +82,7 @@ impl Databases {
         crash_point::hit("postgres.link.attaching.before");
         let begun = self
             .db
-            .write(move |tx| begin_attach(tx, &key, &server, wanted, &password, &by))
+            .write(move |tx| begin_attach(tx, &key, &server, (wanted, named), &password, &by))
             .await;
         crash_point::hit("postgres.link.attaching.after");
         begun
@@ -196,12 +197,13 @@ impl Databases {
     }
 }
 
-/// Writes the wish down, unless it is there already; the link, and whether anything is new.
+/// Writes the wish down, unless it is there already; the link, and whether anything is new. Where the variable was named,
+/// one that is there under another is not what was wished for.
 fn begin_attach(
     tx: &rusqlite::Transaction<'_>,
     key: &MasterKey,
     server: &Database,
-    wanted: Attachment,
+    (wanted, named): (Attachment, bool),
     password: &Secret,
     by: &str,
 ) -> Result<Attached, PostgresError> {
@@ -212,6 +214,12 @@ fn begin_attach(
             return Err(PostgresError::Conflict(format!(
                 "{app_name} is being detached from {0}: attach it again when `freehold db show {0}` shows it no more",
                 server.name
+            )));
+        }
+        if known.database == server.id && named && known.env_name != *env_name {
+            return Err(PostgresError::Conflict(format!(
+                "{app_name} is attached to {} in {} already: detach it first to have it in {env_name}",
+                server.name, known.env_name
             )));
         }
         if known.database == server.id {
@@ -366,7 +374,8 @@ mod tests {
                 let mut changed = Vec::new();
                 let mut attach = |tx: &rusqlite::Transaction<'_>| {
                     let password = Secret::new("p");
-                    let done = begin_attach(tx, &key, &server, wanted.clone(), &password, "ana");
+                    let done =
+                        begin_attach(tx, &key, &server, (wanted.clone(), false), &password, "ana");
                     done.map(|done| {
                         changed.push(done.changed);
                         done.link.id
@@ -383,7 +392,7 @@ mod tests {
                 }
                 let attach_again = {
                     let password = Secret::new("p");
-                    begin_attach(tx, &key, &server, wanted.clone(), &password, "ana")
+                    begin_attach(tx, &key, &server, (wanted.clone(), false), &password, "ana")
                 };
                 let refused = attach_again.unwrap_err().to_string();
                 assert!(refused.contains("is being detached from main"), "{refused}");

@@ -15,17 +15,22 @@
 //! and the box's own socket send no cookie, so nobody can borrow it. Hooks prove
 //! themselves by signature and are left alone.
 
-use axum::body::{Body, Bytes};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::body::{Body, BodyDataStream, Bytes};
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures_util::{Stream, StreamExt, stream};
 use url::form_urlencoded;
 
 use super::auth::cookie;
 use super::caller::Caller;
 use super::error::Failure;
+use super::multipart;
 use super::services::App;
 use crate::base::secret::{Secret, constant_time_eq, hmac_sha256, random_token, sha256_hex};
 use crate::wire::problem::{Problem, ProblemKind};
@@ -36,7 +41,9 @@ pub const FIELD: &str = "form-token";
 const HEADER: &str = "x-form-token";
 /// Tells one browser from another while nobody is signed in with it.
 const VISITOR: &str = "__Host-freehold-visitor";
-/// The largest form.
+/// The longest token.
+const LONGEST_TOKEN: usize = 256;
+/// The largest form, but for one with a file: of that the head is read, and the rest left to whoever it is for.
 const LARGEST_FORM: usize = 2 << 20;
 /// The largest of somebody who is not known: a name, a password, a code. It is held in memory before
 /// anything is proven.
@@ -144,6 +151,13 @@ pub async fn proven(request: Request, next: Next) -> Response {
             false => no_token().into_response(),
         };
     }
+    if !stranger && kind(request.headers()) == "multipart/form-data" {
+        let (request, given) = ahead(request).await;
+        return match given.is_some_and(|given| token.is(&given)) {
+            true => next.run(request).await,
+            false => no_token().into_response(),
+        };
+    }
     let (head, body) = match held(request, most).await {
         Ok(whole) => whole,
         Err(failure) => return failure.into_response(),
@@ -169,6 +183,44 @@ fn in_form(headers: &HeaderMap, body: &Bytes) -> Option<String> {
     form_urlencoded::parse(body)
         .find(|(name, _)| form && name == FIELD)
         .map(|(_, value)| value.into_owned())
+}
+
+/// The token in the first field of a form with a file, and the request as it was: the file is still to come, and may be
+/// larger than memory.
+async fn ahead(request: Request) -> (Request, Option<String>) {
+    let (head, body) = request.into_parts();
+    let seen = Seen {
+        body: body.into_data_stream(),
+        seen: Vec::new(),
+    };
+    let Some(mut form) = multipart::Parts::of(&head.headers, seen) else {
+        return (Request::from_parts(head, Body::empty()), None);
+    };
+    let given = match form.next().await {
+        Ok(Some(name)) if name == FIELD => form.text(LONGEST_TOKEN).await.ok(),
+        _ => None,
+    };
+    let Seen { body, seen } = form.into_inner();
+    let whole = stream::iter(seen.into_iter().map(Ok)).chain(body);
+    (Request::from_parts(head, Body::from_stream(whole)), given)
+}
+
+/// A body that keeps what was read of it.
+struct Seen {
+    body: BodyDataStream,
+    seen: Vec<Bytes>,
+}
+
+impl Stream for Seen {
+    type Item = Result<Bytes, axum::Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let next = self.body.poll_next_unpin(cx);
+        if let Poll::Ready(Some(Ok(bytes))) = &next {
+            self.seen.push(bytes.clone());
+        }
+        next
+    }
 }
 
 /// Whether only a script of our own pages can have sent this: see above.

@@ -24,6 +24,7 @@ mod hooks;
 mod input;
 mod jobs;
 mod listen;
+mod multipart;
 mod page;
 mod pages;
 mod peer;

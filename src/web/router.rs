@@ -135,6 +135,7 @@ pub fn table() -> Vec<Route> {
         GET  "/apps/{app}"                      SeeApp    pages::app::overview::show;
         GET  "/apps/{app}/deploys"              SeeApp    pages::app::deploys::show;
         POST "/apps/{app}/deploys"              DeployApp pages::app::actions::deploy;
+        POST "/apps/{app}/deploys/upload"       DeployApp pages::app::upload::submit;
         GET  "/apps/{app}/deploys/{id}"         SeeApp    pages::app::deploy::show;
         GET  "/apps/{app}/deploys/{id}/log"     SeeApp    pages::app::deploy_log::stream;
         POST "/apps/{app}/deploys/{id}/cancel"  DeployApp pages::app::actions::cancel;
@@ -161,10 +162,16 @@ pub fn table() -> Vec<Route> {
         POST "/apps/{app}/webhook-secret"       ChangeApp pages::app::webhook::show, sudo;
         POST "/apps/{app}/webhook-secret/replace" ChangeApp pages::app::webhook::replace, sudo;
         POST "/apps/{app}/scale"                ChangeApp pages::app::settings::scale;
+        GET  "/apps/{app}/run"                  ChangeApp pages::app::run::show, sudo;
+        POST "/apps/{app}/run"                  ChangeApp pages::app::run::submit, sudo;
+        GET  "/apps/{app}/exec"                 ChangeApp pages::app::run::show_inside, sudo;
+        POST "/apps/{app}/exec"                 ChangeApp pages::app::run::submit_inside, sudo;
         POST "/apps/{app}/maintenance"          ChangeApp pages::app::settings::maintenance;
         GET  "/databases"                       SeeBox    pages::databases::show;
         POST "/databases"                       ChangeBox pages::databases::create;
         GET  "/databases/{database}"            SeeBox    pages::database::show;
+        GET  "/databases/{database}/sql"        ChangeBox pages::database_sql::show, sudo;
+        POST "/databases/{database}/sql"        ChangeBox pages::database_sql::submit, sudo;
         POST "/databases/{database}/attach"     ChangeBox pages::database_actions::attach;
         POST "/databases/{database}/detach"     ChangeBox pages::database_actions::detach;
         POST "/databases/{database}/backups"    ChangeBox pages::database_actions::back_up;

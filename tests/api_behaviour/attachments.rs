@@ -118,6 +118,22 @@ fn a1_a_page_attaches_at_once_and_what_is_there_already_is_no_work() {
     let same = local(&daemon, "POST", LINKS, "", &body);
     assert_eq!((same.status, &same.json()["job"]), (200, &Value::Null));
     assert_eq!(same.json()["changed"], false);
+    // Under the variable it has, too; under another it is not the same.
+    let named = |variable: &str| format!("app=shop&env_name={variable}");
+    let sent = form(&daemon, "/databases/main/attach", &named("DATABASE_URL"));
+    let said = sent.header("set-cookie").unwrap_or_default();
+    assert!(said.contains("nothing%20is%20different"), "{said}");
+    let sent = form(&daemon, "/databases/main/attach", &named("OTHER_URL"));
+    let said = sent.header("set-cookie").unwrap_or_default();
+    assert!(said.contains("detach%20it%20first"), "{said}");
+    let body = json!({ "app": "shop", "env_name": "OTHER_URL" }).to_string();
+    let other = local(&daemon, "POST", LINKS, "", &body);
+    assert_eq!(other.status, 409, "{}", other.body);
+    assert!(
+        other.body.contains("in DATABASE_URL already"),
+        "{}",
+        other.body
+    );
     let sent = form(&daemon, "/databases/main/detach", "app=shop");
     let said = sent.header("set-cookie").unwrap_or_default().to_owned();
     assert!(said.contains("is%20being%20detached"), "{said}");

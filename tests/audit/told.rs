@@ -36,8 +36,11 @@ const NOT_HERE: &[(&str, &[&str])] = &[
     (
         "needs a container; the command's first word, or the part of the database, is told beside what differs",
         &[
+            "POST /apps/{app}/exec",
             "POST /api/v1/apps/{app}/exec",
+            "POST /apps/{app}/run",
             "POST /api/v1/apps/{app}/run",
+            "POST /databases/{database}/sql",
             "POST /api/v1/databases/{name}/psql",
         ],
     ),
@@ -292,6 +295,11 @@ fn deploys(walk: &mut Walk<'_>, owner: &str) {
         "/apps/shop/deploys",
         "image=127.0.0.1%3A9%2Fx",
     );
+    let form = "--x\r\nContent-Disposition: form-data; name=\"form-token\"\r\n\r\n\r\n--x\r\nContent-Disposition: form-data; name=\"folder\"\r\n\r\nno tar\r\n--x--";
+    let headers = format!("Content-Type: multipart/form-data; boundary=x\r\n{owner}");
+    let page = "/apps/shop/deploys/upload";
+    let said = walk.world.edge("POST", page, &headers, form);
+    walk.judge("POST /apps/{app}/deploys/upload", said);
     let upload = "POST /api/v1/apps/{app}/deploys/upload";
     let said = walk.world.local("POST", &format!("{at}/upload"), "no tar");
     walk.judge(upload, said);

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::apps;
 use crate::base::clock::UnixMs;
 use crate::events::{self, Level, NewEvent};
-use crate::supervise::{Kind, Live, SuperviseError};
+use crate::supervise::{Kind, Live, Spec, SuperviseError};
 use crate::web::answer::{As, Lines, Terminal};
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
@@ -136,18 +136,7 @@ pub async fn exec(
 ) -> Result<As<Terminal>, Failure> {
     let row = app.apps.find(&name).await?;
     let (words, size) = terminal::words(&form)?;
-    let process = form.process.as_deref().unwrap_or("web");
-    let Some(container) = containers(&app, &row, Some(process)).into_iter().next() else {
-        let detail = format!("no replica of {process} runs: see `freehold app show {name}`");
-        return Err(Failure::new(ProblemKind::Conflict, detail));
-    };
-    note(
-        &app,
-        &row,
-        &caller,
-        &format!("ran a command in {}", container.name),
-    )
-    .await?;
+    let container = inside(&app, &row, &caller, form.process.as_deref()).await?;
     let start = app
         .supervisor
         .exec_interactive(container.row, words, Default::default(), size);
@@ -164,16 +153,58 @@ pub async fn run(
 ) -> Result<As<Terminal>, Failure> {
     let row = app.apps.find(&name).await?;
     let (words, size) = terminal::words(&form)?;
-    let spec = app.deploys.one_off(row.id, words).await?;
-    note(
-        &app,
-        &row,
-        &caller,
-        "ran a command in a container of its own",
-    )
-    .await?;
+    let spec = one_off(&app, &row, &caller, words).await?;
     let start = app.supervisor.run_interactive(spec, size);
     Ok(As::new(terminal::serve(request, start).await?))
+}
+
+/// The app's processes of which a replica runs, `web` first.
+pub fn processes(app: &App, row: &apps::App) -> Vec<String> {
+    let live = containers(app, row, None).into_iter();
+    let mut names: Vec<String> = live.filter_map(|l| l.process).collect();
+    names.sort_by_key(|name| (name != "web", name.clone()));
+    names.dedup();
+    names
+}
+
+/// The replica of `process`, or of `web`, in which a command is run, noted on the app's activity: the same for a terminal
+/// and a page.
+///
+/// # Errors
+/// When none runs.
+pub async fn inside(
+    app: &App,
+    row: &apps::App,
+    caller: &Caller,
+    process: Option<&str>,
+) -> Result<Live, Failure> {
+    let process = process.unwrap_or("web");
+    let Some(container) = containers(app, row, Some(process)).into_iter().next() else {
+        let detail = format!(
+            "no replica of {process} runs: see `freehold app show {}`",
+            row.name
+        );
+        return Err(Failure::new(ProblemKind::Conflict, detail));
+    };
+    let what = format!("ran a command in {}", container.name);
+    note(app, row, caller, &what).await?;
+    Ok(container)
+}
+
+/// The container in which `words` are run beside the app, noted on its activity: the same for a terminal and a page.
+///
+/// # Errors
+/// When nothing of the app is live.
+pub async fn one_off(
+    app: &App,
+    row: &apps::App,
+    caller: &Caller,
+    words: Vec<String>,
+) -> Result<Spec, Failure> {
+    let spec = app.deploys.one_off(row.id, words).await?;
+    let what = "ran a command in a container of its own";
+    note(app, row, caller, what).await?;
+    Ok(spec)
 }
 
 /// A line on the app's activity; not the words, which may hold secrets.

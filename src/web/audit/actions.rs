@@ -143,6 +143,7 @@ const ACTIONS: &[Row] = actions! {
     // What runs
     POST "/apps/{app}/deploys"              "app.deploy"            Traffic;
     POST "/api/v1/apps/{app}/deploys"       "app.deploy"            Traffic;
+    POST "/apps/{app}/deploys/upload"       "app.deploy"            Traffic;
     POST "/api/v1/apps/{app}/deploys/upload" "app.deploy"           Traffic;
     POST "/apps/{app}/deploys/{id}/cancel"  "app.deploy.cancel"     Traffic;
     POST "/api/v1/apps/{app}/deploys/{id}/cancel" "app.deploy.cancel" Traffic;
@@ -155,7 +156,9 @@ const ACTIONS: &[Row] = actions! {
     POST "/apps/{app}/stop"                 "app.stop"              Traffic;
     POST "/api/v1/apps/{app}/stop"          "app.stop"              Traffic;
     POST "/hooks/{app}"                     "app.push"              Push;
+    POST "/apps/{app}/exec"                 "app.exec"              Command;
     POST "/api/v1/apps/{app}/exec"          "app.exec"              Command;
+    POST "/apps/{app}/run"                  "app.run"               Command;
     POST "/api/v1/apps/{app}/run"           "app.run"               Command;
     // Databases and their backups
     POST "/databases"                       "database.create"       Database;
@@ -167,6 +170,7 @@ const ACTIONS: &[Row] = actions! {
     POST "/api/v1/databases/{name}/attachments" "database.attach"   Database;
     POST "/databases/{database}/detach"     "database.detach"       Database;
     DELETE "/api/v1/databases/{name}/attachments/{app}" "database.detach" Database;
+    POST "/databases/{database}/sql"        "database.psql"         Database;
     POST "/api/v1/databases/{name}/psql"    "database.psql"         Database;
     POST "/databases/{database}/backups"    "backup.create"         Database;
     POST "/api/v1/databases/{name}/backups" "backup.create"         Database;

@@ -35,6 +35,7 @@ const LONG: &[&str] = &[
     "exec",
     "psql",
     "run",
+    "sql",
     "test",
     "upload",
 ];

@@ -146,10 +146,13 @@ fn pages(world: &World) -> Vec<(&'static str, String)> {
         ("domains", app("/domains")),
         ("activity", app("/activity")),
         ("app-settings", app("/settings")),
+        ("app-run", app("/run")),
+        ("app-exec", app("/exec")),
         ("app-remove", app("/remove")),
         ("new-app", "/apps/new".to_owned()),
         ("databases", "/databases".to_owned()),
         ("database", "/databases/main".to_owned()),
+        ("database-sql", "/databases/main/sql".to_owned()),
         ("database-remove", "/databases/main/remove".to_owned()),
         ("restore", format!("/databases/main/restore/{backup}")),
         (

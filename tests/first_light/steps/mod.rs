@@ -1,7 +1,9 @@
 //! The steps in their order, one file a point.
 
+mod f10_app_actions;
 mod f10_looks;
 mod f10_pages;
+mod f10_settings_actions;
 mod f2_sign_in;
 mod f3_database;
 mod f4_push;

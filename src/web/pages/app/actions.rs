@@ -52,7 +52,10 @@ pub async fn deploy(
 }
 
 /// To the page of the deploy that was begun, or back with why none was.
-fn begun(act: &Act, deploy: Result<i64, DeployError>) -> Result<Response, Failure> {
+///
+/// # Errors
+/// Faults of ours and of what is outside.
+pub fn begun(act: &Act, deploy: Result<i64, DeployError>) -> Result<Response, Failure> {
     match deploy {
         Ok(id) => Ok(see(&act.page(&format!("/deploys/{id}")))),
         Err(error) => visit::refused(&act.page("/deploys"), error),

@@ -7,8 +7,8 @@ use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use serde::Deserialize;
 
-use super::deploying;
 use super::head::{AppHead, Tab};
+use super::{deploying, upload};
 use crate::base::clock::UnixMs;
 use crate::web::error::Failure;
 use crate::web::page::Page;
@@ -35,6 +35,8 @@ pub struct View {
     pub reference: Field,
     /// An image's reference.
     pub image: Field,
+    /// A folder's tar.
+    pub folder: Field,
 }
 
 /// A row.
@@ -75,6 +77,13 @@ pub fn reference(own: &str) -> Field {
         .value(own)
         .needed()
         .hint("A branch’s newest commit, or one commit by its whole id.")
+}
+
+/// The tar of a folder.
+pub fn folder() -> Field {
+    Field::file(upload::FIELD, "Its tar", ".tar")
+        .needed()
+        .hint("Not compressed, with the Dockerfile at its root.")
 }
 
 /// `GET /apps/{app}/deploys`
@@ -140,5 +149,6 @@ pub async fn show(
             .like("registry.example.com/shop:1.4")
             .needed()
             .hint("A private registry’s user and password stand in the settings."),
+        folder: folder(),
     }))
 }

@@ -13,5 +13,7 @@ pub mod head;
 pub mod logs;
 pub mod new;
 pub mod overview;
+pub mod run;
 pub mod settings;
+pub mod upload;
 pub mod webhook;

@@ -15,6 +15,8 @@ pub enum Kind {
     Area,
     /// One of `choices`.
     Choice,
+    /// A file of the browser's machine; its form is `multipart/form-data`.
+    File,
 }
 
 /// The field.
@@ -43,6 +45,8 @@ pub struct Field {
     pub code: bool,
     /// The browser's `autocomplete` token.
     pub autocomplete: &'static str,
+    /// Endings of files, for [`Kind::File`].
+    pub accept: &'static str,
     /// Value and label, for [`Kind::Choice`].
     pub choices: Vec<(String, String)>,
 }
@@ -83,6 +87,15 @@ impl Field {
         Self {
             kind: Kind::Choice,
             choices,
+            ..Self::text(name, label)
+        }
+    }
+
+    /// A file of a kind, such as `.tar`.
+    pub fn file(name: &'static str, label: &str, kind: &'static str) -> Self {
+        Self {
+            kind: Kind::File,
+            accept: kind,
             ..Self::text(name, label)
         }
     }
@@ -157,6 +170,7 @@ impl Field {
     fn input_type(&self) -> &'static str {
         match self.kind {
             Kind::Password => "password",
+            Kind::File => "file",
             Kind::Text | Kind::Area | Kind::Choice => "text",
         }
     }

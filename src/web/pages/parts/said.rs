@@ -6,9 +6,9 @@ use std::fmt::{self, Display, Formatter};
 use askama::filters::HtmlSafe;
 
 /// Words that errors begin with; whatever else is in lower case there is a name.
-const BEGINNINGS: [&str; 14] = [
-    "a", "an", "another", "how", "it", "line", "no", "nobody", "only", "that", "the", "there",
-    "this", "what",
+const BEGINNINGS: [&str; 15] = [
+    "a", "an", "another", "how", "it", "line", "no", "nobody", "nothing", "only", "that", "the",
+    "there", "this", "what",
 ];
 
 /// The sentence, escaped.

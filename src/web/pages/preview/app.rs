@@ -4,11 +4,12 @@ use super::overview::{activity, strip};
 use super::{NOW, ago, ahead, day, older, visit};
 use crate::web::pages::app::head::{AppHead, Tab};
 use crate::web::pages::app::{
-    activity as activity_page, deploy, deploys, domains, env, logs, new, overview, settings,
+    activity as activity_page, deploy, deploys, domains, env, logs, new, overview, run, settings,
 };
 use crate::web::pages::frame::Section;
 use crate::web::pages::overview::Attention;
 use crate::web::pages::parts::{Badge, Field, Graph, Older, Tone, When};
+use crate::web::pages::ran::Ran;
 
 fn head(tab: Tab) -> AppHead {
     AppHead {
@@ -172,6 +173,7 @@ pub fn deploys_page() -> deploys::View {
             .like("registry.example.com/shop:1.4")
             .needed()
             .hint("For a private registry, give the app its password first."),
+        folder: deploys::folder(),
     }
 }
 
@@ -397,5 +399,31 @@ pub fn new_app() -> new::View {
             .like("https://git.example.com/ana/shop.git"),
         branch: Field::code("branch", "Branch").value("main"),
         domain: Field::code("domain", "Domain").like("shop.example.com"),
+    }
+}
+
+/// A command that ended, in a container of its own or inside a replica.
+pub fn run_page(inside: bool) -> run::View {
+    let head = head(Tab::Settings);
+    let processes = ["web", "worker"].map(|p| (text(p), text(p))).to_vec();
+    let ended = "It ended with exit code 1.";
+    run::View {
+        frame: head.frame(visit("/apps/shop/run")),
+        head,
+        process: inside.then(|| Field::choice("process", "Process", processes)),
+        command: Field::code("command", "Command")
+            .area()
+            .needed()
+            .value("npm\nrun\nmigrate")
+            .hint("One word a line: no shell takes it apart."),
+        ran: Some(Ran {
+            ended: match inside {
+                true => format!("In shop-web-12-1: {ended}"),
+                false => text(ended),
+            },
+            wrote: text(
+                "> shop@1.4.0 migrate\n> node migrate.js\n\nerror: relation \"tasks\" already exists\n",
+            ),
+        }),
     }
 }

@@ -82,9 +82,12 @@ fn f10_every_page_renders_without_inline_style_or_script() {
     write("app-domains", &app::domains_page());
     write("app-activity", &app::activity_list());
     write("app-settings", &app::settings_page());
+    write("app-run", &app::run_page(false));
+    write("app-exec", &app::run_page(true));
     write("new-app", &app::new_app());
     write("databases", &rest::databases_page());
     write("database", &rest::database_page());
+    write("database-sql", &rest::database_sql_page());
     write("box", &rest::box_view());
     write("doctor", &rest::doctor_page());
     write("checks", &rest::checks_page());

@@ -5,9 +5,10 @@ use super::{NOW, ago, ahead, frame, older, visit};
 use crate::users::Role;
 use crate::web::pages::frame::{Flash, Section};
 use crate::web::pages::parts::{Badge, Field, Older, Tone, When};
+use crate::web::pages::ran::Ran;
 use crate::web::pages::{
-    account, audit, box_page, checks, confirm, database, databases, doctor, people, person,
-    problem, settings, setup, sign_in,
+    account, audit, box_page, checks, confirm, database, database_sql, databases, doctor, people,
+    person, problem, settings, setup, sign_in,
 };
 use crate::wire::audit as wire;
 use crate::wire::doctor::{Area, Condition, Examined, Report};
@@ -53,6 +54,26 @@ pub fn databases_page() -> databases::View {
             vec![(text("17"), text("Postgres 17"))],
         ),
         memory: Field::code("memory", "Memory").value("512M"),
+    }
+}
+
+pub fn database_sql_page() -> database_sql::View {
+    let there = ["shop", "postgres"].map(|p| (p.to_owned(), p.to_owned()));
+    let printed = " id |   title\n----+-----------\n  1 | Buy milk\n  2 | Call <Ana>\n(2 rows)\n";
+    database_sql::View {
+        frame: frame("/databases/main/sql", "SQL · main", Section::Databases)
+            .under("/databases", "Databases")
+            .under("/databases/main", "main"),
+        name: "main".to_owned(),
+        part: Field::choice("part", "Database", there.to_vec()),
+        sql: Field::code("sql", "Statements")
+            .area()
+            .needed()
+            .value("SELECT id, title FROM tasks;"),
+        ran: Some(Ran {
+            ended: "It ended with exit code 0.".to_owned(),
+            wrote: printed.to_owned(),
+        }),
     }
 }
 
