@@ -77,8 +77,11 @@ async fn of_app(app: &App, name: &str) -> Result<Facts, Failure> {
     for (process, scale) in app.apps.scale(row.id).await? {
         scaled(&process, scale, &mut facts);
     }
-    for given in app.databases.given_to(row.id).await? {
-        facts.set(format!("database.{}", given.database), given.env_name);
+    // From the wish on, as on the database's side.
+    for (database, link) in app.databases.of_app(row.id).await? {
+        if link.state != Link::Detaching {
+            facts.set(format!("database.{database}"), link.env_name);
+        }
     }
     Ok(facts)
 }
