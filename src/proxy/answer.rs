@@ -74,10 +74,10 @@ async fn handle(
     let limits = client.limits();
     let (parts, incoming) = request.into_parts();
     let host = Host::of(&parts)?;
-    site::check_size(&parts, &limits)?;
+    site::check(&parts, &limits)?;
     let found = {
         let snapshot = client.worker.shared.snapshot.load();
-        site::find(&snapshot, &client, &host, parts.uri.path())?
+        site::find(&snapshot, &client, &host, site::path(&parts))?
     };
     let route = match found {
         Site::Challenge(authorization) => return Ok(plain_text(authorization)),
@@ -123,7 +123,10 @@ fn plain_text(text: String) -> Response<EdgeBody> {
 
 /// To https, keeping method, path and query; on an unusual port only for those who came by one.
 fn redirect(host: &Host, uri: &http::Uri, https_port: u16) -> Response<EdgeBody> {
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let path = match uri.path_and_query() {
+        Some(path) if path != "*" => path.as_str(),
+        _ => "/",
+    };
     let port = if host.has_port() && https_port != 443 {
         format!(":{https_port}")
     } else {

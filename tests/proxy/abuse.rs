@@ -298,7 +298,6 @@ async fn f5_connections_of_one_address_and_of_all_are_limited() {
     );
 }
 
-#[cfg(feature = "crash-points")]
 #[tokio::test]
 async fn f5_edited_limits_count_from_the_next_request_and_connection_on() {
     let app = app("one").await;
@@ -321,6 +320,7 @@ async fn f5_edited_limits_count_from_the_next_request_and_connection_on() {
     assert_eq!(client.ask(large()).await.unwrap().status, 200);
 }
 
+#[cfg(feature = "crash-points")]
 #[tokio::test]
 async fn f5_a_panic_is_one_requests_500_and_nobody_elses() {
     let app = app("one").await;

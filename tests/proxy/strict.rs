@@ -1,7 +1,7 @@
 //! Strict: what could be read in two ways is read in none, on both sides.
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::app::{always, app};
+use crate::app::{always, app, raw, read_head};
 use crate::client::{Http1, Http2, bytes, get};
 use crate::rig::{Rig, World, route, target};
 
@@ -34,6 +34,18 @@ async fn f5_ambiguous_requests_are_refused_or_framed_anew() {
         ),
         (
             "POST / HTTP/1.1\r\nHost: tasks.test\r\nTransfer-Encoding: gzip\r\n\r\n",
+            "400",
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: tasks.test\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+            "501",
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: tasks.test\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            "400",
+        ),
+        (
+            "GET ftp://tasks.test/ HTTP/1.1\r\nHost: tasks.test\r\n\r\n",
             "400",
         ),
         (
@@ -70,6 +82,52 @@ async fn f5_ambiguous_requests_are_refused_or_framed_anew() {
     assert!(
         seen.contains("transfer-encoding: chunked\n") && !seen.contains("\ncontent-length: 3"),
         "{seen}"
+    );
+}
+
+#[tokio::test]
+async fn e3_options_of_the_whole_server_reaches_the_app_at_its_root() {
+    let (root, api) = (app("root").await, app("api").await);
+    let rig = Rig::start(World::of([
+        route("tasks.test", &[&target(root.address)]),
+        route("tasks.test/api", &[&target(api.address)]),
+        route("only.test/api", &[&target(api.address)]),
+    ]));
+    for (host, answer) in [("tasks.test", "200"), ("only.test", "404")] {
+        let request = format!("OPTIONS * HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let got = bytes(&rig, host, request).await;
+        assert!(got.starts_with(&format!("HTTP/1.1 {answer} ")), "{got}");
+    }
+    assert_eq!((root.requests(), api.requests()), (1, 0));
+    let target_seen = raw(|mut stream, _| async move {
+        let head = read_head(&mut stream).await.unwrap();
+        let line = head.lines().next().unwrap();
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{line}",
+            line.len()
+        );
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    })
+    .await;
+    let rig = Rig::start(World::of([route(
+        "tasks.test",
+        &[&target(target_seen.address)],
+    )]));
+    let request = "OPTIONS * HTTP/1.1\r\nHost: tasks.test\r\nConnection: close\r\n\r\n";
+    let got = bytes(&rig, "tasks.test", request).await;
+    assert!(got.ends_with("OPTIONS * HTTP/1.1"), "{got}");
+    // Any other method means a thing, and * is none.
+    let got = bytes(&rig, "tasks.test", request.replace("OPTIONS", "GET")).await;
+    assert!(got.starts_with("HTTP/1.1 400 "), "{got}");
+    // Without https it leads there, to a place that there is.
+    let request = "OPTIONS * HTTP/1.1\r\nHost: tasks.test\r\nConnection: close\r\n\r\n";
+    let mut stream = tokio::net::TcpStream::connect(rig.http).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(
+        answer.contains("location: https://tasks.test/\r\n"),
+        "{answer}"
     );
 }
 
