@@ -20,6 +20,7 @@ use super::headers;
 use super::host::Host;
 use super::shared::count;
 use super::site::{self, Site};
+use super::stand_in;
 use super::upstream::BodySource;
 
 pub(super) async fn answer(
@@ -73,6 +74,11 @@ async fn handle(
     let client = exchange.client.clone();
     let limits = client.limits();
     let (parts, incoming) = request.into_parts();
+    if stand_in::stands_in(&parts)
+        && let Some(error) = client.refused_head.take()
+    {
+        return Err(error);
+    }
     let host = Host::of(&parts)?;
     site::check(&parts, &limits)?;
     let found = {

@@ -36,6 +36,7 @@ async fn f5_sizes_have_limits_in_both_protocols() {
     };
     let mut http1 = Http1::tls(&rig, "tasks.test").await;
     assert_eq!(http1.ask(get(&long)).await.unwrap().status, 414);
+    let mut http1 = Http1::tls(&rig, "tasks.test").await;
     assert_eq!(http1.ask(many()).await.unwrap().status, 431);
     let mut http2 = Http2::tls(&rig, "tasks.test").await;
     assert_eq!(http2.ask(get(&long)).await.unwrap().status, 414);
