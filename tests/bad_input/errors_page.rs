@@ -67,6 +67,19 @@ pub fn page(table: &Table) -> String {
     for row in &table.hook {
         page.row(&row.what, "", &row.says, &status(row.status, ""), &row.next);
     }
+    page.section(
+        "A request that is not let through",
+        "Answered by the proxy before an app is asked, with a request id. What could be read in two ways is read in none: the connection ends with the answer.",
+    );
+    for row in &table.edge {
+        page.row(
+            &row.what,
+            "",
+            &row.says,
+            &format!("status {}", row.answer),
+            &row.next,
+        );
+    }
     page.section("At the command line", "");
     for row in &table.cli {
         let typed = typed(&row.args);

@@ -17,6 +17,7 @@ pub struct Table {
     pub backup: Vec<Backup>,
     pub engine: Vec<Trouble>,
     pub disk: Vec<Trouble>,
+    pub edge: Vec<Edge>,
 }
 
 /// A command that needs no engine.
@@ -190,6 +191,28 @@ pub struct Trouble {
     pub when: When,
     pub exit: i32,
     pub says: String,
+    pub next: String,
+}
+
+/// Bytes that a client sends to the proxy over HTTP/1. A row without `next` is served, and not in the docs.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Edge {
+    pub what: String,
+    /// `{a*9}` is nine times `a`. A request that is well follows on the same connection.
+    pub send: String,
+    /// The status, or those of several requests with blanks between them; `closed`: the connection ends without a word.
+    pub answer: String,
+    /// In the last answer.
+    #[serde(default)]
+    pub says: String,
+    /// What must not be in it.
+    #[serde(default)]
+    pub never: Vec<String>,
+    /// The request that follows is answered too; else the connection ends.
+    #[serde(default)]
+    pub goes_on: bool,
+    #[serde(default)]
     pub next: String,
 }
 

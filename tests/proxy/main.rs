@@ -10,4 +10,5 @@ mod hold;
 mod names;
 mod retry;
 mod strict;
+mod table;
 mod websocket;
