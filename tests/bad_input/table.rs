@@ -18,6 +18,7 @@ pub struct Table {
     pub engine: Vec<Trouble>,
     pub disk: Vec<Trouble>,
     pub edge: Vec<Edge>,
+    pub edge_http2: Vec<EdgeHttp2>,
 }
 
 /// A command that needs no engine.
@@ -210,6 +211,27 @@ pub struct Edge {
     #[serde(default)]
     pub never: Vec<String>,
     /// The request that follows is answered too; else the connection ends.
+    #[serde(default)]
+    pub goes_on: bool,
+    #[serde(default)]
+    pub next: String,
+}
+
+/// Frames that a client sends to the proxy over HTTP/2. A row without `next` is served, and not in the docs.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EdgeHttp2 {
+    pub what: String,
+    /// Each: its kind, stream and flags (`HEADERS 1 es eh`), then names and values in turn, or a payload. `GET /` stands
+    /// for the fields of such a request.
+    pub frames: Vec<Vec<String>>,
+    /// Of the highest stream: its status, or `reset CODE`; or `goaway CODE` of the connection.
+    pub answer: String,
+    #[serde(default)]
+    pub says: String,
+    #[serde(default)]
+    pub never: Vec<String>,
+    /// A request that follows on the connection is answered.
     #[serde(default)]
     pub goes_on: bool,
     #[serde(default)]

@@ -12,7 +12,7 @@ use crate::rig::{Rig, World, route, target};
 
 #[allow(dead_code)]
 #[path = "../bad_input/table.rs"]
-mod rows;
+pub mod rows;
 
 use rows::{Edge, has};
 
@@ -20,13 +20,13 @@ use rows::{Edge, has};
 const NEXT: &str = "GET /next HTTP/1.1\r\nHost: tasks.test\r\nConnection: close\r\n\r\n";
 
 /// How much of a body the route takes.
-const BODY: u64 = 1_000;
+pub const BODY: u64 = 1_000;
 
 /// The first lines of the requests that reached the app whole.
-type Seen = Arc<Mutex<Vec<String>>>;
+pub type Seen = Arc<Mutex<Vec<String>>>;
 
 /// An app that reads for itself, strictly, keeps a list of what it read and answers with it.
-async fn witness() -> (App, Seen) {
+pub async fn witness() -> (App, Seen) {
     let seen = Seen::default();
     let list = seen.clone();
     let app = raw(move |mut stream, _| {
@@ -96,9 +96,9 @@ async fn read_until(stream: &mut TcpStream, end: &[u8]) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// What a row sends: `{a*9}` is nine times `a`.
-fn sent(row: &Edge) -> Vec<u8> {
-    let (mut bytes, mut rest) = (Vec::new(), row.send.as_str());
+/// What a text of the table stands for: `{a*9}` is nine times `a`.
+pub fn expanded(text: &str) -> Vec<u8> {
+    let (mut bytes, mut rest) = (Vec::new(), text);
     while let Some((before, after)) = rest.split_once('{') {
         let (inner, after) = after.split_once('}').unwrap();
         let (text, times) = inner.rsplit_once('*').unwrap();
@@ -107,7 +107,6 @@ fn sent(row: &Edge) -> Vec<u8> {
         rest = after;
     }
     bytes.extend(rest.as_bytes());
-    bytes.extend(NEXT.as_bytes());
     bytes
 }
 
@@ -213,7 +212,7 @@ async fn e3_every_row_of_the_table_is_answered_exactly() {
     let rig = Rig::with_limits(World::of([spec]), limits);
     let mut report = Vec::new();
     for row in rows::table().edge {
-        let bytes = sent(&row);
+        let bytes = [expanded(&row.send), NEXT.into()].concat();
         // In one piece, byte by byte, and cut in the middle of things.
         for (door, piece) in [
             ("https", bytes.len()),
