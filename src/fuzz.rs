@@ -15,6 +15,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("dns", crate::certs::fuzz::dns),
     ("dockerignore", crate::docker::fuzz::dockerignore),
     ("git", crate::git::fuzz::names),
+    ("head_guard", crate::proxy::fuzz::head_guard),
     ("host", crate::proxy::fuzz::host),
     ("upload", crate::deploy::fuzz::upload),
     ("webhook", crate::deploy::fuzz::webhook),

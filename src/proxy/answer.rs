@@ -20,6 +20,7 @@ use super::headers;
 use super::host::Host;
 use super::shared::count;
 use super::site::{self, Site};
+use super::stand_in;
 use super::upstream::BodySource;
 
 pub(super) async fn answer(
@@ -73,11 +74,16 @@ async fn handle(
     let client = exchange.client.clone();
     let limits = client.limits();
     let (parts, incoming) = request.into_parts();
+    if stand_in::stands_in(&parts)
+        && let Some(error) = client.refused_head.take()
+    {
+        return Err(error);
+    }
     let host = Host::of(&parts)?;
-    site::check_size(&parts, &limits)?;
+    site::check(&parts, &limits)?;
     let found = {
         let snapshot = client.worker.shared.snapshot.load();
-        site::find(&snapshot, &client, &host, parts.uri.path())?
+        site::find(&snapshot, &client, &host, site::path(&parts))?
     };
     let route = match found {
         Site::Challenge(authorization) => return Ok(plain_text(authorization)),
@@ -123,7 +129,10 @@ fn plain_text(text: String) -> Response<EdgeBody> {
 
 /// To https, keeping method, path and query; on an unusual port only for those who came by one.
 fn redirect(host: &Host, uri: &http::Uri, https_port: u16) -> Response<EdgeBody> {
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let path = match uri.path_and_query() {
+        Some(path) if path != "*" => path.as_str(),
+        _ => "/",
+    };
     let port = if host.has_port() && https_port != 443 {
         format!(":{https_port}")
     } else {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
+use super::error::EdgeError;
 use super::limits::Limits;
 use super::tunnel::Tunnel;
 use super::worker::Worker;
@@ -49,7 +50,13 @@ pub(super) struct Client {
     pub(super) http2: Cell<bool>,
     /// Set by the request that became a tunnel, taken by the connection once the 101 is out.
     pub(super) tunnel: RefCell<Option<Tunnel>>,
+    /// Why the head was refused that a stand-in came for.
+    pub(super) refused_head: Cell<Option<EdgeError>>,
     in_flight: Cell<u32>,
+    /// Requests that are over.
+    answered: Cell<u64>,
+    /// The connection is to be woken when the next request is over.
+    awaits_answer: Cell<bool>,
     idle_since: Cell<Instant>,
     head_since: Cell<Option<Instant>>,
     blocked_since: Cell<Option<Instant>>,
@@ -79,7 +86,10 @@ impl Client {
             https,
             http2: Cell::new(false),
             tunnel: RefCell::new(None),
+            refused_head: Cell::new(None),
             in_flight: Cell::new(0),
+            answered: Cell::new(0),
+            awaits_answer: Cell::new(false),
             idle_since: Cell::new(now),
             // The first head is due from the start.
             head_since: Cell::new(Some(now)),
@@ -107,9 +117,25 @@ impl Client {
         let left = self.in_flight.get() - 1;
         self.in_flight.set(left);
         self.at_boundary.set(read_whole);
+        self.answered.set(self.answered.get() + 1);
+        if self.awaits_answer.take()
+            && let Some(waker) = &*self.waker.borrow()
+        {
+            waker.wake_by_ref();
+        }
         if left == 0 {
             self.idle_since.set(Instant::now());
         }
+    }
+
+    /// Requests that are over.
+    pub(super) fn answered(&self) -> u64 {
+        self.answered.get()
+    }
+
+    /// What was read is held until a request is over.
+    pub(super) fn awaits_answer(&self) {
+        self.awaits_answer.set(true);
     }
 
     pub(super) fn bytes_arrived(&self) {

@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use super::client::Client;
+use super::inlet::Inlet;
 
 /// What is gathered at most: one TLS record.
 const GATHERED: usize = 16 * 1024;
@@ -35,11 +36,11 @@ pub(super) struct Wire {
 
 pub(super) struct ClientIo {
     wire: Rc<Wire>,
-    /// Read before the protocol began, and handed to it first.
-    early: Bytes,
+    inlet: Inlet,
 }
 
 impl ClientIo {
+    /// A stream that gathers is HTTP/2; the other's heads are looked at.
     pub(super) fn new(transport: Transport, client: Rc<Client>, gathers: bool) -> ClientIo {
         let wire = Wire {
             transport: RefCell::new(transport),
@@ -50,7 +51,7 @@ impl ClientIo {
         };
         ClientIo {
             wire: Rc::new(wire),
-            early: Bytes::new(),
+            inlet: Inlet::new(!gathers),
         }
     }
 
@@ -59,11 +60,36 @@ impl ClientIo {
     }
 
     pub(super) fn put_back(&mut self, bytes: Bytes) {
-        self.early = bytes;
+        self.inlet.put_back(bytes);
+    }
+
+    /// Whether a head has come in part.
+    pub(super) fn holds_a_part(&self) -> bool {
+        self.inlet.holds_a_part()
+    }
+
+    /// What is read from now on is no HTTP, or is thrown away.
+    pub(super) fn look_away(&mut self) {
+        self.inlet.look_away();
     }
 }
 
 impl Wire {
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut *self.transport.borrow_mut() {
+            Transport::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buffer),
+        }
+    }
+
     /// Sends what was gathered. Pending means that the client does not take it yet.
     pub(super) fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.unsent.get() {
@@ -146,21 +172,7 @@ impl AsyncRead for ClientIo {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let before = buffer.filled().len();
-        let read = if this.early.is_empty() {
-            match &mut *this.wire.transport.borrow_mut() {
-                Transport::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
-                Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buffer),
-            }
-        } else {
-            let count = this.early.len().min(buffer.remaining());
-            buffer.put_slice(&this.early.split_to(count));
-            Poll::Ready(Ok(()))
-        };
-        if buffer.filled().len() > before {
-            this.wire.client.bytes_arrived();
-        }
-        read
+        this.inlet.poll_read(&this.wire, cx, buffer)
     }
 }
 

@@ -20,6 +20,10 @@ pub(super) enum EdgeError {
     NoRoute,
     Misdirected,
     MethodRefused,
+    /// A transfer coding that we do not know.
+    CodingRefused,
+    VersionRefused,
+    TooManyFields(usize),
     UriTooLong(usize),
     HeadTooLarge(usize),
     BodyTooLarge(u64),
@@ -43,8 +47,9 @@ impl EdgeError {
     pub(super) fn side(&self) -> Side {
         use EdgeError::*;
         match self {
-            BadRequest(_) | UnknownHost | NoRoute | Misdirected | MethodRefused | UriTooLong(_)
-            | HeadTooLarge(_) | BodyTooLarge(_) | BodyStalled | BodyBroken => Side::Client,
+            BadRequest(_) | UnknownHost | NoRoute | Misdirected | MethodRefused | CodingRefused
+            | VersionRefused | TooManyFields(_) | UriTooLong(_) | HeadTooLarge(_)
+            | BodyTooLarge(_) | BodyStalled | BodyBroken => Side::Client,
             HeldFull
             | HeldTooLong { .. }
             | UpstreamClosed
@@ -61,8 +66,10 @@ impl EdgeError {
             UnknownHost | NoRoute => StatusCode::NOT_FOUND,
             Misdirected => StatusCode::MISDIRECTED_REQUEST,
             MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
+            CodingRefused => StatusCode::NOT_IMPLEMENTED,
+            VersionRefused => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             UriTooLong(_) => StatusCode::URI_TOO_LONG,
-            HeadTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            HeadTooLarge(_) | TooManyFields(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             BodyStalled => StatusCode::REQUEST_TIMEOUT,
             CertificatePending | HeldFull | HeldTooLong { .. } => StatusCode::SERVICE_UNAVAILABLE,
@@ -86,6 +93,9 @@ impl EdgeError {
         matches!(
             self,
             EdgeError::BadRequest(_)
+                // What follows a CONNECT may be meant for its tunnel.
+                | EdgeError::MethodRefused
+                | EdgeError::CodingRefused
                 | EdgeError::BodyTooLarge(_)
                 | EdgeError::BodyStalled
                 | EdgeError::BodyBroken
@@ -100,6 +110,9 @@ impl EdgeError {
             NoRoute => "Nothing is served at this path",
             Misdirected => "This connection is for another name",
             MethodRefused => "This method is not served",
+            CodingRefused => "This transfer coding is not served",
+            VersionRefused => "This version of HTTP is not served",
+            TooManyFields(_) => "There are too many headers",
             UriTooLong(_) => "This address is too long",
             HeadTooLarge(_) => "The headers are too large",
             BodyTooLarge(_) => "This upload is too large",
@@ -122,6 +135,9 @@ impl EdgeError {
             NoRoute => "The name is known here, but no app answers at this path. Check the address.".into(),
             Misdirected => "The connection was opened for another name. A new connection will work.".into(),
             MethodRefused => "This server is not an open proxy; CONNECT and TRACE are refused.".into(),
+            CodingRefused => "Of the transfer codings only chunked is understood here. Send the body without another one; a Content-Encoding may stay.".into(),
+            VersionRefused => "HTTP/1.1, HTTP/1.0 and, over https, HTTP/2 are served here.".into(),
+            TooManyFields(limit) => format!("A request may have up to {limit} headers."),
             UriTooLong(limit) => format!("Addresses may have up to {} KB. Send the data in the request's body instead.", limit / 1024),
             HeadTooLarge(limit) => format!("Headers may have up to {} KB together. Clearing this site's cookies often helps.", limit / 1024),
             BodyTooLarge(limit) => format!("Up to {} are accepted here.", size(*limit)),

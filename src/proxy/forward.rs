@@ -1,7 +1,8 @@
 //! Forward: a request to a target of its route, and the head of its answer back; tried again where that is safe.
 //!
-//! Safe is: nothing was sent (a connect failed, a kept connection was dead before the first byte), or the method may be
-//! repeated and nothing of the body is gone. Everything else is the target's one chance.
+//! Safe is: nothing was sent (a connect failed, a kept connection was dead before the first byte), or the method only
+//! reads (RFC 9110, 9.2.1) and nothing of the body is gone. Everything else is the target's one chance: PUT and DELETE
+//! may be repeated by who knows what else happened meanwhile, and that is not us.
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,7 @@ use super::headers::{self, Facts};
 use super::hold::Hold;
 use super::host::Host;
 use super::routes::{Route, Upstream};
+use super::site;
 use super::target::Target;
 use super::tunnel::Tunnel;
 use super::upstream::{
@@ -58,7 +60,7 @@ pub(super) async fn forward(
         };
         let Some(claim) = claim else {
             route = hold
-                .wait(&client, inquiry.host, inquiry.parts.uri.path(), &route)
+                .wait(&client, inquiry.host, site::path(inquiry.parts), &route)
                 .await?;
             tried.clear();
             continue;
@@ -89,7 +91,7 @@ pub(super) async fn forward(
             Err(SendFailure::Unanswered(error)) => {
                 tracing::debug!(target = %target.key(), %error, "a target closed the connection before it answered");
                 let unsent = connection.written() == 0;
-                let repeatable = unsent || (!repeated && inquiry.parts.method.is_idempotent());
+                let repeatable = unsent || (!repeated && inquiry.parts.method.is_safe());
                 let again = repeatable.then(|| request.into_source()).flatten();
                 body = again.ok_or(EdgeError::UpstreamClosed)?;
                 repeated |= !unsent && !connection.reused;

@@ -1,10 +1,17 @@
-//! Fuzz targets of the data plane: names that clients send, and frames of a tunnel.
+//! Fuzz targets of the data plane: heads and names that clients send, and frames of a tunnel.
 use http::header;
 
+use super::framing;
 use super::host::{Host, parse};
 use super::ws_frames::Frames;
 
 pub use super::upstream::fuzz::answer;
+
+/// What the guard lets through, hyper reads alike, however it comes: the first byte cuts it.
+pub fn head_guard(data: &[u8]) {
+    let [piece, bytes @ ..] = data else { return };
+    framing::check(bytes, usize::from(*piece));
+}
 
 /// A name that passes is in its normal form, which is its own normal form; a request's address and Host never panic.
 pub fn host(data: &[u8]) {

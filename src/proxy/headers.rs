@@ -2,6 +2,8 @@
 use bytes::{BufMut, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
+use super::error::EdgeError;
+
 pub(super) static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 static HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
@@ -21,30 +23,39 @@ pub(super) fn is_hop_by_hop(name: &HeaderName) -> bool {
 }
 
 /// Fields that say who asks, and from where: only ours count. An app that reads `_` for `-` must not be fooled either.
+///
+/// Beside those that we write, the ones are taken out that other proxies write and apps believe.
 fn is_ours_to_say(name: &str) -> bool {
     let bytes = name.as_bytes();
-    let same = |other: &str| {
-        bytes.len() == other.len()
+    let begins = |with: &str| {
+        bytes.len() >= with.len()
             && bytes
                 .iter()
-                .zip(other.as_bytes())
+                .zip(with.as_bytes())
                 .all(|(a, b)| a == b || (*a == b'_' && *b == b'-'))
     };
+    let same = |other: &str| bytes.len() == other.len() && begins(other);
     match bytes.first() {
         Some(b'x') => {
             same("x-request-id")
                 || same("x-real-ip")
-                || (bytes.len() > 12 && {
-                    bytes[..12]
-                        .iter()
-                        .zip(b"x-forwarded-")
-                        .all(|(a, b)| a == b || (*a == b'_' && *b == b'-'))
-                })
+                || same("x-forwarded")
+                || begins("x-forwarded-")
+                || same("x-client-ip")
+                || same("x-cluster-client-ip")
+                || same("x-original-forwarded-for")
+                || same("x-appengine-user-ip")
         }
-        Some(b'f') => same("forwarded"),
+        Some(b'f') => same("forwarded") || same("forwarded-for") || same("fastly-client-ip"),
         Some(b'p') => same("proxy"),
         Some(b'h') => same("host"),
-        Some(b'c') => same("content-length"),
+        Some(b'c') => {
+            same("content-length")
+                || same("client-ip")
+                || begins("cf-connecting-ip")
+                || same("cf-pseudo-ipv4")
+        }
+        Some(b't') if same("true-client-ip") => true,
         Some(b't') => name == "transfer_encoding",
         _ => false,
     }
@@ -61,6 +72,38 @@ pub(super) fn has_token(value: &HeaderValue, token: &str) -> bool {
         .as_bytes()
         .split(|byte| *byte == b',')
         .any(|part| part.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+}
+
+/// The codings of a body as `Transfer-Encoding` names them, line by line: exactly one `chunked`, or none.
+///
+/// We take chunked off and put it on again. Another coding would be lost on the way and its body told as plain, and
+/// where `chunked` is not the last nobody knows where the body ends (RFC 9112, 6.1 and 6.3).
+pub(super) fn check_codings<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Result<(), EdgeError> {
+    let (mut any, mut chunked, mut unknown) = (false, false, false);
+    for line in lines {
+        any = true;
+        for coding in line.split(|byte| *byte == b',') {
+            let coding = coding.trim_ascii();
+            if chunked {
+                return Err(EdgeError::BadRequest(
+                    "chunked is not the last of its transfer codings",
+                ));
+            } else if coding.eq_ignore_ascii_case(b"chunked") {
+                chunked = true;
+            } else if HeaderName::from_bytes(coding).is_ok() {
+                unknown = true;
+            } else {
+                return Err(EdgeError::BadRequest("its Transfer-Encoding is malformed"));
+            }
+        }
+    }
+    match (any, chunked, unknown) {
+        (true, false, _) => Err(EdgeError::BadRequest(
+            "chunked is not the last of its transfer codings",
+        )),
+        (true, true, true) => Err(EdgeError::CodingRefused),
+        _ => Ok(()),
+    }
 }
 
 /// Takes out the fields that `Connection` names as belonging to the hop.
@@ -126,17 +169,18 @@ pub(super) fn write_head(out: &mut BytesMut, facts: &Facts<'_>, fields: &HeaderM
         .collect();
     let mut cookies = 0;
     for (name, value) in fields {
-        if *name == header::COOKIE {
-            cookies += 1;
-            continue;
-        }
         let skipped = *name == header::EXPECT
             || is_hop_by_hop(name)
             || is_ours_to_say(name.as_str())
             || named
                 .iter()
                 .any(|named| named.eq_ignore_ascii_case(name.as_str().as_bytes()));
-        if !skipped {
+        if skipped {
+            continue;
+        }
+        if *name == header::COOKIE {
+            cookies += 1;
+        } else {
             write_field(out, name.as_str(), value.as_bytes());
         }
     }
@@ -212,6 +256,10 @@ mod tests {
         for (name, value) in fields {
             map.append(*name, HeaderValue::from_static(value));
         }
+        head_of(&map)
+    }
+
+    fn head_of(map: &HeaderMap) -> String {
         let facts = Facts {
             method: "GET",
             target: "/a?b",
@@ -227,7 +275,7 @@ mod tests {
             takes_trailers: false,
         };
         let mut out = BytesMut::new();
-        write_head(&mut out, &facts, &map);
+        write_head(&mut out, &facts, map);
         String::from_utf8(out.to_vec()).unwrap()
     }
 
@@ -260,6 +308,84 @@ mod tests {
             "x-request-id: id1\r\n",
         ] {
             assert_eq!(head.matches(ours).count(), 1, "{ours} in {head}");
+        }
+    }
+
+    #[test]
+    fn e3_what_other_proxies_say_of_the_client_is_a_strangers_word_here() {
+        for name in [
+            "true-client-ip",
+            "True_Client_Ip",
+            "cf-connecting-ip",
+            "cf-connecting-ipv6",
+            "cf-pseudo-ipv4",
+            "x-client-ip",
+            "x_client_ip",
+            "x-cluster-client-ip",
+            "x-original-forwarded-for",
+            "x-appengine-user-ip",
+            "x-forwarded",
+            "forwarded-for",
+            "fastly-client-ip",
+            "client-ip",
+        ] {
+            let mut map = HeaderMap::new();
+            map.insert(
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                HeaderValue::from_static("6.6.6.6"),
+            );
+            assert!(!head_of(&map).contains("6.6.6.6"), "{name}");
+            map.clear();
+            map.insert(
+                HeaderName::from_bytes(format!("y{name}").as_bytes()).unwrap(),
+                HeaderValue::from_static("6.6.6.6"),
+            );
+            assert!(head_of(&map).contains("6.6.6.6"), "y{name}");
+        }
+    }
+
+    #[test]
+    fn e3_connection_takes_none_of_our_fields_away() {
+        let plain = written(&[("accept", "*/*")]);
+        let named = written(&[
+            ("accept", "*/*"),
+            (
+                "connection",
+                "x-forwarded-for, X-Real-IP, x-forwarded-proto, x-forwarded-host",
+            ),
+            ("connection", "forwarded,x-request-id,host,content-length"),
+        ]);
+        assert_eq!(named, plain);
+        let cookies = written(&[("cookie", "a=1"), ("connection", "cookie")]);
+        assert!(!cookies.contains("a=1"), "{cookies}");
+    }
+
+    #[test]
+    fn e3_one_coding_is_known_and_only_once() {
+        let check = |lines: &[&'static str]| {
+            check_codings(lines.iter().map(|line| line.as_bytes()))
+                .map_err(|error| error.status().as_u16())
+        };
+        for (lines, judged) in [
+            (&[][..], Ok(())),
+            (&["chunked"], Ok(())),
+            (&[" Chunked\t"], Ok(())),
+            (&["gzip, chunked"], Err(501)),
+            (&["identity", "chunked"], Err(501)),
+            (&["gzip"], Err(400)),
+            (&["chunked, chunked"], Err(400)),
+            (&["chunked", "chunked"], Err(400)),
+            (&["chunked, gzip"], Err(400)),
+            (&["chunked", "identity"], Err(400)),
+            (&["chunked,"], Err(400)),
+            (&[", chunked"], Err(400)),
+            (&[""], Err(400)),
+            (&["x chunked"], Err(400)),
+            (&["chunked;q=1"], Err(400)),
+            (&["\u{b}chunked"], Err(400)),
+            (&["xchunked"], Err(400)),
+        ] {
+            assert_eq!(check(lines), judged, "{lines:?}");
         }
     }
 

@@ -27,12 +27,19 @@ impl Host {
             (None, None) => None,
         };
         let written = match (parts.uri.authority(), field) {
-            (Some(authority), Some(field)) if !authority.as_str().eq_ignore_ascii_case(field) => {
-                return Err(EdgeError::BadRequest(
-                    "its Host and the host of its address differ",
-                ));
+            (Some(authority), Some(field)) => {
+                let scheme = parts.uri.scheme_str();
+                if without_usual_port(authority.as_str(), scheme)
+                    .eq_ignore_ascii_case(without_usual_port(field, scheme))
+                {
+                    authority.as_str()
+                } else {
+                    return Err(EdgeError::BadRequest(
+                        "its Host and the host of its address differ",
+                    ));
+                }
             }
-            (Some(authority), _) => authority.as_str(),
+            (Some(authority), None) => authority.as_str(),
             (None, Some(field)) => field,
             (None, None) => return Err(EdgeError::BadRequest("it has no Host")),
         };
@@ -60,6 +67,16 @@ impl Host {
             .unwrap_or(&self.name);
         bare.parse::<IpAddr>().is_ok()
     }
+}
+
+/// An authority without the port that its scheme has anyway (RFC 9110, 4.2.3).
+fn without_usual_port<'a>(authority: &'a str, scheme: Option<&str>) -> &'a str {
+    let usual = match scheme {
+        Some("http") => ":80",
+        Some("https") => ":443",
+        _ => ":",
+    };
+    authority.strip_suffix(usual).unwrap_or(authority)
 }
 
 /// The name in an authority without user, or nothing. Only characters of names and addresses pass.
@@ -91,6 +108,38 @@ pub(super) fn parse(authority: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn of(address: &str, field: &str) -> Result<Host, EdgeError> {
+        let request = http::Request::builder()
+            .uri(address)
+            .header(header::HOST, field)
+            .body(())
+            .unwrap();
+        Host::of(&request.into_parts().0)
+    }
+
+    #[test]
+    fn e3_a_host_is_the_same_with_the_port_its_scheme_has_anyway() {
+        for (address, field) in [
+            ("https://tasks.test/", "tasks.test:443"),
+            ("https://tasks.test:443/", "Tasks.test"),
+            ("http://tasks.test/", "tasks.test:80"),
+            ("http://[::1]:80/", "[::1]"),
+            ("http://tasks.test:8080/", "tasks.test:8080"),
+        ] {
+            assert!(of(address, field).is_ok(), "{address} {field}");
+        }
+        for (address, field) in [
+            ("https://tasks.test/", "tasks.test:80"),
+            ("http://tasks.test/", "tasks.test:443"),
+            ("http://tasks.test:8080/", "tasks.test"),
+            ("http://tasks.test/", "tasks.test:8080"),
+            ("http://tasks.test/", "other.test"),
+            ("http://[::80]/", "[:"),
+        ] {
+            assert!(of(address, field).is_err(), "{address} {field}");
+        }
+    }
 
     #[test]
     fn f5_names_are_read_without_port_case_and_dot() {

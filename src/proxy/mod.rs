@@ -6,6 +6,7 @@
 mod answer;
 mod balance;
 mod body;
+mod chunk_guard;
 mod claims;
 mod client;
 mod client_io;
@@ -14,13 +15,18 @@ mod error;
 mod error_page;
 mod exchange;
 mod forward;
+#[cfg(any(test, freehold_fuzz))]
+mod framing;
 #[cfg(freehold_fuzz)]
 pub mod fuzz;
 mod gate;
+mod grammar;
+mod head_guard;
 mod headers;
 mod histogram;
 mod hold;
 mod host;
+mod inlet;
 mod limits;
 mod listener;
 mod meter;
@@ -32,6 +38,7 @@ mod serve_http2;
 mod shared;
 mod site;
 mod snapshot;
+mod stand_in;
 mod target;
 mod tls;
 mod tunnel;

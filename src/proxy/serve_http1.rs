@@ -34,11 +34,16 @@ pub(super) async fn serve_http1(client: Rc<Client>, mut io: ClientIo) {
         io = spoken.io;
         match spoken.end {
             End::Quiet if !spoken.ahead.is_empty() => io.put_back(spoken.ahead),
+            // Its rest is due as if it had begun now.
+            End::Quiet if io.holds_a_part() => client.bytes_arrived(),
             End::Quiet => match park(&client, &mut io).await {
                 Some(bytes) => io.put_back(bytes),
                 None => return Box::pin(close(&mut io)).await,
             },
-            End::Tunnel(tunnel) => return Box::pin(tunnel.run(&client, io, spoken.ahead)).await,
+            End::Tunnel(tunnel) => {
+                io.look_away();
+                return Box::pin(tunnel.run(&client, io, spoken.ahead)).await;
+            }
             End::Over => return Box::pin(close(&mut io)).await,
         }
     }
@@ -136,6 +141,7 @@ async fn park(client: &Client, io: &mut ClientIo) -> Option<Bytes> {
 
 /// Says goodbye, then reads on for a moment: closing with unread bytes would reset the connection under our answer.
 async fn close(io: &mut ClientIo) {
+    io.look_away();
     let lingering = async {
         if io.shutdown().await.is_err() {
             return;

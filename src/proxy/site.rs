@@ -2,10 +2,12 @@
 use std::sync::Arc;
 
 use http::Method;
+use http::header;
 use http::request::Parts;
 
 use super::client::Client;
 use super::error::EdgeError;
+use super::headers;
 use super::host::Host;
 use super::limits::Limits;
 use super::routes::Route;
@@ -114,11 +116,26 @@ fn route_of(snapshot: &Snapshot, host: &Host, path: &str) -> Result<Site, EdgeEr
     }
 }
 
+/// The path that chooses the route: what asks of the whole server (`OPTIONS *`) asks of what answers at its root.
+pub(super) fn path(parts: &Parts) -> &str {
+    match parts.uri.path() {
+        "*" => "/",
+        path => path,
+    }
+}
+
 /// Refuses what no app should see, before a route is looked for.
-pub(super) fn check_size(parts: &Parts, limits: &Limits) -> Result<(), EdgeError> {
+pub(super) fn check(parts: &Parts, limits: &Limits) -> Result<(), EdgeError> {
     if parts.method == Method::CONNECT || parts.method == Method::TRACE {
         return Err(EdgeError::MethodRefused);
     }
+    if !matches!(parts.uri.scheme_str(), None | Some("http" | "https")) {
+        return Err(EdgeError::BadRequest(
+            "its address is neither http nor https",
+        ));
+    }
+    let codings = parts.headers.get_all(header::TRANSFER_ENCODING);
+    headers::check_codings(codings.iter().map(|value| value.as_bytes()))?;
     let target = parts.uri.path_and_query().map_or("", |path| path.as_str());
     if target.len() > limits.uri_bytes {
         return Err(EdgeError::UriTooLong(limits.uri_bytes));

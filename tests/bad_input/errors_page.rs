@@ -67,6 +67,26 @@ pub fn page(table: &Table) -> String {
     for row in &table.hook {
         page.row(&row.what, "", &row.says, &status(row.status, ""), &row.next);
     }
+    page.section(
+        "A request that is not let through",
+        "Answered by the proxy before an app is asked, with a request id. What could be read in two ways is read in none: the connection ends with the answer.",
+    );
+    for row in &table.edge {
+        let answer = format!("status {}", row.answer);
+        page.row(&row.what, "", &row.says, &answer, &row.next);
+    }
+    page.section(
+        "A request over HTTP/2 that is not let through",
+        "Where it is certain which stream is meant, that one is reset and the others go on; else the connection ends.",
+    );
+    for row in &table.edge_http2 {
+        let answer = match row.answer.split_once(' ') {
+            Some(("goaway", code)) => format!("the connection ends with {code}"),
+            Some((_, code)) => format!("the stream is reset with {code}"),
+            None => format!("status {}", row.answer),
+        };
+        page.row(&row.what, "", &row.says, &answer, &row.next);
+    }
     page.section("At the command line", "");
     for row in &table.cli {
         let typed = typed(&row.args);
@@ -119,17 +139,12 @@ impl Page {
             true => String::new(),
             false => format!("<br>{how}"),
         };
-        let answer = match answer.is_empty() {
-            true => String::new(),
-            false => format!(" ({answer})"),
+        let told = match (says, answer) {
+            ("", answer) => answer.to_owned(),
+            (says, "") => cell(says),
+            (says, answer) => format!("{} ({answer})", cell(says)),
         };
-        let says = cell(says);
-        writeln!(
-            self.text,
-            "| {what}{how} | {says}{answer} | {} |",
-            cell(next)
-        )
-        .unwrap();
+        writeln!(self.text, "| {what}{how} | {told} | {} |", cell(next)).unwrap();
     }
 }
 

@@ -17,6 +17,8 @@ pub struct Table {
     pub backup: Vec<Backup>,
     pub engine: Vec<Trouble>,
     pub disk: Vec<Trouble>,
+    pub edge: Vec<Edge>,
+    pub edge_http2: Vec<EdgeHttp2>,
 }
 
 /// A command that needs no engine.
@@ -190,6 +192,49 @@ pub struct Trouble {
     pub when: When,
     pub exit: i32,
     pub says: String,
+    pub next: String,
+}
+
+/// Bytes that a client sends to the proxy over HTTP/1. A row without `next` is served, and not in the docs.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Edge {
+    pub what: String,
+    /// `{a*9}` is nine times `a`. A request that is well follows on the same connection.
+    pub send: String,
+    /// The status, or those of several requests with blanks between them; `closed`: the connection ends without a word.
+    pub answer: String,
+    /// In the last answer.
+    #[serde(default)]
+    pub says: String,
+    /// What must not be in it.
+    #[serde(default)]
+    pub never: Vec<String>,
+    /// The request that follows is answered too; else the connection ends.
+    #[serde(default)]
+    pub goes_on: bool,
+    #[serde(default)]
+    pub next: String,
+}
+
+/// Frames that a client sends to the proxy over HTTP/2. A row without `next` is served, and not in the docs.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EdgeHttp2 {
+    pub what: String,
+    /// Each: its kind, stream and flags (`HEADERS 1 es eh`), then names and values in turn, or a payload. `GET /` stands
+    /// for the fields of such a request.
+    pub frames: Vec<Vec<String>>,
+    /// Of the highest stream: its status, or `reset CODE`; or `goaway CODE` of the connection.
+    pub answer: String,
+    #[serde(default)]
+    pub says: String,
+    #[serde(default)]
+    pub never: Vec<String>,
+    /// A request that follows on the connection is answered.
+    #[serde(default)]
+    pub goes_on: bool,
+    #[serde(default)]
     pub next: String,
 }
 

@@ -1,6 +1,7 @@
 //! The data plane with real sockets: an edge on free ports, apps that behave and apps that do not, clients that check.
 mod app;
 mod client;
+mod frames;
 mod rig;
 
 mod abuse;
@@ -10,4 +11,6 @@ mod hold;
 mod names;
 mod retry;
 mod strict;
+mod table;
+mod table_http2;
 mod websocket;

@@ -76,6 +76,29 @@ async fn f8_a_request_the_app_never_answers_is_repeated_once_and_no_more() {
     assert_eq!(app.connections(), 3);
 }
 
+/// E5: sent again is only what nothing was sent of, or what only reads.
+#[tokio::test]
+async fn e5_a_put_or_delete_that_may_have_arrived_is_not_repeated() {
+    for method in ["PUT", "DELETE", "OPTIONS"] {
+        let app = closes_on_the_second().await;
+        let rig = Rig::start(World::of([route("tasks.test", &[&target(app.address)])]));
+        let mut client = Http1::tls(&rig, "tasks.test").await;
+        let request = || {
+            let mut request = get("https://tasks.test/order/1");
+            *request.method_mut() = method.parse().unwrap();
+            request
+        };
+        assert_eq!(client.ask(request()).await.unwrap().status, 200);
+        let again = client.ask(request()).await.unwrap().status.as_u16();
+        // The safe one shows that the others would have been.
+        let expected = match method {
+            "OPTIONS" => (200, 2),
+            _ => (502, 1),
+        };
+        assert_eq!((again, app.connections()), expected, "{method}");
+    }
+}
+
 /// An app that closes connections idle for this long; says so or not.
 async fn closes_after(idle: Duration, says: &'static str) -> crate::app::App {
     raw(move |mut stream, _| async move {

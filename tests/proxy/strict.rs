@@ -1,12 +1,15 @@
-//! Strict: what could be read in two ways is read in none, on both sides.
+//! Strict: what could be read in two ways is read in none, on both sides. `table` has what clients send, row by row.
+use std::time::{Duration, Instant};
+
+use freehold::proxy::Limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::app::{always, app};
-use crate::client::{Http1, Http2, bytes, get};
+use crate::app::{always, app, raw, read_head};
+use crate::client::{Http1, Http2, bytes, get, tls};
 use crate::rig::{Rig, World, route, target};
 
 #[tokio::test]
-async fn f5_ambiguous_requests_are_refused_or_framed_anew() {
+async fn f5_ambiguous_requests_are_refused() {
     let app = app("one").await;
     let rig = Rig::start(World::of([route("tasks.test", &[&target(app.address)])]));
     let ask = |head: &'static str| bytes(&rig, "tasks.test", head);
@@ -37,6 +40,18 @@ async fn f5_ambiguous_requests_are_refused_or_framed_anew() {
             "400",
         ),
         (
+            "POST / HTTP/1.1\r\nHost: tasks.test\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+            "501",
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: tasks.test\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            "400",
+        ),
+        (
+            "GET ftp://tasks.test/ HTTP/1.1\r\nHost: tasks.test\r\n\r\n",
+            "400",
+        ),
+        (
             "POST / HTTP/1.0\r\nHost: tasks.test\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
             "400",
         ),
@@ -45,7 +60,7 @@ async fn f5_ambiguous_requests_are_refused_or_framed_anew() {
             "GET / HTTP/1.1\r\nHost: tasks.test\r\nX: a\r\n b\r\n\r\n",
             "400",
         ),
-        ("GET / HTTP/3.0\r\nHost: tasks.test\r\n\r\n", "400"),
+        ("GET / HTTP/3.0\r\nHost: tasks.test\r\n\r\n", "505"),
         ("nonsense\r\n\r\n", "400"),
         (
             "CONNECT tasks.test:443 HTTP/1.1\r\nHost: tasks.test:443\r\nConnection: close\r\n\r\n",
@@ -63,13 +78,155 @@ async fn f5_ambiguous_requests_are_refused_or_framed_anew() {
         );
     }
     assert_eq!(app.requests(), 0);
-    // Transfer-Encoding rules over Content-Length, and the app gets only one of them: it cannot disagree.
-    let both = "POST /count HTTP/1.1\r\nHost: tasks.test\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
-    assert!(ask(both).await.ends_with("5 {}"));
-    let seen = ask(&*both.replace("/count", "/seen").leak()).await;
+}
+
+/// A part of a head that comes behind a request is given the time of a head, as one that comes alone.
+#[tokio::test]
+async fn e3_part_of_a_second_head_is_waited_for_and_not_for_ever() {
+    let app = app("one").await;
+    let limits = Limits {
+        client_header: Duration::from_secs(2),
+        workers: Some(2),
+        ..Limits::default()
+    };
+    let world = World::of([route("tasks.test", &[&target(app.address)])]);
+    let rig = Rig::with_limits(world, limits);
+    let request = "GET /empty HTTP/1.1\r\nHost: tasks.test\r\n\r\n";
+    for cut in [1, 20, request.len() - 1] {
+        let mut stream = tls(&rig, "tasks.test", "http/1.1").await.unwrap();
+        let first = [request, &request[..cut]].concat();
+        stream.write_all(first.as_bytes()).await.unwrap();
+        // Long enough for the connection to be parked.
+        tokio::time::sleep(Duration::from_millis(800)).await;
+        stream.write_all(&request.as_bytes()[cut..]).await.unwrap();
+        stream.write_all(&request.as_bytes()[..cut]).await.unwrap();
+        let begun = Instant::now();
+        let mut answers = Vec::new();
+        // Dropped, it ends without the word of TLS that it does.
+        drop(stream.read_to_end(&mut answers).await);
+        let answers = String::from_utf8_lossy(&answers);
+        assert_eq!(answers.matches("HTTP/1.1 204").count(), 2, "{answers}");
+        assert!(begun.elapsed() < Duration::from_secs(20), "{cut}");
+    }
+}
+
+/// What a client sends behind a request for another protocol is HTTP if the app says no, and the tunnel's if it says yes.
+#[tokio::test]
+async fn e3_what_follows_an_upgrade_is_judged_by_the_answer() {
+    let head =
+        "GET /seen HTTP/1.1\r\nHost: tasks.test\r\nConnection: upgrade\r\nUpgrade: x-lines\r\n\r\n";
+    let refusing = app("one").await;
+    let rig = Rig::start(World::of([route(
+        "tasks.test",
+        &[&target(refusing.address)],
+    )]));
+    let begun = Instant::now();
+    let next = "GET /seen?next HTTP/1.1\r\nHost: tasks.test\r\nConnection: close\r\n\r\n";
+    let answers = bytes(&rig, "tasks.test", [head, next].concat()).await;
+    assert_eq!(answers.matches("HTTP/1.1 200").count(), 2, "{answers}");
     assert!(
-        seen.contains("transfer-encoding: chunked\n") && !seen.contains("\ncontent-length: 3"),
-        "{seen}"
+        begun.elapsed() < Duration::from_secs(4),
+        "it was waited for"
+    );
+    let answers = bytes(&rig, "tasks.test", [head, "a\nb"].concat()).await;
+    assert_eq!(answers.matches("HTTP/1.1 200").count(), 1, "{answers}");
+    assert_eq!(answers.matches("HTTP/1.1 400").count(), 1, "{answers}");
+
+    let changing = raw(|mut stream, _| async move {
+        read_head(&mut stream).await.unwrap();
+        let yes =
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x-lines\r\n\r\n";
+        stream.write_all(yes.as_bytes()).await.unwrap();
+        let mut lines = [0; 5];
+        stream.read_exact(&mut lines).await.unwrap();
+        stream.write_all(&lines).await.unwrap();
+    })
+    .await;
+    let rig = Rig::start(World::of([route(
+        "tasks.test",
+        &[&target(changing.address)],
+    )]));
+    let mut stream = tls(&rig, "tasks.test", "http/1.1").await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(b"a\nb").await.unwrap();
+    stream.write_all(b"\n\n").await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"a\nb\n\n") {
+        answer.push(stream.read_u8().await.unwrap());
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 101 "));
+}
+
+/// A person whose cookies have grown too large reads a page, a program its JSON, and HEAD gets no body.
+#[tokio::test]
+async fn e3_a_head_that_is_refused_is_answered_in_the_form_it_asks_for() {
+    let app = app("one").await;
+    let rig = Rig::start(World::of([route("tasks.test", &[&target(app.address)])]));
+    for (method, accept, begins) in [
+        ("GET", "text/html,*/*", "<!doctype html>"),
+        ("GET", "application/json", "{"),
+        ("GET", "*/*", "The headers are too large"),
+        ("HEAD", "text/html", ""),
+    ] {
+        let cookie = "c".repeat(50_000);
+        let request = format!(
+            "{method} / HTTP/1.1\r\nHost: tasks.test\r\nAccept: {accept}\r\nCookie: {cookie}\r\n\r\n"
+        );
+        let answer = bytes(&rig, "tasks.test", request).await;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 431 "), "{head}");
+        assert!(head.contains("\r\nx-request-id: "), "{head}");
+        assert!(head.contains("\r\nconnection: close"), "{head}");
+        assert!(body.starts_with(begins), "{body}");
+        assert_eq!(body.is_empty(), begins.is_empty());
+    }
+    assert_eq!(app.requests(), 0);
+    assert_eq!(rig.edge.stats().refusals.bad_requests, 4);
+}
+
+#[tokio::test]
+async fn e3_options_of_the_whole_server_reaches_the_app_at_its_root() {
+    let (root, api) = (app("root").await, app("api").await);
+    let rig = Rig::start(World::of([
+        route("tasks.test", &[&target(root.address)]),
+        route("tasks.test/api", &[&target(api.address)]),
+        route("only.test/api", &[&target(api.address)]),
+    ]));
+    for (host, answer) in [("tasks.test", "200"), ("only.test", "404")] {
+        let request = format!("OPTIONS * HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let got = bytes(&rig, host, request).await;
+        assert!(got.starts_with(&format!("HTTP/1.1 {answer} ")), "{got}");
+    }
+    assert_eq!((root.requests(), api.requests()), (1, 0));
+    let target_seen = raw(|mut stream, _| async move {
+        let head = read_head(&mut stream).await.unwrap();
+        let line = head.lines().next().unwrap();
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{line}",
+            line.len()
+        );
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    })
+    .await;
+    let rig = Rig::start(World::of([route(
+        "tasks.test",
+        &[&target(target_seen.address)],
+    )]));
+    let request = "OPTIONS * HTTP/1.1\r\nHost: tasks.test\r\nConnection: close\r\n\r\n";
+    let got = bytes(&rig, "tasks.test", request).await;
+    assert!(got.ends_with("OPTIONS * HTTP/1.1"), "{got}");
+    // Any other method means a thing, and * is none.
+    let got = bytes(&rig, "tasks.test", request.replace("OPTIONS", "GET")).await;
+    assert!(got.starts_with("HTTP/1.1 400 "), "{got}");
+    // Without https it leads there, to a place that there is.
+    let request = "OPTIONS * HTTP/1.1\r\nHost: tasks.test\r\nConnection: close\r\n\r\n";
+    let mut stream = tokio::net::TcpStream::connect(rig.http).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(
+        answer.contains("location: https://tasks.test/\r\n"),
+        "{answer}"
     );
 }
 
