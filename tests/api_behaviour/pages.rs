@@ -1,4 +1,5 @@
-//! A1: a page's list leads on to what is older, piece by piece and without a script, as the API's does.
+//! A1: a page's list leads on to what is older, piece by piece and without a script, as the API's does; its graphs are
+//! over the ranges that the API has.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -96,4 +97,35 @@ fn a1_every_list_of_the_pages_leads_on_to_its_end() {
     assert_eq!(none.status, 422, "{}", none.body);
     let end = page(&daemon, "/jobs?after=1");
     assert!(end.contains("Nothing older"), "{end}");
+}
+
+#[test]
+fn a1_the_graphs_of_a_page_are_over_the_range_that_is_asked_for() {
+    let daemon = Daemon::start();
+    make_app(&daemon, "shop");
+    for place in ["/box", "/apps/shop"] {
+        let mut begun = BTreeSet::new();
+        for over in ["hour", "day", "week", "month", "year"] {
+            let told = page(&daemon, &format!("{place}?over={over}"));
+            assert!(told.contains(&format!(">Last {over}</h2>")), "{told}");
+            let caption = format!("last {over}</span></figcaption>");
+            assert!(told.matches(&caption).count() >= 3, "{told}");
+            // The chosen one is marked, and only that.
+            let marked = format!("href=\"?over={over}\" aria-current=\"true\"");
+            assert!(told.contains(&marked), "{told}");
+            let links = told.split("\"?over=").skip(1);
+            let mut links = links.filter_map(|link| link.split('>').next());
+            assert_eq!(links.clone().count(), 5, "{told}");
+            assert!(links.all(|l| l.contains("aria-current") == l.starts_with(over)), "{told}");
+            let (_, axis) = told.split_once("class=\"axis\"").unwrap();
+            begun.insert(axis.split_once("</span>").unwrap().0.to_owned());
+        }
+        assert_eq!(begun.len(), 5, "{place}: {begun:?}");
+        // A box that was just begun is shown by the hour; nobody has to ask.
+        assert!(page(&daemon, place).contains(">Last hour</h2>"), "{place}");
+        let accept = "Accept: text/html\r\n";
+        let none = local(&daemon, "GET", &format!("{place}?over=age"), accept, "");
+        assert_eq!(none.status, 422, "{}", none.body);
+        assert!(none.body.contains("over is one of hour, day, week, month, year"), "{}", none.body);
+    }
 }

@@ -8,7 +8,7 @@ use crate::web::pages::app::{
 };
 use crate::web::pages::frame::Section;
 use crate::web::pages::overview::Attention;
-use crate::web::pages::parts::{Badge, Field, Graph, Older, Tone, When};
+use crate::web::pages::parts::{Badge, Field, Graph, Older, Over, Tone, When};
 use crate::web::pages::ran::Ran;
 
 fn head(tab: Tab) -> AppHead {
@@ -53,6 +53,7 @@ pub fn overview_page() -> overview::View {
             href: text("/apps/shop/deploys/31"),
             act: text("See deploy 31"),
         }],
+        over: Over::new("week"),
         graphs: vec![
             Graph::new("Requests per second", &day(1.0, 14.0, 4), None)
                 .now("12.4", "")
