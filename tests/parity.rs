@@ -91,7 +91,7 @@ const ALL: &[(&str, Side, Side)] = &[
     ("jobs.show", Has("job show"), Has("GET /jobs")),
     ("jobs.follow", Has("job follow"), Not(STREAM)),
     ("jobs.cancel", Has("job cancel"), Has("POST /jobs/{id}/cancel")),
-    ("events.list", Has("events"), Has("GET /")),
+    ("events.list", Has("events"), Has("GET /activity")),
     ("events.of_app", Has("events"), Has("GET /apps/{app}/activity")),
     ("events.stream", Not("`freehold top` draws itself anew"), Not(STREAM)),
     ("metrics.of_box", Has("metrics"), Has("GET /box")),

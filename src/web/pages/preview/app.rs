@@ -2,6 +2,7 @@
 
 use super::overview::{activity, strip};
 use super::{NOW, ago, ahead, day, older, visit};
+use crate::web::pages::activity::Asked;
 use crate::web::pages::app::head::{AppHead, Tab};
 use crate::web::pages::app::{
     activity as activity_page, deploy, deploys, domains, env, logs, new, overview, run, settings,
@@ -337,6 +338,8 @@ pub fn activity_list() -> activity_page::View {
     activity_page::View {
         frame: head.frame(visit("/apps/shop/activity")),
         head,
+        level: Asked::default().field(),
+        filtered: false,
         activity: activity(),
         older: Older::default(),
     }
