@@ -93,7 +93,7 @@ const ALL: &[(&str, Side, Side)] = &[
     ("jobs.cancel", Has("job cancel"), Has("POST /jobs/{id}/cancel")),
     ("events.list", Has("events"), Has("GET /activity")),
     ("events.of_app", Has("events"), Has("GET /apps/{app}/activity")),
-    ("events.stream", Not("`freehold top` draws itself anew"), Not(STREAM)),
+    ("events.stream", Has("events"), Not(STREAM)),
     ("metrics.of_box", Has("metrics"), Has("GET /box")),
     ("metrics.of_app", Has("metrics"), Has("GET /apps/{app}")),
     ("checks.list", Has("check list"), Has("GET /checks")),

@@ -2,6 +2,7 @@
 
 mod asked;
 mod doctor;
+mod events;
 mod exits;
 mod golden;
 mod page;

@@ -19,10 +19,10 @@ group `freehold` may use it); from elsewhere to a box of [`freehold login`](#fre
 
 ## For programs
 
-`--json` prints one JSON value on standard output, the same as the API's; verbs that stream (`logs`, `run`,
-`exec`, `db psql`) print one a line. Fields are added to, not changed; times are unix milliseconds in fields that end in
-`_ms`. A failure is a JSON object on standard error: `type`, `title`, `detail`, `kind`, `exit`, and `remedy` where there is
-one. Tables, colour and progress are for terminals alone: in a pipe text is plain and never cut. `NO_COLOR` and
+`--json` prints one JSON value on standard output, the same as the API's; verbs that stream (`logs`, `run`, `exec`,
+`db psql`, `events --follow`) print one a line. Fields are added to, not changed; times are unix milliseconds in fields that
+end in `_ms`. A failure is a JSON object on standard error: `type`, `title`, `detail`, `kind`, `exit`, and `remedy` where there
+is one. Tables, colour and progress are for terminals alone: in a pipe text is plain and never cut. `NO_COLOR` and
 `--color auto|always|never` are honoured.
 
 What ends data, somebody's way in or a secret that is in use asks for the name to be typed; where nobody can type, it is
@@ -181,7 +181,7 @@ pub const AS_WORDS: &[(&str, &str)] = &[
     ),
     (
         "events",
-        "a list, each with `id`, `at_ms`, `kind`, `level`, `subject`, `message`, `data`.",
+        "a list, each with `id`, `at_ms`, `kind`, `level`, `subject`, `message`, `data`; with `--follow` one such object a line.",
     ),
     (
         "releases",
