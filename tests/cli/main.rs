@@ -10,6 +10,8 @@ mod shells;
 mod typed;
 mod words;
 
+#[path = "../support/documented.rs"]
+mod documented;
 #[path = "../support/quiet.rs"]
 mod quiet;
 #[path = "../support/served.rs"]

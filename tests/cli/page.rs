@@ -148,8 +148,16 @@ fn fields(text: &mut String, verb: &str) {
         .as_object()
         .map(|fields| fields.keys().map(|k| format!("`{k}`")).collect())
         .unwrap_or_default();
-    writeln!(text, "\n`--json`: {what} {}.", names.join(", ")).unwrap();
+    let beside = BESIDE.iter().find(|(v, _)| *v == verb);
+    let beside = beside.map_or(String::new(), |(_, more)| format!("; {more}"));
+    writeln!(text, "\n`--json`: {what} {}{beside}.", names.join(", ")).unwrap();
 }
+
+/// What `--json` prints in another case than the golden file's.
+pub const BESIDE: &[(&str, &str)] = &[(
+    "env",
+    "with `--values` (a reveal, which is audited) others: `name`, `value`, `set_ms`",
+)];
 
 /// What `--json` prints of verbs that need an engine, or print by the line.
 pub const AS_WORDS: &[(&str, &str)] = &[
@@ -223,7 +231,7 @@ pub const AS_WORDS: &[(&str, &str)] = &[
     ("env import", "as `freehold env set`."),
     (
         "run",
-        "a line of JSON for what it writes (`stream` is `out` or `error`, `text`), `exit` in the last.",
+        "a line of JSON for what it writes, with `stream` (`out` or `error`) and `text`; the last with `exit`.",
     ),
     ("exec", "as `freehold run`."),
     ("db rm", "an object with `database`."),
