@@ -25,9 +25,18 @@ use world::World;
 #[test]
 fn f6_saboteur_a_byte_flipped_in_the_store_is_a_failed_backup() {
     let world = World::new();
-    world.fh.cli(&["backup", "now", "main"]);
+    world
+        .fh
+        .documented("backup now", &["backup", "now", "main"]);
     let good = world.newest();
     assert_eq!(good["state"], "stored", "{good:#}");
+    // What is printed of one that is good is what the docs say.
+    let (id, file) = (good["id"].to_string(), world.fh.path("good.dump"));
+    let download = ["backup", "download", &id, "-o", file.to_str().unwrap()];
+    world.fh.documented("backup download", &download);
+    world
+        .fh
+        .documented("backup verify", &["backup", "verify", &id]);
     std::fs::remove_file(world.object_of(&good)).unwrap();
 
     let point = "backup.verifying.after";

@@ -6,6 +6,8 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+#[path = "support/documented.rs"]
+mod documented;
 #[path = "support/port.rs"]
 mod port;
 #[path = "support/quiet.rs"]
@@ -83,8 +85,10 @@ fn a7_login_pins_the_boxs_root_and_the_token_decides_what_works() {
     assert!(!home.path().join("freehold/boxes.toml").exists());
 
     let login = ["login", &host, "--fingerprint", print, "--name", "home"];
-    let (code, text) = laptop.run(&login, &token);
+    let (code, text) = laptop.run(&[&login[..], &["--json"]].concat(), &token);
     assert_eq!(code, 0, "{text}");
+    let told = documented::held("login", &text).remove(0);
+    assert_eq!((&told["box"], &told["apps"]), (&"home".into(), &1.into()));
     let (code, text) = laptop.run(&["app", "list"], &[]);
     assert_eq!((code, text.contains("shop")), (0, true), "{text}");
     let (code, text) = laptop.run(&["app", "create", "blog"], &[]);

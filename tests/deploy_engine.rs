@@ -181,6 +181,11 @@ fn f4_run_exec_logs_env_and_removal_do_what_they_say() {
     let said =
         p.fh.cli(&["exec", APP, "--", "sh", "-c", "printf %s \"$KEY\""]);
     assert_eq!(said, "s3cr3t $x \"y\" 'z' =\n2", "byte for byte");
+    let told =
+        p.fh.documented("exec", &["exec", APP, "--", "echo", "told"]);
+    assert_eq!(told[0]["text"], "told\n", "{told:?}");
+    let told = p.fh.documented("run", &["run", APP, "--", "echo", "told"]);
+    assert_eq!(told[0]["text"], "told\n", "{told:?}");
     let out =
         p.fh.try_cli(&["run", APP, "--", "sh", "-c", "echo out; exit 7"]);
     assert_eq!(
@@ -196,7 +201,7 @@ fn f4_run_exec_logs_env_and_removal_do_what_they_say() {
         p.fh.refused(&["scale", APP, "worker=2"])
             .contains("it has web")
     );
-    p.fh.cli(&["app", "rm", APP, "--yes"]);
+    p.fh.documented("app rm", &["app", "rm", APP, "--yes"]);
     assert!(p.containers().is_empty() && p.images().is_empty());
     assert!(
         p.fh.refused(&["app", "show", APP])

@@ -7,6 +7,7 @@ mod support;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
+use support::documented;
 use support::freehold::{Freehold, words};
 use support::process::run;
 #[cfg(feature = "crash-points")]
@@ -14,8 +15,12 @@ use support::sweep::Sweep;
 use support::until::{secs, until};
 
 fn psql(fh: &Freehold, database: &str, sql: &str) -> String {
+    typed(fh, &["db", "psql", database], sql)
+}
+
+fn typed(fh: &Freehold, verb: &[&str], sql: &str) -> String {
     let mut child = fh
-        .command(&["db", "psql", database])
+        .command(verb)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -138,6 +143,10 @@ fn f3_a_database_from_its_creation_to_its_removal() {
         .map(str::trim)
         .collect();
     assert_eq!(row, ["t", "f", "f", "f"], "{said}");
+    let told = typed(&fh, &["db", "psql", "main", "--json"], "SELECT 6 * 7;");
+    let told = documented::held("db psql", &told);
+    assert_eq!(told.last().unwrap()["exit"], 0, "{told:?}");
+    fh.documented("db url", &["db", "url", "main", "shop"]);
     let said = fh.refused(&["db", "attach", "main", "nobody"]);
     assert!(said.contains("nobody"), "{said}");
 

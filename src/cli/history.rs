@@ -1,4 +1,4 @@
-//! What happened and what there is to go back to: `freehold events`, `releases`, `deliveries`, `metrics`.
+//! What there is to go back to, and how it went: `freehold releases`, `deliveries`, `metrics`.
 
 use clap::Args;
 
@@ -6,28 +6,8 @@ use super::Global;
 use super::client::{Client, segment};
 use super::output::{self, Fail};
 use crate::base::clock::UnixMs;
-use crate::events::Event;
 use crate::wire::deploys::{Delivery, Release};
 use crate::wire::metrics::{AppHistory, BoxHistory};
-
-/// What happened on the box or to an app, newest first
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  freehold events\n  freehold events shop\n  freehold events --level error\n  freehold events --subject app:7 --limit 200 --json"
-)]
-pub struct EventArguments {
-    /// The app; the whole box when absent
-    name: Option<String>,
-    /// Only of this: `app:7`, `database:3`, `box`
-    #[arg(long, conflicts_with = "name")]
-    subject: Option<String>,
-    /// Only those that want so much of their reader: info, warning, error
-    #[arg(long)]
-    level: Option<String>,
-    /// At most so many
-    #[arg(long, default_value_t = 50)]
-    limit: u32,
-}
 
 /// The releases of an app, newest first
 #[derive(Debug, Args)]
@@ -62,35 +42,6 @@ pub struct MetricArguments {
 
 fn heading<const N: usize>(words: [&str; N]) -> Vec<String> {
     words.map(str::to_owned).to_vec()
-}
-
-/// Runs `freehold events`.
-///
-/// # Errors
-/// The daemon's problem, or that it cannot be reached.
-pub async fn events(client: &Client, global: &Global, given: EventArguments) -> Result<(), Fail> {
-    let place = match &given.name {
-        Some(name) => format!("/api/v1/apps/{}/events", segment(name)),
-        None => "/api/v1/events".to_owned(),
-    };
-    let mut path = format!("{place}?limit={}", given.limit);
-    for (name, value) in [("subject", &given.subject), ("level", &given.level)] {
-        if let Some(value) = value {
-            path.push_str(&format!("&{name}={}", segment(value)));
-        }
-    }
-    let all: Vec<Event> = client.list(&path).await?;
-    if global.json {
-        output::json(&all);
-        return Ok(());
-    }
-    let mut rows = vec![heading(["WHEN", "LEVEL", "WHAT"])];
-    rows.extend(
-        all.into_iter()
-            .map(|e| vec![e.at_ms.to_string(), e.level.as_str().to_owned(), e.message]),
-    );
-    output::table(&rows);
-    Ok(())
 }
 
 /// Runs `freehold releases`.

@@ -17,12 +17,14 @@ pub mod deploy;
 pub mod doctor;
 pub mod domain;
 pub mod env;
+pub mod events;
 pub mod history;
 pub mod job;
 pub mod lines;
 pub mod login;
 pub mod logs;
 pub mod man;
+pub mod messages;
 pub mod output;
 pub mod progress;
 pub mod remote;
@@ -150,7 +152,7 @@ pub enum Verb {
     Cancel(deploy::CancelArguments),
     Jobs(job::ListArguments),
     Job(job::Arguments),
-    Events(history::EventArguments),
+    Events(events::Arguments),
     Releases(history::ReleaseArguments),
     Deliveries(history::DeliveryArguments),
     Metrics(history::MetricArguments),
@@ -252,7 +254,7 @@ pub fn main() -> ExitCode {
         }
         Verb::Job(arguments) => with_client(&global, async |c, g| job::run(c, g, arguments).await),
         Verb::Events(arguments) => {
-            with_client(&global, async |c, g| history::events(c, g, arguments).await)
+            with_client(&global, async |c, g| events::run(c, g, arguments).await)
         }
         Verb::Releases(arguments) => with_client(&global, async |c, g| {
             history::releases(c, g, arguments).await

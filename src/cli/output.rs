@@ -140,6 +140,14 @@ pub fn line(text: impl std::fmt::Display) {
     }
 }
 
+/// Says on standard error how it goes, so that what programs read stays what it is.
+pub fn note(text: &str) {
+    let note = style::stderr().paint("note:", Style::Warn);
+    if writeln!(std::io::stderr().lock(), "{note} {}", sentence(text)).is_err() {
+        tracing::trace!("nobody reads notes");
+    }
+}
+
 /// Asks on the terminal; what was typed, empty when nobody can.
 pub fn ask(question: &str) -> String {
     let mut out = std::io::stderr().lock();

@@ -31,6 +31,9 @@ pub enum Level {
 }
 
 impl Level {
+    /// All, the lightest first.
+    pub const ALL: [Self; 3] = [Self::Info, Self::Warning, Self::Error];
+
     /// As it is written: `info`, `warning`, `error`.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -83,7 +83,10 @@ impl Window {
         Self::last(Step::Quarter, 96, now)
     }
 
-    /// The window a page asks for: `hour`, `day`, `week`, `month`, `year`.
+    /// What [`Self::named`] knows, shortest first.
+    pub const NAMES: [&'static str; 5] = ["hour", "day", "week", "month", "year"];
+
+    /// The window a page asks for: one of [`Self::NAMES`].
     pub fn named(name: &str, now: UnixMs) -> Option<Self> {
         Some(match name {
             "hour" => Self::last(Step::Moment, 360, now),
@@ -116,7 +119,7 @@ mod tests {
     #[test]
     fn f7_a_window_ends_with_the_slot_of_now() {
         let now = UnixMs(1_800_000_123_456);
-        for name in ["hour", "day", "week", "month", "year"] {
+        for name in Window::NAMES {
             let window = Window::named(name, now).unwrap();
             assert_eq!(window.index(now), Some(window.slots - 1), "{name}");
             assert_eq!(window.index(window.from), Some(0), "{name}");

@@ -130,6 +130,7 @@ pub fn table() -> Vec<Route> {
         GET  "/static/{file}"                   Nobody    pages::assets::file;
         // Dashboard
         GET  "/"                                User      pages::overview::show;
+        GET  "/activity"                        SeeBox    pages::activity::show;
         GET  "/apps/new"                        ChangeBox pages::app::new::show;
         POST "/apps"                            ChangeBox pages::app::new::submit;
         GET  "/apps/{app}"                      SeeApp    pages::app::overview::show;

@@ -1,4 +1,5 @@
-//! A1: a page's list leads on to what is older, piece by piece and without a script, as the API's does.
+//! A1: a page's list leads on to what is older, piece by piece and without a script, as the API's does; its graphs are
+//! over the ranges that the API has.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -62,6 +63,12 @@ fn a1_every_list_of_the_pages_leads_on_to_its_end() {
         ("/apps/shop/deploys", "deploys", ">Deploy ", "<"),
         ("/jobs", "jobs", ">Job ", "<"),
         ("/apps/shop/activity", "activity", ">told ", "!<"),
+        (
+            "/activity?level=info&subject=app%3A1",
+            "activity",
+            ">told ",
+            "!<",
+        ),
         ("/checks", "incidents", ">HTTP: told ", "!<"),
         ("/databases/main", "backups", ">told ", "! <"),
         ("/databases/main", "restores", ">again ", "! from"),
@@ -96,4 +103,83 @@ fn a1_every_list_of_the_pages_leads_on_to_its_end() {
     assert_eq!(none.status, 422, "{}", none.body);
     let end = page(&daemon, "/jobs?after=1");
     assert!(end.contains("Nothing older"), "{end}");
+}
+
+#[test]
+fn a1_the_graphs_of_a_page_are_over_the_range_that_is_asked_for() {
+    let daemon = Daemon::start();
+    make_app(&daemon, "shop");
+    for place in ["/box", "/apps/shop"] {
+        let mut begun = BTreeSet::new();
+        for over in ["hour", "day", "week", "month", "year"] {
+            let told = page(&daemon, &format!("{place}?over={over}"));
+            assert!(told.contains(&format!(">Last {over}</h2>")), "{told}");
+            let caption = format!("last {over}</span></figcaption>");
+            assert!(told.matches(&caption).count() >= 3, "{told}");
+            // The chosen one is marked, and only that.
+            let marked = format!("href=\"?over={over}\" aria-current=\"true\"");
+            assert!(told.contains(&marked), "{told}");
+            let links = told.split("\"?over=").skip(1);
+            let mut links = links.filter_map(|link| link.split('>').next());
+            assert_eq!(links.clone().count(), 5, "{told}");
+            assert!(
+                links.all(|l| l.contains("aria-current") == l.starts_with(over)),
+                "{told}"
+            );
+            let (_, axis) = told.split_once("class=\"axis\"").unwrap();
+            begun.insert(axis.split_once("</span>").unwrap().0.to_owned());
+        }
+        assert_eq!(begun.len(), 5, "{place}: {begun:?}");
+        // A box that was just begun is shown by the hour; nobody has to ask.
+        assert!(page(&daemon, place).contains(">Last hour</h2>"), "{place}");
+        let accept = "Accept: text/html\r\n";
+        let none = local(&daemon, "GET", &format!("{place}?over=age"), accept, "");
+        assert_eq!(none.status, 422, "{}", none.body);
+        assert!(
+            none.body
+                .contains("over is one of hour, day, week, month, year"),
+            "{}",
+            none.body
+        );
+    }
+}
+
+/// What the API's filters leave out the page leaves out, the overview leads to all of it, and who may not see the box has
+/// neither.
+#[test]
+fn a1_the_activity_of_the_box_is_a_page_with_the_filters_of_the_api() {
+    let daemon = Daemon::start();
+    make_app(&daemon, "shop");
+    let state = rusqlite::Connection::open(daemon.data().join("state.db")).unwrap();
+    state.busy_timeout(Duration::from_secs(5)).unwrap();
+    let planted = "INSERT INTO events (at_ms, kind, level, subject, message) VALUES
+        (1, 'app.note', 'info', 'app:1', 'a note of shop'), (2, 'app.note', 'error', 'app:1', 'a fault of shop'),
+        (3, 'box.note', 'warning', 'box', 'a warning of the box')";
+    state.execute_batch(planted).unwrap();
+    assert!(page(&daemon, "/").contains("href=\"/activity\""));
+    for (path, told) in [
+        ("/activity", [true, true, true]),
+        ("/activity?level=&subject=", [true, true, true]),
+        ("/activity?level=error", [false, true, false]),
+        ("/activity?subject=app%3A1", [true, true, false]),
+        ("/activity?subject=box&level=warning", [false, false, true]),
+        ("/apps/shop/activity", [true, true, false]),
+        ("/apps/shop/activity?level=info", [true, false, false]),
+        // An app's page is of the app, whatever else is asked for.
+        ("/apps/shop/activity?subject=box", [true, true, false]),
+    ] {
+        let shown = page(&daemon, path);
+        let all = ["a note of shop", "a fault of shop", "a warning of the box"];
+        assert_eq!(all.map(|line| shown.contains(line)), told, "{path}");
+    }
+    let chosen = page(&daemon, "/activity?subject=app%3A1");
+    assert!(chosen.contains("value=\"app:1\" selected"), "{chosen}");
+    for path in [
+        "/activity?level=loud",
+        "/apps/shop/activity?level=loud",
+        "/activity?after=x",
+    ] {
+        let none = local(&daemon, "GET", path, "Accept: text/html\r\n", "");
+        assert_eq!(none.status, 422, "{path}: {}", none.body);
+    }
 }

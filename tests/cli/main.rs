@@ -2,6 +2,7 @@
 
 mod asked;
 mod doctor;
+mod events;
 mod exits;
 mod golden;
 mod page;
@@ -9,6 +10,8 @@ mod shells;
 mod typed;
 mod words;
 
+#[path = "../support/documented.rs"]
+mod documented;
 #[path = "../support/quiet.rs"]
 mod quiet;
 #[path = "../support/served.rs"]

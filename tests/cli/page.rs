@@ -19,10 +19,10 @@ group `freehold` may use it); from elsewhere to a box of [`freehold login`](#fre
 
 ## For programs
 
-`--json` prints one JSON value on standard output, the same as the API's; verbs that stream (`logs`, `run`,
-`exec`, `db psql`) print one a line. Fields are added to, not changed; times are unix milliseconds in fields that end in
-`_ms`. A failure is a JSON object on standard error: `type`, `title`, `detail`, `kind`, `exit`, and `remedy` where there is
-one. Tables, colour and progress are for terminals alone: in a pipe text is plain and never cut. `NO_COLOR` and
+`--json` prints one JSON value on standard output, the same as the API's; verbs that stream (`logs`, `run`, `exec`,
+`db psql`, `events --follow`) print one a line. Fields are added to, not changed; times are unix milliseconds in fields that
+end in `_ms`. A failure is a JSON object on standard error: `type`, `title`, `detail`, `kind`, `exit`, and `remedy` where there
+is one. Tables, colour and progress are for terminals alone: in a pipe text is plain and never cut. `NO_COLOR` and
 `--color auto|always|never` are honoured.
 
 What ends data, somebody's way in or a secret that is in use asks for the name to be typed; where nobody can type, it is
@@ -148,8 +148,16 @@ fn fields(text: &mut String, verb: &str) {
         .as_object()
         .map(|fields| fields.keys().map(|k| format!("`{k}`")).collect())
         .unwrap_or_default();
-    writeln!(text, "\n`--json`: {what} {}.", names.join(", ")).unwrap();
+    let beside = BESIDE.iter().find(|(v, _)| *v == verb);
+    let beside = beside.map_or(String::new(), |(_, more)| format!("; {more}"));
+    writeln!(text, "\n`--json`: {what} {}{beside}.", names.join(", ")).unwrap();
 }
+
+/// What `--json` prints in another case than the golden file's.
+pub const BESIDE: &[(&str, &str)] = &[(
+    "env",
+    "with `--values` (a reveal, which is audited) others: `name`, `value`, `set_ms`",
+)];
 
 /// What `--json` prints of verbs that need an engine, or print by the line.
 pub const AS_WORDS: &[(&str, &str)] = &[
@@ -181,7 +189,7 @@ pub const AS_WORDS: &[(&str, &str)] = &[
     ),
     (
         "events",
-        "a list, each with `id`, `at_ms`, `kind`, `level`, `subject`, `message`, `data`.",
+        "a list, each with `id`, `at_ms`, `kind`, `level`, `subject`, `message`, `data`; with `--follow` one such object a line.",
     ),
     (
         "releases",
@@ -223,7 +231,7 @@ pub const AS_WORDS: &[(&str, &str)] = &[
     ("env import", "as `freehold env set`."),
     (
         "run",
-        "a line of JSON for what it writes (`stream` is `out` or `error`, `text`), `exit` in the last.",
+        "a line of JSON for what it writes, with `stream` (`out` or `error`) and `text`; the last with `exit`.",
     ),
     ("exec", "as `freehold run`."),
     ("db rm", "an object with `database`."),

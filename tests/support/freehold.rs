@@ -7,6 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use super::address::own_address;
+use super::documented;
 use super::edge::Edge;
 use super::process::{Process, run, signal};
 use super::sweep::Killed;
@@ -202,6 +203,13 @@ impl Freehold {
     pub fn json(&self, arguments: &[&str]) -> serde_json::Value {
         let text = self.cli(&[arguments, &["--json"]].concat());
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("{arguments:?}: {e}\n{text}"))
+    }
+
+    /// All that `verb`, typed so, prints with `--json`, held against what docs/cli.md says of it.
+    pub fn documented(&self, verb: &str, arguments: &[&str]) -> Vec<serde_json::Value> {
+        // In front: what stands behind `--` is a command's own.
+        let text = self.cli(&[&["--json"], arguments].concat());
+        documented::held(verb, &text)
     }
 
     /// A command that must fail; gives the sentence it says.

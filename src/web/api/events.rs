@@ -16,6 +16,7 @@ use crate::web::error::Failure;
 use crate::web::input::{Path, Query};
 use crate::web::page::Page;
 use crate::web::services::App;
+use crate::wire::listing::Listing;
 
 /// Which events.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -46,7 +47,9 @@ pub async fn list(
     Query(which): Query<Which>,
     page: Page,
 ) -> Result<Listed<Event>, Failure> {
-    told(&app, which.subject, which.level, page).await
+    Ok(Listed(
+        piece(&app, which.subject, which.level, &page).await?,
+    ))
 }
 
 /// `GET /api/v1/apps/{app}/events`: for those who may see the app and not the box.
@@ -57,21 +60,26 @@ pub async fn of_app(
     page: Page,
 ) -> Result<Listed<Event>, Failure> {
     let row = app.apps.find(&name).await?;
-    told(&app, Some(row.subject()), which.level, page).await
+    let subject = Some(row.subject());
+    Ok(Listed(piece(&app, subject, which.level, &page).await?))
 }
 
-async fn told(
+/// A piece of what happened, and where the rest begins.
+///
+/// # Errors
+/// Only the database's.
+pub async fn piece(
     app: &App,
     subject: Option<String>,
     level: Option<Level>,
-    page: Page,
-) -> Result<Listed<Event>, Failure> {
+    page: &Page,
+) -> Result<Listing<Event>, Failure> {
     let slice = page.slice(level.map(|l| l.as_str().to_owned()));
     let found = app
         .db
         .read(move |c| events::newest(c, subject.as_deref(), slice))
         .await?;
-    Ok(Listed(page.of_rows(found, |e| e.id, |e| e)))
+    Ok(page.of_rows(found, |e| e.id, |e| e))
 }
 
 /// `GET /api/v1/events/stream`: server-sent events from now on. Each carries

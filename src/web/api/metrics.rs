@@ -22,14 +22,26 @@ pub struct Over {
 }
 
 impl Over {
-    fn window(&self) -> Result<Window, Failure> {
-        let name = self.over.as_deref().unwrap_or("day");
-        Window::named(name, UnixMs::now()).ok_or_else(|| {
-            Failure::new(
-                ProblemKind::Invalid,
-                "over is one of hour, day, week, month, year",
-            )
+    /// What is asked for by name, up to `now`; none when nothing is.
+    ///
+    /// # Errors
+    /// That the name is none of [`Window::NAMES`].
+    pub fn named(&self, now: UnixMs) -> Result<Option<(&'static str, Window)>, Failure> {
+        let Some(asked) = self.over.as_deref() else {
+            return Ok(None);
+        };
+        let name = Window::NAMES.into_iter().find(|name| *name == asked);
+        let named = name.and_then(|name| Some((name, Window::named(name, now)?)));
+        named.map(Some).ok_or_else(|| {
+            let names = Window::NAMES.join(", ");
+            Failure::new(ProblemKind::Invalid, format!("over is one of {names}"))
         })
+    }
+
+    fn window(&self) -> Result<Window, Failure> {
+        let now = UnixMs::now();
+        let named = self.named(now)?;
+        Ok(named.map_or_else(|| Window::day(now), |(_, window)| window))
     }
 }
 

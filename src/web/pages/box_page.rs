@@ -6,14 +6,16 @@ use axum::response::Response;
 
 use super::app::head;
 use super::frame::{Frame, Section, Theme};
-use super::parts::{Badge, Graph, When};
+use super::parts::{Badge, Graph, Over, When};
 use super::visit::Visit;
 use super::{figures, words};
 use crate::apps;
 use crate::base::clock::UnixMs;
 use crate::postgres;
 use crate::supervise::{Kind, Live};
+use crate::web::api::metrics;
 use crate::web::error::Failure;
+use crate::web::input::Query;
 use crate::web::services::App;
 
 /// The page.
@@ -24,6 +26,8 @@ pub struct View {
     pub frame: Frame,
     /// "Debian 13, 2 cores, 3.8 GiB, up 41 days".
     pub summary: String,
+    /// Over which time the graphs are.
+    pub over: Over,
     /// CPU, memory, disk, network.
     pub graphs: Vec<Graph>,
     /// "6 of Freehold's, 2 of others".
@@ -56,10 +60,14 @@ pub struct Container {
 }
 
 /// `GET /box`
-pub async fn show(State(app): State<App>, visit: Visit) -> Result<Response, Failure> {
+pub async fn show(
+    State(app): State<App>,
+    visit: Visit,
+    Query(asked): Query<metrics::Over>,
+) -> Result<Response, Failure> {
     let now = UnixMs::now();
     let told = app.monitor.overview(now).await?;
-    let window = figures::window(&app.monitor, now).await?;
+    let (over, window) = figures::window(&app.monitor, &asked, now).await?;
     let history = app.monitor.box_history(window).await?;
     let machine = told.machine.as_ref();
     let apps = app.apps.list().await?;
@@ -108,7 +116,8 @@ pub async fn show(State(app): State<App>, visit: Visit) -> Result<Response, Fail
             ),
             None => host.system.clone(),
         },
-        graphs,
+        graphs: over.of(graphs),
+        over,
         containers_note: words::count(live.len(), "container"),
         containers: live
             .iter()

@@ -1,11 +1,13 @@
 //! Figures over time as graphs, sparks and strips.
 
 use super::parts::strip::Bar as StripBar;
-use super::parts::{Graph, Spark, Strip, Tone};
+use super::parts::{Graph, Over, Spark, Strip, Tone};
 use super::words;
 use crate::base::clock::UnixMs;
 use crate::monitor::{self, Monitor, MonitorError, Usages, Window};
 use crate::supervise::Live;
+use crate::web::api::metrics;
+use crate::web::error::Failure;
 use crate::wire::checks::Bar;
 use crate::wire::metrics::{AppHistory, BoxHistory};
 use crate::wire::overview::{Machine, Urgency};
@@ -35,20 +37,34 @@ fn bytes(value: f64) -> String {
 /// A box younger than this many slots of the day is shown by the hour.
 const YOUNG: usize = 4;
 
-/// The time graphs are drawn over: the last day, or the last hour while there is no more.
-pub async fn window(monitor: &Monitor, now: UnixMs) -> Result<Window, MonitorError> {
-    Ok(history(monitor, now).await?.0)
+/// The time graphs are drawn over, and what it is called: what is asked for, else as [`usual`] has it.
+///
+/// # Errors
+/// That what is asked for is no range, or the database's.
+pub async fn window(
+    monitor: &Monitor,
+    asked: &metrics::Over,
+    now: UnixMs,
+) -> Result<(Over, Window), Failure> {
+    if let Some((name, window)) = asked.named(now)? {
+        return Ok((Over::new(name), window));
+    }
+    let (over, window, _) = usual(monitor, now).await?;
+    Ok((over, window))
 }
 
-/// The same with the box over it.
-pub async fn history(monitor: &Monitor, now: UnixMs) -> Result<(Window, BoxHistory), MonitorError> {
+/// The last day, or the last hour while there is no more; with the box over it.
+pub async fn usual(
+    monitor: &Monitor,
+    now: UnixMs,
+) -> Result<(Over, Window, BoxHistory), MonitorError> {
     let day = Window::day(now);
     let measured = monitor.box_history(day).await?;
     if measured.cpu.iter().flatten().count() >= YOUNG {
-        return Ok((day, measured));
+        return Ok((Over::new("day"), day, measured));
     }
     let hour = Window::named("hour", now).unwrap_or(day);
-    Ok((hour, monitor.box_history(hour).await?))
+    Ok((Over::new("hour"), hour, monitor.box_history(hour).await?))
 }
 
 /// CPU, memory and disk.

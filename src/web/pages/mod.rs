@@ -5,6 +5,7 @@
 //! plain form answered by a redirect; the script only keeps what is shown up to date.
 
 pub mod account;
+pub mod activity;
 mod agent;
 pub mod app;
 pub mod assets;

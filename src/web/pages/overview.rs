@@ -173,7 +173,7 @@ pub async fn show(State(app): State<App>, visit: Visit) -> Result<Response, Fail
         let mut rows = app.apps.list().await?;
         rows.retain(|row| sees(row.name.as_str()));
         let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
-        let (day, of_box) = figures::history(&app.monitor, now).await?;
+        let (_, day, of_box) = figures::usual(&app.monitor, now).await?;
         let histories = app.monitor.app_histories(&ids, day).await?;
         Ok::<_, Failure>((rows, of_box, histories))
     };

@@ -138,7 +138,9 @@ fn pages(world: &World) -> Vec<(&'static str, String)> {
     let app = |rest: &str| format!("/apps/{APP}{rest}");
     vec![
         ("overview", "/".to_owned()),
+        ("box-activity", "/activity".to_owned()),
         ("app", app("")),
+        ("app-week", app("?over=week")),
         ("deploys", app("/deploys")),
         ("deploy", app(&format!("/deploys/{deploy}"))),
         ("logs", app("/logs")),

@@ -71,6 +71,7 @@ pub fn f4_the_sample_app_logs_its_requests_as_json(world: &mut World) {
         let object = object.ok_or_else(|| format!("{id} is not in\n{said}"))?;
         serde_json::from_str::<Value>(object).map_err(|e| format!("{e}: {object}"))
     });
+    world.fh.documented("logs", &["logs", APP]);
     assert_eq!(line["request_id"], *id, "{line}");
     assert_eq!(line["status"], 200, "{line}");
     assert_eq!(line["path"], "/healthz", "{line}");

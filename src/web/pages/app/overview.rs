@@ -10,11 +10,13 @@ use crate::apps;
 use crate::base::clock::UnixMs;
 use crate::deploy::{Deploy, Serving, State as Stage};
 use crate::supervise::Live;
+use crate::web::api::metrics;
 use crate::web::error::Failure;
+use crate::web::input::Query;
 use crate::web::pages::figures;
 use crate::web::pages::frame::{Frame, Theme};
 use crate::web::pages::overview::Attention;
-use crate::web::pages::parts::{Badge, Graph, Strip, Tone, When};
+use crate::web::pages::parts::{Badge, Graph, Over, Strip, Tone, When};
 use crate::web::pages::visit::Visit;
 use crate::web::pages::words;
 use crate::web::services::App;
@@ -29,6 +31,8 @@ pub struct View {
     pub head: AppHead,
     /// What wants its reader.
     pub notices: Vec<Attention>,
+    /// Over which time the graphs are.
+    pub over: Over,
     /// Requests, p95, errors.
     pub graphs: Vec<Graph>,
     /// Whether deploys stand in them.
@@ -83,37 +87,40 @@ pub struct DeployLine {
     pub at: When,
 }
 
-/// Deploys shown.
-const SHOWN: u32 = 8;
+/// Deploys shown in words.
+const SHOWN: usize = 8;
+/// Deploys marked in the graphs: all that are kept, since a graph may be of a year.
+const MARKED: u32 = 50;
 
 /// `GET /apps/{app}`
 pub async fn show(
     State(app): State<App>,
     visit: Visit,
     Path(name): Path<String>,
+    Query(asked): Query<metrics::Over>,
 ) -> Result<Response, Failure> {
     let (row, head) = AppHead::load(&app, &name, Tab::Overview).await?;
     let now = UnixMs::now();
     let live = app.live.borrow().clone();
     let usages = app.monitor.usages();
     let serving = app.deploys.live(row.id).await?;
-    let deploys = app.deploys.list(Some(row.id), SHOWN).await?;
+    let deploys = app.deploys.list(Some(row.id), MARKED).await?;
     let told = app.monitor.overview(now).await?;
     let told = told
         .apps
         .into_iter()
         .find(|a| a.id == row.id)
         .unwrap_or_default();
-    let day = figures::window(&app.monitor, now).await?;
+    let (over, window) = figures::window(&app.monitor, &asked, now).await?;
     let history = app
         .monitor
-        .app_histories(&[row.id], day)
+        .app_histories(&[row.id], window)
         .await?
         .swap_remove(0);
     let marks: Vec<UnixMs> = deploys
         .iter()
         .filter_map(|d| d.switched)
-        .filter(|at| *at > day.start(0))
+        .filter(|at| *at > window.start(0))
         .collect();
     let checks = app.monitor.checks(now).await?;
     let every = app.settings.borrow().checks.every;
@@ -137,7 +144,8 @@ pub async fn show(
             .into_iter()
             .chain(notices(row.name.as_str(), head::of(&row, &live)))
             .collect(),
-        graphs: figures::of_app(&history, &told, &marks, now),
+        graphs: over.of(figures::of_app(&history, &told, &marks, now)),
+        over,
         has_marks: !marks.is_empty(),
         replicas: head::of(&row, &live)
             .map(|l| replica(l, figures::used(l, &usages), now))
@@ -157,6 +165,7 @@ pub async fn show(
         ),
         deploys: deploys
             .iter()
+            .take(SHOWN)
             .map(|d| DeployLine {
                 id: d.id,
                 what: deploying::what(d),

@@ -1,6 +1,7 @@
 //! A series as an area graph, and as a spark in a table. Drawn here, as SVG paths; nothing is
 //! loaded. A gap in the series is a gap in the line: what was not measured is not invented.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use askama::Template;
@@ -26,6 +27,8 @@ pub struct Graph {
     pub peak: String,
     /// Left end of the axis: "24 h ago".
     pub from: String,
+    /// "week"; empty where the page tells it of all its graphs.
+    over: &'static str,
     /// Colour of the line; green when nothing is said.
     pub tone: Option<Tone>,
     /// Where something happened (a deploy), as a share of the width.
@@ -41,12 +44,14 @@ impl Graph {
     /// one the highest value is, a little below the top.
     pub fn new(name: &str, series: &[Option<f64>], ceiling: Option<f64>) -> Self {
         let top = top_of(series, ceiling);
+        let series = &*thinned(series);
         Self {
             name: name.to_owned(),
             now: String::new(),
             of: String::new(),
             peak: String::new(),
             from: String::new(),
+            over: "",
             tone: None,
             marks: Vec::new(),
             line: path(series, top, HEIGHT, false),
@@ -70,6 +75,13 @@ impl Graph {
         self
     }
 
+    /// The same with the range it is drawn over: "week".
+    #[must_use]
+    pub fn over(mut self, range: &'static str) -> Self {
+        self.over = range;
+        self
+    }
+
     /// The same in another colour.
     #[must_use]
     pub fn tone(mut self, tone: Tone) -> Self {
@@ -90,12 +102,16 @@ impl Graph {
 
     /// What a screen reader says of the drawing.
     fn summary(&self) -> String {
+        let name = match self.over {
+            "" => self.name.clone(),
+            over => format!("{}, last {over}", self.name),
+        };
         if self.line.is_empty() {
-            return format!("{}: nothing measured yet", self.name);
+            return format!("{name}: nothing measured yet");
         }
         format!(
-            "{}: now {}, {}, since {}",
-            self.name, self.now, self.peak, self.from
+            "{name}: now {}, {}, since {}",
+            self.now, self.peak, self.from
         )
     }
 }
@@ -128,6 +144,19 @@ fn top_of(series: &[Option<f64>], ceiling: Option<f64>) -> f64 {
     let highest = series.iter().flatten().copied().fold(0.0, f64::max);
     let top = ceiling.map_or(highest * 1.08, |c| c.max(highest));
     if top > 0.0 { top } else { 1.0 }
+}
+
+/// More points than these are not told apart on a page, and a year of hours would be a megabyte of them.
+const POINTS: usize = 400;
+
+/// The series in at most [`POINTS`] points: of those that fall together the highest, so that no peak is lost.
+fn thinned(series: &[Option<f64>]) -> Cow<'_, [Option<f64>]> {
+    if series.len() <= POINTS {
+        return Cow::Borrowed(series);
+    }
+    let together = series.chunks(series.len().div_ceil(POINTS));
+    let highest = together.map(|some| some.iter().flatten().copied().reduce(f64::max));
+    Cow::Owned(highest.collect())
 }
 
 /// The path of a line, or of the area below it: one piece for each run without a gap.
@@ -194,6 +223,19 @@ mod tests {
         let graph = Graph::new("CPU", &[None, None], Some(1.0));
         assert!(graph.line.is_empty());
         assert_eq!(graph.summary(), "CPU: nothing measured yet");
+    }
+
+    #[test]
+    fn f7_a_year_of_hours_is_few_points_and_keeps_its_peak_and_its_gap() {
+        let mut hours = vec![Some(1.0); 365 * 24];
+        hours[4_000] = Some(9.0);
+        hours[6_000..7_000].fill(None);
+        let few = thinned(&hours);
+        assert!((POINTS / 2..=POINTS).contains(&few.len()), "{}", few.len());
+        assert_eq!(few.iter().filter(|p| **p == Some(9.0)).count(), 1);
+        assert!(few.contains(&None));
+        let day = vec![Some(1.0), None, Some(2.0)];
+        assert_eq!(*thinned(&day), day);
     }
 
     #[test]

@@ -20,7 +20,7 @@ impl HtmlSafe for Older {}
 
 impl Older {
     /// Of the list at `path` that was asked for from `after` on (empty from its beginning) and said
-    /// `next`. `name` is what its cursor is called in the query.
+    /// `next`. `name` is what its cursor is called in the query, which may hold what else is asked for.
     pub fn of(
         (path, name): (&str, &str),
         what: &'static str,
@@ -35,7 +35,8 @@ impl Older {
         let next = next.map(|next| {
             let mut query = url::form_urlencoded::Serializer::new(String::new());
             query.append_pair(name, &next);
-            format!("{page}?{}{place}", query.finish())
+            let joint = if page.contains('?') { '&' } else { '?' };
+            format!("{page}{joint}{}{place}", query.finish())
         });
         Self {
             what,
@@ -70,5 +71,9 @@ mod tests {
         let last = of("7", None);
         assert!(last.contains("href=\"/databases/main#backups\""), "{last}");
         assert!(!last.contains("rel=\"next\""), "{last}");
+        let list = ("/activity?level=error", "after");
+        let found = Older::of(list, "activity", "9", Some("7".to_owned()));
+        assert_eq!(found.next, "/activity?level=error&after=7");
+        assert_eq!(found.newest, "/activity?level=error");
     }
 }

@@ -2,13 +2,14 @@
 
 use super::overview::{activity, strip};
 use super::{NOW, ago, ahead, day, older, visit};
+use crate::web::pages::activity::Asked;
 use crate::web::pages::app::head::{AppHead, Tab};
 use crate::web::pages::app::{
     activity as activity_page, deploy, deploys, domains, env, logs, new, overview, run, settings,
 };
 use crate::web::pages::frame::Section;
 use crate::web::pages::overview::Attention;
-use crate::web::pages::parts::{Badge, Field, Graph, Older, Tone, When};
+use crate::web::pages::parts::{Badge, Field, Graph, Older, Over, Tone, When};
 use crate::web::pages::ran::Ran;
 
 fn head(tab: Tab) -> AppHead {
@@ -53,6 +54,7 @@ pub fn overview_page() -> overview::View {
             href: text("/apps/shop/deploys/31"),
             act: text("See deploy 31"),
         }],
+        over: Over::new("week"),
         graphs: vec![
             Graph::new("Requests per second", &day(1.0, 14.0, 4), None)
                 .now("12.4", "")
@@ -336,6 +338,8 @@ pub fn activity_list() -> activity_page::View {
     activity_page::View {
         frame: head.frame(visit("/apps/shop/activity")),
         head,
+        level: Asked::default().field(),
+        filtered: false,
         activity: activity(),
         older: Older::default(),
     }

@@ -72,6 +72,7 @@ fn write(name: &str, page: &impl Template) {
 fn f10_every_page_renders_without_inline_style_or_script() {
     write("overview", &overview::busy());
     write("overview-new", &overview::new());
+    write("activity", &overview::all_activity());
     write("app", &app::overview_page());
     write("app-new", &app::overview_new());
     write("app-deploys", &app::deploys_page());

@@ -1,12 +1,13 @@
 //! The overview of a box at work, and of a new one.
 
-use super::{NOW, ago, ahead, day, frame};
+use super::{NOW, ago, ahead, day, frame, older};
+use crate::web::pages::activity as box_activity;
 use crate::web::pages::frame::Section;
 use crate::web::pages::overview::{
     ActivityRow, AppRow, Attention, BackupRow, CertificateRow, Overview,
 };
 use crate::web::pages::parts::strip::Bar;
-use crate::web::pages::parts::{Badge, Graph, Spark, Strip, Tone, When};
+use crate::web::pages::parts::{Badge, Field, Graph, Spark, Strip, Tone, When};
 
 pub fn strip(bad: &[usize], unknown: usize) -> Strip {
     Strip {
@@ -135,6 +136,18 @@ pub fn busy() -> Overview {
             },
         ],
         activity: activity(),
+    }
+}
+
+pub fn all_activity() -> box_activity::View {
+    let apps = vec![(String::new(), "Everything".to_owned())];
+    box_activity::View {
+        frame: frame("/activity", "Activity", Section::Overview).under("/", "Overview"),
+        level: box_activity::Asked::default().field(),
+        subject: Field::choice("subject", "Of", apps),
+        filtered: false,
+        activity: activity(),
+        older: older("/activity", "activity", "7"),
     }
 }
 

@@ -4,7 +4,7 @@ use super::overview::{graphs, strip};
 use super::{NOW, ago, ahead, frame, older, visit};
 use crate::users::Role;
 use crate::web::pages::frame::{Flash, Section};
-use crate::web::pages::parts::{Badge, Field, Older, Tone, When};
+use crate::web::pages::parts::{Badge, Field, Older, Over, Tone, When};
 use crate::web::pages::ran::Ran;
 use crate::web::pages::{
     account, audit, box_page, checks, confirm, database, database_sql, databases, doctor, people,
@@ -211,7 +211,8 @@ pub fn box_view() -> box_page::View {
             .titled("Box", Section::Box)
             .refreshed(10),
         summary: text("Debian 13, 2 cores, 3.8 GiB of memory, up 41 days"),
-        graphs: graphs(),
+        over: Over::new("day"),
+        graphs: Over::new("day").of(graphs()),
         containers_note: text("3 of Freehold’s"),
         containers: vec![
             container("fh-a1b2c3-shop-web-12-1", "shop, web"),
