@@ -70,7 +70,7 @@ impl Backups {
 
     async fn cancel_begun(&self, found: Told, by: &str) -> Result<(), BackupError> {
         let job = found.id;
-        let reason = format!("{TAKEN_BACK}{by} while it was being made");
+        let reason = format!("{TAKEN_BACK}{by} while it was in work");
         let noted = self
             .db
             .write(move |tx| {

@@ -81,4 +81,13 @@ impl BackupError {
             _ => false,
         }
     }
+
+    /// Whether it says that a stored dump is of no use: other bytes came back, none are there, or Postgres' own
+    /// tool cannot read them. All else (a store that refuses, an engine that is away) says nothing of it.
+    pub(super) fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::Work(_) | Self::Store(StoreError::Changed { .. } | StoreError::Missing { .. })
+        )
+    }
 }

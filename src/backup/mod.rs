@@ -237,7 +237,8 @@ impl Backups {
         Ok((backup, reading))
     }
 
-    /// Unpacks a stored dump to its last byte, into nothing; the outcome is in its row.
+    /// Unpacks a stored dump to its last byte, into nothing; the outcome is in its row. One that is being
+    /// checked goes on.
     ///
     /// # Errors
     /// When it is not stored.
@@ -248,6 +249,13 @@ impl Backups {
         self.db
             .write(move |tx| {
                 let now = UnixMs::now();
+                // All checks of a backup write to one row: there is one at a time.
+                let runs = store::by_id(tx, id)?.and_then(|b| b.check_state);
+                if runs.as_deref() == Some("running")
+                    && jobs::worked_on(tx, CHECK_JOB, "backup")?.contains(&id)
+                {
+                    return Ok(());
+                }
                 store::set_check(tx, id, "running", None, now)?;
                 enqueue(
                     tx,

@@ -172,6 +172,13 @@ impl Backups {
         if backup.check_is_cancelled() {
             return self.end_cancelled_check(&backup).await;
         }
+        // Written down already, before a crash kept the queue from it.
+        match backup.check_state.as_deref() {
+            Some("running") => {}
+            Some("bad") => return Outcome::Failed(backup.check_note.unwrap_or_default()),
+            Some(_) => return Outcome::Done,
+            None => return Outcome::Cancelled,
+        }
         let checked = async {
             let objects = self.store(backup.target).await?;
             let name = format!("check-{id}-{}-{}", context.id, context.attempt);
@@ -194,7 +201,7 @@ impl Backups {
             Ok(_) => ("good", None),
             // Ended from outside: it says nothing of the backup.
             Err(error) if context.cancel.is_cancelled() => return soon(error),
-            Err(error) if error.is_passing() => {
+            Err(error) if !error.is_damage() => {
                 return self.check_again(&backup, &context, error).await;
             }
             Err(error) => ("bad", Some(error.to_string())),
@@ -226,7 +233,7 @@ impl Backups {
         }
     }
 
-    /// The store or the engine is away, which is no damage of the backup: some tries later the check is given
+    /// The store or the engine is away or refuses, which is no damage of the backup: some tries later the check is given
     /// up, and nothing is said of the backup by it.
     async fn check_again(
         &self,

@@ -349,7 +349,9 @@ async fn verify(client: &Client, global: &Global, id: i64) -> Result<(), Fail> {
     if good {
         return Ok(());
     }
-    Err(Fail::Ended(backup.check_note.unwrap_or_default()))
+    Err(Fail::Ended(backup.check_note.unwrap_or_else(|| {
+        format!("the check of backup {id} came to no end: `freehold events` says why")
+    })))
 }
 
 async fn restore(

@@ -182,9 +182,17 @@ pub async fn follow(client: &Client, global: &Global, app: &str, deploy: i64) ->
     let mut progress = Progress::of_state(global, format!("Deploy {deploy} of {app}"));
     let mut away: Option<Instant> = None;
     loop {
-        let seen = from;
-        let read = read_log(client, global, app, deploy, &mut from, &mut progress).await;
-        if from > seen {
+        let opened = &mut false;
+        let read = read_log(
+            client,
+            global,
+            (app, deploy),
+            (&mut from, opened),
+            &mut progress,
+        )
+        .await;
+        // However often it goes away, each time it has as long to come back.
+        if *opened {
             away = None;
         }
         match read {
@@ -211,13 +219,13 @@ pub async fn follow(client: &Client, global: &Global, app: &str, deploy: i64) ->
 async fn read_log(
     client: &Client,
     global: &Global,
-    app: &str,
-    deploy: i64,
-    from: &mut u64,
+    (app, deploy): (&str, i64),
+    (from, opened): (&mut u64, &mut bool),
     progress: &mut Progress,
 ) -> Result<Option<Deploy>, Fail> {
     let target = format!("{}/deploys/{deploy}/log?from={from}", path(app));
     let answer = client.request(Method::GET, &target, full(""), None).await?;
+    *opened = true;
     let mut lines = Lines::of(answer);
     loop {
         let part = tokio::select! {

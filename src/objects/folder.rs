@@ -82,15 +82,20 @@ impl Folder {
         self.root.join(format!("{key}{PARTIAL}"))
     }
 
+    /// A disk that is not mounted holds nothing, and says nothing of what it held.
+    async fn is_there(&self) -> Result<(), StoreError> {
+        match fs::try_exists(&self.root).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(self.error(&ErrorKind::NotFound.into())),
+            Err(error) => Err(self.error(&error)),
+        }
+    }
+
     pub(super) async fn begin(&self, key: &str) -> Result<FolderUpload, StoreError> {
         let partial = self.partial(key);
         // The root itself is not made: a disk that is not mounted must not be
         // replaced by an ordinary folder without anybody noticing.
-        match fs::try_exists(&self.root).await {
-            Ok(true) => {}
-            Ok(false) => return Err(self.error(&ErrorKind::NotFound.into())),
-            Err(error) => return Err(self.error(&error)),
-        }
+        self.is_there().await?;
         if free(&self.root).is_some_and(|left| left < self.floor) {
             return Err(self.full());
         }
@@ -149,10 +154,13 @@ impl Folder {
                 file,
                 buffer: BytesMut::new(),
             }),
-            Err(e) if e.kind() == ErrorKind::NotFound => Err(StoreError::Missing {
-                place: self.place(),
-                key: key.to_owned(),
-            }),
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                self.is_there().await?;
+                Err(StoreError::Missing {
+                    place: self.place(),
+                    key: key.to_owned(),
+                })
+            }
             Err(e) => Err(self.error(&e)),
         }
     }

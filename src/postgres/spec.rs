@@ -50,6 +50,8 @@ pub(super) fn settings(memory: u64) -> Vec<(&'static str, String)> {
         ("min_wal_size", "80MB".into()),
         ("random_page_cost", "1.1".into()),
         ("jit", "off".into()),
+        // A query whose client has gone away ends, however long it would take.
+        ("client_connection_check_interval", "10s".into()),
         ("password_encryption", "scram-sha-256".into()),
     ]
 }

@@ -15,6 +15,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::client::Client;
 use super::inlet::Inlet;
+use super::limits::Limits;
 
 /// What is gathered at most: one TLS record.
 const GATHERED: usize = 16 * 1024;
@@ -42,6 +43,7 @@ pub(super) struct ClientIo {
 impl ClientIo {
     /// A stream that gathers is HTTP/2; the other's heads are looked at.
     pub(super) fn new(transport: Transport, client: Rc<Client>, gathers: bool) -> ClientIo {
+        let inlet = Inlet::new(!gathers, client.limits());
         let wire = Wire {
             transport: RefCell::new(transport),
             client,
@@ -51,7 +53,7 @@ impl ClientIo {
         };
         ClientIo {
             wire: Rc::new(wire),
-            inlet: Inlet::new(!gathers),
+            inlet,
         }
     }
 
@@ -61,6 +63,11 @@ impl ClientIo {
 
     pub(super) fn put_back(&mut self, bytes: Bytes) {
         self.inlet.put_back(bytes);
+    }
+
+    /// Heads are looked at by these limits from now on, whatever is edited meanwhile: their reader has the same.
+    pub(super) fn guard_by(&mut self, limits: Limits) {
+        self.inlet.guard_by(limits);
     }
 
     /// Whether a head has come in part.

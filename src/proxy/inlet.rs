@@ -9,6 +9,7 @@ use tokio::io::ReadBuf;
 
 use super::client_io::Wire;
 use super::head_guard::{HeadGuard, Then};
+use super::limits::Limits;
 use super::stand_in;
 
 /// What is held at most while an answer decides whether it is HTTP.
@@ -20,6 +21,7 @@ pub(super) struct Inlet {
     /// Not yet let through.
     held: BytesMut,
     guarding: Guarding,
+    limits: Limits,
 }
 
 enum Guarding {
@@ -33,8 +35,9 @@ enum Guarding {
 }
 
 impl Inlet {
-    pub(super) fn new(guarded: bool) -> Inlet {
+    pub(super) fn new(guarded: bool, limits: Limits) -> Inlet {
         Inlet {
+            limits,
             early: Bytes::new(),
             held: BytesMut::new(),
             guarding: match guarded {
@@ -42,6 +45,10 @@ impl Inlet {
                 false => Guarding::Off,
             },
         }
+    }
+
+    pub(super) fn guard_by(&mut self, limits: Limits) {
+        self.limits = limits;
     }
 
     /// Gives back what was read from here and not used.
@@ -117,10 +124,9 @@ impl Inlet {
         let Guarding::On(guard) = &mut self.guarding else {
             return;
         };
-        let limits = wire.client().limits();
         let then = if self.held.is_empty() {
             let read = &buffer.filled()[begin..];
-            let look = guard.look(read, &limits);
+            let look = guard.look(read, &self.limits);
             if look.pass < read.len() {
                 self.held.extend_from_slice(&read[look.pass..]);
                 buffer.set_filled(begin + look.pass);
@@ -129,7 +135,7 @@ impl Inlet {
         } else {
             self.held.extend_from_slice(&buffer.filled()[begin..]);
             buffer.set_filled(begin);
-            let look = guard.look(&self.held, &limits);
+            let look = guard.look(&self.held, &self.limits);
             self.early = self.held.split_to(look.pass).freeze();
             look.then
         };

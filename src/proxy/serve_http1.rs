@@ -65,8 +65,9 @@ enum End {
 }
 
 /// Lets hyper speak until there is nothing more to say; `None` if the connection is to be dropped as it is.
-async fn speak(client: &Rc<Client>, io: ClientIo) -> Option<Spoken> {
+async fn speak(client: &Rc<Client>, mut io: ClientIo) -> Option<Spoken> {
     let limits = client.limits();
+    io.guard_by(limits);
     let head = limits.uri_bytes + limits.header_bytes;
     let service = {
         let client = client.clone();
@@ -129,6 +130,8 @@ async fn park(client: &Client, io: &mut ClientIo) -> Option<Bytes> {
         let mut bytes = [0; 2_048];
         let mut buffer = ReadBuf::new(&mut bytes);
         match Pin::new(&mut *io).poll_read(cx, &mut buffer) {
+            // A head has begun: from now on it is due.
+            Poll::Pending if io.holds_a_part() => Poll::Ready(Some(Bytes::new())),
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
                 Poll::Ready(Some(Bytes::copy_from_slice(buffer.filled())))

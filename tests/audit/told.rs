@@ -21,7 +21,7 @@ const NOT_HERE: &[(&str, &[&str])] = &[
         &["POST /hooks/{app}"],
     ),
     (
-        "needs a container; the command's first word, or the part of the database, is told beside what differs",
+        "needs a container: a5_what_was_run_and_backed_up_is_told looks at these entries, in first_light",
         &[
             "POST /apps/{app}/exec",
             "POST /api/v1/apps/{app}/exec",
@@ -32,7 +32,7 @@ const NOT_HERE: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "asks a server that runs for its parts; the backups' numbers are told by its handler",
+        "asks a server that runs for its parts: as those above",
         &[
             "POST /databases/{database}/backups",
             "POST /api/v1/databases/{name}/backups",

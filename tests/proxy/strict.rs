@@ -110,6 +110,35 @@ async fn e3_part_of_a_second_head_is_waited_for_and_not_for_ever() {
     }
 }
 
+/// A head that begins on a parked connection is due as any other, not when the connection's idle time is over.
+#[tokio::test]
+async fn e4_a_head_that_begins_while_parked_has_the_time_of_a_head() {
+    let app = app("one").await;
+    let limits = Limits {
+        client_header: Duration::from_secs(2),
+        workers: Some(2),
+        ..Limits::default()
+    };
+    let world = World::of([route("tasks.test", &[&target(app.address)])]);
+    let rig = Rig::with_limits(world, limits);
+    let request = "GET /empty HTTP/1.1\r\nHost: tasks.test\r\n\r\n";
+    let mut stream = tls(&rig, "tasks.test", "http/1.1").await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    // Long enough for the connection to be parked.
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    stream.write_all(&request.as_bytes()[..20]).await.unwrap();
+    let begun = Instant::now();
+    let mut answers = Vec::new();
+    drop(stream.read_to_end(&mut answers).await);
+    let answers = String::from_utf8_lossy(&answers);
+    assert_eq!(answers.matches("HTTP/1.1 204").count(), 1, "{answers}");
+    assert!(
+        begun.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
 /// What a client sends behind a request for another protocol is HTTP if the app says no, and the tunnel's if it says yes.
 #[tokio::test]
 async fn e3_what_follows_an_upgrade_is_judged_by_the_answer() {

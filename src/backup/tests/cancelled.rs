@@ -70,6 +70,40 @@ async fn a1_a_check_that_runs_is_cancelled_and_says_nothing_of_the_backup() {
     assert!(a.backups.cancel(job, "ana").await.is_err(), "it is over");
 }
 
+#[tokio::test]
+async fn a1_of_one_backup_one_check_runs_and_its_end_is_not_begun_again() {
+    let a = a_box().await;
+    a_stored(&a).await;
+    a.backups.verify(1).await.unwrap();
+    a.backups.verify(1).await.unwrap();
+    let count = |kind: &'static str| {
+        a.db.read(move |c| {
+            let all = "SELECT count(*) FROM jobs WHERE kind = ?1";
+            Ok::<i64, DbError>(c.query_row(all, [kind], |r| r.get(0))?)
+        })
+    };
+    assert_eq!(count(crate::backup::CHECK_JOB).await.unwrap(), 1);
+    // Ended, and killed before the queue wrote it: the row says how.
+    let (context, payload) = begun(&a, crate::backup::CHECK_JOB).await;
+    for (state, ended) in [
+        (None, Outcome::Cancelled),
+        (Some("good"), Outcome::Done),
+        (Some("bad"), Outcome::Failed("torn".into())),
+    ] {
+        let written: Result<(), DbError> =
+            a.db.write(move |tx| {
+                let set = "UPDATE backups SET check_state = ?1, check_note = 'torn'";
+                tx.execute(set, [state])?;
+                Ok(())
+            })
+            .await;
+        written.unwrap();
+        let again = a.backups.run_check(context.clone(), payload.clone()).await;
+        assert_eq!(again, ended);
+    }
+    assert!(!a.server.asked.load(Ordering::SeqCst));
+}
+
 /// The daemon's own end, and a store that is away, are no damage of a backup.
 #[tokio::test]
 async fn f6_a_check_that_could_not_run_calls_no_backup_damaged() {
@@ -182,7 +216,7 @@ async fn a1_a_backup_that_is_being_made_is_cancelled_and_not_tried_again() {
         (ended.state, reason),
         (
             BackupState::Failed,
-            Some("cancelled by ana while it was being made")
+            Some("cancelled by ana while it was in work")
         )
     );
     assert!(a.backups.find(2).await.is_err(), "and no other try");

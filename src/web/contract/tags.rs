@@ -4,7 +4,7 @@
 //! A tag is three hashes: of what is set, of which release serves, and of every byte. The whole of it says
 //! whether an answer is the same; for `If-Match` the first is enough, so that a reading (memory in use, when a
 //! token was last used) that moves by itself refuses nobody's change. What starts or ends a release is held
-//! against the second too: going back from a release that somebody else has gone back from already leads on to it.
+//! against the second too, a deploy under way included: going back from a release that somebody else has gone back from already leads on to it.
 //! Between the comparison and the change no other change of the same thing comes:
 //! `turns` sees to that.
 
@@ -98,10 +98,21 @@ fn tag_of(bytes: &[u8]) -> String {
     format!("\"{}.{}.{}\"", short(&set), short(&serving), short(&whole))
 }
 
-/// Which release of an app is live, and whether it is stopped; how its replicas fare meanwhile is a reading.
+/// Which release of an app is live, whether another is on its way, and whether it is stopped; how its replicas
+/// fare meanwhile is a reading.
 fn serving(app: &Value) -> String {
+    const OVER: &[&str] = &[
+        "cancelled",
+        "failed",
+        "live",
+        "returned",
+        "superseded",
+        "watching",
+    ];
     let stopped = app["state"] == "stopped";
-    sha256_hex(format!("{} {stopped}", app["release"]).as_bytes())
+    let newest = app["last_deploy"].as_str();
+    let on_its_way = newest.is_some_and(|state| !OVER.contains(&state));
+    sha256_hex(format!("{} {on_its_way} {stopped}", app["release"]).as_bytes())
 }
 
 fn strip(value: &mut Value) {
@@ -248,6 +259,11 @@ mod tests {
             (app(5, "failing"), true, true),
             (app(4, "running"), true, false),
             (app(5, "stopped"), true, false),
+            (
+                tag_of(br#"{"name":"shop","release":5,"state":"running","last_deploy":"queued"}"#),
+                true,
+                false,
+            ),
         ] {
             assert_eq!(still(&seen, &now, 1), edited, "{now}");
             assert_eq!(still(&seen, &now, 2), rolled_back, "{now}");

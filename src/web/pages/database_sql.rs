@@ -23,8 +23,8 @@ use crate::wire::problem::ProblemKind;
 
 /// How many bytes of statements are taken.
 const LONGEST: usize = 64 << 10;
-/// What is typed before the statements: the first that fails ends the rest, and one whose `psql` was ended for its time
-/// does not go on in the server.
+/// What is typed before the statements: the first that fails ends the rest, and one that takes too long ends in the
+/// server too. Who lifts that limit finds the server's own: it looks for its client every ten seconds.
 const BEFORE: &str =
     "\\set ON_ERROR_STOP on\n\\set QUIET on\nSET statement_timeout = '30s';\n\\set QUIET off\n";
 
@@ -151,6 +151,13 @@ async fn start(
     let name = app.databases.find(name).await?.name;
     takes(&wanted.sql).map_err(|why| Failure::new(ProblemKind::Invalid, why))?;
     let part = Some(wanted.part.clone()).filter(|part| !part.is_empty());
+    // Postgres' own limit of a name.
+    if part.as_ref().is_some_and(|part| part.len() > 63) {
+        return Err(Failure::new(
+            ProblemKind::Invalid,
+            "no database has a name of more than 63 bytes",
+        ));
+    }
     telling.tell("part", part.as_deref().unwrap_or("the attached app's"));
     Ok(app.databases.psql(name.as_str(), part, None).await?)
 }

@@ -48,7 +48,7 @@ pub async fn heard(command: Interactive, typed: &[u8], unbounded: &str, limit: D
             }
             if bytes.len() > MOST {
                 bytes.truncate(MOST);
-                return "It wrote more than 64 KB and was ended; the rest is left out.".to_owned();
+                return "It wrote more than 64 KB and is no longer listened to; the rest is left out.".to_owned();
             }
         }
         match exit.await {
@@ -67,7 +67,9 @@ pub async fn heard(command: Interactive, typed: &[u8], unbounded: &str, limit: D
     };
     let ended = tokio::time::timeout(limit, over).await;
     let ended = ended.unwrap_or_else(|_| {
-        format!("It took more than 30 seconds and was ended; `{unbounded}` has no limit.")
+        format!(
+            "It took more than 30 seconds and is no longer waited for; `{unbounded}` has no limit."
+        )
     });
     Ran {
         ended,

@@ -133,6 +133,7 @@ pub fn f10_every_action_works_without_javascript(world: &mut World) {
         .collect();
     let missed: Vec<_> = forms.difference(&p.done).collect();
     assert!(missed.is_empty(), "not sent without JavaScript: {missed:?}");
+    super::a5_told::a5_what_was_run_and_backed_up_is_told(world);
 }
 
 pub fn form<'a>(page: &'a str, action: &'a str, fields: &'a [(&'a str, &'a str)]) -> Form<'a> {

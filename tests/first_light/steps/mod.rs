@@ -1,5 +1,6 @@
 //! The steps in their order, one file a point.
 
+mod a5_told;
 mod f10_app_actions;
 mod f10_looks;
 mod f10_pages;

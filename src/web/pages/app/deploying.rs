@@ -104,10 +104,7 @@ pub fn short(commit: &str) -> String {
 pub fn steps(deploy: &Deploy, entered: &[(State, UnixMs)], now: UnixMs) -> Vec<Step> {
     let at = |state: State| entered.iter().find(|(s, _)| *s == state).map(|(_, at)| *at);
     let last = STEPS.iter().rposition(|(state, _)| at(*state).is_some());
-    let failed = matches!(
-        deploy.state,
-        State::Failed | State::Cancelled | State::Returned
-    );
+    let failed = matches!(deploy.state, State::Failed | State::Returned);
     STEPS
         .iter()
         .enumerate()
@@ -120,6 +117,7 @@ pub fn steps(deploy: &Deploy, entered: &[(State, UnixMs)], now: UnixMs) -> Vec<S
                 Some(_) if deploy.state == *state && *state == State::Watching => Tone::Ok,
                 Some(_) if deploy.state == *state => Tone::Busy,
                 Some(_) if failed && last == Some(index) => Tone::Bad,
+                Some(_) if deploy.state == State::Cancelled && last == Some(index) => Tone::Idle,
                 Some(_) => Tone::Ok,
             };
             let end = entered

@@ -198,6 +198,15 @@ async fn start(
             "there is no command: write its name, and each further word on a line",
         ));
     };
+    if words
+        .first()
+        .is_some_and(|name| name.contains(char::is_whitespace))
+    {
+        return Err(Failure::new(
+            ProblemKind::Invalid,
+            "a command's name has no blank: write each further word on a line of its own",
+        ));
+    }
     telling.tell("command", told);
     match place {
         Place::Beside => {
@@ -217,6 +226,9 @@ async fn start(
     }
 }
 
+/// Characters of a command's name that are told.
+const TOLD: usize = 100;
+
 /// A word a line.
 fn words(command: &str) -> Vec<String> {
     let lines = command.lines().map(str::trim);
@@ -229,8 +241,9 @@ fn words(command: &str) -> Vec<String> {
 /// The command for the audit log: its first word, since the others may hold secrets.
 fn told(words: &[String]) -> Option<String> {
     let (first, rest) = words.split_first()?;
+    let first: String = first.chars().take(TOLD).collect();
     Some(match rest.len() {
-        0 => first.clone(),
+        0 => first,
         n => format!("{first} and {n} more"),
     })
 }
@@ -245,6 +258,7 @@ mod tests {
         assert_eq!(typed, ["psql", "-c", "SELECT 's3cret'"]);
         assert_eq!(told(&typed).as_deref(), Some("psql and 2 more"));
         assert_eq!(told(&words("env")).as_deref(), Some("env"));
+        assert_eq!(told(&words(&"x".repeat(900))).unwrap().len(), TOLD);
         assert_eq!(told(&words(" \n ")), None);
     }
 }
