@@ -198,6 +198,29 @@ fn a1_a_request_sent_again_is_answered_again_and_makes_nothing_twice() {
     assert_eq!(made.status, 201, "{}", made.body);
 }
 
+/// A folder whose answer was lost on the way is deployed once.
+#[test]
+fn a1_a_folder_sent_again_is_deployed_once() {
+    let daemon = Daemon::start();
+    make_app(&daemon, "shop");
+    let upload = "/api/v1/apps/shop/deploys/upload";
+    let key = "Idempotency-Key: 5c21\r\n";
+    let first = local(&daemon, "POST", upload, key, "a folder");
+    assert_eq!(first.status, 202, "{}", first.body);
+    let again = local(&daemon, "POST", upload, key, "a folder");
+    assert_eq!((again.status, &again.body), (202, &first.body));
+    assert_eq!(again.header("idempotency-replayed"), Some("true"));
+    for (more, sent) in [
+        ("", "another folder"),
+        ("Content-Digest: sha-256=:AAAA:\r\n", "a folder"),
+    ] {
+        let other = local(&daemon, "POST", upload, &format!("{key}{more}"), sent);
+        assert_eq!(other.status, 422, "{}", other.body);
+    }
+    let list = local(&daemon, "GET", "/api/v1/apps/shop/deploys", "", "").json();
+    assert_eq!(list["items"].as_array().unwrap().len(), 1, "{list}");
+}
+
 /// What tells a secret tells it once: sent again it is not done again, and not told again.
 #[test]
 fn a3_a_secret_is_not_told_again_to_a_request_that_is_sent_again() {

@@ -41,7 +41,7 @@ fn a1_a_backup_that_has_begun_is_cancelled_and_seen_dead() {
     assert_eq!(backup["state"], "failed", "{backup:#}");
     let why = backup["reason"].as_str().unwrap();
     assert!(
-        why.starts_with("cancelled by ") && why.ends_with("while it was being made"),
+        why.starts_with("cancelled by ") && why.ends_with("while it was in work"),
         "{why}"
     );
     let all = local(&daemon, "GET", "/api/v1/backups", "", "").json();

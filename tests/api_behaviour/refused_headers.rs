@@ -20,7 +20,6 @@ fn a1_a_key_is_refused_wherever_nothing_is_kept_for_it() {
         "/api/v1/apps/shop/env/reveal".to_owned(),
         "/api/v1/apps/shop/webhook-secret/reveal".to_owned(),
         "/api/v1/databases/main/attachments/shop/reveal".to_owned(),
-        "/api/v1/apps/shop/deploys/upload".to_owned(),
     ] {
         let refused = local(&daemon, "POST", &path, key, "");
         assert_eq!(refused.status, 422, "{path}: {}", refused.body);

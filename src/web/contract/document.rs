@@ -306,6 +306,10 @@ fn parameters(
         Again::Answers => Some(
             "The same key with the same request answers again what was answered first, for a day.",
         ),
+        Again::AnswersOfAStream => Some(
+            "The same key with the same request answers again what was answered first, for a day. What is sent is compared by \
+its Content-Length and, where there is one, its Content-Digest (RFC 9530).",
+        ),
         Again::SaysDone => Some(
             "The same key with the same request does nothing again, for a day: it answers 409, for the secret in the answer \
 is told once and not kept.",
@@ -324,10 +328,12 @@ is told once and not kept.",
 pub enum Again {
     /// What was answered first.
     Answers,
+    /// That, for the same length and digest: a body that is streamed is not held to be compared.
+    AnswersOfAStream,
     /// That it was done: what was answered tells a secret, and is not kept.
     SaysDone,
-    /// It is refused: a connection that is upgraded has no answer to keep, a body that is streamed is not held to be
-    /// compared, and a reveal makes nothing and tells, audited, each time.
+    /// It is refused: a connection that is upgraded has no answer to keep, and a reveal makes nothing and tells,
+    /// audited, each time.
     Refused(&'static str),
 }
 
@@ -335,7 +341,7 @@ pub enum Again {
 pub fn again(path: &str, operation: &Operation) -> Again {
     let upgraded = operation.answers.iter().any(|a| a.status == 101);
     match operation.tells_secret {
-        _ if streams(operation) => Again::Refused(UPLOAD),
+        _ if streams(operation) => Again::AnswersOfAStream,
         _ if upgraded => Again::Refused(TERMINAL),
         true if path.ends_with("/reveal") => Again::Refused(REVEAL),
         true => Again::SaysDone,
@@ -343,7 +349,6 @@ pub fn again(path: &str, operation: &Operation) -> Again {
     }
 }
 
-const UPLOAD: &str = "an upload takes no Idempotency-Key: whether it is the folder that was sent before is not known until all of it was sent again. Send it without; the app's deploys show whether the first one arrived.";
 const TERMINAL: &str = "a command with a terminal takes no Idempotency-Key: what it did cannot be answered again. Send it without; where it must not be done twice, look first whether it was done.";
 const REVEAL: &str = "a reveal takes no Idempotency-Key: it makes nothing, and tells each time it is asked. Send it without.";
 

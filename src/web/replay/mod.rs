@@ -12,10 +12,10 @@ mod store;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::response::Parts;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -165,20 +165,24 @@ pub async fn once(
     let route = format!("{} {}", request.method(), request.uri().path());
     let query = request.uri().query().unwrap_or_default().to_owned();
     let (head, body) = request.into_parts();
-    let Ok(bytes) = to_bytes(body, LARGEST).await else {
-        let detail = "the request could not be read: it is longer than 2 MB";
-        return problem(ProblemKind::TooLarge, detail, "Send less at once.");
+    let (told, body) = if tells == Again::AnswersOfAStream {
+        (of_a_stream(&head.headers), body)
+    } else {
+        let Ok(bytes) = to_bytes(body, LARGEST).await else {
+            let detail = "the request could not be read: it is longer than 2 MB";
+            return problem(ProblemKind::TooLarge, detail, "Send less at once.");
+        };
+        (bytes.clone(), Body::from(bytes))
     };
     // Under a key of the box's: a body may hold a password, of which no quick hash may lie beside the slow one.
     let own = app.key.derive("replay");
-    let told = [query.as_bytes(), b"\n", &bytes].concat();
+    let told = [query.as_bytes(), b"\n", &told].concat();
     let asked = Asked {
         caller,
         key,
         route,
         fingerprint: hex::encode(hmac_sha256(own.expose().as_bytes(), &told)),
     };
-    let body = Body::from(bytes);
     match take(&app, asked.clone()).await {
         Err(error) => Failure::from(error).into_response(),
         Ok(Found::Done(kept)) if tells == Again::SaysDone => told_once(&kept),
@@ -198,6 +202,12 @@ pub async fn once(
             settle(&app, asked, tells, response).await
         }
     }
+}
+
+/// What is known of a body before it is read, to tell it from another.
+fn of_a_stream(headers: &HeaderMap) -> Bytes {
+    let told = |name: &str| headers.get(name).map_or(&b""[..], HeaderValue::as_bytes);
+    Bytes::from([told("content-length"), b"\n", told("content-digest")].concat())
 }
 
 /// Refuses a key where it could be taken for one that is kept; `why` says what to do instead.
