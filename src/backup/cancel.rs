@@ -99,18 +99,20 @@ impl Backups {
         let message = format!("The check of backup {} was {reason}.", backup.id);
         let event = NewEvent::new("backup.cancelled", Level::Info, backup.subject(), message)
             .with(serde_json::json!({ "backup": backup.id }));
-        let id = backup.id;
-        let written: Result<(), DbError> = self
-            .db
-            .write(move |tx| {
-                store_open::forget_check(tx, id)?;
-                events::record(tx, UnixMs::now(), &event).map(drop)
-            })
-            .await;
-        match written {
+        match self.forget_check(backup.id, event).await {
             Ok(()) => Outcome::Cancelled,
             Err(error) => soon(&BackupError::Db(error)),
         }
+    }
+
+    /// Ends a check that says nothing of its backup, and tells why.
+    pub(super) async fn forget_check(&self, backup: i64, event: NewEvent) -> Result<(), DbError> {
+        self.db
+            .write(move |tx| {
+                store_open::forget_check(tx, backup)?;
+                events::record(tx, UnixMs::now(), &event).map(drop)
+            })
+            .await
     }
 
     /// Ends a backup that is noted as cancelled: nothing of it stays in its store, and it is not tried again.

@@ -12,7 +12,7 @@ use super::dump::{LIMIT, end_of, soon};
 use super::error::BackupError;
 use super::restore::{AGAIN, TRIES};
 use super::row::Backup;
-use super::{Backups, number, store, store_open};
+use super::{Backups, number, store};
 use crate::base::clock::UnixMs;
 use crate::db::DbError;
 use crate::docker::{EngineError, Input};
@@ -258,15 +258,7 @@ impl Backups {
                 backup.what()
             ),
         );
-        let id = backup.id;
-        let written: Result<(), DbError> = self
-            .db
-            .write(move |tx| {
-                store_open::forget_check(tx, id)?;
-                events::record(tx, UnixMs::now(), &event).map(drop)
-            })
-            .await;
-        match written {
+        match self.forget_check(backup.id, event).await {
             Ok(()) => Outcome::Failed(why),
             Err(error) => soon(&BackupError::Db(error)),
         }

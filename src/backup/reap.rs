@@ -9,7 +9,7 @@ use super::row::{Backup, Restore};
 use super::{BACKUP_JOB, Backups, CHECK_JOB, RESTORE_JOB, enqueue, store_open};
 use crate::base::clock::UnixMs;
 use crate::db::DbError;
-use crate::events::{self, Level, NewEvent};
+use crate::events::{Level, NewEvent};
 use crate::jobs;
 
 const WHY: &str = "the work on it broke off unexpectedly; the daemon's log says where";
@@ -79,12 +79,7 @@ impl Backups {
             message,
         )
         .with(serde_json::json!({ "backup": id }));
-        self.db
-            .write(move |tx| {
-                store_open::forget_check(tx, id)?;
-                events::record(tx, UnixMs::now(), &event).map(drop)
-            })
-            .await
+        self.forget_check(id, event).await
     }
 
     async fn end_restore(&self, restore: &Restore) -> Result<(), BackupError> {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use freehold::proxy::Limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::app::{always, app, raw, read_head};
+use crate::app::{App, always, app, raw, read_head};
 use crate::client::{Http1, Http2, bytes, get, tls};
 use crate::rig::{Rig, World, route, target};
 
@@ -80,9 +80,8 @@ async fn f5_ambiguous_requests_are_refused() {
     assert_eq!(app.requests(), 0);
 }
 
-/// A part of a head that comes behind a request is given the time of a head, as one that comes alone.
-#[tokio::test]
-async fn e3_part_of_a_second_head_is_waited_for_and_not_for_ever() {
+/// An edge in front of an app, at which a head has two seconds to come.
+async fn in_two_seconds() -> (Rig, App) {
     let app = app("one").await;
     let limits = Limits {
         client_header: Duration::from_secs(2),
@@ -90,7 +89,13 @@ async fn e3_part_of_a_second_head_is_waited_for_and_not_for_ever() {
         ..Limits::default()
     };
     let world = World::of([route("tasks.test", &[&target(app.address)])]);
-    let rig = Rig::with_limits(world, limits);
+    (Rig::with_limits(world, limits), app)
+}
+
+/// A part of a head that comes behind a request is given the time of a head, as one that comes alone.
+#[tokio::test]
+async fn e3_part_of_a_second_head_is_waited_for_and_not_for_ever() {
+    let (rig, _app) = in_two_seconds().await;
     let request = "GET /empty HTTP/1.1\r\nHost: tasks.test\r\n\r\n";
     for cut in [1, 20, request.len() - 1] {
         let mut stream = tls(&rig, "tasks.test", "http/1.1").await.unwrap();
@@ -113,14 +118,7 @@ async fn e3_part_of_a_second_head_is_waited_for_and_not_for_ever() {
 /// A head that begins on a parked connection is due as any other, not when the connection's idle time is over.
 #[tokio::test]
 async fn e4_a_head_that_begins_while_parked_has_the_time_of_a_head() {
-    let app = app("one").await;
-    let limits = Limits {
-        client_header: Duration::from_secs(2),
-        workers: Some(2),
-        ..Limits::default()
-    };
-    let world = World::of([route("tasks.test", &[&target(app.address)])]);
-    let rig = Rig::with_limits(world, limits);
+    let (rig, _app) = in_two_seconds().await;
     let request = "GET /empty HTTP/1.1\r\nHost: tasks.test\r\n\r\n";
     let mut stream = tls(&rig, "tasks.test", "http/1.1").await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();

@@ -39,6 +39,11 @@ pub async fn deploy(
         Ok(source) => source,
         Err(failure) => return visit::refused(&act.page("/deploys"), failure),
     };
+    begin(&app, &act, source).await
+}
+
+/// Begins the deploy that a person asked for.
+pub(super) async fn begin(app: &App, act: &Act, source: Source) -> Result<Response, Failure> {
     let new = NewDeploy {
         app: act.row.id,
         source,
@@ -48,7 +53,7 @@ pub async fn deploy(
         title: None,
     };
     let result = app.deploys.create(new, act.now).await;
-    begun(&act, result)
+    begun(act, result)
 }
 
 /// To the page of the deploy that was begun, or back with why none was.

@@ -105,14 +105,7 @@ pub async fn show(
     visit: Visit,
     Path(name): Path<String>,
 ) -> Result<Response, Failure> {
-    page(
-        &app,
-        visit,
-        (&name, Place::Beside),
-        (&Wanted::default(), ""),
-        None,
-    )
-    .await
+    unsent(&app, visit, (&name, Place::Beside)).await
 }
 
 /// `GET /apps/{app}/exec`
@@ -121,14 +114,12 @@ pub async fn show_inside(
     visit: Visit,
     Path(name): Path<String>,
 ) -> Result<Response, Failure> {
-    page(
-        &app,
-        visit,
-        (&name, Place::Inside),
-        (&Wanted::default(), ""),
-        None,
-    )
-    .await
+    unsent(&app, visit, (&name, Place::Inside)).await
+}
+
+/// The page as it is first opened.
+async fn unsent(app: &App, visit: Visit, at: (&str, Place)) -> Result<Response, Failure> {
+    page(app, visit, at, (&Wanted::default(), ""), None).await
 }
 
 /// `POST /apps/{app}/run`: answers when the command is over, or was ended.

@@ -7,8 +7,8 @@ use axum::response::Response;
 use futures_util::{Stream, StreamExt, stream};
 
 use super::act::Act;
-use super::actions::begun;
-use crate::deploy::{Cause, DeployError, NewDeploy, Source};
+use super::actions::begin;
+use crate::deploy::{DeployError, Source};
 use crate::web::error::Failure;
 use crate::web::multipart::{Broken, Parts};
 use crate::web::pages::visit;
@@ -28,16 +28,7 @@ pub async fn submit(
         Ok(source) => source,
         Err(error) => return visit::refused(&act.page("/deploys"), error),
     };
-    let new = NewDeploy {
-        app: act.row.id,
-        source,
-        cause: Cause::Person,
-        by: act.by.clone(),
-        delivery: None,
-        title: None,
-    };
-    let result = app.deploys.create(new, act.now).await;
-    begun(&act, result)
+    begin(&app, &act, source).await
 }
 
 async fn kept(app: &App, headers: &HeaderMap, body: Body) -> Result<Source, DeployError> {
