@@ -4,6 +4,7 @@
 //! for `shutdown`, which owns tokio tasks.
 
 pub mod atomic_file;
+pub mod cidr;
 pub mod clock;
 pub mod crash_point;
 pub mod ids;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 
+use crate::base::cidr::Cidr;
 use crate::base::ids::HostName;
 
 use super::route::ConfiguredRoute;
@@ -23,6 +24,8 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// Where the edge listens, unless sockets are handed over.
     pub listen: Listen,
+    /// Who stands between the clients and us.
+    pub proxies: Proxies,
     /// The dashboard.
     pub dashboard: Dashboard,
     /// Certificates from an ACME server.
@@ -61,13 +64,34 @@ pub struct Config {
 }
 
 /// `[listen]`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Listen {
     /// ACME challenges and redirects to https.
     pub http: SocketAddr,
     /// Everything else.
     pub https: SocketAddr,
+    /// Whose connections begin with a header of the PROXY protocol.
+    #[serde(deserialize_with = "units::de_ranges")]
+    pub proxy_protocol: Vec<Cidr>,
+}
+
+/// `[proxies]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Proxies {
+    /// Whose word about the client of a request counts.
+    #[serde(deserialize_with = "units::de_trusted")]
+    pub trusted: Vec<Trusted>,
+}
+
+/// Somebody who is trusted to say who a client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trusted {
+    /// `cloudflare`: the ranges that Cloudflare publishes.
+    Cloudflare,
+    /// A range of addresses.
+    Range(Cidr),
 }
 
 /// `[dashboard]`
@@ -344,6 +368,7 @@ impl Default for Config {
             data_dir: PathBuf::from("/var/lib/freehold"),
             run_dir: PathBuf::from("/run/freehold"),
             listen: Listen::default(),
+            proxies: Proxies::default(),
             dashboard: Dashboard::default(),
             acme: Acme::default(),
             git: Git::default(),
@@ -371,6 +396,7 @@ impl Default for Listen {
         Self {
             http: any(80),
             https: any(443),
+            proxy_protocol: Vec::new(),
         }
     }
 }

@@ -220,6 +220,42 @@ fn f5_a_mistake_names_line_key_and_remedy() {
             "route.path",
             "\"/api\"",
         ),
+        (
+            "[listen]\nproxy_protocol = \"10.0.0.0/8\"",
+            2,
+            "listen.proxy_protocol",
+            "[\"10.0.0.0/8\", \"192.0.2.7\"]",
+        ),
+        (
+            "[listen]\nproxy_protocol = [\"haproxy\"]",
+            2,
+            "listen.proxy_protocol",
+            "write it like \"10.0.0.0/8\"",
+        ),
+        (
+            "[listen]\nproxy_protocol = [\n  \"10.0.0.0/8\",\n  \"10.0.0.1/8\",\n]",
+            2,
+            "listen.proxy_protocol",
+            "write \"10.0.0.0/8\"",
+        ),
+        (
+            "[proxies]\ntrusted = [\"cloudfare\"]",
+            2,
+            "proxies.trusted",
+            "for Cloudflare's ranges write \"cloudflare\"",
+        ),
+        (
+            "[proxies]\ntrusted = [\"0.0.0.0/0\"]",
+            2,
+            "proxies.trusted",
+            "name the ranges of your proxies alone",
+        ),
+        (
+            "[proxies]\ntrust = []",
+            2,
+            "proxies.trust",
+            "Did you mean `trusted`?",
+        ),
         ("[checks]\nevery = 30", 2, "checks.every", ""),
         ("a = = 1", 1, "a", ""),
     ];
@@ -231,6 +267,23 @@ fn f5_a_mistake_names_line_key_and_remedy() {
         assert!(shown.contains(remedy), "{shown}");
         assert!(shown.contains("config.toml line "), "{shown}");
     }
+}
+
+#[test]
+fn e2_proxies_are_named_by_range_or_by_name() {
+    let text = "[listen]\nproxy_protocol = [\"10.0.0.7\"]\n[proxies]\ntrusted = [\"cloudflare\", \"fd00::/8\"]";
+    let config = load(text).unwrap();
+    let range = |text| crate::base::cidr::Cidr::parse(text).unwrap();
+    assert_eq!(config.listen.proxy_protocol, [range("10.0.0.7/32")]);
+    assert_eq!(
+        config.proxies.trusted,
+        [Trusted::Cloudflare, Trusted::Range(range("fd00::/8"))]
+    );
+    let many = format!("[proxies]\ntrusted = [{}]", "\"10.0.0.1\",".repeat(257));
+    let error = load(&many).unwrap_err().to_string();
+    assert!(error.contains("more than 256 ranges"), "{error}");
+    let default = Config::default();
+    assert!(default.listen.proxy_protocol.is_empty() && default.proxies.trusted.is_empty());
 }
 
 #[test]

@@ -10,6 +10,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 
+use super::settings::Trusted;
+use crate::base::cidr::Cidr;
+
 /// `250ms`, `30s`, `5m`, `12h`, `1d`.
 ///
 /// # Errors
@@ -153,6 +156,43 @@ pub(super) fn de_all_or_cpus<'de, D: Deserializer<'de>>(from: D) -> Result<Optio
 pub(super) fn de_range<'de, D: Deserializer<'de>>(from: D) -> Result<Range, D::Error> {
     text(from, range)
 }
+
+/// A list of address ranges.
+pub(super) fn de_ranges<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Cidr>, D::Error> {
+    list(from, Cidr::parse)
+}
+
+/// A list of address ranges and names of those whose ranges are known.
+pub(super) fn de_trusted<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Trusted>, D::Error> {
+    list(from, |t| match t {
+        "cloudflare" => Ok(Trusted::Cloudflare),
+        t => Cidr::parse(t)
+            .map(Trusted::Range)
+            .map_err(|why| format!("{why}; for Cloudflare's ranges write \"cloudflare\"")),
+    })
+}
+
+/// Read as a whole, so that a mistake is on the setting's own line and none is checked that nobody could have written.
+fn list<'de, D: Deserializer<'de>, T>(
+    from: D,
+    parse: fn(&str) -> Result<T, String>,
+) -> Result<Vec<T>, D::Error> {
+    let texts = Vec::<String>::deserialize(from).map_err(|_| {
+        D::Error::custom("write a list of address ranges like [\"10.0.0.0/8\", \"192.0.2.7\"]")
+    })?;
+    if texts.len() > MOST_RANGES {
+        return Err(D::Error::custom(format!(
+            "more than {MOST_RANGES} ranges are looked through for every request: name larger ones"
+        )));
+    }
+    texts
+        .iter()
+        .map(|text| parse(text).map_err(D::Error::custom))
+        .collect()
+}
+
+/// Ranges of one list at most.
+const MOST_RANGES: usize = 256;
 
 /// A path; empty means none.
 pub(super) fn de_path<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {

@@ -1,5 +1,6 @@
 //! Settings that only a start takes up: an edit of them is reported with what to do, and waits. Pure.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use super::settings::{Config, Listen};
@@ -33,7 +34,7 @@ pub fn waiting(asked: &Config, running: &Config, held: Option<&Listen>) -> Vec<W
     }
     all.extend(match held {
         Some(held) => listen_held(&asked.listen, held),
-        None if asked.listen != running.listen => Some(at_restart(
+        None if addresses(&asked.listen) != addresses(&running.listen) => Some(at_restart(
             "listen",
             format!(
                 "The daemon listens on {} and {} until then.",
@@ -56,7 +57,11 @@ pub(super) fn in_force(asked: Config, running: &Config) -> Config {
     Config {
         data_dir: running.data_dir.clone(),
         run_dir: running.run_dir.clone(),
-        listen: running.listen,
+        listen: Listen {
+            http: running.listen.http,
+            https: running.listen.https,
+            ..asked.listen
+        },
         docker: running.docker.clone(),
         ..asked
     }
@@ -83,8 +88,13 @@ fn data_dir(asked: &Path, running: &Path) -> Waiting {
     }
 }
 
+/// What of `[listen]` sockets are made from; the rest is in force at once.
+fn addresses(listen: &Listen) -> [SocketAddr; 2] {
+    [listen.http, listen.https]
+}
+
 fn listen_held(asked: &Listen, held: &Listen) -> Option<Waiting> {
-    (asked != held).then(|| Waiting {
+    (addresses(asked) != addresses(held)).then(|| Waiting {
         setting: "listen",
         why: format!(
             "The settings ask for {} and {}, but the sockets that systemd holds are {} and {}.",
@@ -101,6 +111,7 @@ fn listen_held(asked: &Listen, held: &Listen) -> Option<Waiting> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::cidr::Cidr;
 
     #[test]
     fn f5_sockets_other_than_listen_are_reported_with_the_drop_in() {
@@ -136,6 +147,8 @@ mod tests {
         let mut asked = running.clone();
         asked.data_dir = "/srv/freehold".into();
         asked.hold.requests = 7;
+        // Of [listen] the sockets alone wait.
+        asked.listen.proxy_protocol = vec![Cidr::v4([10, 0, 0, 0], 8)];
         let told = waiting(&asked, &running, None);
         assert_eq!(told.len(), 1);
         assert!(
@@ -146,5 +159,6 @@ mod tests {
         );
         let force = in_force(asked, &running);
         assert_eq!((force.data_dir, force.hold.requests), (running.data_dir, 7));
+        assert_eq!(force.listen.proxy_protocol.len(), 1);
     }
 }

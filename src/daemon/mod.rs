@@ -114,7 +114,7 @@ async fn run(start: Start) -> Result<(), String> {
     let listen = sockets.listen(&config.listen);
     let tasks = Tasks::new(Shutdown::new());
     let events = Events::start(db.clone(), &tasks).await.map_err(words)?;
-    let held = sockets.held.then_some(listen);
+    let held = sockets.held.then(|| listen.clone());
     let watched = config::watch(&start.config, &routes_d, Arc::clone(&config), held, &tasks);
     let at_start = watched.waiting.borrow().clone();
     let audit = Audit::new(db.clone());
@@ -160,6 +160,7 @@ async fn run(start: Start) -> Result<(), String> {
         failed,
     )
     .map_err(|e| format!("the edge did not start: {e}"))?;
+    edge.trust(settings::proxies(&config));
     let (publisher, publishing) = Publisher::new(edge.handle());
     let deploys = Deploys::open(
         db.clone(),
@@ -247,7 +248,7 @@ async fn run(start: Start) -> Result<(), String> {
                 settings: watched.settings.clone(),
                 refused: watched.refused.clone(),
                 waiting: watched.waiting,
-                listen,
+                listen: listen.clone(),
                 root_file: root_file.clone(),
             }),
             settings: watched.settings.clone(),
@@ -263,7 +264,7 @@ async fn run(start: Start) -> Result<(), String> {
         settings: watched.settings.clone(),
         examiner: ports::doctor::Examiner {
             settings: watched.settings.clone(),
-            listen,
+            listen: listen.clone(),
             held: sockets.held,
             db: db.clone(),
             apps: apps.clone(),

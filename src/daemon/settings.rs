@@ -11,13 +11,13 @@ use crate::backup::Backups;
 use crate::base::clock::UnixMs;
 use crate::base::shutdown::Tasks;
 use crate::certs::{self, Certs};
-use crate::config::{Change, Config, Waiting};
+use crate::config::{Change, Config, Trusted, Waiting};
 use crate::db::{Db, DbError};
 use crate::deploy::{self, Deploys};
 use crate::events::{self, Level, NewEvent};
 use crate::git::Git;
 use crate::http_client::HttpClient;
-use crate::proxy::{EdgeHandle, Limits};
+use crate::proxy::{EdgeHandle, Limits, Proxies};
 use crate::supervise::Supervisor;
 
 /// The edge's limits.
@@ -36,6 +36,22 @@ pub fn limits(config: &Config) -> Limits {
         held_for: config.hold.time,
         held: config.hold.requests,
         workers: None,
+    }
+}
+
+/// Whose word about a client the edge takes.
+pub fn proxies(config: &Config) -> Proxies {
+    let trusted = &config.proxies.trusted;
+    Proxies {
+        proxy_protocol: config.listen.proxy_protocol.clone(),
+        trusted: trusted
+            .iter()
+            .filter_map(|one| match one {
+                Trusted::Cloudflare => None,
+                Trusted::Range(range) => Some(*range),
+            })
+            .collect(),
+        cloudflare: trusted.contains(&Trusted::Cloudflare),
     }
 }
 
@@ -98,6 +114,7 @@ impl Followers {
     async fn take(&self, before: &Config, now: &Config) -> Vec<String> {
         let mut failed = Vec::new();
         self.edge.limit(limits(now));
+        self.edge.trust(proxies(now));
         self.deploys.configure(deploys(now));
         if let Err(error) = self.supervisor.configure(now).await {
             failed.push(format!(

@@ -31,6 +31,7 @@ impl Sockets {
         Listen {
             http: of(&self.listeners.http, wanted.http),
             https: of(&self.listeners.https, wanted.https),
+            proxy_protocol: wanted.proxy_protocol.clone(),
         }
     }
 }

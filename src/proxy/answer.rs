@@ -19,7 +19,7 @@ use super::forward::{Inquiry, forward};
 use super::headers;
 use super::host::Host;
 use super::shared::count;
-use super::site::{self, Site};
+use super::site::{self, Entrance, Site};
 use super::stand_in;
 use super::upstream::BodySource;
 
@@ -81,9 +81,11 @@ async fn handle(
     }
     let host = Host::of(&parts)?;
     site::check(&parts, &limits)?;
+    let origin = client.origin(&parts.headers);
     let found = {
         let snapshot = client.worker.shared.snapshot.load();
-        site::find(&snapshot, &client, &host, site::path(&parts))?
+        let entrance = Entrance::of(&client, &origin);
+        site::find(&snapshot, entrance, &host, site::path(&parts))?
     };
     let route = match found {
         Site::Challenge(authorization) => return Ok(plain_text(authorization)),
@@ -110,6 +112,7 @@ async fn handle(
         Inquiry {
             parts: &parts,
             host: &host,
+            origin: &origin,
             id,
             body_limit: limit,
         },

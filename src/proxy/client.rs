@@ -8,8 +8,11 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
+use http::HeaderMap;
+
 use super::error::EdgeError;
 use super::limits::Limits;
+use super::origin::Origin;
 use super::tunnel::Tunnel;
 use super::worker::Worker;
 
@@ -42,6 +45,7 @@ pub(super) enum Verdict {
 
 pub(super) struct Client {
     pub(super) worker: Rc<Worker>,
+    /// The peer's; if that is a proxy that speaks the PROXY protocol, the one it told of.
     pub(super) address: IpAddr,
     pub(super) address_text: String,
     /// The name in TLS; `None` on port 80 or without one.
@@ -105,6 +109,15 @@ impl Client {
     /// The limits in force now.
     pub(super) fn limits(&self) -> Limits {
         **self.worker.shared.limits.load()
+    }
+
+    /// Who a request with these fields comes from: this connection's peer, or whom it speaks for.
+    pub(super) fn origin(&self, headers: &HeaderMap) -> Origin<'_> {
+        let (address, text) = (self.address, &*self.address_text);
+        match self.worker.shared.trust.load() {
+            Some(proxies) => Origin::told(&proxies, address, text, self.https, headers),
+            None => Origin::peer(address, text, self.https),
+        }
     }
 
     pub(super) fn request_begins(&self) {

@@ -16,6 +16,7 @@ use super::client::Phase;
 use super::limits::Limits;
 use super::listener::{self, Door};
 use super::meter::Reading;
+use super::proxies::{Proxies, Trust};
 use super::shared::{Refused, Shared};
 use super::snapshot::Snapshot;
 use super::target::Address;
@@ -58,6 +59,8 @@ pub struct Refusals {
     pub too_many_connections: u64,
     pub unknown_names: u64,
     pub failed_handshakes: u64,
+    /// Connections of proxies that speak the PROXY protocol, without a header of it in time.
+    pub proxy_headers: u64,
     pub bad_requests: u64,
     pub panics: u64,
 }
@@ -103,6 +106,7 @@ impl Edge {
             snapshot,
             published: watch::Sender::new(generation),
             limits: ArcSwap::from_pointee(limits),
+            trust: Trust::default(),
             failures,
             tls: Arc::new(tls),
             https_port: listeners
@@ -250,6 +254,11 @@ impl EdgeHandle {
     /// Takes other limits: for connections and requests from now on, and for how long those that run may still wait.
     pub fn limit(&self, limits: Limits) {
         self.shared.limits.store(Arc::new(limits));
+    }
+
+    /// Believes these proxies, and none besides, about their clients: from the next connection and request on.
+    pub fn trust(&self, proxies: Proxies) {
+        self.shared.trust.store(proxies);
     }
 
     pub fn snapshot(&self) -> Arc<Snapshot> {

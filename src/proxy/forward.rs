@@ -21,6 +21,7 @@ use super::exchange::Exchange;
 use super::headers::{self, Facts};
 use super::hold::Hold;
 use super::host::Host;
+use super::origin::Origin;
 use super::routes::{Route, Upstream};
 use super::site;
 use super::target::Target;
@@ -37,6 +38,7 @@ const SILENCE: Duration = Duration::from_millis(250);
 pub(super) struct Inquiry<'a> {
     pub(super) parts: &'a Parts,
     pub(super) host: &'a Host,
+    pub(super) origin: &'a Origin<'a>,
     pub(super) id: &'a HeaderValue,
     pub(super) body_limit: u64,
 }
@@ -60,7 +62,13 @@ pub(super) async fn forward(
         };
         let Some(claim) = claim else {
             route = hold
-                .wait(&client, inquiry.host, site::path(inquiry.parts), &route)
+                .wait(
+                    &client,
+                    inquiry.origin,
+                    inquiry.host,
+                    site::path(inquiry.parts),
+                    &route,
+                )
                 .await?;
             tried.clear();
             continue;
@@ -75,7 +83,7 @@ pub(super) async fn forward(
         };
         hold.over();
 
-        let mut request = RequestBody::new(head_of(&client, &inquiry, &body, upgrade), body);
+        let mut request = RequestBody::new(head_of(&inquiry, &body, upgrade), body);
         match upstream::send(
             &mut connection,
             &inquiry.parts.method,
@@ -178,12 +186,7 @@ async fn open(client: &Client, target: &Arc<Target>, others: bool) -> Option<Con
         .ok()
 }
 
-fn head_of(
-    client: &Client,
-    inquiry: &Inquiry<'_>,
-    body: &BodySource,
-    upgrade: Option<&HeaderValue>,
-) -> BytesMut {
+fn head_of(inquiry: &Inquiry<'_>, body: &BodySource, upgrade: Option<&HeaderValue>) -> BytesMut {
     let parts = inquiry.parts;
     // A method that usually has a body says that this time there is none.
     let expects_length = parts.method == Method::POST
@@ -193,9 +196,7 @@ fn head_of(
         method: parts.method.as_str(),
         target: parts.uri.path_and_query().map_or("/", |path| path.as_str()),
         host: &inquiry.host.written,
-        https: client.https,
-        client: &client.address_text,
-        client_is_v6: client.address.is_ipv6(),
+        origin: inquiry.origin,
         request_id: inquiry.id,
         upgrade,
         length: match body.coding() {

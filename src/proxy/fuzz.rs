@@ -1,9 +1,16 @@
 //! Fuzz targets of the data plane: heads and names that clients send, and frames of a tunnel.
+use std::net::IpAddr;
+
 use http::header;
 
 use super::framing;
 use super::host::{Host, parse};
+use super::origin::Origin;
+use super::proxies::Proxies;
+use super::proxy_protocol::read_from;
 use super::ws_frames::Frames;
+
+use crate::base::cidr::Cidr;
 
 pub use super::upstream::fuzz::answer;
 
@@ -11,6 +18,48 @@ pub use super::upstream::fuzz::answer;
 pub fn head_guard(data: &[u8]) {
     let [piece, bytes @ ..] = data else { return };
     framing::check(bytes, usize::from(*piece));
+}
+
+/// A header found does not depend on what follows it, and is not found in a piece of itself.
+pub fn proxy_protocol(data: &[u8]) {
+    let Some(Ok((client, length))) = read_from(data) else {
+        return;
+    };
+    assert!(length <= 16 + 2_048);
+    assert_eq!(read_from(&data[..length]), Some(Ok((client, length))));
+    assert_eq!(read_from(&data[..length - 1]), None);
+}
+
+/// Each line is one of `X-Forwarded-For`, as a trusted peer sends it; after an empty one, of `X-Forwarded-Proto`.
+/// The client is who the peer is, or whom an entry names, and what is said to the app is addresses alone.
+pub fn forwarded(data: &[u8]) {
+    let proxies = Proxies {
+        trusted: vec![Cidr::v4([10, 0, 0, 0], 8), Cidr::v6([0xfd00, 0, 0], 16)],
+        ..Proxies::default()
+    };
+    let mut fields = header::HeaderMap::new();
+    let mut name = "x-forwarded-for";
+    for line in data.split(|byte| *byte == b'\n').take(100) {
+        if line.is_empty() {
+            name = "x-forwarded-proto";
+        } else if let Ok(value) = header::HeaderValue::from_bytes(line) {
+            fields.append(name, value);
+        }
+    }
+    let peer = IpAddr::from([10, 0, 0, 1]);
+    let origin = Origin::told(&proxies, peer, "10.0.0.1", false, &fields);
+    let said = format!("{}{}", origin.client, origin.hops);
+    let chain: Vec<Result<IpAddr, _>> = said.split(", ").map(str::parse).collect();
+    assert!(
+        chain.len() <= 33 && chain.last() == Some(&Ok(peer)),
+        "{said}"
+    );
+    assert!(
+        chain[1..].iter().flatten().all(|hop| proxies.trusts(*hop)),
+        "{said}"
+    );
+    assert!(chain.iter().all(Result::is_ok), "{said}");
+    assert_eq!(origin.forwarded.matches("for=").count(), chain.len() - 1);
 }
 
 /// A name that passes is in its normal form, which is its own normal form; a request's address and Host never panic.

@@ -3,6 +3,7 @@ use bytes::{BufMut, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::error::EdgeError;
+use super::origin::Origin;
 
 pub(super) static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -130,9 +131,7 @@ pub(super) struct Facts<'a> {
     pub(super) method: &'a str,
     pub(super) target: &'a str,
     pub(super) host: &'a str,
-    pub(super) https: bool,
-    pub(super) client: &'a str,
-    pub(super) client_is_v6: bool,
+    pub(super) origin: &'a Origin<'a>,
     pub(super) request_id: &'a HeaderValue,
     /// The protocol asked for, e.g. `websocket`.
     pub(super) upgrade: Option<&'a HeaderValue>,
@@ -197,30 +196,35 @@ pub(super) fn write_head(out: &mut BytesMut, facts: &Facts<'_>, fields: &HeaderM
 }
 
 fn write_ours(out: &mut BytesMut, facts: &Facts<'_>) {
-    let proto = if facts.https { "https" } else { "http" };
-    let (open, close) = if facts.client_is_v6 {
+    let origin = facts.origin;
+    let client = &*origin.client;
+    let proto = if origin.https { "https" } else { "http" };
+    let (open, close) = if origin.client_is_v6 {
         ("\"[", "]\"")
     } else {
         ("", "")
     };
     let parts = [
         "x-forwarded-for: ",
-        facts.client,
+        client,
+        &origin.hops,
         "\r\nx-real-ip: ",
-        facts.client,
+        client,
         "\r\nx-forwarded-proto: ",
         proto,
         "\r\nx-forwarded-host: ",
         facts.host,
         "\r\nforwarded: for=",
         open,
-        facts.client,
+        client,
         close,
         ";proto=",
         proto,
         ";host=\"",
         facts.host,
-        "\"\r\n",
+        "\"",
+        &origin.forwarded,
+        "\r\n",
     ];
     for part in parts {
         out.put_slice(part.as_bytes());
@@ -264,9 +268,7 @@ mod tests {
             method: "GET",
             target: "/a?b",
             host: "tasks.test",
-            https: true,
-            client: "203.0.113.9",
-            client_is_v6: false,
+            origin: &Origin::peer([203, 0, 113, 9].into(), "203.0.113.9", true),
             request_id: &HeaderValue::from_static("id1"),
             upgrade: None,
             length: None,

@@ -12,8 +12,9 @@ use super::client::{Client, Phase};
 use super::error::EdgeError;
 use super::gate::Place;
 use super::host::Host;
+use super::origin::Origin;
 use super::routes::{Route, Upstream};
-use super::site;
+use super::site::{self, Entrance};
 use crate::base::clock::UnixMs;
 
 const FIRST: Duration = Duration::from_millis(250);
@@ -39,6 +40,7 @@ impl Hold {
     pub(super) async fn wait(
         &mut self,
         client: &Client,
+        origin: &Origin<'_>,
         host: &Host,
         path: &str,
         route: &Arc<Route>,
@@ -57,7 +59,9 @@ impl Hold {
             }),
         };
         let on_its_way_down = client.worker.on_its_way_down();
-        let newest = || site::find_route(&client.worker.shared.snapshot.load(), client, host, path);
+        let entrance = Entrance::of(client, origin);
+        let newest =
+            || site::find_route(&client.worker.shared.snapshot.load(), entrance, host, path);
         // Published between our reading and our listening?
         let now_there = newest()?;
         if !Arc::ptr_eq(&now_there, route) {

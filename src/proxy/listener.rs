@@ -153,7 +153,14 @@ impl Front {
         let limits = **self.shared.limits.load();
         let of_address = self.by_address.entry(address).or_default();
         let full = self.shared.connections.load(Relaxed) >= limits.connections as usize;
-        if full || of_address.load(Relaxed) >= limits.connections_per_address {
+        // A proxy brings many clients: only all of them together are bounded.
+        let of_many = self
+            .shared
+            .trust
+            .load()
+            .is_some_and(|proxies| proxies.speaks_first(address) || proxies.trusts(address));
+        let crowded = !of_many && of_address.load(Relaxed) >= limits.connections_per_address;
+        if full || crowded {
             count(&self.shared.refused.too_many_connections);
             return;
         }

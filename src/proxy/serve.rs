@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use super::client::Client;
 use super::client_io::{ClientIo, Transport};
 use super::listener::{Arrival, Door};
+use super::proxy_protocol;
 use super::serve_http1::serve_http1;
 use super::serve_http2::serve_http2;
 use super::shared::count;
@@ -19,15 +20,31 @@ use super::worker::Worker;
 pub(super) async fn connection(worker: Rc<Worker>, arrival: Arrival) {
     let Arrival {
         stream,
-        address,
+        mut address,
         door,
         permit: _permit,
     } = arrival;
-    let Ok(stream) = TcpStream::from_std(stream) else {
+    let Ok(mut stream) = TcpStream::from_std(stream) else {
         return;
     };
     let shared = worker.shared.clone();
     let now = Instant::now();
+    let speaks_first = shared
+        .trust
+        .load()
+        .is_some_and(|proxies| proxies.speaks_first(address));
+    if speaks_first {
+        // Whoever connects there says nothing before it, so nobody waits for a word of ours.
+        let header = Box::pin(proxy_protocol::read(&mut stream));
+        match timeout(shared.limits.load().client_header, header).await {
+            Ok(Ok(told)) => address = told.unwrap_or(address),
+            Ok(Err(error)) => {
+                tracing::trace!(client = %address, %error, "a proxy's connection is closed");
+                return count(&shared.refused.proxy_headers);
+            }
+            Err(_) => return count(&shared.refused.proxy_headers),
+        }
+    }
     let (transport, name, http2) = match door {
         Door::Http => (Transport::Plain(stream), None, false),
         Door::Https => {

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::edge::{ConnectFailure, Refusals};
 use super::limits::Limits;
+use super::proxies::Trust;
 use super::snapshot::Snapshot;
 
 pub(super) struct Shared {
@@ -16,6 +17,7 @@ pub(super) struct Shared {
     pub(super) published: watch::Sender<u64>,
     /// Replaced whole when the settings are edited; read by each request anew.
     pub(super) limits: ArcSwap<Limits>,
+    pub(super) trust: Trust,
     pub(super) failures: mpsc::Sender<ConnectFailure>,
     pub(super) tls: Arc<ServerConfig>,
     /// Where the first door for https stands.
@@ -31,6 +33,7 @@ pub(super) struct Refused {
     pub(super) too_many_connections: AtomicU64,
     pub(super) unknown_names: AtomicU64,
     pub(super) failed_handshakes: AtomicU64,
+    pub(super) proxy_headers: AtomicU64,
     pub(super) bad_requests: AtomicU64,
     pub(super) panics: AtomicU64,
 }
@@ -41,6 +44,7 @@ impl Refused {
             too_many_connections: self.too_many_connections.load(Relaxed),
             unknown_names: self.unknown_names.load(Relaxed),
             failed_handshakes: self.failed_handshakes.load(Relaxed),
+            proxy_headers: self.proxy_headers.load(Relaxed),
             bad_requests: self.bad_requests.load(Relaxed),
             panics: self.panics.load(Relaxed),
         }

@@ -10,6 +10,7 @@ use super::error::EdgeError;
 use super::headers;
 use super::host::Host;
 use super::limits::Limits;
+use super::origin::Origin;
 use super::routes::Route;
 use super::snapshot::Snapshot;
 
@@ -27,35 +28,43 @@ pub(super) enum Site {
 #[derive(Clone, Copy)]
 pub(super) struct Entrance<'a> {
     pub(super) https: bool,
+    /// The client came by https to a proxy that we trust, if not to us.
+    pub(super) told_https: bool,
     /// The name in TLS.
     pub(super) name: Option<&'a str>,
 }
 
+impl<'a> Entrance<'a> {
+    pub(super) fn of(client: &'a Client, origin: &Origin<'_>) -> Entrance<'a> {
+        Entrance {
+            https: client.https,
+            told_https: origin.https,
+            name: client.name.as_deref(),
+        }
+    }
+}
+
 pub(super) fn find(
     snapshot: &Snapshot,
-    client: &Client,
+    entrance: Entrance<'_>,
     host: &Host,
     path: &str,
 ) -> Result<Site, EdgeError> {
-    let entrance = Entrance {
-        https: client.https,
-        name: client.name.as_deref(),
-    };
     if entrance.https {
         behind_tls(snapshot, entrance, host, path)
     } else {
-        in_the_open(snapshot, host, path)
+        in_the_open(snapshot, entrance, host, path)
     }
 }
 
 /// The route again, in a newer snapshot.
 pub(super) fn find_route(
     snapshot: &Snapshot,
-    client: &Client,
+    entrance: Entrance<'_>,
     host: &Host,
     path: &str,
 ) -> Result<Arc<Route>, EdgeError> {
-    match find(snapshot, client, host, path)? {
+    match find(snapshot, entrance, host, path)? {
         Site::Route(route) => Ok(route),
         Site::Challenge(_) | Site::Redirect => Err(EdgeError::NoRoute),
     }
@@ -82,23 +91,29 @@ fn behind_tls(
     }
 }
 
-fn in_the_open(snapshot: &Snapshot, host: &Host, path: &str) -> Result<Site, EdgeError> {
+fn in_the_open(
+    snapshot: &Snapshot,
+    entrance: Entrance<'_>,
+    host: &Host,
+    path: &str,
+) -> Result<Site, EdgeError> {
     if let Some(token) = path.strip_prefix(CHALLENGE)
         && let Some(authorization) = snapshot.challenges.get(token)
     {
         return Ok(Site::Challenge(authorization.clone()));
     }
     if host.is_address() && !snapshot.routes.knows(&host.name) {
-        return if snapshot.default_route.is_some() {
-            Ok(Site::Redirect)
-        } else {
-            Err(EdgeError::UnknownHost)
+        return match &snapshot.default_route {
+            Some(route) if entrance.told_https => Ok(Site::Route(route.clone())),
+            Some(_) => Ok(Site::Redirect),
+            None => Err(EdgeError::UnknownHost),
         };
     }
     let Site::Route(route) = route_of(snapshot, host, path)? else {
         return Err(EdgeError::NoRoute);
     };
-    if !route.spec.redirect_http {
+    // Behind a proxy that ends TLS, sending somebody to https who came by it would go on for ever.
+    if !route.spec.redirect_http || entrance.told_https {
         Ok(Site::Route(route))
     } else if snapshot.certificate(&host.name).is_some() {
         Ok(Site::Redirect)

@@ -170,7 +170,10 @@ pub fn sign_in(request: &Request) -> Response {
 pub fn origin(headers: &HeaderMap) -> crate::users::Origin {
     let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
     crate::users::Origin {
-        address: text("x-forwarded-for").and_then(|v| v.trim().parse().ok()),
+        // The client stands first; those after it are proxies between.
+        address: text("x-forwarded-for")
+            .and_then(|v| v.split(',').next())
+            .and_then(|v| v.trim().parse().ok()),
         agent: text("user-agent").unwrap_or_default().to_owned(),
         device: cookie(headers, DEVICE).map(Secret::new),
         host: text("x-forwarded-host")

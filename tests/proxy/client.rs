@@ -71,6 +71,17 @@ pub async fn whole(response: Response<Incoming>) -> hyper::Result<Whole> {
 }
 
 pub async fn tls(rig: &Rig, name: &str, protocol: &str) -> io::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(rig.https).await?;
+    over_tls(rig, name, protocol, stream).await
+}
+
+/// TLS over a connection that may have begun with something else.
+pub async fn over_tls(
+    rig: &Rig,
+    name: &str,
+    protocol: &str,
+    stream: TcpStream,
+) -> io::Result<TlsStream<TcpStream>> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(rig.authority().root()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -80,7 +91,6 @@ pub async fn tls(rig: &Rig, name: &str, protocol: &str) -> io::Result<TlsStream<
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
-    let stream = TcpStream::connect(rig.https).await?;
     stream.set_nodelay(true)?;
     TlsConnector::from(Arc::new(config))
         .connect(ServerName::try_from(name.to_owned()).unwrap(), stream)

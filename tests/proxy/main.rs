@@ -9,6 +9,7 @@ mod bodies;
 mod drain;
 mod hold;
 mod names;
+mod origin;
 mod retry;
 mod strict;
 mod table;
