@@ -73,8 +73,7 @@ fn route(host: &str, targets: Vec<Arc<Target>>) -> Arc<Route> {
         path_prefix: "/".into(),
         upstream: Upstream::Targets(targets),
         redirect_http: true,
-        body_bytes: None,
-        held_for: None,
+        ..RouteSpec::default()
     };
     Route::new(spec, &Snapshot::default())
 }

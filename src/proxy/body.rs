@@ -18,6 +18,8 @@ pub(super) struct EdgeBody {
 enum Content {
     Bytes(Bytes),
     Answer(Box<AnswerBody>),
+    /// Made by somebody else, in pieces.
+    Foreign(Pin<Box<dyn Body<Data = Bytes, Error = Broken>>>),
     Nothing,
 }
 
@@ -32,6 +34,16 @@ pub(super) enum Broken {
     Client,
     #[error("a panic while the answer was passed on")]
     Panicked,
+}
+
+impl From<BodyFailure> for Broken {
+    fn from(failure: BodyFailure) -> Broken {
+        match failure {
+            BodyFailure::CutShort => Broken::CutShort,
+            BodyFailure::Malformed(what) => Broken::Malformed(what),
+            BodyFailure::Client => Broken::Client,
+        }
+    }
 }
 
 impl EdgeBody {
@@ -52,6 +64,13 @@ impl EdgeBody {
     pub(super) fn answer(answer: AnswerBody) -> EdgeBody {
         EdgeBody {
             content: Content::Answer(Box::new(answer)),
+            exchange: None,
+        }
+    }
+
+    pub(super) fn foreign(body: impl Body<Data = Bytes, Error = Broken> + 'static) -> EdgeBody {
+        EdgeBody {
+            content: Content::Foreign(Box::pin(body)),
             exchange: None,
         }
     }
@@ -98,7 +117,8 @@ impl EdgeBody {
                 self.content = Content::Nothing;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            Content::Answer(answer) => answer.poll_frame(cx),
+            Content::Answer(answer) => answer.poll_frame(cx).map_err(Broken::from),
+            Content::Foreign(body) => body.as_mut().poll_frame(cx),
         };
         match frame {
             Poll::Pending => Poll::Pending,
@@ -107,7 +127,8 @@ impl EdgeBody {
                     exchange.outcome.bytes_out += data.len() as u64;
                 }
                 self.settle();
-                if let (Some(exchange), Content::Answer(_)) = (&mut self.exchange, &self.content) {
+                let goes_on = matches!(self.content, Content::Answer(_) | Content::Foreign(_));
+                if let (Some(exchange), true) = (&mut self.exchange, goes_on) {
                     exchange.piece_out = true;
                     exchange.client.piece_given();
                 }
@@ -115,18 +136,15 @@ impl EdgeBody {
             }
             Poll::Ready(None) => {
                 self.settle();
+                self.content = Content::Nothing;
                 Poll::Ready(None)
             }
-            Poll::Ready(Some(Err(failure))) => {
+            Poll::Ready(Some(Err(broken))) => {
                 if let Some(exchange) = &mut self.exchange {
-                    exchange.outcome.failed = !matches!(failure, BodyFailure::Client);
+                    exchange.outcome.failed = !matches!(broken, Broken::Client);
                 }
                 self.content = Content::Nothing;
-                Poll::Ready(Some(Err(match failure {
-                    BodyFailure::CutShort => Broken::CutShort,
-                    BodyFailure::Malformed(what) => Broken::Malformed(what),
-                    BodyFailure::Client => Broken::Client,
-                })))
+                Poll::Ready(Some(Err(broken)))
             }
         }
     }
@@ -150,6 +168,7 @@ impl Body for EdgeBody {
             Content::Nothing => true,
             Content::Bytes(bytes) => bytes.is_empty(),
             Content::Answer(_) => false,
+            Content::Foreign(body) => body.is_end_stream(),
         }
     }
 
@@ -158,6 +177,7 @@ impl Body for EdgeBody {
             Content::Nothing => SizeHint::with_exact(0),
             Content::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Content::Answer(answer) => answer.left().map(SizeHint::with_exact).unwrap_or_default(),
+            Content::Foreign(body) => body.size_hint(),
         }
     }
 }

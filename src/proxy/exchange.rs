@@ -46,6 +46,10 @@ impl Exchange {
         }
     }
 
+    pub(super) fn route(&self) -> Option<&Arc<Route>> {
+        self.route.as_ref()
+    }
+
     pub(super) fn claimed(&mut self, claim: Claim) {
         claim.target().meter().start(self.client.worker.index);
         self.claim = Some(claim);

@@ -4,6 +4,7 @@
 //! only `base`. One current-thread runtime a core; no lock is taken on the way of a request.
 //! What the snapshot holds is decided in `routing`; who listens is decided by the daemon.
 mod answer;
+mod attempt;
 mod balance;
 mod body;
 mod chunk_guard;
@@ -29,10 +30,13 @@ mod host;
 mod inlet;
 mod limits;
 mod listener;
+mod local;
 mod meter;
 mod origin;
+pub mod policies;
 mod proxies;
 mod proxy_protocol;
+mod request_head;
 mod request_id;
 mod routes;
 mod serve;
@@ -55,7 +59,8 @@ pub use gate::Gate;
 pub use histogram::Histogram;
 pub use limits::Limits;
 pub use meter::{Meter, Reading};
+pub use policies::Policies;
 pub use proxies::Proxies;
 pub use routes::{Route, RouteSpec, RouteTable, Upstream};
 pub use snapshot::{Certificates, Snapshot};
-pub use target::{Address, Target};
+pub use target::{Address, Protocol, Target, Traits};

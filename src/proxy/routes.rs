@@ -13,6 +13,7 @@ use crate::base::clock::UnixMs;
 
 use super::gate::Gate;
 use super::meter::Meter;
+use super::policies::Policies;
 use super::snapshot::Snapshot;
 use super::target::Target;
 
@@ -25,8 +26,15 @@ pub enum Upstream {
     Paused { since: UnixMs, until: UnixMs },
 }
 
+impl Default for Upstream {
+    /// Nobody yet.
+    fn default() -> Upstream {
+        Upstream::Targets(Vec::new())
+    }
+}
+
 /// What a route is made of; see `Route::new`.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct RouteSpec {
     /// Stable name in figures, e.g. `route:7`.
     pub key: Arc<str>,
@@ -36,6 +44,8 @@ pub struct RouteSpec {
     pub host: Arc<str>,
     /// `/` or `/api`; without trailing slash.
     pub path_prefix: Arc<str>,
+    /// What answers, in figures and logs, e.g. `web`; empty for what is no process of an app.
+    pub process: Arc<str>,
     pub upstream: Upstream,
     /// On port 80: send clients to https (true) or serve them there (false).
     pub redirect_http: bool,
@@ -43,6 +53,7 @@ pub struct RouteSpec {
     pub body_bytes: Option<u64>,
     /// Instead of the edge's own time a request may be held.
     pub held_for: Option<Duration>,
+    pub policies: Arc<Policies>,
 }
 
 pub struct Route {
@@ -226,8 +237,7 @@ mod tests {
             path_prefix: prefix.into(),
             upstream: Upstream::Targets(targets),
             redirect_http: true,
-            body_bytes: None,
-            held_for: None,
+            ..RouteSpec::default()
         };
         Route::new(spec, previous)
     }

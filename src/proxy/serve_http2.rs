@@ -7,12 +7,12 @@ use std::time::Duration;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use super::answer::answer;
 use super::client::Client;
 use super::client_io::ClientIo;
+use super::local::Local;
 use super::serve::note;
 use super::watch::{Overdue, Watch};
 
@@ -73,15 +73,5 @@ pub(super) async fn serve_http2(client: Rc<Client>, io: ClientIo) {
             client = client.address_text,
             "a client did not take the end of its connection"
         );
-    }
-}
-
-/// Streams of HTTP/2 run on the worker's own runtime.
-#[derive(Clone, Copy)]
-struct Local;
-
-impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Local {
-    fn execute(&self, stream: F) {
-        spawn_local(stream);
     }
 }

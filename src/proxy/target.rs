@@ -30,9 +30,27 @@ impl fmt::Display for Address {
     }
 }
 
+/// How a target is spoken to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    #[default]
+    Http1,
+    /// HTTP/2 without TLS, known beforehand (RFC 9113, 3.3).
+    H2c,
+}
+
+/// What is known of a target beside its address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traits {
+    pub protocol: Protocol,
+    /// Requests it takes at once, at most.
+    pub cap: Option<u32>,
+}
+
 pub struct Target {
     key: Arc<str>,
     address: Address,
+    traits: Traits,
     id: u64,
     claims: Claims,
     cut: CancellationToken,
@@ -43,10 +61,15 @@ pub struct Target {
 impl Target {
     /// `key` names the target in figures and failure reports, e.g. `replica:31`.
     pub fn new(key: impl Into<Arc<str>>, address: Address) -> Arc<Target> {
+        Self::with(key, address, Traits::default())
+    }
+
+    pub fn with(key: impl Into<Arc<str>>, address: Address, traits: Traits) -> Arc<Target> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Arc::new(Target {
             key: key.into(),
             address,
+            traits,
             id: NEXT.fetch_add(1, Relaxed),
             claims: Claims::new(),
             cut: CancellationToken::new(),
@@ -61,6 +84,10 @@ impl Target {
 
     pub fn address(&self) -> &Address {
         &self.address
+    }
+
+    pub fn traits(&self) -> Traits {
+        self.traits
     }
 
     pub fn meter(&self) -> &Arc<Meter> {

@@ -103,6 +103,7 @@ fn made(
             redirect_http: true,
             body_bytes: route.body_bytes,
             held_for: route.held_for,
+            ..RouteSpec::default()
         },
         previous,
     )

@@ -178,8 +178,7 @@ pub fn route(place: &str, targets: &[&Arc<Target>]) -> RouteSpec {
         path_prefix: path.into(),
         upstream: Upstream::Targets(targets.iter().map(|target| (*target).clone()).collect()),
         redirect_http: true,
-        body_bytes: None,
-        held_for: None,
+        ..RouteSpec::default()
     }
 }
 
