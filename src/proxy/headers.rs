@@ -1,5 +1,5 @@
 //! Header fields: which stay on their hop, which a stranger may not set, and how a request's head is written upstream.
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::error::EdgeError;
@@ -65,6 +65,18 @@ fn is_ours_to_say(name: &str) -> bool {
 pub(super) fn may_be_trailer(name: &HeaderName) -> bool {
     // Framing, routing and who asks are not a trailer's business (RFC 9110, 6.5.1).
     !is_hop_by_hop(name) && !is_ours_to_say(name.as_str()) && *name != header::TRAILER
+}
+
+/// Takes out of a message's trailers what may not stand there.
+pub(super) fn keep_trailers(trailers: &mut HeaderMap) {
+    let refused: Vec<HeaderName> = trailers
+        .keys()
+        .filter(|name| !may_be_trailer(name))
+        .cloned()
+        .collect();
+    for name in refused {
+        trailers.remove(name);
+    }
 }
 
 /// Whether a comma-separated field names this token.
@@ -162,6 +174,19 @@ impl FieldSink for BytesMut {
             self.put_slice(part);
         }
         self.put_slice(b"\r\n");
+    }
+}
+
+impl FieldSink for HeaderMap {
+    fn pass(&mut self, name: &HeaderName, value: &HeaderValue) {
+        self.append(name.clone(), value.clone());
+    }
+
+    fn say(&mut self, name: &'static str, value: &[&[u8]]) {
+        // All of it was in a head before, so that it may be in one again.
+        if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(value.concat())) {
+            self.append(HeaderName::from_static(name), value);
+        }
     }
 }
 
