@@ -1,6 +1,7 @@
 //! Apps that are spoken to over HTTP/2 without TLS: bodies and trailers both ways, limits, aborts, and a target that says
 //! goodbye, refuses, restarts or is retired under requests.
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -8,6 +9,7 @@ use freehold::proxy::Limits;
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -596,4 +598,152 @@ async fn e2_an_h2c_app_is_asked_for_no_websocket() {
     );
     assert!(answer.contains("WebSocket"), "{answer}");
     assert_eq!(app.requests(), 0);
+}
+
+/// Nobody waits for anything but memory here: what one side does not take, the other is not asked for.
+#[tokio::test]
+async fn e2_what_an_h2c_app_or_its_client_does_not_read_is_not_gathered() {
+    let sent = Arc::new(AtomicUsize::new(0));
+    let telling = sent.clone();
+    let app = frames(move |mut connection, _| {
+        let sent = telling.clone();
+        async move {
+            let mut kept = Vec::new();
+            while let Some(Ok((request, mut respond))) = connection.accept().await {
+                if request.uri().path() == "/takes-nothing" {
+                    kept.push((request, respond));
+                    continue;
+                }
+                let sent = sent.clone();
+                tokio::spawn(async move {
+                    let mut answer = respond.send_response(Response::new(()), false).unwrap();
+                    loop {
+                        answer.reserve_capacity(10_000);
+                        let room = std::future::poll_fn(|cx| answer.poll_capacity(cx)).await;
+                        let Some(Ok(room)) = room else { return };
+                        sent.fetch_add(room, SeqCst);
+                        answer.send_data(vec![0; room].into(), false).unwrap();
+                    }
+                });
+            }
+        }
+    })
+    .await;
+    let rig = rig(&app);
+    let given = Arc::new(AtomicUsize::new(0));
+    let counting = given.clone();
+    let body = futures_util::stream::repeat_with(move || {
+        counting.fetch_add(10_000, SeqCst);
+        Ok(Frame::data(Bytes::from_static(&[0; 10_000])))
+    });
+    let body = BodyExt::boxed(StreamBody::new(body));
+    let mut http2 = Http2::tls(&rig, "tasks.test").await;
+    let request = Request::post("https://tasks.test/takes-nothing")
+        .body(body)
+        .unwrap();
+    let asking = tokio::spawn(async move { http2.ask(request).await });
+    let mut http1 = Http1::tls(&rig, "tasks.test").await;
+    let unread = http1.send(get("https://tasks.test/endless")).await.unwrap();
+    // What a client's and an app's windows, sockets and our one chunk hold is all that moves.
+    for (what, moved) in [("up", &given), ("down", &sent)] {
+        let (mut before, mut since) = (usize::MAX, Instant::now());
+        until(what, || {
+            if std::mem::replace(&mut before, moved.load(SeqCst)) != before {
+                since = Instant::now();
+            }
+            since.elapsed() > Duration::from_millis(700)
+        })
+        .await;
+        assert!((10_000..8_000_000).contains(&before), "{what}: {before}");
+    }
+    // One that nobody reads holds up no other on the same connection.
+    let mut others = Http2::tls(&rig, "tasks.test").await;
+    let mut small = others
+        .send(get("https://tasks.test/endless"))
+        .await
+        .unwrap()
+        .into_body();
+    for _ in 0..100 {
+        within(PATIENCE, "a piece", small.frame())
+            .await
+            .unwrap()
+            .unwrap();
+    }
+    asking.abort();
+    drop(unread);
+}
+
+/// An app that ends each of its connections after a moment, politely (GOAWAY), and takes new ones: whatever the method,
+/// no call is lost.
+#[tokio::test]
+async fn e2_an_h2c_app_that_says_goodbye_again_and_again_loses_no_request() {
+    let app = raw(|stream, _| async move {
+        let service = hyper::service::service_fn(|request: Request<hyper::body::Incoming>| async {
+            let body = request.into_body().collect().await.unwrap().to_bytes();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            Ok::<_, std::convert::Infallible>(Response::new(http_body_util::Full::new(body)))
+        });
+        let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        tokio::select! {
+            _ = &mut connection => return,
+            () = tokio::time::sleep(Duration::from_millis(50)) => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        connection.await.ok();
+    })
+    .await;
+    let rig = rig(&app);
+    let begun = Instant::now();
+    let asking = (0..16).map(|n| {
+        let rig = &rig;
+        async move {
+            let mut http2 = Http2::tls(rig, "tasks.test").await;
+            let mut asked = 0;
+            while begun.elapsed() < Duration::from_secs(2) {
+                let order = format!("order {n} {asked}");
+                let answer = http2
+                    .ask(post("https://tasks.test/", order.clone()))
+                    .await
+                    .unwrap();
+                assert_eq!((answer.status.as_u16(), answer.text()), (200, &*order));
+                asked += 1;
+            }
+            asked
+        }
+    });
+    let asked: u32 = futures_util::future::join_all(asking)
+        .await
+        .into_iter()
+        .sum();
+    assert!(
+        asked > 100 && app.connections() > 10,
+        "{asked} over {}",
+        app.connections()
+    );
+}
+
+#[tokio::test]
+async fn e2_the_connections_of_a_retired_h2c_target_are_closed() {
+    let (saying, mut heard) = mpsc::unbounded_channel();
+    let app = frames(move |mut connection, _| {
+        let saying = saying.clone();
+        async move {
+            while let Some(Ok((_, mut respond))) = connection.accept().await {
+                respond.send_response(Response::new(()), true).unwrap();
+            }
+            saying.send("closed").unwrap();
+        }
+    })
+    .await;
+    let target = h2c_target(app.address);
+    let rig = Rig::start(World::of([route("tasks.test", &[&target])]));
+    let mut http2 = Http2::tls(&rig, "tasks.test").await;
+    http2.ask(get("https://tasks.test/")).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(heard.try_recv().is_err(), "kept while it may be wanted");
+    target.retire();
+    let closed = within(PATIENCE, "its end", heard.recv()).await;
+    assert_eq!(closed, Some("closed"));
 }

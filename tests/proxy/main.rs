@@ -7,6 +7,7 @@ mod rig;
 mod abuse;
 mod bodies;
 mod drain;
+mod grpc;
 mod h2c;
 mod hold;
 mod names;
