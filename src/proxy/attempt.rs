@@ -1,5 +1,4 @@
 //! Attempt: the connection over which a request is tried, kept or new; over HTTP/2 the stream, and the try itself.
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -69,10 +68,8 @@ pub(super) async fn over_http2(
     others: bool,
 ) -> Tried {
     let client = exchange.client.clone();
-    let slot = match obtain_stream(&client, target, others).await {
-        Ok(Some(slot)) => slot,
-        Ok(None) => return Tried::Unreachable(body),
-        Err(failure) => return Tried::Failed(failure),
+    let Some(slot) = obtain_stream(&client, target, others).await else {
+        return Tried::Unreachable(body);
     };
     let Some(request) = request_of(inquiry, &body) else {
         return Tried::Failed(SendFailure::ClientGone);
@@ -101,11 +98,7 @@ pub(super) async fn over_http2(
 }
 
 /// A stream to the target: on a connection that has room, or on a new one when it is this request's turn.
-async fn obtain_stream(
-    client: &Client,
-    target: &Arc<Target>,
-    others: bool,
-) -> Result<Option<Slot>, SendFailure> {
+async fn obtain_stream(client: &Client, target: &Arc<Target>, others: bool) -> Option<Slot> {
     let worker = &client.worker;
     let since = Instant::now();
     let until = since + connect_limit(client, others);
@@ -114,24 +107,21 @@ async fn obtain_stream(
             if slot.has_siblings() {
                 worker.turns.freed(target.id());
             }
-            return Ok(Some(slot));
+            return Some(slot);
         }
         // A new connection will have room for many: the others wait for it, and begin one more when it takes its time.
         let waited = (since.elapsed().as_millis() / PATIENCE.as_millis()) as u32;
         let room = h2c::MOST.saturating_sub(worker.h2c.borrow().count(target));
         let at_once = room.min(1 + waited);
         if let Some(_turn) = worker.turns.take_of(target.id(), at_once) {
-            let Some(connection) = open(client, target, others).await else {
-                return Ok(None);
-            };
-            let (stream, _) = connection.into_parts();
+            let (stream, _) = open(client, target, others).await?.into_parts();
             return Slot::open(worker, target, stream)
                 .await
-                .map(Some)
-                .map_err(|error| SendFailure::Unanswered(io::Error::other(error)));
+                .inspect_err(|error| tracing::debug!(target = %target.key(), %error, "a target ended a new connection"))
+                .ok();
         }
         if Instant::now() >= until {
-            return Ok(None);
+            return None;
         }
         let look_again = since + PATIENCE * (waited + 1);
         let look_again = look_again.min(until).into();
