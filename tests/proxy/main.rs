@@ -9,6 +9,7 @@ mod bodies;
 mod drain;
 mod grpc;
 mod h2c;
+mod h2c_connections;
 mod hold;
 mod names;
 mod origin;
