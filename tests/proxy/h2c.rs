@@ -9,6 +9,7 @@ use freehold::proxy::Limits;
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
@@ -494,4 +495,28 @@ async fn e2_what_an_h2c_app_or_its_client_does_not_read_is_not_gathered() {
     }
     asking.abort();
     drop(unread);
+}
+
+#[tokio::test]
+async fn e2_expect_continue_before_an_h2c_app_is_ours_to_grant() {
+    let app = h2c_app("one").await;
+    let rig = rig(&app);
+    for (path, answered) in [("/count", "5 {}"), ("/seen", "content-length: 5\n")] {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: tasks.test\r\nContent-Length: 5\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
+        );
+        let mut stream = tls(&rig, "tasks.test", "http/1.1").await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut interim = [0; 25];
+        within(PATIENCE, "100", stream.read_exact(&mut interim))
+            .await
+            .unwrap();
+        assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
+        stream.write_all(b"hello").await.unwrap();
+        let mut answer = String::new();
+        drop(stream.read_to_string(&mut answer).await);
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert!(answer.contains(answered), "{answer}");
+        assert!(!answer.contains("expect"), "{answer}");
+    }
 }
