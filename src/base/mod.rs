@@ -9,6 +9,7 @@ pub mod clock;
 pub mod crash_point;
 pub mod ids;
 pub mod marked;
+pub mod protocol;
 pub mod retry;
 pub mod secret;
 pub mod shutdown;

@@ -7,6 +7,7 @@ use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, de::Error as _};
 
 use crate::base::ids::HostName;
+use crate::base::protocol::Protocol;
 
 /// Where a route's certificate comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub struct UpstreamAddress {
     pub host: String,
     /// The port.
     pub port: u16,
+    /// How it is spoken to.
+    pub protocol: Protocol,
 }
 
 impl fmt::Display for UpstreamAddress {
@@ -117,14 +120,20 @@ fn upstream<'de, D: Deserializer<'de>>(from: D) -> Result<UpstreamAddress, D::Er
     parse_upstream(&text).map_err(D::Error::custom)
 }
 
-/// `http://127.0.0.1:9001`
+/// `http://127.0.0.1:9001`, or `h2c://…`
 fn parse_upstream(text: &str) -> Result<UpstreamAddress, String> {
-    let example = "write it like \"http://127.0.0.1:9001\"";
-    let url =
-        url::Url::parse(text).map_err(|_| format!("\"{text}\" is not an address: {example}"))?;
+    let example =
+        "write it like \"http://127.0.0.1:9001\", or \"h2c://127.0.0.1:9001\" for HTTP/2 and gRPC";
+    // Read as http, whose hosts are looked at more strictly than those of a scheme nobody knows.
+    let (protocol, as_http) = match text.strip_prefix("h2c://") {
+        Some(rest) => (Protocol::H2c, format!("http://{rest}")),
+        None => (Protocol::Http1, text.to_owned()),
+    };
+    let url = url::Url::parse(&as_http)
+        .map_err(|_| format!("\"{text}\" is not an address: {example}"))?;
     if url.scheme() != "http" {
         return Err(format!(
-            "an upstream is reached by plain http, not by {}: {example}",
+            "an upstream is reached by plain http or h2c, not by {}: {example}",
             url.scheme()
         ));
     }
@@ -143,6 +152,7 @@ fn parse_upstream(text: &str) -> Result<UpstreamAddress, String> {
     Ok(UpstreamAddress {
         host,
         port: url.port().unwrap_or(80),
+        protocol,
     })
 }
 
@@ -203,8 +213,26 @@ mod tests {
             parse_upstream("http://legacy").unwrap().to_string(),
             "legacy:80"
         );
+        for (text, protocol) in [
+            ("http://127.0.0.1:9001", Protocol::Http1),
+            ("h2c://127.0.0.1:9001", Protocol::H2c),
+            ("h2c://[::1]:9001/", Protocol::H2c),
+            ("h2c://legacy", Protocol::H2c),
+        ] {
+            assert_eq!(parse_upstream(text).unwrap().protocol, protocol, "{text}");
+        }
+        for (text, shown) in [
+            ("h2c://127.0.0.1:9001", "127.0.0.1:9001"),
+            ("h2c://[::1]:9001/", "[::1]:9001"),
+            ("h2c://legacy", "legacy:80"),
+        ] {
+            assert_eq!(parse_upstream(text).unwrap().to_string(), shown);
+        }
         for bad in [
             "https://a",
+            "h2c://a/b",
+            "h2c://",
+            "h2://a",
             "127.0.0.1:9001",
             "http://a/b",
             "http://u:p@a",

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::upstreams::Upstreams;
 use crate::apps::Apps;
 use crate::base::clock::UnixMs;
+use crate::base::protocol::Protocol;
 use crate::certs::{CertSet, Source, Wanted};
 use crate::config::{Config, ConfiguredRoute, Tls};
 use crate::deploy::{Deploys, Serving};
@@ -94,6 +95,9 @@ impl Gather {
                     }
                     (_, _, None) => Answer::Replicas(Vec::new()),
                 },
+                protocol: serving
+                    .and_then(|s| s.protocols.get(&route.process).copied())
+                    .unwrap_or_default(),
                 body_bytes: None,
                 held_for: None,
             });
@@ -134,6 +138,7 @@ impl Gather {
             host: host.into(),
             path: "/".into(),
             answer: Answer::Socket(self.edge_socket.clone()),
+            protocol: Protocol::Http1,
             body_bytes: Some(self.settings.borrow().build.upload + BESIDE),
             held_for: None,
         }
@@ -194,6 +199,7 @@ fn configured(route: &ConfiguredRoute, addresses: Vec<std::net::SocketAddr>) -> 
         host: route.host.to_string(),
         path: route.path.clone(),
         answer: Answer::Addresses(addresses),
+        protocol: route.upstream.protocol,
         body_bytes: None,
         held_for: None,
     }

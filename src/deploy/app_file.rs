@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use crate::base::ids::{ProcessName, VolumeName};
+use crate::base::protocol::Protocol;
 use crate::config::units;
 
 use super::words;
@@ -51,6 +52,9 @@ pub struct Process {
     pub port: Option<u16>,
     /// The path that answers when it is well.
     pub health: Option<String>,
+    /// How it is spoken to.
+    #[serde(default, skip_serializing_if = "Protocol::is_default")]
+    pub protocol: Protocol,
     /// Replicas that always run.
     pub min: u32,
     /// Replicas at most.
@@ -144,6 +148,7 @@ struct RawProcess {
     command: Option<Spanned<RawCommand>>,
     port: Option<Spanned<i64>>,
     health: Option<Spanned<String>>,
+    protocol: Option<Spanned<String>>,
     replicas: Option<Spanned<RawReplicas>>,
     memory: Option<Spanned<String>>,
     cpus: Option<Spanned<RawCpus>>,
@@ -349,6 +354,21 @@ fn check_process(at: &At<'_>, name: &str, raw: RawProcess) -> Result<Process, Mi
         }
         process.health = Some(path.clone());
     }
+    if let Some(protocol) = &raw.protocol {
+        let known = Protocol::parse(protocol.get_ref());
+        process.protocol = known.ok_or_else(|| {
+            at.wrong(
+                protocol,
+                "protocol is \"http1\", or \"h2c\" for apps that speak HTTP/2 without TLS, such as gRPC servers",
+            )
+        })?;
+        if process.port.is_none() && name != "web" {
+            return Err(at.wrong(
+                protocol,
+                "protocol needs the port it is spoken on: add `port`",
+            ));
+        }
+    }
     if let Some(replicas) = &raw.replicas {
         let (min, max) = match replicas.get_ref() {
             RawReplicas::Fixed(n) => (*n, *n),
@@ -453,6 +473,19 @@ uploads = "/app/uploads"
         assert_eq!(file.processes["web"].port, Some(8080));
     }
 
+    /// Releases of before have no such key, and those that need none do not get it.
+    #[test]
+    fn e2_a_process_says_that_it_speaks_h2c() {
+        let text = "[processes.web]\nport = 50051\nprotocol = \"h2c\"\n[processes.old]\nport = 1\nprotocol = \"http1\"";
+        let file = AppFile::parse(text).unwrap();
+        assert_eq!(file.processes["web"].protocol, Protocol::H2c);
+        assert_eq!(file.processes["old"].protocol, Protocol::Http1);
+        let stored = serde_json::to_string(&file).unwrap();
+        assert_eq!(stored.matches("\"protocol\":\"h2c\"").count(), 1);
+        assert_eq!(stored.matches("protocol").count(), 1);
+        assert_eq!(serde_json::from_str::<AppFile>(&stored).unwrap(), file);
+    }
+
     #[test]
     fn f4_a_mistake_names_its_line_and_what_to_write() {
         for (text, line, part) in [
@@ -473,6 +506,8 @@ uploads = "/app/uploads"
             ("[processes.Web]\nport = 1", 1, "name of a process"),
             ("[processes.web]\nhealth = \"healthz\"", 2, "/healthz"),
             ("[processes.w]\nhealth = \"/h\"", 2, "add `port`"),
+            ("[processes.w]\nprotocol = \"h2c\"", 2, "add `port`"),
+            ("[processes.web]\n\nprotocol = \"grpc\"", 3, "\"h2c\" for"),
             ("[processes.web]\nmemory = \"lots\"", 2, "not a size"),
             ("[processes.web]\ncpus = 0", 2, "0.01"),
             ("[deploy]\nrelease = \"a && b\"", 2, "[\"sh\", \"-c\""),

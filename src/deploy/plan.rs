@@ -125,7 +125,10 @@ impl Making<'_> {
             spec.start_deadline = Duration::from_millis(ms);
         }
         spec.health = match (&process.health, process.port) {
-            (Some(path), Some(_)) => Health::Http { path: path.clone() },
+            (Some(path), Some(_)) => Health::Http {
+                path: path.clone(),
+                protocol: process.protocol,
+            },
             (None, Some(_)) => Health::Tcp,
             _ => Health::None,
         };
@@ -183,6 +186,7 @@ impl Making<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::protocol::Protocol;
 
     fn making<'a>(
         settings: &'a AppFile,
@@ -237,7 +241,11 @@ mod tests {
         );
         let web = &all[0];
         assert_eq!(web.memory_bytes, Some(128 << 20));
-        assert_eq!(web.health, Health::Http { path: "/h".into() });
+        let health = Health::Http {
+            path: "/h".into(),
+            protocol: Protocol::Http1,
+        };
+        assert_eq!(web.health, health);
         assert_eq!(web.env["PORT"], "8000");
         assert_eq!(
             web.env["DATABASE_URL"], "own",

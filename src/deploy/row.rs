@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::base::clock::UnixMs;
+use crate::base::protocol::Protocol;
 use crate::base::secret::Secret;
 
 use super::app_file::AppFile;
@@ -181,6 +182,8 @@ pub struct Serving {
     pub deploy: i64,
     /// Process to the names of its containers.
     pub replicas: BTreeMap<String, Vec<String>>,
+    /// Processes that are spoken to otherwise than by HTTP/1.1.
+    pub protocols: BTreeMap<String, Protocol>,
     /// Whether somebody stopped the app.
     pub stopped: bool,
     /// Whether settings were changed that it does not have, and that its next start brings.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::base::protocol::Protocol;
 use crate::base::secret::Secret;
 use crate::supervise::{Spec, SuperviseError};
 
@@ -159,8 +160,12 @@ fn check_of(spec: &Spec) -> String {
     use crate::supervise::Health;
     let port = spec.port.unwrap_or(0);
     match &spec.health {
-        Health::Http { path } => {
-            format!(" (healthy when GET {path} on port {port} answers 200 to 399)")
+        Health::Http { path, protocol } => {
+            let how = match protocol {
+                Protocol::Http1 => "",
+                Protocol::H2c => " over h2c",
+            };
+            format!(" (healthy when GET {path} on port {port}{how} answers 200 to 399)")
         }
         Health::Tcp => {
             format!(" (healthy when port {port} accepts a connection; no `health` is set)")

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use crate::base::clock::UnixMs;
+use crate::base::protocol::Protocol;
 use crate::db::{DbError, Slice};
 
+use super::app_file::AppFile;
 use super::cache::BuildTime;
 use super::row::{Cause, Deploy, NewDeploy, Serving};
 use super::state::State;
@@ -242,21 +244,31 @@ pub(super) fn steps(c: &Connection, id: i64) -> Result<Vec<(State, UnixMs)>, DbE
 }
 
 const LIVE: &str =
-    "SELECT l.app_id, l.release_id, r.number, l.deploy_id, l.replicas, l.stopped, l.since_ms, l.settings_changed
-    FROM app_live l JOIN releases r ON r.id = l.release_id";
+    "SELECT l.app_id, l.release_id, r.number, l.deploy_id, l.replicas, l.stopped, l.since_ms, l.settings_changed,
+    r.settings FROM app_live l JOIN releases r ON r.id = l.release_id";
 
 fn serving(row: &Row<'_>) -> rusqlite::Result<Serving> {
-    let replicas: String = row.get(4)?;
+    let (replicas, settings): (String, String) = (row.get(4)?, row.get(8)?);
     Ok(Serving {
         app: row.get(0)?,
         release_id: row.get(1)?,
         release: row.get(2)?,
         deploy: row.get(3)?,
         replicas: serde_json::from_str(&replicas).map_err(|e| odd(4, e.to_string()))?,
+        // Settings that cannot be read name no protocol; the release page says that they cannot.
+        protocols: serde_json::from_str(&settings).map_or_else(|_| BTreeMap::new(), protocols),
         stopped: row.get(5)?,
         since: UnixMs(row.get(6)?),
         settings_changed: row.get(7)?,
     })
+}
+
+fn protocols(settings: AppFile) -> BTreeMap<String, Protocol> {
+    let processes = settings.processes.into_iter();
+    processes
+        .map(|(name, process)| (name, process.protocol))
+        .filter(|(_, protocol)| !protocol.is_default())
+        .collect()
 }
 
 pub(super) fn live(c: &Connection, app: i64) -> Result<Option<Serving>, DbError> {

@@ -221,7 +221,7 @@ fn covers(prefix: &str, path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::target::Address;
+    use crate::proxy::target::{Address, Traits};
 
     fn route(
         key: &str,
@@ -294,13 +294,21 @@ mod tests {
             !Arc::ptr_eq(before.meter(), other.meter()) && Arc::ptr_eq(before.gate(), other.gate())
         );
         assert!(Arc::ptr_eq(
-            &first.target("replica:1", &address).unwrap(),
+            &first
+                .target("replica:1", &address, Traits::default())
+                .unwrap(),
             &target
         ));
-        assert!(first.target("replica:2", &address).is_none());
+        assert!(
+            first
+                .target("replica:2", &address, Traits::default())
+                .is_none()
+        );
         target.retire();
         assert!(
-            first.target("replica:1", &address).is_none(),
+            first
+                .target("replica:1", &address, Traits::default())
+                .is_none(),
             "a retired target is never used again"
         );
     }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::claims::Claims;
 use super::meter::Meter;
+pub use crate::base::protocol::Protocol;
 
 /// Where a target listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -28,15 +29,6 @@ impl fmt::Display for Address {
             Address::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
-}
-
-/// How a target is spoken to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Protocol {
-    #[default]
-    Http1,
-    /// HTTP/2 without TLS, known beforehand (RFC 9113, 3.3).
-    H2c,
 }
 
 /// What is known of a target beside its address.

@@ -4,7 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::input::{Answer, Input, Replica, Route};
-use crate::proxy::{self, Address, RouteSpec, RouteTable, Snapshot, Target, Upstream};
+use crate::proxy::{
+    self, Address, Protocol, RouteSpec, RouteTable, Snapshot, Target, Traits, Upstream,
+};
 
 /// A snapshot, and what follows from publishing it.
 pub struct Built {
@@ -16,11 +18,14 @@ pub struct Built {
     pub refused: Vec<String>,
 }
 
+/// Targets that this snapshot is the first to have.
+type Fresh = HashMap<(String, Address, Protocol), Arc<Target>>;
+
 /// The snapshot of `input`, following `previous`.
 pub fn build(input: Input, previous: &Snapshot) -> Built {
     let mut seen: HashMap<(String, String), String> = HashMap::new();
     let mut refused = Vec::new();
-    let mut fresh: HashMap<(String, Address), Arc<Target>> = HashMap::new();
+    let mut fresh = Fresh::new();
     let mut routes = Vec::new();
     for route in input.routes {
         let place = (route.host.clone(), route.path.clone());
@@ -59,19 +64,19 @@ pub fn build(input: Input, previous: &Snapshot) -> Built {
     }
 }
 
-fn made(
-    route: Route,
-    previous: &Snapshot,
-    fresh: &mut HashMap<(String, Address), Arc<Target>>,
-) -> Arc<proxy::Route> {
+fn made(route: Route, previous: &Snapshot, fresh: &mut Fresh) -> Arc<proxy::Route> {
+    let traits = Traits {
+        protocol: route.protocol,
+        ..Traits::default()
+    };
     let mut target = |key: String, address: Address| {
-        if let Some(kept) = previous.target(&key, &address) {
+        if let Some(kept) = previous.target(&key, &address, traits) {
             return kept;
         }
-        let new = || Target::new(key.as_str(), address.clone());
+        let new = || Target::with(key.as_str(), address.clone(), traits);
         Arc::clone(
             fresh
-                .entry((key.clone(), address.clone()))
+                .entry((key.clone(), address.clone(), traits.protocol))
                 .or_insert_with(new),
         )
     };
@@ -147,6 +152,7 @@ mod tests {
             host: host.into(),
             path: "/".into(),
             answer,
+            protocol: Protocol::Http1,
             body_bytes: None,
             held_for: None,
         }
@@ -218,6 +224,26 @@ mod tests {
         let after = build(at(90), &before.snapshot);
         assert_eq!(after.gone.len(), 1);
         assert_eq!(addresses(&after.snapshot), ["10.83.0.2:90"]);
+    }
+
+    #[test]
+    fn e2_an_upstream_that_is_spoken_to_otherwise_is_another_target() {
+        let at = |protocol| {
+            let answer = Answer::Addresses(vec![([127, 0, 0, 1], 9001).into()]);
+            input(vec![Route {
+                protocol,
+                ..route("config:a", "a.test", answer)
+            }])
+        };
+        let before = build(at(Protocol::Http1), &Snapshot::default());
+        let after = build(at(Protocol::H2c), &before.snapshot);
+        assert_eq!(after.gone.len(), 1);
+        let protocols = |snapshot: &Snapshot| -> Vec<_> {
+            snapshot.targets().map(|t| t.traits().protocol).collect()
+        };
+        assert_eq!(protocols(&after.snapshot), [Protocol::H2c]);
+        let again = build(at(Protocol::H2c), &after.snapshot);
+        assert!(again.gone.is_empty());
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod error;
 mod executor;
 mod hang_up;
 mod health;
+mod health_h2c;
 mod job;
 mod link;
 mod live;
