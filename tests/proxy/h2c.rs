@@ -520,3 +520,13 @@ async fn e2_expect_continue_before_an_h2c_app_is_ours_to_grant() {
         assert!(!answer.contains("expect"), "{answer}");
     }
 }
+
+#[tokio::test]
+async fn e2_a_request_for_the_server_itself_reaches_an_h2c_app() {
+    let app = h2c_app("one").await;
+    let rig = rig(&app);
+    let head = "OPTIONS * HTTP/1.1\r\nHost: tasks.test\r\nConnection: close\r\n\r\n";
+    let answer = bytes(&rig, "tasks.test", head).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert_eq!(app.requests(), 1);
+}
