@@ -6,6 +6,7 @@ mod rig;
 
 mod abuse;
 mod bodies;
+mod differential;
 mod drain;
 mod hold;
 mod names;
