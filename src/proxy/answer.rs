@@ -16,6 +16,7 @@ use super::error::{EdgeError, Side};
 use super::error_page;
 use super::exchange::Exchange;
 use super::forward::{Inquiry, forward};
+use super::grpc_status;
 use super::headers;
 use super::host::Host;
 use super::shared::count;
@@ -31,6 +32,7 @@ pub(super) async fn answer(
     let worker = client.worker.clone();
     let id = worker.ids.next(worker.unix_ms(exchange.started));
     let accept = request.headers().get(header::ACCEPT).cloned();
+    let is_grpc = client.http2.get() && grpc_status::is_grpc(request.headers());
 
     let handled = AssertUnwindSafe(handle(&mut exchange, request, &id))
         .catch_unwind()
@@ -39,7 +41,10 @@ pub(super) async fn answer(
         Ok(response) => response,
         Err(error) => {
             note(&client, &error, &id, &mut exchange);
-            error_page::render(&error, accept.as_ref(), &id)
+            match is_grpc {
+                true => grpc_status::render(&error),
+                false => error_page::render(&error, accept.as_ref(), &id),
+            }
         }
     };
     response.headers_mut().insert(&headers::X_REQUEST_ID, id);

@@ -37,6 +37,8 @@ pub(super) enum EdgeError {
         paused: bool,
         waited: Duration,
     },
+    /// The target cannot change the protocol.
+    UpgradeUnserved,
     UpstreamClosed,
     UpstreamSilent(Duration),
     UpstreamMalformed(&'static str),
@@ -49,7 +51,7 @@ impl EdgeError {
         match self {
             BadRequest(_) | UnknownHost | NoRoute | Misdirected | MethodRefused | CodingRefused
             | VersionRefused | TooManyFields(_) | UriTooLong(_) | HeadTooLarge(_)
-            | BodyTooLarge(_) | BodyStalled | BodyBroken => Side::Client,
+            | BodyTooLarge(_) | BodyStalled | BodyBroken | UpgradeUnserved => Side::Client,
             HeldFull
             | HeldTooLong { .. }
             | UpstreamClosed
@@ -66,7 +68,7 @@ impl EdgeError {
             UnknownHost | NoRoute => StatusCode::NOT_FOUND,
             Misdirected => StatusCode::MISDIRECTED_REQUEST,
             MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
-            CodingRefused => StatusCode::NOT_IMPLEMENTED,
+            CodingRefused | UpgradeUnserved => StatusCode::NOT_IMPLEMENTED,
             VersionRefused => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             UriTooLong(_) => StatusCode::URI_TOO_LONG,
             HeadTooLarge(_) | TooManyFields(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -112,6 +114,7 @@ impl EdgeError {
             MethodRefused => "This method is not served",
             CodingRefused => "This transfer coding is not served",
             VersionRefused => "This version of HTTP is not served",
+            UpgradeUnserved => "No WebSocket is served here",
             TooManyFields(_) => "There are too many headers",
             UriTooLong(_) => "This address is too long",
             HeadTooLarge(_) => "The headers are too large",
@@ -137,6 +140,7 @@ impl EdgeError {
             MethodRefused => "This server is not an open proxy; CONNECT and TRACE are refused.".into(),
             CodingRefused => "Of the transfer codings only chunked is understood here. Send the body without another one; a Content-Encoding may stay.".into(),
             VersionRefused => "HTTP/1.1, HTTP/1.0 and, over https, HTTP/2 are served here.".into(),
+            UpgradeUnserved => "The app at this address is spoken to over HTTP/2 (h2c), where the protocol cannot be changed. Give the app a process that speaks HTTP/1.1 for its WebSockets.".into(),
             TooManyFields(limit) => format!("A request may have up to {limit} headers."),
             UriTooLong(limit) => format!("Addresses may have up to {} KB. Send the data in the request's body instead.", limit / 1024),
             HeadTooLarge(limit) => format!("Headers may have up to {} KB together. Clearing this site's cookies often helps.", limit / 1024),

@@ -10,7 +10,7 @@ use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Response, StatusCode};
 
-use super::attempt::obtain;
+use super::attempt::{Tried, obtain, over_http2};
 use super::balance;
 use super::body::EdgeBody;
 use super::client::Client;
@@ -22,7 +22,7 @@ use super::origin::Origin;
 use super::request_head::{head_of, wanted_upgrade};
 use super::routes::{Route, Upstream};
 use super::site;
-use super::target::Target;
+use super::target::{Protocol, Target};
 use super::tunnel::Tunnel;
 use super::upstream::{
     self, AnswerBody, AnswerHead, BodySource, Connection, RequestBody, SendFailure, told_timeout,
@@ -70,6 +70,39 @@ pub(super) async fn forward(
         let target = claim.target().clone();
         exchange.claimed(claim);
         let others = route.targets().len() > tried.len() + 1;
+        if target.traits().protocol == Protocol::H2c {
+            if upgrade.is_some() {
+                return Err(EdgeError::UpgradeUnserved);
+            }
+            match over_http2(exchange, &inquiry, &target, body, others).await {
+                Tried::Answered(response) => return Ok(response),
+                Tried::Unreachable(untouched) => {
+                    body = untouched;
+                    tried.push(target.id());
+                }
+                Tried::Unanswered {
+                    unsent,
+                    reused,
+                    body: untouched,
+                } => {
+                    let repeatable = unsent || (!repeated && inquiry.parts.method.is_safe());
+                    let again = repeatable.then_some(untouched).flatten();
+                    body = again.ok_or(EdgeError::UpstreamClosed)?;
+                    repeated |= !unsent;
+                    // A connection that has served may have ended behind our back; once, that is not the target's fault.
+                    if others || !reused || fresh_only {
+                        tried.push(target.id());
+                    }
+                    fresh_only = true;
+                }
+                Tried::Failed(failure) => {
+                    let limit = limits.upstream_answer;
+                    return Err(judged(failure, &target, limit, inquiry.body_limit));
+                }
+            }
+            exchange.give_back();
+            continue;
+        }
         let Some(mut connection) = obtain(&client, &target, fresh_only, others).await else {
             exchange.give_back();
             tried.push(target.id());

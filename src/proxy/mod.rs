@@ -22,6 +22,7 @@ mod framing;
 pub mod fuzz;
 mod gate;
 mod grammar;
+mod grpc_status;
 mod head_guard;
 mod headers;
 mod histogram;

@@ -8,6 +8,8 @@ mod abuse;
 mod bodies;
 mod differential;
 mod drain;
+mod grpc;
+mod h2c;
 mod hold;
 mod names;
 mod origin;
