@@ -2,16 +2,18 @@
 //!
 //! Safe is: nothing was sent (a connect failed, a kept connection was dead before the first byte), or the method only
 //! reads (RFC 9110, 9.2.1) and nothing of the body is gone. Everything else is the target's one chance: PUT and DELETE
-//! may be repeated by who knows what else happened meanwhile, and that is not us.
+//! may be repeated by who knows what else happened meanwhile, and that is not us. What may have arrived is sent again only
+//! within the route's retry budget; what was not sent costs no target anything, and is exempt: a request that comes while an
+//! app restarts must find the replica that is there.
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Response, StatusCode};
 
 use super::attempt::obtain;
-use super::balance;
+use super::balance::{self, Wish};
 use super::body::EdgeBody;
 use super::client::Client;
 use super::error::EdgeError;
@@ -19,14 +21,22 @@ use super::exchange::Exchange;
 use super::hold::Hold;
 use super::host::Host;
 use super::origin::Origin;
+use super::outliers;
 use super::request_head::{head_of, wanted_upgrade};
 use super::routes::{Route, Upstream};
 use super::site;
+use super::sticky;
 use super::target::Target;
 use super::tunnel::Tunnel;
 use super::upstream::{
-    self, AnswerBody, AnswerHead, BodySource, Connection, RequestBody, SendFailure, told_timeout,
+    self, AnswerBody, AnswerHead, BodySource, Coding, Connection, RequestBody, SendFailure,
+    told_timeout,
 };
+use super::vigil::{Vigil, may_resend};
+use super::worker::Worker;
+
+/// How often one request is sent again, at most.
+const MOST: usize = 4;
 
 /// A request as it is to be forwarded, apart from its body.
 pub(super) struct Inquiry<'a> {
@@ -48,13 +58,25 @@ pub(super) async fn forward(
     let limits = client.limits();
     let upgrade = wanted_upgrade(inquiry.parts, &body);
     let (mut hold, mut tried) = (Hold::default(), Vec::new());
-    let (mut fresh_only, mut repeated) = (false, false);
+    let (mut fresh_only, mut resent) = (false, 0);
+    let last = route
+        .spec
+        .sticky
+        .then(|| sticky::mark(&inquiry.parts.headers))
+        .flatten();
+    let mut begun = exchange.started;
     loop {
-        let claim = match &route.spec.upstream {
-            Upstream::Targets(targets) => balance::choose(targets, &tried, worker.ids.random()),
-            Upstream::Paused { .. } => None,
+        let wish = Wish {
+            tried: &tried,
+            last: last.map(|mark| (mark, &worker.shared.marks)),
         };
-        let Some(claim) = claim else {
+        let claim = match &route.spec.upstream {
+            Upstream::Targets(targets) if !hold.is_barred(&route) => {
+                balance::choose(targets, &wish, worker.ids.random(), || worker.ms(begun))
+            }
+            _ => None,
+        };
+        let Some(mut claim) = claim else {
             route = hold
                 .wait(
                     &client,
@@ -65,55 +87,143 @@ pub(super) async fn forward(
                 )
                 .await?;
             tried.clear();
+            begun = Instant::now();
             continue;
         };
+        if route.is_capped() {
+            claim.wakes(route.gate());
+            hold.has_a_place(&route);
+        }
         let target = claim.target().clone();
         exchange.claimed(claim);
-        let others = route.targets().len() > tried.len() + 1;
-        let Some(mut connection) = obtain(&client, &target, fresh_only, others).await else {
+        let of = route.targets().len();
+        let Some(mut connection) = obtain(&client, &target, fresh_only, of > tried.len() + 1).await
+        else {
+            begun = Instant::now();
+            if of > 1 {
+                outliers::failed(&route, &target, worker.ms(begun));
+            }
             exchange.give_back();
             tried.push(target.id());
             continue;
         };
         hold.over();
 
+        let reads = inquiry.parts.method.is_safe();
+        let may_go = reads && body.coding() == Coding::None;
+        let vigil = (of > 1).then(|| Vigil::new(&route, &target, worker, may_go && resent < MOST));
         let mut request = RequestBody::new(head_of(&inquiry, &body, upgrade), body);
-        match upstream::send(
+        let sent = upstream::send(
             &mut connection,
             &inquiry.parts.method,
             &mut request,
             &limits,
+            vigil,
         )
-        .await
-        {
+        .await;
+        if of > 1 {
+            let now = Instant::now();
+            judge(
+                &route,
+                &target,
+                &sent,
+                &connection,
+                worker.ms(begun),
+                worker.ms(now),
+            );
+            begun = now;
+        }
+        let failure = match sent {
             Ok(head) => {
                 exchange.outcome.bytes_in = request.taken;
-                return finish(&client, &target, head, connection, request, upgrade);
-            }
-            Err(SendFailure::Unanswered(error)) => {
-                tracing::debug!(target = %target.key(), %error, "a target closed the connection before it answered");
-                let unsent = connection.written() == 0;
-                let repeatable = unsent || (!repeated && inquiry.parts.method.is_safe());
-                let again = repeatable.then(|| request.into_source()).flatten();
-                body = again.ok_or(EdgeError::UpstreamClosed)?;
-                repeated |= !unsent && !connection.reused;
-                if connection.reused {
-                    // Its siblings in the pool are likely as dead.
-                    fresh_only = true;
-                } else {
-                    tried.push(target.id());
+                let mut response = finish(&client, &target, head, connection, request, upgrade)?;
+                if route.spec.sticky {
+                    remember(&mut response, &route, &target, last, inquiry.origin, worker);
                 }
-                exchange.give_back();
+                return Ok(response);
             }
-            Err(failure) => {
-                return Err(judged(
-                    failure,
-                    &target,
-                    limits.upstream_answer,
-                    inquiry.body_limit,
-                ));
+            Err(failure) => failure,
+        };
+        let again = match &failure {
+            SendFailure::Left => true,
+            SendFailure::Unanswered(error) => {
+                tracing::debug!(target = %target.key(), %error, "a target closed the connection before it answered");
+                // A kept one was most likely closed before the request came, and the next is a fresh one: no budget either.
+                let unsent = connection.written() == 0;
+                unsent
+                    || reads
+                        && (connection.reused
+                            || resent < of.saturating_sub(1).clamp(1, MOST)
+                                && may_resend(&route, worker))
             }
+            _ => false,
+        };
+        let source = if again { request.into_source() } else { None };
+        let Some(source) = source else {
+            return Err(judged(
+                failure,
+                &target,
+                limits.upstream_answer,
+                inquiry.body_limit,
+            ));
+        };
+        body = source;
+        if connection.reused && !matches!(failure, SendFailure::Left) {
+            // Its siblings in the pool are likely as dead.
+            fresh_only = true;
+        } else {
+            resent += usize::from(connection.written() > 0);
+            tried.push(target.id());
         }
+        exchange.give_back();
+    }
+}
+
+/// What the end of an attempt says about its target, beside others.
+fn judge(
+    route: &Route,
+    target: &Target,
+    sent: &Result<AnswerHead, SendFailure>,
+    connection: &Connection,
+    begun: u64,
+    now: u64,
+) {
+    match sent {
+        Ok(head) => {
+            let took = now.saturating_sub(begun);
+            outliers::answered(route, target, head.status.as_u16(), took, now);
+        }
+        Err(SendFailure::Unanswered(_)) if connection.reused => {}
+        Err(
+            SendFailure::Unanswered(_)
+            | SendFailure::CutShort
+            | SendFailure::Malformed(_)
+            | SendFailure::Silent,
+        ) => outliers::failed(route, target, now),
+        // The client's doing, or already judged.
+        Err(
+            SendFailure::Left
+            | SendFailure::ClientGone
+            | SendFailure::ClientSilent
+            | SendFailure::BodyTooLarge,
+        ) => {}
+    }
+}
+
+/// The client is to come back to this target, unless it was there already.
+fn remember(
+    response: &mut Response<EdgeBody>,
+    route: &Route,
+    target: &Target,
+    last: Option<u64>,
+    origin: &Origin<'_>,
+    worker: &Worker,
+) {
+    let mark = target.mark(&worker.shared.marks);
+    if last != Some(mark)
+        && let Some(cookie) = sticky::cookie(mark, &route.spec.path_prefix, origin.https)
+    {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
     }
 }
 
@@ -124,7 +234,9 @@ fn judged(
     body_limit: u64,
 ) -> EdgeError {
     match failure {
-        SendFailure::Unanswered(_) | SendFailure::CutShort => EdgeError::UpstreamClosed,
+        SendFailure::Unanswered(_) | SendFailure::CutShort | SendFailure::Left => {
+            EdgeError::UpstreamClosed
+        }
         SendFailure::Malformed(what) => {
             tracing::warn!(target = %target.key(), "the target's answer is refused: {what}");
             EdgeError::UpstreamMalformed(what)

@@ -5,6 +5,7 @@ mod frames;
 mod rig;
 
 mod abuse;
+mod balancing;
 mod bodies;
 mod drain;
 mod hold;
