@@ -11,6 +11,7 @@ mod drain;
 mod hold;
 mod names;
 mod origin;
+mod pools;
 mod retry;
 mod strict;
 mod table;
