@@ -39,6 +39,8 @@ pub(super) enum EdgeError {
     },
     /// The target cannot change the protocol.
     UpgradeUnserved,
+    /// No target had a place for so long.
+    Busy(Duration),
     UpstreamClosed,
     UpstreamSilent(Duration),
     UpstreamMalformed(&'static str),
@@ -54,6 +56,7 @@ impl EdgeError {
             | BodyTooLarge(_) | BodyStalled | BodyBroken | UpgradeUnserved => Side::Client,
             HeldFull
             | HeldTooLong { .. }
+            | Busy(_)
             | UpstreamClosed
             | UpstreamSilent(_)
             | UpstreamMalformed(_) => Side::Upstream,
@@ -74,7 +77,9 @@ impl EdgeError {
             HeadTooLarge(_) | TooManyFields(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             BodyStalled => StatusCode::REQUEST_TIMEOUT,
-            CertificatePending | HeldFull | HeldTooLong { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            CertificatePending | HeldFull | HeldTooLong { .. } | Busy(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             UpstreamClosed | UpstreamMalformed(_) => StatusCode::BAD_GATEWAY,
             UpstreamSilent(_) => StatusCode::GATEWAY_TIMEOUT,
             Panicked => StatusCode::INTERNAL_SERVER_ERROR,
@@ -84,7 +89,7 @@ impl EdgeError {
     /// Seconds after which another try makes sense.
     pub(super) fn retry_after(&self) -> Option<u32> {
         match self {
-            EdgeError::HeldFull => Some(5),
+            EdgeError::HeldFull | EdgeError::Busy(_) => Some(5),
             EdgeError::HeldTooLong { .. } | EdgeError::CertificatePending => Some(10),
             _ => None,
         }
@@ -121,7 +126,7 @@ impl EdgeError {
             BodyTooLarge(_) => "This upload is too large",
             BodyStalled => "The upload stopped",
             CertificatePending => "Almost ready",
-            HeldFull | HeldTooLong { .. } => "Not available right now",
+            HeldFull | HeldTooLong { .. } | Busy(_) => "Not available right now",
             UpstreamClosed | UpstreamMalformed(_) => "The app did not answer properly",
             UpstreamSilent(_) => "The app took too long",
             Panicked => "Something went wrong here",
@@ -154,6 +159,7 @@ impl EdgeError {
             HeldTooLong { paused: false, waited } => {
                 format!("No instance of the app could be reached for {} seconds. Try again shortly.", waited.as_secs())
             }
+            Busy(waited) => format!("The app has had as many requests as it takes at once for {} seconds. Try again in a few seconds.", waited.as_secs()),
             UpstreamClosed => "The app closed the connection before it answered. Its logs may say why.".into(),
             UpstreamSilent(limit) => format!("The app did not answer within {} seconds. Its logs may say why.", limit.as_secs()),
             UpstreamMalformed(_) => "The app sent an answer that cannot be passed on safely.".into(),

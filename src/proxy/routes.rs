@@ -11,6 +11,7 @@ use foldhash::fast::RandomState;
 
 use crate::base::clock::UnixMs;
 
+use super::budget::RetryBudget;
 use super::gate::Gate;
 use super::meter::Meter;
 use super::policies::Policies;
@@ -53,6 +54,8 @@ pub struct RouteSpec {
     pub body_bytes: Option<u64>,
     /// Instead of the edge's own time a request may be held.
     pub held_for: Option<Duration>,
+    /// A client stays with the target that answered it first, by a cookie.
+    pub sticky: bool,
     pub policies: Arc<Policies>,
 }
 
@@ -60,17 +63,28 @@ pub struct Route {
     pub spec: RouteSpec,
     meter: Arc<Meter>,
     gate: Arc<Gate>,
+    budget: Arc<RetryBudget>,
+    /// Some target of it takes only so many requests at once.
+    capped: bool,
 }
 
 impl Route {
-    /// Figures go on where the route of the same key in `previous` stands, the gate where its group does.
+    /// Figures and the retry budget go on where the route of the same key in `previous` stands, the gate where its group does.
     pub fn new(spec: RouteSpec, previous: &Snapshot) -> Arc<Route> {
-        let meter = previous
-            .route(&spec.key)
-            .map(|route| route.meter.clone())
-            .unwrap_or_default();
+        let before = previous.route(&spec.key);
+        let meter = before.map(|route| route.meter.clone()).unwrap_or_default();
+        let budget = before.map(|route| route.budget.clone()).unwrap_or_default();
         let gate = previous.gate(&spec.group).unwrap_or_default();
-        Arc::new(Route { spec, meter, gate })
+        let mut route = Route {
+            spec,
+            meter,
+            gate,
+            budget,
+            capped: false,
+        };
+        let mut targets = route.targets().iter();
+        route.capped = targets.any(|target| target.traits().cap.is_some());
+        Arc::new(route)
     }
 
     pub fn meter(&self) -> &Arc<Meter> {
@@ -79,6 +93,14 @@ impl Route {
 
     pub fn gate(&self) -> &Arc<Gate> {
         &self.gate
+    }
+
+    pub(super) fn budget(&self) -> &RetryBudget {
+        &self.budget
+    }
+
+    pub(super) fn is_capped(&self) -> bool {
+        self.capped
     }
 
     pub fn targets(&self) -> &[Arc<Target>] {

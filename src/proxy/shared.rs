@@ -1,6 +1,7 @@
 //! What the workers share: the snapshot, the limits, TLS, the way to report, and counts. Read by all, locked by none.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
@@ -19,6 +20,10 @@ pub(super) struct Shared {
     pub(super) limits: ArcSwap<Limits>,
     pub(super) trust: Trust,
     pub(super) failures: mpsc::Sender<ConnectFailure>,
+    /// What `Worker::ms` counts from.
+    pub(super) born: Instant,
+    /// Under it cookies name targets; of this process alone.
+    pub(super) marks: aws_lc_rs::hmac::Key,
     pub(super) tls: Arc<ServerConfig>,
     /// Where the first door for https stands.
     pub(super) https_port: u16,

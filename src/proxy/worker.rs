@@ -120,6 +120,11 @@ impl Worker {
         self.epoch.1 + now.saturating_duration_since(self.epoch.0).as_millis() as u64
     }
 
+    /// Milliseconds since the edge started, at this moment: for standings and budgets, which all workers share.
+    pub(super) fn ms(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.shared.born).as_millis() as u64
+    }
+
     /// Ready once the edge enters phase `Ending`, or a later one, after this was called.
     pub(super) fn on_its_way_down(&self) -> Notified<'_> {
         self.ending.notified()

@@ -5,6 +5,7 @@ mod frames;
 mod rig;
 
 mod abuse;
+mod balancing;
 mod bodies;
 mod differential;
 mod drain;
@@ -13,6 +14,7 @@ mod h2c;
 mod hold;
 mod names;
 mod origin;
+mod pools;
 mod retry;
 mod strict;
 mod table;
