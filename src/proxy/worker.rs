@@ -17,6 +17,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::spawn_local;
 
 use super::client::{Client, Phase};
+use super::handshakes::Handshakes;
 use super::listener::Arrival;
 use super::request_id::RequestIds;
 use super::serve;
@@ -36,6 +37,7 @@ pub(super) struct Worker {
     pub(super) shared: Arc<Shared>,
     pub(super) pool: RefCell<Pool>,
     pub(super) turns: Turns,
+    pub(super) handshakes: Handshakes,
     pub(super) ids: RequestIds,
     pub(super) phase: Cell<Phase>,
     /// Wakes the held, who wait inside a request where their connection's waker does not reach.
@@ -73,6 +75,7 @@ async fn run(index: usize, seed: u64, shared: Arc<Shared>, mut inbox: UnboundedR
         .as_millis() as u64;
     let worker = Rc::new(Worker {
         index,
+        handshakes: Handshakes::new(shared.loads.len()),
         shared,
         pool: RefCell::default(),
         turns: Turns::default(),
