@@ -5,12 +5,14 @@ mod frames;
 mod rig;
 
 mod abuse;
+mod behind;
 mod bodies;
 mod drain;
 mod hold;
 mod names;
 mod origin;
 mod retry;
+
 mod strict;
 mod table;
 mod table_http2;

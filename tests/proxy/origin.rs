@@ -13,31 +13,31 @@ use crate::app::{App, app};
 use crate::client::{Body, Http1, Http2, Whole, get, over_tls};
 use crate::rig::{Rig, World, route, target, until};
 
-const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
-const V1: &[u8] = b"PROXY TCP4 192.0.2.1 198.51.100.1 56324 443\r\n";
+pub const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+pub const V1: &[u8] = b"PROXY TCP4 192.0.2.1 198.51.100.1 56324 443\r\n";
 
-fn ranges(texts: &[&str]) -> Vec<Cidr> {
+pub fn ranges(texts: &[&str]) -> Vec<Cidr> {
     texts
         .iter()
         .map(|text| Cidr::parse(text).unwrap())
         .collect()
 }
 
-fn trusting(texts: &[&str]) -> Proxies {
+pub fn trusting(texts: &[&str]) -> Proxies {
     Proxies {
         trusted: ranges(texts),
         ..Proxies::default()
     }
 }
 
-fn speaking(texts: &[&str]) -> Proxies {
+pub fn speaking(texts: &[&str]) -> Proxies {
     Proxies {
         proxy_protocol: ranges(texts),
         ..Proxies::default()
     }
 }
 
-async fn rig_of(app: &App, proxies: Proxies) -> Rig {
+pub async fn rig_of(app: &App, proxies: Proxies) -> Rig {
     let mut open = route("open.test", &[&target(app.address)]);
     open.redirect_http = false;
     let rig = Rig::start(World::of([
@@ -48,13 +48,13 @@ async fn rig_of(app: &App, proxies: Proxies) -> Rig {
     rig
 }
 
-fn v2(family: u8, rest: &[u8]) -> Vec<u8> {
+pub fn v2(family: u8, rest: &[u8]) -> Vec<u8> {
     let length = (rest.len() as u16).to_be_bytes();
     [SIGNATURE, &[0x21, family], &length, rest].concat()
 }
 
 /// From one of the addresses of the loopback.
-async fn from(source: &str, to: SocketAddr) -> io::Result<TcpStream> {
+pub async fn from(source: &str, to: SocketAddr) -> io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.bind(SocketAddr::new(source.parse().unwrap(), 0))?;
     socket.connect(to).await
@@ -64,7 +64,7 @@ fn seen(fields: &[(&'static str, &str)]) -> Request<Body> {
     seen_of("tasks.test", fields)
 }
 
-fn seen_of(name: &str, fields: &[(&'static str, &str)]) -> Request<Body> {
+pub fn seen_of(name: &str, fields: &[(&'static str, &str)]) -> Request<Body> {
     let mut request = get(&format!("https://{name}/seen"));
     for (name, value) in fields {
         request.headers_mut().append(*name, value.parse().unwrap());
@@ -79,7 +79,7 @@ async fn told(rig: &Rig, source: &str, first: &[u8], fields: &[(&'static str, &s
     answer.text().to_owned()
 }
 
-async fn ask(rig: &Rig, source: &str, first: &[u8], request: Request<Body>) -> Whole {
+pub async fn ask(rig: &Rig, source: &str, first: &[u8], request: Request<Body>) -> Whole {
     let name = request.uri().host().unwrap().to_owned();
     let mut stream = from(source, rig.https).await.unwrap();
     stream.write_all(first).await.unwrap();
@@ -88,7 +88,7 @@ async fn ask(rig: &Rig, source: &str, first: &[u8], request: Request<Body>) -> W
 }
 
 #[track_caller]
-fn says(seen: &str, fields: &[&str]) {
+pub fn says(seen: &str, fields: &[&str]) {
     for field in fields {
         assert_eq!(
             seen.matches(&format!("{field}\n")).count(),
