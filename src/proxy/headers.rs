@@ -303,6 +303,7 @@ pub(super) fn each_of_ours(out: &mut impl FieldSink, facts: &Facts<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::origin::End;
 
     fn written(fields: &[(&'static str, &'static str)]) -> String {
         let mut map = HeaderMap::new();
@@ -317,7 +318,12 @@ mod tests {
             method: "GET",
             target: "/a?b",
             host: "tasks.test",
-            origin: &Origin::peer([203, 0, 113, 9].into(), "203.0.113.9", true),
+            origin: &Origin::peer(End {
+                address: [203, 0, 113, 9].into(),
+                text: "203.0.113.9",
+                https: true,
+                header: None,
+            }),
             request_id: &HeaderValue::from_static("id1"),
             upgrade: None,
             length: None,

@@ -17,6 +17,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::spawn_local;
 
 use super::client::{Client, Phase};
+use super::handshakes::Handshakes;
 use super::listener::Arrival;
 use super::request_id::RequestIds;
 use super::serve;
@@ -37,6 +38,7 @@ pub(super) struct Worker {
     pub(super) pool: RefCell<Pool>,
     pub(super) h2c: RefCell<h2c::Connections>,
     pub(super) turns: Turns,
+    pub(super) handshakes: Handshakes,
     pub(super) ids: RequestIds,
     pub(super) phase: Cell<Phase>,
     /// Wakes the held, who wait inside a request where their connection's waker does not reach.
@@ -75,6 +77,7 @@ async fn run(index: usize, seed: u64, shared: Arc<Shared>, mut inbox: UnboundedR
     let pool = Pool::default();
     let worker = Rc::new(Worker {
         index,
+        handshakes: Handshakes::new(shared.loads.len()),
         shared,
         h2c: RefCell::new(h2c::Connections::new(pool.filled())),
         pool: RefCell::new(pool),

@@ -152,7 +152,13 @@ pub struct Http2(http2::SendRequest<Body>);
 
 impl Http2 {
     pub async fn tls(rig: &Rig, name: &str) -> Http2 {
-        let stream = tls(rig, name, "h2").await.unwrap();
+        Http2::over(tls(rig, name, "h2").await.unwrap()).await
+    }
+
+    pub async fn over<S>(stream: S) -> Http2
+    where
+        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    {
         let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
             .await
             .unwrap();

@@ -6,6 +6,7 @@ mod rig;
 
 mod abuse;
 mod balancing;
+mod behind;
 mod bodies;
 mod differential;
 mod drain;
