@@ -10,6 +10,7 @@ use super::client::Client;
 use super::meter::Outcome;
 use super::routes::Route;
 use super::target::Claim;
+use super::tunnel::Tunnel;
 
 pub(super) struct Exchange {
     pub(super) client: Rc<Client>,
@@ -19,6 +20,8 @@ pub(super) struct Exchange {
     pub(super) read_whole: bool,
     /// A piece of the answer was given to the client, and it has not asked for more yet.
     pub(super) piece_out: bool,
+    /// What the request became, until its answer is on its way.
+    pub(super) tunnel: Option<Box<Tunnel>>,
     route: Option<Arc<Route>>,
     claim: Option<Claim>,
 }
@@ -33,6 +36,7 @@ impl Exchange {
             outcome: Outcome::default(),
             read_whole: false,
             piece_out: false,
+            tunnel: None,
             route: None,
             claim: None,
         }

@@ -13,9 +13,9 @@ use http::{Response, StatusCode};
 use super::attempt::obtain;
 use super::balance;
 use super::body::EdgeBody;
-use super::client::Client;
 use super::error::EdgeError;
 use super::exchange::Exchange;
+use super::extended_connect::{Handshake, WEBSOCKET};
 use super::hold::Hold;
 use super::host::Host;
 use super::origin::Origin;
@@ -35,6 +35,8 @@ pub(super) struct Inquiry<'a> {
     pub(super) origin: &'a Origin<'a>,
     pub(super) id: &'a HeaderValue,
     pub(super) body_limit: u64,
+    /// It is a WebSocket over HTTP/2.
+    pub(super) handshake: Option<&'a Handshake>,
 }
 
 pub(super) async fn forward(
@@ -46,7 +48,10 @@ pub(super) async fn forward(
     let client = exchange.client.clone();
     let worker = &client.worker;
     let limits = client.limits();
-    let upgrade = wanted_upgrade(inquiry.parts, &body);
+    let upgrade = match inquiry.handshake {
+        Some(_) => Some(&WEBSOCKET),
+        None => wanted_upgrade(inquiry.parts, &body),
+    };
     let (mut hold, mut tried) = (Hold::default(), Vec::new());
     let (mut fresh_only, mut repeated) = (false, false);
     loop {
@@ -88,7 +93,8 @@ pub(super) async fn forward(
         {
             Ok(head) => {
                 exchange.outcome.bytes_in = request.taken;
-                return finish(&client, &target, head, connection, request, upgrade);
+                let asked = upgrade.map(|_| inquiry.handshake);
+                return finish(exchange, &target, head, connection, request, asked);
             }
             Err(SendFailure::Unanswered(error)) => {
                 tracing::debug!(target = %target.key(), %error, "a target closed the connection before it answered");
@@ -137,12 +143,12 @@ fn judged(
 }
 
 fn finish(
-    client: &Client,
+    exchange: &mut Exchange,
     target: &Arc<Target>,
     head: AnswerHead,
     connection: Connection,
     request: RequestBody,
-    upgrade: Option<&HeaderValue>,
+    asked: Option<Option<&Handshake>>,
 ) -> Result<Response<EdgeBody>, EdgeError> {
     let mut response = Response::new(EdgeBody::empty());
     *response.status_mut() = head.status;
@@ -151,21 +157,24 @@ fn finish(
         told_timeout(target, seconds);
     }
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
-        let (Some(_), Some(protocol)) = (upgrade, head.upgrade) else {
+        let (Some(handshake), Some(protocol)) = (asked, head.upgrade) else {
             return Err(EdgeError::UpstreamMalformed(
                 "it changes the protocol unasked",
             ));
         };
         let is_websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
-        response
-            .headers_mut()
-            .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        response.headers_mut().insert(header::UPGRADE, protocol);
-        *client.tunnel.borrow_mut() = Some(Tunnel::new(
-            connection,
-            target.cut_signal().clone(),
-            is_websocket,
-        ));
+        let stream = match handshake {
+            Some(handshake) => Some(handshake.accept(&protocol, &mut response)?),
+            None => {
+                let fields = response.headers_mut();
+                fields.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+                fields.insert(header::UPGRADE, protocol);
+                None
+            }
+        };
+        let cut = target.cut_signal().clone();
+        let tunnel = Tunnel::new(connection, cut, is_websocket, stream);
+        exchange.tunnel = Some(Box::new(tunnel));
         return Ok(response);
     }
     *response.body_mut() = EdgeBody::answer(AnswerBody::new(

@@ -15,6 +15,7 @@ mod edge;
 mod error;
 mod error_page;
 mod exchange;
+mod extended_connect;
 mod forward;
 #[cfg(any(test, freehold_fuzz))]
 mod framing;
@@ -49,6 +50,7 @@ mod stand_in;
 mod target;
 mod tls;
 mod tunnel;
+mod tunnel_watch;
 mod upstream;
 mod watch;
 mod worker;

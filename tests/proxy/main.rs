@@ -14,4 +14,6 @@ mod retry;
 mod strict;
 mod table;
 mod table_http2;
+mod tunnels;
 mod websocket;
+mod websocket_http2;
