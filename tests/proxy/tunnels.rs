@@ -1,4 +1,7 @@
 //! Tunnels of both protocols that are over though nobody ends them, and those that only look so.
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
@@ -23,11 +26,11 @@ pub trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
 
 /// A WebSocket of either protocol; the HTTP/2 connection comes along.
-pub async fn open(rig: &Rig, http2: bool, path: &str) -> (Box<dyn Io>, Option<Http2>) {
+pub async fn open(rig: &Rig, http2: bool, path: &str) -> (Box<dyn Io>, Option<(Http2, OwnedFd)>) {
     if http2 {
-        let mut connection = Http2::tls(rig, "tasks.test").await;
+        let (mut http2, socket) = Http2::with_socket(rig, "tasks.test").await;
         // By its answer the client knows that it may ask for WebSockets.
-        let answer = connection.ask(get("https://tasks.test/")).await.unwrap();
+        let answer = http2.ask(get("https://tasks.test/")).await.unwrap();
         assert_eq!(answer.status, 204);
         let request = Request::builder()
             .method(Method::CONNECT)
@@ -35,10 +38,10 @@ pub async fn open(rig: &Rig, http2: bool, path: &str) -> (Box<dyn Io>, Option<Ht
             .extension(Protocol::from_static("websocket"))
             .body(empty())
             .unwrap();
-        let response = connection.send(request).await.unwrap();
+        let response = http2.send(request).await.unwrap();
         assert_eq!(response.status(), 200);
         let stream = hyper::upgrade::on(response).await.unwrap();
-        return (Box::new(TokioIo::new(stream)), Some(connection));
+        return (Box::new(TokioIo::new(stream)), Some((http2, socket)));
     }
     let mut stream = tls(rig, "tasks.test", "http/1.1").await.unwrap();
     let ask = format!(
@@ -54,8 +57,13 @@ pub async fn open(rig: &Rig, http2: bool, path: &str) -> (Box<dyn Io>, Option<Ht
 }
 
 /// Opens a tunnel where it is asked for one, and does there what the path says.
-pub async fn app() -> App {
-    raw(|mut stream: TcpStream, _| async move {
+async fn app() -> App {
+    app_that_counts(Arc::default()).await
+}
+
+/// The same; counts the tunnels that it is through with.
+pub async fn app_that_counts(ended: Arc<AtomicUsize>) -> App {
+    raw(move |mut stream: TcpStream, _| { let ended = ended.clone(); async move {
         while let Some(head) = read_head(&mut stream).await {
             let key = head.lines().find_map(|line| line.strip_prefix("sec-websocket-key: "));
             let Some(key) = key else {
@@ -66,9 +74,11 @@ pub async fn app() -> App {
             let accept = STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes()));
             let answer = format!("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {accept}\r\n\r\n");
             stream.write_all(answer.as_bytes()).await.unwrap();
-            return treat(head.split(' ').nth(1).unwrap(), stream).await;
+            treat(head.split(' ').nth(1).unwrap(), stream).await;
+            ended.fetch_add(1, Ordering::SeqCst);
+            return;
         }
-    })
+    }})
     .await
 }
 
@@ -97,11 +107,13 @@ async fn treat(path: &str, mut stream: TcpStream) {
             stream.shutdown().await.unwrap();
             while let Ok(1..) = stream.read(&mut buffer).await {}
         }
-        _ => {}
+        // Reads to the end and goes.
+        "/reads" => while let Ok(1..) = stream.read(&mut buffer).await {},
+        other => panic!("{other}"),
     }
 }
 
-async fn rig(app: &App) -> (Rig, std::sync::Arc<freehold::proxy::Target>) {
+async fn rig(app: &App) -> (Rig, Arc<freehold::proxy::Target>) {
     let target = target(app.address);
     let limits = Limits {
         client_idle: STILL,
