@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use futures_util::FutureExt;
 use http::header::{self, HeaderValue};
-use http::{Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::body::EdgeBody;
@@ -15,6 +15,7 @@ use super::client::{Client, Phase};
 use super::error::{EdgeError, Side};
 use super::error_page;
 use super::exchange::Exchange;
+use super::extended_connect::Handshake;
 use super::forward::{Inquiry, forward};
 use super::grpc_status;
 use super::headers;
@@ -33,11 +34,21 @@ pub(super) async fn answer(
     let id = worker.ids.next(worker.unix_ms(exchange.started));
     let accept = request.headers().get(header::ACCEPT).cloned();
     let is_grpc = client.http2.get() && grpc_status::is_grpc(request.headers());
+    let connects = request.method() == Method::CONNECT;
 
     let handled = AssertUnwindSafe(handle(&mut exchange, request, &id))
         .catch_unwind()
         .await;
-    let mut response = match handled.unwrap_or(Err(EdgeError::Panicked)) {
+    let handled = match handled.unwrap_or(Err(EdgeError::Panicked)) {
+        // To whom asks with CONNECT any success says that the tunnel is open.
+        Ok(plain) if connects && exchange.tunnel.is_none() && plain.status().is_success() => {
+            Err(EdgeError::UpstreamMalformed(
+                "it answers a WebSocket's handshake with something else, and with success",
+            ))
+        }
+        handled => handled,
+    };
+    let mut response = match handled {
         Ok(response) => response,
         Err(error) => {
             note(&client, &error, &id, &mut exchange);
@@ -50,7 +61,7 @@ pub(super) async fn answer(
     response.headers_mut().insert(&headers::X_REQUEST_ID, id);
     if client.phase() != Phase::Serving
         && !client.http2.get()
-        && response.status() != http::StatusCode::SWITCHING_PROTOCOLS
+        && response.status() != StatusCode::SWITCHING_PROTOCOLS
     {
         response
             .headers_mut()
@@ -59,14 +70,16 @@ pub(super) async fn answer(
     if client.http2.get() {
         response.headers_mut().remove(header::CONNECTION);
     }
-    exchange.answered(response.status().as_u16());
-    if client.tunnel.borrow().is_some() {
-        // The tunnel takes the exchange along; it ends there.
-        if let Some(tunnel) = client.tunnel.borrow_mut().as_mut() {
-            tunnel.carries(exchange);
+    match exchange.tunnel.take() {
+        None => {
+            exchange.answered(response.status().as_u16());
+            response.body_mut().ends(exchange);
         }
-    } else {
-        response.body_mut().ends(exchange);
+        Some(tunnel) => {
+            // What it is over HTTP/2, too, where its client reads 200.
+            exchange.answered(StatusCode::SWITCHING_PROTOCOLS.as_u16());
+            tunnel.begins(exchange);
+        }
     }
     Ok(response)
 }
@@ -78,7 +91,7 @@ async fn handle(
 ) -> Result<Response<EdgeBody>, EdgeError> {
     let client = exchange.client.clone();
     let limits = client.limits();
-    let (parts, incoming) = request.into_parts();
+    let (mut parts, incoming) = request.into_parts();
     if stand_in::stands_in(&parts)
         && let Some(error) = client.refused_head.take()
     {
@@ -86,6 +99,7 @@ async fn handle(
     }
     let host = Host::of(&parts)?;
     site::check(&parts, &limits)?;
+    let handshake = Handshake::translate(&mut parts, &client.worker.ids)?;
     let origin = client.origin(&parts.headers);
     let found = {
         let snapshot = client.worker.shared.snapshot.load();
@@ -120,6 +134,7 @@ async fn handle(
             origin: &origin,
             id,
             body_limit: limit,
+            handshake: handshake.as_ref(),
         },
         route,
         body,
@@ -147,7 +162,7 @@ fn redirect(host: &Host, uri: &http::Uri, https_port: u16) -> Response<EdgeBody>
         String::new()
     };
     let mut response = Response::new(EdgeBody::empty());
-    *response.status_mut() = http::StatusCode::PERMANENT_REDIRECT;
+    *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
     if let Ok(location) = HeaderValue::try_from(format!("https://{}{port}{path}", host.name)) {
         response.headers_mut().insert(header::LOCATION, location);
     }

@@ -10,6 +10,7 @@ use super::attempt::{Failed, Tried, open};
 use super::body::EdgeBody;
 use super::client::Client;
 use super::exchange::Exchange;
+use super::extended_connect::Handshake;
 use super::forward::Inquiry;
 use super::hold::Hold;
 use super::request_head::head_of;
@@ -59,7 +60,18 @@ pub(super) async fn over_http1(
             }
             Ok(head) => {
                 exchange.outcome.bytes_in = request.taken;
-                return Tried::Answered(finish(&client, target, head, connection, request));
+                let asked = upgrade.map(|_| inquiry.handshake);
+                match finish(exchange, target, head, connection, request, asked) {
+                    Ok(response) => return Tried::Answered(response),
+                    Err(what) => {
+                        return Tried::Failed(Failed {
+                            why: SendFailure::Malformed(what),
+                            unsent: false,
+                            reused: false,
+                            body: None,
+                        });
+                    }
+                }
             }
             Err(why) => why,
         };
@@ -96,33 +108,39 @@ async fn obtain(
     }
 }
 
+/// The answer as the client gets it, or what is wrong with it. `asked`: whether another protocol was, and how.
 fn finish(
-    client: &Client,
+    exchange: &mut Exchange,
     target: &Arc<Target>,
     head: AnswerHead,
     connection: Connection,
     request: RequestBody,
-) -> Response<EdgeBody> {
+    asked: Option<Option<&Handshake>>,
+) -> Result<Response<EdgeBody>, &'static str> {
     let mut response = Response::new(EdgeBody::empty());
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
     if let Some(seconds) = head.idle_timeout {
         told_timeout(target, seconds);
     }
-    if head.status == StatusCode::SWITCHING_PROTOCOLS
-        && let Some(protocol) = head.upgrade
-    {
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        let (Some(handshake), Some(protocol)) = (asked, head.upgrade) else {
+            return Err("it changes the protocol unasked");
+        };
         let is_websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
-        response
-            .headers_mut()
-            .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        response.headers_mut().insert(header::UPGRADE, protocol);
-        *client.tunnel.borrow_mut() = Some(Tunnel::new(
-            connection,
-            target.cut_signal().clone(),
-            is_websocket,
-        ));
-        return response;
+        let stream = match handshake {
+            Some(handshake) => Some(handshake.accept(&protocol, &mut response)?),
+            None => {
+                let fields = response.headers_mut();
+                fields.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+                fields.insert(header::UPGRADE, protocol);
+                None
+            }
+        };
+        let cut = target.cut_signal().clone();
+        let tunnel = Tunnel::new(connection, cut, is_websocket, stream);
+        exchange.tunnel = Some(Box::new(tunnel));
+        return Ok(response);
     }
     *response.body_mut() = EdgeBody::answer(AnswerBody::new(
         connection,
@@ -130,5 +148,5 @@ fn finish(
         head.framing,
         head.keep_alive,
     ));
-    response
+    Ok(response)
 }

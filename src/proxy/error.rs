@@ -20,6 +20,8 @@ pub(super) enum EdgeError {
     NoRoute,
     Misdirected,
     MethodRefused,
+    /// A CONNECT over HTTP/2 for a protocol other than WebSocket.
+    ProtocolRefused,
     /// A transfer coding that we do not know.
     CodingRefused,
     VersionRefused,
@@ -51,9 +53,10 @@ impl EdgeError {
     pub(super) fn side(&self) -> Side {
         use EdgeError::*;
         match self {
-            BadRequest(_) | UnknownHost | NoRoute | Misdirected | MethodRefused | CodingRefused
-            | VersionRefused | TooManyFields(_) | UriTooLong(_) | HeadTooLarge(_)
-            | BodyTooLarge(_) | BodyStalled | BodyBroken | UpgradeUnserved => Side::Client,
+            BadRequest(_) | UnknownHost | NoRoute | Misdirected | MethodRefused
+            | ProtocolRefused | CodingRefused | VersionRefused | TooManyFields(_)
+            | UriTooLong(_) | HeadTooLarge(_) | BodyTooLarge(_) | BodyStalled | BodyBroken
+            | UpgradeUnserved => Side::Client,
             HeldFull
             | HeldTooLong { .. }
             | Busy(_)
@@ -71,7 +74,7 @@ impl EdgeError {
             UnknownHost | NoRoute => StatusCode::NOT_FOUND,
             Misdirected => StatusCode::MISDIRECTED_REQUEST,
             MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
-            CodingRefused | UpgradeUnserved => StatusCode::NOT_IMPLEMENTED,
+            CodingRefused | ProtocolRefused | UpgradeUnserved => StatusCode::NOT_IMPLEMENTED,
             VersionRefused => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             UriTooLong(_) => StatusCode::URI_TOO_LONG,
             HeadTooLarge(_) | TooManyFields(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -117,6 +120,7 @@ impl EdgeError {
             NoRoute => "Nothing is served at this path",
             Misdirected => "This connection is for another name",
             MethodRefused => "This method is not served",
+            ProtocolRefused => "This protocol is not served",
             CodingRefused => "This transfer coding is not served",
             VersionRefused => "This version of HTTP is not served",
             UpgradeUnserved => "No WebSocket is served here",
@@ -143,6 +147,7 @@ impl EdgeError {
             NoRoute => "The name is known here, but no app answers at this path. Check the address.".into(),
             Misdirected => "The connection was opened for another name. A new connection will work.".into(),
             MethodRefused => "This server is not an open proxy; CONNECT and TRACE are refused.".into(),
+            ProtocolRefused => "Over HTTP/2 a CONNECT may ask for a WebSocket, and for no other protocol.".into(),
             CodingRefused => "Of the transfer codings only chunked is understood here. Send the body without another one; a Content-Encoding may stay.".into(),
             VersionRefused => "HTTP/1.1, HTTP/1.0 and, over https, HTTP/2 are served here.".into(),
             UpgradeUnserved => "The app at this address is spoken to over HTTP/2 (h2c), where the protocol cannot be changed. Give the app a process that speaks HTTP/1.1 for its WebSockets.".into(),

@@ -10,6 +10,7 @@ use super::client::Client;
 use super::meter::Outcome;
 use super::routes::Route;
 use super::target::Claim;
+use super::tunnel::Tunnel;
 use super::upstream::h2c::Progress;
 
 pub(super) struct Exchange {
@@ -22,6 +23,8 @@ pub(super) struct Exchange {
     pub(super) piece_out: bool,
     /// A body that may still be on its way, and is counted when all is over.
     upload: Option<Rc<Progress>>,
+    /// What the request became, until its answer is on its way.
+    pub(super) tunnel: Option<Box<Tunnel>>,
     route: Option<Arc<Route>>,
     claim: Option<Claim>,
 }
@@ -37,6 +40,7 @@ impl Exchange {
             read_whole: false,
             piece_out: false,
             upload: None,
+            tunnel: None,
             route: None,
             claim: None,
         }

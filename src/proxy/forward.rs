@@ -19,6 +19,7 @@ use super::balance::{self, Wish};
 use super::body::EdgeBody;
 use super::error::EdgeError;
 use super::exchange::Exchange;
+use super::extended_connect::{Handshake, WEBSOCKET};
 use super::hold::Hold;
 use super::host::Host;
 use super::origin::Origin;
@@ -42,6 +43,8 @@ pub(super) struct Inquiry<'a> {
     pub(super) origin: &'a Origin<'a>,
     pub(super) id: &'a HeaderValue,
     pub(super) body_limit: u64,
+    /// It is a WebSocket over HTTP/2.
+    pub(super) handshake: Option<&'a Handshake>,
 }
 
 pub(super) async fn forward(
@@ -53,7 +56,10 @@ pub(super) async fn forward(
     let client = exchange.client.clone();
     let worker = &client.worker;
     let limits = client.limits();
-    let upgrade = wanted_upgrade(inquiry.parts, &body);
+    let upgrade = match inquiry.handshake {
+        Some(_) => Some(&WEBSOCKET),
+        None => wanted_upgrade(inquiry.parts, &body),
+    };
     let (mut hold, mut tried) = (Hold::default(), Vec::new());
     let (mut fresh_only, mut resent) = (false, 0);
     let last = route

@@ -18,6 +18,7 @@ mod edge;
 mod error;
 mod error_page;
 mod exchange;
+mod extended_connect;
 mod forward;
 #[cfg(any(test, freehold_fuzz))]
 mod framing;
@@ -59,6 +60,7 @@ mod sticky;
 mod target;
 mod tls;
 mod tunnel;
+mod tunnel_watch;
 mod upstream;
 mod vigil;
 mod watch;

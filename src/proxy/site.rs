@@ -7,6 +7,7 @@ use http::request::Parts;
 
 use super::client::Client;
 use super::error::EdgeError;
+use super::extended_connect;
 use super::headers;
 use super::host::Host;
 use super::limits::Limits;
@@ -151,7 +152,9 @@ pub(super) fn path(parts: &Parts) -> &str {
 
 /// Refuses what no app should see, before a route is looked for.
 pub(super) fn check(parts: &Parts, limits: &Limits) -> Result<(), EdgeError> {
-    if parts.method == Method::CONNECT || parts.method == Method::TRACE {
+    if parts.method == Method::CONNECT {
+        extended_connect::check(parts)?;
+    } else if parts.method == Method::TRACE {
         return Err(EdgeError::MethodRefused);
     }
     if !matches!(parts.uri.scheme_str(), None | Some("http" | "https")) {

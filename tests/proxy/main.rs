@@ -4,6 +4,7 @@ mod client;
 mod frames;
 mod rig;
 
+mod aborts;
 mod abuse;
 mod balancing;
 mod behind;
@@ -17,7 +18,10 @@ mod names;
 mod origin;
 mod pools;
 mod retry;
+mod streams;
 mod strict;
 mod table;
 mod table_http2;
+mod tunnels;
 mod websocket;
+mod websocket_http2;
