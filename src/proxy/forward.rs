@@ -35,6 +35,10 @@ pub(super) struct Inquiry<'a> {
     pub(super) origin: &'a Origin<'a>,
     pub(super) id: &'a HeaderValue,
     pub(super) body_limit: u64,
+    /// Instead of the request's own address, where a policy took the route's path off.
+    pub(super) target: Option<&'a str>,
+    /// What was taken off; empty for nothing.
+    pub(super) prefix: &'a str,
 }
 
 pub(super) async fn forward(
