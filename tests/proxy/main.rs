@@ -10,6 +10,7 @@ mod drain;
 mod hold;
 mod names;
 mod origin;
+mod policies;
 mod retry;
 mod strict;
 mod table;
