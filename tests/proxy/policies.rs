@@ -16,7 +16,7 @@ use crate::table::{Seen, witness};
 const HOST: &str = "tasks.test";
 
 /// A route with these policies, as a settings file has them.
-fn policed(place: &str, app: &App, policies: &str) -> RouteSpec {
+pub fn policed(place: &str, app: &App, policies: &str) -> RouteSpec {
     let read = toml::from_str(policies).unwrap();
     RouteSpec {
         redirect_http: false,
