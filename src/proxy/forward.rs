@@ -45,6 +45,10 @@ pub(super) struct Inquiry<'a> {
     pub(super) body_limit: u64,
     /// It is a WebSocket over HTTP/2.
     pub(super) handshake: Option<&'a Handshake>,
+    /// Instead of the request's own address, where a policy took the route's path off.
+    pub(super) target: Option<&'a str>,
+    /// What was taken off; empty for nothing.
+    pub(super) prefix: &'a str,
 }
 
 pub(super) async fn forward(

@@ -142,6 +142,8 @@ pub(super) fn write_field(out: &mut BytesMut, name: &str, value: &[u8]) {
 pub(super) struct Facts<'a> {
     pub(super) method: &'a str,
     pub(super) target: &'a str,
+    /// What was taken off the target's path; empty for nothing.
+    pub(super) prefix: &'a str,
     pub(super) host: &'a str,
     pub(super) origin: &'a Origin<'a>,
     pub(super) request_id: &'a HeaderValue,
@@ -292,6 +294,9 @@ pub(super) fn each_of_ours(out: &mut impl FieldSink, facts: &Facts<'_>) {
         ],
     );
     out.say("x-request-id", &[facts.request_id.as_bytes()]);
+    if !facts.prefix.is_empty() {
+        out.say("x-forwarded-prefix", &[facts.prefix.as_bytes()]);
+    }
     if facts.takes_trailers {
         out.say("te", &[b"trailers"]);
     }
@@ -317,6 +322,7 @@ mod tests {
         let facts = Facts {
             method: "GET",
             target: "/a?b",
+            prefix: "",
             host: "tasks.test",
             origin: &Origin::peer(End {
                 address: [203, 0, 113, 9].into(),

@@ -16,6 +16,7 @@ mod h2c;
 mod hold;
 mod names;
 mod origin;
+mod policies;
 mod pools;
 mod retry;
 mod streams;
