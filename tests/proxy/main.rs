@@ -12,6 +12,7 @@ mod hold;
 mod names;
 mod origin;
 mod retry;
+mod sources;
 
 mod strict;
 mod table;
