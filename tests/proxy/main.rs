@@ -20,6 +20,7 @@ mod policies;
 mod pools;
 mod retry;
 mod streams;
+mod sources;
 mod strict;
 mod table;
 mod table_http2;
