@@ -1,4 +1,4 @@
-//! Forward: a request to a target of its route, and the head of its answer back; tried again where that is safe.
+//! Forward: a request to what answers its route, and the head of its answer back; tried again where that is safe.
 //!
 //! Safe is: nothing was sent (a connect failed, a kept connection was dead before the first byte), or the method only
 //! reads (RFC 9110, 9.2.1) and nothing of the body is gone. Everything else is the target's one chance: PUT and DELETE
@@ -22,6 +22,7 @@ use super::origin::Origin;
 use super::request_head::{head_of, wanted_upgrade};
 use super::routes::{Route, Upstream};
 use super::site;
+use super::static_site;
 use super::target::Target;
 use super::tunnel::Tunnel;
 use super::upstream::{
@@ -53,6 +54,11 @@ pub(super) async fn forward(
         let claim = match &route.spec.upstream {
             Upstream::Targets(targets) => balance::choose(targets, &tried, worker.ids.random()),
             Upstream::Paused { .. } => None,
+            Upstream::Static(site) => {
+                hold.over();
+                let prefix = &route.spec.path_prefix;
+                return static_site::answer(site, prefix, inquiry.parts, inquiry.id).await;
+            }
         };
         let Some(claim) = claim else {
             route = hold

@@ -24,6 +24,8 @@ use super::shared::Shared;
 use super::upstream::{Pool, Turns};
 
 const SWEEP: Duration = Duration::from_millis(250);
+/// Threads beside each worker that wait for the disk in its place; they go when there is nothing to read.
+const DISK_THREADS: usize = 4;
 
 pub(super) enum Order {
     Serve(Arrival),
@@ -57,6 +59,7 @@ pub(super) fn start(index: usize, seed: u64, shared: Arc<Shared>) -> io::Result<
     let runtime = move || {
         Builder::new_current_thread()
             .enable_all()
+            .max_blocking_threads(DISK_THREADS)
             .build_local(LocalOptions::default())
     };
     let thread = std::thread::Builder::new().name(format!("edge-{index}")).spawn(move || match runtime() {

@@ -11,6 +11,7 @@ mod hold;
 mod names;
 mod origin;
 mod retry;
+mod static_site;
 mod strict;
 mod table;
 mod table_http2;
