@@ -18,6 +18,7 @@ use super::exchange::Exchange;
 use super::forward::{Inquiry, forward};
 use super::headers;
 use super::host::Host;
+use super::policies;
 use super::shared::count;
 use super::site::{self, Entrance, Site};
 use super::stand_in;
@@ -39,9 +40,11 @@ pub(super) async fn answer(
         Ok(response) => response,
         Err(error) => {
             note(&client, &error, &id, &mut exchange);
-            error_page::render(&error, accept.as_ref(), &id)
+            let policies = exchange.route().map(|route| &*route.spec.policies);
+            error_page::render(&error, accept.as_ref(), &id, policies)
         }
     };
+    policies::after(&exchange, response.headers_mut());
     response.headers_mut().insert(&headers::X_REQUEST_ID, id);
     if client.phase() != Phase::Serving
         && !client.http2.get()
@@ -73,7 +76,7 @@ async fn handle(
 ) -> Result<Response<EdgeBody>, EdgeError> {
     let client = exchange.client.clone();
     let limits = client.limits();
-    let (parts, incoming) = request.into_parts();
+    let (mut parts, incoming) = request.into_parts();
     if stand_in::stands_in(&parts)
         && let Some(error) = client.refused_head.take()
     {
@@ -98,7 +101,15 @@ async fn handle(
         !parts.headers.contains_key("x-freehold-test-panic"),
         "a test asked for a panic"
     );
-    let limit = route.spec.body_bytes.unwrap_or(limits.body_bytes);
+    if let Some(answer) = policies::before(exchange, &route, &mut parts, &host, &origin)? {
+        return Ok(answer);
+    }
+    let policies = &route.spec.policies;
+    let target = policies.target(&route.spec.path_prefix, &parts.uri)?;
+    let limit = policies
+        .body_bytes()
+        .or(route.spec.body_bytes)
+        .unwrap_or(limits.body_bytes);
     let expects = parts
         .headers
         .get(header::EXPECT)
@@ -107,6 +118,7 @@ async fn handle(
     if body.length().is_some_and(|length| length > limit) {
         return Err(EdgeError::BodyTooLarge(limit));
     }
+    let stripped_from = target.is_some().then(|| route.spec.path_prefix.clone());
     forward(
         exchange,
         Inquiry {
@@ -115,6 +127,8 @@ async fn handle(
             origin: &origin,
             id,
             body_limit: limit,
+            target: target.as_deref(),
+            prefix: stripped_from.as_deref().unwrap_or_default(),
         },
         route,
         body,
@@ -159,6 +173,10 @@ fn note(client: &Client, error: &EdgeError, id: &HeaderValue, exchange: &mut Exc
                 request = id,
                 "a request panicked in the edge; it got a 500, the others go on"
             );
+        }
+        EdgeError::TooManyRequests(_) => count(&client.worker.shared.refused.rate_limited),
+        EdgeError::AddressRefused | EdgeError::Unauthorized(_) => {
+            count(&client.worker.shared.refused.denied);
         }
         error if error.side() == Side::Client => count(&client.worker.shared.refused.bad_requests),
         error => tracing::debug!(request = id, ?error, "a request got an error from the edge"),

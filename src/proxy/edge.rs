@@ -53,7 +53,7 @@ pub struct EdgeStats {
     pub refusals: Refusals,
 }
 
-/// What was turned away before it reached a route.
+/// What was turned away before it reached an app.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Refusals {
     pub too_many_connections: u64,
@@ -62,6 +62,10 @@ pub struct Refusals {
     /// Connections of proxies that speak the PROXY protocol, without a header of it in time.
     pub proxy_headers: u64,
     pub bad_requests: u64,
+    /// Asked more often than their route's policy takes.
+    pub rate_limited: u64,
+    /// From an address, or without the credentials, that their route's policy asks for.
+    pub denied: u64,
     pub panics: u64,
 }
 

@@ -3,7 +3,7 @@
 //! Each has a side (whose fault), a status, and words for a person: what happened and what to do next.
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 
 /// Whose fault an error is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,14 @@ pub(super) enum EdgeError {
     BodyTooLarge(u64),
     BodyStalled,
     BodyBroken,
+    /// Other readings of the path lead to another route, and access to one of them is limited.
+    PathDoubtful,
+    /// A policy of the route does not serve the client's address.
+    AddressRefused,
+    /// With the challenge to be told.
+    Unauthorized(HeaderValue),
+    /// One more than the route's policy takes; seconds until the next.
+    TooManyRequests(u32),
     /// The name is known, its certificate is not there yet.
     CertificatePending,
     /// Too many requests wait already.
@@ -54,7 +62,8 @@ impl EdgeError {
         match self {
             BadRequest(_) | UnknownHost | NoRoute | Misdirected | MethodRefused | CodingRefused
             | VersionRefused | TooManyFields(_) | UriTooLong(_) | HeadTooLarge(_)
-            | BodyTooLarge(_) | BodyStalled | BodyBroken | NoFile | ReadOnly => Side::Client,
+            | BodyTooLarge(_) | BodyStalled | BodyBroken | PathDoubtful | AddressRefused
+            | Unauthorized(_) | TooManyRequests(_) | NoFile | ReadOnly => Side::Client,
             HeldFull
             | HeldTooLong { .. }
             | UpstreamClosed
@@ -67,7 +76,10 @@ impl EdgeError {
     pub(super) fn status(&self) -> StatusCode {
         use EdgeError::*;
         match self {
-            BadRequest(_) | BodyBroken => StatusCode::BAD_REQUEST,
+            BadRequest(_) | BodyBroken | PathDoubtful => StatusCode::BAD_REQUEST,
+            Unauthorized(_) => StatusCode::UNAUTHORIZED,
+            AddressRefused => StatusCode::FORBIDDEN,
+            TooManyRequests(_) => StatusCode::TOO_MANY_REQUESTS,
             UnknownHost | NoRoute | NoFile => StatusCode::NOT_FOUND,
             Misdirected => StatusCode::MISDIRECTED_REQUEST,
             MethodRefused | ReadOnly => StatusCode::METHOD_NOT_ALLOWED,
@@ -89,6 +101,7 @@ impl EdgeError {
     /// Seconds after which another try makes sense.
     pub(super) fn retry_after(&self) -> Option<u32> {
         match self {
+            EdgeError::TooManyRequests(seconds) => Some(*seconds),
             EdgeError::HeldFull | EdgeError::FileUnreadable => Some(5),
             EdgeError::HeldTooLong { .. } | EdgeError::CertificatePending => Some(10),
             _ => None,
@@ -125,6 +138,10 @@ impl EdgeError {
             HeadTooLarge(_) => "The headers are too large",
             BodyTooLarge(_) => "This upload is too large",
             BodyStalled => "The upload stopped",
+            PathDoubtful => "This address can be read in two ways",
+            AddressRefused => "This is not served to you",
+            Unauthorized(_) => "Sign in to see this",
+            TooManyRequests(_) => "That was too much at once",
             CertificatePending => "Almost ready",
             HeldFull | HeldTooLong { .. } | FileUnreadable => "Not available right now",
             UpstreamClosed | UpstreamMalformed(_) => "The app did not answer properly",
@@ -150,6 +167,11 @@ impl EdgeError {
             HeadTooLarge(limit) => format!("Headers may have up to {} KB together. Clearing this site's cookies often helps.", limit / 1024),
             BodyTooLarge(limit) => format!("Up to {} are accepted here.", size(*limit)),
             BodyStalled => "No more of the request's body arrived for a while. Send it again.".into(),
+            PathDoubtful => "Its path, decoded, leads to another place than it does as it is written, and one of the two is not for everybody. Write it in lower case, without dots, double slashes, backslashes, semicolons and encoded slashes.".into(),
+            AddressRefused => "Your network address is not among those served here. Whoever runs this site can add it.".into(),
+            Unauthorized(_) => "A name and a password are asked for here, and none or the wrong ones were given. Try again, or ask whoever runs this site.".into(),
+            TooManyRequests(1) => "You asked more often than is served here. Try again in a second.".into(),
+            TooManyRequests(seconds) => format!("You asked more often than is served here. Try again in {seconds} seconds."),
             CertificatePending => "This name has no certificate yet, and nothing is sent unprotected meanwhile. Try again in a minute; whoever runs the box reads on its dashboard what is being done.".into(),
             HeldFull => "Too many requests are already waiting for this app. Try again in a few seconds.".into(),
             HeldTooLong { paused: true, waited } => {

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::client::Client;
 use super::meter::Outcome;
+use super::policies::Met;
 use super::routes::Route;
 use super::target::Claim;
 
@@ -15,6 +16,8 @@ pub(super) struct Exchange {
     pub(super) client: Rc<Client>,
     pub(super) started: Instant,
     pub(super) outcome: Outcome,
+    /// What the route's policies said.
+    pub(super) met: Met,
     /// The request's body was read to its end.
     pub(super) read_whole: bool,
     /// A piece of the answer was given to the client, and it has not asked for more yet.
@@ -31,6 +34,7 @@ impl Exchange {
             client,
             started,
             outcome: Outcome::default(),
+            met: Met::default(),
             read_whole: false,
             piece_out: false,
             route: None,

@@ -26,7 +26,8 @@ use super::static_site;
 use super::target::Target;
 use super::tunnel::Tunnel;
 use super::upstream::{
-    self, AnswerBody, AnswerHead, BodySource, Connection, RequestBody, SendFailure, told_timeout,
+    self, AnswerBody, AnswerHead, BodySource, Coding, Connection, RequestBody, SendFailure,
+    told_timeout,
 };
 
 /// A request as it is to be forwarded, apart from its body.
@@ -36,6 +37,10 @@ pub(super) struct Inquiry<'a> {
     pub(super) origin: &'a Origin<'a>,
     pub(super) id: &'a HeaderValue,
     pub(super) body_limit: u64,
+    /// Instead of the request's own address, where a policy took the route's path off.
+    pub(super) target: Option<&'a str>,
+    /// What was taken off; empty for nothing.
+    pub(super) prefix: &'a str,
 }
 
 pub(super) async fn forward(
@@ -56,8 +61,11 @@ pub(super) async fn forward(
             Upstream::Paused { .. } => None,
             Upstream::Static(site) => {
                 hold.over();
-                let prefix = &route.spec.path_prefix;
-                return static_site::answer(site, prefix, inquiry.parts, inquiry.id).await;
+                // Nothing of the request is left on the connection, if it has no body.
+                exchange.read_whole = body.coding() == Coding::None;
+                let (prefix, policies) = (&route.spec.path_prefix, &route.spec.policies);
+                return static_site::answer(site, prefix, inquiry.parts, inquiry.id, policies)
+                    .await;
             }
         };
         let Some(claim) = claim else {

@@ -130,6 +130,8 @@ pub(super) fn write_field(out: &mut BytesMut, name: &str, value: &[u8]) {
 pub(super) struct Facts<'a> {
     pub(super) method: &'a str,
     pub(super) target: &'a str,
+    /// What was taken off the target's path; empty for nothing.
+    pub(super) prefix: &'a str,
     pub(super) host: &'a str,
     pub(super) origin: &'a Origin<'a>,
     pub(super) request_id: &'a HeaderValue,
@@ -230,6 +232,9 @@ fn write_ours(out: &mut BytesMut, facts: &Facts<'_>) {
         out.put_slice(part.as_bytes());
     }
     write_field(out, "x-request-id", facts.request_id.as_bytes());
+    if !facts.prefix.is_empty() {
+        write_field(out, "x-forwarded-prefix", facts.prefix.as_bytes());
+    }
     if facts.takes_trailers {
         out.put_slice(b"te: trailers\r\n");
         if facts.upgrade.is_none() {
@@ -267,6 +272,7 @@ mod tests {
         let facts = Facts {
             method: "GET",
             target: "/a?b",
+            prefix: "",
             host: "tasks.test",
             origin: &Origin::peer([203, 0, 113, 9].into(), "203.0.113.9", true),
             request_id: &HeaderValue::from_static("id1"),

@@ -17,6 +17,7 @@ const MOST: usize = 32;
 pub(super) struct Origin<'a> {
     /// The client's address as text.
     pub(super) client: Cow<'a, str>,
+    pub(super) address: IpAddr,
     pub(super) client_is_v6: bool,
     /// The client came by https, though perhaps not to us.
     pub(super) https: bool,
@@ -31,6 +32,7 @@ impl<'a> Origin<'a> {
     pub(super) fn peer(peer: IpAddr, text: &'a str, https: bool) -> Origin<'a> {
         Origin {
             client: Cow::Borrowed(text),
+            address: peer,
             client_is_v6: peer.is_ipv6(),
             https,
             hops: String::new(),
@@ -59,6 +61,7 @@ impl<'a> Origin<'a> {
         };
         origin.client = Cow::Owned(client.to_string());
         origin.client_is_v6 = client.is_ipv6();
+        origin.address = *client;
         for hop in between.iter().rev().chain([&peer]) {
             // Writing to a string does not fail.
             let _written = write!(origin.hops, ", {hop}");

@@ -20,7 +20,11 @@ pub(super) fn head_of(
         || parts.method == Method::PATCH;
     let facts = Facts {
         method: parts.method.as_str(),
-        target: parts.uri.path_and_query().map_or("/", |path| path.as_str()),
+        target: match inquiry.target {
+            Some(stripped) => stripped,
+            None => parts.uri.path_and_query().map_or("/", |path| path.as_str()),
+        },
+        prefix: inquiry.prefix,
         host: &inquiry.host.written,
         origin: inquiry.origin,
         request_id: inquiry.id,

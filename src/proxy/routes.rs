@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
+use percent_encoding::percent_decode_str;
 
 use crate::base::clock::UnixMs;
 
 use super::gate::Gate;
 use super::meter::Meter;
-use super::policies::Policies;
+use super::policies::{Policies, RateTable, leads_elsewhere};
 use super::snapshot::Snapshot;
 use super::static_site::StaticSite;
 use super::target::Target;
@@ -57,23 +58,34 @@ pub struct RouteSpec {
     /// Instead of the edge's own time a request may be held.
     pub held_for: Option<Duration>,
     pub policies: Arc<Policies>,
+    /// The name's certificate is one that browsers know: whoever is told to come by https only finds it there.
+    pub public_certificate: bool,
 }
 
 pub struct Route {
     pub spec: RouteSpec,
     meter: Arc<Meter>,
     gate: Arc<Gate>,
+    /// Where a policy limits how often clients may ask.
+    rates: Option<Arc<RateTable>>,
 }
 
 impl Route {
-    /// Figures go on where the route of the same key in `previous` stands, the gate where its group does.
+    /// Figures and rates go on where the route of the same key in `previous` stands, the gate where its group does.
     pub fn new(spec: RouteSpec, previous: &Snapshot) -> Arc<Route> {
-        let meter = previous
-            .route(&spec.key)
-            .map(|route| route.meter.clone())
-            .unwrap_or_default();
+        let before = previous.route(&spec.key);
+        let meter = before.map(|route| route.meter.clone()).unwrap_or_default();
         let gate = previous.gate(&spec.group).unwrap_or_default();
-        Arc::new(Route { spec, meter, gate })
+        let rates = spec.policies.limits_rate().then(|| {
+            let kept = before.and_then(|route| route.rates.clone());
+            kept.unwrap_or_default()
+        });
+        Arc::new(Route {
+            spec,
+            meter,
+            gate,
+            rates,
+        })
     }
 
     pub fn meter(&self) -> &Arc<Meter> {
@@ -82,6 +94,10 @@ impl Route {
 
     pub fn gate(&self) -> &Arc<Gate> {
         &self.gate
+    }
+
+    pub(super) fn rates(&self) -> Option<&RateTable> {
+        self.rates.as_deref()
     }
 
     pub fn targets(&self) -> &[Arc<Target>] {
@@ -109,6 +125,17 @@ struct OfHost {
     /// Longest prefix first.
     parts: Vec<Arc<Route>>,
     whole: Option<Arc<Route>>,
+    /// Access to one of them is limited, and another one is beside it.
+    guarded: bool,
+}
+
+/// What a host and a path lead to.
+pub(super) enum Found<'a> {
+    Route(&'a Arc<Route>),
+    NoHost,
+    NoPath,
+    /// An app could read the path as one that leads elsewhere, which matters here.
+    Doubtful,
 }
 
 impl OfHost {
@@ -123,6 +150,20 @@ impl OfHost {
             .or_else(|| self.whole.as_ref().filter(|_| covers("/", path)))
     }
 
+    /// As `find`, in any case, and for a prefix that is decoded as the path is.
+    fn find_alike(&self, path: &str) -> Option<*const Route> {
+        let alike = |route: &&Arc<Route>| {
+            let prefix = &*route.spec.path_prefix;
+            let decoded = percent_decode_str(prefix).decode_utf8_lossy();
+            covers_in_any_case(prefix, path) || covers_in_any_case(&decoded, path)
+        };
+        self.iter().find(alike).map(Arc::as_ptr)
+    }
+
+    fn is_doubtful(&self, path: &str, found: Option<&Arc<Route>>) -> bool {
+        self.guarded && leads_elsewhere(path, &found.map(Arc::as_ptr), |path| self.find_alike(path))
+    }
+
     fn add(&mut self, route: Arc<Route>) {
         let prefix = &*route.spec.path_prefix;
         if self.iter().any(|other| *other.spec.path_prefix == *prefix) {
@@ -135,6 +176,8 @@ impl OfHost {
             let at = self.parts.partition_point(longer);
             self.parts.insert(at, route);
         }
+        self.guarded =
+            !self.parts.is_empty() && self.iter().any(|route| route.spec.policies.guards());
     }
 }
 
@@ -174,6 +217,17 @@ impl RouteTable {
 
     pub fn find(&self, host: &str, path: &str) -> Option<&Arc<Route>> {
         self.of_host(host)?.find(path)
+    }
+
+    pub(super) fn resolve(&self, host: &str, path: &str) -> Found<'_> {
+        let Some(of_host) = self.of_host(host) else {
+            return Found::NoHost;
+        };
+        match of_host.find(path) {
+            found if of_host.is_doubtful(path, found) => Found::Doubtful,
+            Some(route) => Found::Route(route),
+            None => Found::NoPath,
+        }
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
@@ -219,6 +273,11 @@ fn covers(prefix: &str, path: &str) -> bool {
         Some(rest) => rest.is_empty() || rest.starts_with('/'),
         None => prefix.is_empty(),
     }
+}
+
+/// The same where `A` is `a`.
+fn covers_in_any_case(prefix: &str, path: &str) -> bool {
+    covers(&prefix.to_ascii_lowercase(), &path.to_ascii_lowercase())
 }
 
 #[cfg(test)]

@@ -35,6 +35,8 @@ pub(super) struct Refused {
     pub(super) failed_handshakes: AtomicU64,
     pub(super) proxy_headers: AtomicU64,
     pub(super) bad_requests: AtomicU64,
+    pub(super) rate_limited: AtomicU64,
+    pub(super) denied: AtomicU64,
     pub(super) panics: AtomicU64,
 }
 
@@ -46,6 +48,8 @@ impl Refused {
             failed_handshakes: self.failed_handshakes.load(Relaxed),
             proxy_headers: self.proxy_headers.load(Relaxed),
             bad_requests: self.bad_requests.load(Relaxed),
+            rate_limited: self.rate_limited.load(Relaxed),
+            denied: self.denied.load(Relaxed),
             panics: self.panics.load(Relaxed),
         }
     }

@@ -11,7 +11,7 @@ use super::headers;
 use super::host::Host;
 use super::limits::Limits;
 use super::origin::Origin;
-use super::routes::Route;
+use super::routes::{Found, Route};
 use super::snapshot::Snapshot;
 
 const CHALLENGE: &str = "/.well-known/acme-challenge/";
@@ -124,10 +124,11 @@ fn in_the_open(
 }
 
 fn route_of(snapshot: &Snapshot, host: &Host, path: &str) -> Result<Site, EdgeError> {
-    match snapshot.routes.find(&host.name, path) {
-        Some(route) => Ok(Site::Route(route.clone())),
-        None if snapshot.routes.knows(&host.name) => Err(EdgeError::NoRoute),
-        None => Err(EdgeError::UnknownHost),
+    match snapshot.routes.resolve(&host.name, path) {
+        Found::Route(route) => Ok(Site::Route(route.clone())),
+        Found::NoPath => Err(EdgeError::NoRoute),
+        Found::NoHost => Err(EdgeError::UnknownHost),
+        Found::Doubtful => Err(EdgeError::PathDoubtful),
     }
 }
 

@@ -202,7 +202,8 @@ impl BasicUser {
         }
     }
 
-    pub(super) fn take_in(&mut self, key: &VerifierKey) {
+    /// Puts a verifier in the place of a password.
+    pub fn take_in(&mut self, key: &VerifierKey) {
         if let Some(password) = self.password.take() {
             let both = Secret::new(format!("{}:{}", self.name, password.expose()));
             self.verifier = Some(Verifier(key.sign(both.expose().as_bytes())));

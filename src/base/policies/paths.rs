@@ -78,6 +78,13 @@ impl Redirect {
                 shown(&self.to)
             ));
         }
+        if self.keep && self.leads_into_itself() {
+            return Err(format!(
+                "redirects: to {} lies below path {}, and clients would be sent on for ever: add keep = false, or name another place",
+                shown(&self.to),
+                shown(&self.path)
+            ));
+        }
         if ![301, 302, 303, 307, 308].contains(&self.status) {
             return Err(format!(
                 "redirects: status {} sends nobody anywhere: write 301, 302, 303, 307 or 308",
@@ -85,6 +92,18 @@ impl Redirect {
             ));
         }
         Ok(())
+    }
+}
+
+impl Redirect {
+    /// Whether a path of the same name is sent deeper into itself; to itself it is sent nowhere.
+    fn leads_into_itself(&self) -> bool {
+        let (from, to) = (
+            self.path.trim_end_matches('/'),
+            self.to.trim_end_matches('/'),
+        );
+        to.strip_prefix(from)
+            .is_some_and(|deeper| deeper.len() > 1 && deeper.starts_with('/'))
     }
 }
 

@@ -96,8 +96,19 @@ fn e6_a_mistake_in_a_policy_names_the_key_and_the_remedy() {
             "is not a place",
         ),
         ("redirects = [{ to = \"https:///a\" }]", "is not a place"),
-        ("redirects = [{ to = \"/a?b\" }]", "keep = false"),
-        ("redirects = [{ to = \"/a\", status = 200 }]", "307 or 308"),
+        (
+            "redirects = [{ path = \"/b\", to = \"/a?b\" }]",
+            "keep = false",
+        ),
+        ("redirects = [{ to = \"/a\" }]", "sent on for ever"),
+        (
+            "redirects = [{ path = \"/a/\", to = \"/a/b\" }]",
+            "sent on for ever",
+        ),
+        (
+            "redirects = [{ path = \"/b\", to = \"/a\", status = 200 }]",
+            "307 or 308",
+        ),
         (
             "redirects = [{ to = \"/a\", path = \"a\" }]",
             "write it like \"/old\"",

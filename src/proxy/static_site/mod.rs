@@ -33,6 +33,7 @@ use super::body::EdgeBody;
 use super::content_coding::{self, ContentCoding, Taken};
 use super::error::EdgeError;
 use super::error_page;
+use super::policies::Policies;
 
 const INDEX: &str = "index.html";
 const NOT_FOUND: &str = "404.html";
@@ -154,13 +155,11 @@ pub(super) async fn answer(
     prefix: &str,
     parts: &Parts,
     id: &HeaderValue,
+    policies: &Policies,
 ) -> Result<Response<EdgeBody>, EdgeError> {
     let page = |error: &EdgeError| {
-        Ok(error_page::render(
-            error,
-            parts.headers.get(header::ACCEPT),
-            id,
-        ))
+        let accept = parts.headers.get(header::ACCEPT);
+        Ok(error_page::render(error, accept, id, Some(policies)))
     };
     if parts.method != Method::GET && parts.method != Method::HEAD {
         return page(&EdgeError::ReadOnly);
