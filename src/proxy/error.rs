@@ -54,6 +54,11 @@ pub(super) enum EdgeError {
     UpstreamClosed,
     UpstreamSilent(Duration),
     UpstreamMalformed(&'static str),
+    /// A folder of files has none of this name.
+    NoFile,
+    /// A folder of files is only read.
+    ReadOnly,
+    FileUnreadable,
     Panicked,
 }
 
@@ -65,14 +70,14 @@ impl EdgeError {
             | ProtocolRefused | CodingRefused | VersionRefused | TooManyFields(_)
             | UriTooLong(_) | HeadTooLarge(_) | BodyTooLarge(_) | BodyStalled | BodyBroken
             | UpgradeUnserved | PathDoubtful | AddressRefused | Unauthorized(_)
-            | TooManyRequests(_) => Side::Client,
+            | TooManyRequests(_) | NoFile | ReadOnly => Side::Client,
             HeldFull
             | HeldTooLong { .. }
             | Busy(_)
             | UpstreamClosed
             | UpstreamSilent(_)
             | UpstreamMalformed(_) => Side::Upstream,
-            CertificatePending | Panicked => Side::Us,
+            CertificatePending | FileUnreadable | Panicked => Side::Us,
         }
     }
 
@@ -83,16 +88,16 @@ impl EdgeError {
             Unauthorized(_) => StatusCode::UNAUTHORIZED,
             AddressRefused => StatusCode::FORBIDDEN,
             TooManyRequests(_) => StatusCode::TOO_MANY_REQUESTS,
-            UnknownHost | NoRoute => StatusCode::NOT_FOUND,
+            UnknownHost | NoRoute | NoFile => StatusCode::NOT_FOUND,
             Misdirected => StatusCode::MISDIRECTED_REQUEST,
-            MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
+            MethodRefused | ReadOnly => StatusCode::METHOD_NOT_ALLOWED,
             CodingRefused | ProtocolRefused | UpgradeUnserved => StatusCode::NOT_IMPLEMENTED,
             VersionRefused => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             UriTooLong(_) => StatusCode::URI_TOO_LONG,
             HeadTooLarge(_) | TooManyFields(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             BodyStalled => StatusCode::REQUEST_TIMEOUT,
-            CertificatePending | HeldFull | HeldTooLong { .. } | Busy(_) => {
+            CertificatePending | HeldFull | HeldTooLong { .. } | Busy(_) | FileUnreadable => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             UpstreamClosed | UpstreamMalformed(_) => StatusCode::BAD_GATEWAY,
@@ -105,7 +110,7 @@ impl EdgeError {
     pub(super) fn retry_after(&self) -> Option<u32> {
         match self {
             EdgeError::TooManyRequests(seconds) => Some(*seconds),
-            EdgeError::HeldFull | EdgeError::Busy(_) => Some(5),
+            EdgeError::HeldFull | EdgeError::Busy(_) | EdgeError::FileUnreadable => Some(5),
             EdgeError::HeldTooLong { .. } | EdgeError::CertificatePending => Some(10),
             _ => None,
         }
@@ -132,7 +137,8 @@ impl EdgeError {
             UnknownHost => "Nothing is served under this name",
             NoRoute => "Nothing is served at this path",
             Misdirected => "This connection is for another name",
-            MethodRefused => "This method is not served",
+            NoFile => "There is no such page",
+            MethodRefused | ReadOnly => "This method is not served",
             ProtocolRefused => "This protocol is not served",
             CodingRefused => "This transfer coding is not served",
             VersionRefused => "This version of HTTP is not served",
@@ -147,7 +153,7 @@ impl EdgeError {
             Unauthorized(_) => "Sign in to see this",
             TooManyRequests(_) => "That was too much at once",
             CertificatePending => "Almost ready",
-            HeldFull | HeldTooLong { .. } | Busy(_) => "Not available right now",
+            HeldFull | HeldTooLong { .. } | Busy(_) | FileUnreadable => "Not available right now",
             UpstreamClosed | UpstreamMalformed(_) => "The app did not answer properly",
             UpstreamSilent(_) => "The app took too long",
             Panicked => "Something went wrong here",
@@ -190,6 +196,9 @@ impl EdgeError {
             UpstreamClosed => "The app closed the connection before it answered. Its logs may say why.".into(),
             UpstreamSilent(limit) => format!("The app did not answer within {} seconds. Its logs may say why.", limit.as_secs()),
             UpstreamMalformed(_) => "The app sent an answer that cannot be passed on safely.".into(),
+            NoFile => "The site is here, but it has no page at this address. Check the address, or begin at the front page.".into(),
+            ReadOnly => "This is a folder of files: they can be fetched with GET, and nothing can be sent to them.".into(),
+            FileUnreadable => "The file is there, but this server could not read it just now. Try again in a few seconds.".into(),
             Panicked => "This is our mistake, and it was written down. Trying again may work.".into(),
         }
     }

@@ -57,11 +57,13 @@ pub(super) fn render(
     if let EdgeError::Unauthorized(challenge) = error {
         headers.insert(header::WWW_AUTHENTICATE, challenge.clone());
     }
-    if *error == EdgeError::MethodRefused {
-        headers.insert(
-            header::ALLOW,
-            HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
-        );
+    let allowed = match error {
+        EdgeError::MethodRefused => Some("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+        EdgeError::ReadOnly => Some("GET, HEAD"),
+        _ => None,
+    };
+    if let Some(allowed) = allowed {
+        headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
     }
     if error.closes() {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));

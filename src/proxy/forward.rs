@@ -1,4 +1,4 @@
-//! Forward: a request to a target of its route, and the head of its answer back; tried again where that is safe.
+//! Forward: a request to what answers its route, and the head of its answer back; tried again where that is safe.
 //!
 //! Safe is: nothing was sent (a connect failed, a kept connection was dead before the first byte), or the method only
 //! reads (RFC 9110, 9.2.1) and nothing of the body is gone. Everything else is the target's one chance: PUT and DELETE
@@ -27,6 +27,7 @@ use super::outliers;
 use super::request_head::wanted_upgrade;
 use super::routes::{Route, Upstream};
 use super::site;
+use super::static_site;
 use super::sticky;
 use super::target::{Protocol, Target};
 use super::upstream::{BodySource, Coding, SendFailure};
@@ -81,7 +82,15 @@ pub(super) async fn forward(
             Upstream::Targets(targets) if !hold.is_barred(&route) => {
                 balance::choose(targets, &wish, worker.ids.random(), || worker.ms(begun))
             }
-            _ => None,
+            Upstream::Static(site) => {
+                hold.over();
+                // Nothing of the request is left on the connection, if it has no body.
+                exchange.read_whole = body.coding() == Coding::None;
+                let (prefix, policies) = (&route.spec.path_prefix, &route.spec.policies);
+                return static_site::answer(site, prefix, inquiry.parts, inquiry.id, policies)
+                    .await;
+            }
+            Upstream::Targets(_) | Upstream::Paused { .. } => None,
         };
         let Some(mut claim) = claim else {
             route = hold

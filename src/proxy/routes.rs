@@ -17,6 +17,7 @@ use super::gate::Gate;
 use super::meter::Meter;
 use super::policies::{Policies, RateTable, leads_elsewhere};
 use super::snapshot::Snapshot;
+use super::static_site::StaticSite;
 use super::target::Target;
 
 /// What answers a route.
@@ -26,6 +27,8 @@ pub enum Upstream {
     Targets(Vec<Arc<Target>>),
     /// Held on purpose until a newer snapshot says otherwise, at most until the deadline.
     Paused { since: UnixMs, until: UnixMs },
+    /// The edge itself, with the files of a folder; the path below it begins behind the route's prefix.
+    Static(Arc<StaticSite>),
 }
 
 impl Default for Upstream {
@@ -121,7 +124,7 @@ impl Route {
     pub fn targets(&self) -> &[Arc<Target>] {
         match &self.spec.upstream {
             Upstream::Targets(targets) => targets,
-            Upstream::Paused { .. } => &[],
+            Upstream::Paused { .. } | Upstream::Static(_) => &[],
         }
     }
 }

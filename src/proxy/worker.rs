@@ -25,6 +25,8 @@ use super::shared::Shared;
 use super::upstream::{Pool, Turns, h2c};
 
 const SWEEP: Duration = Duration::from_millis(250);
+/// Threads beside each worker that wait for the disk in its place; they go when there is nothing to read.
+const DISK_THREADS: usize = 4;
 
 pub(super) enum Order {
     Serve(Arrival),
@@ -60,6 +62,7 @@ pub(super) fn start(index: usize, seed: u64, shared: Arc<Shared>) -> io::Result<
     let runtime = move || {
         Builder::new_current_thread()
             .enable_all()
+            .max_blocking_threads(DISK_THREADS)
             .build_local(LocalOptions::default())
     };
     let thread = std::thread::Builder::new().name(format!("edge-{index}")).spawn(move || match runtime() {
