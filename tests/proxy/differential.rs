@@ -402,6 +402,7 @@ async fn driven(
     let limits = Limits {
         workers: Some(1),
         client_header: Duration::from_millis(300),
+        new_connections_per_address: u32::MAX,
         ..Limits::default()
     };
     let rig = Rig::with_limits(World::of([spec]), limits);
