@@ -94,7 +94,7 @@ async fn handle(
     }
     let host = Host::of(&parts)?;
     site::check(&parts, &limits)?;
-    let handshake = Handshake::translate(&mut parts, &client.worker.ids);
+    let handshake = Handshake::translate(&mut parts, &client.worker.ids)?;
     let origin = client.origin(&parts.headers);
     let found = {
         let snapshot = client.worker.shared.snapshot.load();

@@ -37,21 +37,26 @@ pub(super) fn check(parts: &Parts) -> Result<(), EdgeError> {
 
 impl Handshake {
     /// Makes of a CONNECT that was let through the request that the app is asked; any other stays what it is.
-    pub(super) fn translate(parts: &mut Parts, ids: &RequestIds) -> Option<Handshake> {
+    pub(super) fn translate(
+        parts: &mut Parts,
+        ids: &RequestIds,
+    ) -> Result<Option<Handshake>, EdgeError> {
         if parts.method != Method::CONNECT {
-            return None;
+            return Ok(None);
         }
-        let stream = parts.extensions.remove::<OnUpgrade>()?;
+        let stream = parts.extensions.remove::<OnUpgrade>();
+        let stream = stream.ok_or(EdgeError::MethodRefused)?;
         // It has to be new, not secret: it shows that the app read it.
         let random = [ids.random(), ids.random()].map(u64::to_ne_bytes).concat();
-        let key = HeaderValue::try_from(STANDARD.encode(random)).ok()?;
+        let key =
+            HeaderValue::try_from(STANDARD.encode(random)).map_err(|_| EdgeError::MethodRefused)?;
         parts.method = Method::GET;
         let fields = &mut parts.headers;
         fields.insert(header::SEC_WEBSOCKET_KEY, key.clone());
         fields
             .entry(header::SEC_WEBSOCKET_VERSION)
             .or_insert(HeaderValue::from_static("13"));
-        Some(Handshake { key, stream })
+        Ok(Some(Handshake { key, stream }))
     }
 
     /// Turns the app's 101 into the client's 200, and says where the frames of the client will come from.

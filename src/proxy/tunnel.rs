@@ -95,17 +95,12 @@ impl Tunnel {
             if ends {
                 return Poll::Ready(true);
             }
-            let both_ran = !up.ended && !down.ended;
             let sent = up.poll(cx, &mut io, &mut target, None);
             let received = down.poll(cx, &mut target, &mut io, frames.as_mut());
             match (sent, received) {
                 (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => return Poll::Ready(false),
                 (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(false),
                 _ => {}
-            }
-            if both_ran && (up.ended || down.ended) {
-                // A stream of HTTP/2 that was reset reads as one that ended; who writes to it hears of it a moment later.
-                cx.waker().wake_by_ref();
             }
             watch.poll_over(cx, client, &up, &down).map(|()| false)
         })

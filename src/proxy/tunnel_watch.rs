@@ -5,12 +5,16 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::time::{Sleep, sleep_until};
 
 use super::client::Client;
 use super::tunnel::Direction;
+
+/// How often a side that is left alone is looked at: a stream of HTTP/2 that is reset after it has ended tells only whoever
+/// tries to write to it.
+const LOOK: Duration = Duration::from_millis(250);
 
 #[derive(Default)]
 pub(super) struct TunnelWatch {
@@ -55,18 +59,23 @@ impl TunnelWatch {
             return Poll::Pending;
         };
         let due = first + client.limits().client_idle;
+        // The timer wakes the tunnel, which looks before it asks here.
+        let next = match self.half.0 {
+            Some(_) => due.min(Instant::now() + LOOK),
+            None => due,
+        };
         let timer = self
             .timer
-            .get_or_insert_with(|| Box::pin(sleep_until(due.into())));
+            .get_or_insert_with(|| Box::pin(sleep_until(next.into())));
         // Moved only when it fires, or must fire sooner.
-        if timer.deadline().into_std() > due {
-            timer.as_mut().reset(due.into());
+        if timer.deadline().into_std() > next {
+            timer.as_mut().reset(next.into());
         }
         while timer.as_mut().poll(cx).is_ready() {
             if Instant::now() >= due {
                 return Poll::Ready(());
             }
-            timer.as_mut().reset(due.into());
+            timer.as_mut().reset(next.into());
         }
         Poll::Pending
     }

@@ -1,5 +1,6 @@
 //! Clients: HTTP/1.1 and HTTP/2 over verified TLS, plain HTTP, and bytes by hand.
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -152,12 +153,18 @@ pub struct Http2(http2::SendRequest<Body>);
 
 impl Http2 {
     pub async fn tls(rig: &Rig, name: &str) -> Http2 {
+        Http2::with_socket(rig, name).await.0
+    }
+
+    /// The socket comes along, so that a test may end it under the protocol.
+    pub async fn with_socket(rig: &Rig, name: &str) -> (Http2, OwnedFd) {
         let stream = tls(rig, name, "h2").await.unwrap();
+        let socket = rustix::io::dup(stream.get_ref().0).unwrap();
         let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
             .await
             .unwrap();
         tokio::spawn(connection);
-        Http2(sender)
+        (Http2(sender), socket)
     }
 
     pub async fn send(&mut self, request: Request<Body>) -> hyper::Result<Response<Incoming>> {

@@ -4,6 +4,7 @@ mod client;
 mod frames;
 mod rig;
 
+mod aborts;
 mod abuse;
 mod bodies;
 mod drain;
@@ -11,6 +12,7 @@ mod hold;
 mod names;
 mod origin;
 mod retry;
+mod streams;
 mod strict;
 mod table;
 mod table_http2;
