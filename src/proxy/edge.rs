@@ -17,7 +17,8 @@ use super::limits::Limits;
 use super::listener::{self, Door};
 use super::meter::Reading;
 use super::proxies::{Proxies, Trust};
-use super::shared::{Refused, Shared};
+use super::refusal::{Refusals, Refused};
+use super::shared::Shared;
 use super::snapshot::Snapshot;
 use super::target::Address;
 use super::tls;
@@ -50,19 +51,8 @@ pub struct EdgeStats {
     /// By route key and by target key, of the current snapshot.
     pub routes: Vec<(Arc<str>, Reading)>,
     pub targets: Vec<(Arc<str>, Reading)>,
+    /// Who was turned away, by reason.
     pub refusals: Refusals,
-}
-
-/// What was turned away before it reached a route.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Refusals {
-    pub too_many_connections: u64,
-    pub unknown_names: u64,
-    pub failed_handshakes: u64,
-    /// Connections of proxies that speak the PROXY protocol, without a header of it in time.
-    pub proxy_headers: u64,
-    pub bad_requests: u64,
-    pub panics: u64,
 }
 
 pub struct Edge {

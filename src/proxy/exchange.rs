@@ -17,8 +17,6 @@ pub(super) struct Exchange {
     pub(super) outcome: Outcome,
     /// The request's body was read to its end.
     pub(super) read_whole: bool,
-    /// A piece of the answer was given to the client, and it has not asked for more yet.
-    pub(super) piece_out: bool,
     route: Option<Arc<Route>>,
     claim: Option<Claim>,
 }
@@ -32,7 +30,6 @@ impl Exchange {
             started,
             outcome: Outcome::default(),
             read_whole: false,
-            piece_out: false,
             route: None,
             claim: None,
         }
@@ -88,9 +85,7 @@ impl Drop for Exchange {
         if let Some(route) = self.route.take() {
             route.meter().end(worker, &self.outcome);
         }
-        if self.piece_out {
-            self.client.piece_wanted();
-        }
-        self.client.request_ends(self.read_whole);
+        let answered = self.outcome.status.is_some();
+        self.client.request_ends(self.read_whole, answered);
     }
 }

@@ -16,7 +16,8 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::net::{SocketAddrAny, SocketFlags};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::shared::{Shared, count};
+use super::refusal::Refusal;
+use super::shared::Shared;
 use super::worker::Order;
 
 /// Addresses remembered before those without connections are forgotten.
@@ -161,7 +162,7 @@ impl Front {
             .is_some_and(|proxies| proxies.speaks_first(address) || proxies.trusts(address));
         let crowded = !of_many && of_address.load(Relaxed) >= limits.connections_per_address;
         if full || crowded {
-            count(&self.shared.refused.too_many_connections);
+            self.shared.refused.count(Refusal::TooManyConnections);
             return;
         }
         let worker = (0..self.workers.len())

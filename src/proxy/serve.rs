@@ -11,9 +11,9 @@ use super::client::Client;
 use super::client_io::{ClientIo, Transport};
 use super::listener::{Arrival, Door};
 use super::proxy_protocol;
+use super::refusal::Refusal;
 use super::serve_http1::serve_http1;
 use super::serve_http2::serve_http2;
-use super::shared::count;
 use super::tls::{self, Handshake};
 use super::worker::Worker;
 
@@ -40,9 +40,9 @@ pub(super) async fn connection(worker: Rc<Worker>, arrival: Arrival) {
             Ok(Ok(told)) => address = told.unwrap_or(address),
             Ok(Err(error)) => {
                 tracing::trace!(client = %address, %error, "a proxy's connection is closed");
-                return count(&shared.refused.proxy_headers);
+                return shared.refused.count(Refusal::ProxyHeader);
             }
-            Err(_) => return count(&shared.refused.proxy_headers),
+            Err(_) => return shared.refused.count(Refusal::ProxyHeader),
         }
     }
     let (transport, name, http2) = match door {
@@ -56,8 +56,11 @@ pub(super) async fn connection(worker: Rc<Worker>, arrival: Arrival) {
                     name,
                     http2,
                 })) => (Transport::Tls(stream), name, http2),
-                Ok(Ok(Handshake::UnknownName)) => return count(&shared.refused.unknown_names),
-                Ok(Err(_)) | Err(_) => return count(&shared.refused.failed_handshakes),
+                Ok(Ok(Handshake::UnknownName)) => {
+                    return shared.refused.count(Refusal::UnknownName);
+                }
+                Ok(Err(_)) => return shared.refused.count(Refusal::HandshakeFailed),
+                Err(_) => return shared.refused.count(Refusal::HandshakeSlow),
             }
         }
     };
@@ -81,7 +84,7 @@ pub(super) async fn connection(worker: Rc<Worker>, arrival: Arrival) {
 /// Counts what a client sent that is not HTTP; one line each would be a gift to scanners.
 pub(super) fn note(client: &Client, error: &hyper::Error) {
     if error.is_parse() {
-        count(&client.worker.shared.refused.bad_requests);
+        client.refused(Refusal::BadRequest);
     }
     tracing::trace!(client = client.address_text, %error, "a client connection ended in an error");
 }

@@ -2,7 +2,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use freehold::proxy::{Limits, RouteSpec};
+use freehold::proxy::{Limits, Refusal, RouteSpec};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -225,7 +225,7 @@ async fn e3_every_row_of_the_table_is_answered_exactly() {
                 _ => piece,
             };
             seen.lock().unwrap().clear();
-            let before = rig.edge.stats().refusals.bad_requests;
+            let before = rig.edge.stats().refusals.of(Refusal::BadRequest);
             let answer = match door {
                 "http" => {
                     let stream = TcpStream::connect(rig.http).await.unwrap();
@@ -237,7 +237,7 @@ async fn e3_every_row_of_the_table_is_answered_exactly() {
                     exchange(stream, &bytes, piece).await
                 }
             };
-            let counted = rig.edge.stats().refusals.bad_requests - before;
+            let counted = rig.edge.stats().refusals.of(Refusal::BadRequest) - before;
             let told = match answer {
                 Ok(text) => wrong(&row, &text, &seen.lock().unwrap(), counted),
                 Err(text) => Some(format!("was kept open after: {text}")),

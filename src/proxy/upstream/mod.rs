@@ -8,6 +8,7 @@ mod chunked;
 mod connection;
 #[cfg(freehold_fuzz)]
 pub(super) mod fuzz;
+mod pace;
 mod pool;
 mod request_body;
 mod send;

@@ -4,12 +4,14 @@
 use std::io::IoSlice;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http_body::Body;
 use hyper::body::Incoming;
 
 use super::connection::Connection;
+use super::pace::Pace;
 use crate::proxy::headers;
 
 /// How the body is told to the target.
@@ -35,6 +37,8 @@ pub(crate) struct RequestBody {
     refused: bool,
     length: Option<u64>,
     expected_continue: bool,
+    may_trickle: bool,
+    pub(super) pace: Pace,
 }
 
 #[derive(Debug)]
@@ -59,6 +63,7 @@ pub(crate) struct BodySource {
     coding: Coding,
     limit: u64,
     expects_continue: bool,
+    may_trickle: bool,
 }
 
 impl BodySource {
@@ -76,7 +81,14 @@ impl BodySource {
             coding,
             limit,
             expects_continue,
+            may_trickle: false,
         }
+    }
+
+    /// The body is a conversation: no pace is asked of it.
+    pub(crate) fn may_trickle(mut self) -> BodySource {
+        self.may_trickle = true;
+        self
     }
 
     pub(crate) fn length(&self) -> Option<u64> {
@@ -107,6 +119,8 @@ impl RequestBody {
             source: source.incoming,
             taken: 0,
             refused: false,
+            may_trickle: source.may_trickle,
+            pace: Pace::default(),
         }
     }
 
@@ -119,7 +133,20 @@ impl RequestBody {
             coding: self.coding,
             limit: self.limit,
             expects_continue: self.expected_continue,
+            may_trickle: self.may_trickle,
         })
+    }
+
+    /// From now on the body has to come at a pace, unless it may trickle.
+    pub(super) fn hurry(&mut self, client_idle: Duration) {
+        if !self.may_trickle {
+            self.pace.set(client_idle);
+        }
+    }
+
+    /// Until when the pump may wait for the client, if it waits for it; `None`: it is too slow.
+    pub(super) fn judge_pace(&mut self, now: Instant) -> Option<Instant> {
+        self.pace.judge(now, self.taken)
     }
 
     pub(crate) fn is_done(&self) -> bool {
