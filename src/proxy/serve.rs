@@ -1,9 +1,11 @@
 //! Serve: one client connection, from the handshake to the protocol it speaks.
 //!
 //! hyper reads what strangers send; each request goes to `answer`.
+use std::error::Error;
 use std::rc::Rc;
 use std::time::Instant;
 
+use h2::Reason;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -83,8 +85,19 @@ pub(super) async fn connection(worker: Rc<Worker>, arrival: Arrival) {
 
 /// Counts what a client sent that is not HTTP; one line each would be a gift to scanners.
 pub(super) fn note(client: &Client, error: &hyper::Error) {
-    if error.is_parse() {
-        client.refused(Refusal::BadRequest);
+    let of_h2 = error
+        .source()
+        .and_then(|source| source.downcast_ref::<h2::Error>());
+    match of_h2 {
+        // Told already.
+        Some(_) if client.is_condemned() => {}
+        // h2 has limits of its own: heads that never end, empty frames, resets of what nobody has seen yet.
+        Some(error) if error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) => {
+            client.refused(Refusal::Flood);
+        }
+        Some(error) if error.is_library() => client.refused(Refusal::BadRequest),
+        None if error.is_parse() => client.refused(Refusal::BadRequest),
+        _ => {}
     }
     tracing::trace!(client = client.address_text, %error, "a client connection ended in an error");
 }
