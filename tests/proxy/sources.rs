@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use freehold::proxy::{Limits, Proxies};
+use freehold::proxy::{Limits, Proxies, Refusal};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -88,7 +88,8 @@ async fn e2_a_flood_from_one_told_address_leaves_the_others_their_room() {
         until("all are judged", || {
             let stats = rig.edge.stats();
             let refusals = stats.refusals;
-            let refused = refusals.too_many_of_address + refusals.too_many_of_proxies;
+            let refused =
+                refusals.of(Refusal::TooManyOfAddress) + refusals.of(Refusal::TooManyOfProxies);
             stats.connections + refused == 40
                 && (notices || stats.connections == u64::from(per_address))
         })
@@ -126,7 +127,7 @@ async fn e2_a_told_address_is_counted_with_its_direct_connections() {
     assert!(!is_served(&rig, "127.0.0.2", &told("127.0.0.7")).await);
     assert!(!is_served(&rig, "127.0.0.7", b"").await);
     assert!(is_served(&rig, "127.0.0.2", &told("127.0.0.8")).await);
-    assert_eq!(rig.edge.stats().refusals.too_many_of_address, 2);
+    assert_eq!(rig.edge.stats().refusals.of(Refusal::TooManyOfAddress), 2);
     // What is over is given back.
     held.clear();
     until("all are gone", || rig.edge.stats().connections == 0).await;
@@ -154,7 +155,7 @@ async fn e4_proxies_never_take_the_part_that_is_held_back_from_them() {
     }
     until("all are judged", || {
         let stats = rig.edge.stats();
-        stats.connections == 12 && stats.refusals.too_many_of_proxies == 18
+        stats.connections == 12 && stats.refusals.of(Refusal::TooManyOfProxies) == 18
     })
     .await;
     assert!(is_served(&rig, "127.0.0.9", b"").await);
@@ -165,7 +166,7 @@ async fn e4_proxies_never_take_the_part_that_is_held_back_from_them() {
     }
     until("it is full", || rig.edge.stats().connections == 16).await;
     assert!(!is_served(&rig, "127.0.0.9", b"").await);
-    assert!(rig.edge.stats().refusals.too_many_connections > 0);
+    assert!(rig.edge.stats().refusals.of(Refusal::TooManyConnections) > 0);
 }
 
 #[tokio::test]
@@ -193,8 +194,8 @@ async fn e4_new_connections_of_a_source_are_paced_and_nobody_elses() {
     let most = 16 + 4 * (began.elapsed().as_secs() as u32 + 1);
     assert!((100 - most..=84).contains(&resets), "{resets}");
     let refusals = rig.edge.stats().refusals;
-    assert_eq!(refusals.too_fast_of_address, u64::from(resets));
-    assert_eq!(refusals.too_many_of_address, 0);
+    assert_eq!(refusals.of(Refusal::TooFastOfAddress), u64::from(resets));
+    assert_eq!(refusals.of(Refusal::TooManyOfAddress), 0);
     assert!(is_served(&rig, "127.0.0.3", b"").await);
     // In a moment one of its connections is taken again.
     within(Duration::from_secs(20), "its turn", async {
@@ -222,7 +223,7 @@ async fn e4_told_clients_are_paced_too() {
         drop(silent(rig.http, "127.0.0.2", &told("192.0.2.1")).await);
     }
     until("they are judged", || {
-        rig.edge.stats().refusals.too_fast_of_address >= 20
+        rig.edge.stats().refusals.of(Refusal::TooFastOfAddress) >= 20
     })
     .await;
     assert!(is_served(&rig, "127.0.0.2", &told("192.0.2.2")).await);
@@ -287,7 +288,11 @@ async fn e4_handshakes_that_are_never_finished_hold_up_their_own_source_alone() 
     // None waits longer than for a head; all are counted.
     drop(held);
     until("all are gone", || rig.edge.stats().connections == 0).await;
-    assert!(rig.edge.stats().refusals.failed_handshakes >= 320);
+    assert!(
+        rig.edge.stats().refusals.of(Refusal::HandshakeFailed)
+            + rig.edge.stats().refusals.of(Refusal::HandshakeSlow)
+            >= 320
+    );
 }
 
 /// In a process of its own, which may open few files.
@@ -373,5 +378,8 @@ async fn with_few_files() {
     tokio::task::spawn_blocking(move || std::io::stdin().read_line(&mut end).unwrap())
         .await
         .unwrap();
-    println!("refused {}", rig.edge.stats().refusals.no_descriptors);
+    println!(
+        "refused {}",
+        rig.edge.stats().refusals.of(Refusal::NoDescriptors)
+    );
 }
