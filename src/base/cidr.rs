@@ -85,6 +85,21 @@ impl Cidr {
         self.contains(other.base) || other.contains(self.base)
     }
 
+    /// The first of them and the last.
+    pub fn bounds(&self) -> (IpAddr, IpAddr) {
+        let last = match self.base {
+            IpAddr::V4(base) => {
+                let behind = u32::MAX.checked_shr(u32::from(self.prefix)).unwrap_or(0);
+                Ipv4Addr::from_bits(base.to_bits() | behind).into()
+            }
+            IpAddr::V6(base) => {
+                let behind = u128::MAX.checked_shr(u32::from(self.prefix)).unwrap_or(0);
+                Ipv6Addr::from_bits(base.to_bits() | behind).into()
+            }
+        };
+        (self.base, last)
+    }
+
     /// The address with nothing behind the prefix.
     fn first_of(&self, address: IpAddr) -> IpAddr {
         match address {

@@ -14,6 +14,7 @@ use crate::base::clock::UnixMs;
 use crate::certs::{CertSet, Source, Wanted};
 use crate::config::{Config, ConfiguredRoute, Tls};
 use crate::deploy::{Deploys, Serving};
+use crate::proxy::Traits;
 use crate::routing::{Answer, Input, Replica, Route};
 use crate::supervise::{Kind, Live, State};
 
@@ -96,6 +97,7 @@ impl Gather {
                 },
                 body_bytes: None,
                 held_for: None,
+                traits: serving.map_or_else(Traits::default, |s| traits(s, &route.process)),
             });
         }
         for route in &settings.routes {
@@ -136,6 +138,7 @@ impl Gather {
             answer: Answer::Socket(self.edge_socket.clone()),
             body_bytes: Some(self.settings.borrow().build.upload + BESIDE),
             held_for: None,
+            traits: Traits::default(),
         }
     }
 }
@@ -180,6 +183,15 @@ fn replicas(live: &[Live], serving: &Serving, process: &str) -> Vec<Replica> {
         .collect()
 }
 
+/// What the live release says of a process's replicas.
+fn traits(serving: &Serving, process: &str) -> Traits {
+    let facing = serving.facing.get(process);
+    Traits {
+        cap: facing.and_then(|f| f.concurrency),
+        ..Traits::default()
+    }
+}
+
 fn words(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
@@ -196,6 +208,7 @@ fn configured(route: &ConfiguredRoute, addresses: Vec<std::net::SocketAddr>) -> 
         answer: Answer::Addresses(addresses),
         body_bytes: None,
         held_for: None,
+        traits: Traits::default(),
     }
 }
 

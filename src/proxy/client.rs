@@ -150,6 +150,11 @@ impl Client {
         }
     }
 
+    /// Whether a request is being served.
+    pub(super) fn is_served(&self) -> bool {
+        self.in_flight.get() > 0
+    }
+
     /// Requests that are over.
     pub(super) fn answered(&self) -> u64 {
         self.answered.get()

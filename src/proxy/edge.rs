@@ -10,6 +10,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use aws_lc_rs::hmac;
+use aws_lc_rs::rand::SystemRandom;
 use tokio::sync::{mpsc, watch};
 
 use super::client::Phase;
@@ -21,7 +23,7 @@ use super::said::Said;
 use super::shared::{Refused, Shared};
 use super::snapshot::Snapshot;
 use super::sources::Sources;
-use super::target::Address;
+use super::target::{Address, Target};
 use super::tls;
 use super::worker::{self, Order};
 
@@ -52,10 +54,19 @@ pub struct EdgeStats {
     /// By route key and by target key, of the current snapshot.
     pub routes: Vec<(Arc<str>, Reading)>,
     pub targets: Vec<(Arc<str>, Reading)>,
+    /// By target key, sorted by it.
+    pub left_out: Vec<(Arc<str>, LeftOut)>,
     pub refusals: Refusals,
 }
 
-/// What was turned away before it reached a route.
+/// Whether and how often a target was left out because of what it did to requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    pub now: bool,
+    pub times: u64,
+}
+
+/// What was turned away before it reached an app.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Refusals {
     /// Of all together.
@@ -73,6 +84,10 @@ pub struct Refusals {
     /// Connections of proxies that speak the PROXY protocol, without a header of it in time.
     pub proxy_headers: u64,
     pub bad_requests: u64,
+    /// Asked more often than their route's policy takes.
+    pub rate_limited: u64,
+    /// From an address, or without the credentials, that their route's policy asks for.
+    pub denied: u64,
     pub panics: u64,
 }
 
@@ -119,6 +134,8 @@ impl Edge {
             limits: ArcSwap::from_pointee(limits),
             trust: Trust::default(),
             failures,
+            born: Instant::now(),
+            marks: marks()?,
             tls: Arc::new(tls),
             https_port: listeners
                 .https
@@ -281,23 +298,38 @@ impl EdgeHandle {
 
     pub fn stats(&self) -> EdgeStats {
         let snapshot = self.snapshot();
-        let mut targets: Vec<_> = snapshot
-            .targets()
-            .map(|target| (target.key().clone(), target.meter().read()))
-            .collect();
+        let mut all: Vec<_> = snapshot.targets().collect();
         // Several routes may share a target.
-        targets.sort_by(|one, other| one.0.cmp(&other.0));
-        targets.dedup_by(|one, other| one.0 == other.0);
+        all.sort_by(|one, other| one.key().cmp(other.key()));
+        all.dedup_by(|one, other| one.key() == other.key());
+        let now = Instant::now().saturating_duration_since(self.shared.born);
+        let left_out = |target: &Target| LeftOut {
+            now: target.standing().is_out(now.as_millis() as u64),
+            times: target.standing().ejections(),
+        };
         EdgeStats {
             connections: self.shared.connections.load(Relaxed) as u64,
             routes: snapshot
                 .all_routes()
                 .map(|route| (route.spec.key.clone(), route.meter().read()))
                 .collect(),
-            targets,
+            targets: all
+                .iter()
+                .map(|target| (target.key().clone(), target.meter().read()))
+                .collect(),
+            left_out: all
+                .iter()
+                .map(|target| (target.key().clone(), left_out(target)))
+                .collect(),
             refusals: self.shared.refused.read(),
         }
     }
+}
+
+/// The key under which cookies name targets.
+fn marks() -> io::Result<hmac::Key> {
+    hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())
+        .map_err(|_| io::Error::other("the system has no randomness to give"))
 }
 
 fn seed() -> io::Result<u64> {

@@ -39,6 +39,7 @@ pub(super) struct Header {
 pub(super) struct Origin<'a> {
     /// The client's address as text.
     pub(super) client: Cow<'a, str>,
+    pub(super) address: IpAddr,
     pub(super) client_is_v6: bool,
     /// The client came by https, though perhaps not to us.
     pub(super) https: bool,
@@ -56,6 +57,7 @@ impl<'a> Origin<'a> {
             client_is_v6: end.address.is_ipv6(),
             // That it did not come by TLS says nothing where TLS passes through the proxy.
             https: end.https || end.header.is_some_and(|header| header.told.by_tls),
+            address: end.address,
             hops: String::new(),
             forwarded: String::new(),
         }
@@ -85,6 +87,7 @@ impl<'a> Origin<'a> {
         };
         origin.client = Cow::Owned(client.to_string());
         origin.client_is_v6 = client.is_ipv6();
+        origin.address = *client;
         for hop in between.iter().rev().chain([&peer]) {
             // Writing to a string does not fail.
             let _written = write!(origin.hops, ", {hop}");

@@ -1,6 +1,7 @@
 //! What the workers share: the snapshot, the limits, TLS, the way to report, and counts. Read by all, locked by none.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
@@ -21,6 +22,10 @@ pub(super) struct Shared {
     pub(super) limits: ArcSwap<Limits>,
     pub(super) trust: Trust,
     pub(super) failures: mpsc::Sender<ConnectFailure>,
+    /// What `Worker::ms` counts from.
+    pub(super) born: Instant,
+    /// Under it cookies name targets; of this process alone.
+    pub(super) marks: aws_lc_rs::hmac::Key,
     pub(super) tls: Arc<ServerConfig>,
     /// Where the first door for https stands.
     pub(super) https_port: u16,
@@ -46,6 +51,8 @@ pub(super) struct Refused {
     pub(super) failed_handshakes: AtomicU64,
     pub(super) proxy_headers: AtomicU64,
     pub(super) bad_requests: AtomicU64,
+    pub(super) rate_limited: AtomicU64,
+    pub(super) denied: AtomicU64,
     pub(super) panics: AtomicU64,
 }
 
@@ -61,6 +68,8 @@ impl Refused {
             failed_handshakes: self.failed_handshakes.load(Relaxed),
             proxy_headers: self.proxy_headers.load(Relaxed),
             bad_requests: self.bad_requests.load(Relaxed),
+            rate_limited: self.rate_limited.load(Relaxed),
+            denied: self.denied.load(Relaxed),
             panics: self.panics.load(Relaxed),
         }
     }

@@ -7,11 +7,12 @@ use http::request::Parts;
 
 use super::client::Client;
 use super::error::EdgeError;
+use super::extended_connect;
 use super::headers;
 use super::host::Host;
 use super::limits::Limits;
 use super::origin::Origin;
-use super::routes::Route;
+use super::routes::{Found, Route};
 use super::snapshot::Snapshot;
 
 const CHALLENGE: &str = "/.well-known/acme-challenge/";
@@ -134,10 +135,11 @@ fn in_the_open(
 }
 
 fn route_of(snapshot: &Snapshot, host: &Host, path: &str) -> Result<Site, EdgeError> {
-    match snapshot.routes.find(&host.name, path) {
-        Some(route) => Ok(Site::Route(route.clone())),
-        None if snapshot.routes.knows(&host.name) => Err(EdgeError::NoRoute),
-        None => Err(EdgeError::UnknownHost),
+    match snapshot.routes.resolve(&host.name, path) {
+        Found::Route(route) => Ok(Site::Route(route.clone())),
+        Found::NoPath => Err(EdgeError::NoRoute),
+        Found::NoHost => Err(EdgeError::UnknownHost),
+        Found::Doubtful => Err(EdgeError::PathDoubtful),
     }
 }
 
@@ -151,7 +153,9 @@ pub(super) fn path(parts: &Parts) -> &str {
 
 /// Refuses what no app should see, before a route is looked for.
 pub(super) fn check(parts: &Parts, limits: &Limits) -> Result<(), EdgeError> {
-    if parts.method == Method::CONNECT || parts.method == Method::TRACE {
+    if parts.method == Method::CONNECT {
+        extended_connect::check(parts)?;
+    } else if parts.method == Method::TRACE {
         return Err(EdgeError::MethodRefused);
     }
     if !matches!(parts.uri.scheme_str(), None | Some("http" | "https")) {

@@ -64,11 +64,13 @@ fn made(
     previous: &Snapshot,
     fresh: &mut HashMap<(String, Address), Arc<Target>>,
 ) -> Arc<proxy::Route> {
+    let traits = route.traits;
     let mut target = |key: String, address: Address| {
-        if let Some(kept) = previous.target(&key, &address) {
+        let kept = previous.target(&key, &address);
+        if let Some(kept) = kept.filter(|kept| kept.traits() == traits) {
             return kept;
         }
-        let new = || Target::new(key.as_str(), address.clone());
+        let new = || Target::with(key.as_str(), address.clone(), traits);
         Arc::clone(
             fresh
                 .entry((key.clone(), address.clone()))
@@ -130,6 +132,7 @@ fn answering(replicas: &[Replica]) -> Vec<(i64, std::net::SocketAddr)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::Traits;
 
     fn replica(row: i64, port: u16, healthy: bool, doubtful: bool) -> Replica {
         Replica {
@@ -149,6 +152,7 @@ mod tests {
             answer,
             body_bytes: None,
             held_for: None,
+            traits: Traits::default(),
         }
     }
 
@@ -218,6 +222,25 @@ mod tests {
         let after = build(at(90), &before.snapshot);
         assert_eq!(after.gone.len(), 1);
         assert_eq!(addresses(&after.snapshot), ["10.83.0.2:90"]);
+    }
+
+    #[test]
+    fn e5_a_replica_whose_cap_changes_is_another_target() {
+        let of = |cap, previous: &Snapshot| {
+            let mut route = route(
+                "app:1",
+                "a.test",
+                Answer::Replicas(vec![replica(1, 80, true, false)]),
+            );
+            route.traits.cap = cap;
+            build(input(vec![route]), previous)
+        };
+        let cap = |built: &Built| built.snapshot.targets().next().unwrap().traits().cap;
+        let before = of(Some(20), &Snapshot::default());
+        let same = of(Some(20), &before.snapshot);
+        let after = of(None, &same.snapshot);
+        assert_eq!((cap(&same), same.gone.len()), (Some(20), 0));
+        assert_eq!((cap(&after), after.gone.len()), (None, 1));
     }
 
     #[test]

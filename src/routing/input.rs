@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustls::sign::CertifiedKey;
 
 use crate::base::clock::UnixMs;
+use crate::proxy::Traits;
 
 /// Everything that decides a snapshot.
 #[derive(Default)]
@@ -43,6 +44,8 @@ pub struct Route {
     pub body_bytes: Option<u64>,
     /// Instead of the edge's own time a request may be held.
     pub held_for: Option<Duration>,
+    /// What is known of its targets beside their addresses.
+    pub traits: Traits,
 }
 
 /// What answers a route.

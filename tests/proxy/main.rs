@@ -4,17 +4,27 @@ mod client;
 mod frames;
 mod rig;
 
+mod aborts;
 mod abuse;
+mod balancing;
 mod behind;
 mod bodies;
+mod differential;
 mod drain;
+mod grpc;
+mod h2c;
 mod hold;
 mod names;
 mod origin;
+mod policies;
+mod pools;
 mod retry;
 mod sources;
-
+mod static_site;
+mod streams;
 mod strict;
 mod table;
 mod table_http2;
+mod tunnels;
 mod websocket;
+mod websocket_http2;

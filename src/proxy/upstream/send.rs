@@ -13,6 +13,7 @@ use super::answer_head::{self, AnswerHead};
 use super::connection::Connection;
 use super::request_body::{BodyTrouble, RequestBody, WaitsFor};
 use crate::proxy::limits::Limits;
+use crate::proxy::vigil::Vigil;
 
 /// A target that does not say `100 Continue` within this time gets the body all the same (RFC 9110, 10.1.1).
 const CONTINUE: Duration = Duration::from_secs(1);
@@ -29,6 +30,8 @@ pub(crate) enum SendFailure {
     Malformed(&'static str),
     /// The target said nothing for too long.
     Silent,
+    /// The target was given up while it had not answered.
+    Left,
     ClientGone,
     ClientSilent,
     BodyTooLarge,
@@ -39,6 +42,7 @@ pub(crate) async fn send(
     method: &Method,
     body: &mut RequestBody,
     limits: &Limits,
+    mut vigil: Option<Vigil<'_>>,
 ) -> Result<AnswerHead, SendFailure> {
     connection.begin();
     let mut waiting = None;
@@ -114,6 +118,13 @@ pub(crate) async fn send(
                 _ => Instant::now() + limit,
             };
             waiting = Some((waits_for, deadline));
+            if waits_for == WaitsFor::Target
+                && !answered
+                && let Some(vigil) = &mut vigil
+                && vigil.poll(cx, connection, deadline - limit).is_ready()
+            {
+                return Poll::Ready(Err(SendFailure::Left));
+            }
             ready!(connection.poll_until(cx, deadline));
             match waits_for {
                 WaitsFor::Target => return Poll::Ready(Err(SendFailure::Silent)),
