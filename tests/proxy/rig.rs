@@ -76,6 +76,8 @@ impl Rig {
             world,
             Limits {
                 workers: Some(2),
+                // A test comes from one address, as fast as it can.
+                new_connections_per_address: u32::MAX,
                 ..Limits::default()
             },
         )

@@ -1,5 +1,5 @@
 //! Sources: what one may take of the edge, told or seen; attacks from one or several, beside somebody who must not notice.
-use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -30,17 +30,16 @@ fn told(client: &str) -> Vec<u8> {
     format!("PROXY TCP4 {client} 198.51.100.1 1 443\r\n").into_bytes()
 }
 
-/// A connection from this source that begins so, and is then silent.
-async fn silent(to: SocketAddr, source: &str, first: &[u8]) -> TcpStream {
-    let mut stream = from(source, to).await.unwrap();
-    // One that was refused may be reset already.
-    drop(stream.write_all(first).await);
-    stream
+/// A connection from this source that begins so, and is then silent. One that is refused may be reset at any moment.
+async fn silent(to: SocketAddr, source: &str, first: &[u8]) -> io::Result<TcpStream> {
+    let mut stream = from(source, to).await?;
+    stream.write_all(first).await?;
+    Ok(stream)
 }
 
 /// A connection from this source that was served once, so that it is counted, and stays.
 async fn settled(rig: &Rig, source: &str, first: &[u8]) -> Http1 {
-    let mut client = Http1::over(silent(rig.http, source, first).await).await;
+    let mut client = Http1::over(silent(rig.http, source, first).await.unwrap()).await;
     let answer = client.ask(get("http://tasks.test/")).await.unwrap();
     assert_eq!(answer.status, 308);
     client
@@ -54,19 +53,24 @@ async fn is_served(rig: &Rig, source: &str, first: &[u8]) -> bool {
         let stream = over_tls(rig, "tasks.test", "http/1.1", stream).await?;
         let mut client = Http1::over(stream).await;
         let answer = client.ask(get("https://tasks.test/")).await;
-        let answer = answer.map_err(std::io::Error::other)?;
-        std::io::Result::Ok(answer.status == 200)
+        let answer = answer.map_err(io::Error::other)?;
+        io::Result::Ok(answer.status == 200)
     };
     let answered = tokio::time::timeout(Duration::from_secs(5), asking).await;
     matches!(answered, Ok(Ok(true)))
 }
 
 /// It was refused: closed with a reset, before a word.
-async fn is_reset(mut stream: TcpStream) -> bool {
-    let mut byte = [0; 1];
-    let limit = Duration::from_secs(20);
-    let read = within(limit, "the end of it", stream.read(&mut byte));
-    matches!(read.await, Err(error) if error.kind() == ErrorKind::ConnectionReset)
+async fn is_reset(stream: io::Result<TcpStream>) -> bool {
+    let ended = match stream {
+        Ok(mut stream) => {
+            let mut byte = [0; 1];
+            let limit = Duration::from_secs(20);
+            within(limit, "the end of it", stream.read(&mut byte)).await
+        }
+        Err(error) => Err(error),
+    };
+    matches!(ended, Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe))
 }
 
 #[tokio::test]
@@ -180,7 +184,10 @@ async fn e4_new_connections_of_a_source_are_paced_and_nobody_elses() {
     let flood = async || {
         let mut resets = 0;
         for _ in 0..100 {
-            let stream = silent(rig.https, "127.0.0.2", b"").await;
+            let Ok(stream) = silent(rig.https, "127.0.0.2", b"").await else {
+                resets += 1;
+                continue;
+            };
             // Those that are let in are closed by us, so that none of it is about how many are open.
             let mut first = [0; 1];
             let reading = stream.peek(&mut first);
@@ -220,7 +227,11 @@ async fn e4_told_clients_are_paced_too() {
     let rig = rig(paced, app.address);
     rig.edge.trust(speaking(&["127.0.0.2"]));
     for _ in 0..40 {
-        drop(silent(rig.http, "127.0.0.2", &told("192.0.2.1")).await);
+        drop(
+            silent(rig.http, "127.0.0.2", &told("192.0.2.1"))
+                .await
+                .unwrap(),
+        );
     }
     until("they are judged", || {
         rig.edge.stats().refusals.of(Refusal::TooFastOfAddress) >= 20
@@ -253,7 +264,8 @@ async fn e4_handshakes_that_are_never_finished_hold_up_their_own_source_alone() 
     // Several attackers: together more than any number that could be worked on at once.
     for attacker in 2..6 {
         for _ in 0..80 {
-            held.push(silent(rig.https, &format!("127.0.0.{attacker}"), &hello).await);
+            let source = format!("127.0.0.{attacker}");
+            held.push(silent(rig.https, &source, &hello).await.unwrap());
         }
     }
     // 32 of each are answered, and the rest waits.
@@ -375,7 +387,7 @@ async fn with_few_files() {
     rustix::process::setrlimit(rustix::process::Resource::Nofile, few).unwrap();
     println!("listens at {}", rig.http);
     let mut end = String::new();
-    tokio::task::spawn_blocking(move || std::io::stdin().read_line(&mut end).unwrap())
+    tokio::task::spawn_blocking(move || io::stdin().read_line(&mut end).unwrap())
         .await
         .unwrap();
     println!(

@@ -234,6 +234,7 @@ async fn e3_every_row_of_the_table_is_answered_exactly() {
     let (app, seen) = witness().await;
     let limits = Limits {
         workers: Some(2),
+        new_connections_per_address: u32::MAX,
         ..Limits::default()
     };
     let rig = Rig::with_limits(world(&app, 0), limits);
