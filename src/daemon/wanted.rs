@@ -15,6 +15,7 @@ use crate::base::protocol::Protocol;
 use crate::certs::{CertSet, Source, Wanted};
 use crate::config::{Config, ConfiguredRoute, Tls};
 use crate::deploy::{Deploys, Serving};
+use crate::proxy::Traits;
 use crate::routing::{Answer, Input, Replica, Route};
 use crate::supervise::{Kind, Live, State};
 
@@ -95,11 +96,9 @@ impl Gather {
                     }
                     (_, _, None) => Answer::Replicas(Vec::new()),
                 },
-                protocol: serving
-                    .and_then(|s| s.protocols.get(&route.process).copied())
-                    .unwrap_or_default(),
                 body_bytes: None,
                 held_for: None,
+                traits: serving.map_or_else(Traits::default, |s| traits(s, &route.process)),
             });
         }
         for route in &settings.routes {
@@ -138,9 +137,9 @@ impl Gather {
             host: host.into(),
             path: "/".into(),
             answer: Answer::Socket(self.edge_socket.clone()),
-            protocol: Protocol::Http1,
             body_bytes: Some(self.settings.borrow().build.upload + BESIDE),
             held_for: None,
+            traits: Traits::default(),
         }
     }
 }
@@ -185,6 +184,15 @@ fn replicas(live: &[Live], serving: &Serving, process: &str) -> Vec<Replica> {
         .collect()
 }
 
+/// What the live release says of a process's replicas.
+fn traits(serving: &Serving, process: &str) -> Traits {
+    let facing = serving.facing.get(process);
+    Traits {
+        cap: facing.and_then(|f| f.concurrency),
+        protocol: facing.map_or_else(Protocol::default, |f| f.protocol),
+    }
+}
+
 fn words(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
@@ -199,9 +207,12 @@ fn configured(route: &ConfiguredRoute, addresses: Vec<std::net::SocketAddr>) -> 
         host: route.host.to_string(),
         path: route.path.clone(),
         answer: Answer::Addresses(addresses),
-        protocol: route.upstream.protocol,
         body_bytes: None,
         held_for: None,
+        traits: Traits {
+            protocol: route.upstream.protocol,
+            ..Traits::default()
+        },
     }
 }
 

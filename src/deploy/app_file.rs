@@ -66,6 +66,9 @@ pub struct Process {
     /// How long a replica may take to become healthy.
     #[serde(default)]
     pub start_ms: Option<u64>,
+    /// Requests a replica takes at once; the edge keeps the others until there is a place.
+    #[serde(default)]
+    pub concurrency: Option<u32>,
 }
 
 /// A mistake in the file.
@@ -153,6 +156,7 @@ struct RawProcess {
     memory: Option<Spanned<String>>,
     cpus: Option<Spanned<RawCpus>>,
     start_deadline: Option<Spanned<String>>,
+    concurrency: Option<Spanned<i64>>,
 }
 
 #[derive(Deserialize)]
@@ -409,12 +413,23 @@ fn check_process(at: &At<'_>, name: &str, raw: RawProcess) -> Result<Process, Mi
         }
         process.start_ms = u64::try_from(time.as_millis()).ok();
     }
+    if let Some(concurrency) = &raw.concurrency {
+        let number = u32::try_from(*concurrency.get_ref()).ok();
+        let number = number.filter(|n| (1..=10_000).contains(n));
+        process.concurrency = Some(number.ok_or_else(|| {
+            at.wrong(
+                concurrency,
+                "concurrency is how many requests a replica takes at once, from 1 to 10000",
+            )
+        })?);
+    }
     Ok(process)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deploy::row::Facing;
 
     const PRODUCT: &str = r#"
 [build]
@@ -452,6 +467,20 @@ uploads = "/app/uploads"
         assert_eq!(file.cron, ["nightly"]);
         let back: AppFile = serde_json::from_str(&serde_json::to_string(&file).unwrap()).unwrap();
         assert_eq!(back, file);
+    }
+
+    /// As it is stored with a release: one that says nothing of it has none, and one that cannot be read neither.
+    #[test]
+    fn e5_the_release_says_how_many_requests_a_replica_takes_at_once() {
+        let text = "[processes.web]\nconcurrency = 20\n[processes.api]\nport = 1\n";
+        let stored = serde_json::to_string(&AppFile::parse(text).unwrap()).unwrap();
+        let facing = Facing::of(&stored);
+        assert_eq!(facing["web"].concurrency, Some(20));
+        assert_eq!(facing["api"].concurrency, None);
+        let older = stored.replace(r#","concurrency":20"#, "");
+        assert_ne!(older, stored);
+        assert_eq!(Facing::of(&older)["web"].concurrency, None);
+        assert_eq!(Facing::of("{").get("web").and_then(|f| f.concurrency), None);
     }
 
     #[test]
@@ -522,6 +551,7 @@ uploads = "/app/uploads"
                 "five fields",
             ),
             ("[processes.web]\nstart_deadline = \"1h\"", 2, "1s to 10m"),
+            ("[processes.web]\nconcurrency = 0", 2, "1 to 10000"),
             ("[build\n", 1, ""),
         ] {
             let mistake = AppFile::parse(text).unwrap_err();

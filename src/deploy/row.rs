@@ -6,7 +6,7 @@ use crate::base::clock::UnixMs;
 use crate::base::protocol::Protocol;
 use crate::base::secret::Secret;
 
-use super::app_file::AppFile;
+use super::app_file::{AppFile, Process};
 use super::source::Source;
 use super::state::State;
 
@@ -182,14 +182,38 @@ pub struct Serving {
     pub deploy: i64,
     /// Process to the names of its containers.
     pub replicas: BTreeMap<String, Vec<String>>,
-    /// Processes that are spoken to otherwise than by HTTP/1.1.
-    pub protocols: BTreeMap<String, Protocol>,
+    /// Process to what the edge is to know of its replicas; what the release does not say is not there.
+    pub facing: BTreeMap<String, Facing>,
     /// Whether somebody stopped the app.
     pub stopped: bool,
     /// Whether settings were changed that it does not have, and that its next start brings.
     pub settings_changed: bool,
     /// Since when.
     pub since: UnixMs,
+}
+
+/// What a release says of a process to the edge.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facing {
+    /// Requests a replica takes at once.
+    pub concurrency: Option<u32>,
+    /// How its replicas are spoken to.
+    pub protocol: Protocol,
+}
+
+impl Facing {
+    /// Of each process of a release, by its settings as they are stored. Those that cannot be read say nothing.
+    pub(super) fn of(settings: &str) -> BTreeMap<String, Facing> {
+        let file: AppFile = serde_json::from_str(settings).unwrap_or_default();
+        let facing = |process: Process| Facing {
+            concurrency: process.concurrency,
+            protocol: process.protocol,
+        };
+        file.processes
+            .into_iter()
+            .map(|(name, process)| (name, facing(process)))
+            .collect()
+    }
 }
 
 impl Serving {

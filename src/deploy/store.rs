@@ -5,12 +5,10 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use crate::base::clock::UnixMs;
-use crate::base::protocol::Protocol;
 use crate::db::{DbError, Slice};
 
-use super::app_file::AppFile;
 use super::cache::BuildTime;
-use super::row::{Cause, Deploy, NewDeploy, Serving};
+use super::row::{Cause, Deploy, Facing, NewDeploy, Serving};
 use super::state::State;
 
 const DEPLOY: &str = "SELECT d.id, d.app_id, d.state, d.source, d.cause, d.by_whom, d.commit_id,
@@ -255,20 +253,11 @@ fn serving(row: &Row<'_>) -> rusqlite::Result<Serving> {
         release: row.get(2)?,
         deploy: row.get(3)?,
         replicas: serde_json::from_str(&replicas).map_err(|e| odd(4, e.to_string()))?,
-        // Settings that cannot be read name no protocol; the release page says that they cannot.
-        protocols: serde_json::from_str(&settings).map_or_else(|_| BTreeMap::new(), protocols),
+        facing: Facing::of(&settings),
         stopped: row.get(5)?,
         since: UnixMs(row.get(6)?),
         settings_changed: row.get(7)?,
     })
-}
-
-fn protocols(settings: AppFile) -> BTreeMap<String, Protocol> {
-    let processes = settings.processes.into_iter();
-    processes
-        .map(|(name, process)| (name, process.protocol))
-        .filter(|(_, protocol)| !protocol.is_default())
-        .collect()
 }
 
 pub(super) fn live(c: &Connection, app: i64) -> Result<Option<Serving>, DbError> {

@@ -338,7 +338,7 @@ mod tests {
             release: 1,
             deploy: 1,
             replicas: BTreeMap::from([("web".to_owned(), names)]),
-            protocols: BTreeMap::new(),
+            facing: BTreeMap::new(),
             stopped: false,
             settings_changed: false,
             since: UnixMs(0),

@@ -23,6 +23,13 @@ pub(super) fn is_hop_by_hop(name: &HeaderName) -> bool {
         || *name == HTTP2_SETTINGS
 }
 
+/// Whether the body is a conversation, in which nothing may be said for long: gRPC in any of its codings.
+pub(super) fn is_grpc(fields: &HeaderMap) -> bool {
+    fields
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
 /// Fields that say who asks, and from where: only ours count. An app that reads `_` for `-` must not be fooled either.
 ///
 /// Beside those that we write, the ones are taken out that other proxies write and apps believe.
@@ -142,6 +149,8 @@ pub(super) fn write_field(out: &mut BytesMut, name: &str, value: &[u8]) {
 pub(super) struct Facts<'a> {
     pub(super) method: &'a str,
     pub(super) target: &'a str,
+    /// What was taken off the target's path; empty for nothing.
+    pub(super) prefix: &'a str,
     pub(super) host: &'a str,
     pub(super) origin: &'a Origin<'a>,
     pub(super) request_id: &'a HeaderValue,
@@ -292,6 +301,9 @@ pub(super) fn each_of_ours(out: &mut impl FieldSink, facts: &Facts<'_>) {
         ],
     );
     out.say("x-request-id", &[facts.request_id.as_bytes()]);
+    if !facts.prefix.is_empty() {
+        out.say("x-forwarded-prefix", &[facts.prefix.as_bytes()]);
+    }
     if facts.takes_trailers {
         out.say("te", &[b"trailers"]);
     }
@@ -303,6 +315,7 @@ pub(super) fn each_of_ours(out: &mut impl FieldSink, facts: &Facts<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::origin::End;
 
     fn written(fields: &[(&'static str, &'static str)]) -> String {
         let mut map = HeaderMap::new();
@@ -316,8 +329,14 @@ mod tests {
         let facts = Facts {
             method: "GET",
             target: "/a?b",
+            prefix: "",
             host: "tasks.test",
-            origin: &Origin::peer([203, 0, 113, 9].into(), "203.0.113.9", true),
+            origin: &Origin::peer(End {
+                address: [203, 0, 113, 9].into(),
+                text: "203.0.113.9",
+                https: true,
+                header: None,
+            }),
             request_id: &HeaderValue::from_static("id1"),
             upgrade: None,
             length: None,

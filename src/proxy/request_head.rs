@@ -60,7 +60,11 @@ fn facts<'a>(
         || parts.method == Method::PATCH;
     Facts {
         method: parts.method.as_str(),
-        target: parts.uri.path_and_query().map_or("/", |path| path.as_str()),
+        target: match inquiry.target {
+            Some(stripped) => stripped,
+            None => parts.uri.path_and_query().map_or("/", |path| path.as_str()),
+        },
+        prefix: inquiry.prefix,
         host: &inquiry.host.written,
         origin: inquiry.origin,
         request_id: inquiry.id,

@@ -17,6 +17,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::spawn_local;
 
 use super::client::{Client, Phase};
+use super::handshakes::Handshakes;
 use super::listener::Arrival;
 use super::request_id::RequestIds;
 use super::serve;
@@ -24,6 +25,8 @@ use super::shared::Shared;
 use super::upstream::{Pool, Turns, h2c};
 
 const SWEEP: Duration = Duration::from_millis(250);
+/// Threads beside each worker that wait for the disk in its place; they go when there is nothing to read.
+const DISK_THREADS: usize = 4;
 
 pub(super) enum Order {
     Serve(Arrival),
@@ -37,6 +40,7 @@ pub(super) struct Worker {
     pub(super) pool: RefCell<Pool>,
     pub(super) h2c: RefCell<h2c::Connections>,
     pub(super) turns: Turns,
+    pub(super) handshakes: Handshakes,
     pub(super) ids: RequestIds,
     pub(super) phase: Cell<Phase>,
     /// Wakes the held, who wait inside a request where their connection's waker does not reach.
@@ -58,6 +62,7 @@ pub(super) fn start(index: usize, seed: u64, shared: Arc<Shared>) -> io::Result<
     let runtime = move || {
         Builder::new_current_thread()
             .enable_all()
+            .max_blocking_threads(DISK_THREADS)
             .build_local(LocalOptions::default())
     };
     let thread = std::thread::Builder::new().name(format!("edge-{index}")).spawn(move || match runtime() {
@@ -75,6 +80,7 @@ async fn run(index: usize, seed: u64, shared: Arc<Shared>, mut inbox: UnboundedR
     let pool = Pool::default();
     let worker = Rc::new(Worker {
         index,
+        handshakes: Handshakes::new(shared.loads.len()),
         shared,
         h2c: RefCell::new(h2c::Connections::new(pool.filled())),
         pool: RefCell::new(pool),
@@ -118,6 +124,11 @@ async fn sweep(worker: Rc<Worker>) {
 impl Worker {
     pub(super) fn unix_ms(&self, now: Instant) -> u64 {
         self.epoch.1 + now.saturating_duration_since(self.epoch.0).as_millis() as u64
+    }
+
+    /// Milliseconds since the edge started, at this moment: for standings and budgets, which all workers share.
+    pub(super) fn ms(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.shared.born).as_millis() as u64
     }
 
     /// Ready once the edge enters phase `Ending`, or a later one, after this was called.

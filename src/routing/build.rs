@@ -4,9 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::input::{Answer, Input, Replica, Route};
-use crate::proxy::{
-    self, Address, Protocol, RouteSpec, RouteTable, Snapshot, Target, Traits, Upstream,
-};
+use crate::proxy::{self, Address, RouteSpec, RouteTable, Snapshot, Target, Traits, Upstream};
 
 /// A snapshot, and what follows from publishing it.
 pub struct Built {
@@ -19,7 +17,7 @@ pub struct Built {
 }
 
 /// Targets that this snapshot is the first to have.
-type Fresh = HashMap<(String, Address, Protocol), Arc<Target>>;
+type Fresh = HashMap<(String, Address, Traits), Arc<Target>>;
 
 /// The snapshot of `input`, following `previous`.
 pub fn build(input: Input, previous: &Snapshot) -> Built {
@@ -65,10 +63,7 @@ pub fn build(input: Input, previous: &Snapshot) -> Built {
 }
 
 fn made(route: Route, previous: &Snapshot, fresh: &mut Fresh) -> Arc<proxy::Route> {
-    let traits = Traits {
-        protocol: route.protocol,
-        ..Traits::default()
-    };
+    let traits = route.traits;
     let mut target = |key: String, address: Address| {
         if let Some(kept) = previous.target(&key, &address, traits) {
             return kept;
@@ -76,7 +71,7 @@ fn made(route: Route, previous: &Snapshot, fresh: &mut Fresh) -> Arc<proxy::Rout
         let new = || Target::with(key.as_str(), address.clone(), traits);
         Arc::clone(
             fresh
-                .entry((key.clone(), address.clone(), traits.protocol))
+                .entry((key.clone(), address.clone(), traits))
                 .or_insert_with(new),
         )
     };
@@ -135,6 +130,8 @@ fn answering(replicas: &[Replica]) -> Vec<(i64, std::net::SocketAddr)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::Protocol;
+    use crate::proxy::Traits;
 
     fn replica(row: i64, port: u16, healthy: bool, doubtful: bool) -> Replica {
         Replica {
@@ -152,9 +149,9 @@ mod tests {
             host: host.into(),
             path: "/".into(),
             answer,
-            protocol: Protocol::Http1,
             body_bytes: None,
             held_for: None,
+            traits: Traits::default(),
         }
     }
 
@@ -230,10 +227,9 @@ mod tests {
     fn e2_an_upstream_that_is_spoken_to_otherwise_is_another_target() {
         let at = |protocol| {
             let answer = Answer::Addresses(vec![([127, 0, 0, 1], 9001).into()]);
-            input(vec![Route {
-                protocol,
-                ..route("config:a", "a.test", answer)
-            }])
+            let mut route = route("config:a", "a.test", answer);
+            route.traits.protocol = protocol;
+            input(vec![route])
         };
         let before = build(at(Protocol::Http1), &Snapshot::default());
         let after = build(at(Protocol::H2c), &before.snapshot);
@@ -244,6 +240,25 @@ mod tests {
         assert_eq!(protocols(&after.snapshot), [Protocol::H2c]);
         let again = build(at(Protocol::H2c), &after.snapshot);
         assert!(again.gone.is_empty());
+    }
+
+    #[test]
+    fn e5_a_replica_whose_cap_changes_is_another_target() {
+        let of = |cap, previous: &Snapshot| {
+            let mut route = route(
+                "app:1",
+                "a.test",
+                Answer::Replicas(vec![replica(1, 80, true, false)]),
+            );
+            route.traits.cap = cap;
+            build(input(vec![route]), previous)
+        };
+        let cap = |built: &Built| built.snapshot.targets().next().unwrap().traits().cap;
+        let before = of(Some(20), &Snapshot::default());
+        let same = of(Some(20), &before.snapshot);
+        let after = of(None, &same.snapshot);
+        assert_eq!((cap(&same), same.gone.len()), (Some(20), 0));
+        assert_eq!((cap(&after), after.gone.len()), (None, 1));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustls::sign::CertifiedKey;
 
 use crate::base::clock::UnixMs;
-use crate::base::protocol::Protocol;
+use crate::proxy::Traits;
 
 /// Everything that decides a snapshot.
 #[derive(Default)]
@@ -40,12 +40,12 @@ pub struct Route {
     pub path: String,
     /// What answers.
     pub answer: Answer,
-    /// How what answers is spoken to.
-    pub protocol: Protocol,
     /// Instead of the edge's own body limit.
     pub body_bytes: Option<u64>,
     /// Instead of the edge's own time a request may be held.
     pub held_for: Option<Duration>,
+    /// What is known of its targets beside their addresses.
+    pub traits: Traits,
 }
 
 /// What answers a route.
