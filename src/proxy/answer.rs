@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use futures_util::FutureExt;
 use http::header::{self, HeaderValue};
+use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
 
@@ -21,6 +22,7 @@ use super::host::Host;
 use super::shared::count;
 use super::site::{self, Entrance, Site};
 use super::stand_in;
+use super::trace::Trace;
 use super::upstream::BodySource;
 
 pub(super) async fn answer(
@@ -30,18 +32,20 @@ pub(super) async fn answer(
     let mut exchange = Exchange::begin(client.clone());
     let worker = client.worker.clone();
     let id = worker.ids.next(worker.unix_ms(exchange.started));
-    let accept = request.headers().get(header::ACCEPT).cloned();
+    let (parts, incoming) = request.into_parts();
 
-    let handled = AssertUnwindSafe(handle(&mut exchange, request, &id))
+    let handled = AssertUnwindSafe(handle(&mut exchange, &parts, incoming, &id))
         .catch_unwind()
         .await;
     let mut response = match handled.unwrap_or(Err(EdgeError::Panicked)) {
         Ok(response) => response,
         Err(error) => {
             note(&client, &error, &id, &mut exchange);
-            error_page::render(&error, accept.as_ref(), &id)
+            error_page::render(&error, parts.headers.get(header::ACCEPT), &id)
         }
     };
+    exchange.answered(response.status().as_u16());
+    exchange.take_down_late(&parts, &id);
     response.headers_mut().insert(&headers::X_REQUEST_ID, id);
     if client.phase() != Phase::Serving
         && !client.http2.get()
@@ -54,7 +58,6 @@ pub(super) async fn answer(
     if client.http2.get() {
         response.headers_mut().remove(header::CONNECTION);
     }
-    exchange.answered(response.status().as_u16());
     if client.tunnel.borrow().is_some() {
         // The tunnel takes the exchange along; it ends there.
         if let Some(tunnel) = client.tunnel.borrow_mut().as_mut() {
@@ -68,24 +71,24 @@ pub(super) async fn answer(
 
 async fn handle(
     exchange: &mut Exchange,
-    request: Request<Incoming>,
+    parts: &Parts,
+    incoming: Incoming,
     id: &HeaderValue,
 ) -> Result<Response<EdgeBody>, EdgeError> {
     let client = exchange.client.clone();
     let limits = client.limits();
-    let (parts, incoming) = request.into_parts();
-    if stand_in::stands_in(&parts)
+    if stand_in::stands_in(parts)
         && let Some(error) = client.refused_head.take()
     {
         return Err(error);
     }
-    let host = Host::of(&parts)?;
-    site::check(&parts, &limits)?;
+    let host = Host::of(parts)?;
+    site::check(parts, &limits)?;
     let origin = client.origin(&parts.headers);
     let found = {
         let snapshot = client.worker.shared.snapshot.load();
         let entrance = Entrance::of(&client, &origin);
-        site::find(&snapshot, entrance, &host, site::path(&parts))?
+        site::find(&snapshot, entrance, &host, site::path(parts))?
     };
     let route = match found {
         Site::Challenge(authorization) => return Ok(plain_text(authorization)),
@@ -93,6 +96,7 @@ async fn handle(
         Site::Route(route) => route,
     };
     exchange.routed(&route);
+    exchange.take_down(parts, id, &origin.client, &host.written);
     #[cfg(feature = "crash-points")]
     assert!(
         !parts.headers.contains_key("x-freehold-test-panic"),
@@ -107,13 +111,15 @@ async fn handle(
     if body.length().is_some_and(|length| length > limit) {
         return Err(EdgeError::BodyTooLarge(limit));
     }
+    let trace = Trace::of(&parts.headers, id, client.worker.ids.random());
     forward(
         exchange,
         Inquiry {
-            parts: &parts,
+            parts,
             host: &host,
             origin: &origin,
             id,
+            trace: &trace,
             body_limit: limit,
         },
         route,
@@ -151,6 +157,7 @@ fn redirect(host: &Host, uri: &http::Uri, https_port: u16) -> Response<EdgeBody>
 
 fn note(client: &Client, error: &EdgeError, id: &HeaderValue, exchange: &mut Exchange) {
     exchange.outcome.failed = error.side() == Side::Upstream;
+    exchange.refused = Some(error.title());
     let id = id.to_str().unwrap_or_default();
     match error {
         EdgeError::Panicked => {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 
+use super::access_log::{AccessLog, Entries};
 use super::client::Phase;
 use super::limits::Limits;
 use super::listener::{self, Door};
@@ -22,6 +23,7 @@ use super::snapshot::Snapshot;
 use super::target::Address;
 use super::tls;
 use super::worker::{self, Order};
+use crate::base::log_share::LogShare;
 
 /// How long idle connections may wait for a last request when the edge drains.
 const LEAVING: Duration = Duration::from_secs(1);
@@ -51,6 +53,8 @@ pub struct EdgeStats {
     pub routes: Vec<(Arc<str>, Reading)>,
     pub targets: Vec<(Arc<str>, Reading)>,
     pub refusals: Refusals,
+    /// Entries of the access log that were never written.
+    pub log_lost: u64,
 }
 
 /// What was turned away before it reached a route.
@@ -72,6 +76,7 @@ pub struct Edge {
     stop_accepting: UnixStream,
     /// Sent once when connections may be taken.
     gate: Option<std::sync::mpsc::Sender<()>>,
+    entries: Option<Entries>,
 }
 
 impl Edge {
@@ -102,6 +107,7 @@ impl Edge {
         let generation = first.generation;
         let snapshot = Arc::new(ArcSwap::new(first));
         let tls = tls::server_config(snapshot.clone()).map_err(io::Error::other)?;
+        let (access_log, entries) = AccessLog::new();
         let shared = Arc::new(Shared {
             snapshot,
             published: watch::Sender::new(generation),
@@ -114,6 +120,7 @@ impl Edge {
                 .first()
                 .and_then(|listener| listener.local_addr().ok())
                 .map_or(443, |address| address.port()),
+            access_log,
             refused: Refused::default(),
             connections: AtomicUsize::new(0),
             loads: (0..count).map(|_| AtomicUsize::new(0)).collect(),
@@ -158,6 +165,7 @@ impl Edge {
             acceptor,
             stop_accepting,
             gate: Some(gate),
+            entries: Some(entries),
         })
     }
 
@@ -168,6 +176,11 @@ impl Edge {
         {
             tracing::error!("the edge's acceptor is gone before it began");
         }
+    }
+
+    /// What is to be written to the access log, once: for whoever writes it. Without a writer the ring fills and entries are lost.
+    pub fn entries(&mut self) -> Option<Entries> {
+        self.entries.take()
     }
 
     /// The part that publishes and reads; cheap to clone, does not keep the edge alive.
@@ -261,6 +274,11 @@ impl EdgeHandle {
         self.shared.trust.store(proxies);
     }
 
+    /// Of requests that no route is found for, this share is written to the access log; of all, the query only if asked.
+    pub fn log(&self, unrouted: LogShare, query: bool) {
+        self.shared.access_log.set(unrouted, query);
+    }
+
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.shared.snapshot.load_full()
     }
@@ -282,6 +300,7 @@ impl EdgeHandle {
                 .collect(),
             targets,
             refusals: self.shared.refused.read(),
+            log_lost: self.shared.access_log.lost(),
         }
     }
 }

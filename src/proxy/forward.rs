@@ -4,7 +4,7 @@
 //! reads (RFC 9110, 9.2.1) and nothing of the body is gone. Everything else is the target's one chance: PUT and DELETE
 //! may be repeated by who knows what else happened meanwhile, and that is not us.
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::header::{self, HeaderValue};
 use http::request::Parts;
@@ -23,6 +23,7 @@ use super::request_head::{head_of, wanted_upgrade};
 use super::routes::{Route, Upstream};
 use super::site;
 use super::target::Target;
+use super::trace::Trace;
 use super::tunnel::Tunnel;
 use super::upstream::{
     self, AnswerBody, AnswerHead, BodySource, Connection, RequestBody, SendFailure, told_timeout,
@@ -34,6 +35,7 @@ pub(super) struct Inquiry<'a> {
     pub(super) host: &'a Host,
     pub(super) origin: &'a Origin<'a>,
     pub(super) id: &'a HeaderValue,
+    pub(super) trace: &'a Trace<'a>,
     pub(super) body_limit: u64,
 }
 
@@ -55,7 +57,8 @@ pub(super) async fn forward(
             Upstream::Paused { .. } => None,
         };
         let Some(claim) = claim else {
-            route = hold
+            let since = Instant::now();
+            let next = hold
                 .wait(
                     &client,
                     inquiry.origin,
@@ -63,7 +66,9 @@ pub(super) async fn forward(
                     site::path(inquiry.parts),
                     &route,
                 )
-                .await?;
+                .await;
+            exchange.held += since.elapsed();
+            route = next?;
             tried.clear();
             continue;
         };

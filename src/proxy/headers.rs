@@ -4,6 +4,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::error::EdgeError;
 use super::origin::Origin;
+use super::trace::Trace;
 
 pub(super) static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -56,7 +57,7 @@ fn is_ours_to_say(name: &str) -> bool {
                 || begins("cf-connecting-ip")
                 || same("cf-pseudo-ipv4")
         }
-        Some(b't') if same("true-client-ip") => true,
+        Some(b't') if same("true-client-ip") || same("traceparent") || same("tracestate") => true,
         Some(b't') => name == "transfer_encoding",
         _ => false,
     }
@@ -133,6 +134,7 @@ pub(super) struct Facts<'a> {
     pub(super) host: &'a str,
     pub(super) origin: &'a Origin<'a>,
     pub(super) request_id: &'a HeaderValue,
+    pub(super) trace: &'a Trace<'a>,
     /// The protocol asked for, e.g. `websocket`.
     pub(super) upgrade: Option<&'a HeaderValue>,
     pub(super) length: Option<u64>,
@@ -230,6 +232,10 @@ fn write_ours(out: &mut BytesMut, facts: &Facts<'_>) {
         out.put_slice(part.as_bytes());
     }
     write_field(out, "x-request-id", facts.request_id.as_bytes());
+    write_field(out, "traceparent", facts.trace.parent());
+    if let Some(state) = facts.trace.state() {
+        write_field(out, "tracestate", state);
+    }
     if facts.takes_trailers {
         out.put_slice(b"te: trailers\r\n");
         if facts.upgrade.is_none() {
@@ -264,12 +270,14 @@ mod tests {
     }
 
     fn head_of(map: &HeaderMap) -> String {
+        let id = HeaderValue::from_static("id1");
         let facts = Facts {
             method: "GET",
             target: "/a?b",
             host: "tasks.test",
             origin: &Origin::peer([203, 0, 113, 9].into(), "203.0.113.9", true),
-            request_id: &HeaderValue::from_static("id1"),
+            request_id: &id,
+            trace: &Trace::of(map, &id, 7),
             upgrade: None,
             length: None,
             chunked: false,

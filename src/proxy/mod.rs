@@ -3,6 +3,7 @@
 //! Serves from an immutable snapshot and knows sockets and routes; it knows no app, no engine, no database, and imports
 //! only `base`. One current-thread runtime a core; no lock is taken on the way of a request.
 //! What the snapshot holds is decided in `routing`; who listens is decided by the daemon.
+mod access_log;
 mod answer;
 mod attempt;
 mod balance;
@@ -48,12 +49,14 @@ mod snapshot;
 mod stand_in;
 mod target;
 mod tls;
+mod trace;
 mod tunnel;
 mod upstream;
 mod watch;
 mod worker;
 mod ws_frames;
 
+pub use access_log::{Ending, Entries, Entry};
 pub use edge::{ConnectFailure, Edge, EdgeHandle, EdgeStats, Listeners, Refusals};
 pub use gate::Gate;
 pub use histogram::Histogram;

@@ -24,6 +24,7 @@ pub(super) fn head_of(
         host: &inquiry.host.written,
         origin: inquiry.origin,
         request_id: inquiry.id,
+        trace: inquiry.trace,
         upgrade,
         length: match body.coding() {
             Coding::None => expects_length.then_some(0),

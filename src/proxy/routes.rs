@@ -10,6 +10,7 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 
 use crate::base::clock::UnixMs;
+use crate::base::log_share::LogShare;
 
 use super::gate::Gate;
 use super::meter::Meter;
@@ -54,6 +55,8 @@ pub struct RouteSpec {
     /// Instead of the edge's own time a request may be held.
     pub held_for: Option<Duration>,
     pub policies: Arc<Policies>,
+    /// Which of its requests are written to the access log; none by default.
+    pub access_log: LogShare,
 }
 
 pub struct Route {

@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use tokio::sync::{mpsc, watch};
 
+use super::access_log::AccessLog;
 use super::edge::{ConnectFailure, Refusals};
 use super::limits::Limits;
 use super::proxies::Trust;
@@ -22,6 +23,7 @@ pub(super) struct Shared {
     pub(super) tls: Arc<ServerConfig>,
     /// Where the first door for https stands.
     pub(super) https_port: u16,
+    pub(super) access_log: AccessLog,
     pub(super) refused: Refused,
     /// Open client connections, in all and by worker.
     pub(super) connections: AtomicUsize,

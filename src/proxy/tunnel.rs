@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use tokio_util::io::poll_read_buf;
 use tokio_util::sync::CancellationToken;
 
+use super::access_log::Ending;
 use super::client::{Client, Phase};
 use super::client_io::ClientIo;
 use super::exchange::Exchange;
@@ -65,16 +66,16 @@ impl Tunnel {
         };
         let mut frames = self.is_websocket.then(Frames::default);
         let mut cut = pin!(self.cut.cancelled());
-        let ordered = poll_fn(|cx| {
+        let (ordered, whole) = poll_fn(|cx| {
             client.listen(cx);
             if client.phase() >= Phase::Ending || cut.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(true);
+                return Poll::Ready((true, false));
             }
             let sent = up.poll(cx, &mut io, &mut target, None);
             let received = down.poll(cx, &mut target, &mut io, frames.as_mut());
             match (sent, received) {
-                (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => Poll::Ready(false),
-                (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(false),
+                (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => Poll::Ready((false, false)),
+                (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready((false, true)),
                 _ => Poll::Pending,
             }
         })
@@ -104,6 +105,11 @@ impl Tunnel {
         if let Some(mut exchange) = self.exchange {
             exchange.outcome.bytes_in += up.moved;
             exchange.outcome.bytes_out += down.moved;
+            exchange.ending = match (ordered, whole) {
+                (true, _) => Ending::Restart,
+                (false, true) => Ending::Whole,
+                (false, false) => Ending::TunnelBroken,
+            };
         }
     }
 }

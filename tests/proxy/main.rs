@@ -8,6 +8,7 @@ mod abuse;
 mod bodies;
 mod drain;
 mod hold;
+mod log;
 mod names;
 mod origin;
 mod retry;
