@@ -341,6 +341,7 @@ mod tests {
             stopped: false,
             settings_changed: false,
             since: UnixMs(0),
+            access_log: None,
         }
     }
 

@@ -233,7 +233,7 @@ pub(super) struct AccessLog {
 #[derive(Default)]
 struct Counts {
     waiting_bytes: AtomicUsize,
-    lost: AtomicU64,
+    dropped: AtomicU64,
 }
 
 /// The writer's end: entries in the order in which the requests ended.
@@ -268,8 +268,8 @@ impl AccessLog {
         self.query.load(Relaxed)
     }
 
-    pub(super) fn lost(&self) -> u64 {
-        self.counts.lost.load(Relaxed)
+    pub(super) fn dropped(&self) -> u64 {
+        self.counts.dropped.load(Relaxed)
     }
 
     pub(super) fn hand_over(&self, entry: Box<Entry>) {
@@ -277,7 +277,7 @@ impl AccessLog {
         let waiting = self.counts.waiting_bytes.fetch_add(bytes, Relaxed);
         if waiting > MOST_BYTES || self.ring.try_send(entry).is_err() {
             self.counts.waiting_bytes.fetch_sub(bytes, Relaxed);
-            self.counts.lost.fetch_add(1, Relaxed);
+            self.counts.dropped.fetch_add(1, Relaxed);
         }
     }
 }
@@ -296,13 +296,13 @@ impl Entries {
     }
 
     /// Entries that were never written: the ring was full, or the writer said so.
-    pub fn lost(&self) -> u64 {
-        self.counts.lost.load(Relaxed)
+    pub fn dropped(&self) -> u64 {
+        self.counts.dropped.load(Relaxed)
     }
 
     /// So many could not be written.
-    pub fn lose(&self, entries: u64) {
-        self.counts.lost.fetch_add(entries, Relaxed);
+    pub fn drop_unwritten(&self, entries: u64) {
+        self.counts.dropped.fetch_add(entries, Relaxed);
     }
 
     fn taken(&self, entry: Box<Entry>) -> Box<Entry> {
@@ -359,7 +359,7 @@ mod tests {
         for _ in 0..MOST + 3 {
             log.hand_over(entry("/", b"", false));
         }
-        assert_eq!((log.lost(), entries.lost()), (3, 3));
+        assert_eq!((log.dropped(), entries.dropped()), (3, 3));
         let taken = std::iter::from_fn(|| entries.try_next()).count();
         assert_eq!(taken, MOST);
         // Long ones fill it before they are so many.
@@ -369,7 +369,7 @@ mod tests {
         }
         let taken = std::iter::from_fn(|| entries.try_next()).count();
         assert!((2_000..2_200).contains(&taken), "{taken}");
-        assert_eq!(entries.lost(), (3 + MOST - taken) as u64);
+        assert_eq!(entries.dropped(), (3 + MOST - taken) as u64);
         log.hand_over(entry("/", b"", false));
         assert!(entries.try_next().is_some(), "there is room again");
         assert_eq!(log.counts.waiting_bytes.load(Relaxed), 0);

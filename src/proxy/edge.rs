@@ -54,7 +54,7 @@ pub struct EdgeStats {
     pub targets: Vec<(Arc<str>, Reading)>,
     pub refusals: Refusals,
     /// Entries of the access log that were never written.
-    pub log_lost: u64,
+    pub log_dropped: u64,
 }
 
 /// What was turned away before it reached a route.
@@ -300,7 +300,7 @@ impl EdgeHandle {
                 .collect(),
             targets,
             refusals: self.shared.refused.read(),
-            log_lost: self.shared.access_log.lost(),
+            log_dropped: self.shared.access_log.dropped(),
         }
     }
 }

@@ -45,6 +45,8 @@ pub struct RouteSpec {
     pub host: Arc<str>,
     /// `/` or `/api`; without trailing slash.
     pub path_prefix: Arc<str>,
+    /// The app's name in figures and logs; empty for what is no app's.
+    pub app: Arc<str>,
     /// What answers, in figures and logs, e.g. `web`; empty for what is no process of an app.
     pub process: Arc<str>,
     pub upstream: Upstream,

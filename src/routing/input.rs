@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustls::sign::CertifiedKey;
 
 use crate::base::clock::UnixMs;
+use crate::base::log_share::LogShare;
 
 /// Everything that decides a snapshot.
 #[derive(Default)]
@@ -33,6 +34,10 @@ pub struct Route {
     pub key: String,
     /// Routes of one group share the limit of held requests: `app:3`.
     pub group: String,
+    /// The app's name, in figures and logs; empty for what is no app's.
+    pub app: String,
+    /// The process that answers; empty for what is no process of an app.
+    pub process: String,
     /// Lower case, or `*.example.com`.
     pub host: String,
     /// `/` or `/api`.
@@ -43,6 +48,8 @@ pub struct Route {
     pub body_bytes: Option<u64>,
     /// Instead of the edge's own time a request may be held.
     pub held_for: Option<Duration>,
+    /// Which of its requests are written to the access log.
+    pub access_log: LogShare,
 }
 
 /// What answers a route.
