@@ -45,7 +45,6 @@ struct Line<'a> {
     user_agent: &'a str,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde hands a reference
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }
@@ -59,7 +58,6 @@ struct Dropped {
 /// The entry's line, its newline included; `now` is when it is written.
 pub(super) fn of(out: &mut Vec<u8>, entry: &Entry, now: UnixMs) {
     let spec = entry.route().map(|route| &route.spec);
-    let named = |name: &'_ std::sync::Arc<str>| !name.is_empty();
     let line = Line {
         time: time(now.minus(entry.started.elapsed())),
         id: entry.id(),
@@ -75,14 +73,10 @@ pub(super) fn of(out: &mut Vec<u8>, entry: &Entry, now: UnixMs) {
         total_us: entry.micros,
         ended: entry.ending.as_str(),
         route: spec.map(|spec| &*spec.key),
-        app: spec
-            .map(|spec| &spec.app)
-            .filter(|app| named(app))
-            .map(|app| &**app),
+        app: spec.map(|spec| &*spec.app).filter(|app| !app.is_empty()),
         process: spec
-            .map(|spec| &spec.process)
-            .filter(|process| named(process))
-            .map(|process| &**process),
+            .map(|spec| &*spec.process)
+            .filter(|process| !process.is_empty()),
         target: entry.target.as_deref(),
         retries: entry.retries.into(),
         held_us: entry.held_micros,

@@ -29,11 +29,11 @@ pub(super) struct Trace<'a> {
 impl<'a> Trace<'a> {
     /// `id` is the request's, in 32 hexadecimal digits; `drawn` is chance for the parent id.
     pub(super) fn of(headers: &'a HeaderMap, id: &HeaderValue, drawn: u64) -> Trace<'a> {
-        let told = headers.get(&TRACEPARENT).and_then(|value| {
-            let mut all = headers.get_all(&TRACEPARENT).iter().skip(1);
-            let once = all.next().is_none();
-            once.then(|| parse(value.as_bytes())).flatten()
-        });
+        let mut all = headers.get_all(&TRACEPARENT).iter();
+        let told = match (all.next(), all.next()) {
+            (Some(value), None) => parse(value.as_bytes()),
+            _ => None,
+        };
         let mut parent = *b"00-00000000000000000000000000000001-0000000000000000-00";
         match told {
             Some((trace, flags)) => {
@@ -81,7 +81,13 @@ fn parse(value: &[u8]) -> Option<(&[u8], u8)> {
         value.get(53..LENGTH)?,
     );
     let cut = [2, 35, 52].iter().all(|at| value[*at] == b'-');
-    let named = |id: &[u8]| id.iter().all(|b| digit(*b).is_some()) && id.iter().any(|b| *b != b'0');
+    // In one pass without a branch.
+    let named = |id: &[u8]| {
+        let seen = id.iter().fold((true, false), |(good, some), b| {
+            (good & digit(*b).is_some(), some | (*b != b'0'))
+        });
+        seen == (true, true)
+    };
     (ends && cut && named(trace) && named(parent)).then_some(())?;
     Some((trace, byte(flags)?))
 }
