@@ -438,8 +438,10 @@ uploads = "/app/uploads"
         // A release stored before there was such a thing, and one that says it.
         let stored = serde_json::to_string(&AppFile::default()).unwrap();
         assert!(!stored.contains("access_log"), "{stored}");
-        let mut file = AppFile::default();
-        file.access_log = Some(LogShare::OFF);
+        let file = AppFile {
+            access_log: Some(LogShare::OFF),
+            ..AppFile::default()
+        };
         let stored = serde_json::to_string(&file).unwrap();
         assert_eq!(serde_json::from_str::<AppFile>(&stored).unwrap(), file);
     }
