@@ -7,6 +7,10 @@ use serde::Serialize;
 use crate::base::clock::UnixMs;
 use crate::proxy::Entry;
 
+/// How the keys of the dashboard's own routes begin, and the paths of its one-time links.
+const DASHBOARD: &str = "dashboard";
+const LINK: &str = "/setup/";
+
 #[derive(Serialize)]
 struct Line<'a> {
     /// When the request's head was there.
@@ -64,7 +68,7 @@ pub(super) fn of(out: &mut Vec<u8>, entry: &Entry, now: UnixMs) {
         client: entry.client(),
         method: entry.method(),
         host: entry.host(),
-        path: entry.path(),
+        path: path(entry.path(), spec.map(|spec| &*spec.key)),
         protocol: entry.protocol,
         status: entry.status,
         bytes_in: entry.bytes_in,
@@ -84,6 +88,15 @@ pub(super) fn of(out: &mut Vec<u8>, entry: &Entry, now: UnixMs) {
         user_agent: entry.user_agent(),
     };
     put(out, &line);
+}
+
+/// The dashboard's one-time links have their secret in the path: it is left out, also where such a link came to no route.
+fn path<'a>(path: &'a str, route: Option<&str>) -> &'a str {
+    let may_be_ours = route.is_none_or(|key| key.starts_with(DASHBOARD));
+    match may_be_ours && path.starts_with(LINK) && path.len() > LINK.len() {
+        true => "/setup/…",
+        false => path,
+    }
 }
 
 /// That so many entries before this line are missing.
@@ -106,5 +119,24 @@ fn time(at: UnixMs) -> String {
     match jiff::Timestamp::from_millisecond(at.0) {
         Ok(time) => time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
         Err(_) => at.0.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn e7_a_one_time_link_is_written_without_its_secret() {
+        for (asked, route, told) in [
+            ("/setup/secret", Some("dashboard"), "/setup/…"),
+            ("/setup/secret", Some("dashboard:address"), "/setup/…"),
+            ("/setup/secret", None, "/setup/…"),
+            ("/setup/", None, "/setup/"),
+            ("/setup/page", Some("route:7"), "/setup/page"),
+            ("/settings", Some("dashboard"), "/settings"),
+        ] {
+            assert_eq!(path(asked, route), told, "{asked} of {route:?}");
+        }
     }
 }

@@ -119,11 +119,13 @@ async fn e7_requests_are_written_as_lines_of_json_and_the_last_ones_at_the_stop(
     let path = folder.path().join(FILE);
     let asked = tokio::task::spawn_blocking(move || {
         (0..3).for_each(|n| ask(address, &format!("/{n}?secret")));
+        ask(address, "/setup/secret");
     });
     asked.await.unwrap();
     assert!(tasks.finish(Duration::from_secs(20)).await);
+    assert!(!std::fs::read_to_string(&path).unwrap().contains("secret"));
     let all = lines(&path);
-    assert_eq!(all.len(), 3);
+    assert_eq!(all.len(), 4);
     let keys: Vec<&String> = all[0].as_object().unwrap().keys().collect();
     let mut expected = [
         "time",
