@@ -15,6 +15,7 @@ mod floods;
 mod grpc;
 mod h2c;
 mod hold;
+mod log;
 mod names;
 mod origin;
 mod policies;
