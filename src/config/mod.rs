@@ -22,8 +22,8 @@ pub use edits::Edit;
 pub use error::ConfigError;
 pub use route::{ConfiguredRoute, Tls, UpstreamAddress};
 pub use settings::{
-    Acme, Backup, Build, Checks, Config, Container, Dashboard, Database, Deploy, Docker, Drain,
-    Git, Health, Hold, Limits, Listen, Network, Proxies, Timeouts, Trusted,
+    AccessLog, Acme, Backup, Build, Checks, Config, Container, Dashboard, Database, Deploy, Docker,
+    Drain, Git, Health, Hold, Limits, Listen, Network, Proxies, Timeouts, Trusted,
 };
 pub use waiting::Waiting;
 pub use watch::{Change, ConfigWatch, watch};

@@ -7,6 +7,7 @@ use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, de::Error as _};
 
 use crate::base::ids::HostName;
+use crate::base::log_share::LogShare;
 use crate::base::protocol::Protocol;
 
 /// Where a route's certificate comes from.
@@ -57,6 +58,8 @@ pub struct ConfiguredRoute {
     pub upstream: UpstreamAddress,
     /// Where its certificate comes from.
     pub tls: Tls,
+    /// Which of its requests are written to the access log, instead of the usual share.
+    pub access_log: Option<LogShare>,
 }
 
 #[derive(Deserialize)]
@@ -69,6 +72,7 @@ struct Written {
     upstream: UpstreamAddress,
     #[serde(default, deserialize_with = "tls")]
     tls: Option<Tls>,
+    access_log: Option<LogShare>,
 }
 
 impl<'de> Deserialize<'de> for ConfiguredRoute {
@@ -84,6 +88,7 @@ impl<'de> Deserialize<'de> for ConfiguredRoute {
             path: written.path,
             upstream: written.upstream,
             tls: written.tls.unwrap_or(birth),
+            access_log: written.access_log,
         })
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
+use crate::base::log_share::LogShare;
 use crate::base::shutdown::{Shutdown, Tasks};
 
 fn load(text: &str) -> Result<Config, ConfigError> {
@@ -485,4 +486,39 @@ async fn f5_a_mistake_at_the_start_leaves_the_settings_that_were_in_force() {
     let (config, mistake) = Config::load_or_kept(&file, &routes_d, None).unwrap();
     assert_eq!(config.hold.requests, 7);
     assert_eq!(mistake.unwrap().line, Some(4));
+}
+
+#[test]
+fn e7_what_is_logged_is_set_for_all_and_for_a_route() {
+    let config = load(
+        r#"
+[access_log]
+share = 0.1
+files = 2
+[[route]]
+host = "legacy.example.com"
+upstream = "http://127.0.0.1:9001"
+access_log = "off"
+[[route]]
+host = "other.example.com"
+upstream = "http://127.0.0.1:9001"
+"#,
+    )
+    .unwrap();
+    assert_eq!(config.access_log.share, LogShare::part(0.1).unwrap());
+    let of_routes: Vec<_> = config.routes.iter().map(|route| route.access_log).collect();
+    assert_eq!(of_routes, [Some(LogShare::OFF), None]);
+    for (wrong, line) in [
+        ("[access_log]\nshare = 2", 2),
+        ("[access_log]\nshare = \"some\"", 2),
+        ("[access_log]\nfiles = 0", 2),
+        ("[access_log]\nsize = \"1K\"", 2),
+        (
+            "\n[[route]]\nhost = \"a.test\"\nupstream = \"http://a\"\naccess_log = true",
+            5,
+        ),
+    ] {
+        let error = load(wrong).unwrap_err();
+        assert_eq!(error.line, Some(line), "{wrong}: {error}");
+    }
 }

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::access_log::AccessLog;
 use crate::apps::Apps;
 use crate::audit::Audit;
 use crate::backup::{self, Backups};
@@ -161,6 +162,11 @@ async fn run(start: Start) -> Result<(), String> {
     )
     .map_err(|e| format!("the edge did not start: {e}"))?;
     edge.trust(settings::proxies(&config));
+    edge.log(config.access_log.share, config.access_log.query);
+    let log_settings = settings::access_log(&config);
+    let access_log = edge
+        .entries()
+        .map(|entries| AccessLog::start(entries, &data_dir.join("logs"), log_settings, &tasks));
     let (publisher, publishing) = Publisher::new(edge.handle());
     let deploys = Deploys::open(
         db.clone(),
@@ -224,6 +230,7 @@ async fn run(start: Start) -> Result<(), String> {
         .map_err(|e| format!("{}: {e}", root_file.display()))?;
     let followers = settings::Followers {
         edge: edge.handle(),
+        access_log,
         certs: certs.clone(),
         supervisor: supervisor.clone(),
         deploys: deploys.clone(),

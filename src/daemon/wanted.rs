@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::upstreams::Upstreams;
 use crate::apps::Apps;
 use crate::base::clock::UnixMs;
+use crate::base::log_share::LogShare;
 use crate::base::protocol::Protocol;
 use crate::certs::{CertSet, Source, Wanted};
 use crate::config::{Config, ConfiguredRoute, Tls};
@@ -76,13 +77,19 @@ impl Gather {
         let pauses = self.apps.pauses(UnixMs::now()).await.map_err(words)?;
         let serving = self.deploys.serving().await.map_err(words)?;
         for route in self.apps.routes(None).await.map_err(words)? {
-            let maintenance = apps.iter().any(|a| a.id == route.app && a.maintenance);
+            let app = apps.iter().find(|a| a.id == route.app);
+            let maintenance = app.is_some_and(|a| a.maintenance);
             let pause = pauses.iter().find(|p| p.app == route.app);
             let serving = serving.iter().find(|s| s.app == route.app);
             wanted.push(want(route.domain.host.as_str(), Source::Acme));
             routes.push(Route {
                 key: format!("route:{}", route.id),
                 group: format!("app:{}", route.app),
+                app: app.map(|a| a.name.to_string()).unwrap_or_default(),
+                process: route.process.clone(),
+                access_log: serving
+                    .and_then(|s| s.access_log)
+                    .unwrap_or(settings.access_log.share),
                 host: route.domain.host.to_string(),
                 path: route.domain.path.clone(),
                 answer: match (maintenance, pause, serving) {
@@ -111,7 +118,9 @@ impl Gather {
                 },
             };
             wanted.push(want(route.host.as_str(), source));
-            routes.push(configured(route, self.upstreams.of(&route.upstream).await));
+            let share = route.access_log.unwrap_or(settings.access_log.share);
+            let addresses = self.upstreams.of(&route.upstream).await;
+            routes.push(configured(route, addresses, share));
         }
         let certificates = self.certificates.borrow().clone();
         let input = Input {
@@ -134,6 +143,9 @@ impl Gather {
         Route {
             key: key.into(),
             group: "dashboard".into(),
+            app: String::new(),
+            process: String::new(),
+            access_log: self.settings.borrow().access_log.share,
             host: host.into(),
             path: "/".into(),
             answer: Answer::Socket(self.edge_socket.clone()),
@@ -200,10 +212,16 @@ fn words(error: impl std::fmt::Display) -> String {
 /// Beyond the largest upload: that it is too large is the dashboard's to say.
 const BESIDE: u64 = 1 << 20;
 
-fn configured(route: &ConfiguredRoute, addresses: Vec<std::net::SocketAddr>) -> Route {
+fn configured(
+    route: &ConfiguredRoute,
+    addresses: Vec<std::net::SocketAddr>,
+    access_log: LogShare,
+) -> Route {
     Route {
         key: format!("config:{}{}", route.host, route.path),
         group: format!("config:{}", route.upstream),
+        app: String::new(),
+        process: String::new(),
         host: route.host.to_string(),
         path: route.path.clone(),
         answer: Answer::Addresses(addresses),
@@ -213,6 +231,7 @@ fn configured(route: &ConfiguredRoute, addresses: Vec<std::net::SocketAddr>) -> 
             protocol: route.upstream.protocol,
             ..Traits::default()
         },
+        access_log,
     }
 }
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use crate::base::ids::{ProcessName, VolumeName};
+use crate::base::log_share::LogShare;
 use crate::base::protocol::Protocol;
 use crate::config::units;
 
@@ -41,6 +42,9 @@ pub struct AppFile {
     /// Volume to the path it is seen at.
     #[serde(default)]
     pub volumes: BTreeMap<String, String>,
+    /// Which of its requests are written to the access log, instead of the box's usual share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_log: Option<LogShare>,
 }
 
 /// One kind of container.
@@ -95,6 +99,7 @@ impl Default for AppFile {
             release: None,
             drain_ms: None,
             volumes: BTreeMap::new(),
+            access_log: None,
         }
     }
 }
@@ -130,6 +135,7 @@ impl AppFile {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Raw {
+    access_log: Option<LogShare>,
     build: Option<RawBuild>,
     processes: Option<BTreeMap<Spanned<String>, RawProcess>>,
     cron: Option<BTreeMap<Spanned<String>, RawCron>>,
@@ -269,7 +275,10 @@ impl At<'_> {
 
 fn check(text: &str, raw: Raw) -> Result<AppFile, Mistake> {
     let at = At { text };
-    let mut file = AppFile::default();
+    let mut file = AppFile {
+        access_log: raw.access_log,
+        ..AppFile::default()
+    };
     if let Some(build) = raw.build {
         if let Some(folder) = &build.static_folder {
             return Err(at.wrong(
@@ -451,6 +460,26 @@ drain = "30s"
 [volumes]
 uploads = "/app/uploads"
 "#;
+
+    #[test]
+    fn e7_an_app_says_which_of_its_requests_are_logged() {
+        let share = |text: &str| AppFile::parse(text).unwrap().access_log;
+        assert_eq!(share(""), None);
+        assert_eq!(share("access_log = \"off\""), Some(LogShare::OFF));
+        assert_eq!(share("access_log = 0.1"), LogShare::part(0.1).ok());
+        let wrong = AppFile::parse("\naccess_log = \"on\"").unwrap_err();
+        assert_eq!(wrong.line, 2);
+        assert!(wrong.why.contains("such as 0.1"), "{wrong}");
+        // A release stored before there was such a thing, and one that says it.
+        let stored = serde_json::to_string(&AppFile::default()).unwrap();
+        assert!(!stored.contains("access_log"), "{stored}");
+        let file = AppFile {
+            access_log: Some(LogShare::OFF),
+            ..AppFile::default()
+        };
+        let stored = serde_json::to_string(&file).unwrap();
+        assert_eq!(serde_json::from_str::<AppFile>(&stored).unwrap(), file);
+    }
 
     #[test]
     fn f4_the_files_own_example_is_understood() {

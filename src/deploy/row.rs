@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::base::clock::UnixMs;
+use crate::base::log_share::LogShare;
 use crate::base::protocol::Protocol;
 use crate::base::secret::Secret;
 
@@ -190,6 +191,8 @@ pub struct Serving {
     pub settings_changed: bool,
     /// Since when.
     pub since: UnixMs,
+    /// Which of its requests its file wants in the access log.
+    pub access_log: Option<LogShare>,
 }
 
 /// What a release says of a process to the edge.

@@ -342,6 +342,7 @@ mod tests {
             stopped: false,
             settings_changed: false,
             since: UnixMs(0),
+            access_log: None,
         }
     }
 

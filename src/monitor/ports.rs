@@ -16,6 +16,11 @@ pub trait World: Send + Sync + 'static {
     /// What every route of the edge has answered since this process began.
     fn readings(&self) -> Vec<RouteReading>;
 
+    /// Everything that the edge has counted, with where its routes lead now.
+    fn edge(&self) -> EdgeReading {
+        EdgeReading::default()
+    }
+
     /// Our containers that run.
     fn running(&self) -> Vec<Running> {
         Vec::new()
@@ -44,6 +49,53 @@ pub struct RouteReading {
     /// Whom it is counted for: `app:7`.
     pub subject: String,
     /// The counters.
+    pub reading: Reading,
+}
+
+/// The edge's counters.
+#[derive(Clone, Debug, Default)]
+pub struct EdgeReading {
+    /// Open connections of clients.
+    pub connections: u64,
+    /// What was turned away before it reached a route: why, and how often.
+    pub refused: Vec<(String, u64)>,
+    /// Entries of the access log that were never written.
+    pub log_dropped: u64,
+    /// In no order.
+    pub routes: Vec<RouteSeen>,
+}
+
+/// A route as the edge has it now.
+#[derive(Clone, Debug)]
+pub struct RouteSeen {
+    /// The route's own key.
+    pub key: String,
+    /// Its host; empty for the box's address.
+    pub host: String,
+    /// Its prefix.
+    pub path: String,
+    /// The app's name.
+    pub app: Option<String>,
+    /// The process.
+    pub process: Option<String>,
+    /// Whether its requests are held on purpose.
+    pub paused: bool,
+    /// Its counters.
+    pub reading: Reading,
+    /// Where it leads.
+    pub targets: Vec<TargetSeen>,
+}
+
+/// A target as the edge has it now.
+#[derive(Clone, Debug)]
+pub struct TargetSeen {
+    /// The target's own key.
+    pub key: String,
+    /// The name of the container it is.
+    pub container: Option<String>,
+    /// Where it listens.
+    pub address: String,
+    /// Its counters.
     pub reading: Reading,
 }
 

@@ -7,6 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+use super::access_log::Ending;
 use super::client::Piece;
 use super::exchange::Exchange;
 use super::refusal::Refusal;
@@ -40,6 +41,19 @@ pub(super) enum Broken {
     ClientSlow,
     #[error("a panic while the answer was passed on")]
     Panicked,
+}
+
+impl Broken {
+    fn ending(&self) -> Ending {
+        match self {
+            Broken::CutShort => Ending::UpstreamCut,
+            Broken::Malformed(_) => Ending::UpstreamMalformed,
+            Broken::File => Ending::FileChanged,
+            Broken::Client => Ending::ClientGone,
+            Broken::ClientSlow => Ending::ClientSlow,
+            Broken::Panicked => Ending::Panicked,
+        }
+    }
 }
 
 impl From<BodyFailure> for Broken {
@@ -84,7 +98,12 @@ impl EdgeBody {
 
     /// The exchange ends with this body.
     pub(super) fn ends(&mut self, exchange: Exchange) {
-        self.exchange = Some(Box::new(exchange));
+        let mut exchange = Box::new(exchange);
+        if !matches!(self.content, Content::Answer(_) | Content::Foreign(_)) {
+            // Of one piece or none: where there is no body to this answer (HEAD), nobody will ask for it.
+            exchange.ending = Ending::Whole;
+        }
+        self.exchange = Some(exchange);
         self.settle();
     }
 
@@ -97,6 +116,7 @@ impl EdgeBody {
             return;
         }
         if let Some(exchange) = &mut self.exchange {
+            exchange.ending = Ending::Whole;
             exchange.outcome.bytes_in += answer.taken();
             exchange.read_whole = answer.request_is_whole();
             if let (Some(connection), Some(claim)) = (answer.reusable(), exchange.claim()) {
@@ -137,6 +157,9 @@ impl EdgeBody {
             }
             Poll::Ready(None) => {
                 self.settle();
+                if let Some(exchange) = &mut self.exchange {
+                    exchange.ending = Ending::Whole;
+                }
                 self.content = Content::Nothing;
                 Poll::Ready(None)
             }
@@ -147,6 +170,7 @@ impl EdgeBody {
                     if matches!(broken, Broken::ClientSlow) {
                         exchange.client.refused(Refusal::SlowBody);
                     }
+                    exchange.ending = broken.ending();
                 }
                 self.content = Content::Nothing;
                 Poll::Ready(Some(Err(broken)))
@@ -164,8 +188,15 @@ impl Body for EdgeBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let this = self.get_mut();
-        catch_unwind(AssertUnwindSafe(|| this.poll(cx)))
-            .unwrap_or_else(|_| Poll::Ready(Some(Err(Broken::Panicked))))
+        match catch_unwind(AssertUnwindSafe(|| this.poll(cx))) {
+            Ok(polled) => polled,
+            Err(_) => {
+                if let Some(exchange) = &mut this.exchange {
+                    exchange.ending = Ending::Panicked;
+                }
+                Poll::Ready(Some(Err(Broken::Panicked)))
+            }
+        }
     }
 
     fn is_end_stream(&self) -> bool {

@@ -30,6 +30,7 @@ use super::site;
 use super::static_site;
 use super::sticky;
 use super::target::{Protocol, Target};
+use super::trace::Trace;
 use super::upstream::{BodySource, Coding, SendFailure};
 use super::vigil::{Vigil, may_resend};
 use super::worker::Worker;
@@ -43,6 +44,7 @@ pub(super) struct Inquiry<'a> {
     pub(super) host: &'a Host,
     pub(super) origin: &'a Origin<'a>,
     pub(super) id: &'a HeaderValue,
+    pub(super) trace: &'a Trace<'a>,
     pub(super) body_limit: u64,
     /// It is a WebSocket over HTTP/2.
     pub(super) handshake: Option<&'a Handshake>,
@@ -93,7 +95,8 @@ pub(super) async fn forward(
             Upstream::Targets(_) | Upstream::Paused { .. } => None,
         };
         let Some(mut claim) = claim else {
-            route = hold
+            let since = Instant::now();
+            let next = hold
                 .wait(
                     &client,
                     inquiry.origin,
@@ -101,7 +104,9 @@ pub(super) async fn forward(
                     site::path(inquiry.parts),
                     &route,
                 )
-                .await?;
+                .await;
+            exchange.held += since.elapsed();
+            route = next?;
             tried.clear();
             begun = Instant::now();
             continue;

@@ -97,12 +97,15 @@ fn made(route: Route, previous: &Snapshot, fresh: &mut Fresh) -> Arc<proxy::Rout
         RouteSpec {
             key: route.key.into(),
             group: route.group.into(),
+            app: route.app.into(),
+            process: route.process.into(),
             host: route.host.into(),
             path_prefix: route.path.into(),
             upstream,
             redirect_http: true,
             body_bytes: route.body_bytes,
             held_for: route.held_for,
+            access_log: route.access_log,
             ..RouteSpec::default()
         },
         previous,
@@ -130,6 +133,7 @@ fn answering(replicas: &[Replica]) -> Vec<(i64, std::net::SocketAddr)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::log_share::LogShare;
     use crate::proxy::Protocol;
     use crate::proxy::Traits;
 
@@ -146,12 +150,15 @@ mod tests {
         Route {
             key: format!("route:{host}"),
             group: group.into(),
+            app: "shop".into(),
+            process: "web".into(),
             host: host.into(),
             path: "/".into(),
             answer,
             body_bytes: None,
             held_for: None,
             traits: Traits::default(),
+            access_log: LogShare::ALL,
         }
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustls::sign::CertifiedKey;
 
 use crate::base::clock::UnixMs;
+use crate::base::log_share::LogShare;
 use crate::proxy::Traits;
 
 /// Everything that decides a snapshot.
@@ -34,6 +35,10 @@ pub struct Route {
     pub key: String,
     /// Routes of one group share the limit of held requests: `app:3`.
     pub group: String,
+    /// The app's name, in figures and logs; empty for what is no app's.
+    pub app: String,
+    /// The process that answers; empty for what is no process of an app.
+    pub process: String,
     /// Lower case, or `*.example.com`.
     pub host: String,
     /// `/` or `/api`.
@@ -46,6 +51,8 @@ pub struct Route {
     pub held_for: Option<Duration>,
     /// What is known of its targets beside their addresses.
     pub traits: Traits,
+    /// Which of its requests are written to the access log.
+    pub access_log: LogShare,
 }
 
 /// What answers a route.

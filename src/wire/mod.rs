@@ -15,6 +15,7 @@ pub mod listing;
 pub mod metrics;
 pub mod overview;
 pub mod problem;
+pub mod routes;
 pub mod second_factor;
 pub mod sessions;
 pub mod status;

@@ -16,6 +16,7 @@ mod grpc;
 mod h2c;
 mod h2c_connections;
 mod hold;
+mod log;
 mod names;
 mod origin;
 mod policies;

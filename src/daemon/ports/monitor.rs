@@ -11,9 +11,12 @@ use crate::base::clock::UnixMs;
 use crate::certs::{Certs, box_addresses};
 use crate::config::{Config, ConfigError, Listen, Waiting};
 use crate::deploy::{Deploy, Deploys, Serving};
-use crate::monitor::{DumpsGo, Facts, Later, RouteReading, Running, Unremoved, WantedCheck, World};
+use crate::monitor::{
+    DumpsGo, EdgeReading, Facts, Later, RouteReading, RouteSeen, Running, TargetSeen, Unremoved,
+    WantedCheck, World,
+};
 use crate::postgres::{self, Databases};
-use crate::proxy::EdgeHandle;
+use crate::proxy::{self, EdgeHandle, Refusals, Upstream};
 use crate::supervise::{EngineState, Kind, Live, State, Supervisor};
 use crate::web;
 use crate::wire::overview::{
@@ -68,6 +71,36 @@ impl World for WorldPort {
                 })
             })
             .collect()
+    }
+
+    fn edge(&self) -> EdgeReading {
+        let (stats, snapshot) = (self.edge.stats(), self.edge.snapshot());
+        let live = self.supervisor.live().borrow().clone();
+        let name = |name: &Arc<str>| Some(name.to_string()).filter(|name| !name.is_empty());
+        let target = |target: &Arc<proxy::Target>| TargetSeen {
+            key: target.key().to_string(),
+            container: container(&live, target.key()),
+            address: target.address().to_string(),
+            reading: target.meter().read(),
+        };
+        EdgeReading {
+            connections: stats.connections,
+            refused: refused(&stats.refusals),
+            log_dropped: stats.log_dropped,
+            routes: snapshot
+                .all_routes()
+                .map(|route| RouteSeen {
+                    key: route.spec.key.to_string(),
+                    host: route.spec.host.to_string(),
+                    path: route.spec.path_prefix.to_string(),
+                    app: name(&route.spec.app),
+                    process: name(&route.spec.process),
+                    paused: matches!(route.spec.upstream, Upstream::Paused { .. }),
+                    reading: route.meter().read(),
+                    targets: route.targets().iter().map(target).collect(),
+                })
+                .collect(),
+        }
     }
 
     fn running(&self) -> Vec<Running> {
@@ -247,6 +280,28 @@ impl WorldPort {
             })
             .collect())
     }
+}
+
+/// The name of the container that a target's key stands for.
+fn container(live: &[Live], key: &str) -> Option<String> {
+    let row: i64 = key.strip_prefix("replica:")?.parse().ok()?;
+    let own = live.iter().find(|one| one.row == row)?;
+    Some(own.name.clone())
+}
+
+/// What was turned away, in words.
+fn refused(refusals: &Refusals) -> Vec<(String, u64)> {
+    [
+        ("too many connections", refusals.too_many_connections),
+        ("unknown name in TLS", refusals.unknown_names),
+        ("failed handshake", refusals.failed_handshakes),
+        ("no header of the PROXY protocol", refusals.proxy_headers),
+        ("bad request", refusals.bad_requests),
+        ("panic", refusals.panics),
+    ]
+    .into_iter()
+    .map(|(reason, count)| (reason.to_owned(), count))
+    .collect()
 }
 
 /// How an app stands by the containers of its live release.

@@ -9,6 +9,8 @@ use super::*;
 use crate::base::policies::{BasicAuth, BasicUser, HeaderRules, RateLimit, VerifierKey, Window};
 use crate::base::secret::Secret;
 use crate::proxy::headers::{Facts, write_head};
+use crate::proxy::origin::End;
+use crate::proxy::trace::Trace;
 
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![
@@ -91,6 +93,7 @@ proptest! {
         let compiled = Policies::compile(&from, &VerifierKey::new(b"key"));
         let compiled = compiled.0.unwrap();
         let address: IpAddr = [192, 0, 2, 1].into();
+        let id = HeaderValue::from_static("id");
         let mut request = HeaderMap::new();
         for line in ["keep-alive", written.as_str()] {
             request.append(header::CONNECTION, HeaderValue::from_str(line).unwrap());
@@ -103,8 +106,14 @@ proptest! {
             target: stripped.as_deref().unwrap_or(uri.path()),
             prefix: "/a",
             host: "a.test",
-            origin: &Origin::peer(address, "192.0.2.1", true),
-            request_id: &HeaderValue::from_static("id"),
+            origin: &Origin::peer(End {
+                address,
+                text: "192.0.2.1",
+                https: true,
+                header: None,
+            }),
+            request_id: &id,
+            trace: &Trace::of(&request, &id, 7),
             upgrade: None,
             length: Some(7),
             chunked: false,
