@@ -90,10 +90,15 @@ async fn e2_an_h2c_app_gets_the_head_an_http1_app_gets() {
         let mut fields: Vec<String> = text
             .lines()
             .skip(1)
-            .filter(|line| !line.starts_with("x-request-id: ") && !line.starts_with("connection: "))
+            .filter(|line| {
+                // Of each request its own, and of its connection.
+                let own = ["x-request-id: ", "traceparent: ", "connection: "];
+                !own.iter().any(|name| line.starts_with(name))
+            })
             .map(str::to_owned)
             .collect();
         fields.sort();
+        assert!(text.contains("\nx-request-id: ") && text.contains("\ntraceparent: "));
         seen.push((text.lines().next().unwrap().to_owned(), fields));
     }
     assert_eq!(seen[0].0, "POST /seen?a=b");
