@@ -236,6 +236,42 @@ async fn n3_a_hung_replica_is_left_out_and_its_unanswered_reads_go_elsewhere_at_
     }
 }
 
+/// As when its health check gives it up. The saboteur is the POST again.
+#[tokio::test]
+async fn n3_reads_leave_a_replica_that_is_given_up_and_nothing_else_does() {
+    for reads in [true, false] {
+        let (sick, well) = (hung().await, app("well").await);
+        let target_of_sick = target(sick.address);
+        let targets = [&target_of_sick, &target(well.address)];
+        let rig = Rig::start(World::of([route("tasks.test", &targets)]));
+        // The one that does not find its way to the other.
+        let mut waiting = loop {
+            let mut client = Http1::tls(&rig, "tasks.test").await;
+            let mut asked = tokio::spawn(async move {
+                let request = match reads {
+                    true => get("https://tasks.test/"),
+                    false => post("https://tasks.test/", "order"),
+                };
+                ask(&mut client, request).await
+            });
+            let moment = Duration::from_millis(800);
+            match tokio::time::timeout(moment, &mut asked).await {
+                Ok(answer) => assert_eq!(answer.unwrap().status, 200),
+                Err(_) => break asked,
+            }
+        };
+        target_of_sick.leave();
+        if reads {
+            let answer = within(Duration::from_secs(5), "it goes elsewhere", waiting).await;
+            assert_eq!(answer.unwrap().header("x-app"), "well");
+        } else {
+            let stays = tokio::time::timeout(Duration::from_secs(1), &mut waiting).await;
+            assert!(stays.is_err(), "{stays:?}");
+            waiting.abort();
+        }
+    }
+}
+
 #[tokio::test]
 async fn n3_errors_are_passed_on_and_counted_and_five_in_a_row_leave_a_replica_out() {
     let (bad, well) = (always(BROKEN).await, always(OK).await);
