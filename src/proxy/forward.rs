@@ -144,18 +144,19 @@ pub(super) async fn forward(
             }
             Err(failure) => failure,
         };
+        // As often as there are others, so that the last one there is reached; once where there is none.
+        let may_repeat =
+            || reads && resent < of.saturating_sub(1).clamp(1, MOST) && may_resend(&route, worker);
+        let mut was_stale = false;
         let again = match &failure {
             SendFailure::Left => true,
             SendFailure::Unanswered(error) => {
                 tracing::debug!(target = %target.key(), %error, "a target closed the connection before it answered");
                 // A kept one was most likely closed before the request came, and the next is a fresh one: no budget either.
-                let unsent = connection.written() == 0;
-                unsent
-                    || reads
-                        && (connection.reused
-                            || resent < of.saturating_sub(1).clamp(1, MOST)
-                                && may_resend(&route, worker))
+                was_stale = connection.reused;
+                connection.written() == 0 || reads && was_stale || may_repeat()
             }
+            SendFailure::CutShort => may_repeat(),
             _ => false,
         };
         let source = if again { request.into_source() } else { None };
@@ -168,7 +169,7 @@ pub(super) async fn forward(
             ));
         };
         body = source;
-        if connection.reused && !matches!(failure, SendFailure::Left) {
+        if was_stale {
             // Its siblings in the pool are likely as dead.
             fresh_only = true;
         } else {
