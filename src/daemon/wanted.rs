@@ -45,6 +45,7 @@ impl Gather {
         self.commits.mark_unchanged();
         self.live.mark_unchanged();
         self.certificates.mark_unchanged();
+        self.upstreams.mark_seen();
     }
 
     /// Resolves when any part changes.
@@ -54,7 +55,7 @@ impl Gather {
             Ok(()) = self.commits.changed() => {}
             Ok(()) = self.live.changed() => {}
             Ok(()) = self.certificates.changed() => {}
-            else => std::future::pending().await,
+            () = self.upstreams.changed() => {}
         }
     }
 
@@ -110,7 +111,7 @@ impl Gather {
                 },
             };
             wanted.push(want(route.host.as_str(), source));
-            routes.push(configured(route, self.upstreams.of(&route.upstream).await));
+            routes.push(configured(route, self.upstreams.well(route).await));
         }
         let certificates = self.certificates.borrow().clone();
         let input = Input {
