@@ -9,6 +9,8 @@ pub mod clock;
 pub mod crash_point;
 pub mod ids;
 pub mod marked;
+pub mod policies;
 pub mod retry;
 pub mod secret;
 pub mod shutdown;
+pub mod units;

@@ -12,55 +12,7 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::settings::Trusted;
 use crate::base::cidr::Cidr;
-
-/// `250ms`, `30s`, `5m`, `12h`, `1d`.
-///
-/// # Errors
-/// A sentence with an example.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("\"{text}\" is not a duration: write it like \"30s\", \"5m\" or \"1d\"");
-    let at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
-    let (number, unit) = text.split_at(at);
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    let millis = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" | "min" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return Err(wrong()),
-    };
-    number
-        .checked_mul(millis)
-        .map(Duration::from_millis)
-        .ok_or_else(wrong)
-}
-
-/// `4096`, `32K`, `512M`, `2G`, also with `B` at the end; units of 1024.
-///
-/// # Errors
-/// A sentence with an example.
-pub fn size(text: &str) -> Result<u64, String> {
-    let wrong = || format!("\"{text}\" is not a size: write it like \"512M\", \"32KB\" or \"2G\"");
-    let at = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(at);
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    let factor: u64 = match unit
-        .trim()
-        .trim_end_matches(['B', 'b'])
-        .trim_end_matches('i')
-    {
-        "" => 1,
-        "K" | "k" => 1 << 10,
-        "M" | "m" => 1 << 20,
-        "G" | "g" => 1 << 30,
-        "T" | "t" => 1 << 40,
-        _ => return Err(wrong()),
-    };
-    number.checked_mul(factor).ok_or_else(wrong)
-}
+pub use crate::base::units::{duration, size};
 
 /// A range of IPv4 addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +38,13 @@ pub fn range(text: &str) -> Result<Range, String> {
         return Err(wrong());
     }
     Ok(Range { base, prefix })
+}
+
+impl Range {
+    /// The same as other settings name ranges.
+    pub fn cidr(&self) -> Cidr {
+        Cidr::v4(self.base.octets(), self.prefix)
+    }
 }
 
 fn text<'de, D: Deserializer<'de>, T>(
@@ -178,7 +137,7 @@ fn list<'de, D: Deserializer<'de>, T>(
     parse: fn(&str) -> Result<T, String>,
 ) -> Result<Vec<T>, D::Error> {
     let texts = Vec::<String>::deserialize(from).map_err(|_| {
-        D::Error::custom("write a list of address ranges like [\"10.0.0.0/8\", \"192.0.2.7\"]")
+        D::Error::custom("write a list of address ranges like [\"192.0.2.7\", \"192.168.7.0/24\"]")
     })?;
     if texts.len() > MOST_RANGES {
         return Err(D::Error::custom(format!(

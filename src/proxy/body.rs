@@ -30,6 +30,8 @@ pub(super) enum Broken {
     CutShort,
     #[error("the upstream's answer is malformed: {0}")]
     Malformed(&'static str),
+    #[error("the file changed or could not be read while it was sent")]
+    File,
     #[error("the client's body broke off")]
     Client,
     #[error("a panic while the answer was passed on")]

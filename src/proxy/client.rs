@@ -12,7 +12,7 @@ use http::HeaderMap;
 
 use super::error::EdgeError;
 use super::limits::Limits;
-use super::origin::Origin;
+use super::origin::{End, Header, Origin};
 use super::tunnel::Tunnel;
 use super::worker::Worker;
 
@@ -48,6 +48,8 @@ pub(super) struct Client {
     /// The peer's; if that is a proxy that speaks the PROXY protocol, the one it told of.
     pub(super) address: IpAddr,
     pub(super) address_text: String,
+    /// What that proxy said before.
+    header: Option<Header>,
     /// The name in TLS; `None` on port 80 or without one.
     pub(super) name: Option<Arc<str>>,
     pub(super) https: bool,
@@ -77,6 +79,7 @@ impl Client {
     pub(super) fn new(
         worker: Rc<Worker>,
         address: IpAddr,
+        header: Option<Header>,
         https: bool,
         name: Option<Arc<str>>,
         now: Instant,
@@ -86,6 +89,7 @@ impl Client {
             worker,
             address,
             address_text: address.to_string(),
+            header,
             name,
             https,
             http2: Cell::new(false),
@@ -113,10 +117,15 @@ impl Client {
 
     /// Who a request with these fields comes from: this connection's peer, or whom it speaks for.
     pub(super) fn origin(&self, headers: &HeaderMap) -> Origin<'_> {
-        let (address, text) = (self.address, &*self.address_text);
+        let end = End {
+            address: self.address,
+            text: &self.address_text,
+            https: self.https,
+            header: self.header,
+        };
         match self.worker.shared.trust.load() {
-            Some(proxies) => Origin::told(&proxies, address, text, self.https, headers),
-            None => Origin::peer(address, text, self.https),
+            Some(proxies) => Origin::told(&proxies, end, headers),
+            None => Origin::peer(end),
         }
     }
 
@@ -139,6 +148,11 @@ impl Client {
         if left == 0 {
             self.idle_since.set(Instant::now());
         }
+    }
+
+    /// Whether a request is being served.
+    pub(super) fn is_served(&self) -> bool {
+        self.in_flight.get() > 0
     }
 
     /// Requests that are over.

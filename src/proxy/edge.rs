@@ -19,8 +19,10 @@ use super::limits::Limits;
 use super::listener::{self, Door};
 use super::meter::Reading;
 use super::proxies::{Proxies, Trust};
+use super::said::Said;
 use super::shared::{Refused, Shared};
 use super::snapshot::Snapshot;
+use super::sources::Sources;
 use super::target::{Address, Target};
 use super::tls;
 use super::worker::{self, Order};
@@ -64,15 +66,28 @@ pub struct LeftOut {
     pub times: u64,
 }
 
-/// What was turned away before it reached a route.
+/// What was turned away before it reached an app.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Refusals {
+    /// Of all together.
     pub too_many_connections: u64,
+    /// Of proxies together: a part is held back for those who come by themselves.
+    pub too_many_of_proxies: u64,
+    /// Of one source, an IPv4 address or an IPv6 /64, open at once.
+    pub too_many_of_address: u64,
+    /// New ones of one source in too short a time.
+    pub too_fast_of_address: u64,
+    /// Closed because the process had no file descriptor left for them.
+    pub no_descriptors: u64,
     pub unknown_names: u64,
     pub failed_handshakes: u64,
     /// Connections of proxies that speak the PROXY protocol, without a header of it in time.
     pub proxy_headers: u64,
     pub bad_requests: u64,
+    /// Asked more often than their route's policy takes.
+    pub rate_limited: u64,
+    /// From an address, or without the credentials, that their route's policy asks for.
+    pub denied: u64,
     pub panics: u64,
 }
 
@@ -110,7 +125,7 @@ impl Edge {
             .or_else(|| std::thread::available_parallelism().ok().map(usize::from))
             .unwrap_or(1)
             .max(1);
-        let generation = first.generation;
+        let (generation, now) = (first.generation, Instant::now());
         let snapshot = Arc::new(ArcSwap::new(first));
         let tls = tls::server_config(snapshot.clone()).map_err(io::Error::other)?;
         let shared = Arc::new(Shared {
@@ -130,6 +145,9 @@ impl Edge {
             refused: Refused::default(),
             connections: AtomicUsize::new(0),
             loads: (0..count).map(|_| AtomicUsize::new(0)).collect(),
+            of_proxies: AtomicUsize::new(0),
+            sources: Sources::new(now),
+            said_no_header: Said::new(now),
         });
         let workers = (0..count)
             .map(|index| worker::start(index, seed()?, shared.clone()))

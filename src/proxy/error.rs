@@ -3,7 +3,7 @@
 //! Each has a side (whose fault), a status, and words for a person: what happened and what to do next.
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 
 /// Whose fault an error is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub(super) enum EdgeError {
     NoRoute,
     Misdirected,
     MethodRefused,
+    /// A CONNECT over HTTP/2 for a protocol other than WebSocket.
+    ProtocolRefused,
     /// A transfer coding that we do not know.
     CodingRefused,
     VersionRefused,
@@ -29,6 +31,14 @@ pub(super) enum EdgeError {
     BodyTooLarge(u64),
     BodyStalled,
     BodyBroken,
+    /// Other readings of the path lead to another route, and access to one of them is limited.
+    PathDoubtful,
+    /// A policy of the route does not serve the client's address.
+    AddressRefused,
+    /// With the challenge to be told.
+    Unauthorized(HeaderValue),
+    /// One more than the route's policy takes; seconds until the next.
+    TooManyRequests(u32),
     /// The name is known, its certificate is not there yet.
     CertificatePending,
     /// Too many requests wait already.
@@ -37,11 +47,18 @@ pub(super) enum EdgeError {
         paused: bool,
         waited: Duration,
     },
+    /// The target cannot change the protocol.
+    UpgradeUnserved,
     /// No target had a place for so long.
     Busy(Duration),
     UpstreamClosed,
     UpstreamSilent(Duration),
     UpstreamMalformed(&'static str),
+    /// A folder of files has none of this name.
+    NoFile,
+    /// A folder of files is only read.
+    ReadOnly,
+    FileUnreadable,
     Panicked,
 }
 
@@ -49,33 +66,38 @@ impl EdgeError {
     pub(super) fn side(&self) -> Side {
         use EdgeError::*;
         match self {
-            BadRequest(_) | UnknownHost | NoRoute | Misdirected | MethodRefused | CodingRefused
-            | VersionRefused | TooManyFields(_) | UriTooLong(_) | HeadTooLarge(_)
-            | BodyTooLarge(_) | BodyStalled | BodyBroken => Side::Client,
+            BadRequest(_) | UnknownHost | NoRoute | Misdirected | MethodRefused
+            | ProtocolRefused | CodingRefused | VersionRefused | TooManyFields(_)
+            | UriTooLong(_) | HeadTooLarge(_) | BodyTooLarge(_) | BodyStalled | BodyBroken
+            | UpgradeUnserved | PathDoubtful | AddressRefused | Unauthorized(_)
+            | TooManyRequests(_) | NoFile | ReadOnly => Side::Client,
             HeldFull
             | HeldTooLong { .. }
             | Busy(_)
             | UpstreamClosed
             | UpstreamSilent(_)
             | UpstreamMalformed(_) => Side::Upstream,
-            CertificatePending | Panicked => Side::Us,
+            CertificatePending | FileUnreadable | Panicked => Side::Us,
         }
     }
 
     pub(super) fn status(&self) -> StatusCode {
         use EdgeError::*;
         match self {
-            BadRequest(_) | BodyBroken => StatusCode::BAD_REQUEST,
-            UnknownHost | NoRoute => StatusCode::NOT_FOUND,
+            BadRequest(_) | BodyBroken | PathDoubtful => StatusCode::BAD_REQUEST,
+            Unauthorized(_) => StatusCode::UNAUTHORIZED,
+            AddressRefused => StatusCode::FORBIDDEN,
+            TooManyRequests(_) => StatusCode::TOO_MANY_REQUESTS,
+            UnknownHost | NoRoute | NoFile => StatusCode::NOT_FOUND,
             Misdirected => StatusCode::MISDIRECTED_REQUEST,
-            MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
-            CodingRefused => StatusCode::NOT_IMPLEMENTED,
+            MethodRefused | ReadOnly => StatusCode::METHOD_NOT_ALLOWED,
+            CodingRefused | ProtocolRefused | UpgradeUnserved => StatusCode::NOT_IMPLEMENTED,
             VersionRefused => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             UriTooLong(_) => StatusCode::URI_TOO_LONG,
             HeadTooLarge(_) | TooManyFields(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             BodyStalled => StatusCode::REQUEST_TIMEOUT,
-            CertificatePending | HeldFull | HeldTooLong { .. } | Busy(_) => {
+            CertificatePending | HeldFull | HeldTooLong { .. } | Busy(_) | FileUnreadable => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             UpstreamClosed | UpstreamMalformed(_) => StatusCode::BAD_GATEWAY,
@@ -87,7 +109,8 @@ impl EdgeError {
     /// Seconds after which another try makes sense.
     pub(super) fn retry_after(&self) -> Option<u32> {
         match self {
-            EdgeError::HeldFull | EdgeError::Busy(_) => Some(5),
+            EdgeError::TooManyRequests(seconds) => Some(*seconds),
+            EdgeError::HeldFull | EdgeError::Busy(_) | EdgeError::FileUnreadable => Some(5),
             EdgeError::HeldTooLong { .. } | EdgeError::CertificatePending => Some(10),
             _ => None,
         }
@@ -114,16 +137,23 @@ impl EdgeError {
             UnknownHost => "Nothing is served under this name",
             NoRoute => "Nothing is served at this path",
             Misdirected => "This connection is for another name",
-            MethodRefused => "This method is not served",
+            NoFile => "There is no such page",
+            MethodRefused | ReadOnly => "This method is not served",
+            ProtocolRefused => "This protocol is not served",
             CodingRefused => "This transfer coding is not served",
             VersionRefused => "This version of HTTP is not served",
+            UpgradeUnserved => "No WebSocket is served here",
             TooManyFields(_) => "There are too many headers",
             UriTooLong(_) => "This address is too long",
             HeadTooLarge(_) => "The headers are too large",
             BodyTooLarge(_) => "This upload is too large",
             BodyStalled => "The upload stopped",
+            PathDoubtful => "This address can be read in two ways",
+            AddressRefused => "This is not served to you",
+            Unauthorized(_) => "Sign in to see this",
+            TooManyRequests(_) => "That was too much at once",
             CertificatePending => "Almost ready",
-            HeldFull | HeldTooLong { .. } | Busy(_) => "Not available right now",
+            HeldFull | HeldTooLong { .. } | Busy(_) | FileUnreadable => "Not available right now",
             UpstreamClosed | UpstreamMalformed(_) => "The app did not answer properly",
             UpstreamSilent(_) => "The app took too long",
             Panicked => "Something went wrong here",
@@ -140,13 +170,20 @@ impl EdgeError {
             NoRoute => "The name is known here, but no app answers at this path. Check the address.".into(),
             Misdirected => "The connection was opened for another name. A new connection will work.".into(),
             MethodRefused => "This server is not an open proxy; CONNECT and TRACE are refused.".into(),
+            ProtocolRefused => "Over HTTP/2 a CONNECT may ask for a WebSocket, and for no other protocol.".into(),
             CodingRefused => "Of the transfer codings only chunked is understood here. Send the body without another one; a Content-Encoding may stay.".into(),
             VersionRefused => "HTTP/1.1, HTTP/1.0 and, over https, HTTP/2 are served here.".into(),
+            UpgradeUnserved => "The app at this address is spoken to over HTTP/2 (h2c), where the protocol cannot be changed. Give the app a process that speaks HTTP/1.1 for its WebSockets.".into(),
             TooManyFields(limit) => format!("A request may have up to {limit} headers."),
             UriTooLong(limit) => format!("Addresses may have up to {} KB. Send the data in the request's body instead.", limit / 1024),
             HeadTooLarge(limit) => format!("Headers may have up to {} KB together. Clearing this site's cookies often helps.", limit / 1024),
             BodyTooLarge(limit) => format!("Up to {} are accepted here.", size(*limit)),
             BodyStalled => "No more of the request's body arrived for a while. Send it again.".into(),
+            PathDoubtful => "Its path, decoded, leads to another place than it does as it is written, and one of the two is not for everybody. Write it in lower case, without dots, double slashes, backslashes, semicolons and encoded slashes.".into(),
+            AddressRefused => "Your network address is not among those served here. Whoever runs this site can add it.".into(),
+            Unauthorized(_) => "A name and a password are asked for here, and none or the wrong ones were given. Try again, or ask whoever runs this site.".into(),
+            TooManyRequests(1) => "You asked more often than is served here. Try again in a second.".into(),
+            TooManyRequests(seconds) => format!("You asked more often than is served here. Try again in {seconds} seconds."),
             CertificatePending => "This name has no certificate yet, and nothing is sent unprotected meanwhile. Try again in a minute; whoever runs the box reads on its dashboard what is being done.".into(),
             HeldFull => "Too many requests are already waiting for this app. Try again in a few seconds.".into(),
             HeldTooLong { paused: true, waited } => {
@@ -159,6 +196,9 @@ impl EdgeError {
             UpstreamClosed => "The app closed the connection before it answered. Its logs may say why.".into(),
             UpstreamSilent(limit) => format!("The app did not answer within {} seconds. Its logs may say why.", limit.as_secs()),
             UpstreamMalformed(_) => "The app sent an answer that cannot be passed on safely.".into(),
+            NoFile => "The site is here, but it has no page at this address. Check the address, or begin at the front page.".into(),
+            ReadOnly => "This is a folder of files: they can be fetched with GET, and nothing can be sent to them.".into(),
+            FileUnreadable => "The file is there, but this server could not read it just now. Try again in a few seconds.".into(),
             Panicked => "This is our mistake, and it was written down. Trying again may work.".into(),
         }
     }

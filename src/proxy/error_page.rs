@@ -4,15 +4,27 @@ use http::header::{self, HeaderMap, HeaderValue};
 
 use super::body::EdgeBody;
 use super::error::EdgeError;
+use super::policies::Policies;
 
 pub(super) fn render(
     error: &EdgeError,
     accept: Option<&HeaderValue>,
     request_id: &HeaderValue,
+    policies: Option<&Policies>,
 ) -> Response<EdgeBody> {
     let id = request_id.to_str().unwrap_or_default();
-    let (kind, text) = match form(accept) {
-        Form::Html => ("text/html; charset=utf-8", html(error, id)),
+    let form = form(accept);
+    // A route's own page is for people; a program gets what it can read.
+    let own = match form {
+        Form::Html => policies.and_then(|policies| policies.page(error.status(), id)),
+        Form::Json | Form::Plain => None,
+    };
+    let is_own = own.is_some();
+    let (kind, text) = match form {
+        Form::Html => (
+            "text/html; charset=utf-8",
+            own.unwrap_or_else(|| html(error, id)),
+        ),
         Form::Json => ("application/problem+json", json(error, id)),
         Form::Plain => (
             "text/plain; charset=utf-8",
@@ -32,7 +44,7 @@ pub(super) fn render(
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),
     );
-    if kind.starts_with("text/html") {
+    if form == Form::Html && !is_own {
         let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
         headers.insert(
             header::CONTENT_SECURITY_POLICY,
@@ -42,11 +54,16 @@ pub(super) fn render(
     if let Some(seconds) = error.retry_after() {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
-    if *error == EdgeError::MethodRefused {
-        headers.insert(
-            header::ALLOW,
-            HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
-        );
+    if let EdgeError::Unauthorized(challenge) = error {
+        headers.insert(header::WWW_AUTHENTICATE, challenge.clone());
+    }
+    let allowed = match error {
+        EdgeError::MethodRefused => Some("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+        EdgeError::ReadOnly => Some("GET, HEAD"),
+        _ => None,
+    };
+    if let Some(allowed) = allowed {
+        headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
     }
     if error.closes() {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -1,4 +1,4 @@
-//! Forward: a request to a target of its route, and the head of its answer back; tried again where that is safe.
+//! Forward: a request to what answers its route, and the head of its answer back; tried again where that is safe.
 //!
 //! Safe is: nothing was sent (a connect failed, a kept connection was dead before the first byte), or the method only
 //! reads (RFC 9110, 9.2.1) and nothing of the body is gone. Everything else is the target's one chance: PUT and DELETE
@@ -8,30 +8,29 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::Response;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
-use http::{Response, StatusCode};
 
-use super::attempt::obtain;
+use super::attempt::{Failed, Tried};
+use super::attempt_http1::{Manner, over_http1};
+use super::attempt_http2::over_http2;
 use super::balance::{self, Wish};
 use super::body::EdgeBody;
-use super::client::Client;
 use super::error::EdgeError;
 use super::exchange::Exchange;
+use super::extended_connect::{Handshake, WEBSOCKET};
 use super::hold::Hold;
 use super::host::Host;
 use super::origin::Origin;
 use super::outliers;
-use super::request_head::{head_of, wanted_upgrade};
+use super::request_head::wanted_upgrade;
 use super::routes::{Route, Upstream};
 use super::site;
+use super::static_site;
 use super::sticky;
-use super::target::Target;
-use super::tunnel::Tunnel;
-use super::upstream::{
-    self, AnswerBody, AnswerHead, BodySource, Coding, Connection, RequestBody, SendFailure,
-    told_timeout,
-};
+use super::target::{Protocol, Target};
+use super::upstream::{BodySource, Coding, SendFailure};
 use super::vigil::{Vigil, may_resend};
 use super::worker::Worker;
 
@@ -45,6 +44,12 @@ pub(super) struct Inquiry<'a> {
     pub(super) origin: &'a Origin<'a>,
     pub(super) id: &'a HeaderValue,
     pub(super) body_limit: u64,
+    /// It is a WebSocket over HTTP/2.
+    pub(super) handshake: Option<&'a Handshake>,
+    /// Instead of the request's own address, where a policy took the route's path off.
+    pub(super) target: Option<&'a str>,
+    /// What was taken off; empty for nothing.
+    pub(super) prefix: &'a str,
 }
 
 pub(super) async fn forward(
@@ -56,7 +61,10 @@ pub(super) async fn forward(
     let client = exchange.client.clone();
     let worker = &client.worker;
     let limits = client.limits();
-    let upgrade = wanted_upgrade(inquiry.parts, &body);
+    let upgrade = match inquiry.handshake {
+        Some(_) => Some(&WEBSOCKET),
+        None => wanted_upgrade(inquiry.parts, &body),
+    };
     let (mut hold, mut tried) = (Hold::default(), Vec::new());
     let (mut fresh_only, mut resent) = (false, 0);
     let last = route
@@ -74,7 +82,15 @@ pub(super) async fn forward(
             Upstream::Targets(targets) if !hold.is_barred(&route) => {
                 balance::choose(targets, &wish, worker.ids.random(), || worker.ms(begun))
             }
-            _ => None,
+            Upstream::Static(site) => {
+                hold.over();
+                // Nothing of the request is left on the connection, if it has no body.
+                exchange.read_whole = body.coding() == Coding::None;
+                let (prefix, policies) = (&route.spec.path_prefix, &route.spec.policies);
+                return static_site::answer(site, prefix, inquiry.parts, inquiry.id, policies)
+                    .await;
+            }
+            Upstream::Targets(_) | Upstream::Paused { .. } => None,
         };
         let Some(mut claim) = claim else {
             route = hold
@@ -97,83 +113,76 @@ pub(super) async fn forward(
         let target = claim.target().clone();
         exchange.claimed(claim);
         let of = route.targets().len();
-        let Some(mut connection) = obtain(&client, &target, fresh_only, of > tried.len() + 1).await
-        else {
-            begun = Instant::now();
-            if of > 1 {
-                outliers::failed(&route, &target, worker.ms(begun));
-            }
-            exchange.give_back();
-            tried.push(target.id());
-            continue;
-        };
-        hold.over();
-
+        let others = of > tried.len() + 1;
         let reads = inquiry.parts.method.is_safe();
-        let may_go = reads && body.coding() == Coding::None;
-        let vigil = (of > 1).then(|| Vigil::new(&route, &target, worker, may_go && resent < MOST));
-        let mut request = RequestBody::new(head_of(&inquiry, &body, upgrade), body);
-        let sent = upstream::send(
-            &mut connection,
-            &inquiry.parts.method,
-            &mut request,
-            &limits,
-            vigil,
-        )
-        .await;
+        let attempt = match target.traits().protocol {
+            Protocol::H2c if upgrade.is_some() => return Err(EdgeError::UpgradeUnserved),
+            Protocol::H2c => over_http2(exchange, &mut hold, &inquiry, &target, body, others).await,
+            Protocol::Http1 => {
+                let may_go = reads && body.coding() == Coding::None && resent < MOST;
+                let manner = Manner {
+                    fresh_only,
+                    others,
+                    upgrade,
+                    vigil: (of > 1).then(|| Vigil::new(&route, &target, worker, may_go)),
+                };
+                over_http1(exchange, &mut hold, &inquiry, &target, body, manner).await
+            }
+        };
         if of > 1 {
             let now = Instant::now();
-            judge(
-                &route,
-                &target,
-                &sent,
-                &connection,
-                worker.ms(begun),
-                worker.ms(now),
-            );
+            judge(&route, &target, &attempt, worker.ms(begun), worker.ms(now));
             begun = now;
         }
-        let failure = match sent {
-            Ok(head) => {
-                exchange.outcome.bytes_in = request.taken;
-                let mut response = finish(&client, &target, head, connection, request, upgrade)?;
+        let failed = match attempt {
+            Tried::Answered(mut response) => {
                 if route.spec.sticky {
                     remember(&mut response, &route, &target, last, inquiry.origin, worker);
                 }
                 return Ok(response);
             }
-            Err(failure) => failure,
+            Tried::Unreachable(untouched) => {
+                body = untouched;
+                exchange.give_back();
+                tried.push(target.id());
+                continue;
+            }
+            Tried::Failed(failed) => failed,
         };
+        let Failed {
+            why,
+            unsent,
+            reused,
+            body: untouched,
+        } = failed;
         // As often as there are others, so that the last one there is reached; once where there is none.
         let may_repeat =
             || reads && resent < of.saturating_sub(1).clamp(1, MOST) && may_resend(&route, worker);
         let mut was_stale = false;
-        let again = match &failure {
+        let again = match &why {
             SendFailure::Left => true,
             SendFailure::Unanswered(error) => {
-                tracing::debug!(target = %target.key(), %error, "a target closed the connection before it answered");
-                // A kept one was most likely closed before the request came, and the next is a fresh one: no budget either.
-                was_stale = connection.reused;
-                connection.written() == 0 || reads && was_stale || may_repeat()
+                tracing::debug!(target = %target.key(), %error, "a target ended the request before it answered");
+                // A kept connection was most likely closed before the request came, and the next is a fresh one: no budget
+                // either.
+                was_stale = reused && !fresh_only;
+                unsent || reads && was_stale || may_repeat()
             }
             SendFailure::CutShort => may_repeat(),
             _ => false,
         };
-        let source = if again { request.into_source() } else { None };
-        let Some(source) = source else {
-            return Err(judged(
-                failure,
-                &target,
-                limits.upstream_answer,
-                inquiry.body_limit,
-            ));
+        body = match untouched {
+            Some(untouched) if again => untouched,
+            _ => {
+                let limit = limits.upstream_answer;
+                return Err(judged(why, &target, limit, inquiry.body_limit));
+            }
         };
-        body = source;
         if was_stale {
             // Its siblings in the pool are likely as dead.
             fresh_only = true;
         } else {
-            resent += usize::from(connection.written() > 0);
+            resent += usize::from(!unsent);
             tried.push(target.id());
         }
         exchange.give_back();
@@ -181,33 +190,30 @@ pub(super) async fn forward(
 }
 
 /// What the end of an attempt says about its target, beside others.
-fn judge(
-    route: &Route,
-    target: &Target,
-    sent: &Result<AnswerHead, SendFailure>,
-    connection: &Connection,
-    begun: u64,
-    now: u64,
-) {
-    match sent {
-        Ok(head) => {
+fn judge(route: &Route, target: &Target, attempt: &Tried, begun: u64, now: u64) {
+    let why = match attempt {
+        Tried::Answered(response) => {
             let took = now.saturating_sub(begun);
-            outliers::answered(route, target, head.status.as_u16(), took, now);
+            return outliers::answered(route, target, response.status().as_u16(), took, now);
         }
-        Err(SendFailure::Unanswered(_)) if connection.reused => {}
-        Err(
-            SendFailure::Unanswered(_)
-            | SendFailure::CutShort
-            | SendFailure::Malformed(_)
-            | SendFailure::Silent,
-        ) => outliers::failed(route, target, now),
+        Tried::Unreachable(_) => return outliers::failed(route, target, now),
+        Tried::Failed(failed)
+            if failed.reused && matches!(failed.why, SendFailure::Unanswered(_)) =>
+        {
+            return;
+        }
+        Tried::Failed(failed) => &failed.why,
+    };
+    match why {
+        SendFailure::Unanswered(_)
+        | SendFailure::CutShort
+        | SendFailure::Malformed(_)
+        | SendFailure::Silent => outliers::failed(route, target, now),
         // The client's doing, or already judged.
-        Err(
-            SendFailure::Left
-            | SendFailure::ClientGone
-            | SendFailure::ClientSilent
-            | SendFailure::BodyTooLarge,
-        ) => {}
+        SendFailure::Left
+        | SendFailure::ClientGone
+        | SendFailure::ClientSilent
+        | SendFailure::BodyTooLarge => {}
     }
 }
 
@@ -247,45 +253,4 @@ fn judged(
         SendFailure::ClientSilent => EdgeError::BodyStalled,
         SendFailure::BodyTooLarge => EdgeError::BodyTooLarge(body_limit),
     }
-}
-
-fn finish(
-    client: &Client,
-    target: &Arc<Target>,
-    head: AnswerHead,
-    connection: Connection,
-    request: RequestBody,
-    upgrade: Option<&HeaderValue>,
-) -> Result<Response<EdgeBody>, EdgeError> {
-    let mut response = Response::new(EdgeBody::empty());
-    *response.status_mut() = head.status;
-    *response.headers_mut() = head.headers;
-    if let Some(seconds) = head.idle_timeout {
-        told_timeout(target, seconds);
-    }
-    if head.status == StatusCode::SWITCHING_PROTOCOLS {
-        let (Some(_), Some(protocol)) = (upgrade, head.upgrade) else {
-            return Err(EdgeError::UpstreamMalformed(
-                "it changes the protocol unasked",
-            ));
-        };
-        let is_websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
-        response
-            .headers_mut()
-            .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        response.headers_mut().insert(header::UPGRADE, protocol);
-        *client.tunnel.borrow_mut() = Some(Tunnel::new(
-            connection,
-            target.cut_signal().clone(),
-            is_websocket,
-        ));
-        return Ok(response);
-    }
-    *response.body_mut() = EdgeBody::answer(AnswerBody::new(
-        connection,
-        request,
-        head.framing,
-        head.keep_alive,
-    ));
-    Ok(response)
 }

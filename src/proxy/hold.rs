@@ -82,7 +82,7 @@ impl Hold {
                     .saturating_sub(waited)
                     .min(until.plus(RESUMES).since(UnixMs::now())),
             ),
-            Upstream::Targets(_) => (false, limit.saturating_sub(waited)),
+            Upstream::Targets(_) | Upstream::Static(_) => (false, limit.saturating_sub(waited)),
         };
         if left.is_zero() || client.phase() >= Phase::Ending {
             if !paused && waiting.queued.is_some() {

@@ -8,14 +8,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
+use percent_encoding::percent_decode_str;
 
 use crate::base::clock::UnixMs;
 
 use super::budget::RetryBudget;
 use super::gate::Gate;
 use super::meter::Meter;
-use super::policies::Policies;
+use super::policies::{Policies, RateTable, leads_elsewhere};
 use super::snapshot::Snapshot;
+use super::static_site::StaticSite;
 use super::target::Target;
 
 /// What answers a route.
@@ -25,6 +27,8 @@ pub enum Upstream {
     Targets(Vec<Arc<Target>>),
     /// Held on purpose until a newer snapshot says otherwise, at most until the deadline.
     Paused { since: UnixMs, until: UnixMs },
+    /// The edge itself, with the files of a folder; the path below it begins behind the route's prefix.
+    Static(Arc<StaticSite>),
 }
 
 impl Default for Upstream {
@@ -57,6 +61,8 @@ pub struct RouteSpec {
     /// A client stays with the target that answered it first, by a cookie.
     pub sticky: bool,
     pub policies: Arc<Policies>,
+    /// The name's certificate is one that browsers know: whoever is told to come by https only finds it there.
+    pub public_certificate: bool,
 }
 
 pub struct Route {
@@ -66,21 +72,29 @@ pub struct Route {
     budget: Arc<RetryBudget>,
     /// Some target of it takes only so many requests at once.
     capped: bool,
+    /// Where a policy limits how often clients may ask.
+    rates: Option<Arc<RateTable>>,
 }
 
 impl Route {
-    /// Figures and the retry budget go on where the route of the same key in `previous` stands, the gate where its group does.
+    /// Figures, rates and the retry budget go on where the route of the same key in `previous` stands, the gate where its
+    /// group does.
     pub fn new(spec: RouteSpec, previous: &Snapshot) -> Arc<Route> {
         let before = previous.route(&spec.key);
         let meter = before.map(|route| route.meter.clone()).unwrap_or_default();
         let budget = before.map(|route| route.budget.clone()).unwrap_or_default();
         let gate = previous.gate(&spec.group).unwrap_or_default();
+        let rates = spec.policies.limits_rate().then(|| {
+            let kept = before.and_then(|route| route.rates.clone());
+            kept.unwrap_or_default()
+        });
         let mut route = Route {
             spec,
             meter,
             gate,
             budget,
             capped: false,
+            rates,
         };
         let mut targets = route.targets().iter();
         route.capped = targets.any(|target| target.traits().cap.is_some());
@@ -103,10 +117,14 @@ impl Route {
         self.capped
     }
 
+    pub(super) fn rates(&self) -> Option<&RateTable> {
+        self.rates.as_deref()
+    }
+
     pub fn targets(&self) -> &[Arc<Target>] {
         match &self.spec.upstream {
             Upstream::Targets(targets) => targets,
-            Upstream::Paused { .. } => &[],
+            Upstream::Paused { .. } | Upstream::Static(_) => &[],
         }
     }
 }
@@ -128,6 +146,17 @@ struct OfHost {
     /// Longest prefix first.
     parts: Vec<Arc<Route>>,
     whole: Option<Arc<Route>>,
+    /// Access to one of them is limited, and another one is beside it.
+    guarded: bool,
+}
+
+/// What a host and a path lead to.
+pub(super) enum Found<'a> {
+    Route(&'a Arc<Route>),
+    NoHost,
+    NoPath,
+    /// An app could read the path as one that leads elsewhere, which matters here.
+    Doubtful,
 }
 
 impl OfHost {
@@ -142,6 +171,20 @@ impl OfHost {
             .or_else(|| self.whole.as_ref().filter(|_| covers("/", path)))
     }
 
+    /// As `find`, in any case, and for a prefix that is decoded as the path is.
+    fn find_alike(&self, path: &str) -> Option<*const Route> {
+        let alike = |route: &&Arc<Route>| {
+            let prefix = &*route.spec.path_prefix;
+            let decoded = percent_decode_str(prefix).decode_utf8_lossy();
+            covers_in_any_case(prefix, path) || covers_in_any_case(&decoded, path)
+        };
+        self.iter().find(alike).map(Arc::as_ptr)
+    }
+
+    fn is_doubtful(&self, path: &str, found: Option<&Arc<Route>>) -> bool {
+        self.guarded && leads_elsewhere(path, &found.map(Arc::as_ptr), |path| self.find_alike(path))
+    }
+
     fn add(&mut self, route: Arc<Route>) {
         let prefix = &*route.spec.path_prefix;
         if self.iter().any(|other| *other.spec.path_prefix == *prefix) {
@@ -154,6 +197,8 @@ impl OfHost {
             let at = self.parts.partition_point(longer);
             self.parts.insert(at, route);
         }
+        self.guarded =
+            !self.parts.is_empty() && self.iter().any(|route| route.spec.policies.guards());
     }
 }
 
@@ -193,6 +238,17 @@ impl RouteTable {
 
     pub fn find(&self, host: &str, path: &str) -> Option<&Arc<Route>> {
         self.of_host(host)?.find(path)
+    }
+
+    pub(super) fn resolve(&self, host: &str, path: &str) -> Found<'_> {
+        let Some(of_host) = self.of_host(host) else {
+            return Found::NoHost;
+        };
+        match of_host.find(path) {
+            found if of_host.is_doubtful(path, found) => Found::Doubtful,
+            Some(route) => Found::Route(route),
+            None => Found::NoPath,
+        }
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Route>> {
@@ -238,6 +294,11 @@ fn covers(prefix: &str, path: &str) -> bool {
         Some(rest) => rest.is_empty() || rest.starts_with('/'),
         None => prefix.is_empty(),
     }
+}
+
+/// The same where `A` is `a`.
+fn covers_in_any_case(prefix: &str, path: &str) -> bool {
+    covers(&prefix.to_ascii_lowercase(), &path.to_ascii_lowercase())
 }
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ pub(super) async fn serve_http2(client: Rc<Client>, io: ClientIo) {
             .initial_stream_window_size(256 * 1024)
             .initial_connection_window_size(1024 * 1024)
             .max_send_buf_size(128 * 1024)
+            .enable_connect_protocol()
             .serve_connection(TokioIo::new(io), service)
     );
     let mut watch = Watch::new(&client);

@@ -277,7 +277,7 @@ async fn f5_connections_of_one_address_and_of_all_are_limited() {
         held.push(Http1::tls(&rig, "tasks.test").await);
     }
     assert!(tls(&rig, "tasks.test", "http/1.1").await.is_err());
-    assert_eq!(rig.edge.stats().refusals.too_many_connections, 1);
+    assert_eq!(rig.edge.stats().refusals.too_many_of_address, 1);
     // Another address is none the poorer.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use freehold::proxy::{
-    Address, ConnectFailure, Edge, Limits, Listeners, Reading, Route, RouteSpec, RouteTable,
-    Snapshot, Target, Upstream,
+    Address, ConnectFailure, Edge, Limits, Listeners, Protocol, Reading, Route, RouteSpec,
+    RouteTable, Snapshot, Target, Traits, Upstream,
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::sign::CertifiedKey;
@@ -162,6 +162,15 @@ fn snapshot(authority: &Authority, world: World, previous: &Snapshot) -> Snapsho
 
 pub fn target(address: SocketAddr) -> Arc<Target> {
     Target::new(format!("t:{address}"), Address::Tcp(address))
+}
+
+/// A target that is spoken to over HTTP/2.
+pub fn h2c_target(address: SocketAddr) -> Arc<Target> {
+    let traits = Traits {
+        protocol: Protocol::H2c,
+        ..Traits::default()
+    };
+    Target::with(format!("t:{address}"), Address::Tcp(address), traits)
 }
 
 /// `host` or `host/path`, to these targets.

@@ -14,7 +14,7 @@ use crate::table::{BODY, expanded, witness};
 const NEXT: u32 = 4_097;
 
 /// What a row sends, and the stream it is about. `GET /` stands for the four fields of such a request.
-fn sent(row: &EdgeHttp2) -> (Vec<u8>, u32) {
+pub fn sent(row: &EdgeHttp2) -> (Vec<u8>, u32) {
     let (mut bytes, mut about) = (preface(), 0);
     let next = ["HEADERS 4097 es eh", "GET /next"]
         .map(str::to_owned)

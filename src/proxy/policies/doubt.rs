@@ -1,0 +1,151 @@
+//! Doubt: paths that apps read in other ways than a route's prefix does.
+//!
+//! A prefix is compared with the bytes of a path. An app may decode them, take `//` for `/`, `\` for `/` and `/A` for
+//! `/a`, walk back over `..` and leave out what stands behind a `;`. Where any of these readings leads to another route of
+//! the host, and access is limited on one, the request is refused: nobody can say whose limits were meant.
+use percent_encoding::percent_decode_str;
+
+/// Decoded so often; what is coded more deeply is as it is for every app that decodes once.
+const ROUNDS: usize = 2;
+
+/// Whether another reading of the path is found elsewhere than the path itself.
+pub(in crate::proxy) fn leads_elsewhere<T: PartialEq>(
+    path: &str,
+    found: &T,
+    find: impl Fn(&str) -> T,
+) -> bool {
+    if is_plain(path) {
+        return false;
+    }
+    let mut text = path.to_owned();
+    for _ in 0..=ROUNDS {
+        let slashes = text.replace('\\', "/");
+        let bare = without_parameters(&slashes);
+        for read in [&slashes, &bare] {
+            if [walked(read), walked(&merged(read))]
+                .iter()
+                .any(|read| find(read) != *found)
+            {
+                return true;
+            }
+        }
+        let decoded = percent_decode_str(&text).decode_utf8_lossy().into_owned();
+        if decoded == text {
+            break;
+        }
+        text = decoded;
+    }
+    false
+}
+
+/// Whether everybody reads a path alike.
+fn is_plain(path: &str) -> bool {
+    let mut before = 0;
+    path.bytes().all(|byte| {
+        let doubtful = matches!(byte, b'%' | b'\\' | b';' | b'A'..=b'Z')
+            || before == b'/' && matches!(byte, b'/' | b'.');
+        before = byte;
+        !doubtful
+    })
+}
+
+/// The path without what stands behind a `;` in its segments.
+fn without_parameters(path: &str) -> String {
+    let bare = path
+        .split('/')
+        .map(|part| part.split(';').next().unwrap_or_default());
+    bare.collect::<Vec<_>>().join("/")
+}
+
+/// The path without empty segments.
+fn merged(path: &str) -> String {
+    let parts = path.split('/').filter(|part| !part.is_empty());
+    format!("/{}", parts.collect::<Vec<_>>().join("/"))
+}
+
+/// The path with `.` and `..` walked (RFC 3986, 5.2.4), empty segments counting.
+fn walked(path: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    for part in path.split('/').skip(1) {
+        match part {
+            "." => {}
+            ".." => drop(kept.pop()),
+            part => kept.push(part),
+        }
+    }
+    format!("/{}", kept.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Routes `/admin` and `/`, as a table finds them when it ignores case.
+    fn find(path: &str) -> bool {
+        let lower = path.to_ascii_lowercase();
+        lower == "/admin" || lower.starts_with("/admin/")
+    }
+
+    #[test]
+    fn e6_a_path_that_an_app_may_read_as_another_routes_is_in_doubt() {
+        for path in [
+            "//admin",
+            "/./admin",
+            "/x/../admin",
+            "/x//../admin",
+            "/x/%2e%2E/admin",
+            "/x%2f..%2Fadmin",
+            "/%61dmin",
+            "/%2561dmin",
+            "/x/..%252fadmin",
+            "/\\admin",
+            "/x/..\\admin",
+            "/x/..%5cadmin",
+            "/Admin",
+            "/admin;a=1",
+            "/admin;/x",
+            "/x;/..;/admin",
+            "/%41DMIN/",
+            "/admin%2f..%2fx/../../admin",
+        ] {
+            // Led by its bytes to `/`.
+            assert!(leads_elsewhere(path, &false, find), "{path}");
+        }
+        for path in [
+            "/admin/../x",
+            "/admin/%2e%2e/x",
+            "/admin/..%2fx",
+            "/admin//../../x",
+        ] {
+            // Led by its bytes to `/admin`.
+            assert!(leads_elsewhere(path, &true, find), "{path}");
+        }
+    }
+
+    #[test]
+    fn e6_what_every_reading_leads_to_the_same_route_is_served() {
+        for path in [
+            "/",
+            "/x",
+            "/a%2Fb",
+            "/x//y",
+            "/X;a/./b",
+            "/administrator",
+            "/x/admin",
+            "/.well-known/x",
+            "/%25",
+        ] {
+            assert!(!leads_elsewhere(path, &false, find), "{path}");
+        }
+        for path in [
+            "/admin",
+            "/admin/",
+            "/admin/a%2Fb",
+            "/admin//x",
+            "/admin/x/..",
+            "/admin/X",
+        ] {
+            assert!(!leads_elsewhere(path, &true, find), "{path}");
+        }
+    }
+}

@@ -1,0 +1,409 @@
+//! Static site: a folder of files, served by the edge itself.
+//!
+//! The edge serves what the manifest lists, and nothing else: a path is looked up there, never walked to, and the file is
+//! opened below the folder without following a link, so that one swapped in later leads nowhere. A file that is not as
+//! the manifest saw it is served as it is now, without the tags of the old one, until the folder is read again.
+//! When that is, and which folder a route has, is decided elsewhere.
+mod conditions;
+mod file_body;
+mod manifest;
+mod names;
+mod place;
+
+use std::fmt;
+use std::hash::BuildHasher;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::request::Parts;
+use http::{Method, Response, StatusCode};
+use rustix::fs::ResolveFlags;
+use rustix::io::Errno;
+
+use conditions::{Judged, Validators};
+use file_body::FileBody;
+pub use manifest::Unserved;
+use manifest::{Files, Listed, State};
+use place::Astray;
+
+use super::body::EdgeBody;
+use super::content_coding::{self, ContentCoding, Taken};
+use super::error::EdgeError;
+use super::error_page;
+use super::policies::Policies;
+
+const INDEX: &str = "index.html";
+const NOT_FOUND: &str = "404.html";
+/// Files that lie beside others with the same content, coded: the smaller ones first.
+const BESIDE: [(ContentCoding, &str); 3] = [
+    (ContentCoding::Brotli, ".br"),
+    (ContentCoding::Zstd, ".zst"),
+    (ContentCoding::Gzip, ".gz"),
+];
+
+/// A folder of files, as it was when it was read.
+pub struct StaticSite {
+    folder: PathBuf,
+    root: OwnedFd,
+    files: Files,
+    left_out: usize,
+    single_page: bool,
+    /// Of the whole manifest: two states of one folder differ here too.
+    sum: u64,
+}
+
+impl StaticSite {
+    /// Reads a folder, with the digest of every file; blocks for as long as that takes.
+    ///
+    /// `single_page`: who navigates to a path that is no file gets the `index.html` of the folder.
+    /// `previous`: the same folder read earlier; what did not change since is not read again.
+    pub fn read(
+        folder: &Path,
+        single_page: bool,
+        previous: Option<&StaticSite>,
+    ) -> Result<StaticSite, Unserved> {
+        let known = previous
+            .filter(|previous| previous.folder == folder)
+            .map(|previous| &previous.files);
+        let listing = manifest::list(folder, known)?;
+        Ok(StaticSite {
+            folder: folder.to_owned(),
+            root: listing.root,
+            sum: sum(&listing.files),
+            files: listing.files,
+            left_out: listing.left_out,
+            single_page,
+        })
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Files that are served.
+    pub fn files(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Names in the folder that are not served: dotfiles, symbolic links, devices, what the daemon may not read.
+    pub fn left_out(&self) -> usize {
+        self.left_out
+    }
+
+    /// Whether the other one would give the same answers.
+    pub fn is_same(&self, other: &StaticSite) -> bool {
+        self.folder == other.folder
+            && self.single_page == other.single_page
+            && self.files == other.files
+    }
+
+    fn find(&self, name: &str) -> Option<(&str, &Listed)> {
+        self.files
+            .get_key_value(name)
+            .map(|(name, listed)| (&**name, listed))
+    }
+
+    fn index_of(&self, folder: &str) -> Option<(&str, &Listed)> {
+        match folder {
+            "" => self.find(INDEX),
+            folder => self.find(&format!("{folder}/{INDEX}")),
+        }
+    }
+
+    /// The coded files beside a file. One that is older than the file has the content of an earlier one.
+    fn beside<'a>(
+        &'a self,
+        name: &'a str,
+        listed: &'a Listed,
+    ) -> impl Iterator<Item = (ContentCoding, &'a str, &'a Listed)> {
+        BESIDE.iter().filter_map(move |(coding, end)| {
+            let (name, coded) = self.find(&format!("{name}{end}"))?;
+            (coded.state.modified.0 >= listed.state.modified.0).then_some((*coding, name, coded))
+        })
+    }
+}
+
+impl fmt::Debug for StaticSite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StaticSite")
+            .field("folder", &self.folder)
+            .field("files", &self.files.len())
+            .field("single_page", &self.single_page)
+            .field("sum", &self.sum)
+            .finish()
+    }
+}
+
+fn sum(files: &Files) -> u64 {
+    let hasher = FixedState::default();
+    let of = |(name, listed): (_, &Listed)| hasher.hash_one((name, listed.digest, listed.state));
+    files.iter().map(of).fold(0, u64::wrapping_add)
+}
+
+/// What is answered, before a file is opened.
+struct Chosen<'a> {
+    status: StatusCode,
+    name: &'a str,
+    listed: &'a Listed,
+}
+
+pub(super) async fn answer(
+    site: &Arc<StaticSite>,
+    prefix: &str,
+    parts: &Parts,
+    id: &HeaderValue,
+    policies: &Policies,
+) -> Result<Response<EdgeBody>, EdgeError> {
+    let page = |error: &EdgeError| {
+        let accept = parts.headers.get(header::ACCEPT);
+        Ok(error_page::render(error, accept, id, Some(policies)))
+    };
+    if parts.method != Method::GET && parts.method != Method::HEAD {
+        return page(&EdgeError::ReadOnly);
+    }
+    let chosen = match place::place(parts.uri.path(), prefix) {
+        Err(Astray::Malformed(what)) => return Err(EdgeError::BadRequest(what)),
+        Err(Astray::Nowhere) => None,
+        Ok(place) if place.is_folder => site.index_of(&place.name),
+        Ok(place) => match site.find(&place.name) {
+            None if site.index_of(&place.name).is_some() => return Ok(to_the_folder(parts)),
+            found => found,
+        },
+    };
+    let fallback = || {
+        (site.single_page && navigates(parts))
+            .then(|| site.index_of(""))
+            .flatten()
+    };
+    let found = chosen.or_else(fallback).map(|(name, listed)| Chosen {
+        status: StatusCode::OK,
+        name,
+        listed,
+    });
+    if let Some(chosen) = found
+        && let Some(response) = serve(site, parts, chosen).await?
+    {
+        return Ok(response);
+    }
+    if let Some((name, listed)) = site.find(NOT_FOUND) {
+        let own = Chosen {
+            status: StatusCode::NOT_FOUND,
+            name,
+            listed,
+        };
+        if let Some(response) = serve(site, parts, own).await? {
+            return Ok(response);
+        }
+    }
+    page(&EdgeError::NoFile)
+}
+
+/// Whether a browser goes to a page of its own, as opposed to fetching something for one.
+fn navigates(parts: &Parts) -> bool {
+    let last = parts
+        .uri
+        .path()
+        .rsplit_once('/')
+        .map_or("", |(_, last)| last);
+    let wants_pages = parts.headers.get_all(header::ACCEPT).iter().any(|value| {
+        value.as_bytes().split(|byte| *byte == b',').any(|part| {
+            let kind = part.split(|byte| *byte == b';').next().unwrap_or_default();
+            kind.trim_ascii().eq_ignore_ascii_case(b"text/html")
+        })
+    });
+    wants_pages && !last.contains('.')
+}
+
+/// To the same path with a slash. It begins with the name of a folder that we have, so that it leads to no other host.
+fn to_the_folder(parts: &Parts) -> Response<EdgeBody> {
+    let query = parts
+        .uri
+        .query()
+        .map(|query| format!("?{query}"))
+        .unwrap_or_default();
+    let mut response = empty(StatusCode::PERMANENT_REDIRECT, HeaderMap::new());
+    if let Ok(location) = HeaderValue::try_from(format!("{}/{query}", parts.uri.path())) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}
+
+/// The answer with a file; nothing where it is gone.
+async fn serve(
+    site: &Arc<StaticSite>,
+    parts: &Parts,
+    chosen: Chosen<'_>,
+) -> Result<Option<Response<EdgeBody>>, EdgeError> {
+    let Chosen {
+        status,
+        name,
+        listed,
+    } = chosen;
+    let coded: Vec<_> = site.beside(name, listed).collect();
+    let best = (!coded.is_empty())
+        .then(|| Taken::of(&parts.headers).best(coded.iter().map(|(coding, ..)| *coding)))
+        .flatten()
+        .and_then(|best| coded.iter().find(|(coding, ..)| *coding == best));
+    let (coding, file_name, file) = match best {
+        Some((coding, name, listed)) => (Some(*coding), *name, *listed),
+        None => (None, name, listed),
+    };
+    let etag = etag(&file.digest);
+    let modified = conditions::second(file.state.modified.0);
+    let judged = if status == StatusCode::OK {
+        let of = Validators {
+            etag: &etag,
+            modified,
+        };
+        conditions::judge(&parts.method, &parts.headers, &of, file.state.length)
+    } else {
+        Judged::Whole
+    };
+    let mut headers = HeaderMap::with_capacity(8);
+    headers.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static(if names::holds_a_hash(name) {
+            "public, max-age=31536000, immutable"
+        } else {
+            "no-cache"
+        }),
+    );
+    if !coded.is_empty() {
+        content_coding::varies(&mut headers);
+    }
+    if status == StatusCode::OK {
+        if let Ok(etag) = HeaderValue::try_from(&etag) {
+            headers.insert(header::ETAG, etag);
+        }
+        if let Some(modified) = conditions::written(modified) {
+            headers.insert(header::LAST_MODIFIED, modified);
+        }
+    }
+    let (status, first, count) = match judged {
+        Judged::NotModified => {
+            return Ok(Some(with_body(
+                StatusCode::NOT_MODIFIED,
+                headers,
+                EdgeBody::empty(),
+            )));
+        }
+        Judged::Failed => {
+            return Ok(Some(empty(StatusCode::PRECONDITION_FAILED, headers)));
+        }
+        Judged::Unsatisfiable => {
+            headers.insert(
+                header::CONTENT_RANGE,
+                content_range("*", file.state.length)?,
+            );
+            return Ok(Some(empty(StatusCode::RANGE_NOT_SATISFIABLE, headers)));
+        }
+        Judged::Part(first, last) => {
+            let range = content_range(&format!("{first}-{last}"), file.state.length)?;
+            headers.insert(header::CONTENT_RANGE, range);
+            (StatusCode::PARTIAL_CONTENT, first, last - first + 1)
+        }
+        Judged::Whole => (status, 0, file.state.length),
+    };
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(names::content_type(name)),
+    );
+    if let Some(coding) = coding {
+        headers.insert(header::CONTENT_ENCODING, coding.value());
+    }
+    if status != StatusCode::NOT_FOUND {
+        headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    }
+    if parts.method == Method::HEAD {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(count));
+        return Ok(Some(with_body(status, headers, EdgeBody::empty())));
+    }
+    match open(site, file_name).await? {
+        None => Ok(None),
+        Some((opened, state)) if state == file.state => {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(count));
+            let body = FileBody::new(opened, state, first, count);
+            Ok(Some(with_body(status, headers, EdgeBody::foreign(body))))
+        }
+        // The manifest's words are another file's.
+        Some(_) => unlisted(site, name, status).await,
+    }
+}
+
+/// A file that was changed since the folder was read: as it is now, to be kept by nobody.
+async fn unlisted(
+    site: &Arc<StaticSite>,
+    name: &str,
+    status: StatusCode,
+) -> Result<Option<Response<EdgeBody>>, EdgeError> {
+    let Some((opened, state)) = open(site, name).await? else {
+        return Ok(None);
+    };
+    let status = match status {
+        StatusCode::PARTIAL_CONTENT => StatusCode::OK,
+        status => status,
+    };
+    let mut headers = HeaderMap::with_capacity(4);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(names::content_type(name)),
+    );
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(state.length));
+    let body = FileBody::new(opened, state, 0, state.length);
+    Ok(Some(with_body(status, headers, EdgeBody::foreign(body))))
+}
+
+/// Opens a file of the manifest; nothing where there is none any more, or something else.
+async fn open(site: &Arc<StaticSite>, name: &str) -> Result<Option<(OwnedFd, State)>, EdgeError> {
+    // Where the kernel has the way in memory this takes no disk; one too old to tell (before 5.12) says INVAL.
+    let opened = match manifest::open(site.root.as_fd(), name, ResolveFlags::CACHED) {
+        Err(Errno::AGAIN | Errno::INVAL) => {
+            let (site, name) = (site.clone(), name.to_owned());
+            let opening = tokio::task::spawn_blocking(move || {
+                manifest::open(site.root.as_fd(), &name, ResolveFlags::empty())
+            });
+            opening.await.unwrap_or(Err(Errno::IO))
+        }
+        opened => opened,
+    };
+    match opened {
+        Ok(file) => {
+            let stat = rustix::fs::fstat(&file).map_err(|_| EdgeError::FileUnreadable)?;
+            Ok(State::of(&stat).map(|state| (file, state)))
+        }
+        Err(Errno::NFILE | Errno::MFILE | Errno::NOMEM | Errno::IO) => {
+            Err(EdgeError::FileUnreadable)
+        }
+        Err(_) => Ok(None),
+    }
+}
+
+/// In quotes, as the field has it.
+fn etag(digest: &[u8; 16]) -> String {
+    let mut etag = String::with_capacity(34);
+    etag.push('"');
+    etag.push_str(&hex::encode(digest));
+    etag.push('"');
+    etag
+}
+
+fn content_range(range: &str, length: u64) -> Result<HeaderValue, EdgeError> {
+    HeaderValue::try_from(format!("bytes {range}/{length}")).map_err(|_| EdgeError::FileUnreadable)
+}
+
+/// With its length said over HTTP/2 too.
+fn empty(status: StatusCode, mut headers: HeaderMap) -> Response<EdgeBody> {
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(0));
+    with_body(status, headers, EdgeBody::empty())
+}
+
+fn with_body(status: StatusCode, headers: HeaderMap, body: EdgeBody) -> Response<EdgeBody> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
