@@ -15,6 +15,7 @@ mod ports;
 mod publisher;
 mod settings;
 mod sockets;
+mod upstream_checks;
 mod upstreams;
 mod wanted;
 
@@ -192,7 +193,10 @@ async fn run(start: Start) -> Result<(), String> {
             certificates: certs.current(),
             apps: apps.clone(),
             deploys: deploys.clone(),
-            upstreams: upstreams::Upstreams::default(),
+            upstreams: upstreams::Upstreams::checked(upstream_checks::start(
+                watched.settings.clone(),
+                &tasks,
+            )),
             edge_socket: config.run_dir.join("edge.sock"),
         },
         certs.clone(),

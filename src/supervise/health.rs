@@ -121,6 +121,16 @@ impl Check {
     }
 }
 
+/// Asks `path` of any address once, as replicas are asked: what it answered, or why that is no good answer.
+///
+/// # Errors
+/// In words.
+pub async fn answers(address: SocketAddr, path: &str) -> Result<String, String> {
+    tokio::time::timeout(CHECK_LIMIT, get(address, path))
+        .await
+        .unwrap_or_else(|_| Err(format!("no answer within {} s", CHECK_LIMIT.as_secs())))
+}
+
 async fn connect(address: SocketAddr) -> Result<TcpStream, String> {
     TcpStream::connect(address)
         .await

@@ -291,17 +291,11 @@ fn container(live: &[Live], key: &str) -> Option<String> {
 
 /// What was turned away, in words.
 fn refused(refusals: &Refusals) -> Vec<(String, u64)> {
-    [
-        ("too many connections", refusals.too_many_connections),
-        ("unknown name in TLS", refusals.unknown_names),
-        ("failed handshake", refusals.failed_handshakes),
-        ("no header of the PROXY protocol", refusals.proxy_headers),
-        ("bad request", refusals.bad_requests),
-        ("panic", refusals.panics),
-    ]
-    .into_iter()
-    .map(|(reason, count)| (reason.to_owned(), count))
-    .collect()
+    let words = |why: Refusal| why.words().1.to_owned();
+    refusals
+        .iter()
+        .map(|(why, count)| (words(why), count))
+        .collect()
 }
 
 /// How an app stands by the containers of its live release.
