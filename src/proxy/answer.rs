@@ -114,7 +114,7 @@ async fn handle(
     if body.length().is_some_and(|length| length > limit) {
         return Err(EdgeError::BodyTooLarge(limit));
     }
-    if client.is_hasty() {
+    if client.is_hasty(exchange.started) {
         Box::pin(tokio::time::sleep(HASTE)).await;
     }
     forward(
