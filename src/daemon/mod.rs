@@ -7,6 +7,7 @@
 
 mod about;
 mod connects;
+mod edge_watch;
 mod findings;
 mod handlers;
 mod lease;
@@ -203,6 +204,7 @@ async fn run(start: Start) -> Result<(), String> {
         &tasks,
     );
     connects::recheck(failures, supervisor.clone(), &tasks);
+    let attack = edge_watch::start(edge.handle(), db.clone(), &tasks);
 
     let mut handlers = Handlers::default();
     certs.register(&mut handlers, Arc::new(publisher.clone()));
@@ -259,6 +261,7 @@ async fn run(start: Start) -> Result<(), String> {
                 settings: watched.settings.clone(),
                 refused: watched.refused.clone(),
                 waiting: watched.waiting,
+                attack,
                 listen: listen.clone(),
                 root_file: root_file.clone(),
             }),

@@ -16,7 +16,7 @@ use crate::monitor::{
     WantedCheck, World,
 };
 use crate::postgres::{self, Databases};
-use crate::proxy::{self, EdgeHandle, Refusals, Upstream};
+use crate::proxy::{self, EdgeHandle, Refusal, Refusals, Upstream};
 use crate::supervise::{EngineState, Kind, Live, State, Supervisor};
 use crate::web;
 use crate::wire::overview::{
@@ -45,6 +45,8 @@ pub struct WorldPort {
     pub waiting: watch::Receiver<Vec<Waiting>>,
     /// The mistake in the settings files.
     pub refused: watch::Receiver<Option<ConfigError>>,
+    /// What the edge refused in the last minute, if that was an attack.
+    pub attack: watch::Receiver<Option<String>>,
     /// Where the edge really listens.
     pub listen: Listen,
     /// The box CA's root as a file.
@@ -185,6 +187,7 @@ impl World for WorldPort {
                 engine: engine(&self.supervisor.engine().borrow()),
                 config_refused: self.refused.borrow().as_ref().map(words),
                 settings_waiting: self.waiting.borrow().clone(),
+                attack: self.attack.borrow().clone(),
                 unremoved,
                 dumps: dumps_go(&targets),
                 trust: Some(Trust {
