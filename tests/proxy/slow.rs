@@ -266,6 +266,7 @@ async fn e4_two_thousand_quiet_connections_leave_room_for_others() {
     let limits = Limits {
         connections_per_address: 3_000,
         client_header: Duration::from_secs(600),
+        new_connections_per_address: u32::MAX,
         ..limits(Duration::from_secs(600))
     };
     let spec = RouteSpec {
