@@ -56,6 +56,8 @@ pub struct ConfiguredRoute {
     pub path: String,
     /// Where it leads.
     pub upstream: UpstreamAddress,
+    /// The path that its addresses are asked now and then whether they are well.
+    pub health: Option<String>,
     /// Where its certificate comes from.
     pub tls: Tls,
     /// Which of its requests are written to the access log, instead of the usual share.
@@ -70,6 +72,8 @@ struct Written {
     path: String,
     #[serde(deserialize_with = "upstream")]
     upstream: UpstreamAddress,
+    #[serde(default, deserialize_with = "health")]
+    health: Option<String>,
     #[serde(default, deserialize_with = "tls")]
     tls: Option<Tls>,
     access_log: Option<LogShare>,
@@ -87,6 +91,7 @@ impl<'de> Deserialize<'de> for ConfiguredRoute {
             host: written.host,
             path: written.path,
             upstream: written.upstream,
+            health: written.health,
             tls: written.tls.unwrap_or(birth),
             access_log: written.access_log,
         })
@@ -118,6 +123,18 @@ fn path<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     } else {
         short.to_owned()
     })
+}
+
+fn health<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    let text = String::deserialize(from)?;
+    let good = text.starts_with('/')
+        && text.len() <= 500
+        && text.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
+    if good {
+        Ok(Some(text))
+    } else {
+        Err(D::Error::custom("health is a path such as \"/healthz\""))
+    }
 }
 
 fn upstream<'de, D: Deserializer<'de>>(from: D) -> Result<UpstreamAddress, D::Error> {

@@ -211,6 +211,12 @@ fn f5_a_mistake_names_line_key_and_remedy() {
             "http://127.0.0.1:9001",
         ),
         (
+            "[[route]]\nhost = \"a.b\"\nupstream = \"http://x\"\nhealth = \"up\"",
+            4,
+            "route.health",
+            "/healthz",
+        ),
+        (
             "[[route]]\nhost = \"a.b\"\nupstream = \"http://x\"\ntls = \"acne\"",
             4,
             "route.tls",

@@ -7,6 +7,7 @@
 
 mod about;
 mod connects;
+mod edge_watch;
 mod findings;
 mod handlers;
 mod lease;
@@ -15,6 +16,7 @@ mod ports;
 mod publisher;
 mod settings;
 mod sockets;
+mod upstream_checks;
 mod upstreams;
 mod wanted;
 
@@ -192,13 +194,17 @@ async fn run(start: Start) -> Result<(), String> {
             certificates: certs.current(),
             apps: apps.clone(),
             deploys: deploys.clone(),
-            upstreams: upstreams::Upstreams::default(),
+            upstreams: upstreams::Upstreams::checked(upstream_checks::start(
+                watched.settings.clone(),
+                &tasks,
+            )),
             edge_socket: config.run_dir.join("edge.sock"),
         },
         certs.clone(),
         &tasks,
     );
     connects::recheck(failures, supervisor.clone(), &tasks);
+    let attack = edge_watch::start(edge.handle(), db.clone(), &tasks);
 
     let mut handlers = Handlers::default();
     certs.register(&mut handlers, Arc::new(publisher.clone()));
@@ -255,6 +261,7 @@ async fn run(start: Start) -> Result<(), String> {
                 settings: watched.settings.clone(),
                 refused: watched.refused.clone(),
                 waiting: watched.waiting,
+                attack,
                 listen: listen.clone(),
                 root_file: root_file.clone(),
             }),

@@ -219,6 +219,9 @@ impl Work {
         for target in &built.gone {
             target.retire();
         }
+        for target in &built.ill {
+            target.leave();
+        }
         let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
         retired.extend(built.gone);
         let surplus = retired.len().saturating_sub(REMEMBERED);

@@ -47,6 +47,7 @@ impl Gather {
         self.commits.mark_unchanged();
         self.live.mark_unchanged();
         self.certificates.mark_unchanged();
+        self.upstreams.mark_seen();
     }
 
     /// Resolves when any part changes.
@@ -56,7 +57,7 @@ impl Gather {
             Ok(()) = self.commits.changed() => {}
             Ok(()) = self.live.changed() => {}
             Ok(()) = self.certificates.changed() => {}
-            else => std::future::pending().await,
+            () = self.upstreams.changed() => {}
         }
     }
 
@@ -119,7 +120,7 @@ impl Gather {
             };
             wanted.push(want(route.host.as_str(), source));
             let share = route.access_log.unwrap_or(settings.access_log.share);
-            let addresses = self.upstreams.of(&route.upstream).await;
+            let addresses = self.upstreams.well(route).await;
             routes.push(configured(route, addresses, share));
         }
         let certificates = self.certificates.borrow().clone();

@@ -167,6 +167,8 @@ pub struct Facts {
     pub engine: Engine,
     /// The mistake in the settings files as they lie there now.
     pub config_refused: Option<String>,
+    /// What the edge refused in the last minute, in a sentence, if it was more than strangers who pass by bring.
+    pub attack: Option<String>,
     /// What the settings files say that only a start takes up.
     pub settings_waiting: Vec<Waiting>,
     /// Where the dumps of its databases go.

@@ -149,7 +149,7 @@ async fn handle(
     }
     let stripped_from = target.is_some().then(|| route.spec.path_prefix.clone());
     let trace = Trace::of(&parts.headers, id, client.worker.ids.random());
-    if client.is_hasty() {
+    if client.is_hasty(exchange.started) {
         Box::pin(tokio::time::sleep(HASTE)).await;
     }
     forward(

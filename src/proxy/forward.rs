@@ -160,18 +160,20 @@ pub(super) async fn forward(
             reused,
             body: untouched,
         } = failed;
+        // As often as there are others, so that the last one there is reached; once where there is none.
+        let may_repeat =
+            || reads && resent < of.saturating_sub(1).clamp(1, MOST) && may_resend(&route, worker);
+        let mut was_stale = false;
         let again = match &why {
             SendFailure::Left => true,
             SendFailure::Unanswered(error) => {
                 tracing::debug!(target = %target.key(), %error, "a target ended the request before it answered");
                 // A kept connection was most likely closed before the request came, and the next is a fresh one: no budget
                 // either.
-                unsent
-                    || reads
-                        && (reused
-                            || resent < of.saturating_sub(1).clamp(1, MOST)
-                                && may_resend(&route, worker))
+                was_stale = reused && !fresh_only;
+                unsent || reads && was_stale || may_repeat()
             }
+            SendFailure::CutShort => may_repeat(),
             _ => false,
         };
         body = match untouched {
@@ -181,7 +183,7 @@ pub(super) async fn forward(
                 return Err(judged(why, &target, limit, inquiry.body_limit));
             }
         };
-        if reused && !fresh_only && !matches!(why, SendFailure::Left) {
+        if was_stale {
             // Its siblings in the pool are likely as dead.
             fresh_only = true;
         } else {

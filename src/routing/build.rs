@@ -12,6 +12,8 @@ pub struct Built {
     pub snapshot: Snapshot,
     /// To be retired once it is published.
     pub gone: Vec<Arc<Target>>,
+    /// Those of them whose replica runs and fails its check: what waits for them may as well go elsewhere.
+    pub ill: Vec<Arc<Target>>,
     /// Routes that are not served, each with the reason.
     pub refused: Vec<String>,
 }
@@ -25,6 +27,7 @@ pub fn build(input: Input, previous: &Snapshot) -> Built {
     let mut refused = Vec::new();
     let mut fresh = Fresh::new();
     let mut routes = Vec::new();
+    let doubtful = doubtful(&input.routes);
     for route in input.routes {
         let place = (route.host.clone(), route.path.clone());
         if let Some(first) = seen.get(&place) {
@@ -55,9 +58,15 @@ pub fn build(input: Input, previous: &Snapshot) -> Built {
             gone.push(Arc::clone(target));
         }
     }
+    let is_ill = |target: &&Arc<Target>| {
+        let mut all = doubtful.iter();
+        all.any(|(key, address)| **key == **target.key() && address == target.address())
+    };
+    let ill = gone.iter().filter(is_ill).cloned().collect();
     Built {
         snapshot,
         gone,
+        ill,
         refused,
     }
 }
@@ -89,7 +98,7 @@ fn made(route: Route, previous: &Snapshot, fresh: &mut Fresh) -> Arc<proxy::Rout
         Answer::Replicas(replicas) => Upstream::Targets(
             answering(&replicas)
                 .into_iter()
-                .map(|(row, a)| target(format!("replica:{row}"), Address::Tcp(a)))
+                .map(|(row, a)| target(key_of(row), Address::Tcp(a)))
                 .collect(),
         ),
     };
@@ -110,6 +119,22 @@ fn made(route: Route, previous: &Snapshot, fresh: &mut Fresh) -> Arc<proxy::Rout
         },
         previous,
     )
+}
+
+/// The targets of replicas that run though their check fails.
+fn doubtful(routes: &[Route]) -> Vec<(String, Address)> {
+    let of = |route: &Route| match &route.answer {
+        Answer::Replicas(replicas) => replicas.clone(),
+        _ => Vec::new(),
+    };
+    let replicas = routes.iter().flat_map(of).filter(|r| r.doubtful);
+    replicas
+        .filter_map(|r| Some((key_of(r.row), Address::Tcp(r.address?))))
+        .collect()
+}
+
+fn key_of(row: i64) -> String {
+    format!("replica:{row}")
 }
 
 /// The replicas that get traffic: the healthy ones; when there is none, those
@@ -266,6 +291,24 @@ mod tests {
         let after = of(None, &same.snapshot);
         assert_eq!((cap(&same), same.gone.len()), (Some(20), 0));
         assert_eq!((cap(&after), after.gone.len()), (None, 1));
+    }
+
+    #[test]
+    fn n3_what_waits_for_a_replica_that_fails_its_check_may_go_elsewhere() {
+        let of = |replicas, previous: &Snapshot| {
+            let wanted = input(vec![route("app:1", "a.test", Answer::Replicas(replicas))]);
+            build(wanted, previous)
+        };
+        let three = (1..4).map(|n| replica(n, 80 + n as u16, true, false));
+        let before = of(three.collect(), &Snapshot::default());
+        // The first is ill, the second's deploy is over, the third is well.
+        let sick = replica(1, 81, false, true);
+        let after = of(vec![sick, replica(3, 83, true, false)], &before.snapshot);
+        let keys = |targets: &[Arc<Target>]| -> Vec<String> {
+            targets.iter().map(|t| t.key().to_string()).collect()
+        };
+        assert_eq!(after.gone.len(), 2);
+        assert_eq!(keys(&after.ill), ["replica:1"]);
     }
 
     #[test]

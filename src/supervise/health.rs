@@ -116,10 +116,7 @@ impl Check {
                     address,
                     path,
                     protocol,
-                } => match protocol {
-                    Protocol::Http1 => get(*address, path).await,
-                    Protocol::H2c => health_h2c::get(connect(*address).await?, path).await,
-                },
+                } => get_over(*protocol, *address, path).await,
                 Self::Tcp(address) => connect(*address).await.map(|_| "connected".to_owned()),
                 Self::Exec { container, argv } => command(engine, container, argv).await,
                 Self::Impossible(why) => Err(why.clone()),
@@ -139,6 +136,20 @@ impl Check {
     }
 }
 
+/// Asks `path` of any address once, as replicas are asked: what it answered, or why that is no good answer.
+///
+/// # Errors
+/// In words.
+pub async fn answers(
+    address: SocketAddr,
+    protocol: Protocol,
+    path: &str,
+) -> Result<String, String> {
+    tokio::time::timeout(CHECK_LIMIT, get_over(protocol, address, path))
+        .await
+        .unwrap_or_else(|_| Err(format!("no answer within {} s", CHECK_LIMIT.as_secs())))
+}
+
 async fn connect(address: SocketAddr) -> Result<TcpStream, String> {
     TcpStream::connect(address)
         .await
@@ -146,6 +157,13 @@ async fn connect(address: SocketAddr) -> Result<TcpStream, String> {
             std::io::ErrorKind::ConnectionRefused => format!("connection refused at {address}"),
             _ => format!("no connection to {address}: {error}"),
         })
+}
+
+async fn get_over(protocol: Protocol, address: SocketAddr, path: &str) -> Result<String, String> {
+    match protocol {
+        Protocol::Http1 => get(address, path).await,
+        Protocol::H2c => health_h2c::get(connect(address).await?, path).await,
+    }
 }
 
 async fn get(address: SocketAddr, path: &str) -> Result<String, String> {

@@ -45,6 +45,7 @@ mod unit_tests;
 
 pub use act::crash_points;
 pub use error::SuperviseError;
+pub use health::answers;
 pub use live::{EngineState, Exit, Live, State};
 pub use not_ready::{Cause, Listening, NotReady};
 pub use run::{ExecOutput, Interactive, JobEnd, Piped, TerminalSize};

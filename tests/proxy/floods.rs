@@ -275,6 +275,24 @@ async fn e4_whoever_resets_no_more_than_it_takes_is_not_cut() {
     assert_eq!(rig.edge.stats().refusals.sum(), 0);
 }
 
+#[tokio::test]
+async fn e4_a_client_that_leaves_with_much_unanswered_is_no_attacker() {
+    let (app, rig) = rig().await;
+    let mut client = ByHand::of(&rig).await;
+    for number in 0..120 {
+        let head = request(number * 2 + 1, "GET", "/slow?ms=60000", true);
+        client.send(&head).await;
+    }
+    crate::rig::until("all are asked", || app.requests() == 120).await;
+    drop(client);
+    crate::rig::until("all are over", || {
+        let route = rig.route_reading("tasks.test");
+        route.in_flight == 0 && rig.edge.stats().connections == 0
+    })
+    .await;
+    assert_eq!(rig.edge.stats().refusals.sum(), 0);
+}
+
 /// A connection of a client with windows as small as the standard's, that also asks all the time whether we are there.
 async fn eager(rig: &Rig, adaptive: bool) -> http2::SendRequest<Body> {
     let stream = tls(rig, "tasks.test", "h2").await.unwrap();

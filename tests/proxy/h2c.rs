@@ -90,10 +90,11 @@ async fn e2_an_h2c_app_gets_the_head_an_http1_app_gets() {
         let mut fields: Vec<String> = text
             .lines()
             .skip(1)
+            // Of its own for each request, or for the connection alone.
             .filter(|line| {
-                // Of each request its own, and of its connection.
-                let own = ["x-request-id: ", "traceparent: ", "connection: "];
-                !own.iter().any(|name| line.starts_with(name))
+                !["x-request-id: ", "traceparent: ", "connection: "]
+                    .iter()
+                    .any(|name| line.starts_with(name))
             })
             .map(str::to_owned)
             .collect();

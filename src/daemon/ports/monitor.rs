@@ -16,7 +16,7 @@ use crate::monitor::{
     WantedCheck, World,
 };
 use crate::postgres::{self, Databases};
-use crate::proxy::{self, EdgeHandle, Refusals, Upstream};
+use crate::proxy::{self, EdgeHandle, Refusal, Refusals, Upstream};
 use crate::supervise::{EngineState, Kind, Live, State, Supervisor};
 use crate::web;
 use crate::wire::overview::{
@@ -45,6 +45,8 @@ pub struct WorldPort {
     pub waiting: watch::Receiver<Vec<Waiting>>,
     /// The mistake in the settings files.
     pub refused: watch::Receiver<Option<ConfigError>>,
+    /// What the edge refused in the last minute, if that was an attack.
+    pub attack: watch::Receiver<Option<String>>,
     /// Where the edge really listens.
     pub listen: Listen,
     /// The box CA's root as a file.
@@ -185,6 +187,7 @@ impl World for WorldPort {
                 engine: engine(&self.supervisor.engine().borrow()),
                 config_refused: self.refused.borrow().as_ref().map(words),
                 settings_waiting: self.waiting.borrow().clone(),
+                attack: self.attack.borrow().clone(),
                 unremoved,
                 dumps: dumps_go(&targets),
                 trust: Some(Trust {
@@ -291,17 +294,11 @@ fn container(live: &[Live], key: &str) -> Option<String> {
 
 /// What was turned away, in words.
 fn refused(refusals: &Refusals) -> Vec<(String, u64)> {
-    [
-        ("too many connections", refusals.too_many_connections),
-        ("unknown name in TLS", refusals.unknown_names),
-        ("failed handshake", refusals.failed_handshakes),
-        ("no header of the PROXY protocol", refusals.proxy_headers),
-        ("bad request", refusals.bad_requests),
-        ("panic", refusals.panics),
-    ]
-    .into_iter()
-    .map(|(reason, count)| (reason.to_owned(), count))
-    .collect()
+    let words = |why: Refusal| why.words().1.to_owned();
+    refusals
+        .iter()
+        .map(|(why, count)| (words(why), count))
+        .collect()
 }
 
 /// How an app stands by the containers of its live release.
