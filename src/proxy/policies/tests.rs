@@ -9,6 +9,7 @@ use super::*;
 use crate::base::policies::{BasicAuth, BasicUser, HeaderRules, RateLimit, VerifierKey, Window};
 use crate::base::secret::Secret;
 use crate::proxy::headers::{Facts, write_head};
+use crate::proxy::origin::End;
 
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![
@@ -103,7 +104,12 @@ proptest! {
             target: stripped.as_deref().unwrap_or(uri.path()),
             prefix: "/a",
             host: "a.test",
-            origin: &Origin::peer(address, "192.0.2.1", true),
+            origin: &Origin::peer(End {
+                address,
+                text: "192.0.2.1",
+                https: true,
+                header: None,
+            }),
             request_id: &HeaderValue::from_static("id"),
             upgrade: None,
             length: Some(7),
