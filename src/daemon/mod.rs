@@ -29,6 +29,7 @@ use crate::audit::Audit;
 use crate::backup::{self, Backups};
 use crate::base::atomic_file;
 use crate::base::clock::UnixMs;
+use crate::base::policies::VerifierKey;
 use crate::base::secret::MasterKey;
 use crate::base::shutdown::{Shutdown, Tasks};
 use crate::certs::{self, Certs};
@@ -188,6 +189,7 @@ async fn run(start: Start) -> Result<(), String> {
             deploys: deploys.clone(),
             upstreams: upstreams::Upstreams::default(),
             edge_socket: config.run_dir.join("edge.sock"),
+            verifiers: VerifierKey::of(&master),
         },
         certs.clone(),
         &tasks,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::base::clock::UnixMs;
+use crate::base::policies::Policies;
 use crate::base::secret::Secret;
 
 use super::app_file::{AppFile, Process};
@@ -181,7 +182,8 @@ pub struct Serving {
     pub deploy: i64,
     /// Process to the names of its containers.
     pub replicas: BTreeMap<String, Vec<String>>,
-    /// Process to what the edge is to know of its replicas; what the release does not say is not there.
+    /// Process to what the edge is to know of its replicas; what the release does not say is not there. Of a release whose
+    /// policies cannot be read no process is.
     pub facing: BTreeMap<String, Facing>,
     /// Whether somebody stopped the app.
     pub stopped: bool,
@@ -196,14 +198,22 @@ pub struct Serving {
 pub struct Facing {
     /// Requests a replica takes at once.
     pub concurrency: Option<u32>,
+    /// What its routes ask of requests and do to answers.
+    pub policies: Policies,
 }
 
 impl Facing {
-    /// Of each process of a release, by its settings as they are stored. Those that cannot be read say nothing.
+    /// Of each process of a release, by its settings as they are stored. Those that cannot be read say nothing, and where
+    /// they hold policies no process is named: served without them, somebody could see what is not for everybody.
     pub(super) fn of(settings: &str) -> BTreeMap<String, Facing> {
-        let file: AppFile = serde_json::from_str(settings).unwrap_or_default();
+        let file: AppFile = match serde_json::from_str(settings) {
+            Ok(file) => file,
+            Err(_) if settings.contains("\"route\":") => return BTreeMap::new(),
+            Err(_) => AppFile::default(),
+        };
         let facing = |process: Process| Facing {
             concurrency: process.concurrency,
+            policies: process.route,
         };
         file.processes
             .into_iter()
