@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use http::header::{self, HeaderValue};
@@ -21,10 +22,13 @@ use super::grpc_status;
 use super::headers;
 use super::host::Host;
 use super::policies;
-use super::shared::count;
+use super::refusal::Refusal;
 use super::site::{self, Entrance, Site};
 use super::stand_in;
-use super::upstream::BodySource;
+use super::upstream::{BodySource, Coding};
+
+/// What a request waits before it costs an app anything, on a connection that resets most of them.
+const HASTE: Duration = Duration::from_millis(100);
 
 pub(super) async fn answer(
     client: Rc<Client>,
@@ -133,11 +137,17 @@ async fn handle(
         .headers
         .get(header::EXPECT)
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    let body = BodySource::new(incoming, limit, expects);
+    let mut body = BodySource::new(incoming, limit, expects);
+    if body.coding() != Coding::None && headers::is_grpc(&parts.headers) {
+        body = body.may_trickle();
+    }
     if body.length().is_some_and(|length| length > limit) {
         return Err(EdgeError::BodyTooLarge(limit));
     }
     let stripped_from = target.is_some().then(|| route.spec.path_prefix.clone());
+    if client.is_hasty() {
+        Box::pin(tokio::time::sleep(HASTE)).await;
+    }
     forward(
         exchange,
         Inquiry {
@@ -188,17 +198,16 @@ fn note(client: &Client, error: &EdgeError, id: &HeaderValue, exchange: &mut Exc
     let id = id.to_str().unwrap_or_default();
     match error {
         EdgeError::Panicked => {
-            count(&client.worker.shared.refused.panics);
+            client.refused(Refusal::Panic);
             tracing::error!(
                 request = id,
                 "a request panicked in the edge; it got a 500, the others go on"
             );
         }
-        EdgeError::TooManyRequests(_) => count(&client.worker.shared.refused.rate_limited),
-        EdgeError::AddressRefused | EdgeError::Unauthorized(_) => {
-            count(&client.worker.shared.refused.denied);
-        }
-        error if error.side() == Side::Client => count(&client.worker.shared.refused.bad_requests),
+        EdgeError::BodyStalled => client.refused(Refusal::SlowBody),
+        EdgeError::TooManyRequests(_) => client.refused(Refusal::RateLimited),
+        EdgeError::AddressRefused | EdgeError::Unauthorized(_) => client.refused(Refusal::Denied),
+        error if error.side() == Side::Client => client.refused(Refusal::BadRequest),
         error => tracing::debug!(request = id, ?error, "a request got an error from the edge"),
     }
 }

@@ -51,9 +51,9 @@ pub(super) struct ClientIo {
 }
 
 impl ClientIo {
-    /// A stream that gathers is HTTP/2; the other's heads are looked at.
+    /// A stream that gathers is HTTP/2: its frames are looked at, of the other its heads.
     pub(super) fn new(transport: Transport, client: Rc<Client>, gathers: bool) -> ClientIo {
-        let inlet = Inlet::new(!gathers, client.limits());
+        let inlet = Inlet::new(gathers, client.limits());
         let wire = Wire {
             transport: RefCell::new(transport),
             client,
@@ -201,7 +201,11 @@ impl Wire {
             Transport::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, slices),
         };
-        self.client.write_went(written.is_pending());
+        match &written {
+            Poll::Ready(Ok(count)) => self.client.bytes_went(*count),
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => self.client.write_is_blocked(),
+        }
         match written {
             Poll::Ready(Ok(0)) if slices.iter().any(|slice| !slice.is_empty()) => {
                 Poll::Ready(Err(io::ErrorKind::WriteZero.into()))
@@ -215,7 +219,10 @@ impl Wire {
             Transport::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
         };
-        self.client.write_went(flushed.is_pending());
+        match flushed.is_pending() {
+            true => self.client.write_is_blocked(),
+            false => self.client.all_went(),
+        }
         flushed
     }
 }

@@ -19,8 +19,9 @@ use super::limits::Limits;
 use super::listener::{self, Door};
 use super::meter::Reading;
 use super::proxies::{Proxies, Trust};
+use super::refusal::{Refusals, Refused};
 use super::said::Said;
-use super::shared::{Refused, Shared};
+use super::shared::Shared;
 use super::snapshot::Snapshot;
 use super::sources::Sources;
 use super::target::{Address, Target};
@@ -56,6 +57,7 @@ pub struct EdgeStats {
     pub targets: Vec<(Arc<str>, Reading)>,
     /// By target key, sorted by it.
     pub left_out: Vec<(Arc<str>, LeftOut)>,
+    /// Who was turned away, by reason.
     pub refusals: Refusals,
 }
 
@@ -64,31 +66,6 @@ pub struct EdgeStats {
 pub struct LeftOut {
     pub now: bool,
     pub times: u64,
-}
-
-/// What was turned away before it reached an app.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Refusals {
-    /// Of all together.
-    pub too_many_connections: u64,
-    /// Of proxies together: a part is held back for those who come by themselves.
-    pub too_many_of_proxies: u64,
-    /// Of one source, an IPv4 address or an IPv6 /64, open at once.
-    pub too_many_of_address: u64,
-    /// New ones of one source in too short a time.
-    pub too_fast_of_address: u64,
-    /// Closed because the process had no file descriptor left for them.
-    pub no_descriptors: u64,
-    pub unknown_names: u64,
-    pub failed_handshakes: u64,
-    /// Connections of proxies that speak the PROXY protocol, without a header of it in time.
-    pub proxy_headers: u64,
-    pub bad_requests: u64,
-    /// Asked more often than their route's policy takes.
-    pub rate_limited: u64,
-    /// From an address, or without the credentials, that their route's policy asks for.
-    pub denied: u64,
-    pub panics: u64,
 }
 
 pub struct Edge {

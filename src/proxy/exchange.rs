@@ -22,8 +22,6 @@ pub(super) struct Exchange {
     pub(super) met: Met,
     /// The request's body was read to its end.
     pub(super) read_whole: bool,
-    /// A piece of the answer was given to the client, and it has not asked for more yet.
-    pub(super) piece_out: bool,
     /// A body that may still be on its way, and is counted when all is over.
     upload: Option<Rc<Progress>>,
     /// What the request became, until its answer is on its way.
@@ -42,7 +40,6 @@ impl Exchange {
             outcome: Outcome::default(),
             met: Met::default(),
             read_whole: false,
-            piece_out: false,
             upload: None,
             tunnel: None,
             route: None,
@@ -108,9 +105,7 @@ impl Drop for Exchange {
         if let Some(route) = self.route.take() {
             route.meter().end(worker, &self.outcome);
         }
-        if self.piece_out {
-            self.client.piece_wanted();
-        }
-        self.client.request_ends(self.read_whole);
+        let answered = self.outcome.status.is_some();
+        self.client.request_ends(self.read_whole, answered);
     }
 }

@@ -9,7 +9,7 @@ use std::net::{IpAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
@@ -18,8 +18,9 @@ use rustix::net::{SocketAddrAny, SocketFlags};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::limits::Limits;
+use super::refusal::Refusal;
 use super::said::Said;
-use super::shared::{Shared, count};
+use super::shared::Shared;
 use super::sources::{Excess, Place, Source};
 use super::worker::Order;
 
@@ -60,7 +61,7 @@ impl Permit {
     ///
     /// # Errors
     /// The counter of why that has too much.
-    pub(super) fn count_as(&mut self, source: Source) -> Result<(), &AtomicU64> {
+    pub(super) fn count_as(&mut self, source: Source) -> Result<(), Refusal> {
         let limits = **self.shared.limits.load();
         let place = enter(&self.shared, source, &limits)?;
         if let Some(before) = self.place.replace(place) {
@@ -88,15 +89,15 @@ impl Drop for Permit {
     }
 }
 
-fn enter<'a>(shared: &'a Shared, source: Source, limits: &Limits) -> Result<Place, &'a AtomicU64> {
+fn enter(shared: &Shared, source: Source, limits: &Limits) -> Result<Place, Refusal> {
     let (open, rate) = (
         limits.connections_per_address,
         limits.new_connections_per_address,
     );
     let entered = shared.sources.enter(source, open, rate, Instant::now());
     entered.map_err(|excess| match excess {
-        Excess::Open => &shared.refused.too_many_of_address,
-        Excess::Rate => &shared.refused.too_fast_of_address,
+        Excess::Open => Refusal::TooManyOfAddress,
+        Excess::Rate => Refusal::TooFastOfAddress,
     })
 }
 
@@ -162,7 +163,7 @@ pub(super) fn accept_all(
                             );
                         }
                         if shed {
-                            count(&front.shared.refused.no_descriptors);
+                            front.shared.refused.count(Refusal::NoDescriptors);
                         } else {
                             std::thread::sleep(BREATH);
                             break;
@@ -231,8 +232,8 @@ impl Front {
         };
         let place = match self.room(address, of_proxy, &limits) {
             Ok(place) => place,
-            Err(counter) => {
-                count(counter);
+            Err(why) => {
+                self.shared.refused.count(why);
                 return reset(&stream);
             }
         };
@@ -273,17 +274,17 @@ impl Front {
         address: IpAddr,
         of_proxy: bool,
         limits: &Limits,
-    ) -> Result<Option<Place>, &AtomicU64> {
+    ) -> Result<Option<Place>, Refusal> {
         let shared = &self.shared;
         let most = limits.connections as usize;
         if shared.connections.load(Relaxed) >= most {
-            return Err(&shared.refused.too_many_connections);
+            return Err(Refusal::TooManyConnections);
         }
         if !of_proxy {
             return enter(shared, Source::of(address), limits).map(Some);
         }
         if shared.of_proxies.load(Relaxed) >= most - most / HELD_BACK {
-            return Err(&shared.refused.too_many_of_proxies);
+            return Err(Refusal::TooManyOfProxies);
         }
         Ok(None)
     }

@@ -3,6 +3,7 @@
 //! Serves from an immutable snapshot and knows sockets and routes; it knows no app, no engine, no database, and imports
 //! only `base`. One current-thread runtime a core; no lock is taken on the way of a request.
 //! What the snapshot holds is decided in `routing`; who listens is decided by the daemon.
+mod abandoned;
 mod answer;
 mod attempt;
 mod attempt_http1;
@@ -28,6 +29,8 @@ pub mod fuzz;
 mod gate;
 mod grammar;
 mod grpc_status;
+mod h2_frames;
+mod h2_stream;
 mod handshakes;
 mod head_guard;
 mod headers;
@@ -44,6 +47,7 @@ mod outliers;
 pub mod policies;
 mod proxies;
 mod proxy_protocol;
+mod refusal;
 mod request_head;
 mod request_id;
 mod routes;
@@ -69,13 +73,14 @@ mod watch;
 mod worker;
 mod ws_frames;
 
-pub use edge::{ConnectFailure, Edge, EdgeHandle, EdgeStats, LeftOut, Listeners, Refusals};
+pub use edge::{ConnectFailure, Edge, EdgeHandle, EdgeStats, LeftOut, Listeners};
 pub use gate::Gate;
 pub use histogram::Histogram;
 pub use limits::Limits;
 pub use meter::{Meter, Reading};
 pub use policies::Policies;
 pub use proxies::Proxies;
+pub use refusal::{Refusal, Refusals};
 pub use routes::{Route, RouteSpec, RouteTable, Upstream};
 pub use snapshot::{Certificates, Snapshot};
 pub use static_site::{StaticSite, Unserved};

@@ -1,10 +1,12 @@
 //! Serve: one client connection, from the handshake to the protocol it speaks.
 //!
 //! hyper reads what strangers send; each request goes to `answer`.
+use std::error::Error;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
+use h2::Reason;
 use tokio::net::TcpStream;
 use tokio::time::timeout_at;
 
@@ -13,9 +15,10 @@ use super::client_io::{ClientIo, Transport};
 use super::listener::{Arrival, Door, reset};
 use super::origin::Header;
 use super::proxy_protocol;
+use super::refusal::Refusal;
 use super::serve_http1::serve_http1;
 use super::serve_http2::serve_http2;
-use super::shared::{Shared, count};
+use super::shared::Shared;
 use super::sources::Source;
 use super::tls::{self, Handshake};
 use super::worker::Worker;
@@ -53,9 +56,9 @@ pub(super) async fn connection(worker: Rc<Worker>, arrival: Arrival) {
             .is_some_and(|proxies| proxies.trusts(address));
         if told.client.is_some()
             && !of_many
-            && let Err(counter) = permit.count_as(Source::of(address))
+            && let Err(why) = permit.count_as(Source::of(address))
         {
-            count(counter);
+            shared.refused.count(why);
             return reset(&stream);
         }
     }
@@ -77,8 +80,11 @@ pub(super) async fn connection(worker: Rc<Worker>, arrival: Arrival) {
                     name,
                     http2,
                 })) => (Transport::Tls(stream), name, http2),
-                Ok(Ok(Handshake::UnknownName)) => return count(&shared.refused.unknown_names),
-                Ok(Err(_)) | Err(_) => return count(&shared.refused.failed_handshakes),
+                Ok(Ok(Handshake::UnknownName)) => {
+                    return shared.refused.count(Refusal::UnknownName);
+                }
+                Ok(Err(_)) => return shared.refused.count(Refusal::HandshakeFailed),
+                Err(_) => return shared.refused.count(Refusal::HandshakeSlow),
             }
         }
     };
@@ -102,7 +108,7 @@ pub(super) async fn connection(worker: Rc<Worker>, arrival: Arrival) {
 
 /// A proxy that the settings name sent no header: counted each time, and told to whoever can mend it.
 fn no_header(shared: &Shared, proxy: IpAddr, why: &str) {
-    count(&shared.refused.proxy_headers);
+    shared.refused.count(Refusal::ProxyHeader);
     if shared.said_no_header.is_due(Instant::now()) {
         tracing::warn!(
             %proxy,
@@ -114,8 +120,19 @@ fn no_header(shared: &Shared, proxy: IpAddr, why: &str) {
 
 /// Counts what a client sent that is not HTTP; one line each would be a gift to scanners.
 pub(super) fn note(client: &Client, error: &hyper::Error) {
-    if error.is_parse() {
-        count(&client.worker.shared.refused.bad_requests);
+    let of_h2 = error
+        .source()
+        .and_then(|source| source.downcast_ref::<h2::Error>());
+    match of_h2 {
+        // Told already.
+        Some(_) if client.is_condemned() => {}
+        // h2 has limits of its own: heads that never end, empty frames, resets of what nobody has seen yet.
+        Some(error) if error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) => {
+            client.refused(Refusal::Flood);
+        }
+        Some(error) if error.is_library() => client.refused(Refusal::BadRequest),
+        None if error.is_parse() => client.refused(Refusal::BadRequest),
+        _ => {}
     }
     tracing::trace!(client = client.address_text, %error, "a client connection ended in an error");
 }

@@ -3,6 +3,7 @@
 //! A connection that names no host gets the box's own certificate. Resumption is by tickets, so nothing is kept here.
 use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -75,7 +76,7 @@ pub(super) async fn handshake(
         Some(source) => Some(handshakes.begin(source).await),
         None => None,
     };
-    let mut accept = Box::pin(start.into_stream(config.clone()));
+    let mut accept = pin!(start.into_stream(config.clone()));
     // The first look answers the client; what it says to that costs little.
     let answered = handshakes
         .work(async || poll_fn(|cx| Poll::Ready(accept.as_mut().poll(cx))).await)

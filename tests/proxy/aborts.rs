@@ -293,13 +293,21 @@ async fn e2_a_client_that_leaves_while_it_is_held_never_reaches_the_app() {
         let route = snapshot.routes.find("tasks.test", "/").unwrap();
         route.gate().held()
     };
-    // Without a body, with a whole one, and with one that was on its way.
-    for body in [None, Some((5, 5)), Some((1_000_000, 9_000))] {
+    let next = "GET /next HTTP/1.1\r\nHost: tasks.test\r\n\r\n";
+    // Without a body, with a whole one, with one that was on its way, and with another request behind.
+    for (body, behind) in [
+        (None, ""),
+        (Some((5, 5)), ""),
+        (Some((1_000_000, 9_000)), ""),
+        (None, next),
+        (Some((5, 5)), next),
+    ] {
         for leaves in LEAVES {
-            let what = format!("held {body:?} {leaves:?}");
+            let what = format!("held {body:?} {behind:?} {leaves:?}");
             let sent = Sent {
+                path: "/",
                 body,
-                ..Sent::get("/")
+                behind,
             };
             let client = Client::ask(&rig, &sent, leaves).await;
             until(&what, || held(&rig) == 1).await;

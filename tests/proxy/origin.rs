@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use freehold::base::cidr::Cidr;
-use freehold::proxy::{Limits, Proxies};
+use freehold::proxy::{Limits, Proxies, Refusal};
 use http::Request;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -287,7 +287,7 @@ async fn e2_both_versions_tell_of_the_client_before_tls_and_plain() {
             says(&answer, &[&expected, "x-forwarded-proto: http"]);
         }
     }
-    assert_eq!(rig.edge.stats().refusals.proxy_headers, 0);
+    assert_eq!(rig.edge.stats().refusals.of(Refusal::ProxyHeader), 0);
 }
 
 /// What comes back until the connection ends, if it ends.
@@ -323,7 +323,7 @@ async fn e2_without_a_header_the_connection_of_such_a_proxy_is_closed_and_counte
         stream.write_all(bytes).await.unwrap();
         assert_eq!(rest_of(stream).await, b"", "{bytes:?}");
         until("it is counted", || {
-            rig.edge.stats().refusals.proxy_headers == at as u64 + 1
+            rig.edge.stats().refusals.of(Refusal::ProxyHeader) == at as u64 + 1
         })
         .await;
     }
@@ -338,7 +338,7 @@ async fn e2_without_a_header_the_connection_of_such_a_proxy_is_closed_and_counte
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     assert_eq!(app.requests(), 0);
     assert_eq!(
-        rig.edge.stats().refusals.proxy_headers,
+        rig.edge.stats().refusals.of(Refusal::ProxyHeader),
         garbage.len() as u64
     );
 }
@@ -377,7 +377,7 @@ async fn e2_a_slow_header_is_waited_for_no_longer_than_a_requests() {
             assert_eq!(rest_of(stream).await, b"");
         }
         until("all are counted", || {
-            rig.edge.stats().refusals.proxy_headers == 5
+            rig.edge.stats().refusals.of(Refusal::ProxyHeader) == 5
         })
         .await;
     };
@@ -415,13 +415,13 @@ async fn e2_a_proxys_connections_are_not_counted_as_one_address() {
         }
     }
     until("all are in", || rig.edge.stats().connections == 10).await;
-    assert_eq!(rig.edge.stats().refusals.too_many_of_address, 0);
+    assert_eq!(rig.edge.stats().refusals.of(Refusal::TooManyOfAddress), 0);
     // The saboteur: an address of nobody's is held to it.
     for _ in 0..3 {
         held.push(from("127.0.0.4", rig.http).await.unwrap());
     }
     until("the third is refused", || {
-        rig.edge.stats().refusals.too_many_of_address == 1
+        rig.edge.stats().refusals.of(Refusal::TooManyOfAddress) == 1
     })
     .await;
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use base64::Engine as _;
 use freehold::base::cidr::Cidr;
 use freehold::base::policies::VerifierKey;
-use freehold::proxy::{Policies, Proxies, RouteSpec};
+
+use freehold::proxy::{Policies, Proxies, Refusal, RouteSpec};
 use http::{Method, Request, StatusCode};
 use tokio::io::AsyncWriteExt;
 
@@ -296,7 +297,7 @@ async fn e6_a_name_and_password_are_asked_for_and_the_app_never_sees_them() {
         }
     }
     assert_eq!(site.app_was_asked(), asked, "none of them reached the app");
-    assert_eq!(site.rig.edge.stats().refusals.denied, 18);
+    assert_eq!(site.rig.edge.stats().refusals.of(Refusal::Denied), 18);
     // Without the policy it is the app's to judge, and comes through.
     site.now("");
     for answer in site.ask(|| with("/", &[("authorization", &wrong)])).await {
@@ -320,7 +321,7 @@ async fn e6_addresses_are_allowed_and_denied_by_who_the_client_really_is() {
     site.now("deny = [\"127.0.0.1\"]\nallow = [\"127.0.0.0/8\"]");
     assert_eq!(site.statuses(|| plain("/")).await, [403, 403]);
     assert_eq!(site.app_was_asked(), 2);
-    assert_eq!(site.rig.edge.stats().refusals.denied, 6);
+    assert_eq!(site.rig.edge.stats().refusals.of(Refusal::Denied), 6);
     // A proxy that is trusted speaks for its clients, as well the good as the bad.
     site.now(outside);
     site.rig.edge.trust(Proxies {
@@ -364,7 +365,7 @@ async fn e6_a_client_that_asks_too_often_is_told_when_to_come_again() {
         assert!(answer.text().contains(&format!("in {wait} seconds")));
     }
     assert_eq!(site.app_was_asked(), asked);
-    assert_eq!(site.rig.edge.stats().refusals.rate_limited, 2);
+    assert_eq!(site.rig.edge.stats().refusals.of(Refusal::RateLimited), 2);
     // Another snapshot forgets nothing; a larger quota counts at once; without the policy nothing is counted.
     site.now("hsts = true\nrate_limit = { requests = 4, per = \"hour\" }");
     assert_eq!(site.statuses(|| plain("/")).await, [429, 429]);

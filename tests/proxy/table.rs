@@ -2,7 +2,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use freehold::proxy::{Limits, RouteSpec};
+use freehold::proxy::{Limits, Refusal, RouteSpec};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -224,7 +224,9 @@ pub fn world(app: &App, turn: usize) -> World {
 /// Refused for what they are, whose policy it was.
 fn refused(rig: &Rig) -> u64 {
     let refusals = rig.edge.stats().refusals;
-    refusals.bad_requests + refusals.denied + refusals.rate_limited
+    refusals.of(Refusal::BadRequest)
+        + refusals.of(Refusal::Denied)
+        + refusals.of(Refusal::RateLimited)
 }
 
 #[tokio::test]

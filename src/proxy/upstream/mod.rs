@@ -9,6 +9,7 @@ mod connection;
 #[cfg(freehold_fuzz)]
 pub(super) mod fuzz;
 pub(super) mod h2c;
+mod pace;
 mod pool;
 mod request_body;
 mod send;

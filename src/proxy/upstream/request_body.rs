@@ -5,12 +5,14 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http_body::{Body, Frame};
 use hyper::body::Incoming;
 
 use super::connection::Connection;
+use super::pace::Pace;
 use crate::proxy::headers;
 
 /// How the body is told to the target.
@@ -36,6 +38,8 @@ pub(crate) struct RequestBody {
     refused: bool,
     length: Option<u64>,
     expected_continue: bool,
+    may_trickle: bool,
+    pub(super) pace: Pace,
 }
 
 #[derive(Debug)]
@@ -60,6 +64,7 @@ pub(crate) struct BodySource {
     pub(super) coding: Coding,
     pub(super) limit: u64,
     pub(super) expects_continue: bool,
+    pub(super) may_trickle: bool,
 }
 
 /// What is left of a body: pieces that were sent to a target in vain, then what the client sends.
@@ -106,7 +111,14 @@ impl BodySource {
             coding,
             limit,
             expects_continue,
+            may_trickle: false,
         }
+    }
+
+    /// The body is a conversation: no pace is asked of it.
+    pub(crate) fn may_trickle(mut self) -> BodySource {
+        self.may_trickle = true;
+        self
     }
 
     pub(crate) fn length(&self) -> Option<u64> {
@@ -137,6 +149,8 @@ impl RequestBody {
             source: source.source,
             taken: 0,
             refused: false,
+            may_trickle: source.may_trickle,
+            pace: Pace::default(),
         }
     }
 
@@ -149,7 +163,20 @@ impl RequestBody {
             coding: self.coding,
             limit: self.limit,
             expects_continue: self.expected_continue,
+            may_trickle: self.may_trickle,
         })
+    }
+
+    /// From now on the body has to come at a pace, unless it may trickle.
+    pub(super) fn hurry(&mut self, client_idle: Duration) {
+        if !self.may_trickle {
+            self.pace.set(client_idle);
+        }
+    }
+
+    /// Until when the pump may wait for the client, if it waits for it; `None`: it is too slow.
+    pub(super) fn judge_pace(&mut self, now: Instant) -> Option<Instant> {
+        self.pace.judge(now, self.taken)
     }
 
     pub(crate) fn is_done(&self) -> bool {

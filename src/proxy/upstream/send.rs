@@ -45,6 +45,7 @@ pub(crate) async fn send(
     mut vigil: Option<Vigil<'_>>,
 ) -> Result<AnswerHead, SendFailure> {
     connection.begin();
+    body.hurry(limits.client_idle);
     let mut waiting = None;
     let mut pumped = body.taken;
     let mut interim = 0;
@@ -125,9 +126,20 @@ pub(crate) async fn send(
             {
                 return Poll::Ready(Err(SendFailure::Left));
             }
-            ready!(connection.poll_until(cx, deadline));
+            let judged = match waits_for {
+                WaitsFor::Client => body.judge_pace(Instant::now()),
+                _ => {
+                    body.pace.rest();
+                    Some(deadline)
+                }
+            };
+            let Some(judged) = judged else {
+                return Poll::Ready(Err(SendFailure::ClientSilent));
+            };
+            ready!(connection.poll_until(cx, deadline.min(judged)));
             match waits_for {
                 WaitsFor::Target => return Poll::Ready(Err(SendFailure::Silent)),
+                WaitsFor::Client if Instant::now() < deadline => {}
                 WaitsFor::Client => return Poll::Ready(Err(SendFailure::ClientSilent)),
                 WaitsFor::Continue => {
                     body.go_on();

@@ -44,6 +44,7 @@ pub(super) struct Upload {
     length: Option<u64>,
     coding: Coding,
     expects_continue: bool,
+    may_trickle: bool,
     pub(super) progress: Rc<Progress>,
 }
 
@@ -62,6 +63,7 @@ impl Upload {
             length: source.length,
             coding: source.coding,
             expects_continue: source.expects_continue,
+            may_trickle: source.may_trickle,
             progress,
         }
     }
@@ -87,6 +89,7 @@ impl Upload {
             coding: self.coding,
             limit: self.limit,
             expects_continue: self.expects_continue,
+            may_trickle: self.may_trickle,
         })
     }
 
