@@ -8,6 +8,10 @@ use serde::{Deserialize, de::Error as _};
 
 use crate::base::ids::HostName;
 use crate::base::log_share::LogShare;
+use crate::base::policies::{
+    AddressRange, BasicAuth, Compress, ErrorPages, HeaderRules, Hsts, Policies, RateLimit,
+    Redirect, Size, Toggle, checked, is_path,
+};
 use crate::base::protocol::Protocol;
 
 /// Where a route's certificate comes from.
@@ -54,29 +58,76 @@ pub struct ConfiguredRoute {
     pub host: HostName,
     /// `/`, or a prefix such as `/api` without a slash at its end.
     pub path: String,
-    /// Where it leads.
-    pub upstream: UpstreamAddress,
+    /// Where it leads; nowhere, where everybody is sent elsewhere.
+    pub upstream: Option<UpstreamAddress>,
     /// The path that its addresses are asked now and then whether they are well.
     pub health: Option<String>,
     /// Where its certificate comes from.
     pub tls: Tls,
     /// Which of its requests are written to the access log, instead of the usual share.
     pub access_log: Option<LogShare>,
+    /// What it asks of requests and does to answers.
+    pub policies: Policies,
 }
 
+/// The route's own keys, and beside them those of its policies: serde cannot flatten them and refuse unknown ones.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
     host: HostName,
     #[serde(default = "root", deserialize_with = "path")]
     path: String,
-    #[serde(deserialize_with = "upstream")]
-    upstream: UpstreamAddress,
+    #[serde(default, deserialize_with = "upstream")]
+    upstream: Option<UpstreamAddress>,
     #[serde(default, deserialize_with = "health")]
     health: Option<String>,
     #[serde(default, deserialize_with = "tls")]
     tls: Option<Tls>,
     access_log: Option<LogShare>,
+    #[serde(default, deserialize_with = "checked")]
+    redirects: Vec<Redirect>,
+    strip_prefix: Option<bool>,
+    #[serde(default, deserialize_with = "checked")]
+    request_headers: HeaderRules,
+    #[serde(default, deserialize_with = "checked")]
+    answer_headers: HeaderRules,
+    #[serde(default, deserialize_with = "checked")]
+    hsts: Option<Toggle<Hsts>>,
+    #[serde(default, deserialize_with = "checked")]
+    basic_auth: Option<BasicAuth>,
+    #[serde(default, deserialize_with = "checked")]
+    allow: Vec<AddressRange>,
+    #[serde(default, deserialize_with = "checked")]
+    deny: Vec<AddressRange>,
+    #[serde(default, deserialize_with = "checked")]
+    rate_limit: Option<RateLimit>,
+    #[serde(default, deserialize_with = "checked")]
+    body_limit: Option<Size>,
+    #[serde(default, deserialize_with = "checked")]
+    compress: Option<Toggle<Compress>>,
+    sticky: Option<bool>,
+    #[serde(default, deserialize_with = "checked")]
+    error_pages: ErrorPages,
+}
+
+impl Written {
+    fn policies(self) -> Policies {
+        Policies {
+            redirects: self.redirects,
+            strip_prefix: self.strip_prefix,
+            request_headers: self.request_headers,
+            answer_headers: self.answer_headers,
+            hsts: self.hsts,
+            basic_auth: self.basic_auth,
+            allow: self.allow,
+            deny: self.deny,
+            rate_limit: self.rate_limit,
+            body_limit: self.body_limit,
+            compress: self.compress,
+            sticky: self.sticky,
+            error_pages: self.error_pages,
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for ConfiguredRoute {
@@ -87,13 +138,20 @@ impl<'de> Deserialize<'de> for ConfiguredRoute {
         } else {
             Tls::Acme
         };
+        let sends_all = |redirect: &Redirect| redirect.host.is_none() && redirect.path == "/";
+        if written.upstream.is_none() && !written.redirects.iter().any(sends_all) {
+            return Err(D::Error::custom(
+                "the route leads nowhere: add upstream = \"http://127.0.0.1:9001\", or redirects = [{ to = \"https://example.com\" }]",
+            ));
+        }
         Ok(Self {
-            host: written.host,
-            path: written.path,
-            upstream: written.upstream,
-            health: written.health,
-            tls: written.tls.unwrap_or(birth),
+            host: written.host.clone(),
+            path: written.path.clone(),
+            upstream: written.upstream.clone(),
+            health: written.health.clone(),
+            tls: written.tls.clone().unwrap_or(birth),
             access_log: written.access_log,
+            policies: written.policies(),
         })
     }
 }
@@ -104,14 +162,7 @@ fn root() -> String {
 
 fn path<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     let text = String::deserialize(from)?;
-    let good = text.starts_with('/')
-        && text.len() <= 256
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_graphic() && !b"?#\"\\<>{}|^`".contains(&b))
-        && !text.contains("//")
-        && !text.split('/').any(|part| part == "." || part == "..");
-    if !good {
+    if !is_path(&text) {
         return Err(D::Error::custom(format!(
             "\"{}\" is not a path: write it like \"/api\", without query",
             text.chars().take(60).collect::<String>()
@@ -137,9 +188,9 @@ fn health<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error
     }
 }
 
-fn upstream<'de, D: Deserializer<'de>>(from: D) -> Result<UpstreamAddress, D::Error> {
+fn upstream<'de, D: Deserializer<'de>>(from: D) -> Result<Option<UpstreamAddress>, D::Error> {
     let text = String::deserialize(from)?;
-    parse_upstream(&text).map_err(D::Error::custom)
+    parse_upstream(&text).map(Some).map_err(D::Error::custom)
 }
 
 /// `http://127.0.0.1:9001`, or `h2c://…`

@@ -322,6 +322,7 @@ mod tests {
                 deploys,
                 upstreams: upstreams::Upstreams::default(),
                 edge_socket: at("edge.sock"),
+                verifiers: Default::default(),
             },
             certs,
             retired: Arc::default(),

@@ -57,9 +57,9 @@ pub fn start(mut settings: watch::Receiver<Arc<Config>>, tasks: &Tasks) -> watch
 async fn places(config: &Config, upstreams: &mut Upstreams) -> HashSet<Asked> {
     let mut all = HashSet::new();
     for route in &config.routes {
-        if let Some(path) = &route.health {
-            let addresses = upstreams.of(&route.upstream).await;
-            let protocol = route.upstream.protocol;
+        if let (Some(path), Some(upstream)) = (&route.health, &route.upstream) {
+            let addresses = upstreams.of(upstream).await;
+            let protocol = upstream.protocol;
             all.extend(addresses.into_iter().map(|a| (a, protocol, path.clone())));
         }
     }

@@ -49,8 +49,11 @@ impl Upstreams {
 
     /// The addresses of a route that get traffic.
     pub async fn well(&mut self, route: &ConfiguredRoute) -> Vec<SocketAddr> {
-        let addresses = self.of(&route.upstream).await;
-        let protocol = route.upstream.protocol;
+        let Some(upstream) = &route.upstream else {
+            return Vec::new();
+        };
+        let addresses = self.of(upstream).await;
+        let protocol = upstream.protocol;
         let health = route.health.as_deref();
         upstream_checks::well(addresses, protocol, health, &self.ill.borrow())
     }

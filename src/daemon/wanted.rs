@@ -12,6 +12,7 @@ use super::upstreams::Upstreams;
 use crate::apps::Apps;
 use crate::base::clock::UnixMs;
 use crate::base::log_share::LogShare;
+use crate::base::policies::{Policies, VerifierKey};
 use crate::base::protocol::Protocol;
 use crate::certs::{CertSet, Source, Wanted};
 use crate::config::{Config, ConfiguredRoute, Tls};
@@ -38,6 +39,8 @@ pub struct Gather {
     pub upstreams: Upstreams,
     /// The dashboard's socket.
     pub edge_socket: PathBuf,
+    /// What becomes of the passwords in policies.
+    pub verifiers: VerifierKey,
 }
 
 impl Gather {
@@ -83,6 +86,7 @@ impl Gather {
             let pause = pauses.iter().find(|p| p.app == route.app);
             let serving = serving.iter().find(|s| s.app == route.app);
             wanted.push(want(route.domain.host.as_str(), Source::Acme));
+            let facing = serving.map(|serving| serving.facing.get(&route.process));
             routes.push(Route {
                 key: format!("route:{}", route.id),
                 group: format!("app:{}", route.app),
@@ -99,6 +103,8 @@ impl Gather {
                         since: pause.since,
                         until: pause.until,
                     },
+                    // Its policies cannot be read, or there is no such process: nothing of it is shown.
+                    (_, _, Some(_)) if facing == Some(None) => Answer::Replicas(Vec::new()),
                     (_, _, Some(serving)) => {
                         Answer::Replicas(replicas(&live, serving, &route.process))
                     }
@@ -107,6 +113,10 @@ impl Gather {
                 body_bytes: None,
                 held_for: None,
                 traits: serving.map_or_else(Traits::default, |s| traits(s, &route.process)),
+                policies: facing
+                    .flatten()
+                    .map_or_else(Policies::default, |facing| facing.policies.clone()),
+                public_certificate: !route.domain.host.is_private(),
             });
         }
         for route in &settings.routes {
@@ -121,7 +131,7 @@ impl Gather {
             wanted.push(want(route.host.as_str(), source));
             let share = route.access_log.unwrap_or(settings.access_log.share);
             let addresses = self.upstreams.well(route).await;
-            routes.push(configured(route, addresses, share));
+            routes.push(configured(route, addresses, share, &self.verifiers));
         }
         let certificates = self.certificates.borrow().clone();
         let input = Input {
@@ -130,6 +140,7 @@ impl Gather {
             certificates: certificates.certificates.clone(),
             default_certificate: certificates.box_certificate.clone(),
             challenges: certificates.challenges.clone(),
+            verifiers: self.verifiers.clone(),
         };
         let mark = mark(&input);
         Ok(Gathered {
@@ -153,6 +164,8 @@ impl Gather {
             body_bytes: Some(self.settings.borrow().build.upload + BESIDE),
             held_for: None,
             traits: Traits::default(),
+            policies: Policies::default(),
+            public_certificate: false,
         }
     }
 }
@@ -217,10 +230,18 @@ fn configured(
     route: &ConfiguredRoute,
     addresses: Vec<std::net::SocketAddr>,
     access_log: LogShare,
+    verifiers: &VerifierKey,
 ) -> Route {
+    let mut policies = route.policies.clone();
+    policies.take_in(verifiers);
+    let key = format!("config:{}{}", route.host, route.path);
+    let (group, protocol) = match &route.upstream {
+        Some(upstream) => (format!("config:{upstream}"), upstream.protocol),
+        None => (key.clone(), Protocol::default()),
+    };
     Route {
-        key: format!("config:{}{}", route.host, route.path),
-        group: format!("config:{}", route.upstream),
+        key,
+        group,
         app: String::new(),
         process: String::new(),
         host: route.host.to_string(),
@@ -229,10 +250,12 @@ fn configured(
         body_bytes: None,
         held_for: None,
         traits: Traits {
-            protocol: route.upstream.protocol,
+            protocol,
             ..Traits::default()
         },
         access_log,
+        policies,
+        public_certificate: route.tls != Tls::Internal && !route.host.is_private(),
     }
 }
 
@@ -246,8 +269,43 @@ fn mark(input: &Input) -> String {
     let mut challenges: Vec<_> = input.challenges.iter().collect();
     challenges.sort();
     let default = input.default_certificate.as_ref().map(Arc::as_ptr);
+    // Beside what is printed, which tells one verifier from no other.
+    let policies: Vec<String> = input
+        .routes
+        .iter()
+        .filter(|route| route.policies.basic_auth.is_some())
+        .map(|route| route.policies.mark())
+        .collect();
     format!(
-        "{:?} {:?} {certificates:?} {default:?} {challenges:?}",
+        "{:?} {:?} {certificates:?} {default:?} {challenges:?} {policies:?}",
         input.routes, input.default_route
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn e6_another_password_is_another_snapshot_and_prints_nowhere() {
+        let of = |password: &str| {
+            let text = format!(
+                "host = \"a.test\"\nupstream = \"http://127.0.0.1:1\"\nbasic_auth.users = [{{ name = \"ana\", password = \"{password}\" }}]"
+            );
+            let written: ConfiguredRoute = toml::from_str(&text).unwrap();
+            let route = configured(
+                &written,
+                Vec::new(),
+                LogShare::ALL,
+                &VerifierKey::new(b"key"),
+            );
+            mark(&Input {
+                routes: vec![route],
+                ..Input::default()
+            })
+        };
+        assert_eq!(of("hunter2"), of("hunter2"));
+        assert_ne!(of("hunter2"), of("hunter3"));
+        assert!(!of("hunter2").contains("hunter"));
+    }
 }

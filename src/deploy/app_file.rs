@@ -13,6 +13,7 @@ use toml::Spanned;
 
 use crate::base::ids::{ProcessName, VolumeName};
 use crate::base::log_share::LogShare;
+use crate::base::policies::{Policies, VerifierKey};
 use crate::base::protocol::Protocol;
 use crate::config::units;
 
@@ -73,6 +74,9 @@ pub struct Process {
     /// Requests a replica takes at once; the edge keeps the others until there is a place.
     #[serde(default)]
     pub concurrency: Option<u32>,
+    /// What its routes ask of requests and do to answers.
+    #[serde(default, skip_serializing_if = "Policies::is_empty")]
+    pub route: Policies,
 }
 
 /// A mistake in the file.
@@ -115,6 +119,13 @@ impl AppFile {
             why: plain(e.message()),
         })?;
         check(text, raw)
+    }
+
+    /// Puts verifiers in the place of the passwords in policies: before anything of the file is kept.
+    pub fn take_in(&mut self, key: &VerifierKey) {
+        for process in self.processes.values_mut() {
+            process.route.take_in(key);
+        }
     }
 
     /// How long old replicas may finish.
@@ -163,6 +174,7 @@ struct RawProcess {
     cpus: Option<Spanned<RawCpus>>,
     start_deadline: Option<Spanned<String>>,
     concurrency: Option<Spanned<i64>>,
+    route: Option<Policies>,
 }
 
 #[derive(Deserialize)]
@@ -432,6 +444,7 @@ fn check_process(at: &At<'_>, name: &str, raw: RawProcess) -> Result<Process, Mi
             )
         })?);
     }
+    process.route = raw.route.unwrap_or_default();
     Ok(process)
 }
 
@@ -545,6 +558,29 @@ uploads = "/app/uploads"
     }
 
     #[test]
+    fn e6_policies_are_kept_with_a_release_and_a_password_is_not() {
+        let text = "[processes.web.route]\nhsts = true\nallow = [\"10.0.0.0/8\"]\n\
+            basic_auth = { users = [{ name = \"ana\", password = \"hunter2\" }] }\n";
+        let mut file = AppFile::parse(text).unwrap();
+        file.take_in(&VerifierKey::new(b"key"));
+        let stored = serde_json::to_string(&file).unwrap();
+        assert!(stored.contains("verifier") && !stored.contains("hunter2"));
+        let back: AppFile = serde_json::from_str(&stored).unwrap();
+        assert_eq!(back, file);
+        assert_eq!(back.processes["web"].route.allow.len(), 1);
+        assert_eq!(
+            Facing::of(&stored)["web"].policies,
+            back.processes["web"].route
+        );
+        // Policies that a later version cannot read take the process away, not its guard.
+        let odd = stored.replace("10.0.0.0/8", "here");
+        assert!(Facing::of(&odd).is_empty());
+        // One without policies is stored as ever.
+        let none = serde_json::to_string(&AppFile::default()).unwrap();
+        assert!(!none.contains("route"), "{none}");
+    }
+
+    #[test]
     fn f4_a_mistake_names_its_line_and_what_to_write() {
         for (text, line, part) in [
             ("[processes.web]\nprot = 3000\n", 2, "prot"),
@@ -581,6 +617,17 @@ uploads = "/app/uploads"
             ),
             ("[processes.web]\nstart_deadline = \"1h\"", 2, "1s to 10m"),
             ("[processes.web]\nconcurrency = 0", 2, "1 to 10000"),
+            ("[processes.web.route]\nhsts = 1", 2, "true, false"),
+            (
+                "[processes.web.route]\nhsts = true\n\nbody_limit = \"much\"",
+                4,
+                "not a size",
+            ),
+            (
+                "[processes.web.route]\nanswer_headers = { set = { host = \"x\" } }",
+                2,
+                "remove this rule",
+            ),
             ("[build\n", 1, ""),
         ] {
             let mistake = AppFile::parse(text).unwrap_err();

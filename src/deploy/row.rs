@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::base::clock::UnixMs;
 use crate::base::log_share::LogShare;
+use crate::base::policies::Policies;
 use crate::base::protocol::Protocol;
 use crate::base::secret::Secret;
 
@@ -183,7 +184,8 @@ pub struct Serving {
     pub deploy: i64,
     /// Process to the names of its containers.
     pub replicas: BTreeMap<String, Vec<String>>,
-    /// Process to what the edge is to know of its replicas; what the release does not say is not there.
+    /// Process to what the edge is to know of its replicas; what the release does not say is not there. Of a release whose
+    /// policies cannot be read no process is.
     pub facing: BTreeMap<String, Facing>,
     /// Whether somebody stopped the app.
     pub stopped: bool,
@@ -202,15 +204,23 @@ pub struct Facing {
     pub concurrency: Option<u32>,
     /// How its replicas are spoken to.
     pub protocol: Protocol,
+    /// What its routes ask of requests and do to answers.
+    pub policies: Policies,
 }
 
 impl Facing {
-    /// Of each process of a release, by its settings as they are stored. Those that cannot be read say nothing.
+    /// Of each process of a release, by its settings as they are stored. Those that cannot be read say nothing, and where
+    /// they hold policies no process is named: served without them, somebody could see what is not for everybody.
     pub(super) fn of(settings: &str) -> BTreeMap<String, Facing> {
-        let file: AppFile = serde_json::from_str(settings).unwrap_or_default();
+        let file: AppFile = match serde_json::from_str(settings) {
+            Ok(file) => file,
+            Err(_) if settings.contains("\"route\":") => return BTreeMap::new(),
+            Err(_) => AppFile::default(),
+        };
         let facing = |process: Process| Facing {
             concurrency: process.concurrency,
             protocol: process.protocol,
+            policies: process.route,
         };
         file.processes
             .into_iter()

@@ -4,7 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::input::{Answer, Input, Replica, Route};
-use crate::proxy::{self, Address, RouteSpec, RouteTable, Snapshot, Target, Traits, Upstream};
+use crate::base::policies::VerifierKey;
+use crate::proxy::{
+    self, Address, Policies, RouteSpec, RouteTable, Snapshot, Target, Traits, Upstream,
+};
 
 /// A snapshot, and what follows from publishing it.
 pub struct Built {
@@ -38,11 +41,11 @@ pub fn build(input: Input, previous: &Snapshot) -> Built {
             continue;
         }
         seen.insert(place, route.group.clone());
-        routes.push(made(route, previous, &mut fresh));
+        routes.push(made(route, previous, &input.verifiers, &mut fresh));
     }
     let default_route = input
         .default_route
-        .map(|route| made(route, previous, &mut fresh));
+        .map(|route| made(route, previous, &input.verifiers, &mut fresh));
     let snapshot = Snapshot {
         generation: previous.generation + 1,
         routes: RouteTable::new(routes),
@@ -71,7 +74,12 @@ pub fn build(input: Input, previous: &Snapshot) -> Built {
     }
 }
 
-fn made(route: Route, previous: &Snapshot, fresh: &mut Fresh) -> Arc<proxy::Route> {
+fn made(
+    route: Route,
+    previous: &Snapshot,
+    verifiers: &VerifierKey,
+    fresh: &mut Fresh,
+) -> Arc<proxy::Route> {
     let traits = route.traits;
     let mut target = |key: String, address: Address| {
         if let Some(kept) = previous.target(&key, &address, traits) {
@@ -115,6 +123,9 @@ fn made(route: Route, previous: &Snapshot, fresh: &mut Fresh) -> Arc<proxy::Rout
             body_bytes: route.body_bytes,
             held_for: route.held_for,
             access_log: route.access_log,
+            sticky: route.policies.sticky == Some(true),
+            policies: Arc::new(Policies::compile(&route.policies, verifiers)),
+            public_certificate: route.public_certificate,
             ..RouteSpec::default()
         },
         previous,
@@ -184,6 +195,8 @@ mod tests {
             held_for: None,
             traits: Traits::default(),
             access_log: LogShare::ALL,
+            policies: Default::default(),
+            public_certificate: true,
         }
     }
 
@@ -309,6 +322,25 @@ mod tests {
         };
         assert_eq!(after.gone.len(), 2);
         assert_eq!(keys(&after.ill), ["replica:1"]);
+    }
+
+    #[test]
+    fn e6_policies_reach_the_edge_with_what_they_need() {
+        let mut wanted = route("app:1", "a.test", Answer::Replicas(vec![]));
+        wanted.policies = toml::from_str("sticky = true\nhsts = true").unwrap();
+        let built = build(input(vec![wanted.clone()]), &Snapshot::default());
+        let spec = |built: &Built| {
+            let found = built.snapshot.routes.find("a.test", "/");
+            found.map(|route| route.spec.clone()).unwrap()
+        };
+        let first = spec(&built);
+        assert!(first.sticky && first.public_certificate);
+        assert!(format!("{:?}", first.policies).contains("max-age=31536000"));
+        wanted.policies = Default::default();
+        wanted.public_certificate = false;
+        let second = spec(&build(input(vec![wanted]), &built.snapshot));
+        assert!(!second.sticky && !second.public_certificate);
+        assert_eq!(format!("{:?}", second.policies), "Policies(None)");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use rustls::sign::CertifiedKey;
 
 use crate::base::clock::UnixMs;
 use crate::base::log_share::LogShare;
+use crate::base::policies::{Policies, VerifierKey};
 use crate::proxy::Traits;
 
 /// Everything that decides a snapshot.
@@ -26,6 +27,8 @@ pub struct Input {
     pub default_certificate: Option<Arc<CertifiedKey>>,
     /// ACME HTTP-01: token to key authorization.
     pub challenges: HashMap<String, String>,
+    /// What the verifiers of basic authentication were made under.
+    pub verifiers: VerifierKey,
 }
 
 /// One wanted route.
@@ -53,6 +56,10 @@ pub struct Route {
     pub traits: Traits,
     /// Which of its requests are written to the access log.
     pub access_log: LogShare,
+    /// What it asks of requests and does to answers, passwords taken in.
+    pub policies: Policies,
+    /// Its name's certificate is one that browsers know.
+    pub public_certificate: bool,
 }
 
 /// What answers a route.

@@ -8,6 +8,7 @@ use freehold::base::policies::VerifierKey;
 
 use freehold::proxy::{Policies, Proxies, Refusal, RouteSpec};
 use http::{Method, Request, StatusCode};
+use tokio::io::AsyncWriteExt;
 
 use crate::app::App;
 use crate::client::{Body, Http1, Http2, Whole, bytes, empty, full, get, post};
@@ -549,4 +550,36 @@ async fn e6_what_comes_first_counts_first_and_challenges_come_before_all() {
     assert_eq!(open.ask(challenge).await.unwrap().text(), "token.key");
     let other = get("http://tasks.test/.well-known/acme-challenge/other");
     assert_eq!(open.ask(other).await.unwrap().status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn e6_a_websocket_passes_through_a_routes_policies() {
+    let app = crate::app::raw(|mut stream, _| async move {
+        let head = crate::app::read_head(&mut stream).await.unwrap();
+        assert!(head.starts_with("GET /ws HTTP/1.1\r\n"), "{head}");
+        assert!(head.contains("upgrade: websocket\r\n"), "{head}");
+        assert!(head.contains("x-env: staging\r\n"), "{head}");
+        assert!(!head.contains("authorization"), "{head}");
+        let switch = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nhello";
+        stream.write_all(switch.as_bytes()).await.unwrap();
+    })
+    .await;
+    let policies = format!(
+        "strip_prefix = true\nrequest_headers.set = {{ x-env = \"staging\" }}\nanswer_headers.set = {{ x-b = \"1\" }}\n{STAFF}"
+    );
+    let rig = Rig::start(World::of([policed("tasks.test/live", &app, &policies)]));
+    let ask = |more: &str| {
+        format!(
+            "GET /live/ws HTTP/1.1\r\nhost: {HOST}\r\nconnection: Upgrade, x-env\r\nupgrade: websocket\r\n{more}\r\n"
+        )
+    };
+    let refused = bytes(&rig, HOST, ask("connection: close\r\n")).await;
+    assert!(refused.starts_with("HTTP/1.1 401 "), "{refused}");
+    let good = ask(&format!("authorization: {}\r\n", basic("ana:hunter2")));
+    let opened = bytes(&rig, HOST, good).await;
+    assert!(
+        opened.starts_with("HTTP/1.1 101 ") && opened.contains("x-b: 1\r\n"),
+        "{opened}"
+    );
+    assert!(opened.contains("\r\n\r\nhello"), "{opened}");
 }

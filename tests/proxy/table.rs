@@ -21,7 +21,7 @@ use rows::{Edge, has};
 const NEXT: &str = "GET /next HTTP/1.1\r\nHost: tasks.test\r\nConnection: close\r\n\r\n";
 
 /// How much of a body the route takes.
-pub const BODY: u64 = 1_000;
+const BODY: u64 = 1_000;
 
 /// The first lines of the requests that reached the app whole.
 pub type Seen = Arc<Mutex<Vec<String>>>;
@@ -199,7 +199,7 @@ fn wrong(row: &Edge, text: &str, seen: &[String], counted: u64) -> Option<String
 }
 
 /// One that takes all, and below it some with policies. Of each `turn` the rates begin anew.
-fn world(app: &App, turn: usize) -> World {
+pub fn world(app: &App, turn: usize) -> World {
     let all = RouteSpec {
         redirect_http: false,
         body_bytes: Some(BODY),
@@ -234,6 +234,7 @@ async fn e3_every_row_of_the_table_is_answered_exactly() {
     let (app, seen) = witness().await;
     let limits = Limits {
         workers: Some(2),
+        // Hundreds of them, as quickly as they come.
         new_connections_per_address: u32::MAX,
         ..Limits::default()
     };
