@@ -19,6 +19,7 @@ use super::forward::{Inquiry, forward};
 use super::headers;
 use super::host::Host;
 use super::policies;
+use super::routes::Upstream;
 use super::shared::count;
 use super::site::{self, Entrance, Site};
 use super::stand_in;
@@ -101,6 +102,7 @@ async fn handle(
         !parts.headers.contains_key("x-freehold-test-panic"),
         "a test asked for a panic"
     );
+    let compression = route.spec.policies.compression(&mut parts);
     if let Some(answer) = policies::before(exchange, &route, &mut parts, &host, &origin)? {
         return Ok(answer);
     }
@@ -118,8 +120,9 @@ async fn handle(
     if body.length().is_some_and(|length| length > limit) {
         return Err(EdgeError::BodyTooLarge(limit));
     }
+    let is_public = matches!(route.spec.upstream, Upstream::Static(_));
     let stripped_from = target.is_some().then(|| route.spec.path_prefix.clone());
-    forward(
+    let response = forward(
         exchange,
         Inquiry {
             parts: &parts,
@@ -133,7 +136,12 @@ async fn handle(
         route,
         body,
     )
-    .await
+    .await?;
+    match compression {
+        // Boxed, so that requests without it have no room for it.
+        Some(asked) => Box::pin(asked.apply(exchange, response, is_public)).await,
+        None => Ok(response),
+    }
 }
 
 fn plain_text(text: String) -> Response<EdgeBody> {

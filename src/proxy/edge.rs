@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 
 use super::client::Phase;
+use super::compressor::Compressor;
 use super::limits::Limits;
 use super::listener::{self, Door};
 use super::meter::Reading;
@@ -119,6 +120,7 @@ impl Edge {
                 .and_then(|listener| listener.local_addr().ok())
                 .map_or(443, |address| address.port()),
             refused: Refused::default(),
+            compressor: Compressor::default(),
             connections: AtomicUsize::new(0),
             loads: (0..count).map(|_| AtomicUsize::new(0)).collect(),
         });

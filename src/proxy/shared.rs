@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use tokio::sync::{mpsc, watch};
 
+use super::compressor::Compressor;
 use super::edge::{ConnectFailure, Refusals};
 use super::limits::Limits;
 use super::proxies::Trust;
@@ -23,6 +24,7 @@ pub(super) struct Shared {
     /// Where the first door for https stands.
     pub(super) https_port: u16,
     pub(super) refused: Refused,
+    pub(super) compressor: Compressor,
     /// Open client connections, in all and by worker.
     pub(super) connections: AtomicUsize,
     pub(super) loads: Box<[AtomicUsize]>,

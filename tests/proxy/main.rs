@@ -6,6 +6,7 @@ mod rig;
 
 mod abuse;
 mod bodies;
+mod compress;
 mod drain;
 mod hold;
 mod names;
