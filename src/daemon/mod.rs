@@ -15,6 +15,7 @@ mod ports;
 mod publisher;
 mod settings;
 mod sockets;
+mod static_folders;
 mod upstreams;
 mod wanted;
 
@@ -187,6 +188,7 @@ async fn run(start: Start) -> Result<(), String> {
             apps: apps.clone(),
             deploys: deploys.clone(),
             upstreams: upstreams::Upstreams::default(),
+            folders: static_folders::StaticFolders::default(),
             edge_socket: config.run_dir.join("edge.sock"),
         },
         certs.clone(),

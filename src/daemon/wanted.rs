@@ -3,11 +3,12 @@
 //! The dashboard comes first, then the apps, then the settings' own routes: of
 //! two wishes for one place the first is served.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::static_folders::{Folder, StaticFolders};
 use super::upstreams::Upstreams;
 use crate::apps::Apps;
 use crate::base::clock::UnixMs;
@@ -33,6 +34,8 @@ pub struct Gather {
     pub deploys: Deploys,
     /// Where the settings' routes lead.
     pub upstreams: Upstreams,
+    /// Folders that routes serve.
+    pub folders: StaticFolders,
     /// The dashboard's socket.
     pub edge_socket: PathBuf,
 }
@@ -53,6 +56,7 @@ impl Gather {
             Ok(()) = self.commits.changed() => {}
             Ok(()) = self.live.changed() => {}
             Ok(()) = self.certificates.changed() => {}
+            () = self.folders.changed() => {}
             else => std::future::pending().await,
         }
     }
@@ -73,6 +77,7 @@ impl Gather {
         let apps = self.apps.list().await.map_err(words)?;
         let pauses = self.apps.pauses(UnixMs::now()).await.map_err(words)?;
         let serving = self.deploys.serving().await.map_err(words)?;
+        let mut folders = Vec::new();
         for route in self.apps.routes(None).await.map_err(words)? {
             let maintenance = apps.iter().any(|a| a.id == route.app && a.maintenance);
             let pause = pauses.iter().find(|p| p.app == route.app);
@@ -89,9 +94,10 @@ impl Gather {
                         since: pause.since,
                         until: pause.until,
                     },
-                    (_, _, Some(serving)) => {
-                        Answer::Replicas(replicas(&live, serving, &route.process))
-                    }
+                    (_, _, Some(serving)) => match folder_of(serving, &settings.data_dir) {
+                        Some(folder) => self.files(folder, &mut folders),
+                        None => Answer::Replicas(replicas(&live, serving, &route.process)),
+                    },
                     (_, _, None) => Answer::Replicas(Vec::new()),
                 },
                 body_bytes: None,
@@ -110,6 +116,7 @@ impl Gather {
             wanted.push(want(route.host.as_str(), source));
             routes.push(configured(route, self.upstreams.of(&route.upstream).await));
         }
+        self.folders.keep_only(&folders);
         let certificates = self.certificates.borrow().clone();
         let input = Input {
             routes,
@@ -125,6 +132,13 @@ impl Gather {
             mark,
             until: pauses.iter().map(|p| p.until).min(),
         })
+    }
+
+    /// The files of a folder; held until it was read for the first time.
+    fn files(&mut self, folder: Folder, wanted: &mut Vec<Folder>) -> Answer {
+        let site = self.folders.of(&folder);
+        wanted.push(folder);
+        site.map_or(Answer::Replicas(Vec::new()), Answer::Files)
     }
 
     fn dashboard(&self, key: &str, host: &str) -> Route {
@@ -163,6 +177,16 @@ fn want(host: &str, source: Source) -> Wanted {
         host: host.to_owned(),
         source,
     }
+}
+
+/// The folder of an app that is one, while it runs.
+fn folder_of(serving: &Serving, data_dir: &Path) -> Option<Folder> {
+    let files = serving.files.filter(|_| !serving.stopped)?;
+    Some(Folder {
+        path: files.folder(data_dir),
+        single_page: files.single_page,
+        is_fixed: true,
+    })
 }
 
 /// The containers that the app's live release has for `process`; those of a

@@ -8,6 +8,7 @@ use crate::base::secret::Secret;
 use super::app_file::AppFile;
 use super::source::Source;
 use super::state::State;
+use super::static_folder::Files;
 
 /// Who or what asked for a deploy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,6 +182,8 @@ pub struct Serving {
     pub deploy: i64,
     /// Process to the names of its containers.
     pub replicas: BTreeMap<String, Vec<String>>,
+    /// The files that it is instead, where it has no containers.
+    pub files: Option<Files>,
     /// Whether somebody stopped the app.
     pub stopped: bool,
     /// Whether settings were changed that it does not have, and that its next start brings.

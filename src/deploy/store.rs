@@ -10,6 +10,7 @@ use crate::db::{DbError, Slice};
 use super::cache::BuildTime;
 use super::row::{Cause, Deploy, NewDeploy, Serving};
 use super::state::State;
+use super::static_folder::Files;
 
 const DEPLOY: &str = "SELECT d.id, d.app_id, d.state, d.source, d.cause, d.by_whom, d.commit_id,
     d.title, d.image, d.release_id, r.number, d.returns_to, d.cancel, d.error, d.created_ms,
@@ -242,12 +243,14 @@ pub(super) fn steps(c: &Connection, id: i64) -> Result<Vec<(State, UnixMs)>, DbE
 }
 
 const LIVE: &str =
-    "SELECT l.app_id, l.release_id, r.number, l.deploy_id, l.replicas, l.stopped, l.since_ms, l.settings_changed
+    "SELECT l.app_id, l.release_id, r.number, l.deploy_id, l.replicas, l.stopped, l.since_ms, l.settings_changed,
+    r.image
     FROM app_live l JOIN releases r ON r.id = l.release_id";
 
 fn serving(row: &Row<'_>) -> rusqlite::Result<Serving> {
-    let replicas: String = row.get(4)?;
+    let (replicas, image): (String, String) = (row.get(4)?, row.get(8)?);
     Ok(Serving {
+        files: Files::parse(&image),
         app: row.get(0)?,
         release_id: row.get(1)?,
         release: row.get(2)?,

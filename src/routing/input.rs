@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustls::sign::CertifiedKey;
 
 use crate::base::clock::UnixMs;
+use crate::proxy::StaticSite;
 
 /// Everything that decides a snapshot.
 #[derive(Default)]
@@ -54,6 +55,8 @@ pub enum Answer {
     Addresses(Vec<SocketAddr>),
     /// The dashboard's socket.
     Socket(PathBuf),
+    /// A folder of files, answered by the edge itself.
+    Files(Arc<StaticSite>),
     /// Held on purpose, at most until the deadline.
     Paused {
         /// Since when.
