@@ -63,6 +63,24 @@ fn a2_the_dangerous_asks_for_the_password_again() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
+/// Behind a proxy that is trusted everybody comes from one peer; who guesses is slowed, and nobody else is.
+#[test]
+fn e2_wrong_tries_count_for_the_client_and_not_for_the_proxy_in_between() {
+    let world = World::new();
+    let status = |client: &str| {
+        let headers = format!(
+            "Content-Type: application/x-www-form-urlencoded\r\nX-Real-IP: {client}\r\nX-Forwarded-For: {client}, 198.51.100.7\r\n{}",
+            world.stranger("")
+        );
+        let form = "name=somebody&password=four+wrong+words+here";
+        world.edge("POST", "/sign-in", &headers, form).0
+    };
+    let guesser: Vec<u16> = (0..12).map(|_| status("192.0.2.1")).collect();
+    assert_eq!(guesser[..5], [401; 5]);
+    assert!(guesser.contains(&429), "{guesser:?}");
+    assert_eq!(status("192.0.2.2"), 401);
+}
+
 #[test]
 fn a2_a_confirmation_leads_back_and_lets_the_dangerous_through() {
     let world = World::new();

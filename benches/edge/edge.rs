@@ -58,6 +58,7 @@ async fn serve(https: SocketAddr, upstream: SocketAddr, pem: &str) -> Outcome {
     };
     let limits = Limits {
         connections_per_address: 20_000,
+        new_connections_per_address: u32::MAX,
         ..Limits::default()
     };
     let (report, _failures) = tokio::sync::mpsc::channel(1);

@@ -36,7 +36,7 @@ impl Cidr {
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = || {
             format!(
-                "\"{text}\" is not an address range: write it like \"10.0.0.0/8\", \"fd00::/8\" or \"192.0.2.7\""
+                "\"{text}\" is not an address range: write it like \"192.0.2.7\", \"192.168.7.0/24\" or \"fd00::/8\""
             )
         };
         let (base, prefix) = match text.split_once('/') {
@@ -61,7 +61,7 @@ impl Cidr {
         }
         if prefix == 0 {
             return Err(format!(
-                "\"{text}\" is everybody: name the ranges of your proxies alone, such as \"10.0.0.0/8\""
+                "\"{text}\" is everybody: name your proxies alone, such as \"192.0.2.7\""
             ));
         }
         let found = Self { base, prefix };
@@ -77,6 +77,12 @@ impl Cidr {
     /// Whether the address, in its canonical form, is one of them.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.base.is_ipv4() == address.is_ipv4() && self.first_of(address) == self.base
+    }
+
+    /// Whether some address is in both.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        // Ranges cross only by one lying in the other.
+        self.contains(other.base) || other.contains(self.base)
     }
 
     /// The first of them and the last.
@@ -142,6 +148,26 @@ mod tests {
     }
 
     #[test]
+    fn e2_ranges_overlap_where_one_lies_in_the_other() {
+        for (one, other, overlap) in [
+            ("10.0.0.0/8", "10.83.0.0/16", true),
+            ("10.83.4.7", "10.83.0.0/16", true),
+            ("10.83.0.0/16", "10.83.0.0/16", true),
+            ("10.84.0.0/16", "10.83.0.0/16", false),
+            ("10.82.255.255", "10.83.0.0/16", false),
+            ("::/1", "10.83.0.0/16", false),
+            ("fd00::/8", "fd00::1", true),
+        ] {
+            let (a, b) = (Cidr::parse(one).unwrap(), Cidr::parse(other).unwrap());
+            assert_eq!(
+                (a.overlaps(&b), b.overlaps(&a)),
+                (overlap, overlap),
+                "{one} {other}"
+            );
+        }
+    }
+
+    #[test]
     fn e2_what_is_no_range_says_how_to_write_one() {
         for (bad, remedy) in [
             ("", "write it like"),
@@ -153,8 +179,8 @@ mod tests {
             ("::ffff:10.0.0.0/104", "write it like"),
             ("10.0.0.0/8/8", "write it like"),
             ("10.0.0.1/8", "write \"10.0.0.0/8\""),
-            ("0.0.0.0/0", "name the ranges of your proxies"),
-            ("::/0", "name the ranges of your proxies"),
+            ("0.0.0.0/0", "name your proxies"),
+            ("::/0", "name your proxies"),
         ] {
             let why = Cidr::parse(bad).unwrap_err();
             assert!(why.contains(remedy), "{bad}: {why}");

@@ -24,10 +24,19 @@ pub(super) fn edits(old: &Sources, new: &Sources) -> Vec<Edit> {
         .filter(|setting| old.get(*setting) != new.get(*setting))
         .map(|setting| Edit {
             setting: setting.clone(),
-            was: old.get(setting).cloned(),
-            became: new.get(setting).cloned(),
+            was: old.get(setting).map(|value| told(setting, value)),
+            became: new.get(setting).map(|value| told(setting, value)),
         })
         .collect()
+}
+
+/// What may be told of a value: of a password only that it is there.
+fn told(setting: &str, value: &str) -> String {
+    let key = setting.rsplit('.').next().unwrap_or_default();
+    match key {
+        "password" | "verifier" => "[secret]".to_owned(),
+        _ => value.to_owned(),
+    }
 }
 
 fn flat(sources: &Sources) -> BTreeMap<String, String> {
@@ -108,5 +117,19 @@ mod tests {
             ]
         );
         assert!(edits(&new, &new).is_empty());
+    }
+
+    #[test]
+    fn e6_of_a_password_it_is_told_that_it_changed_and_no_more() {
+        let route = |password: &str| {
+            let text = format!(
+                "[[route]]\nhost = \"a.test\"\nbasic_auth = {{ users = [{{ name = \"ana\", password = \"{password}\" }}] }}\n"
+            );
+            read(&text, None)
+        };
+        let told = edits(&route("hunter2"), &route("hunter3"));
+        assert_eq!(told.len(), 1);
+        assert_eq!(told[0].setting, "route.0.basic_auth.users.0.password");
+        assert!(!format!("{told:?}").contains("hunter"), "{told:?}");
     }
 }

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{ConfigError, line_at};
 use super::route::ConfiguredRoute;
-use super::settings::Config;
+use super::settings::{Config, Trusted};
+use crate::base::cidr::Cidr;
 
 /// No settings file is larger.
 const LARGEST: u64 = 1 << 20;
@@ -191,6 +192,8 @@ type Rule = (bool, &'static str, &'static str, &'static str, &'static str);
 fn rules(c: &Config) -> Vec<Rule> {
     let directory = url::Url::parse(&c.acme.directory)
         .is_ok_and(|url| url.scheme() == "https" && url.host().is_some());
+    let subnets = c.network.subnets.cidr();
+    let apps_are_in = |range: &Cidr| range.overlaps(&subnets);
     let capability = |name: &String| {
         !name.is_empty() && name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')
     };
@@ -215,6 +218,23 @@ fn rules(c: &Config) -> Vec<Rule> {
             "https",
             "it is the same port as `listen.http`",
             "Give the two different ports.",
+        ),
+        (
+            !c.listen.proxy_protocol.iter().any(apps_are_in),
+            "listen",
+            "proxy_protocol",
+            "it holds addresses of `network.subnets`, which apps have: any of them could say to be somebody else",
+            "Name the addresses of your proxies alone, such as \"192.0.2.7\".",
+        ),
+        (
+            !c.proxies
+                .trusted
+                .iter()
+                .any(|one| matches!(one, Trusted::Range(range) if apps_are_in(range))),
+            "proxies",
+            "trusted",
+            "it holds addresses of `network.subnets`, which apps have: any of them could say to be somebody else",
+            "Name the addresses of your proxies alone, such as \"192.0.2.7\".",
         ),
         (
             directory,
@@ -278,6 +298,13 @@ fn rules(c: &Config) -> Vec<Rule> {
             "connections_per_address",
             "nobody could connect",
             "The default is 256.",
+        ),
+        (
+            c.limits.new_connections_per_address >= 1,
+            "limits",
+            "new_connections_per_address",
+            "nobody could connect",
+            "The default is 64.",
         ),
         (
             c.limits.connections >= c.limits.connections_per_address,

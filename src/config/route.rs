@@ -7,6 +7,10 @@ use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, de::Error as _};
 
 use crate::base::ids::HostName;
+use crate::base::policies::{
+    AddressRange, BasicAuth, Compress, ErrorPages, HeaderRules, Hsts, Policies, RateLimit,
+    Redirect, Size, Toggle, checked, is_path,
+};
 
 /// Where a route's certificate comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +47,15 @@ impl fmt::Display for UpstreamAddress {
     }
 }
 
+/// `static` of a route: a folder of this box.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfiguredFolder {
+    /// Its full path.
+    pub path: PathBuf,
+    /// Paths that are no file are its `index.html`'s.
+    pub single_page: bool,
+}
+
 /// One `[[route]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfiguredRoute {
@@ -50,22 +63,99 @@ pub struct ConfiguredRoute {
     pub host: HostName,
     /// `/`, or a prefix such as `/api` without a slash at its end.
     pub path: String,
-    /// Where it leads.
-    pub upstream: UpstreamAddress,
+    /// Where it leads; nowhere, where everybody is sent elsewhere.
+    pub upstream: Option<UpstreamAddress>,
+    /// The folder of files it serves instead.
+    pub files: Option<ConfiguredFolder>,
     /// Where its certificate comes from.
     pub tls: Tls,
+    /// What it asks of requests and does to answers.
+    pub policies: Policies,
 }
 
+/// The route's own keys, and beside them those of its policies: serde cannot flatten them and refuse unknown ones.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
     host: HostName,
     #[serde(default = "root", deserialize_with = "path")]
     path: String,
-    #[serde(deserialize_with = "upstream")]
-    upstream: UpstreamAddress,
+    #[serde(default, deserialize_with = "upstream")]
+    upstream: Option<UpstreamAddress>,
+    #[serde(rename = "static")]
+    folder: Option<PathBuf>,
+    single_page: Option<bool>,
     #[serde(default, deserialize_with = "tls")]
     tls: Option<Tls>,
+    #[serde(default, deserialize_with = "checked")]
+    redirects: Vec<Redirect>,
+    strip_prefix: Option<bool>,
+    #[serde(default, deserialize_with = "checked")]
+    request_headers: HeaderRules,
+    #[serde(default, deserialize_with = "checked")]
+    answer_headers: HeaderRules,
+    #[serde(default, deserialize_with = "checked")]
+    hsts: Option<Toggle<Hsts>>,
+    #[serde(default, deserialize_with = "checked")]
+    basic_auth: Option<BasicAuth>,
+    #[serde(default, deserialize_with = "checked")]
+    allow: Vec<AddressRange>,
+    #[serde(default, deserialize_with = "checked")]
+    deny: Vec<AddressRange>,
+    #[serde(default, deserialize_with = "checked")]
+    rate_limit: Option<RateLimit>,
+    #[serde(default, deserialize_with = "checked")]
+    body_limit: Option<Size>,
+    #[serde(default, deserialize_with = "checked")]
+    compress: Option<Toggle<Compress>>,
+    sticky: Option<bool>,
+    #[serde(default, deserialize_with = "checked")]
+    error_pages: ErrorPages,
+}
+
+impl Written {
+    /// What is not right about the folder, and what to write instead.
+    fn wrong_folder(&self) -> Option<String> {
+        match &self.folder {
+            None if self.single_page.is_some() => Some(
+                "single_page is for a folder of files: add static = \"/srv/www\", or remove it"
+                    .into(),
+            ),
+            Some(_) if self.upstream.is_some() => Some(
+                "the route leads to an upstream and to a folder: remove upstream or static".into(),
+            ),
+            Some(folder) if !folder.is_absolute() => Some(format!(
+                "static: \"{}\" is not a full path: begin it with /",
+                folder.display()
+            )),
+            _ => None,
+        }
+    }
+
+    fn files(&self) -> Option<ConfiguredFolder> {
+        Some(ConfiguredFolder {
+            path: self.folder.clone()?,
+            single_page: self.single_page.unwrap_or_default(),
+        })
+    }
+
+    fn policies(self) -> Policies {
+        Policies {
+            redirects: self.redirects,
+            strip_prefix: self.strip_prefix,
+            request_headers: self.request_headers,
+            answer_headers: self.answer_headers,
+            hsts: self.hsts,
+            basic_auth: self.basic_auth,
+            allow: self.allow,
+            deny: self.deny,
+            rate_limit: self.rate_limit,
+            body_limit: self.body_limit,
+            compress: self.compress,
+            sticky: self.sticky,
+            error_pages: self.error_pages,
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for ConfiguredRoute {
@@ -76,11 +166,23 @@ impl<'de> Deserialize<'de> for ConfiguredRoute {
         } else {
             Tls::Acme
         };
+        let sends_all = |redirect: &Redirect| redirect.host.is_none() && redirect.path == "/";
+        if let Some(wrong) = written.wrong_folder() {
+            return Err(D::Error::custom(wrong));
+        }
+        let leads = written.upstream.is_some() || written.folder.is_some();
+        if !leads && !written.redirects.iter().any(sends_all) {
+            return Err(D::Error::custom(
+                "the route leads nowhere: add upstream = \"http://127.0.0.1:9001\", static = \"/srv/www\", or redirects = [{ to = \"https://example.com\" }]",
+            ));
+        }
         Ok(Self {
-            host: written.host,
-            path: written.path,
-            upstream: written.upstream,
-            tls: written.tls.unwrap_or(birth),
+            host: written.host.clone(),
+            path: written.path.clone(),
+            upstream: written.upstream.clone(),
+            files: written.files(),
+            tls: written.tls.clone().unwrap_or(birth),
+            policies: written.policies(),
         })
     }
 }
@@ -91,14 +193,7 @@ fn root() -> String {
 
 fn path<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     let text = String::deserialize(from)?;
-    let good = text.starts_with('/')
-        && text.len() <= 256
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_graphic() && !b"?#\"\\<>{}|^`".contains(&b))
-        && !text.contains("//")
-        && !text.split('/').any(|part| part == "." || part == "..");
-    if !good {
+    if !is_path(&text) {
         return Err(D::Error::custom(format!(
             "\"{}\" is not a path: write it like \"/api\", without query",
             text.chars().take(60).collect::<String>()
@@ -112,9 +207,9 @@ fn path<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     })
 }
 
-fn upstream<'de, D: Deserializer<'de>>(from: D) -> Result<UpstreamAddress, D::Error> {
+fn upstream<'de, D: Deserializer<'de>>(from: D) -> Result<Option<UpstreamAddress>, D::Error> {
     let text = String::deserialize(from)?;
-    parse_upstream(&text).map_err(D::Error::custom)
+    parse_upstream(&text).map(Some).map_err(D::Error::custom)
 }
 
 /// `http://127.0.0.1:9001`

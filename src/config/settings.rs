@@ -229,8 +229,10 @@ pub struct Limits {
     /// Bytes of a body.
     #[serde(deserialize_with = "units::de_size")]
     pub body: u64,
-    /// Connections an address.
+    /// Connections an IPv4 address, or an IPv6 /64.
     pub connections_per_address: u32,
+    /// New connections of one of these, a second; those of four seconds at once.
+    pub new_connections_per_address: u32,
     /// Connections in all.
     pub connections: u32,
     /// Requests of the API that read, a minute and caller.
@@ -477,6 +479,7 @@ impl Default for Limits {
             uri: 8 << 10,
             body: 100 << 20,
             connections_per_address: 256,
+            new_connections_per_address: 64,
             connections: 20_000,
             api_reads: 600,
             api_changes: 120,

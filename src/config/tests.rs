@@ -87,6 +87,7 @@ fn the_defaults_are_those_we_promise() {
         ("limits.uri", "8KB"),
         ("limits.body", "100MB"),
         ("limits.connections_per_address", "256"),
+        ("limits.new_connections_per_address", "64"),
         ("limits.connections", "20000"),
         ("limits.api_reads", "600"),
         ("limits.api_changes", "120"),
@@ -215,6 +216,24 @@ fn f5_a_mistake_names_line_key_and_remedy() {
             "\"internal\"",
         ),
         (
+            "[[route]]\nhost = \"a.b\"\nstatic = \"www\"",
+            1,
+            "route",
+            "begin it with /",
+        ),
+        (
+            "[[route]]\nhost = \"a.b\"\nstatic = \"/srv/www\"\nupstream = \"http://x\"",
+            1,
+            "route",
+            "remove upstream or static",
+        ),
+        (
+            "[[route]]\nhost = \"a.b\"\nupstream = \"http://x\"\nsingle_page = true",
+            1,
+            "route",
+            "add static",
+        ),
+        (
             "[[route]]\nhost = \"a.b\"\nupstream = \"http://x\"\npath = \"api\"",
             4,
             "route.path",
@@ -224,13 +243,13 @@ fn f5_a_mistake_names_line_key_and_remedy() {
             "[listen]\nproxy_protocol = \"10.0.0.0/8\"",
             2,
             "listen.proxy_protocol",
-            "[\"10.0.0.0/8\", \"192.0.2.7\"]",
+            "[\"192.0.2.7\", \"192.168.7.0/24\"]",
         ),
         (
             "[listen]\nproxy_protocol = [\"haproxy\"]",
             2,
             "listen.proxy_protocol",
-            "write it like \"10.0.0.0/8\"",
+            "write it like \"192.0.2.7\"",
         ),
         (
             "[listen]\nproxy_protocol = [\n  \"10.0.0.0/8\",\n  \"10.0.0.1/8\",\n]",
@@ -248,7 +267,31 @@ fn f5_a_mistake_names_line_key_and_remedy() {
             "[proxies]\ntrusted = [\"0.0.0.0/0\"]",
             2,
             "proxies.trusted",
-            "name the ranges of your proxies alone",
+            "name your proxies alone",
+        ),
+        (
+            "[listen]\nproxy_protocol = [\"192.0.2.7\", \"10.0.0.0/8\"]",
+            2,
+            "listen.proxy_protocol",
+            "such as \"192.0.2.7\"",
+        ),
+        (
+            "[proxies]\ntrusted = [\"cloudflare\", \"10.83.4.7\"]",
+            2,
+            "proxies.trusted",
+            "such as \"192.0.2.7\"",
+        ),
+        (
+            "[network]\nsubnets = \"172.20.0.0/16\"\n[proxies]\ntrusted = [\"172.16.0.0/12\"]",
+            4,
+            "proxies.trusted",
+            "which apps have",
+        ),
+        (
+            "[limits]\nnew_connections_per_address = 0",
+            2,
+            "limits.new_connections_per_address",
+            "The default is 64.",
         ),
         (
             "[proxies]\ntrust = []",
@@ -284,6 +327,90 @@ fn e2_proxies_are_named_by_range_or_by_name() {
     assert!(error.contains("more than 256 ranges"), "{error}");
     let default = Config::default();
     assert!(default.listen.proxy_protocol.is_empty() && default.proxies.trusted.is_empty());
+}
+
+/// The example route of the sample, and a line of it that stands for each policy.
+fn example() -> String {
+    let text =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/config.toml")).unwrap();
+    let (_, route) = text.split_once("# A route to something").unwrap();
+    let lines = route.lines().filter_map(|line| line.strip_prefix("# "));
+    let set = |line: &&str| {
+        let key = line.split_once(" = ").map_or("", |(key, _)| key);
+        *line == "[[route]]" || !key.is_empty() && !key.contains(' ')
+    };
+    lines.filter(set).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn e6_the_samples_route_is_one_with_every_policy() {
+    let config = load(&example()).unwrap();
+    let policies = &config.routes[0].policies;
+    policies.check().unwrap();
+    let shown = serde_json::to_value(policies).unwrap();
+    let keys: Vec<&String> = shown.as_object().unwrap().keys().collect();
+    assert_eq!(keys.len(), 12, "{keys:?}");
+    assert!(
+        !format!("{config:?}").contains('…'),
+        "a password is printed"
+    );
+}
+
+#[test]
+fn e6_a_route_that_sends_everybody_elsewhere_needs_no_upstream() {
+    let of = |more: &str| load(&format!("[[route]]\nhost = \"www.a.test\"\n{more}"));
+    let config = of("redirects = [{ to = \"https://a.test\" }]").unwrap();
+    assert_eq!(config.routes[0].upstream, None);
+    for less in [
+        "",
+        "redirects = [{ path = \"/a\", to = \"https://a.test\" }]",
+    ] {
+        let error = of(less).unwrap_err();
+        assert!(error.to_string().contains("add upstream ="), "{error}");
+        assert_eq!(error.line, Some(1));
+    }
+}
+
+#[test]
+fn e6_a_mistake_in_a_routes_policy_names_file_line_and_key() {
+    let route = "[[route]]\nhost = \"a.b\"\nupstream = \"http://x\"\n\n";
+    for (more, line, key, part) in [
+        ("hsts = 1", 5, "route.hsts", "true, false or a table"),
+        (
+            "allow = [\"here\"]",
+            5,
+            "route.allow",
+            "write it like \"192.0.2.7\"",
+        ),
+        (
+            "strip_prefx = true",
+            5,
+            "route.strip_prefx",
+            "Did you mean `strip_prefix`?",
+        ),
+        (
+            "sticky = true\nanswer_headers = { set = { x-a = \"1\\n\" } }",
+            6,
+            "route.answer_headers",
+            "one line",
+        ),
+        (
+            "[route.basic_auth]\nrealm = \"A\"\nusers = [{ name = \"ana\" }]",
+            5,
+            "route.basic_auth",
+            "add password",
+        ),
+    ] {
+        let error = load(&format!("{route}{more}")).unwrap_err();
+        assert_eq!(error.line, Some(line), "{more}: {error}");
+        assert!(error.file.ends_with("config.toml"));
+        assert!(error.to_string().contains(part), "{more}: {error}");
+        let named = error.key.as_deref().unwrap_or_default();
+        assert!(
+            named.starts_with(key) || key.starts_with(named),
+            "{more}: {named}"
+        );
+    }
 }
 
 #[test]

@@ -40,6 +40,13 @@ pub fn range(text: &str) -> Result<Range, String> {
     Ok(Range { base, prefix })
 }
 
+impl Range {
+    /// The same as other settings name ranges.
+    pub fn cidr(&self) -> Cidr {
+        Cidr::v4(self.base.octets(), self.prefix)
+    }
+}
+
 fn text<'de, D: Deserializer<'de>, T>(
     from: D,
     parse: fn(&str) -> Result<T, String>,
@@ -130,7 +137,7 @@ fn list<'de, D: Deserializer<'de>, T>(
     parse: fn(&str) -> Result<T, String>,
 ) -> Result<Vec<T>, D::Error> {
     let texts = Vec::<String>::deserialize(from).map_err(|_| {
-        D::Error::custom("write a list of address ranges like [\"10.0.0.0/8\", \"192.0.2.7\"]")
+        D::Error::custom("write a list of address ranges like [\"192.0.2.7\", \"192.168.7.0/24\"]")
     })?;
     if texts.len() > MOST_RANGES {
         return Err(D::Error::custom(format!(

@@ -148,7 +148,7 @@ mod tests {
         asked.data_dir = "/srv/freehold".into();
         asked.hold.requests = 7;
         // Of [listen] the sockets alone wait.
-        asked.listen.proxy_protocol = vec![Cidr::v4([10, 0, 0, 0], 8)];
+        asked.listen.proxy_protocol = vec![Cidr::v4([10, 0, 0, 7], 32)];
         let told = waiting(&asked, &running, None);
         assert_eq!(told.len(), 1);
         assert!(

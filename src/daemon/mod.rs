@@ -30,6 +30,7 @@ use crate::audit::Audit;
 use crate::backup::{self, Backups};
 use crate::base::atomic_file;
 use crate::base::clock::UnixMs;
+use crate::base::policies::VerifierKey;
 use crate::base::secret::MasterKey;
 use crate::base::shutdown::{Shutdown, Tasks};
 use crate::certs::{self, Certs};
@@ -190,6 +191,7 @@ async fn run(start: Start) -> Result<(), String> {
             upstreams: upstreams::Upstreams::default(),
             folders: static_folders::StaticFolders::default(),
             edge_socket: config.run_dir.join("edge.sock"),
+            verifiers: VerifierKey::of(&master),
         },
         certs.clone(),
         &tasks,

@@ -320,6 +320,7 @@ mod tests {
                 upstreams: upstreams::Upstreams::default(),
                 folders: static_folders::StaticFolders::default(),
                 edge_socket: at("edge.sock"),
+                verifiers: Default::default(),
             },
             certs,
             retired: Arc::default(),

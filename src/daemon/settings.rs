@@ -28,6 +28,7 @@ pub fn limits(config: &Config) -> Limits {
         uri_bytes: bytes(config.limits.uri),
         body_bytes: config.limits.body,
         connections_per_address: config.limits.connections_per_address,
+        new_connections_per_address: config.limits.new_connections_per_address,
         connections: config.limits.connections,
         client_header: config.timeouts.header,
         client_idle: config.timeouts.idle,
@@ -52,6 +53,7 @@ pub fn proxies(config: &Config) -> Proxies {
             })
             .collect(),
         cloudflare: trusted.contains(&Trusted::Cloudflare),
+        never: vec![config.network.subnets.cidr()],
     }
 }
 

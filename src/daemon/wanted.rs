@@ -12,9 +12,11 @@ use super::static_folders::{Folder, StaticFolders};
 use super::upstreams::Upstreams;
 use crate::apps::Apps;
 use crate::base::clock::UnixMs;
+use crate::base::policies::{Policies, VerifierKey};
 use crate::certs::{CertSet, Source, Wanted};
-use crate::config::{Config, ConfiguredRoute, Tls};
+use crate::config::{Config, ConfiguredFolder, ConfiguredRoute, Tls};
 use crate::deploy::{Deploys, Serving};
+use crate::proxy::Traits;
 use crate::routing::{Answer, Input, Replica, Route};
 use crate::supervise::{Kind, Live, State};
 
@@ -38,6 +40,8 @@ pub struct Gather {
     pub folders: StaticFolders,
     /// The dashboard's socket.
     pub edge_socket: PathBuf,
+    /// What becomes of the passwords in policies.
+    pub verifiers: VerifierKey,
 }
 
 impl Gather {
@@ -83,6 +87,7 @@ impl Gather {
             let pause = pauses.iter().find(|p| p.app == route.app);
             let serving = serving.iter().find(|s| s.app == route.app);
             wanted.push(want(route.domain.host.as_str(), Source::Acme));
+            let facing = serving.map(|serving| serving.facing.get(&route.process));
             routes.push(Route {
                 key: format!("route:{}", route.id),
                 group: format!("app:{}", route.app),
@@ -94,6 +99,8 @@ impl Gather {
                         since: pause.since,
                         until: pause.until,
                     },
+                    // Its policies cannot be read, or there is no such process: nothing of it is shown.
+                    (_, _, Some(_)) if facing == Some(None) => Answer::Replicas(Vec::new()),
                     (_, _, Some(serving)) => match folder_of(serving, &settings.data_dir) {
                         Some(folder) => self.files(folder, &mut folders),
                         None => Answer::Replicas(replicas(&live, serving, &route.process)),
@@ -102,6 +109,11 @@ impl Gather {
                 },
                 body_bytes: None,
                 held_for: None,
+                traits: serving.map_or_else(Traits::default, |s| traits(s, &route.process)),
+                policies: facing
+                    .flatten()
+                    .map_or_else(Policies::default, |facing| facing.policies.clone()),
+                public_certificate: !route.domain.host.is_private(),
             });
         }
         for route in &settings.routes {
@@ -114,7 +126,15 @@ impl Gather {
                 },
             };
             wanted.push(want(route.host.as_str(), source));
-            routes.push(configured(route, self.upstreams.of(&route.upstream).await));
+            let addresses = match &route.upstream {
+                Some(upstream) => self.upstreams.of(upstream).await,
+                None => Vec::new(),
+            };
+            let answer = match &route.files {
+                Some(files) => self.files(configured_folder(files), &mut folders),
+                None => Answer::Addresses(addresses),
+            };
+            routes.push(configured(route, answer, &self.verifiers));
         }
         self.folders.keep_only(&folders);
         let certificates = self.certificates.borrow().clone();
@@ -124,6 +144,7 @@ impl Gather {
             certificates: certificates.certificates.clone(),
             default_certificate: certificates.box_certificate.clone(),
             challenges: certificates.challenges.clone(),
+            verifiers: self.verifiers.clone(),
         };
         let mark = mark(&input);
         Ok(Gathered {
@@ -150,6 +171,9 @@ impl Gather {
             answer: Answer::Socket(self.edge_socket.clone()),
             body_bytes: Some(self.settings.borrow().build.upload + BESIDE),
             held_for: None,
+            traits: Traits::default(),
+            policies: Policies::default(),
+            public_certificate: false,
         }
     }
 }
@@ -204,6 +228,15 @@ fn replicas(live: &[Live], serving: &Serving, process: &str) -> Vec<Replica> {
         .collect()
 }
 
+/// What the live release says of a process's replicas.
+fn traits(serving: &Serving, process: &str) -> Traits {
+    let facing = serving.facing.get(process);
+    Traits {
+        cap: facing.and_then(|f| f.concurrency),
+        ..Traits::default()
+    }
+}
+
 fn words(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
@@ -211,15 +244,33 @@ fn words(error: impl std::fmt::Display) -> String {
 /// Beyond the largest upload: that it is too large is the dashboard's to say.
 const BESIDE: u64 = 1 << 20;
 
-fn configured(route: &ConfiguredRoute, addresses: Vec<std::net::SocketAddr>) -> Route {
+fn configured_folder(files: &ConfiguredFolder) -> Folder {
+    Folder {
+        path: files.path.clone(),
+        single_page: files.single_page,
+        is_fixed: false,
+    }
+}
+
+fn configured(route: &ConfiguredRoute, answer: Answer, verifiers: &VerifierKey) -> Route {
+    let mut policies = route.policies.clone();
+    policies.take_in(verifiers);
+    let key = format!("config:{}{}", route.host, route.path);
+    let group = match &route.upstream {
+        Some(upstream) => format!("config:{upstream}"),
+        None => key.clone(),
+    };
     Route {
-        key: format!("config:{}{}", route.host, route.path),
-        group: format!("config:{}", route.upstream),
+        key,
+        group,
         host: route.host.to_string(),
         path: route.path.clone(),
-        answer: Answer::Addresses(addresses),
+        answer,
         body_bytes: None,
         held_for: None,
+        traits: Traits::default(),
+        policies,
+        public_certificate: route.tls != Tls::Internal && !route.host.is_private(),
     }
 }
 
@@ -233,8 +284,38 @@ fn mark(input: &Input) -> String {
     let mut challenges: Vec<_> = input.challenges.iter().collect();
     challenges.sort();
     let default = input.default_certificate.as_ref().map(Arc::as_ptr);
+    // Beside what is printed, which tells one verifier from no other.
+    let policies: Vec<String> = input
+        .routes
+        .iter()
+        .filter(|route| route.policies.basic_auth.is_some())
+        .map(|route| route.policies.mark())
+        .collect();
     format!(
-        "{:?} {:?} {certificates:?} {default:?} {challenges:?}",
+        "{:?} {:?} {certificates:?} {default:?} {challenges:?} {policies:?}",
         input.routes, input.default_route
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn e6_another_password_is_another_snapshot_and_prints_nowhere() {
+        let of = |password: &str| {
+            let text = format!(
+                "host = \"a.test\"\nupstream = \"http://127.0.0.1:1\"\nbasic_auth.users = [{{ name = \"ana\", password = \"{password}\" }}]"
+            );
+            let written: ConfiguredRoute = toml::from_str(&text).unwrap();
+            let route = configured(&written, Vec::new(), &VerifierKey::new(b"key"));
+            mark(&Input {
+                routes: vec![route],
+                ..Input::default()
+            })
+        };
+        assert_eq!(of("hunter2"), of("hunter2"));
+        assert_ne!(of("hunter2"), of("hunter3"));
+        assert!(!of("hunter2").contains("hunter"));
+    }
 }

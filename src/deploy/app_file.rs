@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use crate::base::ids::{ProcessName, VolumeName};
+use crate::base::policies::{Policies, VerifierKey};
 use crate::config::units;
 
 use super::words;
@@ -68,6 +69,12 @@ pub struct Process {
     /// How long a replica may take to become healthy.
     #[serde(default)]
     pub start_ms: Option<u64>,
+    /// Requests a replica takes at once; the edge keeps the others until there is a place.
+    #[serde(default)]
+    pub concurrency: Option<u32>,
+    /// What its routes ask of requests and do to answers.
+    #[serde(default, skip_serializing_if = "Policies::is_empty")]
+    pub route: Policies,
 }
 
 /// A mistake in the file.
@@ -111,6 +118,13 @@ impl AppFile {
             why: plain(e.message()),
         })?;
         check(text, raw)
+    }
+
+    /// Puts verifiers in the place of the passwords in policies: before anything of the file is kept.
+    pub fn take_in(&mut self, key: &VerifierKey) {
+        for process in self.processes.values_mut() {
+            process.route.take_in(key);
+        }
     }
 
     /// How long old replicas may finish.
@@ -157,6 +171,8 @@ struct RawProcess {
     memory: Option<Spanned<String>>,
     cpus: Option<Spanned<RawCpus>>,
     start_deadline: Option<Spanned<String>>,
+    concurrency: Option<Spanned<i64>>,
+    route: Option<Policies>,
 }
 
 #[derive(Deserialize)]
@@ -300,6 +316,7 @@ fn check(text: &str, raw: Raw) -> Result<AppFile, Mistake> {
             let parsed = ProcessName::parse(name.get_ref()).map_err(|e| at.wrong(&name, e.0))?;
             let process = check_process(&at, parsed.as_str(), raw)?;
             let bare = Process {
+                route: process.route.clone(),
                 min: 1,
                 max: 1,
                 ..Process::default()
@@ -428,12 +445,24 @@ fn check_process(at: &At<'_>, name: &str, raw: RawProcess) -> Result<Process, Mi
         }
         process.start_ms = u64::try_from(time.as_millis()).ok();
     }
+    if let Some(concurrency) = &raw.concurrency {
+        let number = u32::try_from(*concurrency.get_ref()).ok();
+        let number = number.filter(|n| (1..=10_000).contains(n));
+        process.concurrency = Some(number.ok_or_else(|| {
+            at.wrong(
+                concurrency,
+                "concurrency is how many requests a replica takes at once, from 1 to 10000",
+            )
+        })?);
+    }
+    process.route = raw.route.unwrap_or_default();
     Ok(process)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deploy::row::Facing;
 
     const PRODUCT: &str = r#"
 [build]
@@ -473,6 +502,20 @@ uploads = "/app/uploads"
         assert_eq!(back, file);
     }
 
+    /// As it is stored with a release: one that says nothing of it has none, and one that cannot be read neither.
+    #[test]
+    fn e5_the_release_says_how_many_requests_a_replica_takes_at_once() {
+        let text = "[processes.web]\nconcurrency = 20\n[processes.api]\nport = 1\n";
+        let stored = serde_json::to_string(&AppFile::parse(text).unwrap()).unwrap();
+        let facing = Facing::of(&stored);
+        assert_eq!(facing["web"].concurrency, Some(20));
+        assert_eq!(facing["api"].concurrency, None);
+        let older = stored.replace(r#","concurrency":20"#, "");
+        assert_ne!(older, stored);
+        assert_eq!(Facing::of(&older)["web"].concurrency, None);
+        assert_eq!(Facing::of("{").get("web").and_then(|f| f.concurrency), None);
+    }
+
     #[test]
     fn f4_the_sample_apps_file_is_understood() {
         let text = include_str!("../../examples/tasks-api/freehold.toml");
@@ -490,6 +533,29 @@ uploads = "/app/uploads"
         assert_eq!(file.processes["web"].port, Some(8080));
         file.settle_port(&[1]);
         assert_eq!(file.processes["web"].port, Some(8080));
+    }
+
+    #[test]
+    fn e6_policies_are_kept_with_a_release_and_a_password_is_not() {
+        let text = "[processes.web.route]\nhsts = true\nallow = [\"10.0.0.0/8\"]\n\
+            basic_auth = { users = [{ name = \"ana\", password = \"hunter2\" }] }\n";
+        let mut file = AppFile::parse(text).unwrap();
+        file.take_in(&VerifierKey::new(b"key"));
+        let stored = serde_json::to_string(&file).unwrap();
+        assert!(stored.contains("verifier") && !stored.contains("hunter2"));
+        let back: AppFile = serde_json::from_str(&stored).unwrap();
+        assert_eq!(back, file);
+        assert_eq!(back.processes["web"].route.allow.len(), 1);
+        assert_eq!(
+            Facing::of(&stored)["web"].policies,
+            back.processes["web"].route
+        );
+        // Policies that a later version cannot read take the process away, not its guard.
+        let odd = stored.replace("10.0.0.0/8", "here");
+        assert!(Facing::of(&odd).is_empty());
+        // One without policies is stored as ever.
+        let none = serde_json::to_string(&AppFile::default()).unwrap();
+        assert!(!none.contains("route"), "{none}");
     }
 
     #[test]
@@ -525,6 +591,18 @@ uploads = "/app/uploads"
                 "five fields",
             ),
             ("[processes.web]\nstart_deadline = \"1h\"", 2, "1s to 10m"),
+            ("[processes.web]\nconcurrency = 0", 2, "1 to 10000"),
+            ("[processes.web.route]\nhsts = 1", 2, "true, false"),
+            (
+                "[processes.web.route]\nhsts = true\n\nbody_limit = \"much\"",
+                4,
+                "not a size",
+            ),
+            (
+                "[processes.web.route]\nanswer_headers = { set = { host = \"x\" } }",
+                2,
+                "remove this rule",
+            ),
             ("[build\n", 1, ""),
             (
                 "[build]\nstatic = \"/var/www\"",

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::base::clock::UnixMs;
+use crate::base::policies::VerifierKey;
 use crate::docker::{BuildError, BuildRequest};
 
 use super::Deploys;
@@ -46,6 +47,7 @@ impl Deploys {
             self.own_images(&work.facts.name),
         )
         .await?;
+        settings.take_in(&VerifierKey::of(&self.0.key));
         for note in notes {
             work.log.line(&note);
         }

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::base::clock::UnixMs;
+use crate::base::policies::Policies;
 use crate::base::secret::Secret;
 
-use super::app_file::AppFile;
+use super::app_file::{AppFile, Process};
 use super::source::Source;
 use super::state::State;
 use super::static_folder::Files;
@@ -184,12 +185,44 @@ pub struct Serving {
     pub replicas: BTreeMap<String, Vec<String>>,
     /// The files that it is instead, where it has no containers.
     pub files: Option<Files>,
+    /// Process to what the edge is to know of its replicas; what the release does not say is not there. Of a release whose
+    /// policies cannot be read no process is.
+    pub facing: BTreeMap<String, Facing>,
     /// Whether somebody stopped the app.
     pub stopped: bool,
     /// Whether settings were changed that it does not have, and that its next start brings.
     pub settings_changed: bool,
     /// Since when.
     pub since: UnixMs,
+}
+
+/// What a release says of a process to the edge.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facing {
+    /// Requests a replica takes at once.
+    pub concurrency: Option<u32>,
+    /// What its routes ask of requests and do to answers.
+    pub policies: Policies,
+}
+
+impl Facing {
+    /// Of each process of a release, by its settings as they are stored. Those that cannot be read say nothing, and where
+    /// they hold policies no process is named: served without them, somebody could see what is not for everybody.
+    pub(super) fn of(settings: &str) -> BTreeMap<String, Facing> {
+        let file: AppFile = match serde_json::from_str(settings) {
+            Ok(file) => file,
+            Err(_) if settings.contains("\"route\":") => return BTreeMap::new(),
+            Err(_) => AppFile::default(),
+        };
+        let facing = |process: Process| Facing {
+            concurrency: process.concurrency,
+            policies: process.route,
+        };
+        file.processes
+            .into_iter()
+            .map(|(name, process)| (name, facing(process)))
+            .collect()
+    }
 }
 
 impl Serving {

@@ -8,7 +8,7 @@ use crate::base::clock::UnixMs;
 use crate::db::{DbError, Slice};
 
 use super::cache::BuildTime;
-use super::row::{Cause, Deploy, NewDeploy, Serving};
+use super::row::{Cause, Deploy, Facing, NewDeploy, Serving};
 use super::state::State;
 use super::static_folder::Files;
 
@@ -244,11 +244,11 @@ pub(super) fn steps(c: &Connection, id: i64) -> Result<Vec<(State, UnixMs)>, DbE
 
 const LIVE: &str =
     "SELECT l.app_id, l.release_id, r.number, l.deploy_id, l.replicas, l.stopped, l.since_ms, l.settings_changed,
-    r.image
-    FROM app_live l JOIN releases r ON r.id = l.release_id";
+    r.settings, r.image FROM app_live l JOIN releases r ON r.id = l.release_id";
 
 fn serving(row: &Row<'_>) -> rusqlite::Result<Serving> {
-    let (replicas, image): (String, String) = (row.get(4)?, row.get(8)?);
+    let (replicas, settings): (String, String) = (row.get(4)?, row.get(8)?);
+    let image: String = row.get(9)?;
     Ok(Serving {
         files: Files::parse(&image),
         app: row.get(0)?,
@@ -256,6 +256,7 @@ fn serving(row: &Row<'_>) -> rusqlite::Result<Serving> {
         release: row.get(2)?,
         deploy: row.get(3)?,
         replicas: serde_json::from_str(&replicas).map_err(|e| odd(4, e.to_string()))?,
+        facing: Facing::of(&settings),
         stopped: row.get(5)?,
         since: UnixMs(row.get(6)?),
         settings_changed: row.get(7)?,

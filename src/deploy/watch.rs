@@ -339,6 +339,7 @@ mod tests {
             release: 1,
             deploy: 1,
             replicas: BTreeMap::from([("web".to_owned(), names)]),
+            facing: BTreeMap::new(),
             stopped: false,
             settings_changed: false,
             since: UnixMs(0),

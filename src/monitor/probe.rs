@@ -16,9 +16,14 @@ use hyper_util::rt::TokioIo;
 use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use url::Url;
+
+use crate::base::cidr::Cidr;
+
+/// A header of the PROXY protocol, version 2, that says: this connection is the sender's own (`LOCAL`).
+const PROXY_LOCAL: [u8; 16] = *b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
 
 /// An answer's body is read up to here.
 const SHORT: usize = 64 << 10;
@@ -64,6 +69,8 @@ pub struct Question {
     pub url: Url,
     /// Instead of where the name leads.
     pub through: Option<SocketAddr>,
+    /// Whose connections there begin with a header of the PROXY protocol: ours too, if one of our addresses is named.
+    pub proxy_protocol: Vec<Cidr>,
     /// Whether only 200 to 399 is an answer; else anything below 500.
     pub strict: bool,
     /// For all of it.
@@ -177,7 +184,7 @@ async fn stages(
         None => resolve(host, port).await?,
     };
     *stage = Stage::Tcp;
-    let stream = TcpStream::connect(address)
+    let mut stream = TcpStream::connect(address)
         .await
         .map_err(|e| match e.kind() {
             std::io::ErrorKind::ConnectionRefused => {
@@ -185,6 +192,13 @@ async fn stages(
             }
             _ => format!("no connection to {address}: {e}"),
         })?;
+    let ours = stream.local_addr().map(|ours| ours.ip().to_canonical());
+    if question.through.is_some()
+        && ours.is_ok_and(|ours| question.proxy_protocol.iter().any(|one| one.contains(ours)))
+    {
+        let sent = stream.write_all(&PROXY_LOCAL).await;
+        sent.map_err(|e| format!("the connection to {address} ended: {e}"))?;
+    }
     if url.scheme() == "http" {
         *stage = Stage::Http;
         return request(stream, url).await;

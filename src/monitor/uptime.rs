@@ -184,6 +184,7 @@ impl Uptime {
         let question = Question {
             url,
             through: (!check.by_hand).then_some(self.edge),
+            proxy_protocol: self.settings.borrow().listen.proxy_protocol.clone(),
             strict: check.strict,
             timeout: settings.timeout,
         };

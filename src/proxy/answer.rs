@@ -4,10 +4,11 @@
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use http::header::{self, HeaderValue};
-use http::{Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::body::EdgeBody;
@@ -15,15 +16,20 @@ use super::client::{Client, Phase};
 use super::error::{EdgeError, Side};
 use super::error_page;
 use super::exchange::Exchange;
+use super::extended_connect::Handshake;
 use super::forward::{Inquiry, forward};
+use super::grpc_status;
 use super::headers;
 use super::host::Host;
 use super::policies;
+use super::refusal::Refusal;
 use super::routes::Upstream;
-use super::shared::count;
 use super::site::{self, Entrance, Site};
 use super::stand_in;
-use super::upstream::BodySource;
+use super::upstream::{BodySource, Coding};
+
+/// What a request waits before it costs an app anything, on a connection that resets most of them.
+const HASTE: Duration = Duration::from_millis(100);
 
 pub(super) async fn answer(
     client: Rc<Client>,
@@ -33,23 +39,37 @@ pub(super) async fn answer(
     let worker = client.worker.clone();
     let id = worker.ids.next(worker.unix_ms(exchange.started));
     let accept = request.headers().get(header::ACCEPT).cloned();
+    let is_grpc = client.http2.get() && grpc_status::is_grpc(request.headers());
+    let connects = request.method() == Method::CONNECT;
 
     let handled = AssertUnwindSafe(handle(&mut exchange, request, &id))
         .catch_unwind()
         .await;
-    let mut response = match handled.unwrap_or(Err(EdgeError::Panicked)) {
+    let handled = match handled.unwrap_or(Err(EdgeError::Panicked)) {
+        // To whom asks with CONNECT any success says that the tunnel is open.
+        Ok(plain) if connects && exchange.tunnel.is_none() && plain.status().is_success() => {
+            Err(EdgeError::UpstreamMalformed(
+                "it answers a WebSocket's handshake with something else, and with success",
+            ))
+        }
+        handled => handled,
+    };
+    let mut response = match handled {
         Ok(response) => response,
         Err(error) => {
             note(&client, &error, &id, &mut exchange);
             let policies = exchange.route().map(|route| &*route.spec.policies);
-            error_page::render(&error, accept.as_ref(), &id, policies)
+            match is_grpc {
+                true => grpc_status::render(&error),
+                false => error_page::render(&error, accept.as_ref(), &id, policies),
+            }
         }
     };
     policies::after(&exchange, response.headers_mut());
     response.headers_mut().insert(&headers::X_REQUEST_ID, id);
     if client.phase() != Phase::Serving
         && !client.http2.get()
-        && response.status() != http::StatusCode::SWITCHING_PROTOCOLS
+        && response.status() != StatusCode::SWITCHING_PROTOCOLS
     {
         response
             .headers_mut()
@@ -58,14 +78,16 @@ pub(super) async fn answer(
     if client.http2.get() {
         response.headers_mut().remove(header::CONNECTION);
     }
-    exchange.answered(response.status().as_u16());
-    if client.tunnel.borrow().is_some() {
-        // The tunnel takes the exchange along; it ends there.
-        if let Some(tunnel) = client.tunnel.borrow_mut().as_mut() {
-            tunnel.carries(exchange);
+    match exchange.tunnel.take() {
+        None => {
+            exchange.answered(response.status().as_u16());
+            response.body_mut().ends(exchange);
         }
-    } else {
-        response.body_mut().ends(exchange);
+        Some(tunnel) => {
+            // What it is over HTTP/2, too, where its client reads 200.
+            exchange.answered(StatusCode::SWITCHING_PROTOCOLS.as_u16());
+            tunnel.begins(exchange);
+        }
     }
     Ok(response)
 }
@@ -85,6 +107,7 @@ async fn handle(
     }
     let host = Host::of(&parts)?;
     site::check(&parts, &limits)?;
+    let handshake = Handshake::translate(&mut parts, &client.worker.ids)?;
     let origin = client.origin(&parts.headers);
     let found = {
         let snapshot = client.worker.shared.snapshot.load();
@@ -116,12 +139,18 @@ async fn handle(
         .headers
         .get(header::EXPECT)
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    let body = BodySource::new(incoming, limit, expects);
+    let mut body = BodySource::new(incoming, limit, expects);
+    if body.coding() != Coding::None && headers::is_grpc(&parts.headers) {
+        body = body.may_trickle();
+    }
     if body.length().is_some_and(|length| length > limit) {
         return Err(EdgeError::BodyTooLarge(limit));
     }
     let is_public = matches!(route.spec.upstream, Upstream::Static(_));
     let stripped_from = target.is_some().then(|| route.spec.path_prefix.clone());
+    if client.is_hasty() {
+        Box::pin(tokio::time::sleep(HASTE)).await;
+    }
     let response = forward(
         exchange,
         Inquiry {
@@ -130,6 +159,7 @@ async fn handle(
             origin: &origin,
             id,
             body_limit: limit,
+            handshake: handshake.as_ref(),
             target: target.as_deref(),
             prefix: stripped_from.as_deref().unwrap_or_default(),
         },
@@ -164,7 +194,7 @@ fn redirect(host: &Host, uri: &http::Uri, https_port: u16) -> Response<EdgeBody>
         String::new()
     };
     let mut response = Response::new(EdgeBody::empty());
-    *response.status_mut() = http::StatusCode::PERMANENT_REDIRECT;
+    *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
     if let Ok(location) = HeaderValue::try_from(format!("https://{}{port}{path}", host.name)) {
         response.headers_mut().insert(header::LOCATION, location);
     }
@@ -176,17 +206,16 @@ fn note(client: &Client, error: &EdgeError, id: &HeaderValue, exchange: &mut Exc
     let id = id.to_str().unwrap_or_default();
     match error {
         EdgeError::Panicked => {
-            count(&client.worker.shared.refused.panics);
+            client.refused(Refusal::Panic);
             tracing::error!(
                 request = id,
                 "a request panicked in the edge; it got a 500, the others go on"
             );
         }
-        EdgeError::TooManyRequests(_) => count(&client.worker.shared.refused.rate_limited),
-        EdgeError::AddressRefused | EdgeError::Unauthorized(_) => {
-            count(&client.worker.shared.refused.denied);
-        }
-        error if error.side() == Side::Client => count(&client.worker.shared.refused.bad_requests),
+        EdgeError::BodyStalled => client.refused(Refusal::SlowBody),
+        EdgeError::TooManyRequests(_) => client.refused(Refusal::RateLimited),
+        EdgeError::AddressRefused | EdgeError::Unauthorized(_) => client.refused(Refusal::Denied),
+        error if error.side() == Side::Client => client.refused(Refusal::BadRequest),
         error => tracing::debug!(request = id, ?error, "a request got an error from the edge"),
     }
 }

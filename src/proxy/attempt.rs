@@ -1,50 +1,48 @@
-//! Attempt: the connection over which a request is tried, kept or new.
+//! Attempt: what can become of a request at one target, whatever protocol it is tried over, and new connections.
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::time::timeout_at;
+use http::Response;
 
+use super::body::EdgeBody;
 use super::client::Client;
 use super::edge::ConnectFailure;
 use super::target::Target;
-use super::upstream::{self, Connection, PATIENCE};
+use super::upstream::{self, BodySource, Connection, SendFailure};
 
 /// With another target to turn to, an address that says nothing is given up this early.
 const SILENCE: Duration = Duration::from_millis(250);
 
-/// A connection to the target: an idle one, unless that is not wanted, or a new one when it is this request's turn.
-pub(super) async fn obtain(
-    client: &Client,
-    target: &Arc<Target>,
-    fresh_only: bool,
-    others: bool,
-) -> Option<Connection> {
-    let (pool, turns) = (&client.worker.pool, &client.worker.turns);
-    let mut since = None;
-    loop {
-        if !fresh_only && let Some(idle) = pool.borrow_mut().take(target, Instant::now()) {
-            return Some(idle);
-        }
-        let is_patient = since.is_none_or(|since: Instant| since.elapsed() < PATIENCE);
-        if let Some(_turn) = turns.take(target.id(), fresh_only || !is_patient) {
-            return open(client, target, others).await;
-        }
-        let until = *since.get_or_insert_with(Instant::now) + PATIENCE;
-        // Whether it was woken or its patience is over, it looks again.
-        timeout_at(until.into(), turns.wait(target.id()))
-            .await
-            .unwrap_or_default();
-    }
+pub(super) enum Tried {
+    Answered(Response<EdgeBody>),
+    /// No connection or stream was to be had.
+    Unreachable(BodySource),
+    Failed(Failed),
+}
+
+/// An attempt that ended before an answer.
+pub(super) struct Failed {
+    pub(super) why: SendFailure,
+    /// The target has done nothing for it.
+    pub(super) unsent: bool,
+    /// Its connection had served before, and may have been closed before the request came.
+    pub(super) reused: bool,
+    /// The request's body, if nothing of it is gone.
+    pub(super) body: Option<BodySource>,
+}
+
+pub(super) fn connect_limit(client: &Client, others: bool) -> Duration {
+    let limit = client.limits().upstream_connect;
+    if others { limit.min(SILENCE) } else { limit }
 }
 
 /// A new connection to the target; a failure is reported to the control plane, which knows where targets live.
-async fn open(client: &Client, target: &Arc<Target>, others: bool) -> Option<Connection> {
-    let limit = client.limits().upstream_connect;
-    let opened = upstream::connect(
-        target.address(),
-        if others { limit.min(SILENCE) } else { limit },
-    )
-    .await;
+pub(super) async fn open(
+    client: &Client,
+    target: &Arc<Target>,
+    others: bool,
+) -> Option<Connection> {
+    let opened = upstream::connect(target.address(), connect_limit(client, others)).await;
     opened
         .inspect_err(|error| {
             let failure = ConnectFailure { target: target.key().clone(), address: target.address().clone(), error: error.to_string() };

@@ -1,44 +1,114 @@
 //! Balance: which of a route's targets gets a request.
 //!
-//! Of two drawn at random the one with fewer requests in flight. Those already tried for this request are left out.
+//! The one that the client's cookie names, if it takes requests. Else of two drawn at random the one with fewer requests in
+//! flight. Left out are those already tried for this request, those that retire, those without a place, and, while there
+//! is another, those that are out because of what they did to requests.
 use std::sync::Arc;
 
 use super::target::{Claim, Target};
 
-/// A claim on a target that takes requests, or none if all are tried or retiring.
-pub(super) fn choose(targets: &[Arc<Target>], tried: &[u64], random: u64) -> Option<Claim> {
-    if let ([only], []) = (targets, tried) {
+/// Pairs that are drawn before all are looked at in turn.
+const DRAWS: u32 = 3;
+
+/// What is known of a request when its target is chosen.
+pub(super) struct Wish<'a> {
+    pub(super) tried: &'a [u64],
+    /// The target the client was at before: its mark, and the key of the marks.
+    pub(super) last: Option<(u64, &'a aws_lc_rs::hmac::Key)>,
+}
+
+/// A claim on a target that takes requests, or none if all are tried, retiring or full. `now` is of the clock of standings.
+pub(super) fn choose(
+    targets: &[Arc<Target>],
+    wish: &Wish<'_>,
+    mut random: u64,
+    now: impl FnOnce() -> u64,
+) -> Option<Claim> {
+    if let ([only], []) = (targets, wish.tried) {
         return only.claim();
     }
-    let usable: Vec<&Arc<Target>> = targets
-        .iter()
-        .filter(|target| !tried.contains(&target.id()) && !target.is_retiring())
-        .collect();
-    let count = usable.len();
-    if count == 0 {
-        return None;
+    let now = now();
+    let may = |target: &Target| {
+        !wish.tried.contains(&target.id()) && !target.is_retiring() && !target.is_full()
+    };
+    if let Some((mark, key)) = wish.last
+        && let Some(last) = targets.iter().find(|target| target.mark(key) == mark)
+        && may(last)
+        && !last.standing().is_out(now)
+        && let Some(claim) = last.claim()
+    {
+        return Some(claim);
     }
-    let first = (random as u32) as usize % count;
-    let second = if count > 1 {
-        (first + 1 + (random >> 32) as usize % (count - 1)) % count
-    } else {
-        first
+    let count = targets.len();
+    let mut found: Option<&Arc<Target>> = None;
+    for _ in 0..if count > 1 { DRAWS } else { 0 } {
+        let first = (random as u32) as usize % count;
+        let second = (first + 1 + (random >> 32) as usize % (count - 1)) % count;
+        random = mixed(random);
+        for (index, chance) in [(first, random as u16), (second, (random >> 16) as u16)] {
+            let target = &targets[index];
+            if !may(target) || !target.standing().takes(now, chance) {
+                continue;
+            }
+            match found {
+                Some(other) if Arc::ptr_eq(other, target) => {}
+                Some(other) => {
+                    let less = target.in_flight() < other.in_flight();
+                    let chosen = if less { target } else { other };
+                    return chosen.claim().or_else(|| any(targets, may, random, now));
+                }
+                None => found = Some(target),
+            }
+        }
+    }
+    found
+        .and_then(|target| target.claim())
+        .or_else(|| any(targets, may, random, now))
+}
+
+/// The first that may, from one drawn on; those that are out only if no other is there, as their answer is better than none.
+fn any(
+    targets: &[Arc<Target>],
+    may: impl Fn(&Target) -> bool,
+    random: u64,
+    now: u64,
+) -> Option<Claim> {
+    let start = (random >> 32) as usize % targets.len().max(1);
+    let all = || targets[start..].iter().chain(&targets[..start]);
+    let of = |out: bool| {
+        let mut those = all().filter(|target| target.standing().is_out(now) == out && may(target));
+        those.find_map(|target| target.claim())
     };
-    let (first, second) = if usable[second].in_flight() < usable[first].in_flight() {
-        (second, first)
-    } else {
-        (first, second)
-    };
-    usable[first]
-        .claim()
-        .or_else(|| usable[second].claim())
-        .or_else(|| usable.iter().find_map(|target| target.claim()))
+    of(false).or_else(|| of(true))
+}
+
+/// The next of a row of numbers that look like chance (splitmix64's finish).
+fn mixed(number: u64) -> u64 {
+    let mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::target::Address;
+    use crate::proxy::request_id::RequestIds;
+    use crate::proxy::target::{Address, Traits};
+
+    const NOW: u64 = 1_000;
+
+    fn choose(targets: &[Arc<Target>], tried: &[u64], random: u64) -> Option<Claim> {
+        super::choose(targets, &Wish { tried, last: None }, random, || NOW)
+    }
+
+    /// How many of so many requests, none of which ends, each target gets.
+    fn shares(targets: &[Arc<Target>], requests: usize) -> Vec<u64> {
+        let ids = RequestIds::new(1);
+        let claims = (0..requests).filter_map(|_| choose(targets, &[], ids.random()));
+        let _held: Vec<_> = claims.collect();
+        targets.iter().map(|target| target.in_flight()).collect()
+    }
 
     fn targets(count: u16) -> Vec<Arc<Target>> {
         (0..count)
@@ -84,16 +154,64 @@ mod tests {
 
     #[test]
     fn f4_load_spreads_over_all() {
-        let targets = targets(5);
-        let ids = crate::proxy::request_id::RequestIds::new(1);
-        let claims: Vec<_> = (0..500)
-            .filter_map(|_| choose(&targets, &[], ids.random()))
-            .collect();
-        assert_eq!(claims.len(), 500);
+        for share in shares(&targets(5), 500) {
+            assert!((90..=110).contains(&share), "{share}");
+        }
+    }
+
+    #[test]
+    fn e5_who_is_out_gets_nothing_while_another_is_there() {
+        let targets = targets(4);
+        for out in &targets[..2] {
+            out.standing().eject(NOW, || false);
+        }
+        assert_eq!(shares(&targets, 100)[..2], [0, 0]);
+        for out in &targets[2..] {
+            out.standing().eject(NOW, || false);
+        }
+        assert_eq!(shares(&targets, 100).iter().sum::<u64>(), 100);
+        let tried: Vec<_> = targets[..3].iter().map(|target| target.id()).collect();
+        let last = choose(&targets, &tried, 7).unwrap();
+        assert_eq!(last.target().id(), targets[3].id());
+    }
+
+    #[test]
+    fn e5_who_is_full_gets_nothing_and_nobody_gets_more_than_its_cap() {
+        let capped = |cap| {
+            let traits = Traits {
+                cap,
+                ..Traits::default()
+            };
+            Target::with("t", Address::Tcp(([127, 0, 0, 1], 1).into()), traits)
+        };
+        let targets = [capped(Some(3)), capped(Some(5)), capped(None)];
+        let shares_now = shares(&targets, 100);
+        assert_eq!(shares_now, [3, 5, 92]);
+        assert_eq!(shares(&targets[..2], 100), [3, 5]);
+        assert_eq!(shares(&targets[..1], 100), [3], "alone as well");
+    }
+
+    #[test]
+    fn e5_a_client_stays_where_it_was_while_that_takes_requests() {
+        let targets = targets(3);
+        let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, b"k");
+        let ids = RequestIds::new(1);
+        let chosen = |mark, tried: &[u64]| {
+            let wish = Wish {
+                tried,
+                last: Some((mark, &key)),
+            };
+            let claim = super::choose(&targets, &wish, ids.random(), || NOW).unwrap();
+            claim.target().id()
+        };
+        let (last, mark) = (targets[1].id(), targets[1].mark(&key));
+        assert!((0..50).all(|_| chosen(mark, &[]) == last));
         assert!(
-            targets
-                .iter()
-                .all(|target| (90..=110).contains(&target.in_flight()))
+            (0..50).any(|_| chosen(mark ^ 1, &[]) != last),
+            "a mark of nobody"
         );
+        assert!((0..50).all(|_| chosen(mark, &[last]) != last));
+        targets[1].standing().eject(NOW, || false);
+        assert!((0..50).all(|_| chosen(mark, &[]) != last));
     }
 }

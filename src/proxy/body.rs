@@ -8,7 +8,9 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 
+use super::client::Piece;
 use super::exchange::Exchange;
+use super::refusal::Refusal;
 use super::upstream::{AnswerBody, BodyFailure};
 
 pub(super) struct EdgeBody {
@@ -37,6 +39,8 @@ pub(super) enum Broken {
     File,
     #[error("the client's body broke off")]
     Client,
+    #[error("the client's body came too slowly")]
+    ClientSlow,
     #[error("a panic while the answer was passed on")]
     Panicked,
 }
@@ -47,6 +51,7 @@ impl From<BodyFailure> for Broken {
             BodyFailure::CutShort => Broken::CutShort,
             BodyFailure::Malformed(what) => Broken::Malformed(what),
             BodyFailure::Client => Broken::Client,
+            BodyFailure::ClientSlow => Broken::ClientSlow,
         }
     }
 }
@@ -122,23 +127,17 @@ impl EdgeBody {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        if let Some(exchange) = &mut self.exchange
-            && std::mem::take(&mut exchange.piece_out)
-        {
-            exchange.client.piece_wanted();
+        if let Some(exchange) = &self.exchange {
+            exchange.client.piece.set(Piece::Wanted);
         }
         match self.content.poll(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(Ok(frame))) => {
                 if let (Some(exchange), Some(data)) = (&mut self.exchange, frame.data_ref()) {
                     exchange.outcome.bytes_out += data.len() as u64;
+                    exchange.client.piece_given(data.len());
                 }
                 self.settle();
-                let goes_on = !matches!(self.content, Content::Nothing | Content::Bytes(_));
-                if let (Some(exchange), true) = (&mut self.exchange, goes_on) {
-                    exchange.piece_out = true;
-                    exchange.client.piece_given();
-                }
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(None) => {
@@ -148,7 +147,11 @@ impl EdgeBody {
             }
             Poll::Ready(Some(Err(broken))) => {
                 if let Some(exchange) = &mut self.exchange {
-                    exchange.outcome.failed = !matches!(broken, Broken::Client);
+                    exchange.outcome.failed =
+                        !matches!(broken, Broken::Client | Broken::ClientSlow);
+                    if matches!(broken, Broken::ClientSlow) {
+                        exchange.client.refused(Refusal::SlowBody);
+                    }
                 }
                 self.content = Content::Nothing;
                 Poll::Ready(Some(Err(broken)))

@@ -47,6 +47,19 @@ impl Claims {
         false
     }
 
+    /// As `take`, unless `cap` are counted already. Looks and counts in one step: so that nobody is refused because of another
+    /// who is about to be.
+    pub(super) fn take_below(&self, cap: u64) -> bool {
+        let mut word = self.word.load(SeqCst);
+        while word < cap.min(COUNT) {
+            match self.word.compare_exchange(word, word + 1, SeqCst, SeqCst) {
+                Ok(_) => return true,
+                Err(meanwhile) => word = meanwhile,
+            }
+        }
+        false
+    }
+
     pub(super) fn give_back(&self) {
         if self.word.fetch_sub(1, SeqCst) == RETIRING | 1 {
             self.released.notify_waiters();

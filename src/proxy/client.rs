@@ -10,14 +10,23 @@ use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 
+use super::abandoned::Abandoned;
 use super::error::EdgeError;
+use super::h2_frames::earned_by;
 use super::limits::Limits;
-use super::origin::Origin;
+use super::origin::{End, Header, Origin};
+use super::refusal::Refusal;
 use super::tunnel::Tunnel;
 use super::worker::Worker;
 
 /// A connection this long without a request gives back the buffers of its protocol.
 const PARKED_AFTER: Duration = Duration::from_millis(300);
+
+/// A client that does not take all that is there for it takes this much in `client_idle`, or is dropped: 273 bytes a
+/// second in a minute.
+const TAKEN_IN_TIME: u64 = 16 * 1024;
+/// How long a condemned connection has for its last frames.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// How far the edge is on its way down, as each connection sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,8 +48,18 @@ pub(super) enum Verdict {
     Park,
     /// Idle for long enough: end it with the protocol's own words.
     End,
-    /// It keeps us waiting: drop it.
-    Drop,
+    /// Drop it: it keeps us waiting, for the reason given, or never began.
+    Drop(Option<Refusal>),
+}
+
+/// What became of an answer's body while the stream of HTTP/2 that it is on was run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Piece {
+    Untouched,
+    /// More of it was asked for, and there is none yet.
+    Wanted,
+    /// A piece was handed over: the next move is the client's.
+    Given,
 }
 
 pub(super) struct Client {
@@ -48,6 +67,8 @@ pub(super) struct Client {
     /// The peer's; if that is a proxy that speaks the PROXY protocol, the one it told of.
     pub(super) address: IpAddr,
     pub(super) address_text: String,
+    /// What that proxy said before.
+    header: Option<Header>,
     /// The name in TLS; `None` on port 80 or without one.
     pub(super) name: Option<Arc<str>>,
     pub(super) https: bool,
@@ -63,12 +84,19 @@ pub(super) struct Client {
     awaits_answer: Cell<bool>,
     idle_since: Cell<Instant>,
     head_since: Cell<Option<Instant>>,
-    blocked_since: Cell<Option<Instant>>,
+    /// Bytes of it that were taken, and since when, and at how many of those, the client takes no more.
+    sent: Cell<u64>,
+    blocked: Cell<Option<(Instant, u64)>>,
     /// The last request was read to its end, so that what comes next is a new one.
     at_boundary: Cell<bool>,
-    /// Answers of HTTP/2 whose next piece the client does not ask for, and when it last asked for any.
-    unwanted: Cell<u32>,
-    wanted_at: Cell<Instant>,
+    /// Something came from it.
+    heard: Cell<bool>,
+    pub(super) piece: Cell<Piece>,
+    /// What pieces of answers have earned (`h2_frames`).
+    earned: Cell<u32>,
+    abandoned: Cell<Abandoned>,
+    /// Since when nothing is taken from it but the end.
+    condemned: Cell<Option<Instant>>,
     phase: Cell<Phase>,
     waker: RefCell<Option<Waker>>,
 }
@@ -77,6 +105,7 @@ impl Client {
     pub(super) fn new(
         worker: Rc<Worker>,
         address: IpAddr,
+        header: Option<Header>,
         https: bool,
         name: Option<Arc<str>>,
         now: Instant,
@@ -86,6 +115,7 @@ impl Client {
             worker,
             address,
             address_text: address.to_string(),
+            header,
             name,
             https,
             http2: Cell::new(false),
@@ -97,10 +127,14 @@ impl Client {
             idle_since: Cell::new(now),
             // The first head is due from the start.
             head_since: Cell::new(Some(now)),
-            blocked_since: Cell::new(None),
+            sent: Cell::new(0),
+            blocked: Cell::new(None),
             at_boundary: Cell::new(false),
-            unwanted: Cell::new(0),
-            wanted_at: Cell::new(now),
+            heard: Cell::new(false),
+            piece: Cell::new(Piece::Untouched),
+            earned: Cell::new(0),
+            abandoned: Cell::new(Abandoned::new(now)),
+            condemned: Cell::new(None),
             phase: Cell::new(phase),
             waker: RefCell::new(None),
         }
@@ -113,10 +147,15 @@ impl Client {
 
     /// Who a request with these fields comes from: this connection's peer, or whom it speaks for.
     pub(super) fn origin(&self, headers: &HeaderMap) -> Origin<'_> {
-        let (address, text) = (self.address, &*self.address_text);
+        let end = End {
+            address: self.address,
+            text: &self.address_text,
+            https: self.https,
+            header: self.header,
+        };
         match self.worker.shared.trust.load() {
-            Some(proxies) => Origin::told(&proxies, address, text, self.https, headers),
-            None => Origin::peer(address, text, self.https),
+            Some(proxies) => Origin::told(&proxies, end, headers),
+            None => Origin::peer(end),
         }
     }
 
@@ -125,20 +164,61 @@ impl Client {
         self.head_since.set(None);
     }
 
-    /// `read_whole`: nothing of the request's body is left on the connection.
-    pub(super) fn request_ends(&self, read_whole: bool) {
+    /// `read_whole`: nothing of the request's body is left on the connection. `answered`: it got a head.
+    pub(super) fn request_ends(&self, read_whole: bool, answered: bool) {
         let left = self.in_flight.get() - 1;
         self.in_flight.set(left);
         self.at_boundary.set(read_whole);
         self.answered.set(self.answered.get() + 1);
-        if self.awaits_answer.take()
-            && let Some(waker) = &*self.waker.borrow()
-        {
-            waker.wake_by_ref();
+        if self.awaits_answer.take() {
+            self.wake();
+        }
+        if !answered && self.http2.get() {
+            let mut abandoned = self.abandoned.get();
+            let is_attack = abandoned.another(Instant::now(), self.answered.get());
+            self.abandoned.set(abandoned);
+            if is_attack {
+                self.condemn(Refusal::Abandoned);
+            }
         }
         if left == 0 {
             self.idle_since.set(Instant::now());
         }
+    }
+
+    /// Whether a request is being served.
+    pub(super) fn is_served(&self) -> bool {
+        self.in_flight.get() > 0
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// So many requests on it were reset before they were answered that each waits a moment before it costs an app
+    /// anything.
+    pub(super) fn is_hasty(&self) -> bool {
+        self.abandoned.get().is_hasty(self.answered.get())
+    }
+
+    /// Counts why this client was turned away.
+    pub(super) fn refused(&self, why: Refusal) {
+        self.worker.shared.refused.count(why);
+    }
+
+    /// Ends the connection for this reason, with `ENHANCE_YOUR_CALM`; only over HTTP/2.
+    pub(super) fn condemn(&self, why: Refusal) {
+        if self.condemned.get().is_none() {
+            self.condemned.set(Some(Instant::now()));
+            self.refused(why);
+            self.wake();
+        }
+    }
+
+    pub(super) fn is_condemned(&self) -> bool {
+        self.condemned.get().is_some()
     }
 
     /// Requests that are over.
@@ -152,43 +232,57 @@ impl Client {
     }
 
     pub(super) fn bytes_arrived(&self) {
+        self.heard.set(true);
         if self.in_flight.get() == 0 && self.head_since.get().is_none() && !self.http2.get() {
             self.head_since.set(Some(Instant::now()));
         }
     }
 
-    pub(super) fn write_went(&self, blocked: bool) {
-        match (blocked, self.blocked_since.get()) {
-            (true, None) => self.blocked_since.set(Some(Instant::now())),
-            (false, Some(_)) => self.blocked_since.set(None),
-            _ => {}
+    /// The client took so many bytes of what it is sent.
+    pub(super) fn bytes_went(&self, count: usize) {
+        let sent = self.sent.get() + count as u64;
+        self.sent.set(sent);
+        if let Some((_, before)) = self.blocked.get()
+            && sent - before >= TAKEN_IN_TIME
+        {
+            self.blocked.set(None);
         }
+    }
+
+    /// It took all there is.
+    pub(super) fn all_went(&self) {
+        if self.blocked.get().is_some() {
+            self.blocked.set(None);
+        }
+    }
+
+    pub(super) fn write_is_blocked(&self) {
+        if self.blocked.get().is_none() {
+            self.blocked.set(Some((Instant::now(), self.sent.get())));
+        }
+    }
+
+    /// It has not taken all it could have.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked.get().is_some()
     }
 
     /// A piece of an answer was handed over: the next move is the client's.
-    pub(super) fn piece_given(&self) {
-        if self.http2.get() {
-            self.unwanted.set(self.unwanted.get() + 1);
-        }
+    pub(super) fn piece_given(&self, length: usize) {
+        self.piece.set(Piece::Given);
+        self.earned
+            .set(self.earned.get().saturating_add(earned_by(length)));
     }
 
-    /// The client asked for more of an answer, or that answer is over.
-    pub(super) fn piece_wanted(&self) {
-        if self.http2.get() {
-            self.unwanted.set(self.unwanted.get().saturating_sub(1));
-            self.wanted_at.set(Instant::now());
-        }
-    }
-
-    /// Every answer on the connection waits for the client to take more of it.
-    fn is_stalled(&self) -> bool {
-        self.in_flight.get() > 0 && self.unwanted.get() == self.in_flight.get()
+    /// What pieces of answers have earned since this was asked.
+    pub(super) fn take_earned(&self) -> u32 {
+        self.earned.take()
     }
 
     fn is_quiet(&self) -> bool {
         self.in_flight.get() == 0
             && self.head_since.get().is_none()
-            && self.blocked_since.get().is_none()
+            && !self.is_blocked()
             && self.at_boundary.get()
             && !self.http2.get()
     }
@@ -196,24 +290,29 @@ impl Client {
     pub(super) fn verdict(&self, now: Instant) -> Verdict {
         let limits = self.limits();
         let past = |since: Instant, limit: Duration| now.saturating_duration_since(since) >= limit;
-        if let Some(blocked) = self.blocked_since.get() {
+        if let Some(condemned) = self.condemned.get() {
+            // Whoever condemned it has counted it.
+            return if past(condemned, LAST_WORD) {
+                Verdict::Drop(None)
+            } else {
+                Verdict::Wait(condemned + LAST_WORD)
+            };
+        }
+        if let Some((blocked, _)) = self.blocked.get() {
             return if past(blocked, limits.client_idle) {
-                Verdict::Drop
+                Verdict::Drop(Some(Refusal::SlowReader))
             } else {
                 Verdict::Wait(blocked + limits.client_idle)
             };
         }
         if self.in_flight.get() > 0 {
-            let stalled = self.is_stalled() && past(self.wanted_at.get(), limits.client_idle);
-            return if stalled {
-                Verdict::Drop
-            } else {
-                Verdict::Wait(now + limits.client_idle)
-            };
+            return Verdict::Wait(now + limits.client_idle);
         }
         if let Some(head) = self.head_since.get() {
             return if past(head, limits.client_header) {
-                Verdict::Drop
+                // Browsers connect ahead of need.
+                let began = self.heard.get() && !self.http2.get();
+                Verdict::Drop(began.then_some(Refusal::SlowHead))
             } else {
                 Verdict::Wait(head + limits.client_header)
             };
@@ -235,15 +334,16 @@ impl Client {
 
     /// The earliest moment at which the verdict could change for the worse.
     pub(super) fn due(&self) -> Option<Instant> {
-        match (self.blocked_since.get(), self.head_since.get()) {
-            (Some(blocked), _) => Some(blocked + self.limits().client_idle),
-            (None, Some(head)) => Some(head + self.limits().client_header),
-            (None, None) if self.is_stalled() => {
-                Some(self.wanted_at.get() + self.limits().client_idle)
-            }
-            (None, None) => self
-                .is_quiet()
-                .then(|| self.idle_since.get() + PARKED_AFTER),
+        let head = self.head_since.get();
+        match (self.condemned.get(), self.blocked.get()) {
+            (Some(condemned), _) => Some(condemned + LAST_WORD),
+            (None, Some((blocked, _))) => Some(blocked + self.limits().client_idle),
+            (None, None) => match head {
+                Some(head) => Some(head + self.limits().client_header),
+                None => self
+                    .is_quiet()
+                    .then(|| self.idle_since.get() + PARKED_AFTER),
+            },
         }
     }
 

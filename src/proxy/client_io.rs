@@ -2,8 +2,12 @@
 //!
 //! For HTTP/2 it gathers: what the frames of one wake-up write goes out together, as few records in few writes. The
 //! connection's task then must call `poll_send` before it sleeps; nothing else sends what was gathered.
+//!
+//! A client that leaves is noticed by whoever reads from it. While nobody does (its body waits for an app, or the next
+//! request for an answer), `poll_gone` reads ahead a little to find the end.
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -19,6 +23,8 @@ use super::limits::Limits;
 
 /// What is gathered at most: one TLS record.
 const GATHERED: usize = 16 * 1024;
+/// What is read ahead at most. A client that sent more before it left is noticed when that is read.
+const AHEAD: usize = 16 * 1024;
 
 pub(super) enum Transport {
     Plain(TcpStream),
@@ -33,6 +39,10 @@ pub(super) struct Wire {
     out: RefCell<BytesMut>,
     /// Something was given to the transport that it was not yet told to send.
     unsent: Cell<bool>,
+    /// Read before somebody asked for it, and to be read first.
+    ahead: RefCell<BytesMut>,
+    /// Somebody waits for bytes, and would see the end.
+    awaited: Cell<bool>,
 }
 
 pub(super) struct ClientIo {
@@ -41,15 +51,17 @@ pub(super) struct ClientIo {
 }
 
 impl ClientIo {
-    /// A stream that gathers is HTTP/2; the other's heads are looked at.
+    /// A stream that gathers is HTTP/2: its frames are looked at, of the other its heads.
     pub(super) fn new(transport: Transport, client: Rc<Client>, gathers: bool) -> ClientIo {
-        let inlet = Inlet::new(!gathers, client.limits());
+        let inlet = Inlet::new(gathers, client.limits());
         let wire = Wire {
             transport: RefCell::new(transport),
             client,
             gathers,
             out: RefCell::default(),
             unsent: Cell::new(false),
+            ahead: RefCell::default(),
+            awaited: Cell::new(false),
         };
         ClientIo {
             wire: Rc::new(wire),
@@ -91,10 +103,46 @@ impl Wire {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let mut ahead = self.ahead.borrow_mut();
+        if ahead.is_empty() {
+            return self.poll_transport(cx, buffer);
+        }
+        let count = ahead.len().min(buffer.remaining());
+        buffer.put_slice(&ahead.split_to(count));
+        if ahead.is_empty() {
+            *ahead = BytesMut::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_transport(
+        &self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         match &mut *self.transport.borrow_mut() {
             Transport::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
             Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buffer),
         }
+    }
+
+    /// Who waits for bytes says so from now on, by reading.
+    pub(super) fn nobody_waits(&self) {
+        self.awaited.set(false);
+    }
+
+    /// Ready when the client has gone and nobody who reads will find that out.
+    pub(super) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut ahead = self.ahead.borrow_mut();
+        while !self.awaited.get() && ahead.len() < AHEAD {
+            let mut bytes = [const { MaybeUninit::uninit() }; 2_048];
+            let mut buffer = ReadBuf::uninit(&mut bytes);
+            match ready!(self.poll_transport(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => ahead.extend_from_slice(buffer.filled()),
+                Ok(()) | Err(_) => return Poll::Ready(()),
+            }
+        }
+        Poll::Pending
     }
 
     /// Sends what was gathered. Pending means that the client does not take it yet.
@@ -153,7 +201,11 @@ impl Wire {
             Transport::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, slices),
         };
-        self.client.write_went(written.is_pending());
+        match &written {
+            Poll::Ready(Ok(count)) => self.client.bytes_went(*count),
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => self.client.write_is_blocked(),
+        }
         match written {
             Poll::Ready(Ok(0)) if slices.iter().any(|slice| !slice.is_empty()) => {
                 Poll::Ready(Err(io::ErrorKind::WriteZero.into()))
@@ -167,7 +219,10 @@ impl Wire {
             Transport::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
         };
-        self.client.write_went(flushed.is_pending());
+        match flushed.is_pending() {
+            true => self.client.write_is_blocked(),
+            false => self.client.all_went(),
+        }
         flushed
     }
 }
@@ -179,7 +234,9 @@ impl AsyncRead for ClientIo {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        this.inlet.poll_read(&this.wire, cx, buffer)
+        let read = this.inlet.poll_read(&this.wire, cx, buffer);
+        this.wire.awaited.set(read.is_pending());
+        read
     }
 }
 

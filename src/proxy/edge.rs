@@ -10,6 +10,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use aws_lc_rs::hmac;
+use aws_lc_rs::rand::SystemRandom;
 use tokio::sync::{mpsc, watch};
 
 use super::client::Phase;
@@ -18,9 +20,12 @@ use super::limits::Limits;
 use super::listener::{self, Door};
 use super::meter::Reading;
 use super::proxies::{Proxies, Trust};
-use super::shared::{Refused, Shared};
+use super::refusal::{Refusals, Refused};
+use super::said::Said;
+use super::shared::Shared;
 use super::snapshot::Snapshot;
-use super::target::Address;
+use super::sources::Sources;
+use super::target::{Address, Target};
 use super::tls;
 use super::worker::{self, Order};
 
@@ -51,23 +56,17 @@ pub struct EdgeStats {
     /// By route key and by target key, of the current snapshot.
     pub routes: Vec<(Arc<str>, Reading)>,
     pub targets: Vec<(Arc<str>, Reading)>,
+    /// By target key, sorted by it.
+    pub left_out: Vec<(Arc<str>, LeftOut)>,
+    /// Who was turned away, by reason.
     pub refusals: Refusals,
 }
 
-/// What was turned away before it reached an app.
+/// Whether and how often a target was left out because of what it did to requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Refusals {
-    pub too_many_connections: u64,
-    pub unknown_names: u64,
-    pub failed_handshakes: u64,
-    /// Connections of proxies that speak the PROXY protocol, without a header of it in time.
-    pub proxy_headers: u64,
-    pub bad_requests: u64,
-    /// Asked more often than their route's policy takes.
-    pub rate_limited: u64,
-    /// From an address, or without the credentials, that their route's policy asks for.
-    pub denied: u64,
-    pub panics: u64,
+pub struct LeftOut {
+    pub now: bool,
+    pub times: u64,
 }
 
 pub struct Edge {
@@ -104,7 +103,7 @@ impl Edge {
             .or_else(|| std::thread::available_parallelism().ok().map(usize::from))
             .unwrap_or(1)
             .max(1);
-        let generation = first.generation;
+        let (generation, now) = (first.generation, Instant::now());
         let snapshot = Arc::new(ArcSwap::new(first));
         let tls = tls::server_config(snapshot.clone()).map_err(io::Error::other)?;
         let shared = Arc::new(Shared {
@@ -113,6 +112,8 @@ impl Edge {
             limits: ArcSwap::from_pointee(limits),
             trust: Trust::default(),
             failures,
+            born: Instant::now(),
+            marks: marks()?,
             tls: Arc::new(tls),
             https_port: listeners
                 .https
@@ -123,6 +124,9 @@ impl Edge {
             compressor: Compressor::default(),
             connections: AtomicUsize::new(0),
             loads: (0..count).map(|_| AtomicUsize::new(0)).collect(),
+            of_proxies: AtomicUsize::new(0),
+            sources: Sources::new(now),
+            said_no_header: Said::new(now),
         });
         let workers = (0..count)
             .map(|index| worker::start(index, seed()?, shared.clone()))
@@ -273,23 +277,38 @@ impl EdgeHandle {
 
     pub fn stats(&self) -> EdgeStats {
         let snapshot = self.snapshot();
-        let mut targets: Vec<_> = snapshot
-            .targets()
-            .map(|target| (target.key().clone(), target.meter().read()))
-            .collect();
+        let mut all: Vec<_> = snapshot.targets().collect();
         // Several routes may share a target.
-        targets.sort_by(|one, other| one.0.cmp(&other.0));
-        targets.dedup_by(|one, other| one.0 == other.0);
+        all.sort_by(|one, other| one.key().cmp(other.key()));
+        all.dedup_by(|one, other| one.key() == other.key());
+        let now = Instant::now().saturating_duration_since(self.shared.born);
+        let left_out = |target: &Target| LeftOut {
+            now: target.standing().is_out(now.as_millis() as u64),
+            times: target.standing().ejections(),
+        };
         EdgeStats {
             connections: self.shared.connections.load(Relaxed) as u64,
             routes: snapshot
                 .all_routes()
                 .map(|route| (route.spec.key.clone(), route.meter().read()))
                 .collect(),
-            targets,
+            targets: all
+                .iter()
+                .map(|target| (target.key().clone(), target.meter().read()))
+                .collect(),
+            left_out: all
+                .iter()
+                .map(|target| (target.key().clone(), left_out(target)))
+                .collect(),
             refusals: self.shared.refused.read(),
         }
     }
+}
+
+/// The key under which cookies name targets.
+fn marks() -> io::Result<hmac::Key> {
+    hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())
+        .map_err(|_| io::Error::other("the system has no randomness to give"))
 }
 
 fn seed() -> io::Result<u64> {

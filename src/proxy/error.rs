@@ -20,6 +20,8 @@ pub(super) enum EdgeError {
     NoRoute,
     Misdirected,
     MethodRefused,
+    /// A CONNECT over HTTP/2 for a protocol other than WebSocket.
+    ProtocolRefused,
     /// A transfer coding that we do not know.
     CodingRefused,
     VersionRefused,
@@ -45,6 +47,10 @@ pub(super) enum EdgeError {
         paused: bool,
         waited: Duration,
     },
+    /// The target cannot change the protocol.
+    UpgradeUnserved,
+    /// No target had a place for so long.
+    Busy(Duration),
     UpstreamClosed,
     UpstreamSilent(Duration),
     UpstreamMalformed(&'static str),
@@ -60,12 +66,14 @@ impl EdgeError {
     pub(super) fn side(&self) -> Side {
         use EdgeError::*;
         match self {
-            BadRequest(_) | UnknownHost | NoRoute | Misdirected | MethodRefused | CodingRefused
-            | VersionRefused | TooManyFields(_) | UriTooLong(_) | HeadTooLarge(_)
-            | BodyTooLarge(_) | BodyStalled | BodyBroken | PathDoubtful | AddressRefused
-            | Unauthorized(_) | TooManyRequests(_) | NoFile | ReadOnly => Side::Client,
+            BadRequest(_) | UnknownHost | NoRoute | Misdirected | MethodRefused
+            | ProtocolRefused | CodingRefused | VersionRefused | TooManyFields(_)
+            | UriTooLong(_) | HeadTooLarge(_) | BodyTooLarge(_) | BodyStalled | BodyBroken
+            | UpgradeUnserved | PathDoubtful | AddressRefused | Unauthorized(_)
+            | TooManyRequests(_) | NoFile | ReadOnly => Side::Client,
             HeldFull
             | HeldTooLong { .. }
+            | Busy(_)
             | UpstreamClosed
             | UpstreamSilent(_)
             | UpstreamMalformed(_) => Side::Upstream,
@@ -83,13 +91,13 @@ impl EdgeError {
             UnknownHost | NoRoute | NoFile => StatusCode::NOT_FOUND,
             Misdirected => StatusCode::MISDIRECTED_REQUEST,
             MethodRefused | ReadOnly => StatusCode::METHOD_NOT_ALLOWED,
-            CodingRefused => StatusCode::NOT_IMPLEMENTED,
+            CodingRefused | ProtocolRefused | UpgradeUnserved => StatusCode::NOT_IMPLEMENTED,
             VersionRefused => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             UriTooLong(_) => StatusCode::URI_TOO_LONG,
             HeadTooLarge(_) | TooManyFields(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             BodyStalled => StatusCode::REQUEST_TIMEOUT,
-            CertificatePending | HeldFull | HeldTooLong { .. } | FileUnreadable => {
+            CertificatePending | HeldFull | HeldTooLong { .. } | Busy(_) | FileUnreadable => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             UpstreamClosed | UpstreamMalformed(_) => StatusCode::BAD_GATEWAY,
@@ -102,7 +110,7 @@ impl EdgeError {
     pub(super) fn retry_after(&self) -> Option<u32> {
         match self {
             EdgeError::TooManyRequests(seconds) => Some(*seconds),
-            EdgeError::HeldFull | EdgeError::FileUnreadable => Some(5),
+            EdgeError::HeldFull | EdgeError::Busy(_) | EdgeError::FileUnreadable => Some(5),
             EdgeError::HeldTooLong { .. } | EdgeError::CertificatePending => Some(10),
             _ => None,
         }
@@ -131,8 +139,10 @@ impl EdgeError {
             Misdirected => "This connection is for another name",
             NoFile => "There is no such page",
             MethodRefused | ReadOnly => "This method is not served",
+            ProtocolRefused => "This protocol is not served",
             CodingRefused => "This transfer coding is not served",
             VersionRefused => "This version of HTTP is not served",
+            UpgradeUnserved => "No WebSocket is served here",
             TooManyFields(_) => "There are too many headers",
             UriTooLong(_) => "This address is too long",
             HeadTooLarge(_) => "The headers are too large",
@@ -143,7 +153,7 @@ impl EdgeError {
             Unauthorized(_) => "Sign in to see this",
             TooManyRequests(_) => "That was too much at once",
             CertificatePending => "Almost ready",
-            HeldFull | HeldTooLong { .. } | FileUnreadable => "Not available right now",
+            HeldFull | HeldTooLong { .. } | Busy(_) | FileUnreadable => "Not available right now",
             UpstreamClosed | UpstreamMalformed(_) => "The app did not answer properly",
             UpstreamSilent(_) => "The app took too long",
             Panicked => "Something went wrong here",
@@ -160,8 +170,10 @@ impl EdgeError {
             NoRoute => "The name is known here, but no app answers at this path. Check the address.".into(),
             Misdirected => "The connection was opened for another name. A new connection will work.".into(),
             MethodRefused => "This server is not an open proxy; CONNECT and TRACE are refused.".into(),
+            ProtocolRefused => "Over HTTP/2 a CONNECT may ask for a WebSocket, and for no other protocol.".into(),
             CodingRefused => "Of the transfer codings only chunked is understood here. Send the body without another one; a Content-Encoding may stay.".into(),
             VersionRefused => "HTTP/1.1, HTTP/1.0 and, over https, HTTP/2 are served here.".into(),
+            UpgradeUnserved => "The app at this address is spoken to over HTTP/2 (h2c), where the protocol cannot be changed. Give the app a process that speaks HTTP/1.1 for its WebSockets.".into(),
             TooManyFields(limit) => format!("A request may have up to {limit} headers."),
             UriTooLong(limit) => format!("Addresses may have up to {} KB. Send the data in the request's body instead.", limit / 1024),
             HeadTooLarge(limit) => format!("Headers may have up to {} KB together. Clearing this site's cookies often helps.", limit / 1024),
@@ -180,6 +192,7 @@ impl EdgeError {
             HeldTooLong { paused: false, waited } => {
                 format!("No instance of the app could be reached for {} seconds. Try again shortly.", waited.as_secs())
             }
+            Busy(waited) => format!("The app has had as many requests as it takes at once for {} seconds. Try again in a few seconds.", waited.as_secs()),
             UpstreamClosed => "The app closed the connection before it answered. Its logs may say why.".into(),
             UpstreamSilent(limit) => format!("The app did not answer within {} seconds. Its logs may say why.", limit.as_secs()),
             UpstreamMalformed(_) => "The app sent an answer that cannot be passed on safely.".into(),

@@ -11,6 +11,8 @@ use super::meter::Outcome;
 use super::policies::Met;
 use super::routes::Route;
 use super::target::Claim;
+use super::tunnel::Tunnel;
+use super::upstream::h2c::Progress;
 
 pub(super) struct Exchange {
     pub(super) client: Rc<Client>,
@@ -20,8 +22,10 @@ pub(super) struct Exchange {
     pub(super) met: Met,
     /// The request's body was read to its end.
     pub(super) read_whole: bool,
-    /// A piece of the answer was given to the client, and it has not asked for more yet.
-    pub(super) piece_out: bool,
+    /// A body that may still be on its way, and is counted when all is over.
+    upload: Option<Rc<Progress>>,
+    /// What the request became, until its answer is on its way.
+    pub(super) tunnel: Option<Box<Tunnel>>,
     route: Option<Arc<Route>>,
     claim: Option<Claim>,
 }
@@ -36,7 +40,8 @@ impl Exchange {
             outcome: Outcome::default(),
             met: Met::default(),
             read_whole: false,
-            piece_out: false,
+            upload: None,
+            tunnel: None,
             route: None,
             claim: None,
         }
@@ -77,6 +82,10 @@ impl Exchange {
         }
     }
 
+    pub(super) fn uploads(&mut self, upload: Rc<Progress>) {
+        self.upload = Some(upload);
+    }
+
     pub(super) fn answered(&mut self, status: u16) {
         self.outcome.status = Some(status);
         self.outcome.head_micros = self.started.elapsed().as_micros() as u64;
@@ -86,15 +95,17 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         let worker = self.client.worker.index;
+        if let Some(upload) = &self.upload {
+            self.outcome.bytes_in += upload.taken.get();
+            self.read_whole = upload.whole.get();
+        }
         if let Some(claim) = self.claim.take() {
             claim.target().meter().end(worker, &self.outcome);
         }
         if let Some(route) = self.route.take() {
             route.meter().end(worker, &self.outcome);
         }
-        if self.piece_out {
-            self.client.piece_wanted();
-        }
-        self.client.request_ends(self.read_whole);
+        let answered = self.outcome.status.is_some();
+        self.client.request_ends(self.read_whole, answered);
     }
 }

@@ -2,33 +2,40 @@
 //!
 //! Safe is: nothing was sent (a connect failed, a kept connection was dead before the first byte), or the method only
 //! reads (RFC 9110, 9.2.1) and nothing of the body is gone. Everything else is the target's one chance: PUT and DELETE
-//! may be repeated by who knows what else happened meanwhile, and that is not us.
+//! may be repeated by who knows what else happened meanwhile, and that is not us. What may have arrived is sent again only
+//! within the route's retry budget; what was not sent costs no target anything, and is exempt: a request that comes while an
+//! app restarts must find the replica that is there.
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use http::Response;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
-use http::{Response, StatusCode};
 
-use super::attempt::obtain;
-use super::balance;
+use super::attempt::{Failed, Tried};
+use super::attempt_http1::{Manner, over_http1};
+use super::attempt_http2::over_http2;
+use super::balance::{self, Wish};
 use super::body::EdgeBody;
-use super::client::Client;
 use super::error::EdgeError;
 use super::exchange::Exchange;
+use super::extended_connect::{Handshake, WEBSOCKET};
 use super::hold::Hold;
 use super::host::Host;
 use super::origin::Origin;
-use super::request_head::{head_of, wanted_upgrade};
+use super::outliers;
+use super::request_head::wanted_upgrade;
 use super::routes::{Route, Upstream};
 use super::site;
 use super::static_site;
-use super::target::Target;
-use super::tunnel::Tunnel;
-use super::upstream::{
-    self, AnswerBody, AnswerHead, BodySource, Coding, Connection, RequestBody, SendFailure,
-    told_timeout,
-};
+use super::sticky;
+use super::target::{Protocol, Target};
+use super::upstream::{BodySource, Coding, SendFailure};
+use super::vigil::{Vigil, may_resend};
+use super::worker::Worker;
+
+/// How often one request is sent again, at most.
+const MOST: usize = 4;
 
 /// A request as it is to be forwarded, apart from its body.
 pub(super) struct Inquiry<'a> {
@@ -37,6 +44,8 @@ pub(super) struct Inquiry<'a> {
     pub(super) origin: &'a Origin<'a>,
     pub(super) id: &'a HeaderValue,
     pub(super) body_limit: u64,
+    /// It is a WebSocket over HTTP/2.
+    pub(super) handshake: Option<&'a Handshake>,
     /// Instead of the request's own address, where a policy took the route's path off.
     pub(super) target: Option<&'a str>,
     /// What was taken off; empty for nothing.
@@ -52,13 +61,27 @@ pub(super) async fn forward(
     let client = exchange.client.clone();
     let worker = &client.worker;
     let limits = client.limits();
-    let upgrade = wanted_upgrade(inquiry.parts, &body);
+    let upgrade = match inquiry.handshake {
+        Some(_) => Some(&WEBSOCKET),
+        None => wanted_upgrade(inquiry.parts, &body),
+    };
     let (mut hold, mut tried) = (Hold::default(), Vec::new());
-    let (mut fresh_only, mut repeated) = (false, false);
+    let (mut fresh_only, mut resent) = (false, 0);
+    let last = route
+        .spec
+        .sticky
+        .then(|| sticky::mark(&inquiry.parts.headers))
+        .flatten();
+    let mut begun = exchange.started;
     loop {
+        let wish = Wish {
+            tried: &tried,
+            last: last.map(|mark| (mark, &worker.shared.marks)),
+        };
         let claim = match &route.spec.upstream {
-            Upstream::Targets(targets) => balance::choose(targets, &tried, worker.ids.random()),
-            Upstream::Paused { .. } => None,
+            Upstream::Targets(targets) if !hold.is_barred(&route) => {
+                balance::choose(targets, &wish, worker.ids.random(), || worker.ms(begun))
+            }
             Upstream::Static(site) => {
                 hold.over();
                 // Nothing of the request is left on the connection, if it has no body.
@@ -67,8 +90,9 @@ pub(super) async fn forward(
                 return static_site::answer(site, prefix, inquiry.parts, inquiry.id, policies)
                     .await;
             }
+            Upstream::Targets(_) | Upstream::Paused { .. } => None,
         };
-        let Some(claim) = claim else {
+        let Some(mut claim) = claim else {
             route = hold
                 .wait(
                     &client,
@@ -79,55 +103,132 @@ pub(super) async fn forward(
                 )
                 .await?;
             tried.clear();
+            begun = Instant::now();
             continue;
         };
+        if route.is_capped() {
+            claim.wakes(route.gate());
+            hold.has_a_place(&route);
+        }
         let target = claim.target().clone();
         exchange.claimed(claim);
-        let others = route.targets().len() > tried.len() + 1;
-        let Some(mut connection) = obtain(&client, &target, fresh_only, others).await else {
-            exchange.give_back();
-            tried.push(target.id());
-            continue;
+        let of = route.targets().len();
+        let others = of > tried.len() + 1;
+        let reads = inquiry.parts.method.is_safe();
+        let attempt = match target.traits().protocol {
+            Protocol::H2c if upgrade.is_some() => return Err(EdgeError::UpgradeUnserved),
+            Protocol::H2c => over_http2(exchange, &mut hold, &inquiry, &target, body, others).await,
+            Protocol::Http1 => {
+                let may_go = reads && body.coding() == Coding::None && resent < MOST;
+                let manner = Manner {
+                    fresh_only,
+                    others,
+                    upgrade,
+                    vigil: (of > 1).then(|| Vigil::new(&route, &target, worker, may_go)),
+                };
+                over_http1(exchange, &mut hold, &inquiry, &target, body, manner).await
+            }
         };
-        hold.over();
-
-        let mut request = RequestBody::new(head_of(&inquiry, &body, upgrade), body);
-        match upstream::send(
-            &mut connection,
-            &inquiry.parts.method,
-            &mut request,
-            &limits,
-        )
-        .await
-        {
-            Ok(head) => {
-                exchange.outcome.bytes_in = request.taken;
-                return finish(&client, &target, head, connection, request, upgrade);
-            }
-            Err(SendFailure::Unanswered(error)) => {
-                tracing::debug!(target = %target.key(), %error, "a target closed the connection before it answered");
-                let unsent = connection.written() == 0;
-                let repeatable = unsent || (!repeated && inquiry.parts.method.is_safe());
-                let again = repeatable.then(|| request.into_source()).flatten();
-                body = again.ok_or(EdgeError::UpstreamClosed)?;
-                repeated |= !unsent && !connection.reused;
-                if connection.reused {
-                    // Its siblings in the pool are likely as dead.
-                    fresh_only = true;
-                } else {
-                    tried.push(target.id());
-                }
-                exchange.give_back();
-            }
-            Err(failure) => {
-                return Err(judged(
-                    failure,
-                    &target,
-                    limits.upstream_answer,
-                    inquiry.body_limit,
-                ));
-            }
+        if of > 1 {
+            let now = Instant::now();
+            judge(&route, &target, &attempt, worker.ms(begun), worker.ms(now));
+            begun = now;
         }
+        let failed = match attempt {
+            Tried::Answered(mut response) => {
+                if route.spec.sticky {
+                    remember(&mut response, &route, &target, last, inquiry.origin, worker);
+                }
+                return Ok(response);
+            }
+            Tried::Unreachable(untouched) => {
+                body = untouched;
+                exchange.give_back();
+                tried.push(target.id());
+                continue;
+            }
+            Tried::Failed(failed) => failed,
+        };
+        let Failed {
+            why,
+            unsent,
+            reused,
+            body: untouched,
+        } = failed;
+        let again = match &why {
+            SendFailure::Left => true,
+            SendFailure::Unanswered(error) => {
+                tracing::debug!(target = %target.key(), %error, "a target ended the request before it answered");
+                // A kept connection was most likely closed before the request came, and the next is a fresh one: no budget
+                // either.
+                unsent
+                    || reads
+                        && (reused
+                            || resent < of.saturating_sub(1).clamp(1, MOST)
+                                && may_resend(&route, worker))
+            }
+            _ => false,
+        };
+        body = match untouched {
+            Some(untouched) if again => untouched,
+            _ => {
+                let limit = limits.upstream_answer;
+                return Err(judged(why, &target, limit, inquiry.body_limit));
+            }
+        };
+        if reused && !fresh_only && !matches!(why, SendFailure::Left) {
+            // Its siblings in the pool are likely as dead.
+            fresh_only = true;
+        } else {
+            resent += usize::from(!unsent);
+            tried.push(target.id());
+        }
+        exchange.give_back();
+    }
+}
+
+/// What the end of an attempt says about its target, beside others.
+fn judge(route: &Route, target: &Target, attempt: &Tried, begun: u64, now: u64) {
+    let why = match attempt {
+        Tried::Answered(response) => {
+            let took = now.saturating_sub(begun);
+            return outliers::answered(route, target, response.status().as_u16(), took, now);
+        }
+        Tried::Unreachable(_) => return outliers::failed(route, target, now),
+        Tried::Failed(failed)
+            if failed.reused && matches!(failed.why, SendFailure::Unanswered(_)) =>
+        {
+            return;
+        }
+        Tried::Failed(failed) => &failed.why,
+    };
+    match why {
+        SendFailure::Unanswered(_)
+        | SendFailure::CutShort
+        | SendFailure::Malformed(_)
+        | SendFailure::Silent => outliers::failed(route, target, now),
+        // The client's doing, or already judged.
+        SendFailure::Left
+        | SendFailure::ClientGone
+        | SendFailure::ClientSilent
+        | SendFailure::BodyTooLarge => {}
+    }
+}
+
+/// The client is to come back to this target, unless it was there already.
+fn remember(
+    response: &mut Response<EdgeBody>,
+    route: &Route,
+    target: &Target,
+    last: Option<u64>,
+    origin: &Origin<'_>,
+    worker: &Worker,
+) {
+    let mark = target.mark(&worker.shared.marks);
+    if last != Some(mark)
+        && let Some(cookie) = sticky::cookie(mark, &route.spec.path_prefix, origin.https)
+    {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
     }
 }
 
@@ -138,7 +239,9 @@ fn judged(
     body_limit: u64,
 ) -> EdgeError {
     match failure {
-        SendFailure::Unanswered(_) | SendFailure::CutShort => EdgeError::UpstreamClosed,
+        SendFailure::Unanswered(_) | SendFailure::CutShort | SendFailure::Left => {
+            EdgeError::UpstreamClosed
+        }
         SendFailure::Malformed(what) => {
             tracing::warn!(target = %target.key(), "the target's answer is refused: {what}");
             EdgeError::UpstreamMalformed(what)
@@ -148,45 +251,4 @@ fn judged(
         SendFailure::ClientSilent => EdgeError::BodyStalled,
         SendFailure::BodyTooLarge => EdgeError::BodyTooLarge(body_limit),
     }
-}
-
-fn finish(
-    client: &Client,
-    target: &Arc<Target>,
-    head: AnswerHead,
-    connection: Connection,
-    request: RequestBody,
-    upgrade: Option<&HeaderValue>,
-) -> Result<Response<EdgeBody>, EdgeError> {
-    let mut response = Response::new(EdgeBody::empty());
-    *response.status_mut() = head.status;
-    *response.headers_mut() = head.headers;
-    if let Some(seconds) = head.idle_timeout {
-        told_timeout(target, seconds);
-    }
-    if head.status == StatusCode::SWITCHING_PROTOCOLS {
-        let (Some(_), Some(protocol)) = (upgrade, head.upgrade) else {
-            return Err(EdgeError::UpstreamMalformed(
-                "it changes the protocol unasked",
-            ));
-        };
-        let is_websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
-        response
-            .headers_mut()
-            .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        response.headers_mut().insert(header::UPGRADE, protocol);
-        *client.tunnel.borrow_mut() = Some(Tunnel::new(
-            connection,
-            target.cut_signal().clone(),
-            is_websocket,
-        ));
-        return Ok(response);
-    }
-    *response.body_mut() = EdgeBody::answer(AnswerBody::new(
-        connection,
-        request,
-        head.framing,
-        head.keep_alive,
-    ));
-    Ok(response)
 }

@@ -5,7 +5,7 @@ use http::header;
 
 use super::framing;
 use super::host::{Host, parse};
-use super::origin::Origin;
+use super::origin::{End, Origin};
 use super::proxies::Proxies;
 use super::proxy_protocol::read_from;
 use super::ws_frames::Frames;
@@ -22,11 +22,11 @@ pub fn head_guard(data: &[u8]) {
 
 /// A header found does not depend on what follows it, and is not found in a piece of itself.
 pub fn proxy_protocol(data: &[u8]) {
-    let Some(Ok((client, length))) = read_from(data) else {
+    let Some(Ok((told, length))) = read_from(data) else {
         return;
     };
     assert!(length <= 16 + 2_048);
-    assert_eq!(read_from(&data[..length]), Some(Ok((client, length))));
+    assert_eq!(read_from(&data[..length]), Some(Ok((told, length))));
     assert_eq!(read_from(&data[..length - 1]), None);
 }
 
@@ -47,7 +47,13 @@ pub fn forwarded(data: &[u8]) {
         }
     }
     let peer = IpAddr::from([10, 0, 0, 1]);
-    let origin = Origin::told(&proxies, peer, "10.0.0.1", false, &fields);
+    let end = End {
+        address: peer,
+        text: "10.0.0.1",
+        https: false,
+        header: None,
+    };
+    let origin = Origin::told(&proxies, end, &fields);
     let said = format!("{}{}", origin.client, origin.hops);
     let chain: Vec<Result<IpAddr, _>> = said.split(", ").map(str::parse).collect();
     assert!(

@@ -1,13 +1,18 @@
 //! Gate: how many requests of one group wait for a target, and that there are never too many.
 //!
 //! One gate belongs to a group of routes (an app) and lives on over snapshots. What they wait for is a newer
-//! snapshot; the waiting itself is in `hold`.
+//! snapshot, or a place at a target that takes only so many at once; the waiting itself is in `hold`.
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed, Ordering::SeqCst};
+
+use tokio::sync::Notify;
 
 #[derive(Default)]
 pub struct Gate {
     held: AtomicU32,
+    /// Those of the held who wait for a place.
+    queue: AtomicU32,
+    free: Notify,
 }
 
 impl Gate {
@@ -19,6 +24,38 @@ impl Gate {
     pub(super) fn enter(self: &Arc<Self>, limit: u32) -> Option<Place> {
         let place = Place { gate: self.clone() };
         (self.held.fetch_add(1, Relaxed) < limit).then_some(place)
+    }
+
+    /// A place in the queue for a place at a target; who comes later does not take one before who waits.
+    pub(super) fn queue(self: &Arc<Self>) -> Queued {
+        self.queue.fetch_add(1, SeqCst);
+        Queued { gate: self.clone() }
+    }
+
+    pub(super) fn has_queue(&self) -> bool {
+        self.queue.load(SeqCst) > 0
+    }
+
+    /// Wakes the one who waits longest; if nobody does, the next who would.
+    pub(super) fn place_is_free(&self) {
+        self.free.notify_one();
+    }
+}
+
+pub(super) struct Queued {
+    gate: Arc<Gate>,
+}
+
+impl Queued {
+    /// A place may have become free since the last time. One that was told of it and leaves tells the next.
+    pub(super) async fn woken(&self) {
+        self.gate.free.notified().await;
+    }
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        self.gate.queue.fetch_sub(1, SeqCst);
     }
 }
 

@@ -1,5 +1,5 @@
 //! Header fields: which stay on their hop, which a stranger may not set, and how a request's head is written upstream.
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::error::EdgeError;
@@ -21,6 +21,13 @@ pub(super) fn is_hop_by_hop(name: &HeaderName) -> bool {
         || *name == KEEP_ALIVE
         || *name == PROXY_CONNECTION
         || *name == HTTP2_SETTINGS
+}
+
+/// Whether the body is a conversation, in which nothing may be said for long: gRPC in any of its codings.
+pub(super) fn is_grpc(fields: &HeaderMap) -> bool {
+    fields
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// Fields that say who asks, and from where: only ours count. An app that reads `_` for `-` must not be fooled either.
@@ -65,6 +72,18 @@ fn is_ours_to_say(name: &str) -> bool {
 pub(super) fn may_be_trailer(name: &HeaderName) -> bool {
     // Framing, routing and who asks are not a trailer's business (RFC 9110, 6.5.1).
     !is_hop_by_hop(name) && !is_ours_to_say(name.as_str()) && *name != header::TRAILER
+}
+
+/// Takes out of a message's trailers what may not stand there.
+pub(super) fn keep_trailers(trailers: &mut HeaderMap) {
+    let refused: Vec<HeaderName> = trailers
+        .keys()
+        .filter(|name| !may_be_trailer(name))
+        .cloned()
+        .collect();
+    for name in refused {
+        trailers.remove(name);
+    }
 }
 
 /// Whether a comma-separated field names this token.
@@ -144,7 +163,43 @@ pub(super) struct Facts<'a> {
     pub(super) takes_trailers: bool,
 }
 
-/// The head as the target gets it.
+/// Takes the fields of a request's head, one after another.
+pub(super) trait FieldSink {
+    /// A field of the client's that passes.
+    fn pass(&mut self, name: &HeaderName, value: &HeaderValue);
+    /// A field that we say; its value in pieces.
+    fn say(&mut self, name: &'static str, value: &[&[u8]]);
+}
+
+impl FieldSink for BytesMut {
+    fn pass(&mut self, name: &HeaderName, value: &HeaderValue) {
+        write_field(self, name.as_str(), value.as_bytes());
+    }
+
+    fn say(&mut self, name: &'static str, value: &[&[u8]]) {
+        self.put_slice(name.as_bytes());
+        self.put_slice(b": ");
+        for part in value {
+            self.put_slice(part);
+        }
+        self.put_slice(b"\r\n");
+    }
+}
+
+impl FieldSink for HeaderMap {
+    fn pass(&mut self, name: &HeaderName, value: &HeaderValue) {
+        self.append(name.clone(), value.clone());
+    }
+
+    fn say(&mut self, name: &'static str, value: &[&[u8]]) {
+        // All of it was in a head before, so that it may be in one again.
+        if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(value.concat())) {
+            self.append(HeaderName::from_static(name), value);
+        }
+    }
+}
+
+/// The head as the target gets it over HTTP/1.1.
 pub(super) fn write_head(out: &mut BytesMut, facts: &Facts<'_>, fields: &HeaderMap) {
     out.reserve(512 + facts.target.len());
     for part in [
@@ -157,6 +212,26 @@ pub(super) fn write_head(out: &mut BytesMut, facts: &Facts<'_>, fields: &HeaderM
     ] {
         out.put_slice(part.as_bytes());
     }
+    each_passing(out, fields);
+    each_of_ours(out, facts);
+    if facts.takes_trailers && facts.upgrade.is_none() {
+        out.put_slice(b"connection: te\r\n");
+    }
+    if let Some(protocol) = facts.upgrade {
+        write_field(out, "connection", b"upgrade");
+        write_field(out, "upgrade", protocol.as_bytes());
+    }
+    if facts.chunked {
+        out.put_slice(b"transfer-encoding: chunked\r\n");
+    }
+    if facts.expects_continue {
+        out.put_slice(b"expect: 100-continue\r\n");
+    }
+    out.put_slice(b"\r\n");
+}
+
+/// The client's fields that pass, whatever the target is spoken to with.
+pub(super) fn each_passing(out: &mut impl FieldSink, fields: &HeaderMap) {
     let named: Vec<&[u8]> = fields
         .get_all(header::CONNECTION)
         .iter()
@@ -182,7 +257,7 @@ pub(super) fn write_head(out: &mut BytesMut, facts: &Facts<'_>, fields: &HeaderM
         if *name == header::COOKIE {
             cookies += 1;
         } else {
-            write_field(out, name.as_str(), value.as_bytes());
+            out.pass(name, value);
         }
     }
     if cookies > 0 {
@@ -192,73 +267,55 @@ pub(super) fn write_head(out: &mut BytesMut, facts: &Facts<'_>, fields: &HeaderM
             .iter()
             .map(HeaderValue::as_bytes)
             .collect();
-        write_field(out, "cookie", &crumbs.join(&b"; "[..]));
+        out.say("cookie", &[&crumbs.join(&b"; "[..])]);
     }
-    write_ours(out, facts);
 }
 
-fn write_ours(out: &mut BytesMut, facts: &Facts<'_>) {
+/// What we say of a request, whatever the target is spoken to with.
+pub(super) fn each_of_ours(out: &mut impl FieldSink, facts: &Facts<'_>) {
     let origin = facts.origin;
-    let client = &*origin.client;
-    let proto = if origin.https { "https" } else { "http" };
-    let (open, close) = if origin.client_is_v6 {
-        ("\"[", "]\"")
+    let (client, host) = (origin.client.as_bytes(), facts.host.as_bytes());
+    let proto: &[u8] = if origin.https { b"https" } else { b"http" };
+    let (open, close): (&[u8], &[u8]) = if origin.client_is_v6 {
+        (b"\"[", b"]\"")
     } else {
-        ("", "")
+        (b"", b"")
     };
-    let parts = [
-        "x-forwarded-for: ",
-        client,
-        &origin.hops,
-        "\r\nx-real-ip: ",
-        client,
-        "\r\nx-forwarded-proto: ",
-        proto,
-        "\r\nx-forwarded-host: ",
-        facts.host,
-        "\r\nforwarded: for=",
-        open,
-        client,
-        close,
-        ";proto=",
-        proto,
-        ";host=\"",
-        facts.host,
-        "\"",
-        &origin.forwarded,
-        "\r\n",
-    ];
-    for part in parts {
-        out.put_slice(part.as_bytes());
-    }
-    write_field(out, "x-request-id", facts.request_id.as_bytes());
+    out.say("x-forwarded-for", &[client, origin.hops.as_bytes()]);
+    out.say("x-real-ip", &[client]);
+    out.say("x-forwarded-proto", &[proto]);
+    out.say("x-forwarded-host", &[host]);
+    out.say(
+        "forwarded",
+        &[
+            b"for=",
+            open,
+            client,
+            close,
+            b";proto=",
+            proto,
+            b";host=\"",
+            host,
+            b"\"",
+            origin.forwarded.as_bytes(),
+        ],
+    );
+    out.say("x-request-id", &[facts.request_id.as_bytes()]);
     if !facts.prefix.is_empty() {
-        write_field(out, "x-forwarded-prefix", facts.prefix.as_bytes());
+        out.say("x-forwarded-prefix", &[facts.prefix.as_bytes()]);
     }
     if facts.takes_trailers {
-        out.put_slice(b"te: trailers\r\n");
-        if facts.upgrade.is_none() {
-            out.put_slice(b"connection: te\r\n");
-        }
+        out.say("te", &[b"trailers"]);
     }
-    if let Some(protocol) = facts.upgrade {
-        write_field(out, "connection", b"upgrade");
-        write_field(out, "upgrade", protocol.as_bytes());
+    if let (Some(length), false) = (facts.length, facts.chunked) {
+        out.say("content-length", &[length.to_string().as_bytes()]);
     }
-    if facts.chunked {
-        out.put_slice(b"transfer-encoding: chunked\r\n");
-    } else if let Some(length) = facts.length {
-        write_field(out, "content-length", length.to_string().as_bytes());
-    }
-    if facts.expects_continue {
-        out.put_slice(b"expect: 100-continue\r\n");
-    }
-    out.put_slice(b"\r\n");
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::origin::End;
 
     fn written(fields: &[(&'static str, &'static str)]) -> String {
         let mut map = HeaderMap::new();
@@ -274,7 +331,12 @@ mod tests {
             target: "/a?b",
             prefix: "",
             host: "tasks.test",
-            origin: &Origin::peer([203, 0, 113, 9].into(), "203.0.113.9", true),
+            origin: &Origin::peer(End {
+                address: [203, 0, 113, 9].into(),
+                text: "203.0.113.9",
+                https: true,
+                header: None,
+            }),
             request_id: &HeaderValue::from_static("id1"),
             upgrade: None,
             length: None,

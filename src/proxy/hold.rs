@@ -1,7 +1,8 @@
 //! Hold: a request waits, body unread, while its route is paused or no target of it can be reached.
 //!
 //! It waits for a newer snapshot; where targets exist but refuse, it tries them again at growing intervals as well,
-//! because an app that restarts at the same address changes nothing in the snapshot. Nothing was sent, so nothing is lost.
+//! because an app that restarts at the same address changes nothing in the snapshot. Where targets take only so many requests
+//! at once, it queues for a place as well. Nothing was sent, so nothing is lost.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tokio::time::Instant;
 
 use super::client::{Client, Phase};
 use super::error::EdgeError;
-use super::gate::Place;
+use super::gate::{Place, Queued};
 use super::host::Host;
 use super::origin::Origin;
 use super::routes::{Route, Upstream};
@@ -33,6 +34,8 @@ struct Waiting {
     published: watch::Receiver<u64>,
     /// Its place among the held, taken when it first had to wait.
     _place: Place,
+    /// Its place in the queue for a target's, if that is what it waits for.
+    queued: Option<Queued>,
 }
 
 impl Hold {
@@ -56,8 +59,12 @@ impl Hold {
                     .gate()
                     .enter(client.limits().held)
                     .ok_or(EdgeError::HeldFull)?,
+                queued: None,
             }),
         };
+        if waiting.queued.is_none() && has_no_place(route) {
+            waiting.queued = Some(route.gate().queue());
+        }
         let on_its_way_down = client.worker.on_its_way_down();
         let entrance = Entrance::of(client, origin);
         let newest =
@@ -78,6 +85,9 @@ impl Hold {
             Upstream::Targets(_) | Upstream::Static(_) => (false, limit.saturating_sub(waited)),
         };
         if left.is_zero() || client.phase() >= Phase::Ending {
+            if waiting.queued.is_some() {
+                return Err(EdgeError::Busy(waited));
+            }
             return Err(EdgeError::HeldTooLong { paused, waited });
         }
         let retries = !route.targets().is_empty();
@@ -94,12 +104,39 @@ impl Hold {
             _changed = waiting.published.changed() => {}
             () = tokio::time::sleep(pause) => {}
             () = on_its_way_down => {}
+            () = place_free(waiting.queued.as_ref()) => {}
         }
         newest()
+    }
+
+    /// Whether a request that comes now must queue behind others, instead of taking what they wait for.
+    pub(super) fn is_barred(&self, route: &Route) -> bool {
+        route.is_capped() && self.waiting.is_none() && route.gate().has_queue()
+    }
+
+    /// It has a claim. If it queued for it, the next in the queue may have a place too: several that become free in the same
+    /// moment wake one.
+    pub(super) fn has_a_place(&self, route: &Route) {
+        let queued = self.waiting.as_ref().is_some_and(|w| w.queued.is_some());
+        if queued && route.targets().iter().any(|target| !target.is_full()) {
+            route.gate().place_is_free();
+        }
     }
 
     /// A target took the request.
     pub(super) fn over(&mut self) {
         self.waiting = None;
+    }
+}
+
+fn has_no_place(route: &Route) -> bool {
+    route.is_capped()
+        && (route.gate().has_queue() || route.targets().iter().any(|target| target.is_full()))
+}
+
+async fn place_free(queued: Option<&Queued>) {
+    match queued {
+        Some(queued) => queued.woken().await,
+        None => std::future::pending().await,
     }
 }

@@ -1,15 +1,20 @@
-//! Inlet: what comes from a client, on its way to the protocol that reads it; over HTTP/1 past the guard of heads.
+//! Inlet: what comes from a client, on its way to the protocol that reads it; over HTTP/1 past the guard of heads, over
+//! HTTP/2 past the count of frames.
 //!
 //! A head that is whole goes on where it was read to, without a copy. One that is not is held here until it is.
 use std::io;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::ReadBuf;
 
+use super::client::Client;
 use super::client_io::Wire;
+use super::h2_frames::H2Frames;
 use super::head_guard::{HeadGuard, Then};
 use super::limits::Limits;
+use super::refusal::Refusal;
 use super::stand_in;
 
 /// What is held at most while an answer decides whether it is HTTP.
@@ -25,24 +30,25 @@ pub(super) struct Inlet {
 }
 
 enum Guarding {
-    /// It is not HTTP/1, or does not matter any more.
+    /// It is no HTTP, or does not matter any more.
     Off,
     On(HeadGuard),
-    /// The last thing to be read is a stand-in for a head that was refused.
+    Frames(H2Frames),
+    /// The last thing to be read is a stand-in for what was refused.
     Refused,
     /// A body cannot be understood any more.
     Broken,
 }
 
 impl Inlet {
-    pub(super) fn new(guarded: bool, limits: Limits) -> Inlet {
+    pub(super) fn new(http2: bool, limits: Limits) -> Inlet {
         Inlet {
             limits,
             early: Bytes::new(),
             held: BytesMut::new(),
-            guarding: match guarded {
-                true => Guarding::On(HeadGuard::new()),
-                false => Guarding::Off,
+            guarding: match http2 {
+                true => Guarding::Frames(H2Frames::new(Instant::now())),
+                false => Guarding::On(HeadGuard::new()),
             },
         }
     }
@@ -96,6 +102,23 @@ impl Inlet {
                         wire.client().bytes_arrived();
                     }
                     break;
+                }
+                Guarding::Frames(frames) => {
+                    if !(wire.client().is_condemned() && frames.is_between_frames()) {
+                        ready!(wire.poll_read(cx, buffer))?;
+                        if buffer.filled().len() == begin {
+                            break;
+                        }
+                        wire.client().bytes_arrived();
+                    }
+                    if let Some((passed, stand_in)) =
+                        count_frames(frames, wire.client(), &buffer.filled()[begin..])
+                    {
+                        buffer.set_filled(begin + passed);
+                        self.early = stand_in;
+                        self.end(Guarding::Refused);
+                    }
+                    continue;
                 }
                 // The stand-in is being answered. An end here would look as if nobody waited for that.
                 Guarding::Refused => return Poll::Pending,
@@ -158,4 +181,14 @@ impl Inlet {
         self.guarding = guarding;
         self.held = BytesMut::new();
     }
+}
+
+/// What of these bytes may pass, and what comes in place of the rest, if the connection is to end.
+fn count_frames(frames: &mut H2Frames, client: &Client, bytes: &[u8]) -> Option<(usize, Bytes)> {
+    if client.is_condemned() {
+        frames.stop();
+    }
+    let passed = frames.look(bytes, &mut || (Instant::now(), client.take_earned()))?;
+    client.condemn(Refusal::Flood);
+    Some((passed, frames.stand_in()))
 }

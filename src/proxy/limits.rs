@@ -11,7 +11,10 @@ pub struct Limits {
     pub header_bytes: usize,
     pub uri_bytes: usize,
     pub body_bytes: u64,
+    /// Open connections of one source: an IPv4 address, or an IPv6 /64.
     pub connections_per_address: u32,
+    /// New connections of one source, a second; those of four seconds at once.
+    pub new_connections_per_address: u32,
     pub connections: u32,
     pub client_header: Duration,
     pub client_idle: Duration,
@@ -32,6 +35,7 @@ impl Default for Limits {
             uri_bytes: 8 * 1024,
             body_bytes: 100 * 1024 * 1024,
             connections_per_address: 256,
+            new_connections_per_address: 64,
             connections: 20_000,
             client_header: Duration::from_secs(10),
             client_idle: Duration::from_secs(60),

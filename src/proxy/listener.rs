@@ -1,32 +1,35 @@
 //! Listener: takes connections from the held sockets and gives each to the worker with the fewest.
 //!
-//! One thread accepts for all sockets and alone keeps the counts by address; workers only take their permit back.
+//! One thread accepts for all sockets; workers only take their permit back. Whoever has too much already is closed at once,
+//! with a reset, before a worker hears of it.
 //! The sockets were opened elsewhere and may outlive this process: none is ever closed with connections waiting in it
 //! that a successor could not take.
-use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, SocketFlags};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::shared::{Shared, count};
+use super::limits::Limits;
+use super::refusal::Refusal;
+use super::said::Said;
+use super::shared::Shared;
+use super::sources::{Excess, Place, Source};
 use super::worker::Order;
 
-/// Addresses remembered before those without connections are forgotten.
-const REMEMBERED: usize = 4_096;
 /// Connections taken from one socket before the others are looked at.
 const BATCH: usize = 64;
-/// After a failed accept (no descriptors left), so as not to spin.
+/// After an accept that failed for want of kernel memory, so as not to spin: nothing of ours would bring that back.
 const BREATH: Duration = Duration::from_millis(50);
-/// Why connections cannot be accepted is said again after so long.
-const SAID_AGAIN: Duration = Duration::from_secs(60);
+/// Of this many connections one is held back from proxies.
+const HELD_BACK: usize = 4;
 
 /// Which door a connection came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,21 +43,68 @@ pub(super) struct Arrival {
     pub(super) stream: TcpStream,
     pub(super) address: IpAddr,
     pub(super) door: Door,
+    /// It must begin with a header of the PROXY protocol.
+    pub(super) speaks_first: bool,
     pub(super) permit: Permit,
 }
 
 pub(super) struct Permit {
-    of_address: Arc<AtomicU32>,
     shared: Arc<Shared>,
     worker: usize,
+    /// Where it is counted by its source; `None` for a proxy, which stands for many.
+    place: Option<Place>,
+    of_proxy: bool,
+}
+
+impl Permit {
+    /// Counts the connection as one of this source too.
+    ///
+    /// # Errors
+    /// The counter of why that has too much.
+    pub(super) fn count_as(&mut self, source: Source) -> Result<(), Refusal> {
+        let limits = **self.shared.limits.load();
+        let place = enter(&self.shared, source, &limits)?;
+        if let Some(before) = self.place.replace(place) {
+            self.shared.sources.leave(before);
+        }
+        Ok(())
+    }
+
+    /// It is counted by its source, and not one of many that stand behind a proxy's address.
+    pub(super) fn is_counted(&self) -> bool {
+        self.place.is_some()
+    }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.of_address.fetch_sub(1, Relaxed);
+        if let Some(place) = self.place {
+            self.shared.sources.leave(place);
+        }
+        if self.of_proxy {
+            self.shared.of_proxies.fetch_sub(1, Relaxed);
+        }
         self.shared.connections.fetch_sub(1, Relaxed);
         self.shared.loads[self.worker].fetch_sub(1, Relaxed);
     }
+}
+
+fn enter(shared: &Shared, source: Source, limits: &Limits) -> Result<Place, Refusal> {
+    let (open, rate) = (
+        limits.connections_per_address,
+        limits.new_connections_per_address,
+    );
+    let entered = shared.sources.enter(source, open, rate, Instant::now());
+    entered.map_err(|excess| match excess {
+        Excess::Open => Refusal::TooManyOfAddress,
+        Excess::Rate => Refusal::TooFastOfAddress,
+    })
+}
+
+/// Closes with a reset: no word, and nothing of the connection stays behind in the kernel.
+pub(super) fn reset(stream: impl AsFd) {
+    // Without it the connection closes in the usual way, which is well too.
+    let _lingers = rustix::net::sockopt::set_socket_linger(stream.as_fd(), Some(Duration::ZERO));
 }
 
 /// Sets what every connection inherits from its listening socket.
@@ -75,12 +125,9 @@ pub(super) fn accept_all(
     workers: Vec<UnboundedSender<Order>>,
     stop: &UnixStream,
 ) -> io::Result<()> {
-    let mut front = Front {
-        shared,
-        workers,
-        by_address: HashMap::new(),
-    };
-    let mut said = Said::default();
+    let front = Front { shared, workers };
+    let said = Said::new(Instant::now());
+    let mut reserve = Reserve::of(stop);
     loop {
         let mut waiting: Vec<PollFd<'_>> = listeners
             .iter()
@@ -107,14 +154,20 @@ pub(super) fn accept_all(
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     Err(error) if is_the_peers(&error) => {}
                     Err(error) => {
+                        let shed = is_for_want_of_descriptors(&error) && reserve.shed(listener);
                         if said.is_due(Instant::now()) {
                             tracing::warn!(
                                 %error,
-                                "connections cannot be accepted; they wait, and are tried again every 50 ms. Said once a minute"
+                                shed,
+                                "connections cannot be accepted: those that come are closed, or wait where even that fails. Raise LimitNOFILE of freehold.service, or lower limits.connections. Said once a minute"
                             );
                         }
-                        std::thread::sleep(BREATH);
-                        break;
+                        if shed {
+                            front.shared.refused.count(Refusal::NoDescriptors);
+                        } else {
+                            std::thread::sleep(BREATH);
+                            break;
+                        }
                     }
                 }
             }
@@ -122,64 +175,87 @@ pub(super) fn accept_all(
     }
 }
 
-/// When a trouble was last said: a box without file descriptors needs its disk for other things.
-#[derive(Default)]
-struct Said(Option<Instant>);
+/// A descriptor held so that there is one to take a connection with, and close it, when the process has no other: who comes
+/// then hears it at once, and the sockets go on for those who are served.
+struct Reserve<'a> {
+    any: &'a UnixStream,
+    held: Option<OwnedFd>,
+}
 
-impl Said {
-    fn is_due(&mut self, now: Instant) -> bool {
-        let due = self
-            .0
-            .is_none_or(|last| now.saturating_duration_since(last) >= SAID_AGAIN);
-        if due {
-            self.0 = Some(now);
+impl<'a> Reserve<'a> {
+    fn of(any: &'a UnixStream) -> Reserve<'a> {
+        let mut reserve = Reserve { any, held: None };
+        reserve.refill();
+        reserve
+    }
+
+    fn refill(&mut self) {
+        self.held = rustix::io::fcntl_dupfd_cloexec(self.any, 0).ok();
+    }
+
+    /// Closes one waiting connection. False if the descriptor was taken by others before.
+    fn shed(&mut self, listener: &TcpListener) -> bool {
+        if self.held.is_none() {
+            self.refill();
         }
-        due
+        if self.held.take().is_none() {
+            return false;
+        }
+        let taken = accept(listener);
+        let closed = match taken {
+            Ok((stream, _)) => {
+                reset(&stream);
+                true
+            }
+            Err(_) => false,
+        };
+        self.refill();
+        closed
     }
 }
 
 struct Front {
     shared: Arc<Shared>,
     workers: Vec<UnboundedSender<Order>>,
-    by_address: HashMap<IpAddr, Arc<AtomicU32>>,
 }
 
 impl Front {
     /// Hands the connection to a worker, or closes it if there are too many.
-    fn welcome(&mut self, stream: OwnedFd, address: IpAddr, door: Door) {
-        if self.by_address.len() >= REMEMBERED {
-            self.by_address.retain(|_, open| open.load(Relaxed) > 0);
-        }
+    fn welcome(&self, stream: OwnedFd, address: IpAddr, door: Door) {
         let limits = **self.shared.limits.load();
-        let of_address = self.by_address.entry(address).or_default();
-        let full = self.shared.connections.load(Relaxed) >= limits.connections as usize;
-        // A proxy brings many clients: only all of them together are bounded.
-        let of_many = self
-            .shared
-            .trust
-            .load()
-            .is_some_and(|proxies| proxies.speaks_first(address) || proxies.trusts(address));
-        let crowded = !of_many && of_address.load(Relaxed) >= limits.connections_per_address;
-        if full || crowded {
-            count(&self.shared.refused.too_many_connections);
-            return;
-        }
+        let (speaks_first, of_proxy) = match self.shared.trust.load() {
+            Some(proxies) => {
+                let speaks_first = proxies.speaks_first(address);
+                (speaks_first, speaks_first || proxies.trusts(address))
+            }
+            None => (false, false),
+        };
+        let place = match self.room(address, of_proxy, &limits) {
+            Ok(place) => place,
+            Err(why) => {
+                self.shared.refused.count(why);
+                return reset(&stream);
+            }
+        };
         let worker = (0..self.workers.len())
             .min_by_key(|worker| self.shared.loads[*worker].load(Relaxed))
             .unwrap_or(0);
-        of_address.fetch_add(1, Relaxed);
         self.shared.connections.fetch_add(1, Relaxed);
         self.shared.loads[worker].fetch_add(1, Relaxed);
-        let permit = Permit {
-            of_address: of_address.clone(),
-            shared: self.shared.clone(),
-            worker,
-        };
+        if of_proxy {
+            self.shared.of_proxies.fetch_add(1, Relaxed);
+        }
         let arrival = Arrival {
             stream: TcpStream::from(stream),
             address,
             door,
-            permit,
+            speaks_first,
+            permit: Permit {
+                shared: self.shared.clone(),
+                worker,
+                place,
+                of_proxy,
+            },
         };
         if self.workers[worker].send(Order::Serve(arrival)).is_err() {
             tracing::error!(
@@ -187,6 +263,30 @@ impl Front {
                 "a worker of the edge is gone; its connection is dropped"
             );
         }
+    }
+
+    /// The connection's place by its source, or the counter of why there is none.
+    ///
+    /// A proxy brings many clients: those that it names are counted once it has named them, and all of proxies together
+    /// have a part of the room.
+    fn room(
+        &self,
+        address: IpAddr,
+        of_proxy: bool,
+        limits: &Limits,
+    ) -> Result<Option<Place>, Refusal> {
+        let shared = &self.shared;
+        let most = limits.connections as usize;
+        if shared.connections.load(Relaxed) >= most {
+            return Err(Refusal::TooManyConnections);
+        }
+        if !of_proxy {
+            return enter(shared, Source::of(address), limits).map(Some);
+        }
+        if shared.of_proxies.load(Relaxed) >= most - most / HELD_BACK {
+            return Err(Refusal::TooManyOfProxies);
+        }
+        Ok(None)
     }
 }
 
@@ -213,16 +313,7 @@ fn is_the_peers(error: &io::Error) -> bool {
     )
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn n7_a_trouble_that_lasts_is_said_once_a_minute() {
-        let (mut said, began) = (Said::default(), Instant::now());
-        let due: Vec<u64> = (0..130)
-            .filter(|second| said.is_due(began + Duration::from_secs(*second)))
-            .collect();
-        assert_eq!(due, [0, 60, 120]);
-    }
+fn is_for_want_of_descriptors(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    errno == Some(Errno::MFILE) || errno == Some(Errno::NFILE)
 }

@@ -68,6 +68,12 @@ impl Meter {
         reading
     }
 
+    /// Requests begun so far.
+    pub(super) fn started(&self) -> u64 {
+        let slabs = self.slabs.iter().filter_map(OnceLock::get);
+        slabs.map(|slab| slab.started.load(Relaxed)).sum()
+    }
+
     pub(super) fn start(&self, worker: usize) {
         self.slab(worker).started.fetch_add(1, Relaxed);
     }

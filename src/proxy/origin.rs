@@ -1,7 +1,8 @@
 //! Origin: who a request comes from. Pure.
 //!
-//! The peer of the connection, unless that is a proxy the settings trust: then whom it and those before it name. What
-//! strangers say of themselves is not looked at. Of a trusted one at most [`MOST`] entries are.
+//! The peer of the connection, or whom its header of the PROXY protocol told of, unless that is a proxy the settings trust:
+//! then whom it and those before it name. What strangers say of themselves is not looked at; a header that names nobody
+//! leaves it open whose words follow, so none of them count. Of a trusted one at most [`MOST`] entries are looked at.
 use std::borrow::Cow;
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -9,9 +10,30 @@ use std::net::{IpAddr, SocketAddr};
 use http::header::HeaderMap;
 
 use super::proxies::Proxies;
+use super::proxy_protocol::Told;
 
 /// Entries of a field that are looked at; what stands before them is as if it were not there.
 const MOST: usize = 32;
+
+/// The other end of a connection.
+#[derive(Clone, Copy)]
+pub(super) struct End<'a> {
+    /// The peer's address; where a header of the PROXY protocol named a client, that one's.
+    pub(super) address: IpAddr,
+    /// The same as text.
+    pub(super) text: &'a str,
+    /// It came through the door for https.
+    pub(super) https: bool,
+    /// What came before the connection's own first byte.
+    pub(super) header: Option<Header>,
+}
+
+/// A header of the PROXY protocol, and who sent it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) peer: IpAddr,
+    pub(super) told: Told,
+}
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Origin<'a> {
@@ -28,34 +50,38 @@ pub(super) struct Origin<'a> {
 }
 
 impl<'a> Origin<'a> {
-    /// The peer itself, at the door it came through.
-    pub(super) fn peer(peer: IpAddr, text: &'a str, https: bool) -> Origin<'a> {
+    /// The end itself, at the door it came through.
+    pub(super) fn peer(end: End<'a>) -> Origin<'a> {
         Origin {
-            client: Cow::Borrowed(text),
-            address: peer,
-            client_is_v6: peer.is_ipv6(),
-            https,
+            client: Cow::Borrowed(end.text),
+            client_is_v6: end.address.is_ipv6(),
+            // That it did not come by TLS says nothing where TLS passes through the proxy.
+            https: end.https || end.header.is_some_and(|header| header.told.by_tls),
+            address: end.address,
             hops: String::new(),
             forwarded: String::new(),
         }
     }
 
-    /// Whom a trusted peer speaks for; the peer itself where it is not trusted or says nothing that can be read.
-    pub(super) fn told(
-        proxies: &Proxies,
-        peer: IpAddr,
-        text: &'a str,
-        https: bool,
-        headers: &HeaderMap,
-    ) -> Origin<'a> {
-        let mut origin = Origin::peer(peer, text, https);
-        if !proxies.trusts(peer) {
+    /// Whom a trusted end speaks for; the end itself where it is not trusted or says nothing that can be read.
+    pub(super) fn told(proxies: &Proxies, end: End<'a>, headers: &HeaderMap) -> Origin<'a> {
+        let mut origin = Origin::peer(end);
+        let peer = end.address;
+        let trusted = proxies.trusts(peer);
+        let header_is_trusted = match end.header {
+            Some(header) if header.told.client.is_none() => return origin,
+            Some(header) => proxies.trusts(header.peer),
+            None => false,
+        };
+        if (trusted || header_is_trusted)
+            && let Some(told) = proto(headers)
+        {
+            origin.https = told;
+        }
+        if !trusted {
             return origin;
         }
         let chain = chain(proxies, peer, headers);
-        if let Some(told) = proto(headers, chain.len()) {
-            origin.https = told;
-        }
         let [between @ .., client] = &*chain else {
             return origin;
         };
@@ -128,14 +154,11 @@ fn address(entry: &[u8]) -> Option<IpAddr> {
     found.map(|address| address.to_canonical())
 }
 
-/// Whether the client came by https, as told by the proxy `named` addresses away.
+/// Whether the client came by https, by the last entry alone: the word of the nearest proxy that said anything.
 ///
-/// A proxy either sets the field or joins what it saw at its end, so that many from the right is the word of the one that
-/// the client spoke to; what may stand before it is the client's own.
-fn proto(headers: &HeaderMap, named: usize) -> Option<bool> {
-    let entry = from_the_right(headers, "x-forwarded-proto")
-        .take(named.max(1))
-        .last()?;
+/// Proxies set this field, they do not join it; what stands before the last entry may be the client's own.
+fn proto(headers: &HeaderMap) -> Option<bool> {
+    let entry = from_the_right(headers, "x-forwarded-proto").next()?;
     if entry.eq_ignore_ascii_case(b"https") {
         Some(true)
     } else if entry.eq_ignore_ascii_case(b"http") {
@@ -166,6 +189,15 @@ mod tests {
         }
     }
 
+    fn end(text: &str, https: bool) -> End<'_> {
+        End {
+            address: text.parse().unwrap(),
+            text,
+            https,
+            header: None,
+        }
+    }
+
     fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
         let mut map = HeaderMap::new();
         for (name, value) in fields {
@@ -176,9 +208,8 @@ mod tests {
 
     /// Client and hops, as `X-Forwarded-For` is written.
     fn told(peer: &str, fields: &[(&'static str, &str)]) -> String {
-        let address = peer.parse().unwrap();
         let fields = headers(fields);
-        let origin = Origin::told(&proxies(), address, peer, false, &fields);
+        let origin = Origin::told(&proxies(), end(peer, false), &fields);
         format!("{}{}", origin.client, origin.hops)
     }
 
@@ -189,11 +220,10 @@ mod tests {
             ("x-forwarded-proto", "https"),
             ("cf-connecting-ip", "192.0.2.1"),
         ];
-        let stranger = "203.0.113.9";
-        let (address, map) = (stranger.parse().unwrap(), headers(fields));
+        let stranger = end("203.0.113.9", false);
         assert_eq!(
-            Origin::told(&proxies(), address, stranger, false, &map),
-            Origin::peer(address, stranger, false)
+            Origin::told(&proxies(), stranger, &headers(fields)),
+            Origin::peer(stranger)
         );
         // The same said by a trusted one counts.
         assert_eq!(told("10.0.0.1", fields), "192.0.2.1, 10.0.0.1");
@@ -289,28 +319,84 @@ mod tests {
             // One hop: what a client said before it does not count.
             (false, &[proto("https, http")], false),
             (false, &[proto("https"), proto("http")], false),
-            // Two: the one the client spoke to is the second from the right.
-            (false, &[two, proto("https, http")], true),
-            (false, &[two, proto("https, http, http")], false),
+            // Nor however many hops stand between: which of them set the field, nobody can tell.
+            (false, &[two, proto("https, http")], false),
+            (true, &[two, proto("http, https")], true),
             (false, &[two, proto("https")], true),
         ] {
-            let address = "10.0.0.1".parse().unwrap();
             let map = headers(fields);
-            let origin = Origin::told(&proxies(), address, "10.0.0.1", door, &map);
+            let origin = Origin::told(&proxies(), end("10.0.0.1", door), &map);
             assert_eq!(origin.https, https, "{fields:?}");
         }
+    }
+
+    /// Client, hops and whether by https, of a connection whose header came from one and told of another.
+    fn behind(
+        peer: &str,
+        client: Option<&str>,
+        by_tls: bool,
+        fields: &[(&'static str, &str)],
+    ) -> (String, bool) {
+        let told = Told {
+            client: client.map(|text| text.parse().unwrap()),
+            by_tls,
+        };
+        let header = Header {
+            peer: peer.parse().unwrap(),
+            told,
+        };
+        let end = End {
+            header: Some(header),
+            ..end(client.unwrap_or(peer), false)
+        };
+        let map = headers(fields);
+        let origin = Origin::told(&proxies(), end, &map);
+        (format!("{}{}", origin.client, origin.hops), origin.https)
+    }
+
+    #[test]
+    fn e2_a_header_that_names_nobody_leaves_no_word_of_a_stranger() {
+        let fields = &[
+            ("x-forwarded-for", "192.0.2.1"),
+            ("x-forwarded-proto", "https"),
+        ];
+        // Though the one that sent it is trusted: it does not say whose words these are.
+        assert_eq!(
+            behind("10.0.0.1", None, false, fields),
+            ("10.0.0.1".into(), false)
+        );
+        // Without such a header they are its own.
+        assert_eq!(told("10.0.0.1", fields), "192.0.2.1, 10.0.0.1");
+    }
+
+    #[test]
+    fn e2_by_https_is_also_what_the_sender_of_the_header_knows() {
+        let stranger = Some("203.0.113.9");
+        let field = |value| [("x-forwarded-proto", value)];
+        for (peer, by_tls, fields, https) in [
+            // In both lists: its field counts, though the client is a stranger.
+            ("10.0.0.1", false, &field("https")[..], true),
+            ("10.0.0.1", true, &field("http"), false),
+            ("10.0.0.1", false, &[], false),
+            // Only in that of the PROXY protocol: the header's own word, and no field.
+            ("198.51.100.1", false, &field("https"), false),
+            ("198.51.100.1", true, &field("http"), true),
+        ] {
+            let got = behind(peer, stranger, by_tls, fields);
+            assert_eq!(got, ("203.0.113.9".into(), https), "{peer} {by_tls}");
+        }
+        // A trusted one that is told of speaks for its own client.
+        let for_its_own = &[("x-forwarded-for", "192.0.2.1")];
+        assert_eq!(
+            behind("198.51.100.1", Some("10.0.0.2"), false, for_its_own).0,
+            "192.0.2.1, 10.0.0.2"
+        );
     }
 
     #[test]
     fn e2_forwarded_says_the_same_as_the_chain() {
         let map = headers(&[("x-forwarded-for", "2001:db8::1, fd00::2")]);
-        let origin = Origin::told(
-            &proxies(),
-            "10.0.0.1".parse().unwrap(),
-            "10.0.0.1",
-            true,
-            &map,
-        );
+        let origin = Origin::told(&proxies(), end("10.0.0.1", true), &map);
         assert_eq!(origin.forwarded, ", for=\"[fd00::2]\", for=10.0.0.1");
         assert!(origin.client_is_v6);
     }
@@ -325,7 +411,7 @@ mod tests {
             let field = entries.join(",");
             let map = headers(&[("x-forwarded-for", &field)]);
             let peer: IpAddr = "10.0.0.99".parse().unwrap();
-            let origin = Origin::told(&proxies, peer, "10.0.0.99", false, &map);
+            let origin = Origin::told(&proxies, end("10.0.0.99", false), &map);
             let written = format!("{}{}", origin.client, origin.hops);
             let mut chain: Vec<IpAddr> = written.split(", ").map(|one| one.parse().unwrap()).collect();
             prop_assert_eq!(chain.pop(), Some(peer));

@@ -42,15 +42,18 @@ pub struct Proxies {
     pub trusted: Vec<Cidr>,
     /// Cloudflare's ranges are trusted too, and their `CF-Connecting-IP` counts.
     pub cloudflare: bool,
+    /// Where apps have their addresses: none of these is believed, whatever the lists above say.
+    pub never: Vec<Cidr>,
 }
 
 impl Proxies {
     pub(super) fn speaks_first(&self, peer: IpAddr) -> bool {
-        is_in(&self.proxy_protocol, peer)
+        is_in(&self.proxy_protocol, peer) && !is_in(&self.never, peer)
     }
 
     pub(super) fn trusts(&self, address: IpAddr) -> bool {
-        is_in(&self.trusted, address) || self.is_cloudflare(address)
+        (is_in(&self.trusted, address) || self.is_cloudflare(address))
+            && !is_in(&self.never, address)
     }
 
     pub(super) fn is_cloudflare(&self, address: IpAddr) -> bool {
@@ -71,7 +74,8 @@ pub(super) struct Trust {
 
 impl Trust {
     pub(super) fn store(&self, proxies: Proxies) {
-        let any = proxies != Proxies::default();
+        let any = proxies.cloudflare
+            || !(proxies.proxy_protocol.is_empty() && proxies.trusted.is_empty());
         self.proxies.store(Arc::new(proxies));
         self.any.store(any, Relaxed);
     }
@@ -129,7 +133,36 @@ mod tests {
             ..Proxies::default()
         });
         assert!(trust.load().is_some_and(|proxies| proxies.cloudflare));
-        trust.store(Proxies::default());
-        assert!(trust.load().is_none());
+        let range = |text| vec![Cidr::parse(text).unwrap()];
+        for proxies in [
+            Proxies::default(),
+            // Whom not to believe alone costs no request anything.
+            Proxies {
+                never: range("10.83.0.0/16"),
+                ..Proxies::default()
+            },
+        ] {
+            trust.store(proxies);
+            assert!(trust.load().is_none());
+        }
+    }
+
+    #[test]
+    fn e2_an_app_is_never_believed() {
+        let range = |text| vec![Cidr::parse(text).unwrap()];
+        let careless = Proxies {
+            proxy_protocol: range("10.0.0.0/8"),
+            trusted: range("10.0.0.0/8"),
+            ..Proxies::default()
+        };
+        let (app, proxy) = ("10.83.0.7".parse().unwrap(), "10.0.0.7".parse().unwrap());
+        // The saboteur: without the apps' range an app is what it says.
+        assert!(careless.trusts(app) && careless.speaks_first(app));
+        let careful = Proxies {
+            never: range("10.83.0.0/16"),
+            ..careless
+        };
+        assert!(!careful.trusts(app) && !careful.speaks_first(app));
+        assert!(careful.trusts(proxy) && careful.speaks_first(proxy));
     }
 }

@@ -17,6 +17,10 @@ const LONGEST_LINE: usize = 107;
 /// Addresses and extensions of version 2 at most, in bytes.
 const LONGEST_REST: usize = 2_048;
 
+/// `PP2_TYPE_SSL`, and the bit of its first byte that says that the client came by TLS (`PP2_CLIENT_SSL`).
+const EXTENSION_TLS: u8 = 0x20;
+const CLIENT_BY_TLS: u8 = 0x01;
+
 /// What there is to do about a header of which some bytes are here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
@@ -24,8 +28,17 @@ pub(super) enum Step {
     Read(usize),
     /// Read up to a line feed, that included, but no more than so many bytes.
     ReadLine(usize),
-    /// The header is whole. It names the client, or leaves it at the peer (`UNKNOWN`, `LOCAL`).
-    Done(Option<IpAddr>),
+    /// The header is whole.
+    Done(Told),
+}
+
+/// What a header says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Told {
+    /// The client; `None` where it names none (`UNKNOWN`, `LOCAL`, what is not TCP).
+    pub(super) client: Option<IpAddr>,
+    /// The proxy says that the client came to it by TLS.
+    pub(super) by_tls: bool,
 }
 
 /// Why a header is none.
@@ -39,7 +52,7 @@ pub(super) enum Malformed {
     Unknown,
     /// An address or port is not one of its family.
     Address,
-    /// Version 2 over something else than TCP.
+    /// Version 2 with a family of addresses or a transport that it does not know.
     Family,
     /// Its length is too small for its addresses, or beyond 2 KB.
     Length,
@@ -52,7 +65,7 @@ impl Malformed {
             Malformed::Line => "the line of a PROXY header does not end as it must",
             Malformed::Unknown => "a PROXY header is of an unknown kind",
             Malformed::Address => "an address of a PROXY header cannot be read",
-            Malformed::Family => "a PROXY header tells of something else than TCP",
+            Malformed::Family => "a PROXY header is of a family that there is not",
             Malformed::Length => "the length of a PROXY header does not fit",
         }
     }
@@ -78,14 +91,14 @@ pub(super) fn step(bytes: &[u8]) -> Result<Step, Malformed> {
     }
 }
 
-fn line(bytes: &[u8]) -> Result<Option<IpAddr>, Malformed> {
+fn line(bytes: &[u8]) -> Result<Told, Malformed> {
     let text = bytes.strip_suffix(b"\r\n").ok_or(Malformed::Line)?;
     let mut words = text.split(|byte| *byte == b' ').skip(1);
     let is_v6 = match words.next() {
         Some(b"TCP4") => false,
         Some(b"TCP6") => true,
         // What follows is to be ignored.
-        Some(b"UNKNOWN") => return Ok(None),
+        Some(b"UNKNOWN") => return Ok(Told::default()),
         _ => return Err(Malformed::Unknown),
     };
     let mut address = || -> Option<IpAddr> {
@@ -101,7 +114,10 @@ fn line(bytes: &[u8]) -> Result<Option<IpAddr>, Malformed> {
     if !both_ports || words.next().is_some() {
         return Err(Malformed::Address);
     }
-    Ok(Some(source.to_canonical()))
+    Ok(Told {
+        client: Some(source.to_canonical()),
+        by_tls: false,
+    })
 }
 
 fn is_port(word: Option<&[u8]>) -> bool {
@@ -131,7 +147,8 @@ fn binary(bytes: &[u8]) -> Result<Step, Malformed> {
     // Of a connection of the proxy's own, and of one that it cannot tell of, the rest is ignored.
     let addresses = match family {
         _ if local => 0,
-        0x00 => 0,
+        // Datagrams and unix sockets tell of nobody whom a request over TCP could come from.
+        0x00 | 0x12 | 0x22 | 0x31 | 0x32 => 0,
         0x11 => 12,
         0x21 => 36,
         _ => return Err(Malformed::Family),
@@ -146,6 +163,9 @@ fn binary(bytes: &[u8]) -> Result<Step, Malformed> {
     if rest.len() > length {
         return Err(Malformed::Length);
     }
+    if addresses == 0 {
+        return Ok(Step::Done(Told::default()));
+    }
     let source: Option<IpAddr> = match addresses {
         12 => rest
             .first_chunk::<4>()
@@ -155,20 +175,41 @@ fn binary(bytes: &[u8]) -> Result<Step, Malformed> {
             .map(|all| Ipv6Addr::from(*all).into()),
         _ => None,
     };
-    Ok(Step::Done(source.map(|address| address.to_canonical())))
+    Ok(Step::Done(Told {
+        client: source.map(|address| address.to_canonical()),
+        by_tls: by_tls(&rest[addresses..]),
+    }))
+}
+
+/// What the extensions (type, length, value) say of TLS. What does not fit is as if it were not there: it is the proxy's
+/// own word, and no request's.
+fn by_tls(mut extensions: &[u8]) -> bool {
+    while let Some((&[kind, high, low], rest)) = extensions.split_first_chunk::<3>() {
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        let Some((value, rest)) = rest.split_at_checked(length) else {
+            break;
+        };
+        if kind == EXTENSION_TLS {
+            return value
+                .first()
+                .is_some_and(|client| client & CLIENT_BY_TLS != 0);
+        }
+        extensions = rest;
+    }
+    false
 }
 
 /// Reads the header, and not a byte behind it: what follows is TLS or a request, and others look at that from its start.
 ///
 /// # Errors
 /// The connection ended or broke, or what it begins with is no header.
-pub(super) async fn read(stream: &mut TcpStream) -> io::Result<Option<IpAddr>> {
+pub(super) async fn read(stream: &mut TcpStream) -> io::Result<Told> {
     let mut bytes = Vec::with_capacity(LONGEST_LINE);
     let refused = |why: Malformed| io::Error::new(io::ErrorKind::InvalidData, why.words());
     loop {
         let have = bytes.len();
         let count = match step(&bytes).map_err(refused)? {
-            Step::Done(client) => return Ok(client),
+            Step::Done(told) => return Ok(told),
             Step::Read(count) => count,
             Step::ReadLine(most) => {
                 // Looked at first, taken up to the line's end then: what is looked at is never more than one line.
@@ -186,14 +227,14 @@ pub(super) async fn read(stream: &mut TcpStream) -> io::Result<Option<IpAddr>> {
     }
 }
 
-/// As if the bytes came from a connection: the client told of, and how many bytes the header has.
+/// As if the bytes came from a connection: what is told, and how many bytes the header has.
 #[cfg(any(test, freehold_fuzz))]
-pub(super) fn read_from(bytes: &[u8]) -> Option<Result<(Option<IpAddr>, usize), Malformed>> {
+pub(super) fn read_from(bytes: &[u8]) -> Option<Result<(Told, usize), Malformed>> {
     let mut have = 0;
     loop {
         let more = match step(&bytes[..have]) {
             Err(why) => return Some(Err(why)),
-            Ok(Step::Done(client)) => return Some(Ok((client, have))),
+            Ok(Step::Done(told)) => return Some(Ok((told, have))),
             Ok(Step::Read(count)) => count,
             Ok(Step::ReadLine(most)) => {
                 let ahead = &bytes[have..];
@@ -218,6 +259,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn of(client: Option<&str>) -> Told {
+        Told {
+            client: client.map(|text| text.parse().unwrap()),
+            by_tls: false,
+        }
+    }
 
     fn v2(command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
         let mut bytes = SIGNATURE.to_vec();
@@ -248,11 +296,10 @@ mod tests {
             ("PROXY UNKNOWN what ever it says\r\n", None),
             (&long, None),
         ] {
-            let client = client.map(|text| text.parse().unwrap());
             let followed = format!("{line}GET / HTTP/1.1\r\n");
             assert_eq!(
                 read_from(followed.as_bytes()),
-                Some(Ok((client, line.len()))),
+                Some(Ok((of(client), line.len()))),
                 "{line}"
             );
         }
@@ -307,12 +354,16 @@ mod tests {
             (v2(0x20, 0x00, &[]), None),
             (v2(0x20, 0x11, &four), None),
             (v2(0x20, 0xff, &[1, 2, 3]), None),
+            // Not TCP: as if it named nobody.
+            (v2(0x21, 0x12, &four), None),
+            (v2(0x21, 0x22, &six), None),
+            (v2(0x21, 0x31, &[b'/'; 216]), None),
+            (v2(0x21, 0x32, &[]), None),
         ] {
-            let client = client.map(|text| text.parse().unwrap());
             let followed = [&header[..], b"\x16\x03\x01"].concat();
             assert_eq!(
                 read_from(&followed),
-                Some(Ok((client, header.len()))),
+                Some(Ok((of(client), header.len()))),
                 "{header:?}"
             );
         }
@@ -327,14 +378,42 @@ mod tests {
             (damaged, NotOne),
             (v2(0x11, 0x11, &[0; 12]), Unknown),
             (v2(0x22, 0x11, &[0; 12]), Unknown),
-            (v2(0x21, 0x12, &[0; 12]), Family),
-            (v2(0x21, 0x31, &[0; 216]), Family),
+            (v2(0x21, 0x01, &[0; 12]), Family),
+            (v2(0x21, 0x13, &[0; 12]), Family),
+            (v2(0x21, 0x41, &[0; 216]), Family),
             (v2(0x21, 0x11, &[0; 11]), Length),
             (v2(0x21, 0x21, &[0; 35]), Length),
             (v2(0x21, 0x11, &[0; LONGEST_REST + 1]), Length),
             (v2(0x20, 0x00, &[0; LONGEST_REST + 1]), Length),
         ] {
             assert_eq!(read_from(&header), Some(Err(why)), "{header:?}");
+        }
+    }
+
+    #[test]
+    fn e2_version_2_tells_whether_its_client_came_by_tls() {
+        let four = [192, 0, 2, 1, 198, 51, 100, 1, 0xdc, 4, 1, 0xbb];
+        for (extensions, by_tls) in [
+            (&[][..], false),
+            (&[0x20, 0, 5, 1, 0, 0, 0, 0], true),
+            (&[0x20, 0, 5, 0, 0, 0, 0, 0], false),
+            (&[0x20, 0, 5, 7, 0, 0, 0, 0], true),
+            // Behind another one; with parts of its own.
+            (&[4, 0, 2, 9, 9, 0x20, 0, 5, 1, 0, 0, 0, 0], true),
+            (&[0x20, 0, 10, 1, 0, 0, 0, 0, 0x21, 0, 2, b'1', b'3'], true),
+            // Empty, cut off, or not where an extension begins.
+            (&[0x20, 0, 0], false),
+            (&[0x20, 0, 5, 1], false),
+            (&[0x20, 0], false),
+            (&[4, 0, 3, 0x20, 0, 5], false),
+        ] {
+            let header = v2(0x21, 0x11, &[&four[..], extensions].concat());
+            let (told, _) = read_from(&header).unwrap().unwrap();
+            assert_eq!(told.by_tls, by_tls, "{extensions:?}");
+            assert_eq!(told.client, of(Some("192.0.2.1")).client);
+            // Of a connection that is the proxy's own nothing counts.
+            let local = v2(0x20, 0x11, &[&four[..], extensions].concat());
+            assert_eq!(read_from(&local), Some(Ok((of(None), local.len()))));
         }
     }
 
@@ -361,9 +440,9 @@ mod tests {
         fn e2_what_a_proxy_writes_is_read(a: u32, b: u32, c: u128, d: u128, e: u16, f: u16, rest in 0usize..200) {
             let (from, to) = (Ipv4Addr::from_bits(a), Ipv4Addr::from_bits(b));
             let line = format!("PROXY TCP4 {from} {to} {e} {f}\r\n");
-            prop_assert_eq!(read_from(line.as_bytes()), Some(Ok((Some(from.into()), line.len()))));
+            prop_assert_eq!(read_from(line.as_bytes()), Some(Ok((Told { client: Some(from.into()), by_tls: false }, line.len()))));
             let (from, to) = (Ipv6Addr::from_bits(c), Ipv6Addr::from_bits(d));
-            let told = Some(IpAddr::from(from).to_canonical());
+            let told = Told { client: Some(IpAddr::from(from).to_canonical()), by_tls: false };
             let line = format!("PROXY TCP6 {from} {to} {e} {f}\r\n");
             prop_assert_eq!(read_from(line.as_bytes()), Some(Ok((told, line.len()))));
             let mut body = [from.octets(), to.octets()].concat();

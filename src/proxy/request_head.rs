@@ -2,23 +2,63 @@
 use bytes::BytesMut;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
-use http::{Method, Version};
+use http::uri::Scheme;
+use http::{Method, Request, Uri, Version};
 
 use super::forward::Inquiry;
 use super::headers::{self, Facts};
 use super::upstream::{BodySource, Coding};
 
+/// The head as it is written to a target that speaks HTTP/1.1.
 pub(super) fn head_of(
     inquiry: &Inquiry<'_>,
     body: &BodySource,
     upgrade: Option<&HeaderValue>,
 ) -> BytesMut {
+    let mut head = BytesMut::new();
+    headers::write_head(
+        &mut head,
+        &facts(inquiry, body, upgrade),
+        &inquiry.parts.headers,
+    );
+    head
+}
+
+/// The head for a target that speaks HTTP/2; `None` where the client's target cannot be told in it.
+///
+/// Says `http`, as the connection to the target is; what the client came by stands in `x-forwarded-proto`. A client that
+/// expects `100 Continue` gets it from us, as soon as the target takes of the body.
+pub(super) fn request_of(inquiry: &Inquiry<'_>, body: &BodySource) -> Option<Request<()>> {
+    let facts = facts(inquiry, body, None);
+    let uri = Uri::builder()
+        .scheme(Scheme::HTTP)
+        .authority(facts.host)
+        .path_and_query(facts.target)
+        .build()
+        .ok()?;
+    let mut request = Request::new(());
+    *request.method_mut() = inquiry.parts.method.clone();
+    *request.uri_mut() = uri;
+    *request.version_mut() = Version::HTTP_2;
+    request
+        .headers_mut()
+        .reserve(inquiry.parts.headers.len() + 8);
+    headers::each_passing(request.headers_mut(), &inquiry.parts.headers);
+    headers::each_of_ours(request.headers_mut(), &facts);
+    Some(request)
+}
+
+fn facts<'a>(
+    inquiry: &Inquiry<'a>,
+    body: &BodySource,
+    upgrade: Option<&'a HeaderValue>,
+) -> Facts<'a> {
     let parts = inquiry.parts;
     // A method that usually has a body says that this time there is none.
     let expects_length = parts.method == Method::POST
         || parts.method == Method::PUT
         || parts.method == Method::PATCH;
-    let facts = Facts {
+    Facts {
         method: parts.method.as_str(),
         target: match inquiry.target {
             Some(stripped) => stripped,
@@ -41,10 +81,7 @@ pub(super) fn head_of(
             .get_all(header::TE)
             .iter()
             .any(|value| headers::has_token(value, "trailers")),
-    };
-    let mut head = BytesMut::new();
-    headers::write_head(&mut head, &facts, &parts.headers);
-    head
+    }
 }
 
 /// The protocol a client wants to change to, where we let it: from HTTP/1.1, without a body, and never to a form of HTTP

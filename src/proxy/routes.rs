@@ -12,6 +12,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::base::clock::UnixMs;
 
+use super::budget::RetryBudget;
 use super::gate::Gate;
 use super::meter::Meter;
 use super::policies::{Policies, RateTable, leads_elsewhere};
@@ -57,6 +58,8 @@ pub struct RouteSpec {
     pub body_bytes: Option<u64>,
     /// Instead of the edge's own time a request may be held.
     pub held_for: Option<Duration>,
+    /// A client stays with the target that answered it first, by a cookie.
+    pub sticky: bool,
     pub policies: Arc<Policies>,
     /// The name's certificate is one that browsers know: whoever is told to come by https only finds it there.
     pub public_certificate: bool,
@@ -66,26 +69,36 @@ pub struct Route {
     pub spec: RouteSpec,
     meter: Arc<Meter>,
     gate: Arc<Gate>,
+    budget: Arc<RetryBudget>,
+    /// Some target of it takes only so many requests at once.
+    capped: bool,
     /// Where a policy limits how often clients may ask.
     rates: Option<Arc<RateTable>>,
 }
 
 impl Route {
-    /// Figures and rates go on where the route of the same key in `previous` stands, the gate where its group does.
+    /// Figures, rates and the retry budget go on where the route of the same key in `previous` stands, the gate where its
+    /// group does.
     pub fn new(spec: RouteSpec, previous: &Snapshot) -> Arc<Route> {
         let before = previous.route(&spec.key);
         let meter = before.map(|route| route.meter.clone()).unwrap_or_default();
+        let budget = before.map(|route| route.budget.clone()).unwrap_or_default();
         let gate = previous.gate(&spec.group).unwrap_or_default();
         let rates = spec.policies.limits_rate().then(|| {
             let kept = before.and_then(|route| route.rates.clone());
             kept.unwrap_or_default()
         });
-        Arc::new(Route {
+        let mut route = Route {
             spec,
             meter,
             gate,
+            budget,
+            capped: false,
             rates,
-        })
+        };
+        let mut targets = route.targets().iter();
+        route.capped = targets.any(|target| target.traits().cap.is_some());
+        Arc::new(route)
     }
 
     pub fn meter(&self) -> &Arc<Meter> {
@@ -94,6 +107,14 @@ impl Route {
 
     pub fn gate(&self) -> &Arc<Gate> {
         &self.gate
+    }
+
+    pub(super) fn budget(&self) -> &RetryBudget {
+        &self.budget
+    }
+
+    pub(super) fn is_capped(&self) -> bool {
+        self.capped
     }
 
     pub(super) fn rates(&self) -> Option<&RateTable> {

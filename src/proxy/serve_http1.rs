@@ -69,6 +69,7 @@ async fn speak(client: &Rc<Client>, mut io: ClientIo) -> Option<Spoken> {
     let limits = client.limits();
     io.guard_by(limits);
     let head = limits.uri_bytes + limits.header_bytes;
+    let wire = io.wire();
     let service = {
         let client = client.clone();
         service_fn(move |request| Box::pin(answer(client.clone(), request)))
@@ -84,8 +85,13 @@ async fn speak(client: &Rc<Client>, mut io: ClientIo) -> Option<Spoken> {
         if watch.ends(client, cx) {
             Pin::new(&mut connection).graceful_shutdown();
         }
+        wire.nobody_waits();
         if let Poll::Ready(result) = connection.poll_without_shutdown(cx) {
             return Poll::Ready(Some(result.map(|()| false)));
+        }
+        // hyper looks for the end only while it has no byte left that was sent before it.
+        if client.is_served() && wire.poll_gone(cx).is_ready() {
+            return Poll::Ready(None);
         }
         match watch.overdue(client, cx) {
             Overdue::No => Poll::Pending,

@@ -12,10 +12,14 @@ use tokio::time::timeout;
 use super::answer::answer;
 use super::client::Client;
 use super::client_io::ClientIo;
-use super::local::Local;
+use super::h2_stream::Streams;
 use super::serve::note;
 use super::watch::{Overdue, Watch};
 
+/// Requests of one connection at a time.
+const STREAMS: u32 = 128;
+/// What h2 keeps of one answer that its client does not take yet; a piece more is taken when it falls below.
+const SENT_AHEAD: usize = 32 * 1024;
 /// How long the last frames may take.
 const LAST_FRAMES: Duration = Duration::from_secs(1);
 
@@ -27,14 +31,15 @@ pub(super) async fn serve_http2(client: Rc<Client>, io: ClientIo) {
     };
     let wire = io.wire();
     let mut connection = std::pin::pin!(
-        http2::Builder::new(Local)
-            .max_concurrent_streams(128)
+        http2::Builder::new(Streams::of(&client))
+            .max_concurrent_streams(STREAMS)
             .max_header_list_size(
                 u32::try_from(limits.uri_bytes + limits.header_bytes).unwrap_or(u32::MAX)
             )
             .initial_stream_window_size(256 * 1024)
             .initial_connection_window_size(1024 * 1024)
-            .max_send_buf_size(128 * 1024)
+            .max_send_buf_size(SENT_AHEAD)
+            .enable_connect_protocol()
             .serve_connection(TokioIo::new(io), service)
     );
     let mut watch = Watch::new(&client);

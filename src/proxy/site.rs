@@ -7,6 +7,7 @@ use http::request::Parts;
 
 use super::client::Client;
 use super::error::EdgeError;
+use super::extended_connect;
 use super::headers;
 use super::host::Host;
 use super::limits::Limits;
@@ -28,7 +29,7 @@ pub(super) enum Site {
 #[derive(Clone, Copy)]
 pub(super) struct Entrance<'a> {
     pub(super) https: bool,
-    /// The client came by https to a proxy that we trust, if not to us.
+    /// The client came by https: to us, or where a trusted proxy says how, to that.
     pub(super) told_https: bool,
     /// The name in TLS.
     pub(super) name: Option<&'a str>,
@@ -50,11 +51,23 @@ pub(super) fn find(
     host: &Host,
     path: &str,
 ) -> Result<Site, EdgeError> {
-    if entrance.https {
-        behind_tls(snapshot, entrance, host, path)
-    } else {
-        in_the_open(snapshot, entrance, host, path)
+    if !entrance.https {
+        return in_the_open(snapshot, entrance, host, path);
     }
+    let found = behind_tls(snapshot, entrance, host, path)?;
+    match found {
+        // Who came by http to a proxy that speaks TLS to us is treated as at our own door for http.
+        Site::Route(route) if !entrance.told_https && route.spec.redirect_http => {
+            Ok(challenge(snapshot, path).unwrap_or(Site::Redirect))
+        }
+        found => Ok(found),
+    }
+}
+
+fn challenge(snapshot: &Snapshot, path: &str) -> Option<Site> {
+    let token = path.strip_prefix(CHALLENGE)?;
+    let authorization = snapshot.challenges.get(token)?;
+    Some(Site::Challenge(authorization.clone()))
 }
 
 /// The route again, in a newer snapshot.
@@ -97,10 +110,8 @@ fn in_the_open(
     host: &Host,
     path: &str,
 ) -> Result<Site, EdgeError> {
-    if let Some(token) = path.strip_prefix(CHALLENGE)
-        && let Some(authorization) = snapshot.challenges.get(token)
-    {
-        return Ok(Site::Challenge(authorization.clone()));
+    if let Some(challenge) = challenge(snapshot, path) {
+        return Ok(challenge);
     }
     if host.is_address() && !snapshot.routes.knows(&host.name) {
         return match &snapshot.default_route {
@@ -142,7 +153,9 @@ pub(super) fn path(parts: &Parts) -> &str {
 
 /// Refuses what no app should see, before a route is looked for.
 pub(super) fn check(parts: &Parts, limits: &Limits) -> Result<(), EdgeError> {
-    if parts.method == Method::CONNECT || parts.method == Method::TRACE {
+    if parts.method == Method::CONNECT {
+        extended_connect::check(parts)?;
+    } else if parts.method == Method::TRACE {
         return Err(EdgeError::MethodRefused);
     }
     if !matches!(parts.uri.scheme_str(), None | Some("http" | "https")) {

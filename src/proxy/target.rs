@@ -6,13 +6,16 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{Arc, OnceLock};
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::claims::Claims;
+use super::gate::Gate;
 use super::meter::Meter;
+use super::standing::Standing;
 
 /// Where a target listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -56,6 +59,10 @@ pub struct Target {
     cut: CancellationToken,
     idle_limit_ms: AtomicU32,
     meter: Arc<Meter>,
+    standing: Standing,
+    left: AtomicU64,
+    leave: Arc<Notify>,
+    mark: OnceLock<u64>,
 }
 
 impl Target {
@@ -75,6 +82,10 @@ impl Target {
             cut: CancellationToken::new(),
             idle_limit_ms: AtomicU32::new(super::limits::FIRST_IDLE_LIMIT_MS),
             meter: Arc::new(Meter::new()),
+            standing: Standing::default(),
+            left: AtomicU64::new(0),
+            leave: Arc::default(),
+            mark: OnceLock::new(),
         })
     }
 
@@ -135,10 +146,50 @@ impl Target {
         self.idle_limit_ms.store(limit, Relaxed);
     }
 
-    /// Nothing if the target is retiring: choose again, from the newest snapshot.
+    pub(super) fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    /// It is given up: requests that only read and wait for its answer go elsewhere now.
+    pub fn leave(&self) {
+        self.left.fetch_add(1, SeqCst);
+        self.leave.notify_waiters();
+    }
+
+    /// How often it was given up, and the signal for the next time. Whoever waits takes the signal and then looks whether
+    /// the count has grown since he began.
+    pub(super) fn leaves(&self) -> u64 {
+        self.left.load(SeqCst)
+    }
+
+    pub(super) fn leave_signal(&self) -> &Arc<Notify> {
+        &self.leave
+    }
+
+    /// What cookies call it: known to nobody without the key, which is the same for each call.
+    pub(super) fn mark(&self, key: &aws_lc_rs::hmac::Key) -> u64 {
+        *self.mark.get_or_init(|| {
+            let tag = aws_lc_rs::hmac::sign(key, self.key.as_bytes());
+            let first = tag.as_ref().first_chunk().copied();
+            u64::from_be_bytes(first.unwrap_or_default())
+        })
+    }
+
+    /// It takes requests, but has no place for another one just now.
+    pub(super) fn is_full(&self) -> bool {
+        let cap = self.traits.cap;
+        cap.is_some_and(|cap| self.in_flight() >= cap.into()) && !self.is_retiring()
+    }
+
+    /// Nothing if the target is retiring, or full: choose again, from the newest snapshot.
     pub(super) fn claim(self: &Arc<Self>) -> Option<Claim> {
-        self.claims.take().then(|| Claim {
+        let taken = match self.traits.cap {
+            None => self.claims.take(),
+            Some(cap) => self.claims.take_below(cap.into()),
+        };
+        taken.then(|| Claim {
             target: self.clone(),
+            wakes: None,
         })
     }
 }
@@ -146,9 +197,15 @@ impl Target {
 /// The right to use a target, and the count of it. Dropped when the body has ended.
 pub(super) struct Claim {
     target: Arc<Target>,
+    wakes: Option<Arc<Gate>>,
 }
 
 impl Claim {
+    /// Where others wait for its place, who are told when it is free.
+    pub(super) fn wakes(&mut self, gate: &Arc<Gate>) {
+        self.wakes = Some(gate.clone());
+    }
+
     pub(super) fn target(&self) -> &Arc<Target> {
         &self.target
     }
@@ -157,6 +214,9 @@ impl Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         self.target.claims.give_back();
+        if let Some(gate) = &self.wakes {
+            gate.place_is_free();
+        }
     }
 }
 

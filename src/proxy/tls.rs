@@ -1,8 +1,11 @@
 //! TLS: the handshake, with the certificate the snapshot has for the name, and a clear no to names it does not have.
 //!
 //! A connection that names no host gets the box's own certificate. Resumption is by tickets, so nothing is kept here.
+use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
@@ -14,7 +17,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::handshakes::Handshakes;
 use super::snapshot::Snapshot;
+use super::sources::Source;
 
 /// A record with the fatal alert `unrecognized_name` (RFC 6066, 3), as it is sent before any key is agreed on.
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
@@ -42,10 +47,13 @@ pub(super) fn server_config(
     Ok(config)
 }
 
+/// `source`: whom it counts for; `None` for a proxy, which stands for many.
 pub(super) async fn handshake(
     stream: TcpStream,
     config: &Arc<ServerConfig>,
     snapshot: &ArcSwap<Snapshot>,
+    handshakes: &Handshakes,
+    source: Option<Source>,
 ) -> io::Result<Handshake> {
     let mut start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
     let name: Option<Arc<str>> = start
@@ -64,7 +72,19 @@ pub(super) async fn handshake(
         start.io.shutdown().await?;
         return Ok(Handshake::UnknownName);
     }
-    let stream = start.into_stream(config.clone()).await?;
+    let _begun = match source {
+        Some(source) => Some(handshakes.begin(source).await),
+        None => None,
+    };
+    let mut accept = pin!(start.into_stream(config.clone()));
+    // The first look answers the client; what it says to that costs little.
+    let answered = handshakes
+        .work(async || poll_fn(|cx| Poll::Ready(accept.as_mut().poll(cx))).await)
+        .await;
+    let stream = match answered {
+        Poll::Ready(done) => done?,
+        Poll::Pending => accept.await?,
+    };
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     Ok(Handshake::Done {
         stream: Box::new(stream),

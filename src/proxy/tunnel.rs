@@ -1,7 +1,9 @@
-//! Tunnel: what a connection becomes after a 101: bytes both ways until one side ends.
+//! Tunnel: what a connection becomes after a 101, or a stream of HTTP/2: bytes both ways until both sides have ended.
 //!
 //! The claim is kept for all that time. A WebSocket that has to end (drain, restart) is closed between two frames with
 //! code 1012, "service restart", so that its client comes back instead of waiting; other protocols are just closed.
+//! One that stands still is left alone for ever, unless somebody does not take what is there for it, or only one side is
+//! left of it (`tunnel_watch`).
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
@@ -9,14 +11,17 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::task::spawn_local;
 use tokio::time::timeout;
 use tokio_util::io::poll_read_buf;
 use tokio_util::sync::CancellationToken;
 
 use super::client::{Client, Phase};
-use super::client_io::ClientIo;
 use super::exchange::Exchange;
+use super::tunnel_watch::TunnelWatch;
 use super::upstream::Connection;
 use super::ws_frames::Frames;
 
@@ -30,6 +35,8 @@ pub(super) struct Tunnel {
     connection: Connection,
     cut: CancellationToken,
     is_websocket: bool,
+    /// Of HTTP/2, once its answer is out.
+    stream: Option<OnUpgrade>,
     exchange: Option<Exchange>,
 }
 
@@ -38,45 +45,64 @@ impl Tunnel {
         connection: Connection,
         cut: CancellationToken,
         is_websocket: bool,
+        stream: Option<OnUpgrade>,
     ) -> Tunnel {
         Tunnel {
             connection,
             cut,
             is_websocket,
+            stream,
             exchange: None,
         }
     }
 
-    pub(super) fn carries(&mut self, exchange: Exchange) {
+    /// The exchange ends with the tunnel. Over HTTP/1.1 the connection becomes it once the 101 is out; over HTTP/2 a stream
+    /// does, in a task of its own, which ends with the connection if not before.
+    pub(super) fn begins(mut self: Box<Self>, exchange: Exchange) {
+        let client = exchange.client.clone();
         self.exchange = Some(exchange);
+        let Some(stream) = self.stream.take() else {
+            client.tunnel.replace(Some(*self));
+            return;
+        };
+        spawn_local(async move {
+            match stream.await {
+                Ok(stream) => self.run(&client, TokioIo::new(stream), Bytes::new()).await,
+                Err(error) => tracing::trace!(
+                    client = client.address_text, %error,
+                    "a client gave its tunnel up before it was open"
+                ),
+            }
+        });
     }
 
-    pub(super) async fn run(self, client: &Client, mut io: ClientIo, early: Bytes) {
+    pub(super) async fn run<S>(self, client: &Client, mut io: S, early: Bytes)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let (mut target, ahead) = self.connection.into_parts();
-        let mut up = Direction {
-            pending: BytesMut::from(early),
-            moved: 0,
-            ended: false,
-        };
-        let mut down = Direction {
-            pending: ahead,
-            moved: 0,
-            ended: false,
-        };
+        let mut up = Direction::with(BytesMut::from(early));
+        let mut down = Direction::with(ahead);
+        let mut watch = TunnelWatch::default();
         let mut frames = self.is_websocket.then(Frames::default);
         let mut cut = pin!(self.cut.cancelled());
+        // Not by the connection's waker: over HTTP/2 that is another task's.
+        let mut on_its_way_down = pin!(client.worker.on_its_way_down());
         let ordered = poll_fn(|cx| {
-            client.listen(cx);
-            if client.phase() >= Phase::Ending || cut.as_mut().poll(cx).is_ready() {
+            let ends = client.phase() >= Phase::Ending
+                || on_its_way_down.as_mut().poll(cx).is_ready()
+                || cut.as_mut().poll(cx).is_ready();
+            if ends {
                 return Poll::Ready(true);
             }
             let sent = up.poll(cx, &mut io, &mut target, None);
             let received = down.poll(cx, &mut target, &mut io, frames.as_mut());
             match (sent, received) {
-                (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => Poll::Ready(false),
-                (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(false),
-                _ => Poll::Pending,
+                (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => return Poll::Ready(false),
+                (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(false),
+                _ => {}
             }
+            watch.poll_over(cx, client, &up, &down).map(|()| false)
         })
         .await;
         if ordered && let Some(frames) = &mut frames {
@@ -109,13 +135,26 @@ impl Tunnel {
 }
 
 /// One way through the tunnel.
-struct Direction {
+pub(super) struct Direction {
     pending: BytesMut,
-    moved: u64,
-    ended: bool,
+    /// Bytes that the other side took.
+    pub(super) moved: u64,
+    /// Its end was passed on.
+    pub(super) ended: bool,
+    /// It waits for the other side to take something.
+    pub(super) blocked: bool,
 }
 
 impl Direction {
+    fn with(pending: BytesMut) -> Direction {
+        Direction {
+            pending,
+            moved: 0,
+            ended: false,
+            blocked: false,
+        }
+    }
+
     /// Ready when this way has ended and its end was passed on.
     fn poll<R, W>(
         &mut self,
@@ -129,18 +168,21 @@ impl Direction {
         W: AsyncWrite + Unpin,
     {
         while !self.ended {
+            // Until it is known to wait for a byte to pass on.
+            self.blocked = true;
             ready!(self.poll_write(cx, to, frames.as_deref_mut()))?;
             self.pending.reserve(PIECE);
             match poll_read_buf(Pin::new(&mut *from), cx, &mut self.pending) {
                 Poll::Ready(Ok(0)) => {
                     ready!(Pin::new(&mut *to).poll_shutdown(cx))?;
-                    self.ended = true;
+                    (self.ended, self.blocked) = (true, false);
                 }
                 Poll::Ready(read) => {
                     read?;
                 }
                 Poll::Pending => {
                     ready!(Pin::new(&mut *to).poll_flush(cx))?;
+                    self.blocked = false;
                     if self.pending.is_empty() {
                         // A quiet tunnel holds no buffer.
                         self.pending = BytesMut::new();

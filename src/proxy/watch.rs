@@ -66,7 +66,12 @@ impl Watch {
                     self.sleep.as_mut().reset((now + GRACE).into());
                     return Overdue::End;
                 }
-                Verdict::Drop => return Overdue::Drop,
+                Verdict::Drop(why) => {
+                    if let Some(why) = why {
+                        client.refused(why);
+                    }
+                    return Overdue::Drop;
+                }
             }
         }
         Overdue::No

@@ -17,11 +17,12 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::spawn_local;
 
 use super::client::{Client, Phase};
+use super::handshakes::Handshakes;
 use super::listener::Arrival;
 use super::request_id::RequestIds;
 use super::serve;
 use super::shared::Shared;
-use super::upstream::{Pool, Turns};
+use super::upstream::{Pool, Turns, h2c};
 
 const SWEEP: Duration = Duration::from_millis(250);
 /// Threads beside each worker that wait for the disk in its place; they go when there is nothing to read.
@@ -37,7 +38,9 @@ pub(super) struct Worker {
     pub(super) index: usize,
     pub(super) shared: Arc<Shared>,
     pub(super) pool: RefCell<Pool>,
+    pub(super) h2c: RefCell<h2c::Connections>,
     pub(super) turns: Turns,
+    pub(super) handshakes: Handshakes,
     pub(super) ids: RequestIds,
     pub(super) phase: Cell<Phase>,
     /// Wakes the held, who wait inside a request where their connection's waker does not reach.
@@ -74,10 +77,13 @@ async fn run(index: usize, seed: u64, shared: Arc<Shared>, mut inbox: UnboundedR
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
         .as_millis() as u64;
+    let pool = Pool::default();
     let worker = Rc::new(Worker {
         index,
+        handshakes: Handshakes::new(shared.loads.len()),
         shared,
-        pool: RefCell::default(),
+        h2c: RefCell::new(h2c::Connections::new(pool.filled())),
+        pool: RefCell::new(pool),
         turns: Turns::default(),
         ids: RequestIds::new(seed),
         phase: Cell::new(Phase::Serving),
@@ -105,17 +111,24 @@ async fn run(index: usize, seed: u64, shared: Arc<Shared>, mut inbox: UnboundedR
 async fn sweep(worker: Rc<Worker>) {
     let filled = worker.pool.borrow().filled();
     loop {
-        while worker.pool.borrow().is_empty() {
+        while worker.pool.borrow().is_empty() && worker.h2c.borrow().is_empty() {
             filled.notified().await;
         }
         tokio::time::sleep(SWEEP).await;
-        worker.pool.borrow_mut().sweep(Instant::now());
+        let now = Instant::now();
+        worker.pool.borrow_mut().sweep(now);
+        worker.h2c.borrow_mut().sweep(now);
     }
 }
 
 impl Worker {
     pub(super) fn unix_ms(&self, now: Instant) -> u64 {
         self.epoch.1 + now.saturating_duration_since(self.epoch.0).as_millis() as u64
+    }
+
+    /// Milliseconds since the edge started, at this moment: for standings and budgets, which all workers share.
+    pub(super) fn ms(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.shared.born).as_millis() as u64
     }
 
     /// Ready once the edge enters phase `Ending`, or a later one, after this was called.
@@ -145,6 +158,7 @@ impl Worker {
         }
         if phase == Phase::Cut {
             self.pool.borrow_mut().clear();
+            self.h2c.borrow_mut().clear();
             // Let the connections see it and close in their own way.
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

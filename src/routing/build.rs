@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::input::{Answer, Input, Replica, Route};
-use crate::proxy::{self, Address, RouteSpec, RouteTable, Snapshot, Target, Upstream};
+use crate::base::policies::VerifierKey;
+use crate::proxy::{self, Address, Policies, RouteSpec, RouteTable, Snapshot, Target, Upstream};
 
 /// A snapshot, and what follows from publishing it.
 pub struct Built {
@@ -32,11 +33,11 @@ pub fn build(input: Input, previous: &Snapshot) -> Built {
             continue;
         }
         seen.insert(place, route.group.clone());
-        routes.push(made(route, previous, &mut fresh));
+        routes.push(made(route, previous, &input.verifiers, &mut fresh));
     }
     let default_route = input
         .default_route
-        .map(|route| made(route, previous, &mut fresh));
+        .map(|route| made(route, previous, &input.verifiers, &mut fresh));
     let snapshot = Snapshot {
         generation: previous.generation + 1,
         routes: RouteTable::new(routes),
@@ -62,13 +63,16 @@ pub fn build(input: Input, previous: &Snapshot) -> Built {
 fn made(
     route: Route,
     previous: &Snapshot,
+    verifiers: &VerifierKey,
     fresh: &mut HashMap<(String, Address), Arc<Target>>,
 ) -> Arc<proxy::Route> {
+    let traits = route.traits;
     let mut target = |key: String, address: Address| {
-        if let Some(kept) = previous.target(&key, &address) {
+        let kept = previous.target(&key, &address);
+        if let Some(kept) = kept.filter(|kept| kept.traits() == traits) {
             return kept;
         }
-        let new = || Target::new(key.as_str(), address.clone());
+        let new = || Target::with(key.as_str(), address.clone(), traits);
         Arc::clone(
             fresh
                 .entry((key.clone(), address.clone()))
@@ -104,6 +108,9 @@ fn made(
             redirect_http: true,
             body_bytes: route.body_bytes,
             held_for: route.held_for,
+            sticky: route.policies.sticky == Some(true),
+            policies: Arc::new(Policies::compile(&route.policies, verifiers)),
+            public_certificate: route.public_certificate,
             ..RouteSpec::default()
         },
         previous,
@@ -131,6 +138,7 @@ fn answering(replicas: &[Replica]) -> Vec<(i64, std::net::SocketAddr)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::Traits;
 
     fn replica(row: i64, port: u16, healthy: bool, doubtful: bool) -> Replica {
         Replica {
@@ -150,6 +158,9 @@ mod tests {
             answer,
             body_bytes: None,
             held_for: None,
+            traits: Traits::default(),
+            policies: Default::default(),
+            public_certificate: true,
         }
     }
 
@@ -219,6 +230,44 @@ mod tests {
         let after = build(at(90), &before.snapshot);
         assert_eq!(after.gone.len(), 1);
         assert_eq!(addresses(&after.snapshot), ["10.83.0.2:90"]);
+    }
+
+    #[test]
+    fn e5_a_replica_whose_cap_changes_is_another_target() {
+        let of = |cap, previous: &Snapshot| {
+            let mut route = route(
+                "app:1",
+                "a.test",
+                Answer::Replicas(vec![replica(1, 80, true, false)]),
+            );
+            route.traits.cap = cap;
+            build(input(vec![route]), previous)
+        };
+        let cap = |built: &Built| built.snapshot.targets().next().unwrap().traits().cap;
+        let before = of(Some(20), &Snapshot::default());
+        let same = of(Some(20), &before.snapshot);
+        let after = of(None, &same.snapshot);
+        assert_eq!((cap(&same), same.gone.len()), (Some(20), 0));
+        assert_eq!((cap(&after), after.gone.len()), (None, 1));
+    }
+
+    #[test]
+    fn e6_policies_reach_the_edge_with_what_they_need() {
+        let mut wanted = route("app:1", "a.test", Answer::Replicas(vec![]));
+        wanted.policies = toml::from_str("sticky = true\nhsts = true").unwrap();
+        let built = build(input(vec![wanted.clone()]), &Snapshot::default());
+        let spec = |built: &Built| {
+            let found = built.snapshot.routes.find("a.test", "/");
+            found.map(|route| route.spec.clone()).unwrap()
+        };
+        let first = spec(&built);
+        assert!(first.sticky && first.public_certificate);
+        assert!(format!("{:?}", first.policies).contains("max-age=31536000"));
+        wanted.policies = Default::default();
+        wanted.public_certificate = false;
+        let second = spec(&build(input(vec![wanted]), &built.snapshot));
+        assert!(!second.sticky && !second.public_certificate);
+        assert_eq!(format!("{:?}", second.policies), "Policies(None)");
     }
 
     #[test]

@@ -9,7 +9,8 @@ use std::time::Duration;
 use rustls::sign::CertifiedKey;
 
 use crate::base::clock::UnixMs;
-use crate::proxy::StaticSite;
+use crate::base::policies::{Policies, VerifierKey};
+use crate::proxy::{StaticSite, Traits};
 
 /// Everything that decides a snapshot.
 #[derive(Default)]
@@ -25,6 +26,8 @@ pub struct Input {
     pub default_certificate: Option<Arc<CertifiedKey>>,
     /// ACME HTTP-01: token to key authorization.
     pub challenges: HashMap<String, String>,
+    /// What the verifiers of basic authentication were made under.
+    pub verifiers: VerifierKey,
 }
 
 /// One wanted route.
@@ -44,6 +47,12 @@ pub struct Route {
     pub body_bytes: Option<u64>,
     /// Instead of the edge's own time a request may be held.
     pub held_for: Option<Duration>,
+    /// What is known of its targets beside their addresses.
+    pub traits: Traits,
+    /// What it asks of requests and does to answers, passwords taken in.
+    pub policies: Policies,
+    /// Its name's certificate is one that browsers know.
+    pub public_certificate: bool,
 }
 
 /// What answers a route.

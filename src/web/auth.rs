@@ -166,19 +166,47 @@ pub fn sign_in(request: &Request) -> Response {
     .into_response()
 }
 
-/// Where a request comes from, by the edge's own forwarded header.
+/// Where a request comes from, by the field in which the edge names the client alone, whatever stands between.
 pub fn origin(headers: &HeaderMap) -> crate::users::Origin {
     let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
     crate::users::Origin {
-        // The client stands first; those after it are proxies between.
-        address: text("x-forwarded-for")
-            .and_then(|v| v.split(',').next())
-            .and_then(|v| v.trim().parse().ok()),
+        address: text("x-real-ip").and_then(|v| v.parse().ok()),
         agent: text("user-agent").unwrap_or_default().to_owned(),
         device: cookie(headers, DEVICE).map(Secret::new),
         host: text("x-forwarded-host")
             .or_else(|| text("host"))
             .unwrap_or_default()
             .to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(fields: &[(&'static str, &str)]) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, value.parse().unwrap());
+        }
+        origin(&headers).address.map(|address| address.to_string())
+    }
+
+    #[test]
+    fn e2_the_client_is_whom_the_edge_names_alone() {
+        let between = ("x-forwarded-for", "192.0.2.1, 198.51.100.7");
+        for (fields, client) in [
+            (
+                &[("x-real-ip", "192.0.2.1"), between][..],
+                Some("192.0.2.1"),
+            ),
+            (&[("x-real-ip", "2001:db8::1")], Some("2001:db8::1")),
+            // Not from the edge: nobody's word.
+            (&[between], None),
+            (&[("x-real-ip", "192.0.2.1, 192.0.2.2")], None),
+            (&[], None),
+        ] {
+            assert_eq!(address(fields).as_deref(), client, "{fields:?}");
+        }
     }
 }

@@ -27,6 +27,16 @@ const SABOTEURS: &[(&str, &str, &str)] = &[
         "            if self.word.load(SeqCst) == RETIRING {\n                return;\n            }\n            let released = self.released.notified();\n",
     ),
     (
+        "counting_after_the_look_at_the_cap",
+        "match self.word.compare_exchange(word, word + 1, SeqCst, SeqCst) {",
+        "match Ok::<u64, u64>(self.word.fetch_add(1, SeqCst)) {",
+    ),
+    (
+        "a_cap_that_hides_the_retirement",
+        "while word < cap.min(COUNT) {",
+        "while word & COUNT < cap.min(COUNT) {",
+    ),
+    (
         "telling_nobody_of_the_last_release",
         "if self.word.fetch_sub(1, SeqCst) == RETIRING | 1 {",
         "if self.word.fetch_sub(1, SeqCst) == 0 {",

@@ -1,7 +1,7 @@
 //! Limits: each one reached, each one answered as written.
 use std::time::{Duration, Instant};
 
-use freehold::proxy::{Limits, RouteSpec};
+use freehold::proxy::{Limits, Refusal, RouteSpec};
 use http::Request;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
@@ -277,7 +277,7 @@ async fn f5_connections_of_one_address_and_of_all_are_limited() {
         held.push(Http1::tls(&rig, "tasks.test").await);
     }
     assert!(tls(&rig, "tasks.test", "http/1.1").await.is_err());
-    assert_eq!(rig.edge.stats().refusals.too_many_connections, 1);
+    assert_eq!(rig.edge.stats().refusals.of(Refusal::TooManyOfAddress), 1);
     // Another address is none the poorer.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
@@ -347,7 +347,7 @@ async fn f5_a_panic_is_one_requests_500_and_nobody_elses() {
         http2.ask(get("https://tasks.test/")).await.unwrap().status,
         200
     );
-    assert_eq!(rig.edge.stats().refusals.panics, 1);
+    assert_eq!(rig.edge.stats().refusals.of(Refusal::Panic), 1);
     assert_eq!(rig.route_reading("tasks.test").in_flight, 0);
 }
 

@@ -45,6 +45,43 @@ pub async fn app(name: &'static str) -> App {
     app_on(listener, name)
 }
 
+/// As `app`, over HTTP/2 without TLS, which it has to be spoken to with.
+pub async fn h2c_app(name: &'static str) -> App {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    h2c_app_on(listener, name, 200)
+}
+
+/// `streams`: how many it allows on a connection.
+pub fn h2c_app_on(listener: TcpListener, name: &'static str, streams: u32) -> App {
+    let address = listener.local_addr().unwrap();
+    let (connections, requests) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (opened, answered) = (connections.clone(), requests.clone());
+    let serving = tokio::spawn(async move {
+        let mut tasks = tokio::task::JoinSet::new();
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            opened.fetch_add(1, Ordering::SeqCst);
+            let answered = answered.clone();
+            let service = service_fn(move |request| {
+                answered.fetch_add(1, Ordering::SeqCst);
+                respond(name, request)
+            });
+            tasks.spawn(async move {
+                let mut server =
+                    hyper::server::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new());
+                server.max_concurrent_streams(streams);
+                server.serve_connection(TokioIo::new(stream), service).await
+            });
+        }
+    });
+    App {
+        address,
+        connections,
+        requests,
+        serving,
+    }
+}
+
 pub fn app_on(listener: TcpListener, name: &'static str) -> App {
     let address = listener.local_addr().unwrap();
     let (connections, requests) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));

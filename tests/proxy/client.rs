@@ -1,5 +1,6 @@
 //! Clients: HTTP/1.1 and HTTP/2 over verified TLS, plain HTTP, and bytes by hand.
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -152,7 +153,20 @@ pub struct Http2(http2::SendRequest<Body>);
 
 impl Http2 {
     pub async fn tls(rig: &Rig, name: &str) -> Http2 {
+        Http2::with_socket(rig, name).await.0
+    }
+
+    /// The socket comes along, so that a test may end it under the protocol.
+    pub async fn with_socket(rig: &Rig, name: &str) -> (Http2, OwnedFd) {
         let stream = tls(rig, name, "h2").await.unwrap();
+        let socket = rustix::io::dup(stream.get_ref().0).unwrap();
+        (Http2::over(stream).await, socket)
+    }
+
+    pub async fn over<S>(stream: S) -> Http2
+    where
+        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    {
         let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
             .await
             .unwrap();

@@ -6,16 +6,19 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 /// The largest frame that is taken without asking.
 const LARGEST: usize = 16_384;
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RESET: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const CONTINUATION: u8 = 9;
+pub const DATA: u8 = 0;
+pub const HEADERS: u8 = 1;
+pub const PRIORITY: u8 = 2;
+pub const RESET: u8 = 3;
+pub const SETTINGS: u8 = 4;
+pub const PING: u8 = 6;
+pub const GOAWAY: u8 = 7;
+pub const WINDOW_UPDATE: u8 = 8;
+pub const CONTINUATION: u8 = 9;
 
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub const END_STREAM: u8 = 1;
+pub const END_HEADERS: u8 = 4;
+const ACK: u8 = 1;
 
 /// What a connection begins with.
 pub fn preface() -> Vec<u8> {
@@ -58,6 +61,23 @@ pub fn written(words: &str, rest: &[Vec<u8>]) -> (Vec<u8>, u32) {
     (bytes, highest)
 }
 
+/// A whole request without a body, or the beginning of one with a body.
+pub fn request(stream: u32, method: &str, path: &str, end: bool) -> Vec<u8> {
+    let fields = [
+        ":method",
+        method,
+        ":scheme",
+        "https",
+        ":authority",
+        "tasks.test",
+        ":path",
+        path,
+    ];
+    let fields = fields.map(|text| text.as_bytes().to_vec());
+    let end = if end { END_STREAM } else { 0 };
+    headers(stream, (end, END_HEADERS), &block(&fields))
+}
+
 /// `HEADERS`, and `CONTINUATION` for what does not fit.
 fn headers(stream: u32, (end, whole): (u8, u8), block: &[u8]) -> Vec<u8> {
     let pieces: Vec<&[u8]> = match block.is_empty() {
@@ -76,7 +96,7 @@ fn headers(stream: u32, (end, whole): (u8, u8), block: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     let mut bytes = length[1..].to_vec();
     bytes.extend([kind, flags]);
@@ -126,6 +146,8 @@ pub struct Heard {
     /// `PROTOCOL_ERROR`, if it was ended with a reason.
     pub goaway: Option<String>,
     pub closed: bool,
+    /// Answers to our PINGs.
+    pub pongs: u32,
 }
 
 impl Heard {
@@ -149,6 +171,7 @@ impl Heard {
         };
         match head[3] {
             GOAWAY if code(4) != "NO_ERROR" => self.goaway = Some(code(4)),
+            PING if head[4] & ACK != 0 => self.pongs += 1,
             RESET => {
                 let told = self.streams.entry(id).or_default();
                 // After an answer it only says that no more of the body is wanted.

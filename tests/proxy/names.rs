@@ -1,4 +1,6 @@
 //! Names: which route, which certificate, which no.
+use freehold::proxy::Refusal;
+
 use crate::app::app;
 use crate::client::{Http1, Http2, fetch, get, tls};
 use crate::rig::{Rig, World, route, target, until};
@@ -110,7 +112,7 @@ async fn f5_unknown_names_are_turned_away_at_each_door() {
         .to_string();
     assert!(refusal.contains("UnrecognisedName"), "{refusal}");
     until("it is counted", || {
-        rig.edge.stats().refusals.unknown_names == 1
+        rig.edge.stats().refusals.of(Refusal::UnknownName) == 1
     })
     .await;
 

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use freehold::proxy::{
-    Address, ConnectFailure, Edge, Limits, Listeners, Reading, Route, RouteSpec, RouteTable,
-    Snapshot, Target, Upstream,
+    Address, ConnectFailure, Edge, Limits, Listeners, Protocol, Reading, Route, RouteSpec,
+    RouteTable, Snapshot, Target, Traits, Upstream,
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::sign::CertifiedKey;
@@ -76,16 +76,29 @@ impl Rig {
             world,
             Limits {
                 workers: Some(2),
+                // A test comes from one address, as fast as it can.
+                new_connections_per_address: u32::MAX,
                 ..Limits::default()
             },
         )
     }
 
     pub fn with_limits(world: World, limits: Limits) -> Rig {
-        let (http, https) = (
-            TcpListener::bind("127.0.0.1:0").unwrap(),
-            TcpListener::bind("127.0.0.1:0").unwrap(),
-        );
+        let bind = || TcpListener::bind("127.0.0.1:0").unwrap();
+        Rig::over((bind(), bind()), world, limits)
+    }
+
+    /// An edge whose kernel takes next to nothing ahead of what clients read.
+    pub fn narrow(world: World, limits: Limits) -> Rig {
+        let bind = || {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            rustix::net::sockopt::set_socket_send_buffer_size(&listener, 4_096).unwrap();
+            listener
+        };
+        Rig::over((bind(), bind()), world, limits)
+    }
+
+    fn over((http, https): (TcpListener, TcpListener), world: World, limits: Limits) -> Rig {
         let (http_address, https_address) =
             (http.local_addr().unwrap(), https.local_addr().unwrap());
         let authority = Arc::new(Authority::new());
@@ -162,6 +175,15 @@ fn snapshot(authority: &Authority, world: World, previous: &Snapshot) -> Snapsho
 
 pub fn target(address: SocketAddr) -> Arc<Target> {
     Target::new(format!("t:{address}"), Address::Tcp(address))
+}
+
+/// A target that is spoken to over HTTP/2.
+pub fn h2c_target(address: SocketAddr) -> Arc<Target> {
+    let traits = Traits {
+        protocol: Protocol::H2c,
+        ..Traits::default()
+    };
+    Target::with(format!("t:{address}"), Address::Tcp(address), traits)
 }
 
 /// `host` or `host/path`, to these targets.

@@ -1,7 +1,7 @@
 //! Strict: what could be read in two ways is read in none, on both sides. `table` has what clients send, row by row.
 use std::time::{Duration, Instant};
 
-use freehold::proxy::Limits;
+use freehold::proxy::{Limits, Refusal};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::app::{App, always, app, raw, read_head};
@@ -208,7 +208,7 @@ async fn e3_a_head_that_is_refused_is_answered_in_the_form_it_asks_for() {
         assert_eq!(body.is_empty(), begins.is_empty());
     }
     assert_eq!(app.requests(), 0);
-    assert_eq!(rig.edge.stats().refusals.bad_requests, 4);
+    assert_eq!(rig.edge.stats().refusals.of(Refusal::BadRequest), 4);
 }
 
 #[tokio::test]

@@ -2,12 +2,13 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use freehold::proxy::{Limits, RouteSpec};
+use freehold::proxy::{Limits, Refusal, RouteSpec};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::app::{App, raw};
 use crate::client::tls;
+use crate::policies::policed;
 use crate::rig::{Rig, World, route, target};
 
 #[allow(dead_code)]
@@ -20,7 +21,7 @@ use rows::{Edge, has};
 const NEXT: &str = "GET /next HTTP/1.1\r\nHost: tasks.test\r\nConnection: close\r\n\r\n";
 
 /// How much of a body the route takes.
-pub const BODY: u64 = 1_000;
+const BODY: u64 = 1_000;
 
 /// The first lines of the requests that reached the app whole.
 pub type Seen = Arc<Mutex<Vec<String>>>;
@@ -197,20 +198,48 @@ fn wrong(row: &Edge, text: &str, seen: &[String], counted: u64) -> Option<String
     (!ours).then(|| format!("is no page of ours: {said}"))
 }
 
-#[tokio::test]
-async fn e3_every_row_of_the_table_is_answered_exactly() {
-    let (app, seen) = witness().await;
-    let spec = RouteSpec {
+/// One that takes all, and below it some with policies. Of each `turn` the rates begin anew.
+pub fn world(app: &App, turn: usize) -> World {
+    let all = RouteSpec {
         redirect_http: false,
         body_bytes: Some(BODY),
         ..route("tasks.test", &[&target(app.address)])
     };
+    let staff =
+        "basic_auth = { realm = \"Staff\", users = [{ name = \"ana\", password = \"hunter2\" }] }";
+    let often = "rate_limit = { requests = 1, per = \"day\" }";
+    let often = RouteSpec {
+        key: format!("often:{turn}").into(),
+        ..policed("tasks.test/often", app, often)
+    };
+    World::of([
+        all,
+        policed("tasks.test/staff", app, staff),
+        policed("tasks.test/inside", app, "allow = [\"192.0.2.0/24\"]"),
+        policed("tasks.test/strip", app, "strip_prefix = true"),
+        often,
+    ])
+}
+
+/// Refused for what they are, whose policy it was.
+fn refused(rig: &Rig) -> u64 {
+    let refusals = rig.edge.stats().refusals;
+    refusals.of(Refusal::BadRequest)
+        + refusals.of(Refusal::Denied)
+        + refusals.of(Refusal::RateLimited)
+}
+
+#[tokio::test]
+async fn e3_every_row_of_the_table_is_answered_exactly() {
+    let (app, seen) = witness().await;
     let limits = Limits {
         workers: Some(2),
+        // Hundreds of them, as quickly as they come.
+        new_connections_per_address: u32::MAX,
         ..Limits::default()
     };
-    let rig = Rig::with_limits(World::of([spec]), limits);
-    let mut report = Vec::new();
+    let rig = Rig::with_limits(world(&app, 0), limits);
+    let (mut report, mut turn) = (Vec::new(), 0);
     for row in rows::table().edge {
         let bytes = [expanded(&row.send), NEXT.into()].concat();
         // In one piece, byte by byte, and cut in the middle of things.
@@ -225,7 +254,11 @@ async fn e3_every_row_of_the_table_is_answered_exactly() {
                 _ => piece,
             };
             seen.lock().unwrap().clear();
-            let before = rig.edge.stats().refusals.bad_requests;
+            if row.answer.contains("429") {
+                turn += 1;
+                rig.publish(world(&app, turn));
+            }
+            let before = refused(&rig);
             let answer = match door {
                 "http" => {
                     let stream = TcpStream::connect(rig.http).await.unwrap();
@@ -237,7 +270,7 @@ async fn e3_every_row_of_the_table_is_answered_exactly() {
                     exchange(stream, &bytes, piece).await
                 }
             };
-            let counted = rig.edge.stats().refusals.bad_requests - before;
+            let counted = refused(&rig) - before;
             let told = match answer {
                 Ok(text) => wrong(&row, &text, &seen.lock().unwrap(), counted),
                 Err(text) => Some(format!("was kept open after: {text}")),

@@ -1,20 +1,19 @@
 //! The edge's rows over HTTP/2, frame by frame: the exact status, reset or end, and what the app was asked.
 use std::time::Duration;
 
-use freehold::proxy::RouteSpec;
 use tokio::io::AsyncWriteExt;
 
 use crate::client::tls;
 use crate::frames::{Heard, preface, written};
-use crate::rig::{Rig, World, route, target};
+use crate::rig::Rig;
 use crate::table::rows::{self, EdgeHttp2, has};
-use crate::table::{BODY, expanded, witness};
+use crate::table::{expanded, witness, world};
 
 /// The stream of the request that follows every row.
 const NEXT: u32 = 4_097;
 
 /// What a row sends, and the stream it is about. `GET /` stands for the four fields of such a request.
-fn sent(row: &EdgeHttp2) -> (Vec<u8>, u32) {
+pub fn sent(row: &EdgeHttp2) -> (Vec<u8>, u32) {
     let (mut bytes, mut about) = (preface(), 0);
     let next = ["HEADERS 4097 es eh", "GET /next"]
         .map(str::to_owned)
@@ -84,11 +83,7 @@ fn wrong(row: &EdgeHttp2, heard: &Heard, about: u32, seen: &[String]) -> Option<
 #[tokio::test]
 async fn e3_every_row_over_http2_is_answered_exactly() {
     let (app, seen) = witness().await;
-    let spec = RouteSpec {
-        body_bytes: Some(BODY),
-        ..route("tasks.test", &[&target(app.address)])
-    };
-    let rig = Rig::start(World::of([spec]));
+    let rig = Rig::start(world(&app, 0));
     let mut report = Vec::new();
     for row in rows::table().edge_http2 {
         seen.lock().unwrap().clear();

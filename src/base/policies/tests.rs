@@ -1,3 +1,4 @@
+//! Policies as they are read, written, refused and bounded.
 use super::*;
 
 const WHOLE: &str = r#"

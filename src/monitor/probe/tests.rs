@@ -3,7 +3,7 @@
 use super::*;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls_pki_types::PrivateKeyDer;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 
 struct Authority {
@@ -72,12 +72,50 @@ fn question(url: &str, through: SocketAddr) -> Question {
     Question {
         url: Url::parse(url).unwrap(),
         through: Some(through),
+        proxy_protocol: Vec::new(),
         strict: true,
         timeout: Duration::from_millis(1500),
     }
 }
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+
+/// A proxy may run on the box itself; the box's own checks are then none of its connections, and say so.
+#[tokio::test]
+async fn e2_a_check_from_an_address_that_speaks_first_speaks_first() {
+    let tls = trust(&[], &[]).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let got = async |proxies: &[&str]| {
+        let question = Question {
+            proxy_protocol: proxies
+                .iter()
+                .map(|text| Cidr::parse(text).unwrap())
+                .collect(),
+            ..question("http://shop.test/", address)
+        };
+        let server = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = [0; 2048];
+            let read = stream.read(&mut head).await.unwrap();
+            let mut seen = head[..read].to_vec();
+            while !seen.ends_with(b"\r\n\r\n") || seen.len() <= PROXY_LOCAL.len() {
+                let read = stream.read(&mut head).await.unwrap();
+                seen.extend_from_slice(&head[..read]);
+            }
+            stream.write_all(OK.as_bytes()).await.unwrap();
+            seen
+        };
+        let (answered, seen) = tokio::join!(ask(&tls, &question), server);
+        assert!(answered.is_ok(), "{answered:?}");
+        seen
+    };
+    assert!(got(&[]).await.starts_with(b"GET / "));
+    assert!(got(&["192.0.2.7"]).await.starts_with(b"GET / "));
+    let seen = got(&["192.0.2.7", "127.0.0.1"]).await;
+    assert!(seen.starts_with(&PROXY_LOCAL), "{seen:?}");
+    assert!(seen[PROXY_LOCAL.len()..].starts_with(b"GET / "));
+}
 
 #[tokio::test]
 async fn f7_dns_tcp_tls_and_http_are_told_apart() {

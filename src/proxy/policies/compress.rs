@@ -248,6 +248,7 @@ fn broken(broken: Broken) -> EdgeError {
         Broken::Malformed(what) => EdgeError::UpstreamMalformed(what),
         Broken::File => EdgeError::FileUnreadable,
         Broken::Client => EdgeError::BodyBroken,
+        Broken::ClientSlow => EdgeError::BodyStalled,
         Broken::Panicked => EdgeError::Panicked,
     }
 }

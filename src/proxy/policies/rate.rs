@@ -105,7 +105,6 @@ impl Quota {
 
     /// The one decision: `whole` is in how many ticks the quota is whole again, as it was kept.
     fn decide(&self, whole: u64) -> Verdict {
-        // A quota that was longer before must not shut anybody out for longer than it now does.
         let whole = whole.min(self.window);
         let after = whole + self.cost;
         let allowed = after <= self.window;
@@ -168,9 +167,12 @@ impl RateTable {
             let mine = (0..PLACES).find(|at| all[*at] & !MOMENT == tag);
             let at =
                 mine.unwrap_or_else(|| (0..PLACES).min_by_key(|at| left(all[*at])).unwrap_or(0));
-            verdict = quota.decide(mine.map_or(0, |at| left(all[at])));
+            let kept = mine.map_or(0, |at| left(all[at]));
+            verdict = quota.decide(kept);
             let next = tag | (now.wrapping_add(verdict.whole) & MOMENT);
-            if !verdict.allowed
+            // A refusal changes nothing, but where what was kept was more than the quota, as a longer one left it.
+            let changes = verdict.allowed || kept > quota.window;
+            if !changes
                 || row[at]
                     .compare_exchange(all[at], next, Relaxed, Relaxed)
                     .is_ok()
@@ -309,5 +311,11 @@ mod tests {
         assert!(table.take(&day, v4(1), now).allowed && !table.take(&day, v4(1), now).allowed);
         let refused = table.take(&quota("requests = 2\nper = \"second\""), v4(1), now);
         assert!(!refused.allowed && refused.retry_after() == 1);
+        let later = now + Duration::from_secs(1);
+        assert!(
+            table
+                .take(&quota("requests = 2\nper = \"second\""), v4(1), later)
+                .allowed
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! The body of an answer as it comes from the target, while the rest of the request may still be on its way there.
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http_body::Frame;
@@ -7,7 +8,7 @@ use http_body::Frame;
 use super::answer_head::Framing;
 use super::chunked::{Chunked, Decoded};
 use super::connection::Connection;
-use super::request_body::RequestBody;
+use super::request_body::{RequestBody, WaitsFor};
 
 /// Why an answer could not be brought to its end. The client sees a cut connection or a reset stream.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub(crate) enum BodyFailure {
     CutShort,
     Malformed(&'static str),
     Client,
+    /// The rest of the request's body came too slowly.
+    ClientSlow,
 }
 
 pub(crate) struct AnswerBody {
@@ -105,9 +108,9 @@ impl AnswerBody {
         };
         if let Some(request) = &mut self.request
             && !request.is_done()
-            && let Poll::Ready(Err(_)) = request.poll_pump(cx, connection)
+            && let Err(failure) = pump(request, cx, connection)
         {
-            return Poll::Ready(Some(Err(BodyFailure::Client)));
+            return Poll::Ready(Some(Err(failure)));
         }
         loop {
             match &mut self.state {
@@ -155,6 +158,32 @@ impl AnswerBody {
                 Ok(0) | Err(_) => return Poll::Ready(Some(Err(BodyFailure::CutShort))),
                 Ok(_) => {}
             }
+        }
+    }
+}
+
+/// Moves the rest of a request while its answer is under way already.
+fn pump(
+    request: &mut RequestBody,
+    cx: &mut Context<'_>,
+    connection: &mut Connection,
+) -> Result<(), BodyFailure> {
+    loop {
+        if let Poll::Ready(Err(_)) = request.poll_pump(cx, connection) {
+            return Err(BodyFailure::Client);
+        }
+        if request.is_done() {
+            return Ok(());
+        }
+        if request.waits_for() != WaitsFor::Client {
+            request.pace.rest();
+            return Ok(());
+        }
+        let until = request
+            .judge_pace(Instant::now())
+            .ok_or(BodyFailure::ClientSlow)?;
+        if connection.poll_until(cx, until).is_pending() {
+            return Ok(());
         }
     }
 }

@@ -92,6 +92,38 @@ pub(crate) fn parse(
     finish(status, version_11, headers, seen, method).map(Some)
 }
 
+/// The fields of an answer that came framed (HTTP/2): those that may pass, and the length of the body where it is told.
+pub(crate) fn judge(
+    status: StatusCode,
+    fields: HeaderMap,
+    method: &Method,
+) -> Result<(HeaderMap, Option<u64>), &'static str> {
+    if status.is_informational() {
+        return Err("its answer changes the protocol unasked");
+    }
+    let mut seen = Seen::default();
+    let mut headers = HeaderMap::with_capacity(fields.len() + 2);
+    let mut last = None;
+    for (name, value) in fields {
+        // A name is given with the first of its values only.
+        if name.is_some() {
+            last = name;
+        }
+        if let Some(name) = &last
+            && seen.note(name, &value)?
+        {
+            headers.append(name.clone(), value);
+        }
+    }
+    if status == StatusCode::NO_CONTENT {
+        headers.remove(header::CONTENT_LENGTH);
+    }
+    let bodiless = *method == Method::HEAD
+        || status == StatusCode::NOT_MODIFIED
+        || status == StatusCode::NO_CONTENT;
+    Ok((headers, if bodiless { Some(0) } else { seen.length }))
+}
+
 /// What the fields say about framing and the connection.
 #[derive(Default)]
 struct Seen {

@@ -1,4 +1,4 @@
-//! The leg to a target: HTTP/1.1 written and read by hand, in the task of the request it serves.
+//! The leg to a target: HTTP/1.1 written and read by hand, in the task of the request it serves; or HTTP/2 (`h2c`).
 //!
 //! What comes from an upstream is read strictly: an answer whose end could be understood in two ways is no answer.
 //! A connection goes back to the pool only after an answer that ended where it said, with nothing behind it.
@@ -8,6 +8,8 @@ mod chunked;
 mod connection;
 #[cfg(freehold_fuzz)]
 pub(super) mod fuzz;
+pub(super) mod h2c;
+mod pace;
 mod pool;
 mod request_body;
 mod send;

@@ -1,15 +1,18 @@
 //! A request on its way to the target: head first, then the client's body as it comes, framed anew.
 //!
 //! Holds at most one chunk at a time: what the target does not take, the client is not asked for.
+use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
-use http_body::Body;
+use http_body::{Body, Frame};
 use hyper::body::Incoming;
 
 use super::connection::Connection;
+use super::pace::Pace;
 use crate::proxy::headers;
 
 /// How the body is told to the target.
@@ -24,7 +27,7 @@ pub(crate) struct RequestBody {
     out: BytesMut,
     chunk: Bytes,
     tail: &'static [u8],
-    source: Option<Incoming>,
+    source: Option<Source>,
     coding: Coding,
     limit: u64,
     /// Body bytes taken from the client.
@@ -35,6 +38,8 @@ pub(crate) struct RequestBody {
     refused: bool,
     length: Option<u64>,
     expected_continue: bool,
+    may_trickle: bool,
+    pub(super) pace: Pace,
 }
 
 #[derive(Debug)]
@@ -54,11 +59,38 @@ pub(crate) enum WaitsFor {
 
 /// The client's body and what was decided about it; becomes a `RequestBody` once the head is written.
 pub(crate) struct BodySource {
-    incoming: Option<Incoming>,
-    length: Option<u64>,
-    coding: Coding,
-    limit: u64,
-    expects_continue: bool,
+    pub(super) source: Option<Source>,
+    pub(super) length: Option<u64>,
+    pub(super) coding: Coding,
+    pub(super) limit: u64,
+    pub(super) expects_continue: bool,
+    pub(super) may_trickle: bool,
+}
+
+/// What is left of a body: pieces that were sent to a target in vain, then what the client sends.
+pub(crate) struct Source {
+    pub(super) again: VecDeque<Bytes>,
+    /// `None`: the client has sent all of it.
+    pub(super) incoming: Option<Incoming>,
+}
+
+impl Source {
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if let Some(piece) = self.again.pop_front() {
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+        match &mut self.incoming {
+            Some(incoming) => Pin::new(incoming).poll_frame(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    pub(super) fn is_end(&self) -> bool {
+        self.again.is_empty() && self.incoming.as_ref().is_none_or(Body::is_end_stream)
+    }
 }
 
 impl BodySource {
@@ -71,12 +103,22 @@ impl BodySource {
         let length = incoming.size_hint().exact();
         let expects_continue = expects_continue && coding != Coding::None;
         BodySource {
-            incoming: (coding != Coding::None).then_some(incoming),
+            source: (coding != Coding::None).then_some(Source {
+                again: VecDeque::new(),
+                incoming: Some(incoming),
+            }),
             length,
             coding,
             limit,
             expects_continue,
+            may_trickle: false,
         }
+    }
+
+    /// The body is a conversation: no pace is asked of it.
+    pub(crate) fn may_trickle(mut self) -> BodySource {
+        self.may_trickle = true;
+        self
     }
 
     pub(crate) fn length(&self) -> Option<u64> {
@@ -104,9 +146,11 @@ impl RequestBody {
             awaits_continue: source.expects_continue,
             length: source.length,
             expected_continue: source.expects_continue,
-            source: source.incoming,
+            source: source.source,
             taken: 0,
             refused: false,
+            may_trickle: source.may_trickle,
+            pace: Pace::default(),
         }
     }
 
@@ -114,12 +158,25 @@ impl RequestBody {
     pub(crate) fn into_source(self) -> Option<BodySource> {
         let untouched = self.taken == 0 && (self.coding == Coding::None || self.source.is_some());
         untouched.then_some(BodySource {
-            incoming: self.source,
+            source: self.source,
             length: self.length,
             coding: self.coding,
             limit: self.limit,
             expects_continue: self.expected_continue,
+            may_trickle: self.may_trickle,
         })
+    }
+
+    /// From now on the body has to come at a pace, unless it may trickle.
+    pub(super) fn hurry(&mut self, client_idle: Duration) {
+        if !self.may_trickle {
+            self.pace.set(client_idle);
+        }
+    }
+
+    /// Until when the pump may wait for the client, if it waits for it; `None`: it is too slow.
+    pub(super) fn judge_pace(&mut self, now: Instant) -> Option<Instant> {
+        self.pace.judge(now, self.taken)
     }
 
     pub(crate) fn is_done(&self) -> bool {
@@ -185,7 +242,7 @@ impl RequestBody {
             if self.awaits_continue {
                 return Poll::Pending;
             }
-            match ready!(Pin::new(source).poll_frame(cx)) {
+            match ready!(source.poll_frame(cx)) {
                 Some(Ok(frame)) => self.queue(frame)?,
                 Some(Err(_)) => return Poll::Ready(Err(BodyTrouble::Client)),
                 None => {
@@ -198,7 +255,7 @@ impl RequestBody {
         }
     }
 
-    fn queue(&mut self, frame: http_body::Frame<Bytes>) -> Result<(), BodyTrouble> {
+    fn queue(&mut self, frame: Frame<Bytes>) -> Result<(), BodyTrouble> {
         match frame.into_data() {
             Ok(data) if data.is_empty() => {}
             Ok(data) => {

@@ -13,6 +13,7 @@ use super::answer_head::{self, AnswerHead};
 use super::connection::Connection;
 use super::request_body::{BodyTrouble, RequestBody, WaitsFor};
 use crate::proxy::limits::Limits;
+use crate::proxy::vigil::Vigil;
 
 /// A target that does not say `100 Continue` within this time gets the body all the same (RFC 9110, 10.1.1).
 const CONTINUE: Duration = Duration::from_secs(1);
@@ -29,6 +30,8 @@ pub(crate) enum SendFailure {
     Malformed(&'static str),
     /// The target said nothing for too long.
     Silent,
+    /// The target was given up while it had not answered.
+    Left,
     ClientGone,
     ClientSilent,
     BodyTooLarge,
@@ -39,8 +42,10 @@ pub(crate) async fn send(
     method: &Method,
     body: &mut RequestBody,
     limits: &Limits,
+    mut vigil: Option<Vigil<'_>>,
 ) -> Result<AnswerHead, SendFailure> {
     connection.begin();
+    body.hurry(limits.client_idle);
     let mut waiting = None;
     let mut pumped = body.taken;
     let mut interim = 0;
@@ -114,9 +119,27 @@ pub(crate) async fn send(
                 _ => Instant::now() + limit,
             };
             waiting = Some((waits_for, deadline));
-            ready!(connection.poll_until(cx, deadline));
+            if waits_for == WaitsFor::Target
+                && !answered
+                && let Some(vigil) = &mut vigil
+                && vigil.poll(cx, connection, deadline - limit).is_ready()
+            {
+                return Poll::Ready(Err(SendFailure::Left));
+            }
+            let judged = match waits_for {
+                WaitsFor::Client => body.judge_pace(Instant::now()),
+                _ => {
+                    body.pace.rest();
+                    Some(deadline)
+                }
+            };
+            let Some(judged) = judged else {
+                return Poll::Ready(Err(SendFailure::ClientSilent));
+            };
+            ready!(connection.poll_until(cx, deadline.min(judged)));
             match waits_for {
                 WaitsFor::Target => return Poll::Ready(Err(SendFailure::Silent)),
+                WaitsFor::Client if Instant::now() < deadline => {}
                 WaitsFor::Client => return Poll::Ready(Err(SendFailure::ClientSilent)),
                 WaitsFor::Continue => {
                     body.go_on();

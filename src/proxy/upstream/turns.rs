@@ -42,9 +42,14 @@ pub(crate) struct Turn<'a> {
 impl Turns {
     /// A turn, if there is one left; with `at_all_costs` in any case.
     pub(crate) fn take(&self, target: u64, at_all_costs: bool) -> Option<Turn<'_>> {
+        self.take_of(target, if at_all_costs { u32::MAX } else { AT_ONCE })
+    }
+
+    /// A turn, if fewer than `most` are taken.
+    pub(crate) fn take_of(&self, target: u64, most: u32) -> Option<Turn<'_>> {
         let mut all = self.of_target.borrow_mut();
         let of_target = all.entry(target).or_default();
-        let may = at_all_costs || of_target.opening < AT_ONCE;
+        let may = of_target.opening < most;
         of_target.opening += u32::from(may);
         may.then(|| Turn {
             turns: self,

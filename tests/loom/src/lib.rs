@@ -1,5 +1,5 @@
 //! The proxy's promise, modelled: whatever the order of the threads, every request finds a target, no target is taken away
-//! while a request uses it, and the drain of a retired target ends.
+//! while a request uses it, no target has more requests than its cap, and the drain of a retired target ends.
 //!
 //! The protocol is the shipped file itself. Each saboteur is that file with one protection taken out (build.rs), and the
 //! same model must fail with it.
@@ -18,6 +18,7 @@ use loom::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 trait Protocol: Send + Sync + 'static {
     fn new() -> Self;
     fn take(&self) -> bool;
+    fn take_below(&self, cap: u64) -> bool;
     fn give_back(&self);
     fn retire(&self);
     fn is_retiring(&self) -> bool;
@@ -33,6 +34,9 @@ macro_rules! protocol {
             }
             fn take(&self) -> bool {
                 $module::Claims::take(self)
+            }
+            fn take_below(&self, cap: u64) -> bool {
+                $module::Claims::take_below(self, cap)
             }
             fn give_back(&self) {
                 $module::Claims::give_back(self);
@@ -63,6 +67,12 @@ macro_rules! saboteur {
             fn model() {
                 super::a_switch_under_load::<Claims>(1);
             }
+
+            #[test]
+            #[ignore = "run by the saboteurs' test, in a process of its own"]
+            fn capped() {
+                super::a_switch_with_a_cap::<Claims>();
+            }
         }
         protocol!($module);
     };
@@ -74,6 +84,8 @@ saboteur!(asking_before_counting);
 saboteur!(keeping_a_refused_count);
 saboteur!(looking_before_listening);
 saboteur!(telling_nobody_of_the_last_release);
+saboteur!(counting_after_the_look_at_the_cap);
+saboteur!(a_cap_that_hides_the_retirement);
 
 /// A target, and the container behind it: loom fails the model if that is taken away beside a request.
 struct Target<C> {
@@ -148,6 +160,54 @@ fn a_switch_under_load<C: Protocol>(visitors: usize) {
     });
 }
 
+/// Targets that take one request at a time. Who finds no place listens, looks again and waits, as those that are held do; a
+/// place that is given back wakes them, and so does a publication. That a target is alone with a request is loom's to see.
+fn a_switch_with_a_cap<C: Protocol>() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let world = Arc::new(World::<C>::new());
+        let bell = Arc::new(stand_in::Notify::new());
+        let visits: Vec<_> = (0..2)
+            .map(|_| {
+                let (world, bell) = (world.clone(), bell.clone());
+                loom::thread::spawn(move || {
+                    loop {
+                        let rung = bell.notified();
+                        let target = &world.targets[world.newest.load(SeqCst)];
+                        if target.claims.take_below(1) {
+                            target
+                                .runs
+                                .with_mut(|runs| assert!(unsafe { *runs }, "its target was gone"));
+                            target.claims.give_back();
+                            bell.notify_waiters();
+                            return;
+                        }
+                        loom::future::block_on(rung);
+                    }
+                })
+            })
+            .collect();
+        world.newest.store(1, SeqCst);
+        bell.notify_waiters();
+        let old = &world.targets[0];
+        old.claims.retire();
+        loom::future::block_on(old.claims.drained());
+        old.runs.with_mut(|runs| unsafe { *runs = false });
+        for visit in visits {
+            visit.join().unwrap();
+        }
+        for target in &world.targets {
+            assert_eq!(target.claims.in_flight(), 0);
+        }
+    });
+}
+
+#[test]
+fn e5_a_switch_of_targets_with_a_cap() {
+    a_switch_with_a_cap::<claims::Claims>();
+}
+
 #[test]
 fn f4_one_visitor_and_a_switch_in_every_order() {
     a_switch_under_load::<claims::Claims>(1);
@@ -168,14 +228,29 @@ fn f4_the_model_fails_with_every_saboteur() {
         ("looking_before_listening", "deadlock"),
         ("telling_nobody_of_the_last_release", "deadlock"),
     ] {
-        let done = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", &format!("{saboteur}::model")])
-            .arg("--nocapture")
-            .env("RUST_BACKTRACE", "0")
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&done.stderr);
-        assert!(!done.status.success(), "the model holds with {saboteur}");
-        assert!(said.contains(why), "{saboteur} fails otherwise: {said}");
+        fails(&format!("{saboteur}::model"), why);
     }
+}
+
+#[test]
+fn e5_the_model_with_a_cap_fails_with_every_saboteur() {
+    for (saboteur, why) in [
+        ("counting_after_the_look_at_the_cap", "Causality violation"),
+        ("a_cap_that_hides_the_retirement", "Causality violation"),
+        ("telling_nobody_of_the_last_release", "deadlock"),
+    ] {
+        fails(&format!("{saboteur}::capped"), why);
+    }
+}
+
+fn fails(saboteur: &str, why: &str) {
+    let done = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", saboteur])
+        .arg("--nocapture")
+        .env("RUST_BACKTRACE", "0")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(!done.status.success(), "the model holds with {saboteur}");
+    assert!(said.contains(why), "{saboteur} fails otherwise: {said}");
 }

@@ -1,0 +1,43 @@
+//! The app behind the edge: `/1k`, `/10m`, and bodies that are read and forgotten.
+use std::convert::Infallible;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+
+use super::Outcome;
+
+pub async fn serve(address: SocketAddr) -> Outcome {
+    let listener = TcpListener::bind(address).await?;
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        tokio::spawn(
+            http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer)),
+        );
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+) -> Result<Response<BoxBody<Bytes, Infallible>>, hyper::Error> {
+    let big = request.uri().path() == "/10m";
+    let mut body = request.into_body();
+    while let Some(frame) = body.frame().await {
+        frame?;
+    }
+    let piece = Bytes::from_static(&[b'x'; 16 * 1024]);
+    Ok(Response::new(if big {
+        let pieces = (0..640).map(move |_| Ok(Frame::data(piece.clone())));
+        StreamBody::new(futures_util::stream::iter(pieces)).boxed()
+    } else {
+        Full::new(piece.slice(..1024)).boxed()
+    }))
+}

@@ -1,0 +1,109 @@
+//! An attempt over HTTP/2: on a stream of a connection that others share.
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::Response;
+use tokio::time::timeout_at;
+
+use super::attempt::{Failed, Tried, connect_limit, open};
+use super::body::EdgeBody;
+use super::client::Client;
+use super::exchange::Exchange;
+use super::forward::Inquiry;
+use super::grpc_status;
+use super::hold::Hold;
+use super::request_head::request_of;
+use super::target::Target;
+use super::upstream::h2c::{self, Slot};
+use super::upstream::{BodySource, PATIENCE, SendFailure};
+
+/// The request on a stream of a connection that others share.
+pub(super) async fn over_http2(
+    exchange: &mut Exchange,
+    hold: &mut Hold,
+    inquiry: &Inquiry<'_>,
+    target: &Arc<Target>,
+    body: BodySource,
+    others: bool,
+) -> Tried {
+    let client = exchange.client.clone();
+    let slot = match obtain_stream(&client, target, others).await {
+        Ok(Some(slot)) => slot,
+        Ok(None) => return Tried::Unreachable(body),
+        Err(why) => {
+            return Tried::Failed(Failed {
+                why,
+                unsent: true,
+                reused: false,
+                body: Some(body),
+            });
+        }
+    };
+    hold.over();
+    let Some(request) = request_of(inquiry, &body) else {
+        return Tried::Failed(Failed {
+            why: SendFailure::ClientGone,
+            unsent: true,
+            reused: false,
+            body: None,
+        });
+    };
+    let patient = grpc_status::is_grpc(&inquiry.parts.headers);
+    match h2c::ask(slot, request, body, &client.limits(), patient).await {
+        Ok(answer) => {
+            exchange.uploads(answer.upload);
+            let mut response = Response::new(EdgeBody::foreign(answer.body));
+            *response.status_mut() = answer.status;
+            *response.headers_mut() = answer.headers;
+            Tried::Answered(response)
+        }
+        Err(failure) => Tried::Failed(Failed {
+            why: failure.why,
+            unsent: failure.unsent,
+            reused: failure.reused,
+            body: failure.body,
+        }),
+    }
+}
+
+/// A stream to the target: on a connection that has room, or on a new one when it is this request's turn.
+async fn obtain_stream(
+    client: &Client,
+    target: &Arc<Target>,
+    others: bool,
+) -> Result<Option<Slot>, SendFailure> {
+    let worker = &client.worker;
+    let since = Instant::now();
+    let until = since + connect_limit(client, others);
+    loop {
+        if let Some(slot) = worker.h2c.borrow_mut().take(worker, target) {
+            if slot.has_siblings() {
+                worker.turns.freed(target.id());
+            }
+            return Ok(Some(slot));
+        }
+        // A new connection will have room for many: the others wait for it, and begin one more when it takes its time.
+        let waited = (since.elapsed().as_millis() / PATIENCE.as_millis()) as u32;
+        let room = h2c::MOST.saturating_sub(worker.h2c.borrow().count(target));
+        let at_once = room.min(1 + waited);
+        if let Some(_turn) = worker.turns.take_of(target.id(), at_once) {
+            let Some(connection) = open(client, target, others).await else {
+                return Ok(None);
+            };
+            let (stream, _) = connection.into_parts();
+            return Slot::open(worker, target, stream)
+                .await
+                .map(Some)
+                .map_err(|error| SendFailure::Unanswered(io::Error::other(error)));
+        }
+        if Instant::now() >= until {
+            return Ok(None);
+        }
+        let look_again = since + PATIENCE * (waited + 1);
+        let look_again = look_again.min(until).into();
+        timeout_at(look_again, worker.turns.wait(target.id()))
+            .await
+            .unwrap_or_default();
+    }
+}

@@ -1,0 +1,98 @@
+//! The streams of a client's HTTP/2 connection, each a task of the worker, and watched: is the answer taken?
+//!
+//! A stream whose client takes nothing more of its answer for `client_idle` is reset, whatever the others on the
+//! connection do. Dropping its task is the one way to end a stream of hyper's from outside: h2 then throws away what was
+//! queued for it and says RST_STREAM CANCEL, and the claim on the app is given back.
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use hyper::rt::Executor;
+use tokio::time::{Sleep, sleep_until};
+
+use super::client::{Client, Piece};
+use super::local::Local;
+use super::refusal::Refusal;
+
+/// A stream is looked at again after this part of the limit while the whole connection waits for its client.
+const AGAIN: u32 = 8;
+
+/// Runs the streams of one connection.
+#[derive(Clone)]
+pub(super) struct Streams(Rc<Client>);
+
+impl Streams {
+    pub(super) fn of(client: &Rc<Client>) -> Streams {
+        Streams(client.clone())
+    }
+}
+
+impl<F: Future<Output = ()> + 'static> Executor<F> for Streams {
+    fn execute(&self, stream: F) {
+        Local.execute(watched(self.0.clone(), stream));
+    }
+}
+
+async fn watched(client: Rc<Client>, stream: impl Future<Output = ()>) {
+    let mut stream = pin!(stream);
+    let mut stall = Stall::default();
+    poll_fn(|cx| {
+        client.piece.set(Piece::Untouched);
+        if stream.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        match client.piece.get() {
+            Piece::Untouched => {}
+            Piece::Wanted => stall.since = None,
+            Piece::Given => stall.since = Some(Instant::now()),
+        }
+        if stall.is_over(&client, cx) {
+            client.refused(Refusal::SlowReader);
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    })
+    .await;
+}
+
+/// How long the last piece of an answer has been waiting to be taken.
+#[derive(Default)]
+struct Stall {
+    since: Option<Instant>,
+    /// Made once a limit and not once a piece: most pieces are taken at once.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Stall {
+    fn is_over(&mut self, client: &Client, cx: &mut Context<'_>) -> bool {
+        loop {
+            let timer = match (&mut self.timer, self.since) {
+                (None, None) => return false,
+                (Some(timer), _) => timer,
+                (timer, Some(since)) => {
+                    let due = since + client.limits().client_idle;
+                    timer.insert(Box::pin(sleep_until(due.into())))
+                }
+            };
+            if timer.as_mut().poll(cx).is_pending() {
+                return false;
+            }
+            let Some(since) = self.since else {
+                self.timer = None;
+                return false;
+            };
+            let limit = client.limits().client_idle;
+            let (now, mut due) = (Instant::now(), since + limit);
+            if due <= now {
+                // On a slow line streams wait for each other, and how slow a line may be is not decided here.
+                if !client.is_blocked() {
+                    return true;
+                }
+                due = now + limit / AGAIN;
+            }
+            timer.as_mut().reset(due.into());
+        }
+    }
+}

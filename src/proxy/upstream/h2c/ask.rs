@@ -1,0 +1,194 @@
+//! One request out on a stream, its answer's head back.
+//!
+//! Both directions run at once. Time limits are the client's while the body is missing, the target's otherwise. A gRPC
+//! call whose body is open has none: such a call may be silent for as long as both sides like.
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Poll, ready};
+use std::time::Instant;
+
+use h2::Reason;
+use http::{HeaderMap, Method, Request, StatusCode};
+use tokio::time::{Sleep, sleep_until};
+
+use super::super::answer_head;
+use super::super::request_body::{BodySource, BodyTrouble, Coding, WaitsFor};
+use super::super::send::SendFailure;
+use super::answer::AnswerBody;
+use super::connections::Slot;
+use super::upload::{Progress, Upload};
+use crate::proxy::limits::Limits;
+
+pub(in crate::proxy) struct Answer {
+    pub(in crate::proxy) status: StatusCode,
+    /// Without hop-by-hop fields.
+    pub(in crate::proxy) headers: HeaderMap,
+    pub(in crate::proxy) body: AnswerBody,
+    pub(in crate::proxy) upload: Rc<Progress>,
+}
+
+/// Why there was no answer.
+pub(in crate::proxy) struct Failure {
+    pub(in crate::proxy) why: SendFailure,
+    /// The target has not seen the request, or says that it did nothing for it.
+    pub(in crate::proxy) unsent: bool,
+    /// The connection had served before.
+    pub(in crate::proxy) reused: bool,
+    /// The body, if nothing was taken from it.
+    pub(in crate::proxy) body: Option<BodySource>,
+}
+
+/// `patient`: see the module's words on gRPC.
+pub(in crate::proxy) async fn ask(
+    mut slot: Slot,
+    request: Request<()>,
+    body: BodySource,
+    limits: &Limits,
+    patient: bool,
+) -> Result<Answer, Failure> {
+    let method = request.method().clone();
+    let reused = slot.is_reused();
+    let before = slot.written();
+    let bodiless = body.coding() == Coding::None;
+    let (mut response, stream) = match slot.sender.send_request(request, bodiless) {
+        Ok(opened) => opened,
+        Err(error) => {
+            slot.forget();
+            return Err(Failure {
+                why: unanswered(&slot, error),
+                unsent: slot.has_spoken(),
+                reused,
+                body: Some(body),
+            });
+        }
+    };
+    let mut upload = Upload::new(stream, body);
+    let mut clock = Clock::default();
+    let answered = poll_fn(|cx| {
+        if !upload.is_done() {
+            match upload.poll_pump(cx) {
+                Poll::Ready(Err(BodyTrouble::Client)) => {
+                    return Poll::Ready(Err((SendFailure::ClientGone, false)));
+                }
+                Poll::Ready(Err(BodyTrouble::TooLarge)) => {
+                    return Poll::Ready(Err((SendFailure::BodyTooLarge, false)));
+                }
+                Poll::Ready(Ok(())) | Poll::Pending => {}
+            }
+        }
+        if let Poll::Ready(result) = Pin::new(&mut response).poll(cx) {
+            return Poll::Ready(result.map_err(|error| {
+                let untouched = slot.has_spoken() && slot.written() == before;
+                let unsent = untouched || was_refused(&error);
+                (unanswered(&slot, error), unsent)
+            }));
+        }
+        if patient && !upload.is_done() {
+            return Poll::Pending;
+        }
+        let (waits_for, limit) = match (upload.is_done(), upload.waits_for()) {
+            (false, WaitsFor::Client) => (WaitsFor::Client, limits.client_idle),
+            _ => (WaitsFor::Target, limits.upstream_answer),
+        };
+        let state = (waits_for, upload.is_done(), upload.progress.taken.get());
+        ready!(clock.poll(cx, state, limit));
+        Poll::Ready(Err(match waits_for {
+            WaitsFor::Client => (SendFailure::ClientSilent, false),
+            _ => (SendFailure::Silent, false),
+        }))
+    })
+    .await;
+    match answered {
+        Ok(response) => {
+            slot.served();
+            finish(response, &method, slot, upload).map_err(|what| Failure {
+                why: SendFailure::Malformed(what),
+                unsent: false,
+                reused,
+                body: None,
+            })
+        }
+        Err((why, unsent)) => {
+            if matches!(why, SendFailure::Silent) {
+                // Whether it is the app or the way to it: other requests need not share it.
+                slot.forget();
+            }
+            Err(Failure {
+                why,
+                unsent,
+                reused,
+                body: upload.into_source(),
+            })
+        }
+    }
+}
+
+/// Whether the target says that it did nothing for the request (RFC 9113, 8.7): a stream refused, or one above the last
+/// that a GOAWAY lets pass.
+fn was_refused(error: &h2::Error) -> bool {
+    error.is_remote() && (error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM))
+}
+
+fn unanswered(slot: &Slot, error: h2::Error) -> SendFailure {
+    if error.is_library() || slot.is_malformed() {
+        return SendFailure::Malformed("what it says is not HTTP/2, or breaks its rules");
+    }
+    SendFailure::Unanswered(io::Error::other(error))
+}
+
+fn finish(
+    response: http::Response<h2::RecvStream>,
+    method: &Method,
+    slot: Slot,
+    mut upload: Upload,
+) -> Result<Answer, &'static str> {
+    upload.answered();
+    let (parts, stream) = response.into_parts();
+    let (headers, length) = answer_head::judge(parts.status, parts.headers, method)?;
+    let progress = upload.progress.clone();
+    Ok(Answer {
+        status: parts.status,
+        headers,
+        body: AnswerBody::new(stream, length, slot, upload),
+        upload: progress,
+    })
+}
+
+/// Runs out when nothing has changed for too long; set only once there is something to wait for.
+#[derive(Default)]
+struct Clock {
+    timer: Option<Pin<Box<Sleep>>>,
+    state: Option<(WaitsFor, bool, u64)>,
+    deadline: Option<Instant>,
+}
+
+impl Clock {
+    fn poll(
+        &mut self,
+        cx: &mut std::task::Context<'_>,
+        state: (WaitsFor, bool, u64),
+        limit: std::time::Duration,
+    ) -> Poll<()> {
+        if self.state != Some(state) {
+            self.state = Some(state);
+            self.deadline = Some(Instant::now() + limit);
+        }
+        let deadline = self.deadline.unwrap_or_else(Instant::now);
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(sleep_until(deadline.into())));
+        if timer.deadline().into_std() > deadline {
+            timer.as_mut().reset(deadline.into());
+        }
+        // One that was set for an earlier moment is moved when it fires, not with each chunk.
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            if Instant::now() >= deadline {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(deadline.into());
+        }
+    }
+}

@@ -1,0 +1,442 @@
+//! Balancing: bad replicas are left out and come back, requests go elsewhere within a budget, clients stay, caps hold.
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use freehold::proxy::{Address, LeftOut, RouteSpec, Target, Traits};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::app::{App, always, app, raw, read_head};
+use crate::client::{Http1, Whole, get, post};
+use crate::rig::{Rig, World, route, target, until, within};
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+const BROKEN: &str = "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 2\r\n\r\nno";
+
+/// Reads each request and closes without a word for as long as `dies` says so.
+async fn dying(dies: impl Fn() -> bool + Clone + Send + 'static) -> App {
+    raw(move |mut stream, _| {
+        let dies = dies.clone();
+        async move {
+            while let Some(head) = read_head(&mut stream).await {
+                if head.starts_with("POST") {
+                    let mut body = [0; 5];
+                    stream.read_exact(&mut body).await.unwrap();
+                }
+                if dies() {
+                    return;
+                }
+                stream.write_all(OK.as_bytes()).await.unwrap();
+            }
+        }
+    })
+    .await
+}
+
+/// Reads and never answers.
+async fn hung() -> App {
+    raw(|mut stream, _| async move { while read_head(&mut stream).await.is_some() {} }).await
+}
+
+fn rig_of(apps: &[&App]) -> Rig {
+    let targets: Vec<_> = apps.iter().map(|app| target(app.address)).collect();
+    let targets: Vec<_> = targets.iter().collect();
+    Rig::start(World::of([route("tasks.test", &targets)]))
+}
+
+fn left_out(rig: &Rig, app: &App) -> LeftOut {
+    let key = format!("t:{}", app.address);
+    let all = rig.edge.stats().left_out;
+    all.into_iter().find(|(of, _)| **of == *key).unwrap().1
+}
+
+async fn ask(client: &mut Http1, request: http::Request<crate::client::Body>) -> Whole {
+    client.ask(request).await.unwrap()
+}
+
+async fn statuses(client: &mut Http1, posts: bool, count: usize) -> Vec<u16> {
+    let mut all = Vec::new();
+    for _ in 0..count {
+        let request = match posts {
+            true => post("https://tasks.test/", "order"),
+            false => get("https://tasks.test/"),
+        };
+        all.push(ask(client, request).await.status.as_u16());
+    }
+    all
+}
+
+fn count(statuses: &[u16], status: u16) -> usize {
+    statuses.iter().filter(|s| **s == status).count()
+}
+
+#[tokio::test]
+async fn e5_a_get_whose_first_and_second_replica_die_reaches_the_third() {
+    let deaths = Arc::new(AtomicUsize::new(0));
+    let dies = {
+        let deaths = deaths.clone();
+        move || deaths.fetch_add(1, SeqCst) < 2
+    };
+    let (one, two, three) = (
+        dying(dies.clone()).await,
+        dying(dies.clone()).await,
+        dying(dies).await,
+    );
+    let rig = rig_of(&[&one, &two, &three]);
+    let mut client = Http1::tls(&rig, "tasks.test").await;
+    assert_eq!(statuses(&mut client, false, 1).await, [200]);
+    assert_eq!(deaths.swap(0, SeqCst), 3);
+    // What may have arrived and does more than read is nobody else's.
+    assert_eq!(statuses(&mut client, true, 1).await, [502]);
+    assert_eq!(deaths.load(SeqCst), 1);
+}
+
+/// The saboteur: two of three die, of which only one may be left out, so the other's errors go on.
+#[tokio::test]
+async fn e5_a_replica_that_dies_on_requests_is_left_out_but_never_more_than_half_are() {
+    let (bad, worse) = (dying(|| true).await, dying(|| true).await);
+    let (well, fine) = (dying(|| false).await, dying(|| false).await);
+    let errors = async |apps: &[&App]| {
+        let rig = rig_of(apps);
+        let mut client = Http1::tls(&rig, "tasks.test").await;
+        let all = statuses(&mut client, true, 200).await;
+        let out = apps
+            .iter()
+            .filter(|app| left_out(&rig, app).times > 0)
+            .count();
+        (count(&all, 502), out)
+    };
+    let (few, out) = errors(&[&bad, &well, &fine]).await;
+    assert!(
+        (3..=6).contains(&few) && out == 1,
+        "{few} errors, {out} out"
+    );
+    let (many, out) = errors(&[&bad, &worse, &well]).await;
+    assert!(many > 40 && out >= 1, "{many} errors, {out} out");
+}
+
+#[tokio::test]
+async fn e5_a_replica_that_is_well_again_comes_back() {
+    let sick = Arc::new(AtomicBool::new(true));
+    let dies = {
+        let sick = sick.clone();
+        move || sick.load(SeqCst)
+    };
+    let (app, well) = (dying(dies).await, dying(|| false).await);
+    let rig = rig_of(&[&app, &well]);
+    let mut client = Http1::tls(&rig, "tasks.test").await;
+    while left_out(&rig, &app).times == 0 {
+        statuses(&mut client, false, 1).await;
+    }
+    assert!(left_out(&rig, &app).now);
+    let before = app.connections();
+    assert_eq!(count(&statuses(&mut client, true, 50).await, 200), 50);
+    assert_eq!(app.connections(), before, "it is left out");
+    sick.store(false, SeqCst);
+    let back = async {
+        while app.connections() == before {
+            let all = statuses(&mut client, true, 10).await;
+            assert_eq!(count(&all, 200), 10);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    within(Duration::from_secs(20), "it comes back", back).await;
+    assert!(!left_out(&rig, &app).now);
+}
+
+/// The saboteur: with a budget that thousands of good requests have filled, the same dead group gets each request twice.
+#[tokio::test]
+async fn e5_a_dead_group_of_replicas_gets_a_fifth_more_than_its_load() {
+    const REQUESTS: usize = 200;
+    let attempts = async |good: usize| {
+        let seen = Arc::new(AtomicUsize::new(0));
+        let dies = {
+            let seen = seen.clone();
+            move || seen.fetch_add(1, SeqCst) >= good
+        };
+        let (one, two) = (dying(dies.clone()).await, dying(dies).await);
+        let rig = rig_of(&[&one, &two]);
+        let mut client = Http1::tls(&rig, "tasks.test").await;
+        assert_eq!(count(&statuses(&mut client, false, good).await, 200), good);
+        seen.store(good, SeqCst);
+        let began = Instant::now();
+        // A connection that was kept dies for nothing.
+        tokio::time::sleep(Duration::from_millis(1_600)).await;
+        let all = statuses(&mut client, false, REQUESTS).await;
+        assert_eq!(count(&all, 502), REQUESTS);
+        (
+            seen.load(SeqCst) - good,
+            began.elapsed().as_secs() as usize + 1,
+        )
+    };
+    let (dead, seconds) = attempts(0).await;
+    let most = REQUESTS + REQUESTS / 5 + 10 + 10 * seconds;
+    assert!(
+        (REQUESTS..=most).contains(&dead),
+        "{dead} of at most {most}"
+    );
+    let (rich, _) = attempts(2_000).await;
+    assert!(rich > REQUESTS * 19 / 10, "{rich}");
+}
+
+/// Ten seconds of silence, while others answer, and the reads that wait for it go elsewhere. The saboteur is the POST: what
+/// does more than read stays, and would have waited for a minute.
+#[tokio::test]
+async fn n3_a_hung_replica_is_left_out_and_its_unanswered_reads_go_elsewhere_at_that_moment() {
+    let (sick, one, two) = (hung().await, app("one").await, app("two").await);
+    let rig = Arc::new(rig_of(&[&sick, &one, &two]));
+    let began = Instant::now();
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        let rig = rig.clone();
+        clients.push(tokio::spawn(async move {
+            let mut client = Http1::tls(&rig, "tasks.test").await;
+            let (mut longest, mut failed) = (Duration::ZERO, 0);
+            while began.elapsed() < Duration::from_secs(11) {
+                let asked = Instant::now();
+                let answer = ask(&mut client, get("https://tasks.test/slow?ms=20")).await;
+                longest = longest.max(asked.elapsed());
+                failed += usize::from(answer.status != 200);
+            }
+            (longest, failed)
+        }));
+    }
+    // Each of these would find its way to the hung one and stay there.
+    let mut unsafe_ones = Vec::new();
+    for _ in 0..6 {
+        let mut client = Http1::tls(&rig, "tasks.test").await;
+        unsafe_ones.push(tokio::spawn(async move {
+            ask(&mut client, post("https://tasks.test/slow?ms=1", "order")).await
+        }));
+    }
+    until("it is left out", || left_out(&rig, &sick).times > 0).await;
+    let noticed = began.elapsed();
+    assert!(
+        (9_900..20_000).contains(&noticed.as_millis()),
+        "after {noticed:?}"
+    );
+    let mut longest = Duration::ZERO;
+    for client in clients {
+        let (waited, failed) = client.await.unwrap();
+        assert_eq!(failed, 0);
+        longest = longest.max(waited);
+    }
+    println!("left out after {noticed:?}; the longest wait of a read was {longest:?}");
+    assert!(
+        longest > Duration::from_secs(8),
+        "nobody waited for the hung one"
+    );
+    assert!(longest < noticed + Duration::from_secs(3), "{longest:?}");
+    for waiting in unsafe_ones {
+        if waiting.is_finished() {
+            assert_eq!(waiting.await.unwrap().status, 200);
+        } else {
+            waiting.abort();
+        }
+    }
+}
+
+#[tokio::test]
+async fn n3_errors_are_passed_on_and_counted_and_five_in_a_row_leave_a_replica_out() {
+    let (bad, well) = (always(BROKEN).await, always(OK).await);
+    let rig = rig_of(&[&bad, &well]);
+    let mut client = Http1::tls(&rig, "tasks.test").await;
+    let mut all = Vec::new();
+    for _ in 0..100 {
+        all.extend(statuses(&mut client, true, 1).await);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let (errors, good) = (count(&all, 500), count(&all, 200));
+    // A few more than five where the other did not answer meanwhile.
+    assert!(
+        (5..=12).contains(&errors) && errors + good == 100,
+        "{all:?}"
+    );
+    until("all are counted", || {
+        rig.route_reading("tasks.test").classes == [0, good as u64, 0, 0, errors as u64]
+    })
+    .await;
+    let expected = LeftOut {
+        now: true,
+        times: 1,
+    };
+    assert_eq!(left_out(&rig, &bad), expected);
+    assert_eq!(left_out(&rig, &well), LeftOut::default());
+
+    // The app that means it: nobody answers otherwise.
+    let (one, two) = (always(BROKEN).await, always(BROKEN).await);
+    let rig = rig_of(&[&one, &two]);
+    let mut client = Http1::tls(&rig, "tasks.test").await;
+    assert_eq!(count(&statuses(&mut client, true, 100).await, 500), 100);
+    assert_eq!(left_out(&rig, &one), LeftOut::default());
+}
+
+#[tokio::test]
+async fn e5_a_client_with_the_cookie_stays_at_its_replica() {
+    let (one, two, three) = (app("one").await, app("two").await, app("three").await);
+    let targets = [&one, &two, &three].map(|app| target(app.address));
+    let sticky = |targets: &[&Arc<Target>]| RouteSpec {
+        sticky: true,
+        redirect_http: false,
+        ..route("tasks.test/shop", targets)
+    };
+    let all: Vec<_> = targets.iter().collect();
+    let rig = Rig::start(World::of([sticky(&all)]));
+    let mut client = Http1::tls(&rig, "tasks.test").await;
+    let with = |cookie: &str| {
+        let mut request = get("https://tasks.test/shop");
+        if !cookie.is_empty() {
+            let cookie = format!("theme=dark; {cookie}");
+            request
+                .headers_mut()
+                .insert("cookie", cookie.parse().unwrap());
+        }
+        request
+    };
+    let first = ask(&mut client, with("")).await;
+    let (cookie, attributes) = first.header("set-cookie").split_once("; ").unwrap();
+    assert_eq!(attributes, "Path=/shop; HttpOnly; SameSite=Lax; Secure");
+    for _ in 0..30 {
+        let again = ask(&mut client, with(cookie)).await;
+        assert_eq!(again.header("x-app"), first.header("x-app"));
+        assert_eq!(again.header("set-cookie"), "", "only when chosen anew");
+    }
+    // The saboteur: without it, and with one of nobody's, clients wander.
+    for cookie in ["", "freehold-replica=0123456789abcdef"] {
+        let mut seen = std::collections::HashSet::new();
+        for _ in 0..30 {
+            let answer = ask(&mut client, with(cookie)).await;
+            assert!(answer.header("set-cookie").starts_with("freehold-replica="));
+            seen.insert(answer.header("x-app").to_owned());
+        }
+        assert_eq!(seen.len(), 3);
+    }
+    let mut plain = Http1::plain(&rig).await;
+    let answer = ask(&mut plain, with("")).await;
+    assert!(
+        answer
+            .header("set-cookie")
+            .ends_with("; Path=/shop; HttpOnly; SameSite=Lax")
+    );
+
+    // Its replica goes: another is chosen, and stays.
+    let name = first.header("x-app");
+    let gone = ["one", "two", "three"]
+        .iter()
+        .position(|app| *app == name)
+        .unwrap();
+    let rest: Vec<_> = targets
+        .iter()
+        .filter(|t| !Arc::ptr_eq(t, &targets[gone]))
+        .collect();
+    rig.publish(World::of([sticky(&rest)]));
+    let moved = ask(&mut client, with(cookie)).await;
+    let cookie = moved.header("set-cookie").split_once(';').unwrap().0;
+    let again = ask(&mut client, with(cookie)).await;
+    assert_eq!(
+        (again.header("x-app"), again.header("set-cookie")),
+        (moved.header("x-app"), "")
+    );
+}
+
+/// Takes so long for an answer, and knows how many it was asked at once.
+async fn busy(pause: Duration) -> (App, Arc<AtomicUsize>) {
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let told = most.clone();
+    let app = raw(move |mut stream, _| {
+        let (now, most) = (now.clone(), most.clone());
+        async move {
+            while read_head(&mut stream).await.is_some() {
+                most.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
+                tokio::time::sleep(pause).await;
+                now.fetch_sub(1, SeqCst);
+                stream.write_all(OK.as_bytes()).await.unwrap();
+            }
+        }
+    })
+    .await;
+    (app, told)
+}
+
+fn capped(app: &App, cap: Option<u32>) -> Arc<Target> {
+    let traits = Traits {
+        cap,
+        ..Traits::default()
+    };
+    Target::with(
+        format!("t:{}", app.address),
+        Address::Tcp(app.address),
+        traits,
+    )
+}
+
+async fn all_at_once(rig: &Rig, count: usize) -> Vec<Whole> {
+    let mut asking = tokio::task::JoinSet::new();
+    for _ in 0..count {
+        let mut client = Http1::tls(rig, "tasks.test").await;
+        asking.spawn(async move { ask(&mut client, get("https://tasks.test/")).await });
+    }
+    asking.join_all().await
+}
+
+/// Were the next only woken by the clock, forty would take ten seconds. The saboteur: without a cap all come at once.
+#[tokio::test]
+async fn e5_a_replica_gets_no_more_than_its_cap_and_who_waits_is_woken_by_a_place() {
+    let (app, most) = busy(Duration::from_millis(10)).await;
+    let rig = Rig::start(World::of([route("tasks.test", &[&capped(&app, Some(1))])]));
+    let began = Instant::now();
+    assert!(
+        all_at_once(&rig, 40)
+            .await
+            .iter()
+            .all(|answer| answer.status == 200)
+    );
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(most.swap(0, SeqCst), 1);
+
+    let (other, others_most) = busy(Duration::from_millis(10)).await;
+    let targets = [&capped(&app, Some(2)), &capped(&other, Some(3))];
+    let rig = Rig::start(World::of([route("tasks.test", &targets)]));
+    assert!(
+        all_at_once(&rig, 60)
+            .await
+            .iter()
+            .all(|answer| answer.status == 200)
+    );
+    assert_eq!((most.swap(0, SeqCst), others_most.load(SeqCst)), (2, 3));
+
+    let (slow, most) = busy(Duration::from_millis(300)).await;
+    let rig = Rig::start(World::of([route("tasks.test", &[&capped(&slow, None)])]));
+    all_at_once(&rig, 40).await;
+    assert!(most.load(SeqCst) > 10);
+}
+
+#[tokio::test]
+async fn e5_who_gets_no_place_in_time_gets_503_with_retry_after() {
+    let (app, _) = busy(Duration::from_millis(900)).await;
+    let mut spec = route("tasks.test", &[&capped(&app, Some(1))]);
+    spec.held_for = Some(Duration::from_millis(300));
+    let rig = Rig::start(World::of([spec]));
+    let answers = all_at_once(&rig, 5).await;
+    let refused: Vec<_> = answers
+        .iter()
+        .filter(|answer| answer.status == 503)
+        .collect();
+    assert_eq!(refused.len(), 4);
+    assert!(
+        refused
+            .iter()
+            .all(|answer| answer.header("retry-after") == "5")
+    );
+    assert!(
+        refused[0]
+            .text()
+            .contains("as many requests as it takes at once")
+    );
+    // The place is free again, and nobody waits.
+    assert_eq!(all_at_once(&rig, 1).await[0].status, 200);
+}

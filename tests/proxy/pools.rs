@@ -1,0 +1,190 @@
+//! Pools beside real servers that close idle connections: Node after its 5 s, Python after 2 s.
+//!
+//! Bursts with pauses about as long as those limits, for FREEHOLD_SOAK_SECONDS (60). FREEHOLD_GUNICORN names a gunicorn
+//! (tests/soak installs one); without it Python's own http.server stands in, with the same limit.
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::client::{Http1, get, post};
+use crate::rig::{Rig, World, route, target, until};
+
+const NODE: &str = r#"
+const server = require("http").createServer((request, response) => {
+  request.on("data", () => {}).on("end", () => response.end("ok"));
+});
+if (server.keepAliveTimeout !== 5000) throw new Error("Node's own limit is another now");
+server.listen(0, "127.0.0.1", () => console.log(server.address().port));
+"#;
+
+const PYTHON: &str = r#"
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    timeout = 2
+    def do_GET(self):
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+    do_POST = do_GET
+    def log_message(self, *_): pass
+class Server(ThreadingHTTPServer):
+    request_queue_size = 256
+server = Server(("127.0.0.1", 0), Handler)
+print(server.server_address[1], flush=True)
+server.serve_forever()
+"#;
+
+const WSGI: &str = r#"
+def app(environ, start_response):
+    environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+"#;
+
+/// Killed with the test.
+struct Server(Child, SocketAddr);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself; the test has failed then.
+        self.0.kill().unwrap_or_default();
+        drop(self.0.wait());
+    }
+}
+
+/// Runs a program that prints its port.
+fn printing_its_port(program: &str, arguments: &[&str]) -> Server {
+    let mut command = Command::new(program);
+    let mut child = command
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    out.read_line(&mut line).unwrap();
+    let port: u16 = line.trim().parse().unwrap();
+    Server(child, ([127, 0, 0, 1], port).into())
+}
+
+async fn python() -> Server {
+    let Ok(gunicorn) = std::env::var("FREEHOLD_GUNICORN") else {
+        return printing_its_port("python3", &["-c", PYTHON]);
+    };
+    let folder = tempfile::tempdir().unwrap().keep();
+    std::fs::write(folder.join("served.py"), WSGI).unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let mut command = Command::new(gunicorn);
+    command
+        .current_dir(folder)
+        .args(["--log-level", "error", "--worker-class", "gthread"]);
+    command.args([
+        "--threads",
+        "64",
+        "--keep-alive",
+        "2",
+        "--bind",
+        &address.to_string(),
+    ]);
+    let server = Server(command.arg("served:app").spawn().unwrap(), address);
+    until("gunicorn listens", || {
+        std::net::TcpStream::connect(address).is_ok()
+    })
+    .await;
+    server
+}
+
+#[derive(Default)]
+struct Seen {
+    gets: usize,
+    posts: usize,
+    failed_gets: usize,
+    /// After the first round of pauses, in which an app may teach its limit.
+    failed_posts: usize,
+    lessons: usize,
+}
+
+async fn bursts(rig: &Rig, host: &'static str, length: Duration) -> Seen {
+    const PAUSES: [u64; 12] = [
+        0, 1_900, 1_980, 2_000, 2_010, 2_100, 900, 4_900, 4_990, 5_005, 5_100, 1_450,
+    ];
+    let mut clients = Vec::new();
+    for _ in 0..16 {
+        clients.push(Http1::plain(rig).await);
+    }
+    let (began, mut seen) = (Instant::now(), Seen::default());
+    for round in 0.. {
+        for pause in PAUSES {
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            if began.elapsed() > length {
+                return seen;
+            }
+            let mut asking = tokio::task::JoinSet::new();
+            for (index, mut client) in clients.drain(..).enumerate() {
+                asking.spawn(async move {
+                    let (mut posts, mut failed) = ([0; 2], [0; 2]);
+                    for step in 0..4 {
+                        let is_post = usize::from((index + step) % 2 == 0);
+                        let address = format!("http://{host}/");
+                        let request = if is_post == 1 {
+                            post(&address, "order")
+                        } else {
+                            get(&address)
+                        };
+                        let answer = client.ask(request).await;
+                        posts[is_post] += 1;
+                        failed[is_post] += usize::from(!answer.is_ok_and(|a| a.status == 200));
+                    }
+                    (client, posts, failed)
+                });
+            }
+            while let Some(done) = asking.join_next().await {
+                let (client, [gets, posts], [failed_gets, failed_posts]) = done.unwrap();
+                clients.push(client);
+                seen.gets += gets;
+                seen.posts += posts;
+                seen.failed_gets += failed_gets;
+                *if round == 0 {
+                    &mut seen.lessons
+                } else {
+                    &mut seen.failed_posts
+                } += failed_posts;
+            }
+        }
+    }
+    seen
+}
+
+#[tokio::test]
+#[ignore = "takes a minute, and ten in tests/soak; needs node and python3"]
+async fn e5_pools_of_real_servers_lose_nothing_when_those_close() {
+    let seconds = std::env::var("FREEHOLD_SOAK_SECONDS").map_or(60, |text| text.parse().unwrap());
+    let (node, python) = (printing_its_port("node", &["-e", NODE]), python().await);
+    let mut routes = [
+        route("node.test", &[&target(node.1)]),
+        route("python.test", &[&target(python.1)]),
+    ];
+    for route in &mut routes {
+        route.redirect_http = false;
+    }
+    let rig = Rig::start(World::of(routes));
+    let length = Duration::from_secs(seconds);
+    let (node, python) = tokio::join!(
+        bursts(&rig, "node.test", length),
+        bursts(&rig, "python.test", length)
+    );
+    for (name, seen) in [("node", node), ("python", python)] {
+        println!(
+            "{name}: {} GETs, {} failed; {} POSTs, {} failed, and {} while the limit was learnt",
+            seen.gets, seen.failed_gets, seen.posts, seen.failed_posts, seen.lessons
+        );
+        assert!(seen.gets > 300 && seen.posts > 300, "{name}: too few");
+        assert_eq!((seen.failed_gets, seen.failed_posts), (0, 0), "{name}");
+    }
+}

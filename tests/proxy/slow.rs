@@ -1,0 +1,300 @@
+//! Clients that take or bring next to nothing: each is given up, and those that are merely slow are not.
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use freehold::proxy::{Limits, Refusal, RouteSpec};
+use http::Request;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::{Frame, Incoming};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::app::app;
+use crate::client::{Body, Http1, Http2, get, tls};
+use crate::frames::{Heard, RESET, WINDOW_UPDATE, frame, preface, request};
+use crate::rig::{Rig, World, route, target, until, within};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn limits(client_idle: Duration) -> Limits {
+    Limits {
+        client_idle,
+        workers: Some(1),
+        ..Limits::default()
+    }
+}
+
+async fn next(body: &mut Incoming) -> Option<usize> {
+    let frame = within(PATIENCE, "a piece", body.frame()).await?;
+    frame
+        .ok()
+        .map(|frame| frame.data_ref().map_or(0, Bytes::len))
+}
+
+#[tokio::test]
+async fn e4_a_stalled_stream_is_reset_while_others_go_on() {
+    let app = app("one").await;
+    let stalled = target(app.address);
+    let rig = Rig::with_limits(
+        World::of([
+            route("tasks.test", &[&target(app.address)]),
+            route("tasks.test/bytes", &[&stalled]),
+        ]),
+        limits(Duration::from_secs(2)),
+    );
+    let mut http2 = Http2::tls(&rig, "tasks.test").await;
+    let large = || get("https://tasks.test/bytes?n=50000000");
+    let began = Instant::now();
+    let mut unread = http2.send(large()).await.unwrap().into_body();
+    let mut slowly = http2.send(large()).await.unwrap().into_body();
+    assert_eq!(stalled.in_flight(), 2);
+    while rig.edge.stats().refusals.of(Refusal::SlowReader) == 0 {
+        assert!(began.elapsed() < PATIENCE);
+        // Some of it now and then is enough.
+        assert!(next(&mut slowly).await.is_some());
+        let asked = http2.ask(get("https://tasks.test/")).await.unwrap();
+        assert_eq!(asked.status, 200);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(began.elapsed() >= Duration::from_secs(2));
+    until("the app is freed", || stalled.in_flight() == 1).await;
+    // What had been sent is there, and then the reset.
+    let mut got = 0;
+    let end = loop {
+        match within(PATIENCE, "the reset", unread.frame()).await {
+            Some(Ok(frame)) => got += frame.data_ref().map_or(0, Bytes::len),
+            Some(Err(error)) => break error,
+            None => panic!("it ended well after {got}"),
+        }
+    };
+    let why = std::error::Error::source(&end).unwrap();
+    let why = why.downcast_ref::<h2::Error>().unwrap();
+    assert_eq!(why.reason(), Some(h2::Reason::CANCEL));
+    assert!(next(&mut slowly).await.is_some());
+    assert_eq!(rig.edge.stats().refusals.sum(), 1);
+}
+
+#[tokio::test]
+async fn e4_the_last_piece_of_an_answer_may_not_stall_for_ever_either() {
+    let app = app("one").await;
+    let target = target(app.address);
+    let rig = Rig::with_limits(
+        World::of([route("tasks.test", &[&target])]),
+        limits(Duration::from_secs(1)),
+    );
+    let mut stream = tls(&rig, "tasks.test", "h2").await.unwrap();
+    // No window at all: SETTINGS_INITIAL_WINDOW_SIZE is 0.
+    let mut bytes = preface();
+    bytes.extend(frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]));
+    bytes.extend(request(1, "GET", "/bytes?n=5000", true));
+    bytes.extend(request(3, "GET", "/bytes?n=5000", true));
+    stream.write_all(&bytes).await.unwrap();
+    let mut heard = Heard::default();
+    let reset = async {
+        while heard.streams.values().filter(|told| told.ended).count() < 2 {
+            heard.read(&mut stream).await;
+            assert!(!heard.closed, "{heard:?}");
+        }
+    };
+    within(PATIENCE, "both are reset", reset).await;
+    for told in heard.streams.values() {
+        assert_eq!(told.answer, "reset CANCEL");
+    }
+    until("the app is freed", || target.in_flight() == 0).await;
+    // Whoever takes it at last has it whole.
+    let window = 5_000_u32.to_be_bytes();
+    let mut bytes = request(5, "GET", "/bytes?n=5000", true);
+    bytes.extend(frame(WINDOW_UPDATE, 0, 5, &window));
+    stream.write_all(&bytes).await.unwrap();
+    while !heard.streams.get(&5).is_some_and(|told| told.ended) {
+        heard.read(&mut stream).await;
+    }
+    assert_eq!(heard.streams[&5].body.len(), 5_000);
+    stream
+        .write_all(&frame(RESET, 0, 5, &[0, 0, 0, 8]))
+        .await
+        .unwrap();
+    assert_eq!(rig.edge.stats().refusals.of(Refusal::SlowReader), 2);
+}
+
+/// Asks for much on port 80 and takes `piece` bytes every `pause`: how long until the connection is given up, if it is
+/// within ten seconds. Buffers on both sides are as small as the kernel makes them.
+async fn sips(piece: usize, pause: Duration) -> (Option<Duration>, u64) {
+    let app = app("one").await;
+    let spec = RouteSpec {
+        redirect_http: false,
+        ..route("tasks.test", &[&target(app.address)])
+    };
+    let rig = Rig::narrow(World::of([spec]), limits(Duration::from_secs(2)));
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    let mut stream = socket.connect(rig.http).await.unwrap();
+    let ask = "GET /bytes?n=50000000 HTTP/1.1\r\nHost: tasks.test\r\n\r\n";
+    stream.write_all(ask.as_bytes()).await.unwrap();
+    let began = Instant::now();
+    let mut scratch = vec![0; piece];
+    while began.elapsed() < Duration::from_secs(10) {
+        if !matches!(stream.read_exact(&mut scratch).await, Ok(1..)) {
+            break;
+        }
+        if rig.edge.stats().connections == 0 {
+            break;
+        }
+        tokio::time::sleep(pause).await;
+    }
+    let given_up = (rig.edge.stats().connections == 0).then(|| began.elapsed());
+    (given_up, rig.edge.stats().refusals.of(Refusal::SlowReader))
+}
+
+#[tokio::test]
+async fn e4_a_reader_of_a_few_bytes_now_and_then_is_dropped_and_a_slow_one_is_not() {
+    let pause = Duration::from_millis(300);
+    let few = sips(512, pause);
+    let slow = sips(2_048, pause / 10);
+    let (few, slow) = tokio::join!(few, slow);
+    assert!(
+        few.0.is_some_and(|after| after >= Duration::from_secs(2)),
+        "{few:?}"
+    );
+    assert_eq!((few.1, slow), (1, (None, 0)));
+}
+
+/// A body that comes in pieces of `size` bytes every 50 ms, `count` of them.
+fn trickle(path: &str, kind: &str, size: usize, count: usize) -> Request<Body> {
+    let pieces = futures_util::stream::unfold(0, move |sent| async move {
+        if sent == count {
+            return None;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        Some((Ok(Frame::data(Bytes::from(vec![7; size]))), sent + 1))
+    });
+    Request::post(format!("https://tasks.test{path}"))
+        .header("content-type", kind)
+        .body(BodyExt::boxed(StreamBody::new(SyncStream(
+            std::sync::Mutex::new(Box::pin(pieces)),
+        ))))
+        .unwrap()
+}
+
+/// `BoxBody` wants `Sync`, which a stream of futures is not by itself.
+struct SyncStream<S>(std::sync::Mutex<S>);
+
+impl<S: futures_util::Stream + Unpin> futures_util::Stream for SyncStream<S> {
+    type Item = S::Item;
+
+    fn poll_next(
+        self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<S::Item>> {
+        std::pin::Pin::new(self.get_mut().0.get_mut().unwrap()).poll_next(cx)
+    }
+}
+
+#[tokio::test]
+async fn e4_a_body_that_trickles_is_408_in_both_protocols_and_a_slow_one_is_taken() {
+    let app = app("one").await;
+    // The pace is judged over a second.
+    let rig = Rig::with_limits(
+        World::of([route("tasks.test", &[&target(app.address)])]),
+        limits(Duration::from_secs(3)),
+    );
+    let (plain, grpc) = ("text/plain", "application/grpc+proto");
+    let ask = async |what: &'static str, request: fn() -> Request<Body>| {
+        let mut http1 = Http1::tls(&rig, "tasks.test").await;
+        let mut http2 = Http2::tls(&rig, "tasks.test").await;
+        let both = async { tokio::join!(http1.ask(request()), http2.ask(request())) };
+        let (one, other) = within(PATIENCE, what, both).await;
+        let text = |whole: crate::client::Whole| (whole.status.as_u16(), whole.text().to_owned());
+        let (one, other) = (text(one.unwrap()), text(other.unwrap()));
+        assert_eq!(one.0, other.0, "{what}");
+        (one.0, one.1, http1)
+    };
+    // 20 bytes a second, never silent.
+    let (status, said, mut http1) =
+        ask("a trickle", || trickle("/count", "text/plain", 1, 400)).await;
+    assert_eq!(status, 408, "{said}");
+    assert!(http1.ask(get("https://tasks.test/")).await.is_err());
+    assert_eq!(rig.edge.stats().refusals.of(Refusal::SlowBody), 2);
+    // 1,600 bytes a second, for more than one while.
+    let (status, said, _) = ask("a slow one", || trickle("/count", "text/plain", 80, 70)).await;
+    assert_eq!((status, &*said), (200, "5600 {}"));
+    // A conversation is not hurried.
+    let (status, ..) = ask("grpc", || {
+        trickle("/count", "application/grpc+proto", 1, 70)
+    })
+    .await;
+    assert_eq!(status, 200);
+    assert_eq!(rig.edge.stats().refusals.sum(), 2);
+    // An answer that has begun already is broken off.
+    for kind in [plain, grpc] {
+        let mut http2 = Http2::tls(&rig, "tasks.test").await;
+        let answer = http2.send(trickle("/echo", kind, 1, 70)).await.unwrap();
+        let ended = within(PATIENCE, "its end", answer.into_body().collect()).await;
+        assert_eq!(ended.is_ok(), kind == grpc, "{kind}");
+    }
+    assert_eq!(rig.edge.stats().refusals.of(Refusal::SlowBody), 3);
+}
+
+#[tokio::test]
+async fn e4_heads_that_stop_are_counted_and_connections_ahead_of_need_are_not() {
+    let app = app("one").await;
+    let limits = Limits {
+        client_header: Duration::from_secs(1),
+        ..limits(Duration::from_secs(60))
+    };
+    let rig = Rig::with_limits(
+        World::of([route("tasks.test", &[&target(app.address)])]),
+        limits,
+    );
+    let _ahead = TcpStream::connect(rig.http).await.unwrap();
+    let _ahead_too = tls(&rig, "tasks.test", "http/1.1").await.unwrap();
+    let _silent = TcpStream::connect(rig.https).await.unwrap();
+    let mut slow = TcpStream::connect(rig.http).await.unwrap();
+    slow.write_all(b"GET / HT").await.unwrap();
+    until("all are over", || rig.edge.stats().connections == 0).await;
+    let counted: Vec<_> = rig.edge.stats().refusals.iter().collect();
+    assert_eq!(
+        counted,
+        [(Refusal::HandshakeSlow, 1), (Refusal::SlowHead, 1)]
+    );
+}
+
+#[tokio::test]
+async fn e4_two_thousand_quiet_connections_leave_room_for_others() {
+    const MANY: usize = 2_000;
+    let app = app("one").await;
+    let limits = Limits {
+        connections_per_address: 3_000,
+        client_header: Duration::from_secs(600),
+        ..limits(Duration::from_secs(600))
+    };
+    let spec = RouteSpec {
+        redirect_http: false,
+        ..route("tasks.test", &[&target(app.address)])
+    };
+    let rig = Rig::with_limits(World::of([spec]), limits);
+    let mut held = Vec::new();
+    for number in 0..MANY {
+        let mut stream = TcpStream::connect(rig.http).await.unwrap();
+        if number % 2 == 0 {
+            let ask = b"GET /empty HTTP/1.1\r\nHost: tasks.test\r\n\r\n";
+            stream.write_all(ask).await.unwrap();
+            let mut answer = [0; 12];
+            within(PATIENCE, "an answer", stream.read_exact(&mut answer))
+                .await
+                .unwrap();
+            assert_eq!(&answer, b"HTTP/1.1 204");
+        }
+        held.push(stream);
+    }
+    until("all are there", || {
+        rig.edge.stats().connections as usize == MANY
+    })
+    .await;
+    for _ in 0..20 {
+        let mut http2 = Http2::tls(&rig, "tasks.test").await;
+        let answer = http2.ask(get("https://tasks.test/")).await.unwrap();
+        assert_eq!(answer.status, 200);
+    }
+    assert_eq!(rig.edge.stats().refusals.sum(), 0);
+}
