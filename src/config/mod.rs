@@ -20,7 +20,7 @@ mod watch;
 
 pub use edits::Edit;
 pub use error::ConfigError;
-pub use route::{ConfiguredRoute, Tls, UpstreamAddress};
+pub use route::{ConfiguredFolder, ConfiguredRoute, Tls, UpstreamAddress};
 pub use settings::{
     AccessLog, Acme, Backup, Build, Checks, Config, Container, Dashboard, Database, Deploy, Docker,
     Drain, Git, Health, Hold, Limits, Listen, Network, Proxies, Timeouts, Trusted,

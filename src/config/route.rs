@@ -51,6 +51,15 @@ impl fmt::Display for UpstreamAddress {
     }
 }
 
+/// `static` of a route: a folder of this box.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfiguredFolder {
+    /// Its full path.
+    pub path: PathBuf,
+    /// Paths that are no file are its `index.html`'s.
+    pub single_page: bool,
+}
+
 /// One `[[route]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfiguredRoute {
@@ -62,6 +71,8 @@ pub struct ConfiguredRoute {
     pub upstream: Option<UpstreamAddress>,
     /// The path that its addresses are asked now and then whether they are well.
     pub health: Option<String>,
+    /// The folder of files it serves instead.
+    pub files: Option<ConfiguredFolder>,
     /// Where its certificate comes from.
     pub tls: Tls,
     /// Which of its requests are written to the access log, instead of the usual share.
@@ -81,6 +92,9 @@ struct Written {
     upstream: Option<UpstreamAddress>,
     #[serde(default, deserialize_with = "health")]
     health: Option<String>,
+    #[serde(rename = "static")]
+    folder: Option<PathBuf>,
+    single_page: Option<bool>,
     #[serde(default, deserialize_with = "tls")]
     tls: Option<Tls>,
     access_log: Option<LogShare>,
@@ -111,6 +125,31 @@ struct Written {
 }
 
 impl Written {
+    /// What is not right about the folder, and what to write instead.
+    fn wrong_folder(&self) -> Option<String> {
+        match &self.folder {
+            None if self.single_page.is_some() => Some(
+                "single_page is for a folder of files: add static = \"/srv/www\", or remove it"
+                    .into(),
+            ),
+            Some(_) if self.upstream.is_some() => Some(
+                "the route leads to an upstream and to a folder: remove upstream or static".into(),
+            ),
+            Some(folder) if !folder.is_absolute() => Some(format!(
+                "static: \"{}\" is not a full path: begin it with /",
+                folder.display()
+            )),
+            _ => None,
+        }
+    }
+
+    fn files(&self) -> Option<ConfiguredFolder> {
+        Some(ConfiguredFolder {
+            path: self.folder.clone()?,
+            single_page: self.single_page.unwrap_or_default(),
+        })
+    }
+
     fn policies(self) -> Policies {
         Policies {
             redirects: self.redirects,
@@ -139,9 +178,13 @@ impl<'de> Deserialize<'de> for ConfiguredRoute {
             Tls::Acme
         };
         let sends_all = |redirect: &Redirect| redirect.host.is_none() && redirect.path == "/";
-        if written.upstream.is_none() && !written.redirects.iter().any(sends_all) {
+        if let Some(wrong) = written.wrong_folder() {
+            return Err(D::Error::custom(wrong));
+        }
+        let leads = written.upstream.is_some() || written.folder.is_some();
+        if !leads && !written.redirects.iter().any(sends_all) {
             return Err(D::Error::custom(
-                "the route leads nowhere: add upstream = \"http://127.0.0.1:9001\", or redirects = [{ to = \"https://example.com\" }]",
+                "the route leads nowhere: add upstream = \"http://127.0.0.1:9001\", static = \"/srv/www\", or redirects = [{ to = \"https://example.com\" }]",
             ));
         }
         Ok(Self {
@@ -149,6 +192,7 @@ impl<'de> Deserialize<'de> for ConfiguredRoute {
             path: written.path.clone(),
             upstream: written.upstream.clone(),
             health: written.health.clone(),
+            files: written.files(),
             tls: written.tls.clone().unwrap_or(birth),
             access_log: written.access_log,
             policies: written.policies(),

@@ -223,6 +223,24 @@ fn f5_a_mistake_names_line_key_and_remedy() {
             "\"internal\"",
         ),
         (
+            "[[route]]\nhost = \"a.b\"\nstatic = \"www\"",
+            1,
+            "route",
+            "begin it with /",
+        ),
+        (
+            "[[route]]\nhost = \"a.b\"\nstatic = \"/srv/www\"\nupstream = \"http://x\"",
+            1,
+            "route",
+            "remove upstream or static",
+        ),
+        (
+            "[[route]]\nhost = \"a.b\"\nupstream = \"http://x\"\nsingle_page = true",
+            1,
+            "route",
+            "add static",
+        ),
+        (
             "[[route]]\nhost = \"a.b\"\nupstream = \"http://x\"\npath = \"api\"",
             4,
             "route.path",

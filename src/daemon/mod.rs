@@ -16,6 +16,7 @@ mod ports;
 mod publisher;
 mod settings;
 mod sockets;
+mod static_folders;
 mod upstream_checks;
 mod upstreams;
 mod wanted;
@@ -199,6 +200,7 @@ async fn run(start: Start) -> Result<(), String> {
                 watched.settings.clone(),
                 &tasks,
             )),
+            folders: static_folders::StaticFolders::default(),
             edge_socket: config.run_dir.join("edge.sock"),
             verifiers: VerifierKey::of(&master),
         },

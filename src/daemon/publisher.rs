@@ -246,7 +246,7 @@ mod tests {
     use crate::base::shutdown::Shutdown;
     use crate::certs;
     use crate::config::Config;
-    use crate::daemon::{ports, settings, upstreams};
+    use crate::daemon::{ports, settings, static_folders, upstreams};
     use crate::db::{Db, Kind};
     use crate::deploy::{self, Deploys};
     use crate::docker::Engine;
@@ -321,6 +321,7 @@ mod tests {
                 apps,
                 deploys,
                 upstreams: upstreams::Upstreams::default(),
+                folders: static_folders::StaticFolders::default(),
                 edge_socket: at("edge.sock"),
                 verifiers: Default::default(),
             },

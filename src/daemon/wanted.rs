@@ -3,11 +3,12 @@
 //! The dashboard comes first, then the apps, then the settings' own routes: of
 //! two wishes for one place the first is served.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::static_folders::{Folder, StaticFolders};
 use super::upstreams::Upstreams;
 use crate::apps::Apps;
 use crate::base::clock::UnixMs;
@@ -15,7 +16,7 @@ use crate::base::log_share::LogShare;
 use crate::base::policies::{Policies, VerifierKey};
 use crate::base::protocol::Protocol;
 use crate::certs::{CertSet, Source, Wanted};
-use crate::config::{Config, ConfiguredRoute, Tls};
+use crate::config::{Config, ConfiguredFolder, ConfiguredRoute, Tls};
 use crate::deploy::{Deploys, Serving};
 use crate::proxy::Traits;
 use crate::routing::{Answer, Input, Replica, Route};
@@ -37,6 +38,8 @@ pub struct Gather {
     pub deploys: Deploys,
     /// Where the settings' routes lead.
     pub upstreams: Upstreams,
+    /// Folders that routes serve.
+    pub folders: StaticFolders,
     /// The dashboard's socket.
     pub edge_socket: PathBuf,
     /// What becomes of the passwords in policies.
@@ -61,6 +64,7 @@ impl Gather {
             Ok(()) = self.live.changed() => {}
             Ok(()) = self.certificates.changed() => {}
             () = self.upstreams.changed() => {}
+            () = self.folders.changed() => {}
         }
     }
 
@@ -80,6 +84,7 @@ impl Gather {
         let apps = self.apps.list().await.map_err(words)?;
         let pauses = self.apps.pauses(UnixMs::now()).await.map_err(words)?;
         let serving = self.deploys.serving().await.map_err(words)?;
+        let mut folders = Vec::new();
         for route in self.apps.routes(None).await.map_err(words)? {
             let app = apps.iter().find(|a| a.id == route.app);
             let maintenance = app.is_some_and(|a| a.maintenance);
@@ -105,9 +110,10 @@ impl Gather {
                     },
                     // Its policies cannot be read, or there is no such process: nothing of it is shown.
                     (_, _, Some(_)) if facing == Some(None) => Answer::Replicas(Vec::new()),
-                    (_, _, Some(serving)) => {
-                        Answer::Replicas(replicas(&live, serving, &route.process))
-                    }
+                    (_, _, Some(serving)) => match folder_of(serving, &settings.data_dir) {
+                        Some(folder) => self.files(folder, &mut folders),
+                        None => Answer::Replicas(replicas(&live, serving, &route.process)),
+                    },
                     (_, _, None) => Answer::Replicas(Vec::new()),
                 },
                 body_bytes: None,
@@ -130,9 +136,13 @@ impl Gather {
             };
             wanted.push(want(route.host.as_str(), source));
             let share = route.access_log.unwrap_or(settings.access_log.share);
-            let addresses = self.upstreams.well(route).await;
-            routes.push(configured(route, addresses, share, &self.verifiers));
+            let answer = match &route.files {
+                Some(files) => self.files(configured_folder(files), &mut folders),
+                None => Answer::Addresses(self.upstreams.well(route).await),
+            };
+            routes.push(configured(route, answer, share, &self.verifiers));
         }
+        self.folders.keep_only(&folders);
         let certificates = self.certificates.borrow().clone();
         let input = Input {
             routes,
@@ -149,6 +159,13 @@ impl Gather {
             mark,
             until: pauses.iter().map(|p| p.until).min(),
         })
+    }
+
+    /// The files of a folder; held until it was read for the first time.
+    fn files(&mut self, folder: Folder, wanted: &mut Vec<Folder>) -> Answer {
+        let site = self.folders.of(&folder);
+        wanted.push(folder);
+        site.map_or(Answer::Replicas(Vec::new()), Answer::Files)
     }
 
     fn dashboard(&self, key: &str, host: &str) -> Route {
@@ -195,6 +212,16 @@ fn want(host: &str, source: Source) -> Wanted {
     }
 }
 
+/// The folder of an app that is one, while it runs.
+fn folder_of(serving: &Serving, data_dir: &Path) -> Option<Folder> {
+    let files = serving.files.filter(|_| !serving.stopped)?;
+    Some(Folder {
+        path: files.folder(data_dir),
+        single_page: files.single_page,
+        is_fixed: true,
+    })
+}
+
 /// The containers that the app's live release has for `process`; those of a
 /// deploy under way are not among them yet.
 fn replicas(live: &[Live], serving: &Serving, process: &str) -> Vec<Replica> {
@@ -226,9 +253,17 @@ fn words(error: impl std::fmt::Display) -> String {
 /// Beyond the largest upload: that it is too large is the dashboard's to say.
 const BESIDE: u64 = 1 << 20;
 
+fn configured_folder(files: &ConfiguredFolder) -> Folder {
+    Folder {
+        path: files.path.clone(),
+        single_page: files.single_page,
+        is_fixed: false,
+    }
+}
+
 fn configured(
     route: &ConfiguredRoute,
-    addresses: Vec<std::net::SocketAddr>,
+    answer: Answer,
     access_log: LogShare,
     verifiers: &VerifierKey,
 ) -> Route {
@@ -246,7 +281,7 @@ fn configured(
         process: String::new(),
         host: route.host.to_string(),
         path: route.path.clone(),
-        answer: Answer::Addresses(addresses),
+        answer,
         body_bytes: None,
         held_for: None,
         traits: Traits {
@@ -295,7 +330,7 @@ mod tests {
             let written: ConfiguredRoute = toml::from_str(&text).unwrap();
             let route = configured(
                 &written,
-                Vec::new(),
+                Answer::Addresses(Vec::new()),
                 LogShare::ALL,
                 &VerifierKey::new(b"key"),
             );

@@ -46,6 +46,12 @@ pub struct AppFile {
     /// Which of its requests are written to the access log, instead of the box's usual share.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_log: Option<LogShare>,
+    /// The folder of the tree that is the app: no image, no container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub static_folder: Option<String>,
+    /// Of such a folder: paths that are no file are its `index.html`'s.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub single_page: bool,
 }
 
 /// One kind of container.
@@ -104,6 +110,8 @@ impl Default for AppFile {
             drain_ms: None,
             volumes: BTreeMap::new(),
             access_log: None,
+            static_folder: None,
+            single_page: false,
         }
     }
 }
@@ -160,6 +168,7 @@ struct RawBuild {
     dockerfile: Option<Spanned<String>>,
     #[serde(rename = "static")]
     static_folder: Option<Spanned<String>>,
+    single_page: Option<Spanned<bool>>,
 }
 
 #[derive(Deserialize)]
@@ -285,6 +294,8 @@ impl At<'_> {
     }
 }
 
+const STATIC_RUNS_NOTHING: &str = "a folder of files (static under [build]) has no containers that could run commands or keep volumes: remove this, or build an image with a Dockerfile instead";
+
 fn check(text: &str, raw: Raw) -> Result<AppFile, Mistake> {
     let at = At { text };
     let mut file = AppFile {
@@ -293,10 +304,21 @@ fn check(text: &str, raw: Raw) -> Result<AppFile, Mistake> {
     };
     if let Some(build) = raw.build {
         if let Some(folder) = &build.static_folder {
-            return Err(at.wrong(
-                folder,
-                "static: serving a folder without a Dockerfile is not built yet; add a Dockerfile",
-            ));
+            if build.dockerfile.is_some() {
+                return Err(at.wrong(
+                    folder,
+                    "static is a folder of files without an image: remove it, or dockerfile",
+                ));
+            }
+            file.static_folder = Some(at.path("static", folder)?);
+        }
+        if let Some(single_page) = &build.single_page {
+            if file.static_folder.is_none() {
+                let why =
+                    "single_page is for a folder of files: add static = \"dist\", or remove it";
+                return Err(at.wrong(single_page, why));
+            }
+            file.single_page = *single_page.get_ref();
         }
         if let Some(path) = &build.dockerfile {
             file.dockerfile = at.path("dockerfile", path)?;
@@ -307,11 +329,23 @@ fn check(text: &str, raw: Raw) -> Result<AppFile, Mistake> {
         for (name, raw) in processes {
             let parsed = ProcessName::parse(name.get_ref()).map_err(|e| at.wrong(&name, e.0))?;
             let process = check_process(&at, parsed.as_str(), raw)?;
+            let bare = Process {
+                route: process.route.clone(),
+                min: 1,
+                max: 1,
+                ..Process::default()
+            };
+            if file.static_folder.is_some() && (parsed.as_str() != "web" || process != bare) {
+                return Err(at.wrong(&name, STATIC_RUNS_NOTHING));
+            }
             file.processes.insert(parsed.as_str().to_owned(), process);
         }
     }
     for (name, cron) in raw.cron.unwrap_or_default() {
         ProcessName::parse(name.get_ref()).map_err(|e| at.wrong(&name, e.0))?;
+        if file.static_folder.is_some() {
+            return Err(at.wrong(&name, STATIC_RUNS_NOTHING));
+        }
         if cron.schedule.get_ref().split_whitespace().count() != 5 {
             return Err(at.wrong(
                 &cron.schedule,
@@ -323,6 +357,9 @@ fn check(text: &str, raw: Raw) -> Result<AppFile, Mistake> {
     }
     if let Some(deploy) = raw.deploy {
         if let Some(command) = deploy.release {
+            if file.static_folder.is_some() {
+                return Err(at.wrong(&command, STATIC_RUNS_NOTHING));
+            }
             file.release = Some(at.command("release", command)?);
         }
         if let Some(drain) = &deploy.drain {
@@ -335,6 +372,9 @@ fn check(text: &str, raw: Raw) -> Result<AppFile, Mistake> {
     }
     for (name, path) in raw.volumes.unwrap_or_default() {
         let parsed = VolumeName::parse(name.get_ref()).map_err(|e| at.wrong(&name, e.0))?;
+        if file.static_folder.is_some() {
+            return Err(at.wrong(&name, STATIC_RUNS_NOTHING));
+        }
         let target = path.get_ref();
         let good = target.len() > 1
             && target.starts_with('/')
@@ -609,7 +649,6 @@ uploads = "/app/uploads"
             ("[deploy]\n\ndrain = \"soon\"", 3, "not a duration"),
             ("[volumes]\nup = \"relative\"", 2, "absolute path"),
             ("[build]\ndockerfile = \"../x\"", 2, "inside the repository"),
-            ("[build]\nstatic = \"dist\"", 2, "not built yet"),
             (
                 "[cron.x]\nschedule = \"daily\"\ncommand = \"a\"",
                 2,
@@ -629,6 +668,37 @@ uploads = "/app/uploads"
                 "remove this rule",
             ),
             ("[build\n", 1, ""),
+            (
+                "[build]\nstatic = \"/var/www\"",
+                2,
+                "path inside the repository",
+            ),
+            (
+                "[build]\nstatic = \"dist\"\ndockerfile = \"Dockerfile\"",
+                2,
+                "remove it, or dockerfile",
+            ),
+            ("[build]\nsingle_page = true", 2, "add static"),
+            (
+                "[build]\nstatic = \"dist\"\n[processes.web]\nport = 80",
+                3,
+                "no containers",
+            ),
+            (
+                "[build]\nstatic = \"dist\"\n[processes.worker]\ncommand = \"x\"",
+                3,
+                "no containers",
+            ),
+            (
+                "[build]\nstatic = \"dist\"\n[deploy]\nrelease = \"migrate\"",
+                4,
+                "no containers",
+            ),
+            (
+                "[build]\nstatic = \"dist\"\n[volumes]\na = \"/a\"",
+                4,
+                "no containers",
+            ),
         ] {
             let mistake = AppFile::parse(text).unwrap_err();
             assert_eq!(mistake.line, line, "{text}: {mistake}");

@@ -12,6 +12,7 @@ use crate::supervise::{Health, Kind, Mount, Spec};
 
 use super::app_file::{AppFile, Process};
 use super::ports::Scale;
+use super::static_folder::Files;
 
 /// What the containers of one deploy are made of.
 #[derive(Clone, Debug)]
@@ -105,6 +106,9 @@ impl Making<'_> {
 
     /// Every replica, in the order they are started.
     pub(super) fn replicas(&self) -> Vec<Spec> {
+        if Files::parse(self.image).is_some() {
+            return Vec::new();
+        }
         let counts = counts(self.settings, self.scale);
         let mut all = Vec::new();
         for (name, process) in &self.settings.processes {

@@ -11,6 +11,7 @@ use crate::base::secret::Secret;
 use super::app_file::{AppFile, Process};
 use super::source::Source;
 use super::state::State;
+use super::static_folder::Files;
 
 /// Who or what asked for a deploy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,6 +185,8 @@ pub struct Serving {
     pub deploy: i64,
     /// Process to the names of its containers.
     pub replicas: BTreeMap<String, Vec<String>>,
+    /// The files that it is instead, where it has no containers.
+    pub files: Option<Files>,
     /// Process to what the edge is to know of its replicas; what the release does not say is not there. Of a release whose
     /// policies cannot be read no process is.
     pub facing: BTreeMap<String, Facing>,

@@ -13,6 +13,7 @@ use super::plan::{self, Making};
 use super::row::{Deploy, Release};
 use super::run::{Next, Work};
 use super::state::State;
+use super::static_folder::Files;
 
 /// Between a container's stop signal and its end by force.
 pub(super) const STOP_GRACE: std::time::Duration = std::time::Duration::from_secs(10);
@@ -39,6 +40,9 @@ impl Deploys {
 
     /// What the containers are made of; networks and volumes are made sure of.
     pub(super) async fn networks(&self, app: i64, release: &Release) -> Result<Vec<String>, Stop> {
+        if Files::parse(&release.image).is_some() {
+            return Ok(Vec::new());
+        }
         let told = |e: SuperviseError| Stop::Failed(e.to_string());
         let containers = &self.0.ports.containers;
         let own = plan::network(app);
@@ -120,10 +124,12 @@ impl Deploys {
     }
 
     pub(super) async fn start(&self, work: &Work<'_>) -> Result<Next, Stop> {
-        let (specs, _) = self.replicas(work).await?;
+        let (specs, release) = self.replicas(work).await?;
         if specs.is_empty() {
-            work.log
-                .line("No process is to run (every one is scaled to 0).");
+            work.log.line(match Files::parse(&release.image) {
+                Some(_) => "A folder of files has no containers; the edge serves it itself.",
+                None => "No process is to run (every one is scaled to 0).",
+            });
         }
         for spec in &specs {
             work.log

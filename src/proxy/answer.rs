@@ -24,6 +24,7 @@ use super::headers;
 use super::host::Host;
 use super::policies;
 use super::refusal::Refusal;
+use super::routes::Upstream;
 use super::site::{self, Entrance, Site};
 use super::stand_in;
 use super::trace::Trace;
@@ -127,6 +128,7 @@ async fn handle(
         !parts.headers.contains_key("x-freehold-test-panic"),
         "a test asked for a panic"
     );
+    let compression = route.spec.policies.compression(parts);
     if let Some(answer) = policies::before(exchange, &route, parts, &host, &origin)? {
         return Ok(answer);
     }
@@ -147,12 +149,13 @@ async fn handle(
     if body.length().is_some_and(|length| length > limit) {
         return Err(EdgeError::BodyTooLarge(limit));
     }
+    let is_public = matches!(route.spec.upstream, Upstream::Static(_));
     let stripped_from = target.is_some().then(|| route.spec.path_prefix.clone());
     let trace = Trace::of(&parts.headers, id, client.worker.ids.random());
     if client.is_hasty(exchange.started) {
         Box::pin(tokio::time::sleep(HASTE)).await;
     }
-    forward(
+    let response = forward(
         exchange,
         Inquiry {
             parts,
@@ -168,7 +171,12 @@ async fn handle(
         route,
         body,
     )
-    .await
+    .await?;
+    match compression {
+        // Boxed, so that requests without it have no room for it.
+        Some(asked) => Box::pin(asked.apply(exchange, response, is_public)).await,
+        None => Ok(response),
+    }
 }
 
 fn plain_text(text: String) -> Response<EdgeBody> {

@@ -1,10 +1,11 @@
 //! The body of an answer as the client's protocol takes it, and with it the exchange it ends.
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 
 use super::access_log::Ending;
@@ -21,6 +22,8 @@ pub(super) struct EdgeBody {
 enum Content {
     Bytes(Bytes),
     Answer(Box<AnswerBody>),
+    /// A beginning that was read already, and what comes behind it.
+    Begun(Bytes, Box<Content>),
     /// Made by somebody else, in pieces.
     Foreign(Pin<Box<dyn Body<Data = Bytes, Error = Broken>>>),
     Nothing,
@@ -96,10 +99,39 @@ impl EdgeBody {
         }
     }
 
+    /// This body, of which the beginning was taken by [`EdgeBody::gather`].
+    pub(super) fn begun(self, beginning: Bytes) -> EdgeBody {
+        EdgeBody {
+            content: Content::Begun(beginning, Box::new(self.content)),
+            exchange: self.exchange,
+        }
+    }
+
+    /// Reads a body to its end before it is answered with. What was read stays in `into` when this is given up midway.
+    /// Trailers are left out: none are promised beside a length.
+    pub(super) async fn gather(
+        &mut self,
+        exchange: &mut Exchange,
+        into: &mut BytesMut,
+    ) -> Result<(), Broken> {
+        loop {
+            let frame = poll_fn(|cx| self.content.poll(cx)).await;
+            self.content.settle(exchange);
+            match frame {
+                None => return Ok(()),
+                Some(frame) => {
+                    if let Ok(data) = frame?.into_data() {
+                        into.extend_from_slice(&data);
+                    }
+                }
+            }
+        }
+    }
+
     /// The exchange ends with this body.
     pub(super) fn ends(&mut self, exchange: Exchange) {
         let mut exchange = Box::new(exchange);
-        if !matches!(self.content, Content::Answer(_) | Content::Foreign(_)) {
+        if matches!(self.content, Content::Bytes(_) | Content::Nothing) {
             // Of one piece or none: where there is no body to this answer (HEAD), nobody will ask for it.
             exchange.ending = Ending::Whole;
         }
@@ -107,45 +139,17 @@ impl EdgeBody {
         self.settle();
     }
 
-    /// An answer that has ended gives its connection back at once, not when the client has read it.
     fn settle(&mut self) {
-        let Content::Answer(answer) = &mut self.content else {
-            return;
-        };
-        if !answer.is_ended() {
-            return;
-        }
         if let Some(exchange) = &mut self.exchange {
-            exchange.ending = Ending::Whole;
-            exchange.outcome.bytes_in += answer.taken();
-            exchange.read_whole = answer.request_is_whole();
-            if let (Some(connection), Some(claim)) = (answer.reusable(), exchange.claim()) {
-                let worker = &exchange.client.worker;
-                worker
-                    .pool
-                    .borrow_mut()
-                    .give_back(claim.target(), connection, Instant::now());
-                worker.turns.freed(claim.target().id());
-            }
+            self.content.settle(exchange);
         }
-        self.content = Content::Nothing;
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         if let Some(exchange) = &self.exchange {
             exchange.client.piece.set(Piece::Wanted);
         }
-        let frame = match &mut self.content {
-            Content::Nothing => return Poll::Ready(None),
-            Content::Bytes(bytes) => {
-                let bytes = std::mem::take(bytes);
-                self.content = Content::Nothing;
-                Poll::Ready(Some(Ok(Frame::data(bytes))))
-            }
-            Content::Answer(answer) => answer.poll_frame(cx).map_err(Broken::from),
-            Content::Foreign(body) => body.as_mut().poll_frame(cx),
-        };
-        match frame {
+        match self.content.poll(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(Ok(frame))) => {
                 if let (Some(exchange), Some(data)) = (&mut self.exchange, frame.data_ref()) {
@@ -203,17 +207,69 @@ impl Body for EdgeBody {
         match &self.content {
             Content::Nothing => true,
             Content::Bytes(bytes) => bytes.is_empty(),
-            Content::Answer(_) => false,
+            Content::Answer(_) | Content::Begun(..) => false,
             Content::Foreign(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.content {
+        self.content.size_hint()
+    }
+}
+
+impl Content {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match self {
+            Content::Nothing => Poll::Ready(None),
+            Content::Bytes(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *self = Content::Nothing;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Content::Begun(beginning, rest) => {
+                let beginning = std::mem::take(beginning);
+                *self = std::mem::replace(&mut **rest, Content::Nothing);
+                Poll::Ready(Some(Ok(Frame::data(beginning))))
+            }
+            Content::Answer(answer) => answer.poll_frame(cx).map_err(Broken::from),
+            Content::Foreign(body) => body.as_mut().poll_frame(cx),
+        }
+    }
+
+    /// An answer that has ended gives its connection back at once, not when the client has read it.
+    fn settle(&mut self, exchange: &mut Exchange) {
+        let Content::Answer(answer) = self else {
+            return;
+        };
+        if !answer.is_ended() {
+            return;
+        }
+        exchange.ending = Ending::Whole;
+        exchange.outcome.bytes_in += answer.taken();
+        exchange.read_whole = answer.request_is_whole();
+        if let (Some(connection), Some(claim)) = (answer.reusable(), exchange.claim()) {
+            let worker = &exchange.client.worker;
+            worker
+                .pool
+                .borrow_mut()
+                .give_back(claim.target(), connection, Instant::now());
+            worker.turns.freed(claim.target().id());
+        }
+        *self = Content::Nothing;
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
             Content::Nothing => SizeHint::with_exact(0),
             Content::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Content::Answer(answer) => answer.left().map(SizeHint::with_exact).unwrap_or_default(),
             Content::Foreign(body) => body.size_hint(),
+            Content::Begun(beginning, rest) => {
+                let exact = rest.size_hint().exact();
+                exact
+                    .map(|rest| SizeHint::with_exact(rest + beginning.len() as u64))
+                    .unwrap_or_default()
+            }
         }
     }
 }

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::access_log::{AccessLog, Entries};
 use super::client::Phase;
+use super::compressor::Compressor;
 use super::limits::Limits;
 use super::listener::{self, Door};
 use super::meter::Reading;
@@ -127,6 +128,7 @@ impl Edge {
                 .map_or(443, |address| address.port()),
             access_log,
             refused: Refused::default(),
+            compressor: Compressor::default(),
             connections: AtomicUsize::new(0),
             loads: (0..count).map(|_| AtomicUsize::new(0)).collect(),
             of_proxies: AtomicUsize::new(0),

@@ -16,6 +16,7 @@ mod chunk_guard;
 mod claims;
 mod client;
 mod client_io;
+mod compressor;
 mod content_coding;
 mod edge;
 mod error;

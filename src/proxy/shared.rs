@@ -8,6 +8,7 @@ use rustls::ServerConfig;
 use tokio::sync::{mpsc, watch};
 
 use super::access_log::AccessLog;
+use super::compressor::Compressor;
 use super::edge::ConnectFailure;
 use super::limits::Limits;
 use super::proxies::Trust;
@@ -33,6 +34,7 @@ pub(super) struct Shared {
     pub(super) https_port: u16,
     pub(super) access_log: AccessLog,
     pub(super) refused: Refused,
+    pub(super) compressor: Compressor,
     /// Open client connections, in all and by worker.
     pub(super) connections: AtomicUsize,
     pub(super) loads: Box<[AtomicUsize]>,

@@ -94,6 +94,7 @@ fn made(
     };
     let upstream = match route.answer {
         Answer::Paused { since, until } => Upstream::Paused { since, until },
+        Answer::Files(site) => Upstream::Static(site),
         Answer::Socket(path) => {
             Upstream::Targets(vec![target(route.group.clone(), Address::Unix(path))])
         }

@@ -11,7 +11,7 @@ use rustls::sign::CertifiedKey;
 use crate::base::clock::UnixMs;
 use crate::base::log_share::LogShare;
 use crate::base::policies::{Policies, VerifierKey};
-use crate::proxy::Traits;
+use crate::proxy::{StaticSite, Traits};
 
 /// Everything that decides a snapshot.
 #[derive(Default)]
@@ -71,6 +71,8 @@ pub enum Answer {
     Addresses(Vec<SocketAddr>),
     /// The dashboard's socket.
     Socket(PathBuf),
+    /// A folder of files, answered by the edge itself.
+    Files(Arc<StaticSite>),
     /// Held on purpose, at most until the deadline.
     Paused {
         /// Since when.

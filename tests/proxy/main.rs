@@ -9,6 +9,7 @@ mod abuse;
 mod balancing;
 mod behind;
 mod bodies;
+mod compress;
 mod differential;
 mod drain;
 mod floods;

@@ -314,6 +314,9 @@ fn standing(serving: Option<&Serving>, live: &[Live]) -> (AppState, Option<Strin
         .iter()
         .filter(|l| l.kind == Kind::Replica && names.contains(&&l.name))
         .collect();
+    if serving.files.is_some() {
+        return (AppState::Running, None);
+    }
     if !own.is_empty() && own.iter().all(|l| l.is_healthy()) && own.len() == names.len() {
         return (AppState::Running, None);
     }
