@@ -16,6 +16,10 @@ mod attachments;
 mod cancelled;
 #[path = "api_behaviour/pages.rs"]
 mod pages;
+#[path = "api_behaviour/policies.rs"]
+mod policies;
+#[path = "support/port.rs"]
+mod port;
 #[path = "support/quiet.rs"]
 mod quiet;
 #[path = "api_behaviour/refused_headers.rs"]

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
+use crate::base::clock::UnixMs;
 use crate::base::ids::HostName;
+use crate::base::policies::Policies;
 
 use super::error::AppError;
 
@@ -72,7 +74,10 @@ pub struct Route {
     /// Which process answers.
     pub process: String,
     /// Since when.
-    pub created: crate::base::clock::UnixMs,
+    pub created: UnixMs,
+    /// Its own policies, which go before the app's file; `None` where they cannot be read, as after a step back to an
+    /// older Freehold: then it must not be served without them.
+    pub policies: Option<Policies>,
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Apps and their settings: where the code comes from, env, domains, scale.
+//! Apps and their settings: where the code comes from, env, domains and their policies, scale.
 //!
 //! Invariants: every secret is sealed in its row; a route (host and path)
 //! belongs to one app; ids are never used twice. Every change is one
@@ -10,6 +10,7 @@ mod domain;
 pub mod env;
 mod error;
 pub mod pause;
+mod policies;
 mod scale;
 mod store;
 

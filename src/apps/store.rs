@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use crate::base::clock::UnixMs;
 use crate::base::ids::{AppName, HostName, ProcessName};
+use crate::base::policies::Policies;
 use crate::base::secret::{MasterKey, Secret, sha256_hex};
 use crate::db::DbError;
 use crate::git::{Branch, Credentials, GitUrl, Remote};
@@ -357,7 +358,7 @@ pub(super) fn delete_route(
 
 pub(super) fn routes(c: &Connection, app: Option<i64>) -> Result<Vec<Route>, DbError> {
     let mut statement = c.prepare_cached(
-        "SELECT id, app_id, host, path, process, created_ms FROM routes
+        "SELECT id, app_id, host, path, process, created_ms, policies FROM routes
          WHERE ?1 IS NULL OR app_id = ?1 ORDER BY host, path",
     )?;
     let rows = statement.query_map([app], |r| {
@@ -371,9 +372,23 @@ pub(super) fn routes(c: &Connection, app: Option<i64>) -> Result<Vec<Route>, DbE
             },
             process: r.get(4)?,
             created: UnixMs(r.get(5)?),
+            policies: serde_json::from_str(&r.get::<_, String>(6)?).ok(),
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn set_route_policies(
+    tx: &Transaction<'_>,
+    route: i64,
+    policies: &Policies,
+) -> Result<(), DbError> {
+    let text = serde_json::to_string(policies).map_err(|e| DbError::Unreadable(e.to_string()))?;
+    tx.execute(
+        "UPDATE routes SET policies = ?2 WHERE id = ?1",
+        params![route, text],
+    )?;
+    Ok(())
 }
 
 pub(super) fn set_maintenance(tx: &Transaction<'_>, id: i64, on: bool) -> Result<(), DbError> {

@@ -9,9 +9,13 @@ mod access;
 mod answers;
 mod fields;
 mod paths;
+mod short;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_told;
 mod toggle;
+mod told;
 
 pub use access::{AddressRange, BasicAuth, BasicUser, RateLimit, Verifier, VerifierKey, Window};
 pub use answers::{Coding, Compress, ErrorPages, Hsts};

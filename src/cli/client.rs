@@ -66,6 +66,19 @@ fn pieces(path: &str) -> (String, usize) {
     (whole, most.max(1))
 }
 
+/// An answer's body as JSON. No body is `null`.
+async fn read<T: DeserializeOwned>(response: Response<Incoming>) -> Result<T, Fail> {
+    let bytes = response
+        .into_body()
+        .collect()
+        .await
+        .map_err(|e| Fail::Unreachable(format!("the daemon's answer was cut off: {e}")))?
+        .to_bytes();
+    let text: &[u8] = if bytes.is_empty() { b"null" } else { &bytes };
+    serde_json::from_slice(text)
+        .map_err(|e| Fail::internal(format!("the daemon's answer is not understood: {e}")))
+}
+
 impl Client {
     /// Over the socket of the daemon on this box.
     pub fn local(socket: &Path) -> Self {
@@ -188,16 +201,41 @@ impl Client {
         body: Body,
         kind: Option<&str>,
     ) -> Result<T, Fail> {
-        let response = self.request(method, path, body, kind).await?;
-        let bytes = response
-            .into_body()
-            .collect()
-            .await
-            .map_err(|e| Fail::Unreachable(format!("the daemon's answer was cut off: {e}")))?
-            .to_bytes();
-        let text: &[u8] = if bytes.is_empty() { b"null" } else { &bytes };
-        serde_json::from_slice(text)
-            .map_err(|e| Fail::internal(format!("the daemon's answer is not understood: {e}")))
+        read(self.request(method, path, body, kind).await?).await
+    }
+
+    /// What `path` shows, and the tag of it as it was seen.
+    ///
+    /// # Errors
+    /// The daemon's problem, or that it cannot be reached.
+    pub async fn seen<T: DeserializeOwned>(&self, path: &str) -> Result<(T, HeaderValue), Fail> {
+        let response = self.request(Method::GET, path, full(""), None).await?;
+        let tag = response.headers().get(header::ETAG).cloned();
+        let tag = tag.unwrap_or_else(|| HeaderValue::from_static("*"));
+        Ok((read(response).await?, tag))
+    }
+
+    /// `PUT path`, if it still is as it was `seen`.
+    ///
+    /// # Errors
+    /// The daemon's problem, or that it cannot be reached.
+    pub async fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        seen: &HeaderValue,
+        body: &impl Serialize,
+    ) -> Result<T, Fail> {
+        let bytes = serde_json::to_vec(body).map_err(|e| Fail::internal(e.to_string()))?;
+        let request = Request::builder()
+            .method(Method::PUT)
+            .uri(path)
+            .header(header::HOST, "freehold")
+            .header(header::ACCEPT, "application/json")
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::IF_MATCH, seen)
+            .body(full(bytes))
+            .map_err(|e| Fail::usage(format!("that cannot be asked of the daemon: {e}")))?;
+        read(self.exchange(request).await?).await
     }
 
     /// `method path`; the answer's body is left to be read as it comes.

@@ -10,6 +10,7 @@ use super::client::{Client, full};
 use super::confirm::confirm;
 use super::deploy::follow;
 use super::output::{self, Fail};
+use super::policies::{self, Options};
 use crate::wire::apps::{Changed, Domain, DomainLine, ScaleForm, Switch};
 
 /// Where an app answers
@@ -29,7 +30,7 @@ enum Verb {
     /// Point the name's A or AAAA record to this box first: the certificate is ordered as soon as it leads here. With
     /// a path, only requests below it go to the app; the longest path wins.
     #[command(
-        after_help = "Examples:\n  freehold domain add shop shop.example.com\n  freehold domain add shop shop.example.com/api --process api"
+        after_help = "Examples:\n  freehold domain add shop shop.example.com\n  freehold domain add shop shop.example.com/api --process api\n  freehold domain add shop www.example.com --redirect https://example.com"
     )]
     Add {
         /// The app
@@ -39,6 +40,35 @@ enum Verb {
         /// Which process answers
         #[arg(long, default_value = "web")]
         process: String,
+        /// Send everybody elsewhere, as to the same name without www
+        #[arg(long, value_name = "URL")]
+        redirect: Option<String>,
+    },
+    /// Say what a domain asks of requests and does to answers
+    ///
+    /// In force at once, without a deploy. An option sets its key anew; users, header rules and error pages are put beside
+    /// those that are there; what no option names stays. A key that is set here goes before the same key of the app's
+    /// freehold.toml. docs/policies.md says what each does.
+    #[command(
+        after_help = "Examples:\n  freehold domain set shop www.example.com --redirect https://example.com\n  freehold domain set shop staging.example.com --basic-auth ana < password.txt\n  freehold domain set shop example.com/login --rate 10/minute\n  freehold domain set shop example.com --hsts 365 --compress --error-page 503=down.html\n  freehold domain set shop admin.example.com --allow 10.0.0.0/8 --allow 2001:db8::/32\n  freehold domain set shop example.com/api --strip-prefix --header 'request set x-api: 2'\n  freehold domain set shop example.com --reset hsts"
+    )]
+    Set {
+        /// The app
+        name: String,
+        /// HOST or HOST/PATH
+        domain: String,
+        #[command(flatten)]
+        options: Box<Options>,
+    },
+    /// What a domain asks of requests and does to answers
+    #[command(
+        after_help = "Examples:\n  freehold domain show shop example.com\n  freehold domain show shop example.com/api --json"
+    )]
+    Show {
+        /// The app
+        name: String,
+        /// HOST or HOST/PATH
+        domain: String,
     },
     /// Take a domain from an app
     ///
@@ -76,15 +106,26 @@ pub async fn run(client: &Client, global: &Global, given: Arguments) -> Result<(
             name,
             domain,
             process,
+            redirect,
         } => {
             let form = Domain { domain, process };
             let target = format!("{}/domains", path(&name));
             let added: Domain = client.send(Method::POST, &target, &form).await?;
+            if let Some(to) = redirect {
+                let options = Options::redirects(vec![to]);
+                return policies::set(client, global, (&name, &added.domain), &options).await;
+            }
             match global.json {
                 true => output::json(&added),
                 false => output::line(format!("https://{} leads to {name}.", added.domain)),
             }
         }
+        Verb::Set {
+            name,
+            domain,
+            options,
+        } => policies::set(client, global, (&name, &domain), &options).await?,
+        Verb::Show { name, domain } => policies::show(client, global, &name, &domain).await?,
         Verb::Rm { name, domain, yes } => {
             let what = format!("This takes {domain} from {name}: visitors reach it there no more");
             confirm(&what, &domain, yes)?;

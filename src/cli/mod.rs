@@ -26,6 +26,7 @@ pub mod logs;
 pub mod man;
 pub mod messages;
 pub mod output;
+pub mod policies;
 pub mod progress;
 pub mod remote;
 pub mod run;

@@ -1,9 +1,11 @@
 //! A secret that is given as an option's value, or as `-` on standard input: what stands among the
 //! arguments can be read by every user of the machine.
 
-use std::io::Read;
+use std::io::{IsTerminal, Read};
 
-use super::output::Fail;
+use rustix::termios::{self, LocalModes, OptionalActions, Termios};
+
+use super::output::{self, Fail};
 use crate::base::secret::Secret;
 
 /// The longest secret that is read.
@@ -17,6 +19,53 @@ pub fn secret(given: Option<String>) -> Result<Option<Secret>, Fail> {
     match given.as_deref() {
         Some("-") => read(std::io::stdin()).map(Some),
         _ => Ok(given.map(Secret::new)),
+    }
+}
+
+/// Asked for on a terminal, where it is not seen; elsewhere the line on standard input.
+///
+/// # Errors
+/// That none came.
+pub fn password(of: &str) -> Result<Secret, Fail> {
+    let missing = || {
+        Fail::usage(format!(
+            "the password of {of} is missing: type it when it is asked for, or give it as one line on standard input, as in `… < password.txt`"
+        ))
+    };
+    if !std::io::stdin().is_terminal() {
+        return read(std::io::stdin()).map_err(|_| missing());
+    }
+    let unseen = Unseen::begin();
+    let typed = output::ask(&format!("Password of {of}: "));
+    drop(unseen);
+    // The line's end was not seen either.
+    eprintln!();
+    match typed.trim_end_matches(['\r', '\n']) {
+        "" => Err(missing()),
+        typed => Ok(Secret::new(typed)),
+    }
+}
+
+/// The terminal as it was, put back when this value goes; until then nothing that is typed is seen.
+struct Unseen(Termios);
+
+impl Unseen {
+    fn begin() -> Option<Self> {
+        let stdin = std::io::stdin();
+        let before = termios::tcgetattr(&stdin).ok()?;
+        let mut silent = before.clone();
+        silent.local_modes.remove(LocalModes::ECHO);
+        termios::tcsetattr(&stdin, OptionalActions::Now, &silent).ok()?;
+        Some(Self(before))
+    }
+}
+
+impl Drop for Unseen {
+    fn drop(&mut self) {
+        let put_back = termios::tcsetattr(std::io::stdin(), OptionalActions::Now, &self.0);
+        if let Err(error) = put_back {
+            tracing::warn!(%error, "the terminal could not be put back; `reset` does it");
+        }
     }
 }
 

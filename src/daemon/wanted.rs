@@ -109,7 +109,9 @@ impl Gather {
                         until: pause.until,
                     },
                     // Its policies cannot be read, or there is no such process: nothing of it is shown.
-                    (_, _, Some(_)) if facing == Some(None) => Answer::Replicas(Vec::new()),
+                    _ if route.policies.is_none() || facing == Some(None) => {
+                        Answer::Replicas(Vec::new())
+                    }
                     (_, _, Some(serving)) => match folder_of(serving, &settings.data_dir) {
                         Some(folder) => self.files(folder, &mut folders),
                         None => Answer::Replicas(replicas(&live, serving, &route.process)),
@@ -119,9 +121,14 @@ impl Gather {
                 body_bytes: None,
                 held_for: None,
                 traits: serving.map_or_else(Traits::default, |s| traits(s, &route.process)),
-                policies: facing
-                    .flatten()
-                    .map_or_else(Policies::default, |facing| facing.policies.clone()),
+                // The domain's own before the app's file.
+                policies: {
+                    let own = route.policies.unwrap_or_default();
+                    match facing.flatten() {
+                        Some(facing) => own.over(&facing.policies),
+                        None => own,
+                    }
+                },
                 public_certificate: !route.domain.host.is_private(),
             });
         }

@@ -157,6 +157,8 @@ pub fn table() -> Vec<Route> {
         GET  "/apps/{app}/domains"              SeeApp    pages::app::domains::show;
         POST "/apps/{app}/domains"              ChangeApp pages::app::domains::add;
         POST "/apps/{app}/domains/remove"       ChangeApp pages::app::domains::remove;
+        GET  "/apps/{app}/domains/{domain}/policies" SeeApp pages::app::policies::show;
+        POST "/apps/{app}/domains/{domain}/policies" ChangeApp pages::app::policies::set;
         GET  "/apps/{app}/settings"             SeeApp    pages::app::settings::show;
         POST "/apps/{app}/source"               ChangeApp pages::app::settings::source;
         POST "/apps/{app}/registry"             ChangeApp pages::app::settings::registry;
@@ -273,6 +275,9 @@ pub fn table() -> Vec<Route> {
         GET  "/apps/{app}/domains"              SeeApp    api::domains::list, "Lists where an app answers, and how the certificates stand";
         POST "/apps/{app}/domains"              ChangeApp api::domains::add, "Lets an app answer at another domain";
         DELETE "/apps/{app}/domains"              ChangeApp api::domains::remove, "Takes a domain from an app";
+        GET  "/apps/{app}/domains/{domain}/policies" SeeApp    api::policies::show, "What a domain asks of requests and does to answers";
+        PUT  "/apps/{app}/domains/{domain}/policies" ChangeApp api::policies::set, "Gives a domain policies of its own, all at once, in force at once; a password is told never again";
+        DELETE "/apps/{app}/domains/{domain}/policies" ChangeApp api::policies::remove, "Takes a domain's own policies away; those of the app's file hold";
         POST "/apps/{app}/maintenance"          ChangeApp api::domains::maintenance, "Switches an app's maintenance page";
         POST "/apps/{app}/scale"                ChangeApp api::domains::scale, "Changes a process's replicas, memory or processor";
         GET  "/apps/{app}/deploys"              SeeApp    api::deploys::list, "Lists an app's deploys, newest first";

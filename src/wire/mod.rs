@@ -14,6 +14,7 @@ pub mod jobs;
 pub mod listing;
 pub mod metrics;
 pub mod overview;
+pub mod policies;
 pub mod problem;
 pub mod routes;
 pub mod second_factor;

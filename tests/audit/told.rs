@@ -238,6 +238,19 @@ fn apps(walk: &mut Walk<'_>, owner: &str) {
     ] {
         walk.local(&route(of), &path(of), &sent);
     }
+    let policies = "/domains/{domain}/policies";
+    let two = "/domains/two.test/policies";
+    walk.session(owner, &post(policies), &page(two), "rate=5%2Fminute");
+    walk.local(
+        &format!("PUT /api/v1/apps/{{app}}{policies}"),
+        &path(two),
+        &json!({"hsts": true}),
+    );
+    walk.local(
+        &format!("DELETE /api/v1/apps/{{app}}{policies}"),
+        &path(two),
+        &json!({}),
+    );
     walk.local(
         "DELETE /api/v1/apps/{app}/domains",
         &path("/domains?domain=two.test"),

@@ -28,6 +28,11 @@ const TYPED: &[(&str, &[&str])] = &[
     ("domain add", &["domain", "add", "shop", "shop.test"]),
     ("domain list", &["domain", "list", "shop"]),
     (
+        "domain set",
+        &["domain", "set", "shop", "shop.test", "--rate", "100/minute"],
+    ),
+    ("domain show", &["domain", "show", "shop", "shop.test"]),
+    (
         "env set",
         &["env", "shop", "set", "MODE=live", "KEY=1", "--detach"],
     ),

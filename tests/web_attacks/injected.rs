@@ -133,6 +133,7 @@ fn a6_no_text_becomes_part_of_a_page() {
         for path in [
             format!("/apps/{text}"),
             format!("/apps/shop/deploys/{text}"),
+            format!("/apps/shop/domains/{text}/policies"),
             format!("/apps/shop/logs?grep={text}&process={text}&since={text}"),
             format!("/databases/{text}"),
             format!("/settings/people/{text}/remove"),

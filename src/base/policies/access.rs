@@ -73,6 +73,16 @@ pub enum Window {
 }
 
 impl Window {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Window::Second => "second",
+            Window::Minute => "minute",
+            Window::Hour => "hour",
+            Window::Day => "day",
+        }
+    }
+
     /// Its length.
     pub fn seconds(self) -> u32 {
         match self {
@@ -170,8 +180,9 @@ pub struct BasicUser {
     /// Taken in and never told.
     #[serde(default, skip_serializing)]
     pub password: Option<Secret>,
-    /// What the box keeps instead of the password.
+    /// What the box keeps instead of the password; told to nobody, and so in no description.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
     pub verifier: Option<Verifier>,
 }
 

@@ -18,6 +18,7 @@ pub mod jobs;
 pub mod metrics;
 pub mod openapi;
 pub mod overview;
+pub mod policies;
 pub mod routes;
 pub mod second_factor;
 pub mod session;

@@ -126,6 +126,9 @@ const ACTIONS: &[Row] = actions! {
     POST "/api/v1/apps/{app}/domains"       "app.domain.add"        App;
     POST "/apps/{app}/domains/remove"       "app.domain.remove"     App;
     DELETE "/api/v1/apps/{app}/domains"     "app.domain.remove"     App;
+    POST "/apps/{app}/domains/{domain}/policies" "app.domain.policies" App;
+    PUT "/api/v1/apps/{app}/domains/{domain}/policies" "app.domain.policies" App;
+    DELETE "/api/v1/apps/{app}/domains/{domain}/policies" "app.domain.policies" App;
     POST "/apps/{app}/maintenance"          "app.maintenance"       App;
     POST "/api/v1/apps/{app}/maintenance"   "app.maintenance"       App;
     POST "/apps/{app}/scale"                "app.scale"             App;

@@ -7,6 +7,7 @@ use super::asked::Asked;
 use crate::apps::{self, Scale};
 use crate::audit::facts::Facts;
 use crate::base::clock::UnixMs;
+use crate::base::secret::Secret;
 use crate::git::Credentials;
 use crate::jobs as queue;
 use crate::postgres::{Link, State};
@@ -73,6 +74,7 @@ async fn of_app(app: &App, name: &str) -> Result<Facts, Failure> {
             format!("domain.{}", route.domain),
             route.process.to_string(),
         );
+        policies(&route, &mut facts);
     }
     for (process, scale) in app.apps.scale(row.id).await? {
         scaled(&process, scale, &mut facts);
@@ -104,6 +106,18 @@ async fn secrets(app: &App, row: &apps::App, facts: &mut Facts) -> Result<(), Fa
         facts.secret(format!("env.{name}"), &value);
     }
     Ok(())
+}
+
+/// A domain's own policies, key by key; of passwords, whether they are others.
+fn policies(route: &apps::Route, facts: &mut Facts) {
+    let Some(own) = &route.policies else { return };
+    for (key, value) in own.told() {
+        facts.set(format!("domain.{}.{key}", route.domain), value);
+    }
+    if let Some(mark) = own.passwords_mark() {
+        let field = format!("domain.{}.passwords", route.domain);
+        facts.secret(field, &Secret::new(mark));
+    }
 }
 
 fn scaled(process: &str, scale: Scale, facts: &mut Facts) {

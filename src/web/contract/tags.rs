@@ -27,6 +27,7 @@ use crate::wire::problem::{Problem, ProblemKind};
 
 /// Fields that are measured or happen by themselves, wherever they stand.
 const READINGS: &[&str] = &[
+    "app_file",
     "asked_ms",
     "certificate",
     "checked_ms",
@@ -46,7 +47,10 @@ const READINGS: &[&str] = &[
     "state",
     "usage",
     "used_ms",
+    "words",
 ];
+/// Whose keys are names that somebody chose, and none of them a reading.
+const NAMED_FREELY: &[&str] = &["policies", "scale"];
 /// The largest answer that is tagged; one that is larger goes without.
 const LARGEST: usize = 8 << 20;
 
@@ -119,8 +123,8 @@ fn strip(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             fields.retain(|name, _| !READINGS.contains(&name.as_str()));
-            // Its keys are names that somebody chose.
-            let set = fields.iter_mut().filter(|(name, _)| *name != "scale");
+            let set = fields.iter_mut();
+            let set = set.filter(|(name, _)| !NAMED_FREELY.contains(&name.as_str()));
             set.for_each(|(_, value)| strip(value));
         }
         Value::Array(all) => all.iter_mut().for_each(strip),
@@ -246,6 +250,15 @@ mod tests {
         let scaled =
             |n: u32| tag_of(format!(r#"{{"scale":{{"state":{{"min":{n}}}}}}}"#).as_bytes());
         assert!(!still(&scaled(1), &scaled(2), 1), "a process of any name");
+        let header = |value: &str| {
+            tag_of(
+                format!(r#"{{"policies":{{"set":{{"state":"{value}"}}}},"words":[]}}"#).as_bytes(),
+            )
+        };
+        assert!(
+            !still(&header("a"), &header("b"), 1),
+            "a header of any name"
+        );
     }
 
     #[test]

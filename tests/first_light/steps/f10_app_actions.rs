@@ -47,6 +47,17 @@ pub fn apps(p: &mut Person) {
         &form(domains, domains, &taken),
         "already belongs to",
     );
+    let policies = "/apps/looks/domains/looks.localhost/policies";
+    for (rate, words) in [
+        ("often", "is not a rate"),
+        ("100/minute", "it holds from now on"),
+    ] {
+        p.send(
+            "/apps/{app}/domains/{domain}/policies",
+            &form(policies, policies, &[("rate", rate)]),
+            words,
+        );
+    }
     let remove = "/apps/looks/domains/remove";
     p.send(
         "/apps/{app}/domains/remove",

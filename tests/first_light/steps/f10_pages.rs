@@ -146,6 +146,7 @@ fn pages(world: &World) -> Vec<(&'static str, String)> {
         ("logs", app("/logs")),
         ("env", app("/env")),
         ("domains", app("/domains")),
+        ("domain-policies", app("/domains/tasks.test/policies")),
         ("activity", app("/activity")),
         ("app-settings", app("/settings")),
         ("app-run", app("/run")),

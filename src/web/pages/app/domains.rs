@@ -9,10 +9,12 @@ use serde::Deserialize;
 
 use super::act::Act;
 use super::head::{AppHead, Tab};
+use super::policies;
 use crate::apps;
 use crate::base::clock::UnixMs;
 use crate::base::ids::ProcessName;
 use crate::certs::{CertStatus, box_addresses};
+use crate::web::api::policies::of_app_file;
 use crate::web::error::Failure;
 use crate::web::pages::certificate;
 use crate::web::pages::frame::{Frame, Theme};
@@ -51,6 +53,10 @@ pub struct Domain {
     pub issuer: String,
     /// When it ends.
     pub expires: Option<When>,
+    /// What it asks of requests and does to answers.
+    pub words: Vec<String>,
+    /// Where that is changed.
+    pub policies: String,
 }
 
 async fn page(
@@ -64,13 +70,19 @@ async fn page(
     let routes = app.apps.routes(Some(row.id)).await?;
     let certificates = app.certs.statuses().await?;
     let now = UnixMs::now();
+    let mut domains = Vec::new();
+    for route in &routes {
+        let own = route.policies.clone().unwrap_or_default();
+        domains.push(Domain {
+            words: own.over(&of_app_file(app, route).await?).words(),
+            policies: policies::address(name, &route.domain.to_string()),
+            ..line(route, &certificates, now)
+        });
+    }
     Ok(crate::web::pages::render(&View {
         frame: head.frame(visit).refreshed(5),
         head,
-        domains: routes
-            .iter()
-            .map(|route| line(route, &certificates, now))
-            .collect(),
+        domains,
         domain: Field::code("domain", "Host, and path if only a part")
             .needed()
             .like("shop.example.com")
@@ -97,6 +109,8 @@ fn line(route: &apps::Route, certificates: &[CertStatus], now: UnixMs) -> Domain
         expires: status
             .and_then(|s| s.not_after)
             .map(|at| When::until(at, now)),
+        words: Vec::new(),
+        policies: String::new(),
     }
 }
 

@@ -13,6 +13,7 @@ pub mod head;
 pub mod logs;
 pub mod new;
 pub mod overview;
+pub mod policies;
 pub mod run;
 pub mod settings;
 pub mod upload;

@@ -5,7 +5,8 @@ use super::{NOW, ago, ahead, day, older, visit};
 use crate::web::pages::activity::Asked;
 use crate::web::pages::app::head::{AppHead, Tab};
 use crate::web::pages::app::{
-    activity as activity_page, deploy, deploys, domains, env, logs, new, overview, run, settings,
+    activity as activity_page, deploy, deploys, domains, env, logs, new, overview, policies, run,
+    settings,
 };
 use crate::web::pages::frame::Section;
 use crate::web::pages::overview::Attention;
@@ -314,6 +315,8 @@ pub fn domains_page() -> domains::View {
                 state: Badge::new(Tone::Ok, "Valid"),
                 issuer: text("Let’s Encrypt"),
                 expires: Some(When::until(ahead(86_400 * 62), NOW)),
+                words: vec![text("100 requests a minute, by address.")],
+                policies: text("/apps/shop/domains/shop.example.com/policies"),
             },
             domains::Domain {
                 name: text("www.shop.example.com"),
@@ -324,6 +327,8 @@ pub fn domains_page() -> domains::View {
                 state: Badge::new(Tone::Warn, "Waiting for DNS"),
                 issuer: text("–"),
                 expires: None,
+                words: Vec::new(),
+                policies: text("/apps/shop/domains/www.shop.example.com/policies"),
             },
         ],
         domain: Field::code("domain", "Host, and path if only a part")
@@ -331,6 +336,12 @@ pub fn domains_page() -> domains::View {
             .like("shop.example.com"),
         box_address: text("203.0.113.7"),
     }
+}
+
+pub fn policies_page() -> policies::View {
+    let head = head(Tab::Domains);
+    let at = "/apps/shop/domains/shop.example.com/policies";
+    policies::sample(head.frame(visit(at)), head)
 }
 
 pub fn activity_list() -> activity_page::View {

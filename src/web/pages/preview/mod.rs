@@ -82,6 +82,7 @@ fn f10_every_page_renders_without_inline_style_or_script() {
     write("app-logs", &app::logs_page());
     write("app-env", &app::env_page());
     write("app-domains", &app::domains_page());
+    write("app-domain-policies", &app::policies_page());
     write("app-activity", &app::activity_list());
     write("app-settings", &app::settings_page());
     write("app-run", &app::run_page(false));
