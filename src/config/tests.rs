@@ -336,6 +336,16 @@ fn e2_proxies_are_named_by_range_or_by_name() {
     assert!(default.listen.proxy_protocol.is_empty() && default.proxies.trusted.is_empty());
 }
 
+#[test]
+fn e6_a_route_may_be_a_folder_of_files() {
+    let route = "[[route]]\nhost = \"a.b\"\nstatic = \"/srv/www\"\n";
+    let config = load(route).unwrap();
+    let files = config.routes[0].files.clone().unwrap();
+    assert!(files.path.ends_with("srv/www") && !files.single_page);
+    let config = load(&format!("{route}single_page = true\n")).unwrap();
+    assert!(config.routes[0].files.clone().unwrap().single_page);
+}
+
 /// The example route of the sample, and a line of it that stands for each policy.
 fn example() -> String {
     let text =

@@ -25,6 +25,7 @@ mod pools;
 mod retry;
 mod slow;
 mod sources;
+mod static_attacks;
 mod static_site;
 mod streams;
 mod strict;
