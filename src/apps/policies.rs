@@ -14,7 +14,7 @@ impl Apps {
     ///
     /// # Errors
     /// [`AppError::NoDomain`] when it has none such.
-    pub async fn route(&self, app: i64, domain: Domain) -> Result<Route, AppError> {
+    pub async fn route_at(&self, app: i64, domain: Domain) -> Result<Route, AppError> {
         self.db.read(move |c| find(c, app, &domain)).await
     }
 
