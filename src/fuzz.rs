@@ -16,6 +16,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("dockerignore", crate::docker::fuzz::dockerignore),
     ("forwarded", crate::proxy::fuzz::forwarded),
     ("git", crate::git::fuzz::names),
+    ("h2_frames", crate::proxy::fuzz::h2_frames),
     ("head_guard", crate::proxy::fuzz::head_guard),
     ("host", crate::proxy::fuzz::host),
     ("proxy_protocol", crate::proxy::fuzz::proxy_protocol),

@@ -15,6 +15,7 @@
 )]
 #![warn(clippy::await_holding_lock)]
 
+pub mod access_log;
 pub mod apps;
 pub mod audit;
 pub mod backup;

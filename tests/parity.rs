@@ -30,6 +30,7 @@ const ALL: &[(&str, Side, Side)] = &[
     ("session.show", Not("the command line has no session"), Has("GET /account")),
     ("session.confirm", Not("the command line has no session"), Has("POST /confirm-password")),
     ("overview.show", Has("top"), Has("GET /")),
+    ("routes.show", Has("status"), Has("GET /routes")),
     ("users.setup_link", Has("user reset"), Not("who is locked out reaches no page")),
     ("users.list", Has("user list"), Has("GET /settings/people")),
     ("users.show", Has("user list"), Has("GET /settings/people")),

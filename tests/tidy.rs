@@ -23,7 +23,15 @@ const STRATA: &[(u8, &[&str])] = &[
     (
         6,
         &[
-            "apps", "backup", "certs", "deploy", "doctor", "monitor", "postgres", "users",
+            "access_log",
+            "apps",
+            "backup",
+            "certs",
+            "deploy",
+            "doctor",
+            "monitor",
+            "postgres",
+            "users",
         ],
     ),
     (7, &["web"]),

@@ -118,6 +118,46 @@ fn a4_a_developer_reads_nothing_of_other_apps() {
     }
 }
 
+/// Figures of routes: a viewer reads all, a developer those of their apps, and nothing of the box.
+#[test]
+fn e7_a_developer_reads_the_figures_of_their_own_routes() {
+    let world = World::new();
+    for app in ["shop", "blog"] {
+        let place = format!("{{\"domain\":\"{app}.test\"}}");
+        let path = format!("/api/v1/apps/{app}/domains");
+        let (status, text) = world.local("POST", &path, &place);
+        assert!((200..300).contains(&status), "{text}");
+    }
+    let hosts = |who: &str| {
+        let (status, text) = world.edge("GET", "/api/v1/routes", who, "");
+        assert_eq!(status, 200, "{text}");
+        let (_, page) = world.edge("GET", "/routes", who, "");
+        let told: serde_json::Value = serde_json::from_str(body(&text)).unwrap();
+        let of = |host: &str| {
+            let mut all = told["routes"].as_array().unwrap().iter();
+            let there = all.any(|route| route["host"] == host);
+            assert_eq!(page.contains(host), there, "{host}: {page}");
+            there
+        };
+        let edge = told["edge"].is_object();
+        assert_eq!(page.contains("Open connections"), edge, "{page}");
+        (of("shop.test"), of("blog.test"), edge)
+    };
+    let begun = std::time::Instant::now();
+    // The edge takes up the domains in a moment.
+    let there = |text: &str| text.contains("shop.test") && text.contains("blog.test");
+    while !there(&world.local("GET", "/api/v1/routes", "").1) {
+        assert!(begun.elapsed().as_secs() < 20, "the routes are not there");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let viewer = world.somebody("viewer", Role::Viewer, &[]);
+    assert_eq!(hosts(&viewer.headers), (true, true, true));
+    let developer = world.somebody("developer", Role::Developer, &["blog"]);
+    assert_eq!(hosts(&developer.headers), (false, true, false));
+    let other = world.somebody("another", Role::Developer, &["shop"]);
+    assert_eq!(hosts(&other.headers), (true, false, false));
+}
+
 /// What happened to an app is for whoever may see it, on its page and in the API alike.
 #[test]
 fn a1_a_developer_is_told_what_happened_to_their_app() {

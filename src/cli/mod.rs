@@ -33,6 +33,7 @@ pub mod run;
 pub mod serve;
 pub mod show;
 pub mod status;
+mod status_routes;
 pub mod style;
 pub mod target;
 pub mod terminal;
@@ -229,7 +230,7 @@ pub fn main() -> ExitCode {
     style::choose(global.color);
     let done = match cli.verb {
         Verb::Serve(arguments) => serve::run(&global, arguments),
-        Verb::Status(_) => with_client(&global, async |c, g| status::run(c, g).await),
+        Verb::Status(a) => with_client(&global, async |c, g| status::run(c, g, &a).await),
         Verb::Doctor(arguments) => {
             with_client(&global, async |c, g| doctor::run(c, g, arguments).await)
         }

@@ -5,19 +5,29 @@ use clap::Args;
 use super::Global;
 use super::client::Client;
 use super::output::{self, Fail};
+use super::status_routes;
 use crate::base::clock::UnixMs;
 use crate::wire::status::{Finding, Severity, Status};
 
 /// One look at everything
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  freehold status\n  freehold status --json")]
-pub struct Arguments {}
+#[command(
+    after_help = "Examples:\n  freehold status\n  freehold status --json\n  freehold status --routes"
+)]
+pub struct Arguments {
+    /// What passes through the edge instead: by route, process and replica
+    #[arg(long)]
+    routes: bool,
+}
 
 /// Runs `status`.
 ///
 /// # Errors
 /// That the daemon cannot be reached.
-pub async fn run(client: &Client, global: &Global) -> Result<(), Fail> {
+pub async fn run(client: &Client, global: &Global, arguments: &Arguments) -> Result<(), Fail> {
+    if arguments.routes {
+        return status_routes::run(client, global).await;
+    }
     let status: Status = client.get("/api/v1/status").await?;
     if global.json {
         output::json(&status);

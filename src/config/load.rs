@@ -251,6 +251,20 @@ fn rules(c: &Config) -> Vec<Rule> {
             "Write one like me@example.com, or leave it empty.",
         ),
         (
+            (64 << 10..=10 << 30).contains(&c.access_log.size),
+            "access_log",
+            "size",
+            "it is not between 64K and 10G",
+            "The default is 10MB.",
+        ),
+        (
+            (1..=100).contains(&c.access_log.files),
+            "access_log",
+            "files",
+            "it is not between 1 and 100",
+            "The default is 5.",
+        ),
+        (
             c.docker.host.starts_with("unix:///"),
             "docker",
             "host",

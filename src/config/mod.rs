@@ -20,10 +20,10 @@ mod watch;
 
 pub use edits::Edit;
 pub use error::ConfigError;
-pub use route::{ConfiguredRoute, Tls, UpstreamAddress};
+pub use route::{ConfiguredFolder, ConfiguredRoute, Tls, UpstreamAddress};
 pub use settings::{
-    Acme, Backup, Build, Checks, Config, Container, Dashboard, Database, Deploy, Docker, Drain,
-    Git, Health, Hold, Limits, Listen, Network, Proxies, Timeouts, Trusted,
+    AccessLog, Acme, Backup, Build, Checks, Config, Container, Dashboard, Database, Deploy, Docker,
+    Drain, Git, Health, Hold, Limits, Listen, Network, Proxies, Timeouts, Trusted,
 };
 pub use waiting::Waiting;
 pub use watch::{Change, ConfigWatch, watch};

@@ -7,10 +7,12 @@ use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, de::Error as _};
 
 use crate::base::ids::HostName;
+use crate::base::log_share::LogShare;
 use crate::base::policies::{
     AddressRange, BasicAuth, Compress, ErrorPages, HeaderRules, Hsts, Policies, RateLimit,
     Redirect, Size, Toggle, checked, is_path,
 };
+use crate::base::protocol::Protocol;
 
 /// Where a route's certificate comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +37,8 @@ pub struct UpstreamAddress {
     pub host: String,
     /// The port.
     pub port: u16,
+    /// How it is spoken to.
+    pub protocol: Protocol,
 }
 
 impl fmt::Display for UpstreamAddress {
@@ -47,6 +51,15 @@ impl fmt::Display for UpstreamAddress {
     }
 }
 
+/// `static` of a route: a folder of this box.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfiguredFolder {
+    /// Its full path.
+    pub path: PathBuf,
+    /// Paths that are no file are its `index.html`'s.
+    pub single_page: bool,
+}
+
 /// One `[[route]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfiguredRoute {
@@ -56,8 +69,14 @@ pub struct ConfiguredRoute {
     pub path: String,
     /// Where it leads; nowhere, where everybody is sent elsewhere.
     pub upstream: Option<UpstreamAddress>,
+    /// The path that its addresses are asked now and then whether they are well.
+    pub health: Option<String>,
+    /// The folder of files it serves instead.
+    pub files: Option<ConfiguredFolder>,
     /// Where its certificate comes from.
     pub tls: Tls,
+    /// Which of its requests are written to the access log, instead of the usual share.
+    pub access_log: Option<LogShare>,
     /// What it asks of requests and does to answers.
     pub policies: Policies,
 }
@@ -71,8 +90,14 @@ struct Written {
     path: String,
     #[serde(default, deserialize_with = "upstream")]
     upstream: Option<UpstreamAddress>,
+    #[serde(default, deserialize_with = "health")]
+    health: Option<String>,
+    #[serde(rename = "static")]
+    folder: Option<PathBuf>,
+    single_page: Option<bool>,
     #[serde(default, deserialize_with = "tls")]
     tls: Option<Tls>,
+    access_log: Option<LogShare>,
     #[serde(default, deserialize_with = "checked")]
     redirects: Vec<Redirect>,
     strip_prefix: Option<bool>,
@@ -100,6 +125,31 @@ struct Written {
 }
 
 impl Written {
+    /// What is not right about the folder, and what to write instead.
+    fn wrong_folder(&self) -> Option<String> {
+        match &self.folder {
+            None if self.single_page.is_some() => Some(
+                "single_page is for a folder of files: add static = \"/srv/www\", or remove it"
+                    .into(),
+            ),
+            Some(_) if self.upstream.is_some() => Some(
+                "the route leads to an upstream and to a folder: remove upstream or static".into(),
+            ),
+            Some(folder) if !folder.is_absolute() => Some(format!(
+                "static: \"{}\" is not a full path: begin it with /",
+                folder.display()
+            )),
+            _ => None,
+        }
+    }
+
+    fn files(&self) -> Option<ConfiguredFolder> {
+        Some(ConfiguredFolder {
+            path: self.folder.clone()?,
+            single_page: self.single_page.unwrap_or_default(),
+        })
+    }
+
     fn policies(self) -> Policies {
         Policies {
             redirects: self.redirects,
@@ -128,16 +178,23 @@ impl<'de> Deserialize<'de> for ConfiguredRoute {
             Tls::Acme
         };
         let sends_all = |redirect: &Redirect| redirect.host.is_none() && redirect.path == "/";
-        if written.upstream.is_none() && !written.redirects.iter().any(sends_all) {
+        if let Some(wrong) = written.wrong_folder() {
+            return Err(D::Error::custom(wrong));
+        }
+        let leads = written.upstream.is_some() || written.folder.is_some();
+        if !leads && !written.redirects.iter().any(sends_all) {
             return Err(D::Error::custom(
-                "the route leads nowhere: add upstream = \"http://127.0.0.1:9001\", or redirects = [{ to = \"https://example.com\" }]",
+                "the route leads nowhere: add upstream = \"http://127.0.0.1:9001\", static = \"/srv/www\", or redirects = [{ to = \"https://example.com\" }]",
             ));
         }
         Ok(Self {
             host: written.host.clone(),
             path: written.path.clone(),
             upstream: written.upstream.clone(),
+            health: written.health.clone(),
+            files: written.files(),
             tls: written.tls.clone().unwrap_or(birth),
+            access_log: written.access_log,
             policies: written.policies(),
         })
     }
@@ -163,19 +220,37 @@ fn path<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     })
 }
 
+fn health<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    let text = String::deserialize(from)?;
+    let good = text.starts_with('/')
+        && text.len() <= 500
+        && text.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
+    if good {
+        Ok(Some(text))
+    } else {
+        Err(D::Error::custom("health is a path such as \"/healthz\""))
+    }
+}
+
 fn upstream<'de, D: Deserializer<'de>>(from: D) -> Result<Option<UpstreamAddress>, D::Error> {
     let text = String::deserialize(from)?;
     parse_upstream(&text).map(Some).map_err(D::Error::custom)
 }
 
-/// `http://127.0.0.1:9001`
+/// `http://127.0.0.1:9001`, or `h2c://…`
 fn parse_upstream(text: &str) -> Result<UpstreamAddress, String> {
-    let example = "write it like \"http://127.0.0.1:9001\"";
-    let url =
-        url::Url::parse(text).map_err(|_| format!("\"{text}\" is not an address: {example}"))?;
+    let example =
+        "write it like \"http://127.0.0.1:9001\", or \"h2c://127.0.0.1:9001\" for HTTP/2 and gRPC";
+    // Read as http, whose hosts are looked at more strictly than those of a scheme nobody knows.
+    let (protocol, as_http) = match text.strip_prefix("h2c://") {
+        Some(rest) => (Protocol::H2c, format!("http://{rest}")),
+        None => (Protocol::Http1, text.to_owned()),
+    };
+    let url = url::Url::parse(&as_http)
+        .map_err(|_| format!("\"{text}\" is not an address: {example}"))?;
     if url.scheme() != "http" {
         return Err(format!(
-            "an upstream is reached by plain http, not by {}: {example}",
+            "an upstream is reached by plain http or h2c, not by {}: {example}",
             url.scheme()
         ));
     }
@@ -194,6 +269,7 @@ fn parse_upstream(text: &str) -> Result<UpstreamAddress, String> {
     Ok(UpstreamAddress {
         host,
         port: url.port().unwrap_or(80),
+        protocol,
     })
 }
 
@@ -254,8 +330,26 @@ mod tests {
             parse_upstream("http://legacy").unwrap().to_string(),
             "legacy:80"
         );
+        for (text, protocol) in [
+            ("http://127.0.0.1:9001", Protocol::Http1),
+            ("h2c://127.0.0.1:9001", Protocol::H2c),
+            ("h2c://[::1]:9001/", Protocol::H2c),
+            ("h2c://legacy", Protocol::H2c),
+        ] {
+            assert_eq!(parse_upstream(text).unwrap().protocol, protocol, "{text}");
+        }
+        for (text, shown) in [
+            ("h2c://127.0.0.1:9001", "127.0.0.1:9001"),
+            ("h2c://[::1]:9001/", "[::1]:9001"),
+            ("h2c://legacy", "legacy:80"),
+        ] {
+            assert_eq!(parse_upstream(text).unwrap().to_string(), shown);
+        }
         for bad in [
             "https://a",
+            "h2c://a/b",
+            "h2c://",
+            "h2://a",
             "127.0.0.1:9001",
             "http://a/b",
             "http://u:p@a",

@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 
 use crate::base::cidr::Cidr;
 use crate::base::ids::HostName;
+use crate::base::log_share::LogShare;
 
 use super::route::ConfiguredRoute;
 use super::units::{self, Range};
@@ -26,6 +27,8 @@ pub struct Config {
     pub listen: Listen,
     /// Who stands between the clients and us.
     pub proxies: Proxies,
+    /// What is written of requests.
+    pub access_log: AccessLog,
     /// The dashboard.
     pub dashboard: Dashboard,
     /// Certificates from an ACME server.
@@ -92,6 +95,21 @@ pub enum Trusted {
     Cloudflare,
     /// A range of addresses.
     Range(Cidr),
+}
+
+/// `[access_log]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AccessLog {
+    /// Of the requests whose route says nothing of it, and of those that no route is found for.
+    pub share: LogShare,
+    /// Whether what stands behind the `?` is written, too.
+    pub query: bool,
+    /// Bytes of a file.
+    #[serde(deserialize_with = "units::de_size")]
+    pub size: u64,
+    /// Files in all.
+    pub files: u32,
 }
 
 /// `[dashboard]`
@@ -371,6 +389,7 @@ impl Default for Config {
             run_dir: PathBuf::from("/run/freehold"),
             listen: Listen::default(),
             proxies: Proxies::default(),
+            access_log: AccessLog::default(),
             dashboard: Dashboard::default(),
             acme: Acme::default(),
             git: Git::default(),
@@ -399,6 +418,17 @@ impl Default for Listen {
             http: any(80),
             https: any(443),
             proxy_protocol: Vec::new(),
+        }
+    }
+}
+
+impl Default for AccessLog {
+    fn default() -> Self {
+        Self {
+            share: LogShare::ALL,
+            query: false,
+            size: 10 << 20,
+            files: 5,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
+use crate::base::log_share::LogShare;
 use crate::base::shutdown::{Shutdown, Tasks};
 
 fn load(text: &str) -> Result<Config, ConfigError> {
@@ -210,10 +211,34 @@ fn f5_a_mistake_names_line_key_and_remedy() {
             "http://127.0.0.1:9001",
         ),
         (
+            "[[route]]\nhost = \"a.b\"\nupstream = \"http://x\"\nhealth = \"up\"",
+            4,
+            "route.health",
+            "/healthz",
+        ),
+        (
             "[[route]]\nhost = \"a.b\"\nupstream = \"http://x\"\ntls = \"acne\"",
             4,
             "route.tls",
             "\"internal\"",
+        ),
+        (
+            "[[route]]\nhost = \"a.b\"\nstatic = \"www\"",
+            1,
+            "route",
+            "begin it with /",
+        ),
+        (
+            "[[route]]\nhost = \"a.b\"\nstatic = \"/srv/www\"\nupstream = \"http://x\"",
+            1,
+            "route",
+            "remove upstream or static",
+        ),
+        (
+            "[[route]]\nhost = \"a.b\"\nupstream = \"http://x\"\nsingle_page = true",
+            1,
+            "route",
+            "add static",
         ),
         (
             "[[route]]\nhost = \"a.b\"\nupstream = \"http://x\"\npath = \"api\"",
@@ -309,6 +334,16 @@ fn e2_proxies_are_named_by_range_or_by_name() {
     assert!(error.contains("more than 256 ranges"), "{error}");
     let default = Config::default();
     assert!(default.listen.proxy_protocol.is_empty() && default.proxies.trusted.is_empty());
+}
+
+#[test]
+fn e6_a_route_may_be_a_folder_of_files() {
+    let route = "[[route]]\nhost = \"a.b\"\nstatic = \"/srv/www\"\n";
+    let config = load(route).unwrap();
+    let files = config.routes[0].files.clone().unwrap();
+    assert!(files.path.ends_with("srv/www") && !files.single_page);
+    let config = load(&format!("{route}single_page = true\n")).unwrap();
+    assert!(config.routes[0].files.clone().unwrap().single_page);
 }
 
 /// The example route of the sample, and a line of it that stands for each policy.
@@ -569,4 +604,39 @@ async fn f5_a_mistake_at_the_start_leaves_the_settings_that_were_in_force() {
     let (config, mistake) = Config::load_or_kept(&file, &routes_d, None).unwrap();
     assert_eq!(config.hold.requests, 7);
     assert_eq!(mistake.unwrap().line, Some(4));
+}
+
+#[test]
+fn e7_what_is_logged_is_set_for_all_and_for_a_route() {
+    let config = load(
+        r#"
+[access_log]
+share = 0.1
+files = 2
+[[route]]
+host = "legacy.example.com"
+upstream = "http://127.0.0.1:9001"
+access_log = "off"
+[[route]]
+host = "other.example.com"
+upstream = "http://127.0.0.1:9001"
+"#,
+    )
+    .unwrap();
+    assert_eq!(config.access_log.share, LogShare::part(0.1).unwrap());
+    let of_routes: Vec<_> = config.routes.iter().map(|route| route.access_log).collect();
+    assert_eq!(of_routes, [Some(LogShare::OFF), None]);
+    for (wrong, line) in [
+        ("[access_log]\nshare = 2", 2),
+        ("[access_log]\nshare = \"some\"", 2),
+        ("[access_log]\nfiles = 0", 2),
+        ("[access_log]\nsize = \"1K\"", 2),
+        (
+            "\n[[route]]\nhost = \"a.test\"\nupstream = \"http://a\"\naccess_log = true",
+            5,
+        ),
+    ] {
+        let error = load(wrong).unwrap_err();
+        assert_eq!(error.line, Some(line), "{wrong}: {error}");
+    }
 }

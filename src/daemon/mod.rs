@@ -7,6 +7,7 @@
 
 mod about;
 mod connects;
+mod edge_watch;
 mod findings;
 mod handlers;
 mod lease;
@@ -15,6 +16,8 @@ mod ports;
 mod publisher;
 mod settings;
 mod sockets;
+mod static_folders;
+mod upstream_checks;
 mod upstreams;
 mod wanted;
 
@@ -24,6 +27,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::access_log::AccessLog;
 use crate::apps::Apps;
 use crate::audit::Audit;
 use crate::backup::{self, Backups};
@@ -162,6 +166,11 @@ async fn run(start: Start) -> Result<(), String> {
     )
     .map_err(|e| format!("the edge did not start: {e}"))?;
     edge.trust(settings::proxies(&config));
+    edge.log(config.access_log.share, config.access_log.query);
+    let log_settings = settings::access_log(&config);
+    let access_log = edge
+        .entries()
+        .map(|entries| AccessLog::start(entries, &data_dir.join("logs"), log_settings, &tasks));
     let (publisher, publishing) = Publisher::new(edge.handle());
     let deploys = Deploys::open(
         db.clone(),
@@ -187,7 +196,11 @@ async fn run(start: Start) -> Result<(), String> {
             certificates: certs.current(),
             apps: apps.clone(),
             deploys: deploys.clone(),
-            upstreams: upstreams::Upstreams::default(),
+            upstreams: upstreams::Upstreams::checked(upstream_checks::start(
+                watched.settings.clone(),
+                &tasks,
+            )),
+            folders: static_folders::StaticFolders::default(),
             edge_socket: config.run_dir.join("edge.sock"),
             verifiers: VerifierKey::of(&master),
         },
@@ -195,6 +208,7 @@ async fn run(start: Start) -> Result<(), String> {
         &tasks,
     );
     connects::recheck(failures, supervisor.clone(), &tasks);
+    let attack = edge_watch::start(edge.handle(), db.clone(), &tasks);
 
     let mut handlers = Handlers::default();
     certs.register(&mut handlers, Arc::new(publisher.clone()));
@@ -226,6 +240,7 @@ async fn run(start: Start) -> Result<(), String> {
         .map_err(|e| format!("{}: {e}", root_file.display()))?;
     let followers = settings::Followers {
         edge: edge.handle(),
+        access_log,
         certs: certs.clone(),
         supervisor: supervisor.clone(),
         deploys: deploys.clone(),
@@ -250,6 +265,7 @@ async fn run(start: Start) -> Result<(), String> {
                 settings: watched.settings.clone(),
                 refused: watched.refused.clone(),
                 waiting: watched.waiting,
+                attack,
                 listen: listen.clone(),
                 root_file: root_file.clone(),
             }),

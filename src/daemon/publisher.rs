@@ -219,6 +219,9 @@ impl Work {
         for target in &built.gone {
             target.retire();
         }
+        for target in &built.ill {
+            target.leave();
+        }
         let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
         retired.extend(built.gone);
         let surplus = retired.len().saturating_sub(REMEMBERED);
@@ -243,7 +246,7 @@ mod tests {
     use crate::base::shutdown::Shutdown;
     use crate::certs;
     use crate::config::Config;
-    use crate::daemon::{ports, settings, upstreams};
+    use crate::daemon::{ports, settings, static_folders, upstreams};
     use crate::db::{Db, Kind};
     use crate::deploy::{self, Deploys};
     use crate::docker::Engine;
@@ -318,6 +321,7 @@ mod tests {
                 apps,
                 deploys,
                 upstreams: upstreams::Upstreams::default(),
+                folders: static_folders::StaticFolders::default(),
                 edge_socket: at("edge.sock"),
                 verifiers: Default::default(),
             },

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
+use crate::access_log::{self, AccessLog};
 use crate::apps::Reserved;
 use crate::audit::{self, Audit};
 use crate::backup::Backups;
@@ -57,6 +58,14 @@ pub fn proxies(config: &Config) -> Proxies {
     }
 }
 
+/// How much of the access log is kept.
+pub fn access_log(config: &Config) -> access_log::Settings {
+    access_log::Settings {
+        size: config.access_log.size,
+        files: config.access_log.files,
+    }
+}
+
 /// What deploying is allowed.
 pub fn deploys(config: &Config) -> deploy::Limits {
     let count = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
@@ -82,6 +91,7 @@ pub fn deploys(config: &Config) -> deploy::Limits {
 /// The parts that hold a copy of their settings.
 pub struct Followers {
     pub edge: EdgeHandle,
+    pub access_log: Option<AccessLog>,
     pub certs: Certs,
     pub supervisor: Supervisor,
     pub deploys: Deploys,
@@ -117,6 +127,10 @@ impl Followers {
         let mut failed = Vec::new();
         self.edge.limit(limits(now));
         self.edge.trust(proxies(now));
+        self.edge.log(now.access_log.share, now.access_log.query);
+        if let Some(log) = &self.access_log {
+            log.configure(access_log(now));
+        }
         self.deploys.configure(deploys(now));
         if let Err(error) = self.supervisor.configure(now).await {
             failed.push(format!(

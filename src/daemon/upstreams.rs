@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::config::UpstreamAddress;
+use tokio::sync::watch;
+
+use super::upstream_checks::{self, Ill};
+use crate::config::{ConfiguredRoute, UpstreamAddress};
 
 /// An answer is looked up again after this.
 const FRESH: Duration = Duration::from_secs(30);
@@ -13,12 +16,48 @@ const FRESH: Duration = Duration::from_secs(30);
 const LIMIT: Duration = Duration::from_secs(2);
 
 /// What was looked up.
-#[derive(Default)]
 pub struct Upstreams {
     known: HashMap<String, (Vec<SocketAddr>, Instant)>,
+    ill: watch::Receiver<Ill>,
+}
+
+impl Default for Upstreams {
+    /// Nothing is known to be ill, and never will be.
+    fn default() -> Self {
+        Self::checked(watch::channel(Ill::default()).1)
+    }
 }
 
 impl Upstreams {
+    /// Leaves out what the checks tell of.
+    pub fn checked(ill: watch::Receiver<Ill>) -> Self {
+        let known = HashMap::new();
+        Self { known, ill }
+    }
+
+    /// What the checks tell from now on counts as new.
+    pub fn mark_seen(&mut self) {
+        self.ill.mark_unchanged();
+    }
+
+    /// Resolves when the checks tell something new; never without checks.
+    pub async fn changed(&mut self) {
+        if self.ill.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    /// The addresses of a route that get traffic.
+    pub async fn well(&mut self, route: &ConfiguredRoute) -> Vec<SocketAddr> {
+        let Some(upstream) = &route.upstream else {
+            return Vec::new();
+        };
+        let addresses = self.of(upstream).await;
+        let protocol = upstream.protocol;
+        let health = route.health.as_deref();
+        upstream_checks::well(addresses, protocol, health, &self.ill.borrow())
+    }
+
     /// The addresses of `upstream`. When a new look-up fails the last ones stand.
     pub async fn of(&mut self, upstream: &UpstreamAddress) -> Vec<SocketAddr> {
         let key = upstream.to_string();

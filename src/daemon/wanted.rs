@@ -3,17 +3,20 @@
 //! The dashboard comes first, then the apps, then the settings' own routes: of
 //! two wishes for one place the first is served.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::static_folders::{Folder, StaticFolders};
 use super::upstreams::Upstreams;
 use crate::apps::Apps;
 use crate::base::clock::UnixMs;
+use crate::base::log_share::LogShare;
 use crate::base::policies::{Policies, VerifierKey};
+use crate::base::protocol::Protocol;
 use crate::certs::{CertSet, Source, Wanted};
-use crate::config::{Config, ConfiguredRoute, Tls};
+use crate::config::{Config, ConfiguredFolder, ConfiguredRoute, Tls};
 use crate::deploy::{Deploys, Serving};
 use crate::proxy::Traits;
 use crate::routing::{Answer, Input, Replica, Route};
@@ -35,6 +38,8 @@ pub struct Gather {
     pub deploys: Deploys,
     /// Where the settings' routes lead.
     pub upstreams: Upstreams,
+    /// Folders that routes serve.
+    pub folders: StaticFolders,
     /// The dashboard's socket.
     pub edge_socket: PathBuf,
     /// What becomes of the passwords in policies.
@@ -48,6 +53,7 @@ impl Gather {
         self.commits.mark_unchanged();
         self.live.mark_unchanged();
         self.certificates.mark_unchanged();
+        self.upstreams.mark_seen();
     }
 
     /// Resolves when any part changes.
@@ -57,7 +63,8 @@ impl Gather {
             Ok(()) = self.commits.changed() => {}
             Ok(()) = self.live.changed() => {}
             Ok(()) = self.certificates.changed() => {}
-            else => std::future::pending().await,
+            () = self.upstreams.changed() => {}
+            () = self.folders.changed() => {}
         }
     }
 
@@ -77,8 +84,10 @@ impl Gather {
         let apps = self.apps.list().await.map_err(words)?;
         let pauses = self.apps.pauses(UnixMs::now()).await.map_err(words)?;
         let serving = self.deploys.serving().await.map_err(words)?;
+        let mut folders = Vec::new();
         for route in self.apps.routes(None).await.map_err(words)? {
-            let maintenance = apps.iter().any(|a| a.id == route.app && a.maintenance);
+            let app = apps.iter().find(|a| a.id == route.app);
+            let maintenance = app.is_some_and(|a| a.maintenance);
             let pause = pauses.iter().find(|p| p.app == route.app);
             let serving = serving.iter().find(|s| s.app == route.app);
             wanted.push(want(route.domain.host.as_str(), Source::Acme));
@@ -86,6 +95,11 @@ impl Gather {
             routes.push(Route {
                 key: format!("route:{}", route.id),
                 group: format!("app:{}", route.app),
+                app: app.map(|a| a.name.to_string()).unwrap_or_default(),
+                process: route.process.clone(),
+                access_log: serving
+                    .and_then(|s| s.access_log)
+                    .unwrap_or(settings.access_log.share),
                 host: route.domain.host.to_string(),
                 path: route.domain.path.clone(),
                 answer: match (maintenance, pause, serving) {
@@ -98,9 +112,10 @@ impl Gather {
                     _ if route.policies.is_none() || facing == Some(None) => {
                         Answer::Replicas(Vec::new())
                     }
-                    (_, _, Some(serving)) => {
-                        Answer::Replicas(replicas(&live, serving, &route.process))
-                    }
+                    (_, _, Some(serving)) => match folder_of(serving, &settings.data_dir) {
+                        Some(folder) => self.files(folder, &mut folders),
+                        None => Answer::Replicas(replicas(&live, serving, &route.process)),
+                    },
                     (_, _, None) => Answer::Replicas(Vec::new()),
                 },
                 body_bytes: None,
@@ -127,12 +142,14 @@ impl Gather {
                 },
             };
             wanted.push(want(route.host.as_str(), source));
-            let addresses = match &route.upstream {
-                Some(upstream) => self.upstreams.of(upstream).await,
-                None => Vec::new(),
+            let share = route.access_log.unwrap_or(settings.access_log.share);
+            let answer = match &route.files {
+                Some(files) => self.files(configured_folder(files), &mut folders),
+                None => Answer::Addresses(self.upstreams.well(route).await),
             };
-            routes.push(configured(route, addresses, &self.verifiers));
+            routes.push(configured(route, answer, share, &self.verifiers));
         }
+        self.folders.keep_only(&folders);
         let certificates = self.certificates.borrow().clone();
         let input = Input {
             routes,
@@ -151,10 +168,20 @@ impl Gather {
         })
     }
 
+    /// The files of a folder; held until it was read for the first time.
+    fn files(&mut self, folder: Folder, wanted: &mut Vec<Folder>) -> Answer {
+        let site = self.folders.of(&folder);
+        wanted.push(folder);
+        site.map_or(Answer::Replicas(Vec::new()), Answer::Files)
+    }
+
     fn dashboard(&self, key: &str, host: &str) -> Route {
         Route {
             key: key.into(),
             group: "dashboard".into(),
+            app: String::new(),
+            process: String::new(),
+            access_log: self.settings.borrow().access_log.share,
             host: host.into(),
             path: "/".into(),
             answer: Answer::Socket(self.edge_socket.clone()),
@@ -192,6 +219,16 @@ fn want(host: &str, source: Source) -> Wanted {
     }
 }
 
+/// The folder of an app that is one, while it runs.
+fn folder_of(serving: &Serving, data_dir: &Path) -> Option<Folder> {
+    let files = serving.files.filter(|_| !serving.stopped)?;
+    Some(Folder {
+        path: files.folder(data_dir),
+        single_page: files.single_page,
+        is_fixed: true,
+    })
+}
+
 /// The containers that the app's live release has for `process`; those of a
 /// deploy under way are not among them yet.
 fn replicas(live: &[Live], serving: &Serving, process: &str) -> Vec<Replica> {
@@ -212,7 +249,7 @@ fn traits(serving: &Serving, process: &str) -> Traits {
     let facing = serving.facing.get(process);
     Traits {
         cap: facing.and_then(|f| f.concurrency),
-        ..Traits::default()
+        protocol: facing.map_or_else(Protocol::default, |f| f.protocol),
     }
 }
 
@@ -223,27 +260,42 @@ fn words(error: impl std::fmt::Display) -> String {
 /// Beyond the largest upload: that it is too large is the dashboard's to say.
 const BESIDE: u64 = 1 << 20;
 
+fn configured_folder(files: &ConfiguredFolder) -> Folder {
+    Folder {
+        path: files.path.clone(),
+        single_page: files.single_page,
+        is_fixed: false,
+    }
+}
+
 fn configured(
     route: &ConfiguredRoute,
-    addresses: Vec<std::net::SocketAddr>,
+    answer: Answer,
+    access_log: LogShare,
     verifiers: &VerifierKey,
 ) -> Route {
     let mut policies = route.policies.clone();
     policies.take_in(verifiers);
     let key = format!("config:{}{}", route.host, route.path);
-    let group = match &route.upstream {
-        Some(upstream) => format!("config:{upstream}"),
-        None => key.clone(),
+    let (group, protocol) = match &route.upstream {
+        Some(upstream) => (format!("config:{upstream}"), upstream.protocol),
+        None => (key.clone(), Protocol::default()),
     };
     Route {
         key,
         group,
+        app: String::new(),
+        process: String::new(),
         host: route.host.to_string(),
         path: route.path.clone(),
-        answer: Answer::Addresses(addresses),
+        answer,
         body_bytes: None,
         held_for: None,
-        traits: Traits::default(),
+        traits: Traits {
+            protocol,
+            ..Traits::default()
+        },
+        access_log,
         policies,
         public_certificate: route.tls != Tls::Internal && !route.host.is_private(),
     }
@@ -283,7 +335,12 @@ mod tests {
                 "host = \"a.test\"\nupstream = \"http://127.0.0.1:1\"\nbasic_auth.users = [{{ name = \"ana\", password = \"{password}\" }}]"
             );
             let written: ConfiguredRoute = toml::from_str(&text).unwrap();
-            let route = configured(&written, Vec::new(), &VerifierKey::new(b"key"));
+            let route = configured(
+                &written,
+                Answer::Addresses(Vec::new()),
+                LogShare::ALL,
+                &VerifierKey::new(b"key"),
+            );
             mark(&Input {
                 routes: vec![route],
                 ..Input::default()

@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use crate::base::ids::{ProcessName, VolumeName};
+use crate::base::log_share::LogShare;
 use crate::base::policies::{Policies, VerifierKey};
+use crate::base::protocol::Protocol;
 use crate::config::units;
 
 use super::words;
@@ -41,6 +43,15 @@ pub struct AppFile {
     /// Volume to the path it is seen at.
     #[serde(default)]
     pub volumes: BTreeMap<String, String>,
+    /// Which of its requests are written to the access log, instead of the box's usual share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_log: Option<LogShare>,
+    /// The folder of the tree that is the app: no image, no container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub static_folder: Option<String>,
+    /// Of such a folder: paths that are no file are its `index.html`'s.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub single_page: bool,
 }
 
 /// One kind of container.
@@ -52,6 +63,9 @@ pub struct Process {
     pub port: Option<u16>,
     /// The path that answers when it is well.
     pub health: Option<String>,
+    /// How it is spoken to.
+    #[serde(default, skip_serializing_if = "Protocol::is_default")]
+    pub protocol: Protocol,
     /// Replicas that always run.
     pub min: u32,
     /// Replicas at most.
@@ -95,6 +109,9 @@ impl Default for AppFile {
             release: None,
             drain_ms: None,
             volumes: BTreeMap::new(),
+            access_log: None,
+            static_folder: None,
+            single_page: false,
         }
     }
 }
@@ -137,6 +154,7 @@ impl AppFile {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Raw {
+    access_log: Option<LogShare>,
     build: Option<RawBuild>,
     processes: Option<BTreeMap<Spanned<String>, RawProcess>>,
     cron: Option<BTreeMap<Spanned<String>, RawCron>>,
@@ -150,6 +168,7 @@ struct RawBuild {
     dockerfile: Option<Spanned<String>>,
     #[serde(rename = "static")]
     static_folder: Option<Spanned<String>>,
+    single_page: Option<Spanned<bool>>,
 }
 
 #[derive(Deserialize)]
@@ -158,6 +177,7 @@ struct RawProcess {
     command: Option<Spanned<RawCommand>>,
     port: Option<Spanned<i64>>,
     health: Option<Spanned<String>>,
+    protocol: Option<Spanned<String>>,
     replicas: Option<Spanned<RawReplicas>>,
     memory: Option<Spanned<String>>,
     cpus: Option<Spanned<RawCpus>>,
@@ -274,15 +294,31 @@ impl At<'_> {
     }
 }
 
+const STATIC_RUNS_NOTHING: &str = "a folder of files (static under [build]) has no containers that could run commands or keep volumes: remove this, or build an image with a Dockerfile instead";
+
 fn check(text: &str, raw: Raw) -> Result<AppFile, Mistake> {
     let at = At { text };
-    let mut file = AppFile::default();
+    let mut file = AppFile {
+        access_log: raw.access_log,
+        ..AppFile::default()
+    };
     if let Some(build) = raw.build {
         if let Some(folder) = &build.static_folder {
-            return Err(at.wrong(
-                folder,
-                "static: serving a folder without a Dockerfile is not built yet; add a Dockerfile",
-            ));
+            if build.dockerfile.is_some() {
+                return Err(at.wrong(
+                    folder,
+                    "static is a folder of files without an image: remove it, or dockerfile",
+                ));
+            }
+            file.static_folder = Some(at.path("static", folder)?);
+        }
+        if let Some(single_page) = &build.single_page {
+            if file.static_folder.is_none() {
+                let why =
+                    "single_page is for a folder of files: add static = \"dist\", or remove it";
+                return Err(at.wrong(single_page, why));
+            }
+            file.single_page = *single_page.get_ref();
         }
         if let Some(path) = &build.dockerfile {
             file.dockerfile = at.path("dockerfile", path)?;
@@ -293,11 +329,23 @@ fn check(text: &str, raw: Raw) -> Result<AppFile, Mistake> {
         for (name, raw) in processes {
             let parsed = ProcessName::parse(name.get_ref()).map_err(|e| at.wrong(&name, e.0))?;
             let process = check_process(&at, parsed.as_str(), raw)?;
+            let bare = Process {
+                route: process.route.clone(),
+                min: 1,
+                max: 1,
+                ..Process::default()
+            };
+            if file.static_folder.is_some() && (parsed.as_str() != "web" || process != bare) {
+                return Err(at.wrong(&name, STATIC_RUNS_NOTHING));
+            }
             file.processes.insert(parsed.as_str().to_owned(), process);
         }
     }
     for (name, cron) in raw.cron.unwrap_or_default() {
         ProcessName::parse(name.get_ref()).map_err(|e| at.wrong(&name, e.0))?;
+        if file.static_folder.is_some() {
+            return Err(at.wrong(&name, STATIC_RUNS_NOTHING));
+        }
         if cron.schedule.get_ref().split_whitespace().count() != 5 {
             return Err(at.wrong(
                 &cron.schedule,
@@ -309,6 +357,9 @@ fn check(text: &str, raw: Raw) -> Result<AppFile, Mistake> {
     }
     if let Some(deploy) = raw.deploy {
         if let Some(command) = deploy.release {
+            if file.static_folder.is_some() {
+                return Err(at.wrong(&command, STATIC_RUNS_NOTHING));
+            }
             file.release = Some(at.command("release", command)?);
         }
         if let Some(drain) = &deploy.drain {
@@ -321,6 +372,9 @@ fn check(text: &str, raw: Raw) -> Result<AppFile, Mistake> {
     }
     for (name, path) in raw.volumes.unwrap_or_default() {
         let parsed = VolumeName::parse(name.get_ref()).map_err(|e| at.wrong(&name, e.0))?;
+        if file.static_folder.is_some() {
+            return Err(at.wrong(&name, STATIC_RUNS_NOTHING));
+        }
         let target = path.get_ref();
         let good = target.len() > 1
             && target.starts_with('/')
@@ -364,6 +418,21 @@ fn check_process(at: &At<'_>, name: &str, raw: RawProcess) -> Result<Process, Mi
             return Err(at.wrong(health, "health needs the port it is asked on: add `port`"));
         }
         process.health = Some(path.clone());
+    }
+    if let Some(protocol) = &raw.protocol {
+        let known = Protocol::parse(protocol.get_ref());
+        process.protocol = known.ok_or_else(|| {
+            at.wrong(
+                protocol,
+                "protocol is \"http1\", or \"h2c\" for apps that speak HTTP/2 without TLS, such as gRPC servers",
+            )
+        })?;
+        if process.port.is_none() && name != "web" {
+            return Err(at.wrong(
+                protocol,
+                "protocol needs the port it is spoken on: add `port`",
+            ));
+        }
     }
     if let Some(replicas) = &raw.replicas {
         let (min, max) = match replicas.get_ref() {
@@ -420,155 +489,4 @@ fn check_process(at: &At<'_>, name: &str, raw: RawProcess) -> Result<Process, Mi
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::deploy::row::Facing;
-
-    const PRODUCT: &str = r#"
-[build]
-dockerfile = "Dockerfile"
-[processes.web]
-port = 3000                      # also given to the container as PORT
-health = "/healthz"
-replicas = { min = 1, max = 4 }
-memory = "512M"
-cpus = 0.5
-[processes.worker]
-command = "node worker.js"
-[cron.nightly]
-schedule = "0 3 * * *"
-command = "node report.js"
-[deploy]
-release = "npm run migrate"
-drain = "30s"
-[volumes]
-uploads = "/app/uploads"
-"#;
-
-    #[test]
-    fn f4_the_files_own_example_is_understood() {
-        let file = AppFile::parse(PRODUCT).unwrap();
-        let web = &file.processes["web"];
-        assert_eq!((web.port, web.min, web.max), (Some(3000), 1, 4));
-        assert_eq!(web.memory_bytes, Some(512 << 20));
-        assert_eq!(web.nano_cpus, Some(500_000_000));
-        let worker = file.processes["worker"].command.clone().unwrap();
-        assert_eq!(worker, ["node", "worker.js"]);
-        assert_eq!(file.release.clone().unwrap(), ["npm", "run", "migrate"]);
-        assert_eq!(file.drain(Duration::ZERO), Duration::from_secs(30));
-        assert_eq!(file.volumes["uploads"], "/app/uploads");
-        assert_eq!(file.cron, ["nightly"]);
-        let back: AppFile = serde_json::from_str(&serde_json::to_string(&file).unwrap()).unwrap();
-        assert_eq!(back, file);
-    }
-
-    /// As it is stored with a release: one that says nothing of it has none, and one that cannot be read neither.
-    #[test]
-    fn e5_the_release_says_how_many_requests_a_replica_takes_at_once() {
-        let text = "[processes.web]\nconcurrency = 20\n[processes.api]\nport = 1\n";
-        let stored = serde_json::to_string(&AppFile::parse(text).unwrap()).unwrap();
-        let facing = Facing::of(&stored);
-        assert_eq!(facing["web"].concurrency, Some(20));
-        assert_eq!(facing["api"].concurrency, None);
-        let older = stored.replace(r#","concurrency":20"#, "");
-        assert_ne!(older, stored);
-        assert_eq!(Facing::of(&older)["web"].concurrency, None);
-        assert_eq!(Facing::of("{").get("web").and_then(|f| f.concurrency), None);
-    }
-
-    #[test]
-    fn f4_the_sample_apps_file_is_understood() {
-        let text = include_str!("../../examples/tasks-api/freehold.toml");
-        assert_eq!(
-            AppFile::parse(text).unwrap().processes["web"].port,
-            Some(8000)
-        );
-    }
-
-    #[test]
-    fn f4_without_a_file_there_is_one_web_process_on_the_images_port() {
-        let mut file = AppFile::parse("").unwrap();
-        assert_eq!(file, AppFile::default());
-        file.settle_port(&[8080, 9090]);
-        assert_eq!(file.processes["web"].port, Some(8080));
-        file.settle_port(&[1]);
-        assert_eq!(file.processes["web"].port, Some(8080));
-    }
-
-    #[test]
-    fn e6_policies_are_kept_with_a_release_and_a_password_is_not() {
-        let text = "[processes.web.route]\nhsts = true\nallow = [\"10.0.0.0/8\"]\n\
-            basic_auth = { users = [{ name = \"ana\", password = \"hunter2\" }] }\n";
-        let mut file = AppFile::parse(text).unwrap();
-        file.take_in(&VerifierKey::new(b"key"));
-        let stored = serde_json::to_string(&file).unwrap();
-        assert!(stored.contains("verifier") && !stored.contains("hunter2"));
-        let back: AppFile = serde_json::from_str(&stored).unwrap();
-        assert_eq!(back, file);
-        assert_eq!(back.processes["web"].route.allow.len(), 1);
-        assert_eq!(
-            Facing::of(&stored)["web"].policies,
-            back.processes["web"].route
-        );
-        // Policies that a later version cannot read take the process away, not its guard.
-        let odd = stored.replace("10.0.0.0/8", "here");
-        assert!(Facing::of(&odd).is_empty());
-        // One without policies is stored as ever.
-        let none = serde_json::to_string(&AppFile::default()).unwrap();
-        assert!(!none.contains("route"), "{none}");
-    }
-
-    #[test]
-    fn f4_a_mistake_names_its_line_and_what_to_write() {
-        for (text, line, part) in [
-            ("[processes.web]\nprot = 3000\n", 2, "prot"),
-            ("x = 1", 1, "unknown field"),
-            ("\n[processes.web]\nport = 70000", 3, "1 to 65535"),
-            (
-                "[processes.web]\nport = \"3000\"",
-                2,
-                "number without quotes",
-            ),
-            (
-                "[processes.web]\nreplicas = { min = 4, max = 1 }",
-                2,
-                "min not above max",
-            ),
-            ("[processes.web]\nreplicas = \"2\"", 2, "number of replicas"),
-            ("[processes.Web]\nport = 1", 1, "name of a process"),
-            ("[processes.web]\nhealth = \"healthz\"", 2, "/healthz"),
-            ("[processes.w]\nhealth = \"/h\"", 2, "add `port`"),
-            ("[processes.web]\nmemory = \"lots\"", 2, "not a size"),
-            ("[processes.web]\ncpus = 0", 2, "0.01"),
-            ("[deploy]\nrelease = \"a && b\"", 2, "[\"sh\", \"-c\""),
-            ("[deploy]\nrelease = \"'a\"", 2, "not closed"),
-            ("[deploy]\n\ndrain = \"soon\"", 3, "not a duration"),
-            ("[volumes]\nup = \"relative\"", 2, "absolute path"),
-            ("[build]\ndockerfile = \"../x\"", 2, "inside the repository"),
-            ("[build]\nstatic = \"dist\"", 2, "not built yet"),
-            (
-                "[cron.x]\nschedule = \"daily\"\ncommand = \"a\"",
-                2,
-                "five fields",
-            ),
-            ("[processes.web]\nstart_deadline = \"1h\"", 2, "1s to 10m"),
-            ("[processes.web]\nconcurrency = 0", 2, "1 to 10000"),
-            ("[processes.web.route]\nhsts = 1", 2, "true, false"),
-            (
-                "[processes.web.route]\nhsts = true\n\nbody_limit = \"much\"",
-                4,
-                "not a size",
-            ),
-            (
-                "[processes.web.route]\nanswer_headers = { set = { host = \"x\" } }",
-                2,
-                "remove this rule",
-            ),
-            ("[build\n", 1, ""),
-        ] {
-            let mistake = AppFile::parse(text).unwrap_err();
-            assert_eq!(mistake.line, line, "{text}: {mistake}");
-            assert!(mistake.why.contains(part), "{text}: {mistake}");
-        }
-    }
-}
+mod tests;

@@ -55,6 +55,9 @@ impl Deploys {
             work.log
                 .line("freehold.toml has [cron]: this version checks it but does not run it yet.");
         }
+        if settings.static_folder.is_some() {
+            return self.lay_out(work, tree, settings).await;
+        }
         let tag = self.tag(&work.facts.name, work.deploy.id);
         let request = BuildRequest {
             id: self.build_id(work.deploy.id, work.attempt),
@@ -162,6 +165,9 @@ async fn look(
     let work = move || -> Result<_, String> {
         let found = context::look(&tree)?;
         let settings = found.settings()?;
+        if settings.static_folder.is_some() {
+            return Ok((settings, found.notes, tree));
+        }
         for text in context::dockerfile(&tree, &settings.dockerfile)? {
             own.allows_dockerfile(&text)?;
         }

@@ -17,6 +17,7 @@ use super::release::{self, Mark};
 use super::row::{Deploy, Release};
 use super::source::Source;
 use super::state::State;
+use super::static_folder::Files;
 use super::store;
 
 /// Deploys an app keeps with their logs.
@@ -104,6 +105,13 @@ impl Deploys {
                 .await;
             marked.map_err(told)?;
         }
+        let unsettled = recent.iter().filter(|d| !d.state.is_settled());
+        let kept: Vec<i64> = stays
+            .iter()
+            .filter_map(|r| Files::parse(&r.image_tag).map(|files| files.deploy))
+            .chain(unsettled.map(|d| d.id))
+            .collect();
+        self.remove_folders_but(app, &kept)?;
         // What failed builds left: our label, and no release has its tag.
         let labels = [
             format!("freehold.installation={}", self.0.installation.as_str()),
@@ -126,9 +134,12 @@ impl Deploys {
         Ok(())
     }
 
-    /// Removes one reference. Its last container may still be on its way out; an image that
+    /// Removes one reference, or the files in its place. Its last container may still be on its way out; an image that
     /// stays in use goes another time.
     pub(super) async fn remove_image(&self, reference: &str) -> Result<(), String> {
+        if let Some(files) = Files::parse(reference) {
+            return self.remove_files(&files);
+        }
         for _ in 0..TRIES {
             match self.0.ports.images.remove(reference).await {
                 Ok(()) => return Ok(()),

@@ -148,7 +148,7 @@ impl Tree {
             Some(text) => AppFile::parse(text).map_err(|e| e.to_string())?,
             None => AppFile::default(),
         };
-        if self.dockerfiles.contains(&file.dockerfile) {
+        if file.static_folder.is_some() || self.dockerfiles.contains(&file.dockerfile) {
             return Ok(file);
         }
         let named = file.dockerfile != "Dockerfile";
@@ -157,7 +157,7 @@ impl Tree {
             return Ok(file);
         }
         Err(match self.dockerfiles.as_slice() {
-            [] => "there is no Dockerfile at the root of the tree: add one, or name it under [build] dockerfile in freehold.toml".into(),
+            [] => "there is no Dockerfile at the root of the tree: add one, or name it under [build] dockerfile in freehold.toml; a folder of files needs none: static = \"dist\"".into(),
             [one] => format!(
                 "there is no {} in the tree, but there is {one}: write dockerfile = \"{one}\" under [build] in freehold.toml",
                 file.dockerfile
@@ -213,7 +213,7 @@ fn told(error: io::Error) -> String {
     format!("the tree could not be read or written: {error}")
 }
 
-type Entry<'a> = tar::Entry<'a, BufReader<File>>;
+pub(super) type Entry<'a> = tar::Entry<'a, BufReader<File>>;
 
 fn copy(
     out: &mut tar::Builder<BufWriter<File>>,
@@ -284,7 +284,7 @@ fn broken(error: io::Error) -> String {
 }
 
 /// Calls `on` for every entry, its name without `./` and a slash at its end.
-fn each(
+pub(super) fn each(
     tar: &Path,
     mut on: impl FnMut(&str, &mut Entry<'_>) -> Result<(), String>,
 ) -> Result<(), String> {

@@ -41,6 +41,7 @@ mod settings;
 mod source;
 mod start;
 mod state;
+mod static_folder;
 mod store;
 mod switch;
 mod watch;
@@ -67,6 +68,7 @@ pub use ports::Ports;
 pub use row::{Cause, Deploy, NewDeploy, Release, Serving};
 pub use source::Source;
 pub use state::{State, crash_points};
+pub use static_folder::Files;
 
 use image_name::Own;
 use places::Places;

@@ -12,6 +12,7 @@ use crate::supervise::{Health, Kind, Mount, Spec};
 
 use super::app_file::{AppFile, Process};
 use super::ports::Scale;
+use super::static_folder::Files;
 
 /// What the containers of one deploy are made of.
 #[derive(Clone, Debug)]
@@ -105,6 +106,9 @@ impl Making<'_> {
 
     /// Every replica, in the order they are started.
     pub(super) fn replicas(&self) -> Vec<Spec> {
+        if Files::parse(self.image).is_some() {
+            return Vec::new();
+        }
         let counts = counts(self.settings, self.scale);
         let mut all = Vec::new();
         for (name, process) in &self.settings.processes {
@@ -125,7 +129,10 @@ impl Making<'_> {
             spec.start_deadline = Duration::from_millis(ms);
         }
         spec.health = match (&process.health, process.port) {
-            (Some(path), Some(_)) => Health::Http { path: path.clone() },
+            (Some(path), Some(_)) => Health::Http {
+                path: path.clone(),
+                protocol: process.protocol,
+            },
             (None, Some(_)) => Health::Tcp,
             _ => Health::None,
         };
@@ -183,6 +190,7 @@ impl Making<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::protocol::Protocol;
 
     fn making<'a>(
         settings: &'a AppFile,
@@ -237,7 +245,11 @@ mod tests {
         );
         let web = &all[0];
         assert_eq!(web.memory_bytes, Some(128 << 20));
-        assert_eq!(web.health, Health::Http { path: "/h".into() });
+        let health = Health::Http {
+            path: "/h".into(),
+            protocol: Protocol::Http1,
+        };
+        assert_eq!(web.health, health);
         assert_eq!(web.env["PORT"], "8000");
         assert_eq!(
             web.env["DATABASE_URL"], "own",

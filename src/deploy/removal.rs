@@ -115,6 +115,7 @@ impl Deploys {
         for deploy in self.list(Some(app), 1_000).await? {
             self.0.logs.remove(deploy.id);
         }
+        self.remove_all_folders(app)?;
         if let Err(error) = std::fs::remove_dir_all(self.repo(app))
             && error.kind() != std::io::ErrorKind::NotFound
         {

@@ -83,6 +83,11 @@ impl Deploys {
             Stop::Cancelled => DeployError::Conflict("the app is gone".into()),
         };
         let release = self.release_row(serving.release_id).await.map_err(told)?;
+        if serving.files.is_some() {
+            return Err(DeployError::Conflict(
+                "the app is a folder of files: there is no image to run a command in. Deploy it with a Dockerfile to have one".into(),
+            ));
+        }
         let env = self.release_env(&release).await?;
         let networks = self.networks(app, &release).await.map_err(told)?;
         let attached = self.0.ports.attachments.env_for(app).await;

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 
 use crate::base::clock::UnixMs;
+use crate::base::log_share::LogShare;
 use crate::base::policies::Policies;
+use crate::base::protocol::Protocol;
 use crate::base::secret::Secret;
 
 use super::app_file::{AppFile, Process};
 use super::source::Source;
 use super::state::State;
+use super::static_folder::Files;
 
 /// Who or what asked for a deploy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,6 +185,8 @@ pub struct Serving {
     pub deploy: i64,
     /// Process to the names of its containers.
     pub replicas: BTreeMap<String, Vec<String>>,
+    /// The files that it is instead, where it has no containers.
+    pub files: Option<Files>,
     /// Process to what the edge is to know of its replicas; what the release does not say is not there. Of a release whose
     /// policies cannot be read no process is.
     pub facing: BTreeMap<String, Facing>,
@@ -191,6 +196,8 @@ pub struct Serving {
     pub settings_changed: bool,
     /// Since when.
     pub since: UnixMs,
+    /// Which of its requests its file wants in the access log.
+    pub access_log: Option<LogShare>,
 }
 
 /// What a release says of a process to the edge.
@@ -198,6 +205,8 @@ pub struct Serving {
 pub struct Facing {
     /// Requests a replica takes at once.
     pub concurrency: Option<u32>,
+    /// How its replicas are spoken to.
+    pub protocol: Protocol,
     /// What its routes ask of requests and do to answers.
     pub policies: Policies,
 }
@@ -213,6 +222,7 @@ impl Facing {
         };
         let facing = |process: Process| Facing {
             concurrency: process.concurrency,
+            protocol: process.protocol,
             policies: process.route,
         };
         file.processes

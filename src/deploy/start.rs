@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::base::protocol::Protocol;
 use crate::base::secret::Secret;
 use crate::supervise::{Spec, SuperviseError};
 
@@ -12,6 +13,7 @@ use super::plan::{self, Making};
 use super::row::{Deploy, Release};
 use super::run::{Next, Work};
 use super::state::State;
+use super::static_folder::Files;
 
 /// Between a container's stop signal and its end by force.
 pub(super) const STOP_GRACE: std::time::Duration = std::time::Duration::from_secs(10);
@@ -38,6 +40,9 @@ impl Deploys {
 
     /// What the containers are made of; networks and volumes are made sure of.
     pub(super) async fn networks(&self, app: i64, release: &Release) -> Result<Vec<String>, Stop> {
+        if Files::parse(&release.image).is_some() {
+            return Ok(Vec::new());
+        }
         let told = |e: SuperviseError| Stop::Failed(e.to_string());
         let containers = &self.0.ports.containers;
         let own = plan::network(app);
@@ -119,10 +124,12 @@ impl Deploys {
     }
 
     pub(super) async fn start(&self, work: &Work<'_>) -> Result<Next, Stop> {
-        let (specs, _) = self.replicas(work).await?;
+        let (specs, release) = self.replicas(work).await?;
         if specs.is_empty() {
-            work.log
-                .line("No process is to run (every one is scaled to 0).");
+            work.log.line(match Files::parse(&release.image) {
+                Some(_) => "A folder of files has no containers; the edge serves it itself.",
+                None => "No process is to run (every one is scaled to 0).",
+            });
         }
         for spec in &specs {
             work.log
@@ -159,8 +166,12 @@ fn check_of(spec: &Spec) -> String {
     use crate::supervise::Health;
     let port = spec.port.unwrap_or(0);
     match &spec.health {
-        Health::Http { path } => {
-            format!(" (healthy when GET {path} on port {port} answers 200 to 399)")
+        Health::Http { path, protocol } => {
+            let how = match protocol {
+                Protocol::Http1 => "",
+                Protocol::H2c => " over h2c",
+            };
+            format!(" (healthy when GET {path} on port {port}{how} answers 200 to 399)")
         }
         Health::Tcp => {
             format!(" (healthy when port {port} accepts a connection; no `health` is set)")

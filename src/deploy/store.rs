@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use crate::base::clock::UnixMs;
+use crate::base::log_share::LogShare;
 use crate::db::{DbError, Slice};
 
 use super::cache::BuildTime;
 use super::row::{Cause, Deploy, Facing, NewDeploy, Serving};
 use super::state::State;
+use super::static_folder::Files;
 
 const DEPLOY: &str = "SELECT d.id, d.app_id, d.state, d.source, d.cause, d.by_whom, d.commit_id,
     d.title, d.image, d.release_id, r.number, d.returns_to, d.cancel, d.error, d.created_ms,
@@ -243,11 +245,15 @@ pub(super) fn steps(c: &Connection, id: i64) -> Result<Vec<(State, UnixMs)>, DbE
 
 const LIVE: &str =
     "SELECT l.app_id, l.release_id, r.number, l.deploy_id, l.replicas, l.stopped, l.since_ms, l.settings_changed,
-    r.settings FROM app_live l JOIN releases r ON r.id = l.release_id";
+        r.settings, r.settings -> '$.access_log', r.image
+    FROM app_live l JOIN releases r ON r.id = l.release_id";
 
 fn serving(row: &Row<'_>) -> rusqlite::Result<Serving> {
     let (replicas, settings): (String, String) = (row.get(4)?, row.get(8)?);
+    let share: Option<String> = row.get(9)?;
+    let image: String = row.get(10)?;
     Ok(Serving {
+        files: Files::parse(&image),
         app: row.get(0)?,
         release_id: row.get(1)?,
         release: row.get(2)?,
@@ -257,6 +263,11 @@ fn serving(row: &Row<'_>) -> rusqlite::Result<Serving> {
         stopped: row.get(5)?,
         since: UnixMs(row.get(6)?),
         settings_changed: row.get(7)?,
+        access_log: share
+            .map(|text| serde_json::from_str::<Option<LogShare>>(&text))
+            .transpose()
+            .map_err(|e| odd(9, e.to_string()))?
+            .flatten(),
     })
 }
 

@@ -333,6 +333,7 @@ mod tests {
     fn serving(names: &[&str]) -> Serving {
         let names = names.iter().map(|n| (*n).to_owned()).collect();
         Serving {
+            files: None,
             app: 1,
             release_id: 1,
             release: 1,
@@ -342,6 +343,7 @@ mod tests {
             stopped: false,
             settings_changed: false,
             since: UnixMs(0),
+            access_log: None,
         }
     }
 

@@ -63,6 +63,7 @@ pub fn attention(picture: &Picture<'_>) -> Vec<Attention> {
         of_certificate(&mut list, certificate, now);
     }
     settings(&mut list, facts);
+    list.extend(facts.attack.as_deref().map(attacked));
     for left in &facts.unremoved {
         list.push(unremoved(left, now));
     }
@@ -373,6 +374,16 @@ fn of_certificate(list: &mut Vec<Attention>, certificate: &Certificate, now: Uni
         )),
         Some(_) | None => {}
     }
+}
+
+fn attacked(refused: &str) -> Attention {
+    item(
+        Urgency::Warning,
+        "The edge refuses many connections or requests",
+        format!("{refused} Apps and their visitors are served meanwhile."),
+        "If it goes on, look who it is (`ss -tn state established '( sport = :443 )'`), and have your provider or a firewall keep them away.",
+        "/activity",
+    )
 }
 
 fn settings(list: &mut Vec<Attention>, facts: &Facts) {

@@ -20,6 +20,7 @@ use crate::proxy::Reading;
 use super::containers::{Meter, Usages};
 use super::latency::Latency;
 use super::ports::{RouteReading, World};
+use super::routes::Minute;
 use super::series::{BoxSample, Series, TrafficSample};
 
 /// Between samples.
@@ -35,6 +36,7 @@ pub(super) struct Collector {
     pub(super) data_dir: PathBuf,
     pub(super) now: watch::Sender<Option<HostFigures>>,
     pub(super) usages: watch::Sender<Arc<Usages>>,
+    pub(super) minute: watch::Sender<Minute>,
 }
 
 impl Collector {
@@ -66,7 +68,10 @@ impl Collector {
                     None
                 }
             };
-            let traffic = differences(&mut before, self.world.readings());
+            let readings = self.world.readings();
+            self.minute
+                .send_modify(|minute| minute.add(Instant::now(), &before, &readings));
+            let traffic = differences(&mut before, readings);
             if let Err(error) = self.series.add(UnixMs::now(), figures, traffic).await {
                 tracing::warn!(%error, "a round of figures could not be written");
             }

@@ -13,6 +13,7 @@ mod latency;
 mod overview;
 pub mod ports;
 mod probe;
+mod routes;
 mod series;
 mod step;
 mod store;
@@ -38,7 +39,10 @@ use crate::host::{HostFacts, HostFigures, HostMeter};
 pub use attention::{Picture, attention, disk};
 pub use containers::{ContainerUsage, Usages};
 pub use latency::Latency;
-pub use ports::{DumpsGo, Facts, Later, RouteReading, Running, Unremoved, WantedCheck, World};
+pub use ports::{
+    DumpsGo, EdgeReading, Facts, Later, RouteReading, RouteSeen, Running, TargetSeen, Unremoved,
+    WantedCheck, World,
+};
 pub use probe::{Stage, reachable};
 pub use series::{BoxSlot, CheckSlot, Series, TrafficSlot};
 pub use step::{Step, Window};
@@ -92,6 +96,7 @@ pub struct Monitor {
     world: Arc<dyn World>,
     now: watch::Receiver<Option<HostFigures>>,
     usages: watch::Receiver<Arc<Usages>>,
+    minute: watch::Receiver<routes::Minute>,
     damage: watch::Receiver<Option<String>>,
     facts: Arc<HostFacts>,
 }
@@ -114,6 +119,7 @@ impl Monitor {
         let series = Series::new(parts.metrics);
         let (now, seen) = watch::channel(None);
         let (usages, usages_seen) = watch::channel(Arc::default());
+        let (minute, minute_seen) = watch::channel(routes::Minute::default());
         let facts = HostMeter::new(&parts.data_dir).facts();
         let collector = collect::Collector {
             series: series.clone(),
@@ -121,6 +127,7 @@ impl Monitor {
             data_dir: parts.data_dir,
             now,
             usages,
+            minute,
         };
         tasks.spawn_core("figures", collector.run(tasks.shutdown().clone()));
         let uptime = Arc::new(uptime::Uptime {
@@ -142,6 +149,7 @@ impl Monitor {
             world: parts.world,
             now: seen,
             usages: usages_seen,
+            minute: minute_seen,
             damage: damage_seen,
             facts: Arc::new(facts),
         })

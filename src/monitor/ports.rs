@@ -16,6 +16,11 @@ pub trait World: Send + Sync + 'static {
     /// What every route of the edge has answered since this process began.
     fn readings(&self) -> Vec<RouteReading>;
 
+    /// Everything that the edge has counted, with where its routes lead now.
+    fn edge(&self) -> EdgeReading {
+        EdgeReading::default()
+    }
+
     /// Our containers that run.
     fn running(&self) -> Vec<Running> {
         Vec::new()
@@ -44,6 +49,53 @@ pub struct RouteReading {
     /// Whom it is counted for: `app:7`.
     pub subject: String,
     /// The counters.
+    pub reading: Reading,
+}
+
+/// The edge's counters.
+#[derive(Clone, Debug, Default)]
+pub struct EdgeReading {
+    /// Open connections of clients.
+    pub connections: u64,
+    /// What was turned away before it reached a route: why, and how often.
+    pub refused: Vec<(String, u64)>,
+    /// Entries of the access log that were never written.
+    pub log_dropped: u64,
+    /// In no order.
+    pub routes: Vec<RouteSeen>,
+}
+
+/// A route as the edge has it now.
+#[derive(Clone, Debug)]
+pub struct RouteSeen {
+    /// The route's own key.
+    pub key: String,
+    /// Its host; empty for the box's address.
+    pub host: String,
+    /// Its prefix.
+    pub path: String,
+    /// The app's name.
+    pub app: Option<String>,
+    /// The process.
+    pub process: Option<String>,
+    /// Whether its requests are held on purpose.
+    pub paused: bool,
+    /// Its counters.
+    pub reading: Reading,
+    /// Where it leads.
+    pub targets: Vec<TargetSeen>,
+}
+
+/// A target as the edge has it now.
+#[derive(Clone, Debug)]
+pub struct TargetSeen {
+    /// The target's own key.
+    pub key: String,
+    /// The name of the container it is.
+    pub container: Option<String>,
+    /// Where it listens.
+    pub address: String,
+    /// Its counters.
     pub reading: Reading,
 }
 
@@ -115,6 +167,8 @@ pub struct Facts {
     pub engine: Engine,
     /// The mistake in the settings files as they lie there now.
     pub config_refused: Option<String>,
+    /// What the edge refused in the last minute, in a sentence, if it was more than strangers who pass by bring.
+    pub attack: Option<String>,
     /// What the settings files say that only a start takes up.
     pub settings_waiting: Vec<Waiting>,
     /// Where the dumps of its databases go.

@@ -40,8 +40,10 @@ impl Abandoned {
         self.count > MOST && self.is_most(over)
     }
 
-    pub(super) fn is_hasty(&self, over: u64) -> bool {
-        self.count >= HASTY && self.is_most(over)
+    pub(super) fn is_hasty(&self, now: Instant, over: u64) -> bool {
+        self.count >= HASTY
+            && now.saturating_duration_since(self.since) < MINUTE
+            && self.is_most(over)
     }
 
     fn is_most(&self, over: u64) -> bool {
@@ -63,8 +65,8 @@ mod tests {
         // As many answered as abandoned: somebody who types in a search box.
         let mut abandoned = Abandoned::new(began);
         assert!((1..200).all(|turn| !abandoned.another(began, turn * 2)));
-        assert!(!abandoned.is_hasty(398));
-        assert!(abandoned.is_hasty(397));
+        assert!(!abandoned.is_hasty(began, 398));
+        assert!(abandoned.is_hasty(began, 397));
         // Slow ones are never many.
         let mut abandoned = Abandoned::new(began);
         let at = |turn: u64| began + Duration::from_millis(600 * turn);
@@ -76,10 +78,11 @@ mod tests {
         let began = Instant::now();
         let mut abandoned = Abandoned::new(began);
         (1..10).for_each(|over| assert!(!abandoned.another(began, over)));
-        assert!(!abandoned.is_hasty(9));
+        assert!(!abandoned.is_hasty(began, 9));
         abandoned.another(began, 10);
-        assert!(abandoned.is_hasty(10));
-        assert!(abandoned.is_hasty(19));
-        assert!(!abandoned.is_hasty(20));
+        assert!(abandoned.is_hasty(began, 10));
+        assert!(abandoned.is_hasty(began, 19));
+        assert!(!abandoned.is_hasty(began, 20));
+        assert!(!abandoned.is_hasty(began + MINUTE, 10));
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use http::header::{self, HeaderValue};
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
@@ -23,8 +24,10 @@ use super::headers;
 use super::host::Host;
 use super::policies;
 use super::refusal::Refusal;
+use super::routes::Upstream;
 use super::site::{self, Entrance, Site};
 use super::stand_in;
+use super::trace::Trace;
 use super::upstream::{BodySource, Coding};
 
 /// What a request waits before it costs an app anything, on a connection that resets most of them.
@@ -37,11 +40,11 @@ pub(super) async fn answer(
     let mut exchange = Exchange::begin(client.clone());
     let worker = client.worker.clone();
     let id = worker.ids.next(worker.unix_ms(exchange.started));
-    let accept = request.headers().get(header::ACCEPT).cloned();
-    let is_grpc = client.http2.get() && grpc_status::is_grpc(request.headers());
-    let connects = request.method() == Method::CONNECT;
+    let (mut parts, incoming) = request.into_parts();
+    let is_grpc = client.http2.get() && grpc_status::is_grpc(&parts.headers);
+    let connects = parts.method == Method::CONNECT;
 
-    let handled = AssertUnwindSafe(handle(&mut exchange, request, &id))
+    let handled = AssertUnwindSafe(handle(&mut exchange, &mut parts, incoming, &id))
         .catch_unwind()
         .await;
     let handled = match handled.unwrap_or(Err(EdgeError::Panicked)) {
@@ -57,13 +60,20 @@ pub(super) async fn answer(
         Ok(response) => response,
         Err(error) => {
             note(&client, &error, &id, &mut exchange);
+            let accept = parts.headers.get(header::ACCEPT);
             let policies = exchange.route().map(|route| &*route.spec.policies);
             match is_grpc {
                 true => grpc_status::render(&error),
-                false => error_page::render(&error, accept.as_ref(), &id, policies),
+                false => error_page::render(&error, accept, &id, policies),
             }
         }
     };
+    exchange.answered(match &exchange.tunnel {
+        // What it is over HTTP/2, too, where its client reads 200.
+        Some(_) => StatusCode::SWITCHING_PROTOCOLS.as_u16(),
+        None => response.status().as_u16(),
+    });
+    exchange.take_down_late(&parts, &id);
     policies::after(&exchange, response.headers_mut());
     response.headers_mut().insert(&headers::X_REQUEST_ID, id);
     if client.phase() != Phase::Serving
@@ -78,40 +88,33 @@ pub(super) async fn answer(
         response.headers_mut().remove(header::CONNECTION);
     }
     match exchange.tunnel.take() {
-        None => {
-            exchange.answered(response.status().as_u16());
-            response.body_mut().ends(exchange);
-        }
-        Some(tunnel) => {
-            // What it is over HTTP/2, too, where its client reads 200.
-            exchange.answered(StatusCode::SWITCHING_PROTOCOLS.as_u16());
-            tunnel.begins(exchange);
-        }
+        None => response.body_mut().ends(exchange),
+        Some(tunnel) => tunnel.begins(exchange),
     }
     Ok(response)
 }
 
 async fn handle(
     exchange: &mut Exchange,
-    request: Request<Incoming>,
+    parts: &mut Parts,
+    incoming: Incoming,
     id: &HeaderValue,
 ) -> Result<Response<EdgeBody>, EdgeError> {
     let client = exchange.client.clone();
     let limits = client.limits();
-    let (mut parts, incoming) = request.into_parts();
-    if stand_in::stands_in(&parts)
+    if stand_in::stands_in(parts)
         && let Some(error) = client.refused_head.take()
     {
         return Err(error);
     }
-    let host = Host::of(&parts)?;
-    site::check(&parts, &limits)?;
-    let handshake = Handshake::translate(&mut parts, &client.worker.ids)?;
+    let host = Host::of(parts)?;
+    site::check(parts, &limits)?;
+    let handshake = Handshake::translate(parts, &client.worker.ids)?;
     let origin = client.origin(&parts.headers);
     let found = {
         let snapshot = client.worker.shared.snapshot.load();
         let entrance = Entrance::of(&client, &origin);
-        site::find(&snapshot, entrance, &host, site::path(&parts))?
+        site::find(&snapshot, entrance, &host, site::path(parts))?
     };
     let route = match found {
         Site::Challenge(authorization) => return Ok(plain_text(authorization)),
@@ -119,12 +122,14 @@ async fn handle(
         Site::Route(route) => route,
     };
     exchange.routed(&route);
+    exchange.take_down(parts, id, &origin.client, &host.written);
     #[cfg(feature = "crash-points")]
     assert!(
         !parts.headers.contains_key("x-freehold-test-panic"),
         "a test asked for a panic"
     );
-    if let Some(answer) = policies::before(exchange, &route, &mut parts, &host, &origin)? {
+    let compression = route.spec.policies.compression(parts);
+    if let Some(answer) = policies::before(exchange, &route, parts, &host, &origin)? {
         return Ok(answer);
     }
     let policies = &route.spec.policies;
@@ -144,17 +149,20 @@ async fn handle(
     if body.length().is_some_and(|length| length > limit) {
         return Err(EdgeError::BodyTooLarge(limit));
     }
+    let is_public = matches!(route.spec.upstream, Upstream::Static(_));
     let stripped_from = target.is_some().then(|| route.spec.path_prefix.clone());
-    if client.is_hasty() {
+    let trace = Trace::of(&parts.headers, id, client.worker.ids.random());
+    if client.is_hasty(exchange.started) {
         Box::pin(tokio::time::sleep(HASTE)).await;
     }
-    forward(
+    let response = forward(
         exchange,
         Inquiry {
-            parts: &parts,
+            parts,
             host: &host,
             origin: &origin,
             id,
+            trace: &trace,
             body_limit: limit,
             handshake: handshake.as_ref(),
             target: target.as_deref(),
@@ -163,7 +171,12 @@ async fn handle(
         route,
         body,
     )
-    .await
+    .await?;
+    match compression {
+        // Boxed, so that requests without it have no room for it.
+        Some(asked) => Box::pin(asked.apply(exchange, response, is_public)).await,
+        None => Ok(response),
+    }
 }
 
 fn plain_text(text: String) -> Response<EdgeBody> {
@@ -195,6 +208,7 @@ fn redirect(host: &Host, uri: &http::Uri, https_port: u16) -> Response<EdgeBody>
 
 fn note(client: &Client, error: &EdgeError, id: &HeaderValue, exchange: &mut Exchange) {
     exchange.outcome.failed = error.side() == Side::Upstream;
+    exchange.refused = Some(error.title());
     let id = id.to_str().unwrap_or_default();
     match error {
         EdgeError::Panicked => {

@@ -1,12 +1,14 @@
 //! The body of an answer as the client's protocol takes it, and with it the exchange it ends.
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 
+use super::access_log::Ending;
 use super::client::Piece;
 use super::exchange::Exchange;
 use super::refusal::Refusal;
@@ -20,6 +22,8 @@ pub(super) struct EdgeBody {
 enum Content {
     Bytes(Bytes),
     Answer(Box<AnswerBody>),
+    /// A beginning that was read already, and what comes behind it.
+    Begun(Bytes, Box<Content>),
     /// Made by somebody else, in pieces.
     Foreign(Pin<Box<dyn Body<Data = Bytes, Error = Broken>>>),
     Nothing,
@@ -40,6 +44,19 @@ pub(super) enum Broken {
     ClientSlow,
     #[error("a panic while the answer was passed on")]
     Panicked,
+}
+
+impl Broken {
+    fn ending(&self) -> Ending {
+        match self {
+            Broken::CutShort => Ending::UpstreamCut,
+            Broken::Malformed(_) => Ending::UpstreamMalformed,
+            Broken::File => Ending::FileChanged,
+            Broken::Client => Ending::ClientGone,
+            Broken::ClientSlow => Ending::ClientSlow,
+            Broken::Panicked => Ending::Panicked,
+        }
+    }
 }
 
 impl From<BodyFailure> for Broken {
@@ -82,50 +99,57 @@ impl EdgeBody {
         }
     }
 
+    /// This body, of which the beginning was taken by [`EdgeBody::gather`].
+    pub(super) fn begun(self, beginning: Bytes) -> EdgeBody {
+        EdgeBody {
+            content: Content::Begun(beginning, Box::new(self.content)),
+            exchange: self.exchange,
+        }
+    }
+
+    /// Reads a body to its end before it is answered with. What was read stays in `into` when this is given up midway.
+    /// Trailers are left out: none are promised beside a length.
+    pub(super) async fn gather(
+        &mut self,
+        exchange: &mut Exchange,
+        into: &mut BytesMut,
+    ) -> Result<(), Broken> {
+        loop {
+            let frame = poll_fn(|cx| self.content.poll(cx)).await;
+            self.content.settle(exchange);
+            match frame {
+                None => return Ok(()),
+                Some(frame) => {
+                    if let Ok(data) = frame?.into_data() {
+                        into.extend_from_slice(&data);
+                    }
+                }
+            }
+        }
+    }
+
     /// The exchange ends with this body.
     pub(super) fn ends(&mut self, exchange: Exchange) {
-        self.exchange = Some(Box::new(exchange));
+        let mut exchange = Box::new(exchange);
+        if matches!(self.content, Content::Bytes(_) | Content::Nothing) {
+            // Of one piece or none: where there is no body to this answer (HEAD), nobody will ask for it.
+            exchange.ending = Ending::Whole;
+        }
+        self.exchange = Some(exchange);
         self.settle();
     }
 
-    /// An answer that has ended gives its connection back at once, not when the client has read it.
     fn settle(&mut self) {
-        let Content::Answer(answer) = &mut self.content else {
-            return;
-        };
-        if !answer.is_ended() {
-            return;
-        }
         if let Some(exchange) = &mut self.exchange {
-            exchange.outcome.bytes_in += answer.taken();
-            exchange.read_whole = answer.request_is_whole();
-            if let (Some(connection), Some(claim)) = (answer.reusable(), exchange.claim()) {
-                let worker = &exchange.client.worker;
-                worker
-                    .pool
-                    .borrow_mut()
-                    .give_back(claim.target(), connection, Instant::now());
-                worker.turns.freed(claim.target().id());
-            }
+            self.content.settle(exchange);
         }
-        self.content = Content::Nothing;
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         if let Some(exchange) = &self.exchange {
             exchange.client.piece.set(Piece::Wanted);
         }
-        let frame = match &mut self.content {
-            Content::Nothing => return Poll::Ready(None),
-            Content::Bytes(bytes) => {
-                let bytes = std::mem::take(bytes);
-                self.content = Content::Nothing;
-                Poll::Ready(Some(Ok(Frame::data(bytes))))
-            }
-            Content::Answer(answer) => answer.poll_frame(cx).map_err(Broken::from),
-            Content::Foreign(body) => body.as_mut().poll_frame(cx),
-        };
-        match frame {
+        match self.content.poll(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(Ok(frame))) => {
                 if let (Some(exchange), Some(data)) = (&mut self.exchange, frame.data_ref()) {
@@ -137,6 +161,9 @@ impl EdgeBody {
             }
             Poll::Ready(None) => {
                 self.settle();
+                if let Some(exchange) = &mut self.exchange {
+                    exchange.ending = Ending::Whole;
+                }
                 self.content = Content::Nothing;
                 Poll::Ready(None)
             }
@@ -147,6 +174,7 @@ impl EdgeBody {
                     if matches!(broken, Broken::ClientSlow) {
                         exchange.client.refused(Refusal::SlowBody);
                     }
+                    exchange.ending = broken.ending();
                 }
                 self.content = Content::Nothing;
                 Poll::Ready(Some(Err(broken)))
@@ -164,25 +192,84 @@ impl Body for EdgeBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let this = self.get_mut();
-        catch_unwind(AssertUnwindSafe(|| this.poll(cx)))
-            .unwrap_or_else(|_| Poll::Ready(Some(Err(Broken::Panicked))))
+        match catch_unwind(AssertUnwindSafe(|| this.poll(cx))) {
+            Ok(polled) => polled,
+            Err(_) => {
+                if let Some(exchange) = &mut this.exchange {
+                    exchange.ending = Ending::Panicked;
+                }
+                Poll::Ready(Some(Err(Broken::Panicked)))
+            }
+        }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.content {
             Content::Nothing => true,
             Content::Bytes(bytes) => bytes.is_empty(),
-            Content::Answer(_) => false,
+            Content::Answer(_) | Content::Begun(..) => false,
             Content::Foreign(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.content {
+        self.content.size_hint()
+    }
+}
+
+impl Content {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match self {
+            Content::Nothing => Poll::Ready(None),
+            Content::Bytes(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *self = Content::Nothing;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Content::Begun(beginning, rest) => {
+                let beginning = std::mem::take(beginning);
+                *self = std::mem::replace(&mut **rest, Content::Nothing);
+                Poll::Ready(Some(Ok(Frame::data(beginning))))
+            }
+            Content::Answer(answer) => answer.poll_frame(cx).map_err(Broken::from),
+            Content::Foreign(body) => body.as_mut().poll_frame(cx),
+        }
+    }
+
+    /// An answer that has ended gives its connection back at once, not when the client has read it.
+    fn settle(&mut self, exchange: &mut Exchange) {
+        let Content::Answer(answer) = self else {
+            return;
+        };
+        if !answer.is_ended() {
+            return;
+        }
+        exchange.ending = Ending::Whole;
+        exchange.outcome.bytes_in += answer.taken();
+        exchange.read_whole = answer.request_is_whole();
+        if let (Some(connection), Some(claim)) = (answer.reusable(), exchange.claim()) {
+            let worker = &exchange.client.worker;
+            worker
+                .pool
+                .borrow_mut()
+                .give_back(claim.target(), connection, Instant::now());
+            worker.turns.freed(claim.target().id());
+        }
+        *self = Content::Nothing;
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
             Content::Nothing => SizeHint::with_exact(0),
             Content::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Content::Answer(answer) => answer.left().map(SizeHint::with_exact).unwrap_or_default(),
             Content::Foreign(body) => body.size_hint(),
+            Content::Begun(beginning, rest) => {
+                let exact = rest.size_hint().exact();
+                exact
+                    .map(|rest| SizeHint::with_exact(rest + beginning.len() as u64))
+                    .unwrap_or_default()
+            }
         }
     }
 }

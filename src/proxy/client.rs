@@ -92,6 +92,8 @@ pub(super) struct Client {
     /// Something came from it.
     heard: Cell<bool>,
     pub(super) piece: Cell<Piece>,
+    /// Streams of HTTP/2 whose answer waits to be taken.
+    pub(super) waiting: Cell<u32>,
     /// What pieces of answers have earned (`h2_frames`).
     earned: Cell<u32>,
     abandoned: Cell<Abandoned>,
@@ -132,6 +134,7 @@ impl Client {
             at_boundary: Cell::new(false),
             heard: Cell::new(false),
             piece: Cell::new(Piece::Untouched),
+            waiting: Cell::new(0),
             earned: Cell::new(0),
             abandoned: Cell::new(Abandoned::new(now)),
             condemned: Cell::new(None),
@@ -199,8 +202,8 @@ impl Client {
 
     /// So many requests on it were reset before they were answered that each waits a moment before it costs an app
     /// anything.
-    pub(super) fn is_hasty(&self) -> bool {
-        self.abandoned.get().is_hasty(self.answered.get())
+    pub(super) fn is_hasty(&self, now: Instant) -> bool {
+        self.abandoned.get().is_hasty(now, self.answered.get())
     }
 
     /// Counts why this client was turned away.
@@ -214,6 +217,13 @@ impl Client {
             self.condemned.set(Some(Instant::now()));
             self.refused(why);
             self.wake();
+        }
+    }
+
+    /// The connection is over: the requests that end with it are no attack.
+    pub(super) fn leaves(&self) {
+        if self.condemned.get().is_none() {
+            self.condemned.set(Some(Instant::now()));
         }
     }
 

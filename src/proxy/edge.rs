@@ -14,7 +14,9 @@ use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
 use tokio::sync::{mpsc, watch};
 
+use super::access_log::{AccessLog, Entries};
 use super::client::Phase;
+use super::compressor::Compressor;
 use super::limits::Limits;
 use super::listener::{self, Door};
 use super::meter::Reading;
@@ -27,6 +29,7 @@ use super::sources::Sources;
 use super::target::{Address, Target};
 use super::tls;
 use super::worker::{self, Order};
+use crate::base::log_share::LogShare;
 
 /// How long idle connections may wait for a last request when the edge drains.
 const LEAVING: Duration = Duration::from_secs(1);
@@ -59,6 +62,8 @@ pub struct EdgeStats {
     pub left_out: Vec<(Arc<str>, LeftOut)>,
     /// Who was turned away, by reason.
     pub refusals: Refusals,
+    /// Entries of the access log that were never written.
+    pub log_dropped: u64,
 }
 
 /// Whether and how often a target was left out because of what it did to requests.
@@ -75,6 +80,7 @@ pub struct Edge {
     stop_accepting: UnixStream,
     /// Sent once when connections may be taken.
     gate: Option<std::sync::mpsc::Sender<()>>,
+    entries: Option<Entries>,
 }
 
 impl Edge {
@@ -105,6 +111,7 @@ impl Edge {
         let (generation, now) = (first.generation, Instant::now());
         let snapshot = Arc::new(ArcSwap::new(first));
         let tls = tls::server_config(snapshot.clone()).map_err(io::Error::other)?;
+        let (access_log, entries) = AccessLog::new();
         let shared = Arc::new(Shared {
             snapshot,
             published: watch::Sender::new(generation),
@@ -119,7 +126,9 @@ impl Edge {
                 .first()
                 .and_then(|listener| listener.local_addr().ok())
                 .map_or(443, |address| address.port()),
+            access_log,
             refused: Refused::default(),
+            compressor: Compressor::default(),
             connections: AtomicUsize::new(0),
             loads: (0..count).map(|_| AtomicUsize::new(0)).collect(),
             of_proxies: AtomicUsize::new(0),
@@ -166,6 +175,7 @@ impl Edge {
             acceptor,
             stop_accepting,
             gate: Some(gate),
+            entries: Some(entries),
         })
     }
 
@@ -176,6 +186,11 @@ impl Edge {
         {
             tracing::error!("the edge's acceptor is gone before it began");
         }
+    }
+
+    /// What is to be written to the access log, once: for whoever writes it. Without a writer the ring fills and entries are lost.
+    pub fn entries(&mut self) -> Option<Entries> {
+        self.entries.take()
     }
 
     /// The part that publishes and reads; cheap to clone, does not keep the edge alive.
@@ -269,6 +284,11 @@ impl EdgeHandle {
         self.shared.trust.store(proxies);
     }
 
+    /// Of requests that no route is found for, this share is written to the access log; of all, the query only if asked.
+    pub fn log(&self, unrouted: LogShare, query: bool) {
+        self.shared.access_log.set(unrouted, query);
+    }
+
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.shared.snapshot.load_full()
     }
@@ -299,6 +319,7 @@ impl EdgeHandle {
                 .map(|target| (target.key().clone(), left_out(target)))
                 .collect(),
             refusals: self.shared.refused.read(),
+            log_dropped: self.shared.access_log.dropped(),
         }
     }
 }

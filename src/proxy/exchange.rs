@@ -4,8 +4,12 @@
 //! went away. Dropping it releases the claim and writes the figures.
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use http::header::{self, HeaderValue};
+use http::request::Parts;
+
+use super::access_log::{Ending, Entry};
 use super::client::Client;
 use super::meter::Outcome;
 use super::policies::Met;
@@ -26,6 +30,14 @@ pub(super) struct Exchange {
     upload: Option<Rc<Progress>>,
     /// What the request became, until its answer is on its way.
     pub(super) tunnel: Option<Box<Tunnel>>,
+    pub(super) ending: Ending,
+    /// Why the edge itself answered, where it did.
+    pub(super) refused: Option<&'static str>,
+    /// How long it waited for its route.
+    pub(super) held: Duration,
+    retries: u32,
+    /// What the access log will say of it.
+    entry: Option<Box<Entry>>,
     route: Option<Arc<Route>>,
     claim: Option<Claim>,
 }
@@ -42,6 +54,11 @@ impl Exchange {
             read_whole: false,
             upload: None,
             tunnel: None,
+            ending: Ending::default(),
+            refused: None,
+            held: Duration::ZERO,
+            retries: 0,
+            entry: None,
             route: None,
             claim: None,
         }
@@ -53,6 +70,43 @@ impl Exchange {
             route.meter().start(self.client.worker.index);
             self.route = Some(route.clone());
         }
+    }
+
+    /// Takes down what the access log says of the request, if its route's share takes it.
+    pub(super) fn take_down(&mut self, parts: &Parts, id: &HeaderValue, client: &str, host: &str) {
+        let Some(route) = &self.route else { return };
+        let share = route.spec.access_log;
+        if share.is_off() || !share.takes(self.client.worker.ids.random()) {
+            return;
+        }
+        self.write_down(parts, id, client, host);
+    }
+
+    /// An answer is there: its errors are always taken down where anything is, and so is a part of what has no route.
+    pub(super) fn take_down_late(&mut self, parts: &Parts, id: &HeaderValue) {
+        let is_error = self.outcome.status.is_some_and(|status| status >= 500);
+        if self.entry.is_some() || (self.route.is_some() && !is_error) {
+            return;
+        }
+        let worker = &self.client.worker;
+        let share = match &self.route {
+            Some(route) => route.spec.access_log,
+            None => worker.shared.access_log.unrouted(),
+        };
+        if share.is_off() || !(is_error || share.takes(worker.ids.random())) {
+            return;
+        }
+        let field = parts.headers.get(header::HOST);
+        let host = parts.uri.authority().map(|authority| authority.as_str());
+        let host = host.or_else(|| field.and_then(|field| field.to_str().ok()));
+        let client = self.client.clone();
+        let origin = client.origin(&parts.headers);
+        self.write_down(parts, id, &origin.client, host.unwrap_or_default());
+    }
+
+    fn write_down(&mut self, parts: &Parts, id: &HeaderValue, client: &str, host: &str) {
+        let query = self.client.worker.shared.access_log.query();
+        self.entry = Some(Entry::of(parts, id, client, host, self.started, query));
     }
 
     pub(super) fn route(&self) -> Option<&Arc<Route>> {
@@ -71,6 +125,7 @@ impl Exchange {
     /// The target failed before an answer; the request may go elsewhere.
     pub(super) fn give_back(&mut self) {
         if let Some(claim) = self.claim.take() {
+            self.retries += 1;
             let failed = Outcome {
                 failed: true,
                 ..Outcome::default()
@@ -99,12 +154,24 @@ impl Drop for Exchange {
             self.outcome.bytes_in += upload.taken.get();
             self.read_whole = upload.whole.get();
         }
-        if let Some(claim) = self.claim.take() {
+        let claim = self.claim.take();
+        if let Some(claim) = &claim {
             claim.target().meter().end(worker, &self.outcome);
         }
-        if let Some(route) = self.route.take() {
+        let route = self.route.take();
+        if let Some(route) = &route {
             route.meter().end(worker, &self.outcome);
         }
+        if let Some(mut entry) = self.entry.take() {
+            entry.over(&self.outcome, route);
+            entry.ending = self.ending;
+            entry.refused = self.refused;
+            entry.retries = self.retries;
+            entry.held_micros = self.held.as_micros() as u64;
+            entry.target = claim.as_ref().map(|claim| claim.target().key().clone());
+            self.client.worker.shared.access_log.hand_over(entry);
+        }
+        drop(claim);
         let answered = self.outcome.status.is_some();
         self.client.request_ends(self.read_whole, answered);
     }

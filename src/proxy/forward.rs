@@ -30,6 +30,7 @@ use super::site;
 use super::static_site;
 use super::sticky;
 use super::target::{Protocol, Target};
+use super::trace::Trace;
 use super::upstream::{BodySource, Coding, SendFailure};
 use super::vigil::{Vigil, may_resend};
 use super::worker::Worker;
@@ -43,6 +44,7 @@ pub(super) struct Inquiry<'a> {
     pub(super) host: &'a Host,
     pub(super) origin: &'a Origin<'a>,
     pub(super) id: &'a HeaderValue,
+    pub(super) trace: &'a Trace<'a>,
     pub(super) body_limit: u64,
     /// It is a WebSocket over HTTP/2.
     pub(super) handshake: Option<&'a Handshake>,
@@ -93,7 +95,8 @@ pub(super) async fn forward(
             Upstream::Targets(_) | Upstream::Paused { .. } => None,
         };
         let Some(mut claim) = claim else {
-            route = hold
+            let since = Instant::now();
+            let next = hold
                 .wait(
                     &client,
                     inquiry.origin,
@@ -101,7 +104,9 @@ pub(super) async fn forward(
                     site::path(inquiry.parts),
                     &route,
                 )
-                .await?;
+                .await;
+            exchange.held += since.elapsed();
+            route = next?;
             tried.clear();
             begun = Instant::now();
             continue;
@@ -155,18 +160,20 @@ pub(super) async fn forward(
             reused,
             body: untouched,
         } = failed;
+        // As often as there are others, so that the last one there is reached; once where there is none.
+        let may_repeat =
+            || reads && resent < of.saturating_sub(1).clamp(1, MOST) && may_resend(&route, worker);
+        let mut was_stale = false;
         let again = match &why {
             SendFailure::Left => true,
             SendFailure::Unanswered(error) => {
                 tracing::debug!(target = %target.key(), %error, "a target ended the request before it answered");
                 // A kept connection was most likely closed before the request came, and the next is a fresh one: no budget
                 // either.
-                unsent
-                    || reads
-                        && (reused
-                            || resent < of.saturating_sub(1).clamp(1, MOST)
-                                && may_resend(&route, worker))
+                was_stale = reused && !fresh_only;
+                unsent || reads && was_stale || may_repeat()
             }
+            SendFailure::CutShort => may_repeat(),
             _ => false,
         };
         body = match untouched {
@@ -176,7 +183,7 @@ pub(super) async fn forward(
                 return Err(judged(why, &target, limit, inquiry.body_limit));
             }
         };
-        if reused && !fresh_only && !matches!(why, SendFailure::Left) {
+        if was_stale {
             // Its siblings in the pool are likely as dead.
             fresh_only = true;
         } else {

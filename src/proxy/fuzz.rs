@@ -1,9 +1,11 @@
 //! Fuzz targets of the data plane: heads and names that clients send, and frames of a tunnel.
 use std::net::IpAddr;
+use std::time::Instant;
 
 use http::header;
 
 use super::framing;
+use super::h2_frames::H2Frames;
 use super::host::{Host, parse};
 use super::origin::{End, Origin};
 use super::proxies::Proxies;
@@ -88,6 +90,27 @@ pub fn host(data: &[u8]) {
         assert_eq!(parse(&host.written), Some(host.name.clone()));
         let _either = host.has_port() && host.is_address();
     }
+}
+
+/// What of a connection's frames may pass, and what comes in place of the rest, does not depend on how the bytes arrive:
+/// the first byte cuts them.
+pub fn h2_frames(data: &[u8]) {
+    let [piece, bytes @ ..] = data else { return };
+    let now = Instant::now();
+    let (mut whole, mut cut) = (H2Frames::new(now), H2Frames::new(now));
+    let end = whole.look(bytes, &mut || (now, 0));
+    let mut at = 0;
+    for piece in bytes.chunks(usize::from(*piece).max(1)) {
+        if let Some(end_in_pieces) = cut.look(piece, &mut || (now, 0)) {
+            assert!(cut.is_between_frames());
+            assert_eq!(end, Some(at + end_in_pieces));
+            assert_eq!(whole.stand_in(), cut.stand_in());
+            return;
+        }
+        at += piece.len();
+    }
+    assert_eq!(end, None);
+    assert_eq!(whole.is_between_frames(), cut.is_between_frames());
 }
 
 /// Where frames end does not depend on how the bytes arrive.

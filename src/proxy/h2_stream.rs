@@ -3,6 +3,9 @@
 //! A stream whose client takes nothing more of its answer for `client_idle` is reset, whatever the others on the
 //! connection do. Dropping its task is the one way to end a stream of hyper's from outside: h2 then throws away what was
 //! queued for it and says RST_STREAM CANCEL, and the claim on the app is given back.
+//!
+//! A stream that waits for its client holds memory, up to 160 KB: what h2 keeps of its answer and the piece behind that.
+//! So those that wait are counted, and when a worker has many, a connection keeps no more than a few of them.
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -18,6 +21,10 @@ use super::refusal::Refusal;
 
 /// A stream is looked at again after this part of the limit while the whole connection waits for its client.
 const AGAIN: u32 = 8;
+/// When so many streams of a worker wait for their clients (160 MB) …
+const CROWD: u32 = 1_024;
+/// … those of one connection may be no more than these: more than a page of large pictures on a slow line needs.
+const FEW: u32 = 16;
 
 /// Runs the streams of one connection.
 #[derive(Clone)]
@@ -37,7 +44,7 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Streams {
 
 async fn watched(client: Rc<Client>, stream: impl Future<Output = ()>) {
     let mut stream = pin!(stream);
-    let mut stall = Stall::default();
+    let mut stall = Stall::of(client.clone());
     poll_fn(|cx| {
         client.piece.set(Piece::Untouched);
         if stream.as_mut().poll(cx).is_ready() {
@@ -45,10 +52,10 @@ async fn watched(client: Rc<Client>, stream: impl Future<Output = ()>) {
         }
         match client.piece.get() {
             Piece::Untouched => {}
-            Piece::Wanted => stall.since = None,
-            Piece::Given => stall.since = Some(Instant::now()),
+            Piece::Wanted => stall.ends(),
+            Piece::Given => stall.begins(),
         }
-        if stall.is_over(&client, cx) {
+        if stall.is_over(cx) {
             client.refused(Refusal::SlowReader);
             return Poll::Ready(());
         }
@@ -58,15 +65,49 @@ async fn watched(client: Rc<Client>, stream: impl Future<Output = ()>) {
 }
 
 /// How long the last piece of an answer has been waiting to be taken.
-#[derive(Default)]
 struct Stall {
+    client: Rc<Client>,
     since: Option<Instant>,
     /// Made once a limit and not once a piece: most pieces are taken at once.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Stall {
-    fn is_over(&mut self, client: &Client, cx: &mut Context<'_>) -> bool {
+    fn of(client: Rc<Client>) -> Stall {
+        Stall {
+            client,
+            since: None,
+            timer: None,
+        }
+    }
+
+    fn begins(&mut self) {
+        if self.since.replace(Instant::now()).is_none() {
+            let (of_client, of_worker) = (&self.client.waiting, &self.client.worker.waiting);
+            of_client.set(of_client.get() + 1);
+            of_worker.set(of_worker.get() + 1);
+        }
+    }
+
+    fn ends(&mut self) {
+        if self.since.take().is_some() {
+            let (of_client, of_worker) = (&self.client.waiting, &self.client.worker.waiting);
+            of_client.set(of_client.get() - 1);
+            of_worker.set(of_worker.get() - 1);
+        }
+    }
+
+    fn is_one_too_many(&self) -> bool {
+        self.since.is_some()
+            && self.client.worker.waiting.get() > CROWD
+            && self.client.waiting.get() > FEW
+    }
+
+    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+        let client = &self.client;
+        if self.is_one_too_many() {
+            return true;
+        }
         loop {
             let timer = match (&mut self.timer, self.since) {
                 (None, None) => return false,
@@ -94,5 +135,11 @@ impl Stall {
             }
             timer.as_mut().reset(due.into());
         }
+    }
+}
+
+impl Drop for Stall {
+    fn drop(&mut self) {
+        self.ends();
     }
 }

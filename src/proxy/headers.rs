@@ -4,6 +4,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::error::EdgeError;
 use super::origin::Origin;
+use super::trace::Trace;
 
 pub(super) static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -63,7 +64,7 @@ fn is_ours_to_say(name: &str) -> bool {
                 || begins("cf-connecting-ip")
                 || same("cf-pseudo-ipv4")
         }
-        Some(b't') if same("true-client-ip") => true,
+        Some(b't') if same("true-client-ip") || same("traceparent") || same("tracestate") => true,
         Some(b't') => name == "transfer_encoding",
         _ => false,
     }
@@ -154,6 +155,7 @@ pub(super) struct Facts<'a> {
     pub(super) host: &'a str,
     pub(super) origin: &'a Origin<'a>,
     pub(super) request_id: &'a HeaderValue,
+    pub(super) trace: &'a Trace<'a>,
     /// The protocol asked for, e.g. `websocket`.
     pub(super) upgrade: Option<&'a HeaderValue>,
     pub(super) length: Option<u64>,
@@ -304,6 +306,10 @@ pub(super) fn each_of_ours(out: &mut impl FieldSink, facts: &Facts<'_>) {
     if !facts.prefix.is_empty() {
         out.say("x-forwarded-prefix", &[facts.prefix.as_bytes()]);
     }
+    out.say("traceparent", &[facts.trace.parent()]);
+    if let Some(state) = facts.trace.state() {
+        out.say("tracestate", &[state]);
+    }
     if facts.takes_trailers {
         out.say("te", &[b"trailers"]);
     }
@@ -326,6 +332,7 @@ mod tests {
     }
 
     fn head_of(map: &HeaderMap) -> String {
+        let id = HeaderValue::from_static("id1");
         let facts = Facts {
             method: "GET",
             target: "/a?b",
@@ -337,7 +344,8 @@ mod tests {
                 https: true,
                 header: None,
             }),
-            request_id: &HeaderValue::from_static("id1"),
+            request_id: &id,
+            trace: &Trace::of(map, &id, 7),
             upgrade: None,
             length: None,
             chunked: false,

@@ -85,7 +85,7 @@ impl Hold {
             Upstream::Targets(_) | Upstream::Static(_) => (false, limit.saturating_sub(waited)),
         };
         if left.is_zero() || client.phase() >= Phase::Ending {
-            if waiting.queued.is_some() {
+            if !paused && waiting.queued.is_some() {
                 return Err(EdgeError::Busy(waited));
             }
             return Err(EdgeError::HeldTooLong { paused, waited });

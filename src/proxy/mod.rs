@@ -4,6 +4,7 @@
 //! only `base`. One current-thread runtime a core; no lock is taken on the way of a request.
 //! What the snapshot holds is decided in `routing`; who listens is decided by the daemon.
 mod abandoned;
+mod access_log;
 mod answer;
 mod attempt;
 mod attempt_http1;
@@ -15,6 +16,7 @@ mod chunk_guard;
 mod claims;
 mod client;
 mod client_io;
+mod compressor;
 mod content_coding;
 mod edge;
 mod error;
@@ -65,6 +67,7 @@ mod static_site;
 mod sticky;
 mod target;
 mod tls;
+mod trace;
 mod tunnel;
 mod tunnel_watch;
 mod upstream;
@@ -73,6 +76,7 @@ mod watch;
 mod worker;
 mod ws_frames;
 
+pub use access_log::{Ending, Entries, Entry};
 pub use edge::{ConnectFailure, Edge, EdgeHandle, EdgeStats, LeftOut, Listeners};
 pub use gate::Gate;
 pub use histogram::Histogram;

@@ -158,6 +158,16 @@ impl Refusals {
     }
 }
 
+impl FromIterator<(Refusal, u64)> for Refusals {
+    fn from_iter<I: IntoIterator<Item = (Refusal, u64)>>(counts: I) -> Refusals {
+        let mut refusals = Refusals::default();
+        for (refusal, count) in counts {
+            refusals.0[refusal as usize] += count;
+        }
+        refusals
+    }
+}
+
 /// The counters, written by all.
 #[derive(Default)]
 pub(super) struct Refused([AtomicU64; Refusal::ALL.len()]);

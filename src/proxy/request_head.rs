@@ -68,6 +68,7 @@ fn facts<'a>(
         host: &inquiry.host.written,
         origin: inquiry.origin,
         request_id: inquiry.id,
+        trace: inquiry.trace,
         upgrade,
         length: match body.coding() {
             Coding::None => expects_length.then_some(0),

@@ -11,6 +11,7 @@ use foldhash::fast::RandomState;
 use percent_encoding::percent_decode_str;
 
 use crate::base::clock::UnixMs;
+use crate::base::log_share::LogShare;
 
 use super::budget::RetryBudget;
 use super::gate::Gate;
@@ -49,6 +50,8 @@ pub struct RouteSpec {
     pub host: Arc<str>,
     /// `/` or `/api`; without trailing slash.
     pub path_prefix: Arc<str>,
+    /// The app's name in figures and logs; empty for what is no app's.
+    pub app: Arc<str>,
     /// What answers, in figures and logs, e.g. `web`; empty for what is no process of an app.
     pub process: Arc<str>,
     pub upstream: Upstream,
@@ -63,6 +66,8 @@ pub struct RouteSpec {
     pub policies: Arc<Policies>,
     /// The name's certificate is one that browsers know: whoever is told to come by https only finds it there.
     pub public_certificate: bool,
+    /// Which of its requests are written to the access log; none by default.
+    pub access_log: LogShare,
 }
 
 pub struct Route {
@@ -304,7 +309,7 @@ fn covers_in_any_case(prefix: &str, path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::target::Address;
+    use crate::proxy::target::{Address, Traits};
 
     fn route(
         key: &str,
@@ -377,13 +382,21 @@ mod tests {
             !Arc::ptr_eq(before.meter(), other.meter()) && Arc::ptr_eq(before.gate(), other.gate())
         );
         assert!(Arc::ptr_eq(
-            &first.target("replica:1", &address).unwrap(),
+            &first
+                .target("replica:1", &address, Traits::default())
+                .unwrap(),
             &target
         ));
-        assert!(first.target("replica:2", &address).is_none());
+        assert!(
+            first
+                .target("replica:2", &address, Traits::default())
+                .is_none()
+        );
         target.retire();
         assert!(
-            first.target("replica:1", &address).is_none(),
+            first
+                .target("replica:1", &address, Traits::default())
+                .is_none(),
             "a retired target is never used again"
         );
     }

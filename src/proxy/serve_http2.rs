@@ -69,6 +69,7 @@ pub(super) async fn serve_http2(client: Rc<Client>, io: ClientIo) {
     if let Err(error) = &result {
         note(&client, error);
     }
+    client.leaves();
     // The last frames (GOAWAY) may still be on their way.
     if timeout(LAST_FRAMES, poll_fn(|cx| wire.poll_send(cx)))
         .await

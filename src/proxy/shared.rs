@@ -7,6 +7,8 @@ use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use tokio::sync::{mpsc, watch};
 
+use super::access_log::AccessLog;
+use super::compressor::Compressor;
 use super::edge::ConnectFailure;
 use super::limits::Limits;
 use super::proxies::Trust;
@@ -30,7 +32,9 @@ pub(super) struct Shared {
     pub(super) tls: Arc<ServerConfig>,
     /// Where the first door for https stands.
     pub(super) https_port: u16,
+    pub(super) access_log: AccessLog,
     pub(super) refused: Refused,
+    pub(super) compressor: Compressor,
     /// Open client connections, in all and by worker.
     pub(super) connections: AtomicUsize,
     pub(super) loads: Box<[AtomicUsize]>,

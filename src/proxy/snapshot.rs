@@ -8,7 +8,7 @@ use rustls::sign::CertifiedKey;
 
 use super::gate::Gate;
 use super::routes::{Route, RouteTable, by_name};
-use super::target::{Address, Target};
+use super::target::{Address, Target, Traits};
 
 /// Certificates by name; `*.example.com` covers one label.
 pub type Certificates = HashMap<Arc<str>, Arc<CertifiedKey>>;
@@ -47,13 +47,16 @@ impl Snapshot {
         self.routes.gate(group).or_else(of_default).cloned()
     }
 
-    /// The target of this key at this address, if it may still be used: routing keeps it instead of making another.
-    pub fn target(&self, key: &str, address: &Address) -> Option<Arc<Target>> {
+    /// The target of this key at this address, with these traits, if it may still be used: routing keeps it instead of making another.
+    pub fn target(&self, key: &str, address: &Address, traits: Traits) -> Option<Arc<Target>> {
         let of_default = self.default_route.iter().flat_map(|route| route.targets());
         let mut of_key = self.routes.targets(key).iter().chain(of_default);
         of_key
             .find(|target| {
-                &**target.key() == key && target.address() == address && !target.is_retiring()
+                &**target.key() == key
+                    && target.address() == address
+                    && target.traits() == traits
+                    && !target.is_retiring()
             })
             .cloned()
     }

@@ -46,7 +46,7 @@ impl Standing {
         self.alive(now);
     }
 
-    /// It gave an answer 5xx. Since when it gives no other, once those are many.
+    /// It gave an answer 5xx. Since when it gives no other, once those are many; of one that comes back the first is enough.
     pub(super) fn erred(&self, now: u64) -> Option<u64> {
         self.alive(now);
         let one_more = |word: u64| match word {
@@ -54,6 +54,9 @@ impl Standing {
             word => word - (word & 0xff) + (word & 0xff).saturating_add(1).min(0xff),
         };
         let word = one_more(changed(&self.errors, one_more));
+        if self.is_returning(now) {
+            return Some(self.out.load(Relaxed) >> 8);
+        }
         (word & 0xff >= ERRORS).then_some(word >> 8)
     }
 
@@ -238,6 +241,7 @@ mod tests {
             assert!((490..=510).contains(&of_a_thousand(&standing, now + 5_000)));
             assert_eq!(of_a_thousand(&standing, now + 10_000), 1_000);
             assert!(standing.failed(now + 9_999), "one failure is enough");
+            assert_eq!(standing.erred(now + 9_999), Some(now), "one error too");
         }
         now += MEMORY_MS;
         assert!(!standing.failed(now), "it was well for long enough");

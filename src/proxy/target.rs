@@ -16,6 +16,7 @@ use super::claims::Claims;
 use super::gate::Gate;
 use super::meter::Meter;
 use super::standing::Standing;
+pub use crate::base::protocol::Protocol;
 
 /// Where a target listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -33,17 +34,8 @@ impl fmt::Display for Address {
     }
 }
 
-/// How a target is spoken to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Protocol {
-    #[default]
-    Http1,
-    /// HTTP/2 without TLS, known beforehand (RFC 9113, 3.3).
-    H2c,
-}
-
 /// What is known of a target beside its address.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Traits {
     pub protocol: Protocol,
     /// Requests it takes at once, at most.

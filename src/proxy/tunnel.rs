@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use tokio_util::io::poll_read_buf;
 use tokio_util::sync::CancellationToken;
 
+use super::access_log::Ending;
 use super::client::{Client, Phase};
 use super::exchange::Exchange;
 use super::tunnel_watch::TunnelWatch;
@@ -88,21 +89,25 @@ impl Tunnel {
         let mut cut = pin!(self.cut.cancelled());
         // Not by the connection's waker: over HTTP/2 that is another task's.
         let mut on_its_way_down = pin!(client.worker.on_its_way_down());
-        let ordered = poll_fn(|cx| {
+        let (ordered, whole) = poll_fn(|cx| {
             let ends = client.phase() >= Phase::Ending
                 || on_its_way_down.as_mut().poll(cx).is_ready()
                 || cut.as_mut().poll(cx).is_ready();
             if ends {
-                return Poll::Ready(true);
+                return Poll::Ready((true, false));
             }
             let sent = up.poll(cx, &mut io, &mut target, None);
             let received = down.poll(cx, &mut target, &mut io, frames.as_mut());
             match (sent, received) {
-                (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => return Poll::Ready(false),
-                (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(false),
+                (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => {
+                    return Poll::Ready((false, false));
+                }
+                (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready((false, true)),
                 _ => {}
             }
-            watch.poll_over(cx, client, &up, &down).map(|()| false)
+            watch
+                .poll_over(cx, client, &up, &down)
+                .map(|()| (false, false))
         })
         .await;
         if ordered && let Some(frames) = &mut frames {
@@ -130,6 +135,11 @@ impl Tunnel {
         if let Some(mut exchange) = self.exchange {
             exchange.outcome.bytes_in += up.moved;
             exchange.outcome.bytes_out += down.moved;
+            exchange.ending = match (ordered, whole) {
+                (true, _) => Ending::Restart,
+                (false, true) => Ending::Whole,
+                (false, false) => Ending::TunnelBroken,
+            };
         }
     }
 }

@@ -43,6 +43,8 @@ pub(super) struct Worker {
     pub(super) handshakes: Handshakes,
     pub(super) ids: RequestIds,
     pub(super) phase: Cell<Phase>,
+    /// Streams of HTTP/2 whose answer waits to be taken.
+    pub(super) waiting: Cell<u32>,
     /// Wakes the held, who wait inside a request where their connection's waker does not reach.
     ending: Notify,
     clients: RefCell<HashMap<u64, Rc<Client>>>,
@@ -87,6 +89,7 @@ async fn run(index: usize, seed: u64, shared: Arc<Shared>, mut inbox: UnboundedR
         turns: Turns::default(),
         ids: RequestIds::new(seed),
         phase: Cell::new(Phase::Serving),
+        waiting: Cell::new(0),
         ending: Notify::new(),
         clients: RefCell::default(),
         next_client: Cell::new(0),

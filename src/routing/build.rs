@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::input::{Answer, Input, Replica, Route};
 use crate::base::policies::VerifierKey;
-use crate::proxy::{self, Address, Policies, RouteSpec, RouteTable, Snapshot, Target, Upstream};
+use crate::proxy::{
+    self, Address, Policies, RouteSpec, RouteTable, Snapshot, Target, Traits, Upstream,
+};
 
 /// A snapshot, and what follows from publishing it.
 pub struct Built {
@@ -13,16 +15,22 @@ pub struct Built {
     pub snapshot: Snapshot,
     /// To be retired once it is published.
     pub gone: Vec<Arc<Target>>,
+    /// Those of them whose replica runs and fails its check: what waits for them may as well go elsewhere.
+    pub ill: Vec<Arc<Target>>,
     /// Routes that are not served, each with the reason.
     pub refused: Vec<String>,
 }
+
+/// Targets that this snapshot is the first to have.
+type Fresh = HashMap<(String, Address, Traits), Arc<Target>>;
 
 /// The snapshot of `input`, following `previous`.
 pub fn build(input: Input, previous: &Snapshot) -> Built {
     let mut seen: HashMap<(String, String), String> = HashMap::new();
     let mut refused = Vec::new();
-    let mut fresh: HashMap<(String, Address), Arc<Target>> = HashMap::new();
+    let mut fresh = Fresh::new();
     let mut routes = Vec::new();
+    let doubtful = doubtful(&input.routes);
     for route in input.routes {
         let place = (route.host.clone(), route.path.clone());
         if let Some(first) = seen.get(&place) {
@@ -53,9 +61,15 @@ pub fn build(input: Input, previous: &Snapshot) -> Built {
             gone.push(Arc::clone(target));
         }
     }
+    let is_ill = |target: &&Arc<Target>| {
+        let mut all = doubtful.iter();
+        all.any(|(key, address)| **key == **target.key() && address == target.address())
+    };
+    let ill = gone.iter().filter(is_ill).cloned().collect();
     Built {
         snapshot,
         gone,
+        ill,
         refused,
     }
 }
@@ -64,23 +78,23 @@ fn made(
     route: Route,
     previous: &Snapshot,
     verifiers: &VerifierKey,
-    fresh: &mut HashMap<(String, Address), Arc<Target>>,
+    fresh: &mut Fresh,
 ) -> Arc<proxy::Route> {
     let traits = route.traits;
     let mut target = |key: String, address: Address| {
-        let kept = previous.target(&key, &address);
-        if let Some(kept) = kept.filter(|kept| kept.traits() == traits) {
+        if let Some(kept) = previous.target(&key, &address, traits) {
             return kept;
         }
         let new = || Target::with(key.as_str(), address.clone(), traits);
         Arc::clone(
             fresh
-                .entry((key.clone(), address.clone()))
+                .entry((key.clone(), address.clone(), traits))
                 .or_insert_with(new),
         )
     };
     let upstream = match route.answer {
         Answer::Paused { since, until } => Upstream::Paused { since, until },
+        Answer::Files(site) => Upstream::Static(site),
         Answer::Socket(path) => {
             Upstream::Targets(vec![target(route.group.clone(), Address::Unix(path))])
         }
@@ -93,7 +107,7 @@ fn made(
         Answer::Replicas(replicas) => Upstream::Targets(
             answering(&replicas)
                 .into_iter()
-                .map(|(row, a)| target(format!("replica:{row}"), Address::Tcp(a)))
+                .map(|(row, a)| target(key_of(row), Address::Tcp(a)))
                 .collect(),
         ),
     };
@@ -101,19 +115,37 @@ fn made(
         RouteSpec {
             key: route.key.into(),
             group: route.group.into(),
+            app: route.app.into(),
+            process: route.process.into(),
             host: route.host.into(),
             path_prefix: route.path.into(),
             upstream,
             redirect_http: true,
             body_bytes: route.body_bytes,
             held_for: route.held_for,
+            access_log: route.access_log,
             sticky: route.policies.sticky == Some(true),
             policies: Arc::new(Policies::compile(&route.policies, verifiers)),
             public_certificate: route.public_certificate,
-            ..RouteSpec::default()
         },
         previous,
     )
+}
+
+/// The targets of replicas that run though their check fails.
+fn doubtful(routes: &[Route]) -> Vec<(String, Address)> {
+    let of = |route: &Route| match &route.answer {
+        Answer::Replicas(replicas) => replicas.clone(),
+        _ => Vec::new(),
+    };
+    let replicas = routes.iter().flat_map(of).filter(|r| r.doubtful);
+    replicas
+        .filter_map(|r| Some((key_of(r.row), Address::Tcp(r.address?))))
+        .collect()
+}
+
+fn key_of(row: i64) -> String {
+    format!("replica:{row}")
 }
 
 /// The replicas that get traffic: the healthy ones; when there is none, those
@@ -137,6 +169,8 @@ fn answering(replicas: &[Replica]) -> Vec<(i64, std::net::SocketAddr)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::log_share::LogShare;
+    use crate::proxy::Protocol;
     use crate::proxy::Traits;
 
     fn replica(row: i64, port: u16, healthy: bool, doubtful: bool) -> Replica {
@@ -152,12 +186,15 @@ mod tests {
         Route {
             key: format!("route:{host}"),
             group: group.into(),
+            app: "shop".into(),
+            process: "web".into(),
             host: host.into(),
             path: "/".into(),
             answer,
             body_bytes: None,
             held_for: None,
             traits: Traits::default(),
+            access_log: LogShare::ALL,
             policies: Default::default(),
             public_certificate: true,
         }
@@ -232,6 +269,25 @@ mod tests {
     }
 
     #[test]
+    fn e2_an_upstream_that_is_spoken_to_otherwise_is_another_target() {
+        let at = |protocol| {
+            let answer = Answer::Addresses(vec![([127, 0, 0, 1], 9001).into()]);
+            let mut route = route("config:a", "a.test", answer);
+            route.traits.protocol = protocol;
+            input(vec![route])
+        };
+        let before = build(at(Protocol::Http1), &Snapshot::default());
+        let after = build(at(Protocol::H2c), &before.snapshot);
+        assert_eq!(after.gone.len(), 1);
+        let protocols = |snapshot: &Snapshot| -> Vec<_> {
+            snapshot.targets().map(|t| t.traits().protocol).collect()
+        };
+        assert_eq!(protocols(&after.snapshot), [Protocol::H2c]);
+        let again = build(at(Protocol::H2c), &after.snapshot);
+        assert!(again.gone.is_empty());
+    }
+
+    #[test]
     fn e5_a_replica_whose_cap_changes_is_another_target() {
         let of = |cap, previous: &Snapshot| {
             let mut route = route(
@@ -248,6 +304,24 @@ mod tests {
         let after = of(None, &same.snapshot);
         assert_eq!((cap(&same), same.gone.len()), (Some(20), 0));
         assert_eq!((cap(&after), after.gone.len()), (None, 1));
+    }
+
+    #[test]
+    fn n3_what_waits_for_a_replica_that_fails_its_check_may_go_elsewhere() {
+        let of = |replicas, previous: &Snapshot| {
+            let wanted = input(vec![route("app:1", "a.test", Answer::Replicas(replicas))]);
+            build(wanted, previous)
+        };
+        let three = (1..4).map(|n| replica(n, 80 + n as u16, true, false));
+        let before = of(three.collect(), &Snapshot::default());
+        // The first is ill, the second's deploy is over, the third is well.
+        let sick = replica(1, 81, false, true);
+        let after = of(vec![sick, replica(3, 83, true, false)], &before.snapshot);
+        let keys = |targets: &[Arc<Target>]| -> Vec<String> {
+            targets.iter().map(|t| t.key().to_string()).collect()
+        };
+        assert_eq!(after.gone.len(), 2);
+        assert_eq!(keys(&after.ill), ["replica:1"]);
     }
 
     #[test]

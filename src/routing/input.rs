@@ -9,8 +9,9 @@ use std::time::Duration;
 use rustls::sign::CertifiedKey;
 
 use crate::base::clock::UnixMs;
+use crate::base::log_share::LogShare;
 use crate::base::policies::{Policies, VerifierKey};
-use crate::proxy::Traits;
+use crate::proxy::{StaticSite, Traits};
 
 /// Everything that decides a snapshot.
 #[derive(Default)]
@@ -37,6 +38,10 @@ pub struct Route {
     pub key: String,
     /// Routes of one group share the limit of held requests: `app:3`.
     pub group: String,
+    /// The app's name, in figures and logs; empty for what is no app's.
+    pub app: String,
+    /// The process that answers; empty for what is no process of an app.
+    pub process: String,
     /// Lower case, or `*.example.com`.
     pub host: String,
     /// `/` or `/api`.
@@ -49,6 +54,8 @@ pub struct Route {
     pub held_for: Option<Duration>,
     /// What is known of its targets beside their addresses.
     pub traits: Traits,
+    /// Which of its requests are written to the access log.
+    pub access_log: LogShare,
     /// What it asks of requests and does to answers, passwords taken in.
     pub policies: Policies,
     /// Its name's certificate is one that browsers know.
@@ -64,6 +71,8 @@ pub enum Answer {
     Addresses(Vec<SocketAddr>),
     /// The dashboard's socket.
     Socket(PathBuf),
+    /// A folder of files, answered by the edge itself.
+    Files(Arc<StaticSite>),
     /// Held on purpose, at most until the deadline.
     Paused {
         /// Since when.

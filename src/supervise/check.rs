@@ -80,7 +80,7 @@ pub(super) fn spec(spec: &Spec) -> Result<(), SuperviseError> {
         return refuse("its check needs a network".to_owned());
     }
     match &spec.health {
-        Health::Http { path }
+        Health::Http { path, .. }
             if !path.starts_with('/')
                 || path.len() > 1024
                 || !path.bytes().all(|b| b.is_ascii_graphic()) =>
@@ -97,6 +97,7 @@ pub(super) fn spec(spec: &Spec) -> Result<(), SuperviseError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::protocol::Protocol;
 
     fn good() -> Spec {
         let mut spec = Spec::new(Kind::Replica, "tasks-web-v1-1", "app:1", "tasks:1");
@@ -104,6 +105,7 @@ mod tests {
         spec.networks = vec!["app-1".into()];
         spec.health = Health::Http {
             path: "/healthz".into(),
+            protocol: Protocol::Http1,
         };
         spec
     }
@@ -118,7 +120,12 @@ mod tests {
             (|s| s.port = None, "port"),
             (|s| s.networks.clear(), "network"),
             (
-                |s| s.health = Health::Http { path: "x y".into() },
+                |s| {
+                    s.health = Health::Http {
+                        path: "x y".into(),
+                        protocol: Protocol::H2c,
+                    };
+                },
                 "/healthz",
             ),
             (

@@ -13,7 +13,9 @@ use tokio::net::TcpStream;
 use crate::docker::{Chunk, Engine, EngineError, NewExec};
 use futures_util::StreamExt;
 
+use super::health_h2c;
 use super::spec::{Health, Spec};
+use crate::base::protocol::Protocol;
 
 /// A check that takes longer has failed.
 const CHECK_LIMIT: Duration = Duration::from_secs(5);
@@ -22,7 +24,7 @@ const PING: Duration = Duration::from_secs(2);
 /// A container without a check must run this long.
 const RUNS: Duration = Duration::from_secs(2);
 /// What of an answer is kept for a person.
-const ANSWER: usize = 200;
+pub(super) const ANSWER: usize = 200;
 /// The longest head that is read.
 const HEAD: usize = 16 << 10;
 
@@ -33,6 +35,7 @@ pub(super) enum Check {
     Http {
         address: SocketAddr,
         path: String,
+        protocol: Protocol,
     },
     Tcp(SocketAddr),
     Exec {
@@ -72,9 +75,10 @@ impl Check {
                 container: container.to_owned(),
                 argv: argv.clone(),
             },
-            (Health::Http { path }, Some(address)) => Self::Http {
+            (Health::Http { path, protocol }, Some(address)) => Self::Http {
                 address,
                 path: path.clone(),
+                protocol: *protocol,
             },
             (Health::Tcp, Some(address)) => Self::Tcp(address),
             (Health::Http { .. } | Health::Tcp, None) => no_address(),
@@ -85,7 +89,14 @@ impl Check {
     pub(super) fn describe(&self) -> String {
         match self {
             Self::Runs => format!("it runs for {} s", RUNS.as_secs()),
-            Self::Http { address, path } => format!("GET http://{address}{path}"),
+            Self::Http {
+                address,
+                path,
+                protocol,
+            } => match protocol {
+                Protocol::Http1 => format!("GET http://{address}{path}"),
+                Protocol::H2c => format!("GET h2c://{address}{path}"),
+            },
             Self::Tcp(address) => format!("connect to {address}"),
             Self::Exec { argv, .. } => argv.join(" "),
             Self::Impossible(_) => "its port".to_owned(),
@@ -101,7 +112,11 @@ impl Check {
                     tokio::time::sleep(RUNS).await;
                     Ok("it runs".to_owned())
                 }
-                Self::Http { address, path } => get(*address, path).await,
+                Self::Http {
+                    address,
+                    path,
+                    protocol,
+                } => get_over(*protocol, *address, path).await,
                 Self::Tcp(address) => connect(*address).await.map(|_| "connected".to_owned()),
                 Self::Exec { container, argv } => command(engine, container, argv).await,
                 Self::Impossible(why) => Err(why.clone()),
@@ -121,6 +136,20 @@ impl Check {
     }
 }
 
+/// Asks `path` of any address once, as replicas are asked: what it answered, or why that is no good answer.
+///
+/// # Errors
+/// In words.
+pub async fn answers(
+    address: SocketAddr,
+    protocol: Protocol,
+    path: &str,
+) -> Result<String, String> {
+    tokio::time::timeout(CHECK_LIMIT, get_over(protocol, address, path))
+        .await
+        .unwrap_or_else(|_| Err(format!("no answer within {} s", CHECK_LIMIT.as_secs())))
+}
+
 async fn connect(address: SocketAddr) -> Result<TcpStream, String> {
     TcpStream::connect(address)
         .await
@@ -128,6 +157,13 @@ async fn connect(address: SocketAddr) -> Result<TcpStream, String> {
             std::io::ErrorKind::ConnectionRefused => format!("connection refused at {address}"),
             _ => format!("no connection to {address}: {error}"),
         })
+}
+
+async fn get_over(protocol: Protocol, address: SocketAddr, path: &str) -> Result<String, String> {
+    match protocol {
+        Protocol::Http1 => get(address, path).await,
+        Protocol::H2c => health_h2c::get(connect(address).await?, path).await,
+    }
 }
 
 async fn get(address: SocketAddr, path: &str) -> Result<String, String> {

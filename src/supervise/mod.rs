@@ -19,6 +19,7 @@ mod error;
 mod executor;
 mod hang_up;
 mod health;
+mod health_h2c;
 mod job;
 mod link;
 mod live;
@@ -44,6 +45,7 @@ mod unit_tests;
 
 pub use act::crash_points;
 pub use error::SuperviseError;
+pub use health::answers;
 pub use live::{EngineState, Exit, Live, State};
 pub use not_ready::{Cause, Listening, NotReady};
 pub use run::{ExecOutput, Interactive, JobEnd, Piped, TerminalSize};

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::protocol::Protocol;
+
 /// What a container is for. Decides who brings it back and what is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -63,6 +65,9 @@ pub enum Health {
     Http {
         /// Such as `/healthz`.
         path: String,
+        /// How it is asked.
+        #[serde(default, skip_serializing_if = "Protocol::is_default")]
+        protocol: Protocol,
     },
     /// `port` accepts a connection.
     Tcp,

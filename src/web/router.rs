@@ -196,6 +196,7 @@ pub fn table() -> Vec<Route> {
         POST "/jobs/{id}/cancel"                User      pages::jobs::cancel;
         GET  "/box"                             SeeBox    pages::box_page::show;
         GET  "/box/doctor"                      SeeBox    pages::doctor::show;
+        GET  "/routes"                          User      pages::routes::show;
         GET  "/checks"                          SeeBox    pages::checks::show;
         POST "/checks"                          ChangeBox pages::checks::add;
         POST "/checks/{id}/remove"              ChangeBox pages::checks::remove;
@@ -299,6 +300,7 @@ pub fn table() -> Vec<Route> {
         GET  "/events"                          SeeBox    api::events::list, "Lists what happened, newest first";
         GET  "/events/stream"                   SeeBox    api::events::stream, "What happens from now on";
         GET  "/overview"                        User      api::overview::show, "How everything is doing, with figures";
+        GET  "/routes"                          User      api::routes::show, "What passes through the edge, by route, process and replica";
         GET  "/metrics/box"                     SeeBox    api::metrics::of_box, "The box's figures over time";
         GET  "/metrics/apps/{app}"              SeeApp    api::metrics::of_app, "An app's figures over time";
         GET  "/checks"                          SeeBox    api::checks::list, "Lists what is asked whether it answers";

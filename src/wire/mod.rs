@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod overview;
 pub mod policies;
 pub mod problem;
+pub mod routes;
 pub mod second_factor;
 pub mod sessions;
 pub mod status;

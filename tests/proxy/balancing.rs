@@ -108,7 +108,7 @@ async fn e5_a_replica_that_dies_on_requests_is_left_out_but_never_more_than_half
     };
     let (few, out) = errors(&[&bad, &well, &fine]).await;
     assert!(
-        (3..=6).contains(&few) && out == 1,
+        (3..=8).contains(&few) && out == 1,
         "{few} errors, {out} out"
     );
     let (many, out) = errors(&[&bad, &worse, &well]).await;
@@ -128,10 +128,20 @@ async fn e5_a_replica_that_is_well_again_comes_back() {
     while left_out(&rig, &app).times == 0 {
         statuses(&mut client, false, 1).await;
     }
-    assert!(left_out(&rig, &app).now);
+    let (before, mut answers) = (app.connections(), 0);
+    loop {
+        let all = statuses(&mut client, true, 1).await;
+        let connections = app.connections();
+        let out = left_out(&rig, &app);
+        // Out for the first time afterwards, then also meanwhile.
+        if !out.now || out.times > 1 {
+            break;
+        }
+        assert_eq!((all[0], connections), (200, before), "it is left out");
+        answers += 1;
+    }
+    assert!(answers > 5, "{answers}");
     let before = app.connections();
-    assert_eq!(count(&statuses(&mut client, true, 50).await, 200), 50);
-    assert_eq!(app.connections(), before, "it is left out");
     sick.store(false, SeqCst);
     let back = async {
         while app.connections() == before {
@@ -236,31 +246,60 @@ async fn n3_a_hung_replica_is_left_out_and_its_unanswered_reads_go_elsewhere_at_
     }
 }
 
+/// As when its health check gives it up. The saboteur is the POST again.
+#[tokio::test]
+async fn n3_reads_leave_a_replica_that_is_given_up_and_nothing_else_does() {
+    for reads in [true, false] {
+        let (sick, well) = (hung().await, app("well").await);
+        let target_of_sick = target(sick.address);
+        let targets = [&target_of_sick, &target(well.address)];
+        let rig = Rig::start(World::of([route("tasks.test", &targets)]));
+        // The one that does not find its way to the other.
+        let mut waiting = loop {
+            let mut client = Http1::tls(&rig, "tasks.test").await;
+            let mut asked = tokio::spawn(async move {
+                let request = match reads {
+                    true => get("https://tasks.test/"),
+                    false => post("https://tasks.test/", "order"),
+                };
+                ask(&mut client, request).await
+            });
+            let moment = Duration::from_millis(800);
+            match tokio::time::timeout(moment, &mut asked).await {
+                Ok(answer) => assert_eq!(answer.unwrap().status, 200),
+                Err(_) => break asked,
+            }
+        };
+        target_of_sick.leave();
+        if reads {
+            let answer = within(Duration::from_secs(5), "it goes elsewhere", waiting).await;
+            assert_eq!(answer.unwrap().header("x-app"), "well");
+        } else {
+            let stays = tokio::time::timeout(Duration::from_secs(1), &mut waiting).await;
+            assert!(stays.is_err(), "{stays:?}");
+            waiting.abort();
+        }
+    }
+}
+
 #[tokio::test]
 async fn n3_errors_are_passed_on_and_counted_and_five_in_a_row_leave_a_replica_out() {
     let (bad, well) = (always(BROKEN).await, always(OK).await);
     let rig = rig_of(&[&bad, &well]);
     let mut client = Http1::tls(&rig, "tasks.test").await;
     let mut all = Vec::new();
-    for _ in 0..100 {
+    while left_out(&rig, &bad).times == 0 || all.len() < 50 {
         all.extend(statuses(&mut client, true, 1).await);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let (errors, good) = (count(&all, 500), count(&all, 200));
-    // A few more than five where the other did not answer meanwhile.
-    assert!(
-        (5..=12).contains(&errors) && errors + good == 100,
-        "{all:?}"
-    );
+    // A few more than five where the other did not answer meanwhile, and one each time it came back.
+    assert!((5..=15).contains(&errors), "{all:?}");
+    assert_eq!(errors + good, all.len(), "{all:?}");
     until("all are counted", || {
         rig.route_reading("tasks.test").classes == [0, good as u64, 0, 0, errors as u64]
     })
     .await;
-    let expected = LeftOut {
-        now: true,
-        times: 1,
-    };
-    assert_eq!(left_out(&rig, &bad), expected);
     assert_eq!(left_out(&rig, &well), LeftOut::default());
 
     // The app that means it: nobody answers otherwise.
@@ -371,9 +410,12 @@ fn capped(app: &App, cap: Option<u32>) -> Arc<Target> {
 }
 
 async fn all_at_once(rig: &Rig, count: usize) -> Vec<Whole> {
-    let mut asking = tokio::task::JoinSet::new();
+    let mut clients = Vec::new();
     for _ in 0..count {
-        let mut client = Http1::tls(rig, "tasks.test").await;
+        clients.push(Http1::tls(rig, "tasks.test").await);
+    }
+    let mut asking = tokio::task::JoinSet::new();
+    for mut client in clients {
         asking.spawn(async move { ask(&mut client, get("https://tasks.test/")).await });
     }
     asking.join_all().await
@@ -396,10 +438,11 @@ async fn e5_a_replica_gets_no_more_than_its_cap_and_who_waits_is_woken_by_a_plac
         "{:?}",
         began.elapsed()
     );
-    assert_eq!(most.swap(0, SeqCst), 1);
+    assert_eq!(most.load(SeqCst), 1);
 
-    let (other, others_most) = busy(Duration::from_millis(10)).await;
-    let targets = [&capped(&app, Some(2)), &capped(&other, Some(3))];
+    let (one, ones_most) = busy(Duration::from_millis(50)).await;
+    let (other, others_most) = busy(Duration::from_millis(50)).await;
+    let targets = [&capped(&one, Some(2)), &capped(&other, Some(3))];
     let rig = Rig::start(World::of([route("tasks.test", &targets)]));
     assert!(
         all_at_once(&rig, 60)
@@ -407,7 +450,7 @@ async fn e5_a_replica_gets_no_more_than_its_cap_and_who_waits_is_woken_by_a_plac
             .iter()
             .all(|answer| answer.status == 200)
     );
-    assert_eq!((most.swap(0, SeqCst), others_most.load(SeqCst)), (2, 3));
+    assert_eq!((ones_most.load(SeqCst), others_most.load(SeqCst)), (2, 3));
 
     let (slow, most) = busy(Duration::from_millis(300)).await;
     let rig = Rig::start(World::of([route("tasks.test", &[&capped(&slow, None)])]));

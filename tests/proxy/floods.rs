@@ -72,7 +72,7 @@ impl Bystander {
         self.served.load(Ordering::SeqCst)
     }
 
-    async fn is_well(self) {
+    async fn ends_well(self) {
         self.over.store(true, Ordering::SeqCst);
         self.asking.await.unwrap();
     }
@@ -191,7 +191,7 @@ async fn e4_floods_of_frames_are_ended_and_a_bystander_is_served() {
         assert_eq!(end.as_deref(), Some("ENHANCE_YOUR_CALM"), "{what}");
         crate::rig::until("the bystander is served", || bystander.served() > served).await;
     }
-    bystander.is_well().await;
+    bystander.ends_well().await;
     assert_eq!(rig.edge.stats().refusals.of(Refusal::Flood), count);
 }
 
@@ -217,7 +217,7 @@ async fn e4_paced_rapid_resets_are_cut_and_cost_an_app_next_to_nothing() {
     assert_eq!(attacker.heard.goaway.as_deref(), Some("ENHANCE_YOUR_CALM"));
     assert!((101..=103).contains(&sent), "cut after {sent}");
     let served = bystander.served();
-    bystander.is_well().await;
+    bystander.ends_well().await;
     let cost = app.requests() - before - served;
     assert!(cost < 40, "{cost} requests of {sent} reached the app");
     let refusals = rig.edge.stats().refusals;
@@ -241,7 +241,7 @@ async fn e4_rapid_resets_all_at_once_are_cut_before_an_app_sees_one() {
     let end = attacker.flood(&all, 1).await;
     assert_eq!(end.as_deref(), Some("ENHANCE_YOUR_CALM"));
     let served = bystander.served();
-    bystander.is_well().await;
+    bystander.ends_well().await;
     let cost = app.requests() - before - served;
     assert!(cost < 30, "{cost} requests reached the app");
 }
@@ -272,6 +272,24 @@ async fn e4_whoever_resets_no_more_than_it_takes_is_not_cut() {
     }
     client.settle().await;
     assert_eq!((client.heard.goaway, client.heard.closed), (None, false));
+    assert_eq!(rig.edge.stats().refusals.sum(), 0);
+}
+
+#[tokio::test]
+async fn e4_a_client_that_leaves_with_much_unanswered_is_no_attacker() {
+    let (app, rig) = rig().await;
+    let mut client = ByHand::of(&rig).await;
+    for number in 0..120 {
+        let head = request(number * 2 + 1, "GET", "/slow?ms=60000", true);
+        client.send(&head).await;
+    }
+    crate::rig::until("all are asked", || app.requests() == 120).await;
+    drop(client);
+    crate::rig::until("all are over", || {
+        let route = rig.route_reading("tasks.test");
+        route.in_flight == 0 && rig.edge.stats().connections == 0
+    })
+    .await;
     assert_eq!(rig.edge.stats().refusals.sum(), 0);
 }
 

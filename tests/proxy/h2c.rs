@@ -9,25 +9,24 @@ use freehold::proxy::Limits;
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-use crate::app::{App, app, h2c_app, h2c_app_on, raw};
-use crate::client::{Body, Http1, Http2, bytes, full, get, post, tls, whole};
+use crate::app::{App, app, h2c_app, raw};
+use crate::client::{Body, Http1, Http2, bytes, full, get, post, tls};
 use crate::rig::{Rig, World, h2c_target, route, until, within};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
-fn rig(app: &App) -> Rig {
+pub fn rig(app: &App) -> Rig {
     Rig::start(World::of([route(
         "tasks.test",
         &[&h2c_target(app.address)],
     )]))
 }
 
-fn short() -> Limits {
+pub fn short() -> Limits {
     Limits {
         workers: Some(1),
         client_idle: Duration::from_millis(400),
@@ -38,7 +37,7 @@ fn short() -> Limits {
 }
 
 /// An app made of frames: each connection is handed over with its number.
-async fn frames<F, Fut>(treat: F) -> App
+pub async fn frames<F, Fut>(treat: F) -> App
 where
     F: Fn(h2::server::Connection<TcpStream, Bytes>, usize) -> Fut + Send + Clone + 'static,
     Fut: Future<Output = ()> + Send + 'static,
@@ -91,10 +90,16 @@ async fn e2_an_h2c_app_gets_the_head_an_http1_app_gets() {
         let mut fields: Vec<String> = text
             .lines()
             .skip(1)
-            .filter(|line| !line.starts_with("x-request-id: ") && !line.starts_with("connection: "))
+            // Of its own for each request, or for the connection alone.
+            .filter(|line| {
+                !["x-request-id: ", "traceparent: ", "connection: "]
+                    .iter()
+                    .any(|name| line.starts_with(name))
+            })
             .map(str::to_owned)
             .collect();
         fields.sort();
+        assert!(text.contains("\nx-request-id: ") && text.contains("\ntraceparent: "));
         seen.push((text.lines().next().unwrap().to_owned(), fields));
     }
     assert_eq!(seen[0].0, "POST /seen?a=b");
@@ -412,181 +417,6 @@ async fn e2_a_stream_that_the_app_resets_is_seen_as_cut() {
 }
 
 #[tokio::test]
-async fn e2_300_requests_at_once_share_a_few_connections_within_what_the_app_allows() {
-    for (streams, most) in [(200, 6), (40, 16)] {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let app = h2c_app_on(listener, "one", streams);
-        let rig = rig(&app);
-        let mut asking = Vec::new();
-        // The edge takes 128 streams a connection from a client.
-        for _ in 0..3 {
-            let http2 = Http2::tls(&rig, "tasks.test").await;
-            asking.extend((0..100usize).map(|n| {
-                let mut http2 = http2.clone();
-                async move {
-                    let uri = match n % 2 {
-                        0 => "https://tasks.test/slow?ms=300".to_owned(),
-                        _ => format!("https://tasks.test/bytes?n={}", n * 370),
-                    };
-                    let answer = http2.ask(get(&uri)).await.unwrap();
-                    assert_eq!(answer.status, 200);
-                    n % 2 == 0 || answer.body.len() == n * 370
-                }
-            }));
-        }
-        let whole = futures_util::future::join_all(asking).await;
-        assert!(whole.into_iter().all(|whole| whole));
-        assert_eq!(app.requests(), 300, "none was refused and sent again");
-        assert!(app.connections() <= most, "{} of {most}", app.connections());
-    }
-}
-
-/// Streams that the app refuses, or that come after the last that its GOAWAY lets pass, were not looked at: whatever the
-/// method, they are sent again. One that was cut is not.
-#[tokio::test]
-async fn e2_what_an_h2c_app_refuses_is_sent_again_and_what_it_cuts_is_not() {
-    let app = frames(|mut connection, _| async move {
-        let mut refused = false;
-        while let Some(Ok((request, mut respond))) = connection.accept().await {
-            match request.uri().path() {
-                "/refused" if !refused => {
-                    refused = true;
-                    respond.send_reset(h2::Reason::REFUSED_STREAM);
-                }
-                "/cut" => return,
-                _ => {
-                    let mut answer = respond.send_response(Response::new(()), false).unwrap();
-                    answer.send_data("well".into(), true).unwrap();
-                }
-            }
-        }
-    })
-    .await;
-    let rig = Rig::with_limits(
-        World::of([route("tasks.test", &[&h2c_target(app.address)])]),
-        short(),
-    );
-    let mut http1 = Http1::tls(&rig, "tasks.test").await;
-    let uri = "https://tasks.test/refused";
-    let answer = http1.ask(post(uri, "order")).await.unwrap();
-    assert_eq!((answer.status.as_u16(), answer.text()), (200, "well"));
-    let uri = "https://tasks.test/cut";
-    assert_eq!(http1.ask(post(uri, "order")).await.unwrap().status, 502);
-    assert_eq!(app.connections(), 1);
-    assert_eq!(http1.ask(get(uri)).await.unwrap().status, 502);
-    assert_eq!(app.connections(), 3, "what only reads is tried once more");
-}
-
-/// A GOAWAY on the wire, whose last stream is 0: the request that came was not looked at.
-#[tokio::test]
-async fn e2_a_request_above_the_last_of_a_goaway_is_sent_again_elsewhere() {
-    const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
-    const GOAWAY: &[u8] = &[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    let says_goodbye = raw(|mut stream, _| async move {
-        stream.write_all(SETTINGS).await.unwrap();
-        // The preface, its settings and window, then the head of the request.
-        let mut some = vec![0; 4_096];
-        let mut came = 0;
-        while came < 150 {
-            came += match stream.read(&mut some).await {
-                Ok(count) if count > 0 => count,
-                _ => return,
-            };
-        }
-        stream.write_all(GOAWAY).await.unwrap();
-        stream.read_to_end(&mut some).await.ok();
-    })
-    .await;
-    let serves = h2c_app("two").await;
-    let rig = Rig::start(World::of([route(
-        "tasks.test",
-        &[
-            &h2c_target(says_goodbye.address),
-            &h2c_target(serves.address),
-        ],
-    )]));
-    let mut http2 = Http2::tls(&rig, "tasks.test").await;
-    for _ in 0..20 {
-        let answer = http2.ask(post("https://tasks.test/", "order")).await;
-        assert_eq!(answer.unwrap().status, 200);
-    }
-    assert!(says_goodbye.connections() > 0);
-}
-
-/// The app goes away and comes back at the same address while requests run: what is running may be cut, nothing else.
-#[tokio::test]
-async fn e2_an_h2c_app_restarts_under_requests() {
-    let app = h2c_app("one").await;
-    let address = app.address;
-    let rig = rig(&app);
-    let mut http2 = Http2::tls(&rig, "tasks.test").await;
-    let uri = "https://tasks.test/";
-    assert_eq!(http2.ask(post(uri, "order")).await.unwrap().status, 200);
-    app.stop();
-    let asking = {
-        let mut http2 = http2.clone();
-        tokio::spawn(async move { http2.ask(post(uri, "order")).await.unwrap() })
-    };
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let listener = TcpListener::bind(address).await.unwrap();
-    let again = h2c_app_on(listener, "again", 100);
-    let answer = within(PATIENCE, "the held one", asking).await.unwrap();
-    assert_eq!(
-        (answer.status.as_u16(), answer.header("x-app")),
-        (200, "again")
-    );
-    assert_eq!(again.requests(), 1);
-}
-
-#[tokio::test]
-async fn e2_a_retired_h2c_target_ends_its_streams_and_gets_no_new_ones() {
-    let (one, two) = (h2c_app("one").await, h2c_app("two").await);
-    let (first, second) = (h2c_target(one.address), h2c_target(two.address));
-    let rig = Rig::start(World::of([route("tasks.test", &[&first])]));
-    let mut http2 = Http2::tls(&rig, "tasks.test").await;
-    let uri = "https://tasks.test/drip?pieces=5&ms=100";
-    let running = http2.send(get(uri)).await.unwrap();
-    rig.publish(World::of([route("tasks.test", &[&second])]));
-    first.retire();
-    let answer = http2.ask(get("https://tasks.test/")).await.unwrap();
-    assert_eq!(answer.header("x-app"), "two");
-    let whole = whole(running).await.unwrap();
-    assert!(whole.text().ends_with("piece 4\n"), "what runs, runs on");
-    within(PATIENCE, "the drain", first.drained()).await;
-    assert_eq!(one.requests(), 1);
-}
-
-#[tokio::test]
-async fn e2_an_h2c_target_that_cannot_be_reached_is_reported_and_another_takes_over() {
-    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let gone_address = gone.local_addr().unwrap();
-    drop(gone);
-    let app = h2c_app("one").await;
-    let mut rig = Rig::start(World::of([route(
-        "tasks.test",
-        &[&h2c_target(gone_address), &h2c_target(app.address)],
-    )]));
-    let mut http2 = Http2::tls(&rig, "tasks.test").await;
-    for _ in 0..20 {
-        let answer = http2.ask(post("https://tasks.test/", "order")).await;
-        assert_eq!(answer.unwrap().status, 200);
-    }
-    let failure = within(PATIENCE, "a report", rig.failures.recv()).await;
-    assert_eq!(&*failure.unwrap().target, format!("t:{gone_address}"));
-}
-
-#[tokio::test]
-async fn e2_an_app_that_does_not_speak_h2c_is_told_apart_at_once() {
-    let app = app("one").await;
-    let rig = rig(&app);
-    let mut http2 = Http2::tls(&rig, "tasks.test").await;
-    let begun = Instant::now();
-    let answer = http2.ask(get("https://tasks.test/")).await.unwrap();
-    assert_eq!(answer.status, 502);
-    assert!(begun.elapsed() < Duration::from_secs(5), "not held");
-}
-
-#[tokio::test]
 async fn e2_an_h2c_app_is_asked_for_no_websocket() {
     let app = h2c_app("one").await;
     let rig = rig(&app);
@@ -673,77 +503,36 @@ async fn e2_what_an_h2c_app_or_its_client_does_not_read_is_not_gathered() {
     drop(unread);
 }
 
-/// An app that ends each of its connections after a moment, politely (GOAWAY), and takes new ones: whatever the method,
-/// no call is lost.
 #[tokio::test]
-async fn e2_an_h2c_app_that_says_goodbye_again_and_again_loses_no_request() {
-    let app = raw(|stream, _| async move {
-        let service = hyper::service::service_fn(|request: Request<hyper::body::Incoming>| async {
-            let body = request.into_body().collect().await.unwrap().to_bytes();
-            tokio::time::sleep(Duration::from_millis(5)).await;
-            Ok::<_, std::convert::Infallible>(Response::new(http_body_util::Full::new(body)))
-        });
-        let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-            .serve_connection(TokioIo::new(stream), service);
-        let mut connection = std::pin::pin!(connection);
-        tokio::select! {
-            _ = &mut connection => return,
-            () = tokio::time::sleep(Duration::from_millis(50)) => {}
-        }
-        connection.as_mut().graceful_shutdown();
-        connection.await.ok();
-    })
-    .await;
+async fn e2_expect_continue_before_an_h2c_app_is_ours_to_grant() {
+    let app = h2c_app("one").await;
     let rig = rig(&app);
-    let begun = Instant::now();
-    let asking = (0..16).map(|n| {
-        let rig = &rig;
-        async move {
-            let mut http2 = Http2::tls(rig, "tasks.test").await;
-            let mut asked = 0;
-            while begun.elapsed() < Duration::from_secs(2) {
-                let order = format!("order {n} {asked}");
-                let answer = http2
-                    .ask(post("https://tasks.test/", order.clone()))
-                    .await
-                    .unwrap();
-                assert_eq!((answer.status.as_u16(), answer.text()), (200, &*order));
-                asked += 1;
-            }
-            asked
-        }
-    });
-    let asked: u32 = futures_util::future::join_all(asking)
-        .await
-        .into_iter()
-        .sum();
-    assert!(
-        asked > 100 && app.connections() > 10,
-        "{asked} over {}",
-        app.connections()
-    );
+    for (path, answered) in [("/count", "5 {}"), ("/seen", "content-length: 5\n")] {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: tasks.test\r\nContent-Length: 5\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
+        );
+        let mut stream = tls(&rig, "tasks.test", "http/1.1").await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut interim = [0; 25];
+        within(PATIENCE, "100", stream.read_exact(&mut interim))
+            .await
+            .unwrap();
+        assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
+        stream.write_all(b"hello").await.unwrap();
+        let mut answer = String::new();
+        drop(stream.read_to_string(&mut answer).await);
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert!(answer.contains(answered), "{answer}");
+        assert!(!answer.contains("expect"), "{answer}");
+    }
 }
 
 #[tokio::test]
-async fn e2_the_connections_of_a_retired_h2c_target_are_closed() {
-    let (saying, mut heard) = mpsc::unbounded_channel();
-    let app = frames(move |mut connection, _| {
-        let saying = saying.clone();
-        async move {
-            while let Some(Ok((_, mut respond))) = connection.accept().await {
-                respond.send_response(Response::new(()), true).unwrap();
-            }
-            saying.send("closed").unwrap();
-        }
-    })
-    .await;
-    let target = h2c_target(app.address);
-    let rig = Rig::start(World::of([route("tasks.test", &[&target])]));
-    let mut http2 = Http2::tls(&rig, "tasks.test").await;
-    http2.ask(get("https://tasks.test/")).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    assert!(heard.try_recv().is_err(), "kept while it may be wanted");
-    target.retire();
-    let closed = within(PATIENCE, "its end", heard.recv()).await;
-    assert_eq!(closed, Some("closed"));
+async fn e2_a_request_for_the_server_itself_reaches_an_h2c_app() {
+    let app = h2c_app("one").await;
+    let rig = rig(&app);
+    let head = "OPTIONS * HTTP/1.1\r\nHost: tasks.test\r\nConnection: close\r\n\r\n";
+    let answer = bytes(&rig, "tasks.test", head).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert_eq!(app.requests(), 1);
 }

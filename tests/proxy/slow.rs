@@ -266,6 +266,7 @@ async fn e4_two_thousand_quiet_connections_leave_room_for_others() {
     let limits = Limits {
         connections_per_address: 3_000,
         client_header: Duration::from_secs(600),
+        new_connections_per_address: u32::MAX,
         ..limits(Duration::from_secs(600))
     };
     let spec = RouteSpec {
@@ -297,4 +298,48 @@ async fn e4_two_thousand_quiet_connections_leave_room_for_others() {
         assert_eq!(answer.status, 200);
     }
     assert_eq!(rig.edge.stats().refusals.sum(), 0);
+}
+
+/// A connection without any window that asks `count` times for what does not fit into none.
+async fn unread(rig: &Rig, count: u32) -> tokio_rustls::client::TlsStream<TcpStream> {
+    let mut stream = tls(rig, "tasks.test", "h2").await.unwrap();
+    let mut bytes = preface();
+    bytes.extend(frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]));
+    for number in 0..count {
+        bytes.extend(request(number * 2 + 1, "GET", "/bytes?n=5000", true));
+    }
+    stream.write_all(&bytes).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn e4_when_a_worker_holds_many_answers_a_connection_keeps_few() {
+    let app = app("one").await;
+    let target = target(app.address);
+    let rig = Rig::with_limits(
+        World::of([route("tasks.test", &[&target])]),
+        limits(Duration::from_secs(600)),
+    );
+    let refused = || rig.edge.stats().refusals.of(Refusal::SlowReader);
+    // Somebody who has paused a few.
+    let _paused = unread(&rig, 4).await;
+    until("they wait", || app.requests() == 4).await;
+    let mut greedy = Vec::new();
+    for connections in 1..=10 {
+        greedy.push(unread(&rig, 100).await);
+        until("all were asked for", || {
+            app.requests() == 4 + connections * 100
+        })
+        .await;
+    }
+    // A thousand and four wait, and that is no crowd yet.
+    until("all wait", || target.in_flight() == 1_004).await;
+    assert_eq!(refused(), 0);
+    greedy.push(unread(&rig, 100).await);
+    until("the last are refused", || refused() == 80).await;
+    until("those kept", || target.in_flight() == 1_024).await;
+    // One more connection has its few nevertheless.
+    let _few = unread(&rig, 30).await;
+    until("its few", || refused() == 94).await;
+    until("those kept", || target.in_flight() == 1_040).await;
 }

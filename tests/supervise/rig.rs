@@ -10,6 +10,7 @@ pub use freehold::docker::Engine;
 pub use freehold::supervise::{Health, Kind, Live, Mount, Spec, Supervisor};
 pub use tokio_util::sync::CancellationToken;
 
+use freehold::base::protocol::Protocol;
 use freehold::base::secret::{MasterKey, random_id};
 use freehold::base::shutdown::{Shutdown, Tasks};
 use freehold::config::Config;
@@ -208,6 +209,7 @@ pub fn web(name: &str) -> Spec {
     spec.port = Some(3000);
     spec.health = Health::Http {
         path: "/healthz".into(),
+        protocol: Protocol::Http1,
     };
     spec
 }

@@ -11,9 +11,12 @@ use crate::base::clock::UnixMs;
 use crate::certs::{Certs, box_addresses};
 use crate::config::{Config, ConfigError, Listen, Waiting};
 use crate::deploy::{Deploy, Deploys, Serving};
-use crate::monitor::{DumpsGo, Facts, Later, RouteReading, Running, Unremoved, WantedCheck, World};
+use crate::monitor::{
+    DumpsGo, EdgeReading, Facts, Later, RouteReading, RouteSeen, Running, TargetSeen, Unremoved,
+    WantedCheck, World,
+};
 use crate::postgres::{self, Databases};
-use crate::proxy::EdgeHandle;
+use crate::proxy::{self, EdgeHandle, Refusal, Refusals, Upstream};
 use crate::supervise::{EngineState, Kind, Live, State, Supervisor};
 use crate::web;
 use crate::wire::overview::{
@@ -42,6 +45,8 @@ pub struct WorldPort {
     pub waiting: watch::Receiver<Vec<Waiting>>,
     /// The mistake in the settings files.
     pub refused: watch::Receiver<Option<ConfigError>>,
+    /// What the edge refused in the last minute, if that was an attack.
+    pub attack: watch::Receiver<Option<String>>,
     /// Where the edge really listens.
     pub listen: Listen,
     /// The box CA's root as a file.
@@ -68,6 +73,36 @@ impl World for WorldPort {
                 })
             })
             .collect()
+    }
+
+    fn edge(&self) -> EdgeReading {
+        let (stats, snapshot) = (self.edge.stats(), self.edge.snapshot());
+        let live = self.supervisor.live().borrow().clone();
+        let name = |name: &Arc<str>| Some(name.to_string()).filter(|name| !name.is_empty());
+        let target = |target: &Arc<proxy::Target>| TargetSeen {
+            key: target.key().to_string(),
+            container: container(&live, target.key()),
+            address: target.address().to_string(),
+            reading: target.meter().read(),
+        };
+        EdgeReading {
+            connections: stats.connections,
+            refused: refused(&stats.refusals),
+            log_dropped: stats.log_dropped,
+            routes: snapshot
+                .all_routes()
+                .map(|route| RouteSeen {
+                    key: route.spec.key.to_string(),
+                    host: route.spec.host.to_string(),
+                    path: route.spec.path_prefix.to_string(),
+                    app: name(&route.spec.app),
+                    process: name(&route.spec.process),
+                    paused: matches!(route.spec.upstream, Upstream::Paused { .. }),
+                    reading: route.meter().read(),
+                    targets: route.targets().iter().map(target).collect(),
+                })
+                .collect(),
+        }
     }
 
     fn running(&self) -> Vec<Running> {
@@ -152,6 +187,7 @@ impl World for WorldPort {
                 engine: engine(&self.supervisor.engine().borrow()),
                 config_refused: self.refused.borrow().as_ref().map(words),
                 settings_waiting: self.waiting.borrow().clone(),
+                attack: self.attack.borrow().clone(),
                 unremoved,
                 dumps: dumps_go(&targets),
                 trust: Some(Trust {
@@ -249,6 +285,22 @@ impl WorldPort {
     }
 }
 
+/// The name of the container that a target's key stands for.
+fn container(live: &[Live], key: &str) -> Option<String> {
+    let row: i64 = key.strip_prefix("replica:")?.parse().ok()?;
+    let own = live.iter().find(|one| one.row == row)?;
+    Some(own.name.clone())
+}
+
+/// What was turned away, in words.
+fn refused(refusals: &Refusals) -> Vec<(String, u64)> {
+    let words = |why: Refusal| why.words().1.to_owned();
+    refusals
+        .iter()
+        .map(|(why, count)| (words(why), count))
+        .collect()
+}
+
 /// How an app stands by the containers of its live release.
 fn standing(serving: Option<&Serving>, live: &[Live]) -> (AppState, Option<String>) {
     let Some(serving) = serving else {
@@ -262,6 +314,9 @@ fn standing(serving: Option<&Serving>, live: &[Live]) -> (AppState, Option<Strin
         .iter()
         .filter(|l| l.kind == Kind::Replica && names.contains(&&l.name))
         .collect();
+    if serving.files.is_some() {
+        return (AppState::Running, None);
+    }
     if !own.is_empty() && own.iter().all(|l| l.is_healthy()) && own.len() == names.len() {
         return (AppState::Running, None);
     }

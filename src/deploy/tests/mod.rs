@@ -8,4 +8,5 @@ mod git;
 mod order;
 mod settings;
 mod settle;
+mod static_folder;
 mod world;

@@ -339,3 +339,16 @@ fn f6_dumps_that_stay_on_the_box_are_told_until_the_default_target_is_away() {
     let said = told(folder(Some("offsite"))).unwrap();
     assert!(said.contains("`freehold target use offsite`"), "{said}");
 }
+
+#[test]
+fn e4_an_attack_on_the_edge_wants_somebody_while_it_lasts() {
+    let mut facts = sound();
+    facts.attack = Some("In the last minute the edge refused 1,200 connections.".into());
+    let list = list(&facts, &[check(false)], Some(&fit()));
+    assert_eq!(list.len(), 1);
+    assert_eq!(
+        list[0].what,
+        "The edge refuses many connections or requests"
+    );
+    assert!(list[0].why.contains("1,200"));
+}

@@ -5,6 +5,7 @@
 //! challenges and the step from http to https come before all of it. A route without policies costs one look.
 mod addresses;
 mod auth;
+mod compress;
 mod doubt;
 mod fields;
 mod pages;
@@ -13,6 +14,8 @@ mod redirect;
 mod strip;
 #[cfg(test)]
 mod tests;
+
+use std::sync::Arc;
 
 use http::Response;
 use http::header::{self, HeaderMap, HeaderValue};
@@ -27,6 +30,7 @@ use super::routes::Route;
 use crate::base::policies as base;
 use addresses::Addresses;
 use auth::Auth;
+use compress::{Asked, Compression};
 use fields::Fields;
 use pages::Pages;
 use rate::{Quota, Verdict};
@@ -51,6 +55,7 @@ struct Compiled {
     answer: Fields,
     hsts: Option<HeaderValue>,
     pages: Pages,
+    compression: Option<Arc<Compression>>,
 }
 
 /// What a request has met, for the headers of its answer.
@@ -77,6 +82,11 @@ impl Policies {
             answer: Fields::new(&from.answer_headers),
             hsts: from.hsts.and_then(|hsts| hsts.details()).map(fields::hsts),
             pages: Pages::new(&from.error_pages),
+            compression: from
+                .compress
+                .as_ref()
+                .and_then(|compress| compress.details())
+                .map(|details| Arc::new(Compression::new(details))),
         })))
     }
 
@@ -85,6 +95,12 @@ impl Policies {
         self.0.as_ref().is_some_and(|compiled| {
             compiled.auth.is_some() || compiled.quota.is_some() || compiled.addresses.guard()
         })
+    }
+
+    /// What the answers to this request are compressed by; looked at before the request is changed.
+    pub(super) fn compression(&self, parts: &mut Parts) -> Option<Asked> {
+        let rules = self.0.as_ref()?.compression.as_ref()?;
+        Some(Asked::of(rules, parts))
     }
 
     /// Whether a table of rates is needed.

@@ -9,7 +9,8 @@ use super::*;
 use crate::base::policies::{BasicAuth, BasicUser, HeaderRules, RateLimit, VerifierKey, Window};
 use crate::base::secret::Secret;
 use crate::proxy::headers::{Facts, write_head};
-use crate::proxy::origin::End;
+use crate::proxy::origin::{End, Origin};
+use crate::proxy::trace::Trace;
 
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![
@@ -99,18 +100,15 @@ proptest! {
         compiled.request.change_request(&mut request);
         let Ok(uri) = path.parse::<http::Uri>() else { return Ok(()) };
         let stripped = strip::stripped("/a", &uri).unwrap_or_default();
+        let id = HeaderValue::from_static("id");
         let facts = Facts {
             method: "POST",
             target: stripped.as_deref().unwrap_or(uri.path()),
             prefix: "/a",
             host: "a.test",
-            origin: &Origin::peer(End {
-                address,
-                text: "192.0.2.1",
-                https: true,
-                header: None,
-            }),
-            request_id: &HeaderValue::from_static("id"),
+            origin: &Origin::peer(End { address, text: "192.0.2.1", https: true, header: None }),
+            request_id: &id,
+            trace: &Trace::of(&request, &id, 7),
             upgrade: None,
             length: Some(7),
             chunked: false,

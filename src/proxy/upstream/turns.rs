@@ -48,10 +48,12 @@ impl Turns {
     /// A turn, if fewer than `most` are taken.
     pub(crate) fn take_of(&self, target: u64, most: u32) -> Option<Turn<'_>> {
         let mut all = self.of_target.borrow_mut();
-        let of_target = all.entry(target).or_default();
-        let may = of_target.opening < most;
-        of_target.opening += u32::from(may);
-        may.then(|| Turn {
+        let opening = all.get(&target).map_or(0, |of_target| of_target.opening);
+        if opening >= most {
+            return None;
+        }
+        all.entry(target).or_default().opening += 1;
+        Some(Turn {
             turns: self,
             target,
         })

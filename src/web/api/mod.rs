@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod openapi;
 pub mod overview;
 pub mod policies;
+pub mod routes;
 pub mod second_factor;
 pub mod session;
 pub mod sessions;

@@ -31,6 +31,7 @@ pub mod person;
 pub mod problem;
 mod qr;
 mod ran;
+pub mod routes;
 pub mod second_factor;
 pub mod settings;
 pub mod setup;

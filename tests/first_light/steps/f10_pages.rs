@@ -164,6 +164,7 @@ fn pages(world: &World) -> Vec<(&'static str, String)> {
         ),
         ("box", "/box".to_owned()),
         ("doctor", "/box/doctor".to_owned()),
+        ("routes", "/routes".to_owned()),
         ("jobs", "/jobs".to_owned()),
         ("audit", "/settings/audit".to_owned()),
         ("checks", "/checks".to_owned()),

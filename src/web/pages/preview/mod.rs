@@ -3,6 +3,7 @@
 mod app;
 mod overview;
 mod rest;
+mod routes;
 
 use std::path::Path;
 use std::time::Duration;
@@ -92,6 +93,7 @@ fn f10_every_page_renders_without_inline_style_or_script() {
     write("database-sql", &rest::database_sql_page());
     write("box", &rest::box_view());
     write("doctor", &rest::doctor_page());
+    write("routes", &routes::routes_page());
     write("checks", &rest::checks_page());
     write("settings", &rest::settings_page());
     write("account", &rest::account_page());
