@@ -42,7 +42,10 @@ impl Apps {
                     return Ok(false);
                 }
                 store::set_route_policies(tx, route.id, &new)?;
-                let keys = differing(&was, &new).join(", ");
+                let keys = match differing(&was, &new).join(", ") {
+                    keys if keys.is_empty() => "nothing of its own holds".to_owned(),
+                    keys => keys,
+                };
                 let message = format!("What holds for {domain} was changed by {by}: {keys}.");
                 record(tx, now, app, "app.domain_policies", message)?;
                 Ok(true)
