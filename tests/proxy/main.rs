@@ -21,6 +21,7 @@ mod log;
 mod names;
 mod origin;
 mod policies;
+mod policies_held;
 mod pools;
 mod retry;
 mod slow;
