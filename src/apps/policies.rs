@@ -105,7 +105,8 @@ fn read(mut sent: Map<String, Value>, stored: &Policies) -> Result<Policies, Str
         let key = error.path().to_string();
         let why = error.into_inner().to_string();
         let top = key.split(['.', '[']).next().unwrap_or_default();
-        match why.starts_with(top) || key == "." {
+        let says_it = why.starts_with(top) || why.starts_with(&format!("unknown field `{key}`"));
+        match says_it || key == "." {
             true => why,
             false => format!("{key}: {why}"),
         }

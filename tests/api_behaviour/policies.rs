@@ -22,7 +22,9 @@ struct Served {
 /// The app shop with the domains shop.localhost and shop.localhost/api, a live release, and a maintenance page.
 fn shop() -> Served {
     let port = free_port(Ipv4Addr::LOCALHOST);
-    let daemon = Daemon::start_at(port);
+    // Without policies a request waits for the app as long as this.
+    let hold = "[hold]\ntime = \"1s\"\n";
+    let daemon = Daemon::start_with(&format!("127.0.0.1:{port}"), hold);
     make_app(&daemon, "shop");
     serving(&daemon);
     for domain in ["shop.localhost", "shop.localhost/api"] {
@@ -30,7 +32,6 @@ fn shop() -> Served {
         let added = local(&daemon, "POST", "/api/v1/apps/shop/domains", "", &form);
         assert_eq!(added.status, 200, "{}", added.body);
     }
-    // Or a request without policies would wait for a replica.
     let on = json!({ "on": true }).to_string();
     let maintenance = "/api/v1/apps/shop/maintenance";
     let switched = local(&daemon, "POST", maintenance, "", &on);

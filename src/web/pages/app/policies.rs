@@ -273,7 +273,7 @@ impl Given {
             Field::code("more", "The rest, as freehold.toml has it")
                 .area()
                 .like("answer_headers = { set = { x-frame-options = \"DENY\" } }")
-                .hint("Headers, error pages, sticky, several redirects or users, details of the above.")
+                .hint("Headers, error pages, sticky, access_log, several redirects or users, details of the above.")
                 .value(self.more),
         ]);
         if let Some(Fault { field, why }) = fault {
