@@ -16,6 +16,7 @@ mod floods;
 mod grpc;
 mod h2c;
 mod h2c_connections;
+mod h2c_replicas;
 mod hold;
 mod log;
 mod names;
