@@ -12,6 +12,7 @@ mod bodies;
 mod compress;
 mod differential;
 mod drain;
+mod figures;
 mod floods;
 mod grpc;
 mod h2c;
