@@ -2,9 +2,7 @@
 //!
 //! Against a blank listener the same bytes go out without TLS. `size` is how many connections an attack holds or uses.
 use std::cell::Cell;
-use std::future::Future;
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -246,21 +244,14 @@ fn hello() -> Vec<u8> {
     bytes
 }
 
-fn open<'a>(
-    door: &'a Door,
-    from: u32,
-    http2: bool,
-    done: &'a Done,
-) -> Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + 'a>> {
-    Box::pin(async move {
-        let stream: Box<dyn Stream> = if door.blank {
-            Box::new(door.plain(from).await?)
-        } else {
-            Box::new(door.tls(from, http2).await?)
-        };
-        done.connected();
-        Ok(stream)
-    })
+async fn open(door: &Door, from: u32, http2: bool, done: &Done) -> io::Result<Box<dyn Stream>> {
+    let stream: Box<dyn Stream> = if door.blank {
+        Box::new(door.plain(from).await?)
+    } else {
+        Box::new(door.tls(from, http2).await?)
+    };
+    done.connected();
+    Ok(stream)
 }
 
 async fn send(stream: &mut dyn Stream, bytes: &[u8], done: &Done) -> io::Result<()> {

@@ -1,3 +1,5 @@
+//! The log from a real edge to real files, and what becomes of it where the disk takes nothing.
+
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;

@@ -14,7 +14,7 @@ impl Apps {
     ///
     /// # Errors
     /// [`AppError::NoDomain`] when it has none such.
-    pub async fn route(&self, app: i64, domain: Domain) -> Result<Route, AppError> {
+    pub async fn route_at(&self, app: i64, domain: Domain) -> Result<Route, AppError> {
         self.db.read(move |c| find(c, app, &domain)).await
     }
 
@@ -89,8 +89,8 @@ fn read(mut sent: Map<String, Value>, stored: &Policies) -> Result<Policies, Str
             );
         }
         let name = user.get("name").and_then(Value::as_str).unwrap_or_default();
-        let known = stored.basic_auth.iter().flat_map(|auth| &auth.users);
-        let known = known.filter(|known| known.name == name).next_back();
+        let mut known = stored.basic_auth.iter().flat_map(|auth| &auth.users);
+        let known = known.rfind(|known| known.name == name);
         let kept = known.and_then(|known| serde_json::to_value(&known.verifier).ok());
         if user.get("password").is_none_or(Value::is_null)
             && let Some(kept) = kept

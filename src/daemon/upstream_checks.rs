@@ -196,7 +196,7 @@ mod tests {
         tokio::spawn(async move {
             for number in 0.. {
                 let (mut stream, _) = listener.accept().await.unwrap();
-                stream.read(&mut [0; 1024]).await.unwrap();
+                let _asked = stream.read(&mut [0; 1024]).await.unwrap();
                 let status = if number < 5 { "503 Busy" } else { "200 OK" };
                 let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
                 stream.write_all(answer.as_bytes()).await.unwrap();

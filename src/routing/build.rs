@@ -127,7 +127,6 @@ fn made(
             sticky: route.policies.sticky == Some(true),
             policies: Arc::new(Policies::compile(&route.policies, verifiers)),
             public_certificate: route.public_certificate,
-            ..RouteSpec::default()
         },
         previous,
     )

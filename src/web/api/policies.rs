@@ -19,7 +19,7 @@ pub async fn show(
     Path((name, domain)): Path<(String, String)>,
 ) -> Result<Json<DomainPolicies>, Failure> {
     let row = app.apps.find(&name).await?;
-    let route = app.apps.route(row.id, Domain::parse(&domain)?).await?;
+    let route = app.apps.route_at(row.id, Domain::parse(&domain)?).await?;
     told(&app, &route).await.map(Json)
 }
 
@@ -35,7 +35,7 @@ pub async fn set(
     app.apps
         .set_policies(row.id, domain.clone(), sent, &caller.who(), UnixMs::now())
         .await?;
-    let route = app.apps.route(row.id, domain).await?;
+    let route = app.apps.route_at(row.id, domain).await?;
     told(&app, &route).await.map(Json)
 }
 

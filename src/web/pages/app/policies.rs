@@ -307,7 +307,7 @@ async fn page(
     typed: Option<(Given, Fault)>,
 ) -> Result<Response, Failure> {
     let (row, head) = AppHead::load(app, name, Tab::Domains).await?;
-    let route = app.apps.route(row.id, Domain::parse(domain)?).await?;
+    let route = app.apps.route_at(row.id, Domain::parse(domain)?).await?;
     let app_file = of_app_file(app, &route).await?;
     let own = route.policies.clone().unwrap_or_default();
     let (given, fault) = match typed {

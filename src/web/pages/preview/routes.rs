@@ -31,7 +31,7 @@ pub fn routes_page() -> routes::View {
             latency: latency.clone(),
         }),
     };
-    let route = |host: &str, path: &str, app: Option<&str>| RouteFigures {
+    let one = |host: &str, path: &str, app: Option<&str>| RouteFigures {
         key: text("route:1"),
         host: text(host),
         path: text(path),
@@ -49,7 +49,7 @@ pub fn routes_page() -> routes::View {
     let paused = RouteFigures {
         paused: true,
         targets: Vec::new(),
-        ..route("tasks.example.com", "/", Some("tasks"))
+        ..one("tasks.example.com", "/", Some("tasks"))
     };
     let told = Routes {
         edge: Some(EdgeTotals {
@@ -61,9 +61,9 @@ pub fn routes_page() -> routes::View {
             log_dropped: 0,
         }),
         routes: vec![
-            route("", "/", None),
-            route("shop.example.com", "/", Some("shop")),
-            route(
+            one("", "/", None),
+            one("shop.example.com", "/", Some("shop")),
+            one(
                 "a-long-name-of-a-shop.example.com",
                 "/api/v2/orders",
                 Some("shop"),
