@@ -24,6 +24,7 @@ use super::grpc_status;
 use super::headers;
 use super::hold::Hold;
 use super::host::Host;
+use super::meter::ByPolicy;
 use super::origin::Origin;
 use super::policies;
 use super::refusal::Refusal;
@@ -270,8 +271,14 @@ fn note(client: &Client, error: &EdgeError, id: &HeaderValue, exchange: &mut Exc
             );
         }
         EdgeError::BodyStalled => client.refused(Refusal::SlowBody),
-        EdgeError::TooManyRequests(_) => client.refused(Refusal::RateLimited),
-        EdgeError::AddressRefused | EdgeError::Unauthorized(_) => client.refused(Refusal::Denied),
+        EdgeError::TooManyRequests(_) => {
+            exchange.outcome.refused = Some(ByPolicy::Rate);
+            client.refused(Refusal::RateLimited);
+        }
+        EdgeError::AddressRefused | EdgeError::Unauthorized(_) => {
+            exchange.outcome.refused = Some(ByPolicy::Access);
+            client.refused(Refusal::Denied);
+        }
         error if error.side() == Side::Client => client.refused(Refusal::BadRequest),
         error => tracing::debug!(request = id, ?error, "a request got an error from the edge"),
     }

@@ -94,6 +94,9 @@ pub(super) async fn forward(
             }
             Upstream::Static(site) => {
                 hold.over();
+                if inquiry.handshake.is_some() {
+                    return Err(EdgeError::UpgradeOfFiles);
+                }
                 // Nothing of the request is left on the connection, if it has no body.
                 exchange.read_whole = body.coding() == Coding::None;
                 let (prefix, policies) = (&route.spec.path_prefix, &route.spec.policies);
@@ -133,16 +136,19 @@ pub(super) async fn forward(
         let of = route.targets().len();
         let others = of > tried.len() + 1;
         let reads = inquiry.parts.method.is_safe();
+        let may_go = reads && body.coding() == Coding::None && resent < MOST;
+        let vigil = (of > 1).then(|| Vigil::new(&route, &target, worker, may_go));
         let attempt = match target.traits().protocol {
             Protocol::H2c if upgrade.is_some() => return Err(EdgeError::UpgradeUnserved),
-            Protocol::H2c => over_http2(exchange, hold, &inquiry, &target, body, others).await,
+            Protocol::H2c => {
+                over_http2(exchange, hold, &inquiry, &target, body, others, vigil).await
+            }
             Protocol::Http1 => {
-                let may_go = reads && body.coding() == Coding::None && resent < MOST;
                 let manner = Manner {
                     fresh_only,
                     others,
                     upgrade,
-                    vigil: (of > 1).then(|| Vigil::new(&route, &target, worker, may_go)),
+                    vigil,
                 };
                 over_http1(exchange, hold, &inquiry, &target, body, manner).await
             }
