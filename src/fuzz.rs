@@ -6,21 +6,38 @@
 /// A target: it takes any bytes and returns, or has found a defect.
 pub type Target = fn(&[u8]);
 
-/// Every target by the name of its corpus.
+/// Every target with a state or a depth to it, by the name of its corpus.
 pub const TARGETS: &[(&str, Target)] = &[
     ("answer", crate::proxy::fuzz::answer),
     ("app_file", crate::deploy::fuzz::app_file),
-    ("archive_list", crate::backup::fuzz::archive_list),
+    ("chunk_guard", crate::proxy::fuzz::chunk_guard),
     ("config", crate::config::fuzz::config),
-    ("dns", crate::certs::fuzz::dns),
-    ("dockerignore", crate::docker::fuzz::dockerignore),
-    ("forwarded", crate::proxy::fuzz::forwarded),
-    ("git", crate::git::fuzz::names),
+    ("doubtful_path", crate::proxy::fuzz::doubtful_path),
     ("h2_frames", crate::proxy::fuzz::h2_frames),
     ("head_guard", crate::proxy::fuzz::head_guard),
-    ("host", crate::proxy::fuzz::host),
     ("proxy_protocol", crate::proxy::fuzz::proxy_protocol),
+    ("request", crate::proxy::fuzz::request),
     ("upload", crate::deploy::fuzz::upload),
     ("webhook", crate::deploy::fuzz::webhook),
     ("websocket", crate::proxy::fuzz::websocket),
+];
+
+/// Those that read a line or a field: a third of the time finds what there is.
+pub const SHORT: &[(&str, Target)] = &[
+    ("accept_encoding", crate::proxy::fuzz::accept_encoding),
+    ("answer_fields", crate::proxy::fuzz::answer_fields),
+    ("archive_list", crate::backup::fuzz::archive_list),
+    ("basic_auth", crate::proxy::fuzz::basic_auth),
+    ("compressed", crate::proxy::fuzz::compressed),
+    ("dns", crate::certs::fuzz::dns),
+    ("dockerignore", crate::docker::fuzz::dockerignore),
+    ("file_conditions", crate::proxy::fuzz::file_conditions),
+    ("file_path", crate::proxy::fuzz::file_path),
+    ("forwarded", crate::proxy::fuzz::forwarded),
+    ("git", crate::git::fuzz::names),
+    ("host", crate::proxy::fuzz::host),
+    ("rate_key", crate::proxy::fuzz::rate_key),
+    ("rewritten_path", crate::proxy::fuzz::rewritten_path),
+    ("sticky", crate::proxy::fuzz::sticky),
+    ("trace", crate::proxy::fuzz::trace),
 ];

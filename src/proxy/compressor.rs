@@ -117,7 +117,7 @@ fn run(mut waiting: mpsc::Receiver<Job>) {
 }
 
 /// At the levels that are worth their time where every answer is compressed anew.
-fn encoded(coding: ContentCoding, bytes: &[u8]) -> io::Result<Vec<u8>> {
+pub(super) fn encoded(coding: ContentCoding, bytes: &[u8]) -> io::Result<Vec<u8>> {
     match coding {
         ContentCoding::Zstd => zstd::bulk::compress(bytes, 3),
         ContentCoding::Gzip => {

@@ -21,11 +21,11 @@ use super::limits::Limits;
 
 /// One request as it was understood.
 #[derive(Debug, Default, PartialEq)]
-struct Message {
-    target: String,
-    body: Vec<u8>,
+pub(super) struct Message {
+    pub(super) target: String,
+    pub(super) body: Vec<u8>,
     /// Its end came.
-    whole: bool,
+    pub(super) whole: bool,
     /// It may say that no other comes after it.
     may_end: bool,
 }
@@ -62,7 +62,7 @@ pub(super) fn check(bytes: &[u8], piece: usize) {
 }
 
 /// What the guard passes of the bytes when they come in pieces of this size, and what it does with the rest.
-fn guarded(bytes: &[u8], piece: usize, limits: &Limits) -> (Vec<u8>, Then) {
+pub(super) fn guarded(bytes: &[u8], piece: usize, limits: &Limits) -> (Vec<u8>, Then) {
     let (mut guard, mut passed, mut kept) = (HeadGuard::new(), Vec::new(), Vec::new());
     let mut then = Then::Nothing;
     for piece in bytes.chunks(piece) {
@@ -79,7 +79,7 @@ fn guarded(bytes: &[u8], piece: usize, limits: &Limits) -> (Vec<u8>, Then) {
 }
 
 /// The requests in bytes that passed, as the guard bounds them.
-fn of_guard(bytes: &[u8], limits: &Limits) -> Vec<Message> {
+pub(super) fn of_guard(bytes: &[u8], limits: &Limits) -> Vec<Message> {
     let (mut guard, mut head) = (HeadGuard::new(), Vec::new());
     let mut heads: Vec<(Message, bool)> = Vec::new();
     for byte in bytes {
@@ -126,7 +126,7 @@ fn head_of(head: &[u8]) -> (Message, bool) {
 }
 
 /// The data of chunks that are known to be well, as far as they came.
-fn without_chunks(mut coded: &[u8]) -> Vec<u8> {
+pub(super) fn without_chunks(mut coded: &[u8]) -> Vec<u8> {
     let mut data = Vec::new();
     while let Some(end) = coded.iter().position(|byte| *byte == b'\n') {
         let digits = coded
@@ -201,7 +201,7 @@ async fn read(request: Request<Incoming>) -> Message {
 }
 
 /// A connection on which all has come already, and that takes whatever is answered.
-struct Memory(Vec<u8>);
+pub(super) struct Memory(pub(super) Vec<u8>);
 
 impl hyper::rt::Read for Memory {
     fn poll_read(

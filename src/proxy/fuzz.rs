@@ -1,9 +1,15 @@
-//! Fuzz targets of the data plane: heads and names that clients send, and frames of a tunnel.
+//! Fuzz targets of the data plane: heads, bodies and names that clients send, and frames of a tunnel.
+mod fields;
+mod reader;
+mod request;
+
 use std::net::IpAddr;
 use std::time::Instant;
 
+use bytes::BytesMut;
 use http::header;
 
+use super::chunk_guard::Chunks;
 use super::framing;
 use super::h2_frames::H2Frames;
 use super::host::{Host, parse};
@@ -12,14 +18,53 @@ use super::proxies::Proxies;
 use super::proxy_protocol::read_from;
 use super::ws_frames::Frames;
 
+use super::upstream::fuzz::without_coding;
 use crate::base::cidr::Cidr;
 
-pub use super::upstream::fuzz::answer;
+pub use super::policies::fuzz::{basic_auth, doubtful_path, rate_key, rewritten_path};
+pub use super::static_site::fuzz::{file_conditions, file_path};
+pub use super::upstream::fuzz::{answer, answer_fields};
+pub(super) use fields::fields;
+pub use fields::{accept_encoding, compressed, sticky, trace};
+pub use request::request;
 
 /// What the guard lets through, hyper reads alike, however it comes: the first byte cuts it.
 pub fn head_guard(data: &[u8]) {
     let [piece, bytes @ ..] = data else { return };
     framing::check(bytes, usize::from(*piece));
+}
+
+/// Where a chunked body of a request ends does not depend on how the bytes arrive, and it is where the reader of answers
+/// finds the same data to end; nothing that goes on behind it, and nothing shorter, is the body.
+pub fn chunk_guard(data: &[u8]) {
+    let [piece, bytes @ ..] = data else { return };
+    let (mut whole, mut cut) = (Chunks::new(200), Chunks::new(200));
+    let (end, broken) = whole.pass(bytes);
+    let (mut at, mut broken_in_pieces) = (0, false);
+    for piece in bytes.chunks(usize::from(*piece).max(1)) {
+        let (passed, broken) = cut.pass(piece);
+        at += passed;
+        broken_in_pieces = broken;
+        if broken || cut.is_ended() {
+            break;
+        }
+    }
+    assert_eq!(
+        (end, broken, whole.is_ended()),
+        (at, broken_in_pieces, cut.is_ended())
+    );
+    if !whole.is_ended() {
+        assert!(broken || end == bytes.len());
+        return;
+    }
+    let body = &bytes[..end];
+    assert!(!broken && body.ends_with(b"\r\n"));
+    let mut buffer = BytesMut::from(body);
+    // The other one takes shorter lines and fewer trailers.
+    if let Ok(read) = without_coding(&mut buffer) {
+        assert!(buffer.is_empty(), "{body:?}");
+        assert_eq!(read, Some(framing::without_chunks(body)), "{body:?}");
+    }
 }
 
 /// A header found does not depend on what follows it, and is not found in a piece of itself.

@@ -8,6 +8,8 @@ mod auth;
 mod compress;
 mod doubt;
 mod fields;
+#[cfg(freehold_fuzz)]
+pub(super) mod fuzz;
 mod pages;
 mod rate;
 mod redirect;

@@ -6,6 +6,8 @@
 //! When that is, and which folder a route has, is decided elsewhere.
 mod conditions;
 mod file_body;
+#[cfg(freehold_fuzz)]
+pub(super) mod fuzz;
 mod manifest;
 mod names;
 mod place;

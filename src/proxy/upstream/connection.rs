@@ -54,17 +54,22 @@ pub(crate) async fn connect(address: &Address, limit: Duration) -> io::Result<Co
             ));
         }
     };
-    Ok(Connection {
-        stream,
-        read: BytesMut::new(),
-        idle_since: Instant::now(),
-        reused: false,
-        written: 0,
-        timer: Timer::default(),
-    })
+    Ok(Connection::over(stream))
 }
 
 impl Connection {
+    /// One that has just been opened.
+    pub(super) fn over(stream: Stream) -> Connection {
+        Connection {
+            stream,
+            read: BytesMut::new(),
+            idle_since: Instant::now(),
+            reused: false,
+            written: 0,
+            timer: Timer::default(),
+        }
+    }
+
     /// Bytes written since `begin`.
     pub(crate) fn written(&self) -> u64 {
         self.written
