@@ -43,9 +43,9 @@ fn ask(socket: &Path, method: &str, path: &str, more: &str, body: &str) -> (u16,
     stream
         .set_read_timeout(Some(Duration::from_secs(20)))
         .unwrap();
-    let from = match more.contains("X-Forwarded-For") {
+    let from = match more.contains("X-Real-IP") {
         true => "",
-        false => "X-Forwarded-For: 192.0.2.7\r\n",
+        false => "X-Real-IP: 192.0.2.7\r\n",
     };
     let request = format!(
         "{method} {path} HTTP/1.1\r\nHost: panel.test\r\nConnection: close\r\n{from}X-Request-Id: 01937b2c\r\nContent-Length: {}\r\n{more}\r\n{body}",
@@ -415,7 +415,7 @@ fn a5_a_kill_around_either_row_leaves_an_entry_that_says_so() {
 fn a5_strangers_do_not_fill_the_log() {
     let world = World::new();
     // From an address of their own: that one has to wait after so many wrong passwords, others have not.
-    let form = format!("{FORM}X-Forwarded-For: 192.0.2.66\r\n{}", world.stranger());
+    let form = format!("{FORM}X-Real-IP: 192.0.2.66\r\n{}", world.stranger());
     for _ in 0..40 {
         world.edge("POST", "/sign-in", &form, "name=owner&password=wrong");
         world.edge("POST", "/hooks/shop", JSON, "{}");

@@ -290,7 +290,13 @@ async fn e6_policies_that_cannot_be_read_are_not_taken_for_none() {
         .add_domain(app.id, domain.clone(), web, ("ana", over), UnixMs(6))
         .await
         .unwrap();
-    let own = async || p.apps.route_at(app.id, domain.clone()).await.unwrap().policies;
+    let own = async || {
+        p.apps
+            .route_at(app.id, domain.clone())
+            .await
+            .unwrap()
+            .policies
+    };
     assert_eq!(own().await, Some(Default::default()));
     let state = rusqlite::Connection::open(p.folder.path().join("state.db")).unwrap();
     let written = state.execute("UPDATE routes SET policies = '{\"later\":1}'", []);

@@ -41,7 +41,7 @@ fn a5_a_change_is_written_down_before_it_is_begun_after_any_number_of_refusals()
     let mut stream = UnixStream::connect(world.daemon.socket("edge.sock")).unwrap();
     write!(
         stream,
-        "POST /api/v1/apps/shop/deploys/upload HTTP/1.1\r\nHost: panel.test\r\nX-Forwarded-For: 192.0.2.7\r\nContent-Length: 1000\r\n{token}\r\nhalf"
+        "POST /api/v1/apps/shop/deploys/upload HTTP/1.1\r\nHost: panel.test\r\nX-Real-IP: 192.0.2.7\r\nContent-Length: 1000\r\n{token}\r\nhalf"
     )
     .unwrap();
     let entry = until(&world, "action=app.deploy", |_| true);

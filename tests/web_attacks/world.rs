@@ -124,10 +124,7 @@ impl World {
 
     /// As the edge hands a request on.
     pub fn edge(&self, method: &str, path: &str, headers: &[&str], body: &str) -> Answer {
-        let mut all = vec![
-            "X-Forwarded-For: 203.0.113.9",
-            "X-Forwarded-Host: panel.internal",
-        ];
+        let mut all = vec!["X-Real-IP: 203.0.113.9", "X-Forwarded-Host: panel.internal"];
         all.extend(headers);
         ask(self.daemon.socket("edge.sock"), method, path, &all, body)
     }
