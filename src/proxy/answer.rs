@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 
 use super::body::EdgeBody;
 use super::client::{Client, Phase};
@@ -28,7 +28,7 @@ use super::routes::Upstream;
 use super::site::{self, Entrance, Site};
 use super::stand_in;
 use super::trace::Trace;
-use super::upstream::{BodySource, Coding};
+use super::upstream::BodySource;
 
 /// What a request waits before it costs an app anything, on a connection that resets most of them.
 const HASTE: Duration = Duration::from_millis(100);
@@ -101,6 +101,8 @@ async fn handle(
     id: &HeaderValue,
 ) -> Result<Response<EdgeBody>, EdgeError> {
     let client = exchange.client.clone();
+    // Of a request without a body nothing is left on the connection, whoever answers.
+    exchange.read_whole = incoming.is_end_stream();
     let limits = client.limits();
     if stand_in::stands_in(parts)
         && let Some(error) = client.refused_head.take()
@@ -142,10 +144,7 @@ async fn handle(
         .headers
         .get(header::EXPECT)
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    let mut body = BodySource::new(incoming, limit, expects);
-    if body.coding() != Coding::None && headers::is_grpc(&parts.headers) {
-        body = body.may_trickle();
-    }
+    let body = BodySource::new(incoming, limit, expects);
     if body.length().is_some_and(|length| length > limit) {
         return Err(EdgeError::BodyTooLarge(limit));
     }

@@ -219,6 +219,11 @@ impl Body for EdgeBody {
             Err(_) => {
                 if let Some(exchange) = &mut this.exchange {
                     exchange.ending = Ending::Panicked;
+                    exchange.client.refused(Refusal::Panic);
+                    tracing::error!(
+                        route = exchange.route().map(|route| &*route.spec.key),
+                        "an answer panicked in the edge while it was passed on; it was broken off, the others go on"
+                    );
                 }
                 Poll::Ready(Some(Err(Broken::Panicked)))
             }

@@ -280,6 +280,11 @@ impl Client {
     /// A piece of an answer was handed over: the next move is the client's.
     pub(super) fn piece_given(&self, length: usize) {
         self.piece.set(Piece::Given);
+        self.earns(length);
+    }
+
+    /// So much was handed over: its client will grant room for more.
+    pub(super) fn earns(&self, length: usize) {
         self.earned
             .set(self.earned.get().saturating_add(earned_by(length)));
     }

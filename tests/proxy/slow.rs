@@ -291,21 +291,35 @@ async fn e4_a_body_that_trickles_is_408_in_both_protocols_and_a_slow_one_is_take
     // 1,600 bytes a second, for more than one while.
     let (status, said, _) = ask("a slow one", || trickle("/count", "text/plain", 80, 70)).await;
     assert_eq!((status, &*said), (200, "5600 {}"));
-    // A conversation is not hurried.
-    let (status, ..) = ask("grpc", || {
-        trickle("/count", "application/grpc+proto", 1, 70)
-    })
-    .await;
-    assert_eq!(status, 200);
-    assert_eq!(rig.edge.stats().refusals.sum(), 2);
+    // No more is a call of gRPC to an app that does not speak it, whatever the protocol.
+    let mut http1 = Http1::tls(&rig, "tasks.test").await;
+    let said = http1.ask(trickle("/count", grpc, 1, 400)).await.unwrap();
+    assert_eq!(said.status, 408);
+    assert_eq!(rig.edge.stats().refusals.sum(), 3);
     // An answer that has begun already is broken off.
     for kind in [plain, grpc] {
         let mut http2 = Http2::tls(&rig, "tasks.test").await;
-        let answer = http2.send(trickle("/echo", kind, 1, 70)).await.unwrap();
+        let answer = http2.send(trickle("/echo", kind, 1, 400)).await.unwrap();
         let ended = within(PATIENCE, "its end", answer.into_body().collect()).await;
-        assert_eq!(ended.is_ok(), kind == grpc, "{kind}");
+        assert!(ended.is_err(), "{kind}");
     }
-    assert_eq!(rig.edge.stats().refusals.of(Refusal::SlowBody), 3);
+    assert_eq!(rig.edge.stats().refusals.of(Refusal::SlowBody), 5);
+}
+
+/// To an app that speaks gRPC a call is a conversation, and is not hurried.
+#[tokio::test]
+async fn e4_a_grpc_call_over_http2_may_trickle() {
+    let app = crate::app::h2c_app("one").await;
+    let target = crate::rig::h2c_target(app.address);
+    let rig = Rig::with_limits(
+        World::of([route("tasks.test", &[&target])]),
+        limits(Duration::from_secs(3)),
+    );
+    let mut http2 = Http2::tls(&rig, "tasks.test").await;
+    let call = trickle("/count", "application/grpc+proto", 1, 70);
+    let said = within(PATIENCE, "the call", http2.ask(call)).await.unwrap();
+    assert_eq!((said.status.as_u16(), said.text()), (200, "70 {}"));
+    assert_eq!(rig.edge.stats().refusals.sum(), 0);
 }
 
 #[tokio::test]
