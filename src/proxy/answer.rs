@@ -220,6 +220,10 @@ fn note(client: &Client, error: &EdgeError, id: &HeaderValue, exchange: &mut Exc
         EdgeError::BodyStalled => client.refused(Refusal::SlowBody),
         EdgeError::TooManyRequests(_) => client.refused(Refusal::RateLimited),
         EdgeError::AddressRefused | EdgeError::Unauthorized(_) => client.refused(Refusal::Denied),
+        EdgeError::UnknownHost
+        | EdgeError::NoRoute
+        | EdgeError::NoFile
+        | EdgeError::Misdirected => client.refused(Refusal::NotServed),
         error if error.side() == Side::Client => client.refused(Refusal::BadRequest),
         error => tracing::debug!(request = id, ?error, "a request got an error from the edge"),
     }
