@@ -18,7 +18,8 @@ const HOUR: Duration = Duration::from_secs(3_600);
 /// From so many in a minute on, an event does not wait for the hour: more than scanners that pass by bring.
 const MANY: u64 = 100;
 /// So many in a minute are an attack, or a program gone wild: 17 a second, of which none was an honest visitor's. A
-/// scanner sends some tens, a browser that keeps trying one a second.
+/// scanner sends some tens, a browser that keeps trying one a second. Not counted is what honest ones bring too (401, 403,
+/// 404, 421, 429).
 const ATTACK: u64 = 1_000;
 
 /// Looks once a minute until shutdown. The receiver holds the last minute's sentence while it tells of an attack.
@@ -85,7 +86,7 @@ impl Summary {
             return News::default();
         }
         let untold = counted.since(&self.in_events);
-        let is_attack = minute.sum() >= ATTACK;
+        let is_attack = minute.hostile() >= ATTACK;
         let lasted = now.saturating_duration_since(self.last_event);
         let event = (minute.sum() >= MANY || lasted >= HOUR).then(|| {
             self.in_events = counted;
@@ -203,8 +204,18 @@ mod tests {
         let news = summary.look(at(62), attack);
         assert_eq!(news.event.unwrap().level, Level::Warning);
         assert!(news.attack.is_some());
+        // Broken links and old passwords are none, however many.
+        let (mut at_minute, mut honest) = (62, attack);
+        for refusal in [Refusal::NotServed, Refusal::RateLimited, Refusal::Denied] {
+            at_minute += 1;
+            honest = honest.iter().chain([(refusal, 5_000)]).collect();
+            let news = summary.look(at(at_minute), honest);
+            assert_eq!(news.event.unwrap().level, Level::Info);
+            assert_eq!(news.attack, None);
+        }
+        let attack = honest;
         // It is over: nothing wants attention, and nothing is said of a minute without any.
-        let news = summary.look(at(63), attack);
+        let news = summary.look(at(at_minute + 1), attack);
         assert!(news.line.is_none() && news.event.is_none() && news.attack.is_none());
     }
 }

@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 
 use super::body::EdgeBody;
 use super::client::{Client, Phase};
@@ -32,7 +32,7 @@ use super::routes::{Route, Upstream};
 use super::site::{self, Entrance, Site};
 use super::stand_in;
 use super::trace::Trace;
-use super::upstream::{BodySource, Coding};
+use super::upstream::BodySource;
 
 /// What a request waits before it costs an app anything, on a connection that resets most of them.
 const HASTE: Duration = Duration::from_millis(100);
@@ -105,6 +105,8 @@ async fn handle(
     id: &HeaderValue,
 ) -> Result<Response<EdgeBody>, EdgeError> {
     let client = exchange.client.clone();
+    // Of a request without a body nothing is left on the connection, whoever answers.
+    exchange.read_whole = incoming.is_end_stream();
     let limits = client.limits();
     if stand_in::stands_in(parts)
         && let Some(error) = client.refused_head.take()
@@ -137,9 +139,6 @@ async fn handle(
         .get(header::EXPECT)
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let mut body = BodySource::new(incoming, limits.body_bytes, expects);
-    if body.coding() != Coding::None && headers::is_grpc(&parts.headers) {
-        body = body.may_trickle();
-    }
     if client.is_hasty(exchange.started) {
         Box::pin(tokio::time::sleep(HASTE)).await;
     }
@@ -279,6 +278,10 @@ fn note(client: &Client, error: &EdgeError, id: &HeaderValue, exchange: &mut Exc
             exchange.outcome.refused = Some(ByPolicy::Access);
             client.refused(Refusal::Denied);
         }
+        EdgeError::UnknownHost
+        | EdgeError::NoRoute
+        | EdgeError::NoFile
+        | EdgeError::Misdirected => client.refused(Refusal::NotServed),
         error if error.side() == Side::Client => client.refused(Refusal::BadRequest),
         error => tracing::debug!(request = id, ?error, "a request got an error from the edge"),
     }

@@ -51,7 +51,9 @@ pub(super) async fn over_http2(
             body: None,
         });
     };
-    let patient = grpc_status::is_grpc(&inquiry.parts.headers);
+    // A call of gRPC is a conversation, in which nothing may be said for long; anybody else may not claim to be one.
+    let patient = client.http2.get() && grpc_status::is_grpc(&inquiry.parts.headers);
+    let body = body.may_trickle(patient);
     match h2c::ask(slot, request, body, &client.limits(), patient, vigil).await {
         Ok(answer) => {
             exchange.uploads(answer.upload);

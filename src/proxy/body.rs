@@ -14,8 +14,16 @@ use super::exchange::Exchange;
 use super::refusal::Refusal;
 use super::upstream::{AnswerBody, BodyFailure};
 
+/// Over HTTP/2 a piece that is larger …
+const UNWATCHED: usize = 16 * 1024;
+/// … has its end in a frame of its own: hyper forgets a stream whose last piece it has handed to h2, which it does as soon
+/// as there is room for one byte, and h2 would keep all the rest for ever. Copied, so that it does not hold the piece.
+const ITS_END: usize = 1024;
+
 pub(super) struct EdgeBody {
     content: Content,
+    /// The end of the piece that was given last.
+    rest: Bytes,
     exchange: Option<Box<Exchange>>,
 }
 
@@ -74,6 +82,7 @@ impl EdgeBody {
     pub(super) fn empty() -> EdgeBody {
         EdgeBody {
             content: Content::Nothing,
+            rest: Bytes::new(),
             exchange: None,
         }
     }
@@ -81,6 +90,7 @@ impl EdgeBody {
     pub(super) fn text(text: impl Into<Bytes>) -> EdgeBody {
         EdgeBody {
             content: Content::Bytes(text.into()),
+            rest: Bytes::new(),
             exchange: None,
         }
     }
@@ -88,6 +98,7 @@ impl EdgeBody {
     pub(super) fn answer(answer: AnswerBody) -> EdgeBody {
         EdgeBody {
             content: Content::Answer(Box::new(answer)),
+            rest: Bytes::new(),
             exchange: None,
         }
     }
@@ -95,6 +106,7 @@ impl EdgeBody {
     pub(super) fn foreign(body: impl Body<Data = Bytes, Error = Broken> + 'static) -> EdgeBody {
         EdgeBody {
             content: Content::Foreign(Box::pin(body)),
+            rest: Bytes::new(),
             exchange: None,
         }
     }
@@ -103,6 +115,7 @@ impl EdgeBody {
     pub(super) fn begun(self, beginning: Bytes) -> EdgeBody {
         EdgeBody {
             content: Content::Begun(beginning, Box::new(self.content)),
+            rest: self.rest,
             exchange: self.exchange,
         }
     }
@@ -149,10 +162,19 @@ impl EdgeBody {
         if let Some(exchange) = &self.exchange {
             exchange.client.piece.set(Piece::Wanted);
         }
-        match self.content.poll(cx) {
+        let polled = match self.rest.is_empty() {
+            true => self.content.poll(cx),
+            false => Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.rest))))),
+        };
+        match polled {
             Poll::Pending => Poll::Pending,
-            Poll::Ready(Some(Ok(frame))) => {
-                if let (Some(exchange), Some(data)) = (&mut self.exchange, frame.data_ref()) {
+            Poll::Ready(Some(Ok(mut frame))) => {
+                if let (Some(exchange), Some(data)) = (&mut self.exchange, frame.data_mut()) {
+                    if data.len() > UNWATCHED && exchange.client.http2.get() {
+                        let at = data.len() - ITS_END;
+                        self.rest = Bytes::copy_from_slice(&data[at..]);
+                        data.truncate(at);
+                    }
                     exchange.outcome.bytes_out += data.len() as u64;
                     exchange.client.piece_given(data.len());
                 }
@@ -197,6 +219,11 @@ impl Body for EdgeBody {
             Err(_) => {
                 if let Some(exchange) = &mut this.exchange {
                     exchange.ending = Ending::Panicked;
+                    exchange.client.refused(Refusal::Panic);
+                    tracing::error!(
+                        route = exchange.route().map(|route| &*route.spec.key),
+                        "an answer panicked in the edge while it was passed on; it was broken off, the others go on"
+                    );
                 }
                 Poll::Ready(Some(Err(Broken::Panicked)))
             }
@@ -205,6 +232,7 @@ impl Body for EdgeBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.content {
+            _ if !self.rest.is_empty() => false,
             Content::Nothing => true,
             Content::Bytes(bytes) => bytes.is_empty(),
             Content::Answer(_) | Content::Begun(..) => false,

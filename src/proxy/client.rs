@@ -80,6 +80,8 @@ pub(super) struct Client {
     in_flight: Cell<u32>,
     /// Requests that are over.
     answered: Cell<u64>,
+    /// Those that a target has answered.
+    by_apps: Cell<u64>,
     /// The connection is to be woken when the next request is over.
     awaits_answer: Cell<bool>,
     idle_since: Cell<Instant>,
@@ -125,6 +127,7 @@ impl Client {
             refused_head: Cell::new(None),
             in_flight: Cell::new(0),
             answered: Cell::new(0),
+            by_apps: Cell::new(0),
             awaits_answer: Cell::new(false),
             idle_since: Cell::new(now),
             // The first head is due from the start.
@@ -167,18 +170,22 @@ impl Client {
         self.head_since.set(None);
     }
 
-    /// `read_whole`: nothing of the request's body is left on the connection. `answered`: it got a head.
-    pub(super) fn request_ends(&self, read_whole: bool, answered: bool) {
+    /// `read_whole`: nothing of the request's body is left on the connection. `answered`: it got a head, `by_app`: of a
+    /// target.
+    pub(super) fn request_ends(&self, read_whole: bool, answered: bool, by_app: bool) {
         let left = self.in_flight.get() - 1;
         self.in_flight.set(left);
         self.at_boundary.set(read_whole);
         self.answered.set(self.answered.get() + 1);
+        if answered && by_app {
+            self.by_apps.set(self.by_apps.get() + 1);
+        }
         if self.awaits_answer.take() {
             self.wake();
         }
         if !answered && self.http2.get() {
             let mut abandoned = self.abandoned.get();
-            let is_attack = abandoned.another(Instant::now(), self.answered.get());
+            let is_attack = abandoned.another(Instant::now(), self.by_apps.get());
             self.abandoned.set(abandoned);
             if is_attack {
                 self.condemn(Refusal::Abandoned);
@@ -203,7 +210,7 @@ impl Client {
     /// So many requests on it were reset before they were answered that each waits a moment before it costs an app
     /// anything.
     pub(super) fn is_hasty(&self, now: Instant) -> bool {
-        self.abandoned.get().is_hasty(now, self.answered.get())
+        self.abandoned.get().is_hasty(now, self.by_apps.get())
     }
 
     /// Counts why this client was turned away.
@@ -280,6 +287,11 @@ impl Client {
     /// A piece of an answer was handed over: the next move is the client's.
     pub(super) fn piece_given(&self, length: usize) {
         self.piece.set(Piece::Given);
+        self.earns(length);
+    }
+
+    /// So much was handed over: its client will grant room for more.
+    pub(super) fn earns(&self, length: usize) {
         self.earned
             .set(self.earned.get().saturating_add(earned_by(length)));
     }

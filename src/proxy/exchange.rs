@@ -182,8 +182,9 @@ impl Drop for Exchange {
             entry.target = claim.as_ref().map(|claim| claim.target().key().clone());
             self.client.worker.shared.access_log.hand_over(entry);
         }
+        let by_app = claim.is_some();
         drop(claim);
         let answered = self.outcome.status.is_some();
-        self.client.request_ends(self.read_whole, answered);
+        self.client.request_ends(self.read_whole, answered, by_app);
     }
 }

@@ -97,8 +97,6 @@ pub(super) async fn forward(
                 if inquiry.handshake.is_some() {
                     return Err(EdgeError::UpgradeOfFiles);
                 }
-                // Nothing of the request is left on the connection, if it has no body.
-                exchange.read_whole = body.coding() == Coding::None;
                 let (prefix, policies) = (&route.spec.path_prefix, &route.spec.policies);
                 return static_site::answer(site, prefix, inquiry.parts, inquiry.id, policies)
                     .await

@@ -5,7 +5,7 @@
 //! queued for it and says RST_STREAM CANCEL, and the claim on the app is given back.
 //!
 //! A stream that waits for its client holds memory, up to 160 KB: what h2 keeps of its answer and the piece behind that.
-//! So those that wait are counted, and when a worker has many, a connection keeps no more than a few of them.
+//! So those that wait are counted, and when a worker has many, a connection keeps no more than a few of them, and when it has four times as many, none more.
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -25,6 +25,8 @@ const AGAIN: u32 = 8;
 const CROWD: u32 = 1_024;
 /// … those of one connection may be no more than these: more than a page of large pictures on a slow line needs.
 const FEW: u32 = 16;
+/// When so many wait (640 MB), none more may: many connections of few streams hold as much as few of many.
+const FULL: u32 = 4 * CROWD;
 
 /// Runs the streams of one connection.
 #[derive(Clone)]
@@ -98,9 +100,8 @@ impl Stall {
     }
 
     fn is_one_too_many(&self) -> bool {
-        self.since.is_some()
-            && self.client.worker.waiting.get() > CROWD
-            && self.client.waiting.get() > FEW
+        let (of_client, of_worker) = (&self.client.waiting, &self.client.worker.waiting);
+        self.since.is_some() && are_too_many(of_worker.get(), of_client.get())
     }
 
     fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
@@ -141,5 +142,34 @@ impl Stall {
 impl Drop for Stall {
     fn drop(&mut self) {
         self.ends();
+    }
+}
+
+/// Whether a stream that waits is one too many, when so many of its worker and of its connection do.
+fn are_too_many(of_worker: u32, of_client: u32) -> bool {
+    let may = match of_worker {
+        ..=CROWD => return false,
+        ..=FULL => FEW,
+        _ => 0,
+    };
+    of_client > may
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn e4_the_more_answers_wait_the_fewer_a_connection_keeps_down_to_none() {
+        for (of_worker, of_client, too_many) in [
+            (CROWD, 128, false),
+            (CROWD + 1, FEW, false),
+            (CROWD + 1, FEW + 1, true),
+            (FULL, 1, false),
+            (FULL + 1, 1, true),
+        ] {
+            let are = are_too_many(of_worker, of_client);
+            assert_eq!(are, too_many, "{of_worker} {of_client}");
+        }
     }
 }

@@ -24,13 +24,6 @@ pub(super) fn is_hop_by_hop(name: &HeaderName) -> bool {
         || *name == HTTP2_SETTINGS
 }
 
-/// Whether the body is a conversation, in which nothing may be said for long: gRPC in any of its codings.
-pub(super) fn is_grpc(fields: &HeaderMap) -> bool {
-    fields
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
-}
-
 /// Fields that say who asks, and from where: only ours count. An app that reads `_` for `-` must not be fooled either.
 ///
 /// Beside those that we write, the ones are taken out that other proxies write and apps believe.

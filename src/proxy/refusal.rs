@@ -35,6 +35,8 @@ pub enum Refusal {
     Abandoned,
     /// What was sent is not HTTP, or not what is served.
     BadRequest,
+    /// A request for a name or a path that nothing is served under (404, 421).
+    NotServed,
     /// Asked more often than their route's policy takes.
     RateLimited,
     /// From an address, or without the credentials, that their route's policy asks for.
@@ -44,7 +46,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    pub const ALL: [Refusal; 18] = [
+    pub const ALL: [Refusal; 19] = [
         Refusal::TooManyConnections,
         Refusal::TooManyOfProxies,
         Refusal::TooManyOfAddress,
@@ -60,10 +62,20 @@ impl Refusal {
         Refusal::Flood,
         Refusal::Abandoned,
         Refusal::BadRequest,
+        Refusal::NotServed,
         Refusal::RateLimited,
         Refusal::Denied,
         Refusal::Panic,
     ];
+
+    /// Whether many of it are an attack. Apart from those are what a broken link, an old password, a busy script or a name
+    /// that has just moved brings by the thousand, and our own mistakes.
+    pub fn is_hostile(self) -> bool {
+        !matches!(
+            self,
+            Refusal::NotServed | Refusal::RateLimited | Refusal::Denied | Refusal::Panic
+        )
+    }
 
     /// What it is called wherever it is counted; stays as it is.
     pub fn name(self) -> &'static str {
@@ -83,6 +95,7 @@ impl Refusal {
             Refusal::Flood => "flood",
             Refusal::Abandoned => "abandoned",
             Refusal::BadRequest => "bad_request",
+            Refusal::NotServed => "not_served",
             Refusal::RateLimited => "rate_limited",
             Refusal::Denied => "denied",
             Refusal::Panic => "panic",
@@ -122,6 +135,10 @@ impl Refusal {
             Refusal::Flood => ("flood of frames", "floods of frames"),
             Refusal::Abandoned => ("connection of rapid resets", "connections of rapid resets"),
             Refusal::BadRequest => ("bad request", "bad requests"),
+            Refusal::NotServed => (
+                "request for what is not here",
+                "requests for what is not here",
+            ),
             Refusal::RateLimited => ("request over its rate", "requests over their rate"),
             Refusal::Denied => ("request denied by a policy", "requests denied by a policy"),
             Refusal::Panic => ("mistake of the edge itself", "mistakes of the edge itself"),
@@ -146,6 +163,12 @@ impl Refusals {
 
     pub fn sum(&self) -> u64 {
         self.0.iter().sum()
+    }
+
+    /// Those of which many are an attack.
+    pub fn hostile(&self) -> u64 {
+        let hostile = self.iter().filter(|(refusal, _)| refusal.is_hostile());
+        hostile.map(|(_, count)| count).sum()
     }
 
     /// What came about after `earlier` was read.

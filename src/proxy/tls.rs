@@ -1,13 +1,15 @@
 //! TLS: the handshake, with the certificate the snapshot has for the name, and a clear no to names it does not have.
 //!
 //! A connection that names no host gets the box's own certificate. Resumption is by tickets, so nothing is kept here.
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 
 use arc_swap::ArcSwap;
+use futures_util::task::AtomicWaker;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::server::{Acceptor, ClientHello, NoServerSessionStorage, ResolvesServerCert};
@@ -76,14 +78,26 @@ pub(super) async fn handshake(
         Some(source) => Some(handshakes.begin(source).await),
         None => None,
     };
-    let mut accept = pin!(start.into_stream(config.clone()));
-    // The first look answers the client; what it says to that costs little.
-    let answered = handshakes
-        .work(async || poll_fn(|cx| Poll::Ready(accept.as_mut().poll(cx))).await)
+    let woken = Arc::new(Woken::default());
+    // Agreeing on a key and signing is done by whoever makes this, not by its first poll.
+    let (mut accept, mut polled) = handshakes
+        .work(async || {
+            let mut accept = start.into_stream(config.clone());
+            let polled = woken.poll(&mut accept).await;
+            (accept, polled)
+        })
         .await;
-    let stream = match answered {
-        Poll::Ready(done) => done?,
-        Poll::Pending => accept.await?,
+    let stream = loop {
+        match polled {
+            Poll::Ready(done) => break done?,
+            // What comes next may cost as much: the second hello of a client that was asked for another key.
+            Poll::Pending => {
+                woken.wait().await;
+                polled = handshakes
+                    .work(async || woken.poll(&mut accept).await)
+                    .await;
+            }
+        }
     };
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     Ok(Handshake::Done {
@@ -91,6 +105,40 @@ pub(super) async fn handshake(
         name,
         http2,
     })
+}
+
+/// Whether what was polled once is to be polled again, though the task that did was woken for something else meanwhile.
+#[derive(Default)]
+struct Woken {
+    again: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl Woken {
+    /// Polls it once.
+    async fn poll<F: Future + Unpin>(self: &Arc<Self>, future: &mut F) -> Poll<F::Output> {
+        let waker = Waker::from(self.clone());
+        Pin::new(future).poll(&mut Context::from_waker(&waker))
+    }
+
+    /// Waits until it has something new to do.
+    async fn wait(&self) {
+        poll_fn(|cx| {
+            self.task.register(cx.waker());
+            match self.again.swap(false, Ordering::AcqRel) {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        })
+        .await;
+    }
+}
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.again.store(true, Ordering::Release);
+        self.task.wake();
+    }
 }
 
 struct FromSnapshot(Arc<ArcSwap<Snapshot>>);
@@ -113,3 +161,6 @@ impl std::fmt::Debug for FromSnapshot {
         f.write_str("certificates of the snapshot")
     }
 }
+
+#[cfg(test)]
+mod tests;

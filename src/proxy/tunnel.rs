@@ -97,7 +97,11 @@ impl Tunnel {
                 return Poll::Ready((true, false));
             }
             let sent = up.poll(cx, &mut io, &mut target, None);
+            let before = down.moved;
             let received = down.poll(cx, &mut target, &mut io, frames.as_mut());
+            if down.moved > before {
+                client.earns((down.moved - before) as usize);
+            }
             match (sent, received) {
                 (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => {
                     return Poll::Ready((false, false));

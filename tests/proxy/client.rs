@@ -163,6 +163,18 @@ impl Http2 {
         (Http2::over(stream).await, socket)
     }
 
+    /// With the windows that a client has who asks for no others: 64 KB for the connection and for each stream.
+    pub async fn with_small_windows(rig: &Rig, name: &str) -> Http2 {
+        let stream = tls(rig, name, "h2").await.unwrap();
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder
+            .initial_stream_window_size(65_535)
+            .initial_connection_window_size(65_535);
+        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        Http2(sender)
+    }
+
     pub async fn over<S>(stream: S) -> Http2
     where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,

@@ -227,6 +227,32 @@ async fn e4_paced_rapid_resets_are_cut_and_cost_an_app_next_to_nothing() {
     );
 }
 
+/// What the edge answers by itself costs it nothing, and excuses no reset.
+#[tokio::test]
+async fn e4_rapid_resets_between_cheap_requests_are_cut_as_well() {
+    let app = app("one").await;
+    let route = route("tasks.test/slow", &[&target(app.address)]);
+    let rig = Rig::start(World::of([route]));
+    let mut attacker = ByHand::of(&rig).await;
+    let mut sent = 0_u32;
+    while attacker.heard.goaway.is_none() && !attacker.heard.closed && sent < 200 {
+        let (cheap, stream) = (sent * 4 + 1, sent * 4 + 3);
+        let mut bytes = request(cheap, "GET", "/nothing", true);
+        bytes.extend(request(stream, "GET", "/slow?ms=60000", true));
+        attacker.send(&bytes).await;
+        attacker.settle().await;
+        attacker
+            .send(&frame(RESET, 0, stream, &8_u32.to_be_bytes()))
+            .await;
+        attacker.settle().await;
+        sent += 1;
+    }
+    assert_eq!(attacker.heard.goaway.as_deref(), Some("ENHANCE_YOUR_CALM"));
+    assert!((101..=103).contains(&sent), "cut after {sent}");
+    assert_eq!(attacker.heard.streams[&1].answer, "404");
+    assert_eq!(rig.edge.stats().refusals.of(Refusal::Abandoned), 1);
+}
+
 #[tokio::test]
 async fn e4_rapid_resets_all_at_once_are_cut_before_an_app_sees_one() {
     let (app, rig) = rig().await;

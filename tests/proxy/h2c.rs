@@ -60,6 +60,44 @@ fn stream_of(pieces: mpsc::UnboundedReceiver<Bytes>) -> Body {
     )))
 }
 
+/// What is reset with "no error" before its end is not whole; after it, the app only wants no more of the request.
+#[tokio::test]
+async fn e2_no_error_before_the_end_of_an_h2c_answer_is_a_cut_and_after_it_is_none() {
+    let seen = Arc::new(tokio::sync::Notify::new());
+    let told = seen.clone();
+    let app = frames(move |mut connection, _| {
+        let told = told.clone();
+        async move {
+            while let Some(Ok((request, mut respond))) = connection.accept().await {
+                let told = told.clone();
+                tokio::spawn(async move {
+                    let ends = request.uri().path() == "/whole";
+                    let mut stream = respond.send_response(Response::new(()), false).unwrap();
+                    stream.send_data(Bytes::from_static(b"all"), ends).unwrap();
+                    told.notified().await;
+                    stream.send_reset(h2::Reason::NO_ERROR);
+                    drop(request);
+                });
+            }
+        }
+    })
+    .await;
+    let rig = rig(&app);
+    for path in ["/whole", "/cut"] {
+        let (_never_ends, pieces) = mpsc::unbounded_channel();
+        let mut http2 = Http2::tls(&rig, "tasks.test").await;
+        let request = Request::post(format!("https://tasks.test{path}"))
+            .body(stream_of(pieces))
+            .unwrap();
+        let mut body = http2.send(request).await.unwrap().into_body();
+        let first = within(PATIENCE, "the first of it", body.frame()).await;
+        assert_eq!(first.unwrap().unwrap().into_data().unwrap(), "all");
+        seen.notify_one();
+        let rest = within(PATIENCE, "its end", body.collect()).await;
+        assert_eq!(rest.is_ok(), path == "/whole", "{path}");
+    }
+}
+
 #[tokio::test]
 async fn e2_an_h2c_app_gets_the_head_an_http1_app_gets() {
     let (one, two) = (app("one").await, h2c_app("two").await);

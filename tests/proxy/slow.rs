@@ -9,8 +9,9 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::Notify;
 
-use crate::app::{app, h2c_app};
+use crate::app::{app, h2c_app, raw, read_head};
 use crate::client::{Body, Http1, Http2, get, tls};
 use crate::frames::{Heard, RESET, WINDOW_UPDATE, frame, preface, request};
 use crate::rig::{Rig, World, h2c_target, route, target, until, within};
@@ -115,6 +116,77 @@ async fn e4_the_last_piece_of_an_answer_may_not_stall_for_ever_either() {
         .write_all(&frame(RESET, 0, 5, &[0, 0, 0, 8]))
         .await
         .unwrap();
+    assert_eq!(rig.edge.stats().refusals.of(Refusal::SlowReader), 2);
+}
+
+/// As soon as there is room for a byte, hyper hands over all of the last piece, and the stream is over for it.
+#[tokio::test]
+async fn e4_nor_does_a_window_of_one_byte_keep_a_last_piece_for_ever() {
+    let heads = Arc::new(Notify::new());
+    let seen = heads.clone();
+    let app = raw(move |mut stream: TcpStream, _| {
+        let seen = seen.clone();
+        async move {
+            let head = read_head(&mut stream).await.unwrap();
+            let (framing, sizes, end) = match head.starts_with("GET /chunked") {
+                true => (
+                    "Transfer-Encoding: chunked",
+                    ["2710\r\n", "\r\n4e20\r\n"],
+                    "\r\n0\r\n\r\n",
+                ),
+                false => ("Content-Length: 30000", ["", ""], ""),
+            };
+            let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\n{framing}\r\n\r\n");
+            let first = [head.as_bytes(), sizes[0].as_bytes(), &[b'x'; 10_000]];
+            stream.write_all(&first.concat()).await.unwrap();
+            seen.notified().await;
+            // Read by the edge as one piece.
+            let last = [sizes[1].as_bytes(), &[b'x'; 20_000], end.as_bytes()];
+            stream.write_all(&last.concat()).await.unwrap();
+            std::future::pending::<()>().await;
+        }
+    })
+    .await;
+    let target = target(app.address);
+    let rig = Rig::with_limits(
+        World::of([route("tasks.test", &[&target])]),
+        limits(Duration::from_secs(1)),
+    );
+    let mut stream = tls(&rig, "tasks.test", "h2").await.unwrap();
+    let mut bytes = preface();
+    // Room for the first piece and one byte more: SETTINGS_INITIAL_WINDOW_SIZE is 10,001.
+    bytes.extend(frame(4, 0, 0, &[0, 4, 0, 0, 0x27, 0x11]));
+    let mut heard = Heard::default();
+    for (id, path) in [(1, "/length"), (3, "/chunked"), (5, "/taken")] {
+        bytes.extend(request(id, "GET", path, true));
+        stream.write_all(&bytes).await.unwrap();
+        bytes.clear();
+        let is_there = |heard: &Heard| {
+            let told = heard.streams.get(&id);
+            told.is_some_and(|told| told.body.len() >= 10_000)
+        };
+        while !is_there(&heard) {
+            within(PATIENCE, "the first", heard.read(&mut stream)).await;
+        }
+        heads.notify_one();
+    }
+    let window = 20_000_u32.to_be_bytes();
+    let taken = frame(WINDOW_UPDATE, 0, 5, &window);
+    stream.write_all(&taken).await.unwrap();
+    let over = async {
+        while !heard.streams.values().all(|told| told.ended) {
+            heard.read(&mut stream).await;
+            assert!(!heard.closed);
+        }
+    };
+    within(PATIENCE, "both are reset", over).await;
+    for id in [1, 3] {
+        assert_eq!(heard.streams[&id].answer, "reset CANCEL");
+        assert_eq!(heard.streams[&id].body.len(), 10_001);
+    }
+    // The end of what is taken comes in a frame of its own, and with it the end of the stream.
+    assert_eq!(heard.streams[&5].answer, "200");
+    assert_eq!(heard.streams[&5].body.len(), 30_000);
     assert_eq!(rig.edge.stats().refusals.of(Refusal::SlowReader), 2);
 }
 
@@ -229,21 +301,35 @@ async fn trickles_end(target: &Arc<Target>) {
     // 1,600 bytes a second, for more than one while.
     let (status, said, _) = ask("a slow one", || trickle("/count", "text/plain", 80, 70)).await;
     assert_eq!((status, &*said), (200, "5600 {}"));
-    // A conversation is not hurried.
-    let (status, ..) = ask("grpc", || {
-        trickle("/count", "application/grpc+proto", 1, 70)
-    })
-    .await;
-    assert_eq!(status, 200);
-    assert_eq!(rig.edge.stats().refusals.sum(), 2);
+    // No more is a call of gRPC to an app that does not speak it, whatever the protocol.
+    let mut http1 = Http1::tls(&rig, "tasks.test").await;
+    let said = http1.ask(trickle("/count", grpc, 1, 400)).await.unwrap();
+    assert_eq!(said.status, 408);
+    assert_eq!(rig.edge.stats().refusals.sum(), 3);
     // An answer that has begun already is broken off.
     for kind in [plain, grpc] {
         let mut http2 = Http2::tls(&rig, "tasks.test").await;
-        let answer = http2.send(trickle("/echo", kind, 1, 70)).await.unwrap();
+        let answer = http2.send(trickle("/echo", kind, 1, 400)).await.unwrap();
         let ended = within(PATIENCE, "its end", answer.into_body().collect()).await;
-        assert_eq!(ended.is_ok(), kind == grpc, "{kind}");
+        assert!(ended.is_err(), "{kind}");
     }
-    assert_eq!(rig.edge.stats().refusals.of(Refusal::SlowBody), 3);
+    assert_eq!(rig.edge.stats().refusals.of(Refusal::SlowBody), 5);
+}
+
+/// To an app that speaks gRPC a call is a conversation, and is not hurried.
+#[tokio::test]
+async fn e4_a_grpc_call_over_http2_may_trickle() {
+    let app = crate::app::h2c_app("one").await;
+    let target = crate::rig::h2c_target(app.address);
+    let rig = Rig::with_limits(
+        World::of([route("tasks.test", &[&target])]),
+        limits(Duration::from_secs(3)),
+    );
+    let mut http2 = Http2::tls(&rig, "tasks.test").await;
+    let call = trickle("/count", "application/grpc+proto", 1, 70);
+    let said = within(PATIENCE, "the call", http2.ask(call)).await.unwrap();
+    assert_eq!((said.status.as_u16(), said.text()), (200, "70 {}"));
+    assert_eq!(rig.edge.stats().refusals.sum(), 0);
 }
 
 #[tokio::test]

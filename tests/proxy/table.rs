@@ -225,6 +225,7 @@ pub fn world(app: &App, turn: usize) -> World {
 fn refused(rig: &Rig) -> u64 {
     let refusals = rig.edge.stats().refusals;
     refusals.of(Refusal::BadRequest)
+        + refusals.of(Refusal::NotServed)
         + refusals.of(Refusal::Denied)
         + refusals.of(Refusal::RateLimited)
 }

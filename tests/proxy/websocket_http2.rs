@@ -23,6 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The close frame of a restart.
 const RESTART: [u8; 4] = [0x88, 2, 0x03, 0xf4];
 
+/// What a busy one sends.
+const MUCH: usize = 50 << 20;
+
 type Stream = TokioIo<Upgraded>;
 
 fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
@@ -54,7 +57,7 @@ async fn app() -> (App, UnboundedReceiver<String>) {
                     )
                 };
                 let answer = match path {
-                    "/ws" => switch(&proof(&head), "websocket"),
+                    "/ws" | "/much" => switch(&proof(&head), "websocket"),
                     "/wrong" => switch("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", "websocket"),
                     "/other" => switch(&proof(&head), "chat"),
                     "/no" => "HTTP/1.1 403 Forbidden\r\nContent-Length: 7\r\nX-Why: you\r\n\r\nnot you".into(),
@@ -62,6 +65,13 @@ async fn app() -> (App, UnboundedReceiver<String>) {
                     _ => "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello".into(),
                 };
                 stream.write_all(answer.as_bytes()).await.unwrap();
+                if path == "/much" {
+                    let piece = vec![7; 64 * 1024];
+                    for _ in 0..MUCH / piece.len() {
+                        stream.write_all(&piece).await.unwrap();
+                    }
+                    return;
+                }
                 if answer.starts_with("HTTP/1.1 101") {
                     let mut buffer = [0; 4_096];
                     while let Ok(count @ 1..) = stream.read(&mut buffer).await {
@@ -103,7 +113,11 @@ async fn connection(rig: &Rig) -> Http2 {
 }
 
 async fn open(http2: &mut Http2) -> (HeaderMap, Stream) {
-    let response = connect(http2, "/ws").await;
+    open_at(http2, "/ws").await
+}
+
+async fn open_at(http2: &mut Http2, path: &str) -> (HeaderMap, Stream) {
+    let response = connect(http2, path).await;
     assert_eq!(response.status(), 200);
     let headers = response.headers().clone();
     let upgraded = within(PATIENCE, "a stream", hyper::upgrade::on(response)).await;
@@ -125,6 +139,18 @@ async fn rest(stream: &mut Stream) -> io::Result<Vec<u8>> {
     let mut rest = Vec::new();
     within(PATIENCE, "the stream's end", stream.read_to_end(&mut rest)).await?;
     Ok(rest)
+}
+
+#[tokio::test]
+async fn e4_a_busy_websocket_through_small_windows_is_no_flood() {
+    let (app, _heads) = app().await;
+    let rig = Rig::start(World::of([route("tasks.test", &[&target(app.address)])]));
+    let mut http2 = Http2::with_small_windows(&rig, "tasks.test").await;
+    http2.ask(get("https://tasks.test/")).await.unwrap();
+    let (_, mut stream) = open_at(&mut http2, "/much").await;
+    let came = rest(&mut stream).await.unwrap();
+    assert_eq!(came.len(), MUCH);
+    assert_eq!(rig.edge.stats().refusals.sum(), 0);
 }
 
 #[tokio::test]

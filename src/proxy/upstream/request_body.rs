@@ -38,7 +38,6 @@ pub(crate) struct RequestBody {
     refused: bool,
     length: Option<u64>,
     expected_continue: bool,
-    may_trickle: bool,
     pub(super) pace: Pace,
 }
 
@@ -115,9 +114,9 @@ impl BodySource {
         }
     }
 
-    /// The body is a conversation: no pace is asked of it.
-    pub(crate) fn may_trickle(mut self) -> BodySource {
-        self.may_trickle = true;
+    /// Whether the body is a conversation: no pace is asked of it, where its target is spoken to over HTTP/2.
+    pub(crate) fn may_trickle(mut self, may: bool) -> BodySource {
+        self.may_trickle = may;
         self
     }
 
@@ -154,7 +153,6 @@ impl RequestBody {
             source: source.source,
             taken: 0,
             refused: false,
-            may_trickle: source.may_trickle,
             pace: Pace::default(),
         }
     }
@@ -168,15 +166,13 @@ impl RequestBody {
             coding: self.coding,
             limit: self.limit,
             expects_continue: self.expected_continue,
-            may_trickle: self.may_trickle,
+            may_trickle: false,
         })
     }
 
-    /// From now on the body has to come at a pace, unless it may trickle.
+    /// From now on the body has to come at a pace.
     pub(super) fn hurry(&mut self, client_idle: Duration) {
-        if !self.may_trickle {
-            self.pace.set(client_idle);
-        }
+        self.pace.set(client_idle);
     }
 
     /// Until when the pump may wait for the client, if it waits for it; `None`: it is too slow.

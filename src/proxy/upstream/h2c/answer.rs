@@ -66,12 +66,13 @@ impl AnswerBody {
         }
     }
 
-    /// A stream that is reset with "no error" after its answer has ended (RFC 9113, 8.1).
+    /// A stream that is reset with "no error" when all of its answer was there (RFC 9113, 8.1). After END_STREAM h2 tells
+    /// the end and not the reset; before it only the promised length says that nothing is missing.
     fn is_over(&self, error: &h2::Error) -> bool {
         error.is_remote()
             && error.is_reset()
             && error.reason() == Some(Reason::NO_ERROR)
-            && self.left.is_none_or(|left| left == 0)
+            && self.left == Some(0)
     }
 }
 
