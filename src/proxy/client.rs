@@ -86,6 +86,8 @@ pub(super) struct Client {
     awaits_answer: Cell<bool>,
     idle_since: Cell<Instant>,
     head_since: Cell<Option<Instant>>,
+    /// The same over HTTP/2, where a head has come in part.
+    part_since: Cell<Option<Instant>>,
     /// Bytes of it that were taken, and since when, and at how many of those, the client takes no more.
     sent: Cell<u64>,
     blocked: Cell<Option<(Instant, u64)>>,
@@ -132,6 +134,7 @@ impl Client {
             idle_since: Cell::new(now),
             // The first head is due from the start.
             head_since: Cell::new(Some(now)),
+            part_since: Cell::new(None),
             sent: Cell::new(0),
             blocked: Cell::new(None),
             at_boundary: Cell::new(false),
@@ -255,6 +258,18 @@ impl Client {
         }
     }
 
+    /// Over HTTP/2: whether a head has come in part, which is due as over HTTP/1.1.
+    pub(super) fn head_goes_on(&self, in_part: bool) {
+        if in_part != self.part_since.get().is_some() {
+            self.part_since.set(in_part.then(Instant::now));
+        }
+    }
+
+    /// Since when a head is due.
+    fn head_due_since(&self) -> Option<Instant> {
+        self.head_since.get().or(self.part_since.get())
+    }
+
     /// The client took so many bytes of what it is sent.
     pub(super) fn bytes_went(&self, count: usize) {
         let sent = self.sent.get() + count as u64;
@@ -330,10 +345,13 @@ impl Client {
         if self.in_flight.get() > 0 {
             return Verdict::Wait(now + limits.client_idle);
         }
-        if let Some(head) = self.head_since.get() {
+        if let Some(head) = self.head_due_since() {
             return if past(head, limits.client_header) {
                 // Browsers connect ahead of need.
-                let began = self.heard.get() && !self.http2.get();
+                let began = match self.http2.get() {
+                    true => self.part_since.get().is_some(),
+                    false => self.heard.get(),
+                };
                 Verdict::Drop(began.then_some(Refusal::SlowHead))
             } else {
                 Verdict::Wait(head + limits.client_header)
@@ -356,7 +374,7 @@ impl Client {
 
     /// The earliest moment at which the verdict could change for the worse.
     pub(super) fn due(&self) -> Option<Instant> {
-        let head = self.head_since.get();
+        let head = self.head_due_since();
         match (self.condemned.get(), self.blocked.get()) {
             (Some(condemned), _) => Some(condemned + LAST_WORD),
             (None, Some((blocked, _))) => Some(blocked + self.limits().client_idle),

@@ -54,6 +54,8 @@ pub(super) struct H2Frames {
     unfinished: Option<u32>,
     /// The highest stream that was opened.
     newest: u32,
+    /// The frame that has begun belongs to a request's head.
+    is_head: bool,
     allowance: u32,
     /// Up to when the seconds are counted in.
     counted: Instant,
@@ -69,6 +71,7 @@ impl H2Frames {
             read: 0,
             unfinished: None,
             newest: 0,
+            is_head: false,
             allowance: BURST,
             counted: now,
             over: false,
@@ -122,6 +125,11 @@ impl H2Frames {
         self.left == 0 && self.read == 0
     }
 
+    /// Whether a request's head, or the head of a frame, has come in part.
+    pub(super) fn is_in_a_head(&self) -> bool {
+        self.unfinished.is_some() || self.read > 0 || (self.left > 0 && self.is_head)
+    }
+
     /// Frames upon which h2 ends the connection with `ENHANCE_YOUR_CALM`, whatever came before: hyper has no way to ask
     /// it to. They are a head that never ends.
     pub(super) fn stand_in(&self) -> Bytes {
@@ -143,6 +151,7 @@ impl H2Frames {
         let length = u32::from_be_bytes([0, a, b, c]);
         let stream = u32::from_be_bytes(stream) & (u32::MAX >> 1);
         self.left = length as usize;
+        self.is_head = matches!(kind, HEADERS | CONTINUATION);
         let has = |flag: u8| flags & flag != 0;
         let cost = match kind {
             // Padding is what an empty frame would hide behind.

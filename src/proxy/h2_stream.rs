@@ -147,12 +147,7 @@ impl Drop for Stall {
 
 /// Whether a stream that waits is one too many, when so many of its worker and of its connection do.
 fn are_too_many(of_worker: u32, of_client: u32) -> bool {
-    let may = match of_worker {
-        ..=CROWD => return false,
-        ..=FULL => FEW,
-        _ => 0,
-    };
-    of_client > may
+    of_worker > FULL || (of_worker > CROWD && of_client > FEW)
 }
 
 #[cfg(test)]

@@ -117,6 +117,8 @@ impl Inlet {
                         buffer.set_filled(begin + passed);
                         self.early = stand_in;
                         self.end(Guarding::Refused);
+                    } else {
+                        wire.client().head_goes_on(frames.is_in_a_head());
                     }
                     continue;
                 }

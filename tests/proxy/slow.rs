@@ -333,6 +333,34 @@ async fn e4_a_grpc_call_over_http2_may_trickle() {
 }
 
 #[tokio::test]
+async fn e4_a_head_that_stops_over_http2_is_due_as_any_other() {
+    let app = app("one").await;
+    let limits = Limits {
+        client_header: Duration::from_secs(1),
+        ..limits(Duration::from_secs(60))
+    };
+    let rig = Rig::with_limits(
+        World::of([route("tasks.test", &[&target(app.address)])]),
+        limits,
+    );
+    let mut stream = tls(&rig, "tasks.test", "h2").await.unwrap();
+    let mut bytes = preface();
+    bytes.extend(request(1, "GET", "/bytes?n=10", true));
+    stream.write_all(&bytes).await.unwrap();
+    let mut heard = Heard::default();
+    while !heard.streams.get(&1).is_some_and(|told| told.ended) {
+        within(PATIENCE, "an answer", heard.read(&mut stream)).await;
+    }
+    // Quiet between two requests, it may be so for long.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert_eq!(rig.edge.stats().connections, 1);
+    let second = request(3, "GET", "/bytes?n=10", true);
+    stream.write_all(&second[..second.len() - 1]).await.unwrap();
+    until("it is dropped", || rig.edge.stats().connections == 0).await;
+    assert_eq!(rig.edge.stats().refusals.of(Refusal::SlowHead), 1);
+}
+
+#[tokio::test]
 async fn e4_heads_that_stop_are_counted_and_connections_ahead_of_need_are_not() {
     let app = app("one").await;
     let limits = Limits {
