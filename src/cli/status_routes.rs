@@ -5,10 +5,14 @@ use super::client::Client;
 use super::output::{self, Fail};
 use crate::wire::routes::{EdgeFigures, EdgeTotals, LatencyFigures, Routes, TargetFigures};
 
-/// What every table says of its rows, behind their names.
+/// What every table says of its rows, behind their names; one of its own comes last.
 const FIGURES: [&str; 12] = [
     "REQ/S", "P50", "P95", "P99", "NOW", "REQUESTS", "2XX", "3XX", "4XX", "5XX", "FAILED", "IN/OUT",
 ];
+/// Of a route or a process: what its policies refused, with 429, 401 or 403.
+const REFUSED: &str = "REFUSED";
+/// Of a target: how often it got no requests for a while, because of what it did to earlier ones.
+const LEFT_OUT: &str = "TIMES OUT";
 
 /// Shows it once.
 ///
@@ -26,12 +30,13 @@ fn show(told: &Routes) {
     } else {
         output::table(&routes(told));
     }
-    for (name, rows) in [("PROCESS", processes(told)), ("TARGET", targets(told))] {
+    for (name, rows, own) in [
+        ("PROCESS", processes(told), REFUSED),
+        ("TARGET", targets(told), LEFT_OUT),
+    ] {
         if !rows.is_empty() {
             output::line("");
-            let head = [name, "WHERE"].into_iter().chain(FIGURES);
-            let head: Vec<String> = head.map(str::to_owned).collect();
-            output::table(&[&[head][..], &rows].concat());
+            output::table(&[&[head([name, "WHERE"], own)][..], &rows].concat());
         }
     }
     if let Some(edge) = &told.edge {
@@ -40,9 +45,13 @@ fn show(told: &Routes) {
     }
 }
 
+fn head(names: [&str; 2], own: &str) -> Vec<String> {
+    let all = names.into_iter().chain(FIGURES).chain([own]);
+    all.map(str::to_owned).collect()
+}
+
 fn routes(told: &Routes) -> Vec<Vec<String>> {
-    let head = ["ROUTE", "ANSWERS"].into_iter().chain(FIGURES);
-    let mut rows = vec![head.map(str::to_owned).collect::<Vec<_>>()];
+    let mut rows = vec![head(["ROUTE", "ANSWERS"], REFUSED)];
     for route in &told.routes {
         let path = if route.path == "/" { "" } else { &route.path };
         let host = match route.host.as_str() {
@@ -58,7 +67,8 @@ fn routes(told: &Routes) -> Vec<Vec<String>> {
             (false, true) => format!("{who} (nobody)"),
             (false, false) => who,
         };
-        rows.push(row([format!("{host}{path}"), who], &route.figures));
+        let names = [format!("{host}{path}"), who];
+        rows.push(row(names, &route.figures, refused(&route.figures)));
     }
     rows
 }
@@ -66,7 +76,8 @@ fn routes(told: &Routes) -> Vec<Vec<String>> {
 fn processes(told: &Routes) -> Vec<Vec<String>> {
     let named = |p: &crate::wire::routes::ProcessFigures| [p.process.clone(), p.app.clone()];
     let all = told.processes.iter();
-    all.map(|p| row(named(p), &p.figures)).collect()
+    all.map(|p| row(named(p), &p.figures, refused(&p.figures)))
+        .collect()
 }
 
 /// Each once, though several routes lead to it.
@@ -74,13 +85,24 @@ fn targets(told: &Routes) -> Vec<Vec<String>> {
     let mut all: Vec<&TargetFigures> = told.routes.iter().flat_map(|r| &r.targets).collect();
     all.sort_by(|one, other| (&one.key, &one.address).cmp(&(&other.key, &other.address)));
     all.dedup_by(|one, other| (&one.key, &one.address) == (&other.key, &other.address));
-    let name = |t: &TargetFigures| t.container.clone().unwrap_or_else(|| t.key.clone());
+    let name = |t: &TargetFigures| {
+        let name = t.container.as_ref().unwrap_or(&t.key);
+        match t.left_out {
+            true => format!("{name} (left out)"),
+            false => name.clone(),
+        }
+    };
     all.into_iter()
-        .map(|t| row([name(t), t.address.clone()], &t.figures))
+        .map(|t| row([name(t), t.address.clone()], &t.figures, t.times_left_out))
         .collect()
 }
 
-fn row(names: [String; 2], figures: &EdgeFigures) -> Vec<String> {
+/// By the route's policies.
+fn refused(figures: &EdgeFigures) -> u64 {
+    figures.rate_limited + figures.denied
+}
+
+fn row(names: [String; 2], figures: &EdgeFigures, own: u64) -> Vec<String> {
     let minute = figures.minute.as_ref();
     let latency = minute.map_or(&figures.latency, |minute| &minute.latency);
     let [_, success, elsewhere, client, server] = figures.classes;
@@ -102,6 +124,7 @@ fn row(names: [String; 2], figures: &EdgeFigures) -> Vec<String> {
         bytes(figures.bytes_in),
         bytes(figures.bytes_out)
     ));
+    cells.push(own.to_string());
     cells
 }
 
@@ -135,7 +158,7 @@ fn totals(edge: &EdgeTotals) -> String {
         false => refused.join(", "),
     };
     format!(
-        "Open connections: {}. Refused before a route: {refused}. Entries of the access log dropped: {}.",
+        "Open connections: {}. Refused before an app: {refused}. Entries of the access log dropped: {}.",
         edge.connections, edge.log_dropped
     )
 }
@@ -152,6 +175,8 @@ mod tests {
             in_flight: 2,
             classes: [1, 1_190, 5, 4, 4],
             failed: 3,
+            rate_limited: 12,
+            denied: 5,
             bytes_in: 900,
             bytes_out: 20 << 20,
             latency: LatencyFigures::default(),
@@ -175,6 +200,8 @@ mod tests {
                 key: "replica:31".into(),
                 container: Some("shop-web-1".into()),
                 address: "10.83.0.2:3000".into(),
+                left_out: true,
+                times_left_out: 7,
                 figures: EdgeFigures::default(),
             }],
             ..RouteFigures::default()
@@ -187,15 +214,15 @@ mod tests {
         let rows = routes(&told);
         assert_eq!(
             rows[1].join(" "),
-            "a.test shop web 18.2 1.3ms 21ms 14s 2 1204 1190 5 4 4 3 900/20M"
+            "a.test shop web 18.2 1.3ms 21ms 14s 2 1204 1190 5 4 4 3 900/20M 17"
         );
         assert_eq!(rows[2][..2], ["a.test/api", "shop web (held)"]);
-        assert!(rows.iter().all(|row| row.len() == 2 + FIGURES.len()));
+        assert!(rows.iter().all(|row| row.len() == 3 + FIGURES.len()));
         let targets = targets(&told);
         assert_eq!(targets.len(), 1);
         assert_eq!(
             targets[0].join(" "),
-            "shop-web-1 10.83.0.2:3000 - - - - 0 0 0 0 0 0 0 0/0"
+            "shop-web-1 (left out) 10.83.0.2:3000 - - - - 0 0 0 0 0 0 0 0/0 7"
         );
     }
 
@@ -212,9 +239,9 @@ mod tests {
         };
         assert_eq!(
             totals(&edge),
-            "Open connections: 4. Refused before a route: 2 bad request. Entries of the access log dropped: 7."
+            "Open connections: 4. Refused before an app: 2 bad request. Entries of the access log dropped: 7."
         );
         edge.refused.clear();
-        assert!(totals(&edge).contains("a route: nothing."));
+        assert!(totals(&edge).contains("an app: nothing."));
     }
 }

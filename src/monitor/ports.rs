@@ -5,7 +5,7 @@ use std::pin::Pin;
 
 use crate::base::clock::UnixMs;
 use crate::config::Waiting;
-use crate::proxy::Reading;
+use crate::proxy::{LeftOut, Reading};
 use crate::wire::overview::{App, Certificate, Database, Engine, Trust};
 
 /// An answer that takes a while.
@@ -57,7 +57,7 @@ pub struct RouteReading {
 pub struct EdgeReading {
     /// Open connections of clients.
     pub connections: u64,
-    /// What was turned away before it reached a route: why, and how often.
+    /// What was turned away before it reached an app: why, and how often.
     pub refused: Vec<(String, u64)>,
     /// Entries of the access log that were never written.
     pub log_dropped: u64,
@@ -95,6 +95,8 @@ pub struct TargetSeen {
     pub container: Option<String>,
     /// Where it listens.
     pub address: String,
+    /// Whether and how often it was left out because of what it did to requests.
+    pub left_out: LeftOut,
     /// Its counters.
     pub reading: Reading,
 }

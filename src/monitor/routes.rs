@@ -109,6 +109,8 @@ fn figures(reading: &Reading, minute: Option<MinuteFigures>) -> EdgeFigures {
         in_flight: reading.in_flight,
         classes: reading.classes,
         failed: reading.failures,
+        rate_limited: reading.rate_limited,
+        denied: reading.denied,
         bytes_in: reading.bytes_in,
         bytes_out: reading.bytes_out,
         latency: latency(&Latency::from(&reading.latency)),
@@ -123,6 +125,8 @@ fn add(sum: &mut Reading, other: &Reading) {
         *sum += other;
     }
     sum.failures += other.failures;
+    sum.rate_limited += other.rate_limited;
+    sum.denied += other.denied;
     sum.tunnels += other.tunnels;
     sum.bytes_in += other.bytes_in;
     sum.bytes_out += other.bytes_out;
@@ -158,6 +162,8 @@ pub(super) fn routes(edge: EdgeReading, minute: &Minute) -> Routes {
                     key: target.key,
                     container: target.container,
                     address: target.address,
+                    left_out: target.left_out.now,
+                    times_left_out: target.left_out.times,
                 })
                 .collect(),
         })
@@ -196,12 +202,15 @@ impl Monitor {
 mod tests {
     use super::*;
     use crate::monitor::ports::{RouteSeen, TargetSeen};
+    use crate::proxy::LeftOut;
 
     fn reading(requests: u64) -> Reading {
         Reading {
             requests,
             in_flight: 1,
             classes: [0, requests, 0, 0, 0],
+            rate_limited: 2 * requests,
+            denied: 3 * requests,
             bytes_out: 10 * requests,
             ..Reading::default()
         }
@@ -258,6 +267,10 @@ mod tests {
                 key: "replica:1".into(),
                 container: None,
                 address: "10.83.0.2:80".into(),
+                left_out: LeftOut {
+                    now: true,
+                    times: requests,
+                },
                 reading: reading(1),
             }],
         }
@@ -285,6 +298,10 @@ mod tests {
             .map(|p| (p.process.as_str(), p.figures.requests, p.figures.bytes_out))
             .collect();
         assert_eq!(processes, [("api", 1, 10), ("web", 12, 120)]);
+        let refused = |p: &ProcessFigures| (p.figures.rate_limited, p.figures.denied);
+        assert_eq!(refused(&told.processes[1]), (24, 36));
+        let target = &told.routes[1].targets[0];
+        assert_eq!((target.left_out, target.times_left_out), (true, 5));
         assert_eq!(told.edge.as_ref().unwrap().refused[0].count, 2);
         // Who sees one app sees no other's, and nothing of the box.
         let theirs = told.clone().of_apps(|app| app == "shop");

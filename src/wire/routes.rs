@@ -31,7 +31,7 @@ impl Routes {
 pub struct EdgeTotals {
     /// Connections of clients that are open.
     pub connections: u64,
-    /// What was turned away before it reached a route.
+    /// What was turned away before it reached an app.
     pub refused: Vec<RefusedCount>,
     /// Entries of the access log that were never written.
     pub log_dropped: u64,
@@ -87,6 +87,10 @@ pub struct TargetFigures {
     pub container: Option<String>,
     /// Where it listens.
     pub address: String,
+    /// Whether it gets no requests for a while, because of what it did to earlier ones.
+    pub left_out: bool,
+    /// How often that was so.
+    pub times_left_out: u64,
     /// What it answered, over all routes that lead to it.
     pub figures: EdgeFigures,
 }
@@ -102,6 +106,10 @@ pub struct EdgeFigures {
     pub classes: [u64; 5],
     /// That got no proper answer of the app.
     pub failed: u64,
+    /// That the route's rate limit refused (429); none of a replica's.
+    pub rate_limited: u64,
+    /// That the route's policies let in no further (401, 403); none of a replica's.
+    pub denied: u64,
     /// Bytes of bodies from clients.
     pub bytes_in: u64,
     /// Bytes of bodies to clients.

@@ -16,7 +16,7 @@ use crate::monitor::{
     WantedCheck, World,
 };
 use crate::postgres::{self, Databases};
-use crate::proxy::{self, EdgeHandle, Refusal, Refusals, Upstream};
+use crate::proxy::{self, EdgeHandle, LeftOut, Refusal, Refusals, Upstream};
 use crate::supervise::{EngineState, Kind, Live, State, Supervisor};
 use crate::web;
 use crate::wire::overview::{
@@ -83,6 +83,7 @@ impl World for WorldPort {
             key: target.key().to_string(),
             container: container(&live, target.key()),
             address: target.address().to_string(),
+            left_out: left_out(&stats.left_out, target.key()),
             reading: target.meter().read(),
         };
         EdgeReading {
@@ -290,6 +291,12 @@ fn container(live: &[Live], key: &str) -> Option<String> {
     let row: i64 = key.strip_prefix("replica:")?.parse().ok()?;
     let own = live.iter().find(|one| one.row == row)?;
     Some(own.name.clone())
+}
+
+/// What stands of this target in a list by key; a target that came a moment later was never left out.
+fn left_out(all: &[(Arc<str>, LeftOut)], key: &str) -> LeftOut {
+    let found = all.binary_search_by(|(of, _)| (**of).cmp(key));
+    found.map(|index| all[index].1).unwrap_or_default()
 }
 
 /// What was turned away, in words.

@@ -39,7 +39,7 @@ pub struct Line {
     pub note: String,
     /// The page of its app.
     pub href: String,
-    /// Held, without a replica.
+    /// Held, without a replica; of a target, left out.
     pub state: Option<Badge>,
     /// Requests a second over the last minute; of a target, requests in all.
     pub rate: String,
@@ -53,6 +53,8 @@ pub struct Line {
     pub bytes: String,
     /// Without a proper answer of the app.
     pub failed: u64,
+    /// "refused: 12 by rate, 3 by access"; of a target "left out 3 times".
+    pub beside: String,
 }
 
 /// `GET /routes`
@@ -115,6 +117,12 @@ fn target(target: &TargetFigures) -> Line {
     let name = target.container.as_ref().unwrap_or(&target.key);
     Line {
         note: target.address.clone(),
+        state: target.left_out.then(|| Badge::new(Tone::Warn, "Left out")),
+        beside: match target.times_left_out {
+            0 => String::new(),
+            1 => "left out once".to_owned(),
+            times => format!("left out {times} times"),
+        },
         ..line(name.clone(), &target.figures)
     }
 }
@@ -137,6 +145,7 @@ fn line(name: String, figures: &EdgeFigures) -> Line {
             words::bytes(figures.bytes_out)
         ),
         failed: figures.failed,
+        beside: refused(figures),
     }
 }
 
@@ -147,6 +156,16 @@ fn quickly(latency: &LatencyFigures) -> (String, String) {
             format!("95 %: {}, 99 %: {}", words::millis(p95), words::millis(p99)),
         ),
         _ => ("–".to_owned(), String::new()),
+    }
+}
+
+/// What the route's policies did not let through.
+fn refused(figures: &EdgeFigures) -> String {
+    match (figures.rate_limited, figures.denied) {
+        (0, 0) => String::new(),
+        (rate, 0) => format!("refused: {rate} by rate"),
+        (0, denied) => format!("refused: {denied} by access"),
+        (rate, denied) => format!("refused: {rate} by rate, {denied} by access"),
     }
 }
 

@@ -23,6 +23,8 @@ pub fn routes_page() -> routes::View {
         in_flight: 3,
         classes: [0, requests - 4, 0, 0, 4],
         failed: 1,
+        rate_limited: 0,
+        denied: 0,
         bytes_in: 12 << 10,
         bytes_out: requests << 12,
         latency: latency.clone(),
@@ -43,9 +45,20 @@ pub fn routes_page() -> routes::View {
             key: text("replica:31"),
             container: app.map(|app| format!("fh-a1b2c3-{app}-web-12-1")),
             address: text("10.83.0.2:3000"),
+            left_out: false,
+            times_left_out: 0,
             figures: figures(8_000, None),
         }],
     };
+    let mut long = one(
+        "a-long-name-of-a-shop.example.com",
+        "/api/v2/orders",
+        Some("shop"),
+    );
+    (long.figures.rate_limited, long.figures.denied) = (1_204, 31);
+    let hung = &mut long.targets[0];
+    hung.key = text("replica:32");
+    (hung.left_out, hung.times_left_out) = (true, 3);
     let paused = RouteFigures {
         paused: true,
         targets: Vec::new(),
@@ -63,11 +76,7 @@ pub fn routes_page() -> routes::View {
         routes: vec![
             one("", "/", None),
             one("shop.example.com", "/", Some("shop")),
-            one(
-                "a-long-name-of-a-shop.example.com",
-                "/api/v2/orders",
-                Some("shop"),
-            ),
+            long,
             paused,
         ],
         processes: vec![ProcessFigures {
