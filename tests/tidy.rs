@@ -456,3 +456,30 @@ fn crash_points_are_all_registered() {
         (!known.contains(&name)).then_some(name)
     });
 }
+
+/// What a target is for is found by its kept inputs: each has some, small ones, and none lie there for a target that is
+/// gone.
+#[test]
+fn e3_every_fuzz_target_has_inputs_that_are_kept() {
+    const MOST: u64 = 16 << 10;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(root.join("src/fuzz.rs")).unwrap();
+    let listed = text.lines().filter_map(|line| {
+        let (name, target) = line.trim().strip_prefix("(\"")?.split_once('"')?;
+        target.contains("::fuzz::").then(|| name.to_owned())
+    });
+    let listed: BTreeSet<String> = listed.collect();
+    let mut kept = BTreeSet::new();
+    for folder in std::fs::read_dir(root.join("tests/fuzz/corpus")).unwrap() {
+        let folder = folder.unwrap().path();
+        let name = folder.file_name().unwrap().to_string_lossy().into_owned();
+        for input in std::fs::read_dir(&folder).unwrap() {
+            let input = input.unwrap();
+            let length = input.metadata().unwrap().len();
+            assert!(length <= MOST, "{}: {length} bytes", input.path().display());
+            kept.insert(name.clone());
+        }
+    }
+    assert!(listed.len() > 30, "src/fuzz.rs is read wrongly: {listed:?}");
+    assert_eq!(kept, listed, "folders with inputs, and targets");
+}

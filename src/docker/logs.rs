@@ -53,7 +53,7 @@ impl Engine {
     }
 }
 
-fn lines(
+pub(super) fn lines(
     pieces: impl Stream<Item = Result<LogOutput, EngineError>> + Send,
 ) -> impl Stream<Item = Result<LogLine, EngineError>> + Send {
     let mut out = Assembler::new(false);

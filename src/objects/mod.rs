@@ -10,6 +10,8 @@
 
 mod error;
 mod folder;
+#[cfg(freehold_fuzz)]
+pub mod fuzz;
 mod location;
 mod s3;
 mod s3_answer;

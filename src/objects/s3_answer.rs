@@ -13,13 +13,12 @@ fn element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
 /// The error that `status` and the answer's body stand for.
 pub(super) fn refusal(s3: &S3, what: &str, key: &str, status: u16, body: &[u8]) -> StoreError {
     let body = String::from_utf8_lossy(body);
-    let code = element(&body, "Code").unwrap_or_default().to_owned();
-    let message: String = element(&body, "Message")
-        .unwrap_or_default()
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(300)
-        .collect();
+    // Both are shown, and may come from whoever answers in the store's place.
+    let said = |name, most| -> String {
+        let content = element(&body, name).unwrap_or_default().chars();
+        content.filter(|c| !c.is_control()).take(most).collect()
+    };
+    let (code, message) = (said("Code", 100), said("Message", 300));
     let host = s3.host();
     let bucket = s3.bucket();
     match (status, code.as_str()) {
@@ -147,5 +146,11 @@ mod tests {
             assert!(text.contains(expected), "{code}: {text}");
             assert!(!text.contains("hunter2"));
         }
+        // Whoever answers in its place says no more than fits, and nothing that a terminal obeys.
+        let text = said(500, &format!("\u{1b}[2J{}", "x".repeat(5_000)), "\r\noh");
+        assert!(
+            text.len() < 500 && !text.contains(char::is_control),
+            "{text}"
+        );
     }
 }

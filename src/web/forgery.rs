@@ -292,18 +292,18 @@ pub async fn refuse_foreign(request: Request, next: Next) -> Response {
     .into_response()
 }
 
-/// Whether the browser says that our own pages asked for this.
+/// Whether the browser says that our own pages asked for this. What is no text is no less there.
 pub fn is_own(headers: &HeaderMap) -> bool {
-    let text = |name: header::HeaderName| headers.get(name).and_then(|v| v.to_str().ok());
-    let site = headers.get("sec-fetch-site").and_then(|v| v.to_str().ok());
-    if !matches!(site, None | Some("same-origin" | "none")) {
+    let said = |name: header::HeaderName| headers.get(name).map(HeaderValue::as_bytes);
+    let site = said(header::HeaderName::from_static("sec-fetch-site"));
+    if !matches!(site, None | Some(b"same-origin" | b"none")) {
         return false;
     }
-    match text(header::ORIGIN) {
-        None => site.is_some() || text(header::COOKIE).is_none(),
-        Some(origin) => text(header::HOST).is_some_and(|host| {
+    match said(header::ORIGIN) {
+        None => site.is_some() || said(header::COOKIE).is_none(),
+        Some(origin) => said(header::HOST).is_some_and(|host| {
             origin
-                .strip_prefix("https://")
+                .strip_prefix(b"https://")
                 .is_some_and(|o| o.eq_ignore_ascii_case(host))
         }),
     }
@@ -349,6 +349,15 @@ mod tests {
             headers(&[("host", "p.test"), ("cookie", "a=b")]),
         ];
         assert!(!foreign.iter().any(is_own));
+        // What cannot be read is not left out for that.
+        for name in [header::ORIGIN, header::COOKIE] {
+            let mut unreadable = headers(&[("host", "p.test")]);
+            unreadable.insert(
+                name,
+                HeaderValue::from_bytes(b"https://p.test\xff").unwrap(),
+            );
+            assert!(!is_own(&unreadable), "{unreadable:?}");
+        }
     }
 
     #[test]

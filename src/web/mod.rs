@@ -19,6 +19,8 @@ mod contract;
 mod downloads;
 mod error;
 mod forgery;
+#[cfg(freehold_fuzz)]
+pub mod fuzz;
 mod hook_body;
 mod hooks;
 mod input;
