@@ -26,6 +26,7 @@ mod retry;
 mod slow;
 mod sources;
 mod static_attacks;
+mod static_caching;
 mod static_site;
 mod streams;
 mod strict;
