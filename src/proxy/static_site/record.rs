@@ -76,10 +76,12 @@ impl Record {
 
     /// How many of its files are not among these, or are of another length.
     pub(super) fn lacking(&self, files: &Files) -> usize {
-        let is_there = |(name, recorded): &(&Box<str>, &Recorded)| {
-            let found = files.get(*name);
+        let is_there = |name: &str, recorded: &Recorded| {
+            let found = files.get(name);
             found.is_some_and(|listed| listed.state.length == recorded.length)
         };
-        self.files.len() - self.files.iter().filter(is_there).count()
+        let all = self.files.iter();
+        all.filter(|(name, recorded)| !is_there(name, recorded))
+            .count()
     }
 }
