@@ -14,6 +14,7 @@ mod lease;
 mod logging;
 mod ports;
 mod publisher;
+mod route_folders;
 mod settings;
 mod sockets;
 mod static_folders;
@@ -200,7 +201,7 @@ async fn run(start: Start) -> Result<(), String> {
                 watched.settings.clone(),
                 &tasks,
             )),
-            folders: static_folders::StaticFolders::default(),
+            folders: route_folders::RouteFolders::default(),
             edge_socket: config.run_dir.join("edge.sock"),
             verifiers: VerifierKey::of(&master),
         },

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::base::clock::UnixMs;
 use crate::base::shutdown::Tasks;
@@ -18,12 +18,15 @@ use crate::db::DbError;
 use crate::proxy::{EdgeHandle, Target};
 use crate::routing;
 
+use super::route_folders::Unread;
 use super::wanted::Gather;
 
 /// Retired targets remembered for whoever waits for their drain.
 const REMEMBERED: usize = 1_024;
 /// How long a caller waits for a publication.
 const PUBLISH_LIMIT: Duration = Duration::from_secs(10);
+/// How long a caller waits for an app's folder to be read.
+const FOLDER_LIMIT: Duration = Duration::from_secs(15);
 /// After a publication that was not whole.
 const AGAIN: Duration = Duration::from_millis(500);
 /// The snapshot is gathered anew at least this often.
@@ -35,6 +38,7 @@ pub struct Publisher {
     ask: mpsc::Sender<oneshot::Sender<()>>,
     edge: EdgeHandle,
     retired: Arc<Mutex<Vec<Arc<Target>>>>,
+    unread: watch::Sender<Unread>,
 }
 
 impl Publisher {
@@ -46,6 +50,7 @@ impl Publisher {
             ask,
             edge,
             retired: Arc::default(),
+            unread: watch::Sender::default(),
         };
         let pending = Pending {
             publisher: publisher.clone(),
@@ -66,6 +71,29 @@ impl Publisher {
             .await
             .map_err(|_| late())?
             .map_err(|_| late())
+    }
+
+    /// [`Self::published`], and what is live of the app gets its traffic: a folder that is still being read does not.
+    ///
+    /// # Errors
+    /// A sentence when it does not happen in time, or the folder cannot be read.
+    pub async fn switched(&self, app: i64) -> Result<(), String> {
+        // Before it is asked, so that nothing is missed.
+        let mut unread = self.unread.subscribe();
+        self.published().await?;
+        let read = unread.wait_for(|unread| !matches!(unread.get(&app), Some(None)));
+        let read = tokio::time::timeout(FOLDER_LIMIT, read).await;
+        let late = |_| {
+            format!(
+                "the app's folder was not read within {} s; the one before is served on",
+                FOLDER_LIMIT.as_secs()
+            )
+        };
+        let unread = read.map_err(late)?.map_err(|e| e.to_string())?;
+        match unread.get(&app) {
+            Some(Some(why)) => Err(why.clone()),
+            _ => Ok(()),
+        }
     }
 
     /// Waits until the retired replicas of these rows have ended what they were
@@ -110,6 +138,7 @@ impl Pending {
             gather,
             certs,
             retired: self.publisher.retired,
+            unread: self.publisher.unread,
             last: None,
             told: HashSet::new(),
         };
@@ -159,6 +188,7 @@ struct Work {
     gather: Gather,
     certs: Certs,
     retired: Arc<Mutex<Vec<Arc<Target>>>>,
+    unread: watch::Sender<Unread>,
     last: Option<String>,
     told: HashSet<String>,
 }
@@ -203,6 +233,8 @@ impl Work {
         let gathered = self.gather.gather().await.map_err(Trouble::Gathering)?;
         let (wanted, until) = (gathered.wanted, gathered.until);
         self.serve(gathered.input, gathered.mark);
+        // After it: whoever waits for a folder finds it served.
+        self.unread.send_replace(gathered.unread);
         // Last, because it writes: on a full disk, too, traffic follows the containers.
         self.certs.want(wanted).await.map_err(Trouble::Wanting)?;
         Ok(until)
@@ -237,8 +269,6 @@ impl Work {
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::watch;
-
     use super::*;
     use crate::apps::Apps;
     use crate::base::ids::InstallationId;
@@ -246,7 +276,7 @@ mod tests {
     use crate::base::shutdown::Shutdown;
     use crate::certs;
     use crate::config::Config;
-    use crate::daemon::{ports, settings, static_folders, upstreams};
+    use crate::daemon::{ports, route_folders, settings, upstreams};
     use crate::db::{Db, Kind};
     use crate::deploy::{self, Deploys};
     use crate::docker::Engine;
@@ -321,12 +351,13 @@ mod tests {
                 apps,
                 deploys,
                 upstreams: upstreams::Upstreams::default(),
-                folders: static_folders::StaticFolders::default(),
+                folders: route_folders::RouteFolders::default(),
                 edge_socket: at("edge.sock"),
                 verifiers: Default::default(),
             },
             certs,
             retired: Arc::default(),
+            unread: watch::Sender::default(),
             last: None,
             told: HashSet::new(),
         };

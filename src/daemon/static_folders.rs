@@ -1,15 +1,17 @@
 //! Folders of files that routes serve, of the settings and of apps, read beside the publisher and again while they are in use.
 //!
 //! Reading a folder takes as long as its disk; the publisher never waits for it. Until the first reading is over the
-//! route's requests are held; when a later one fails, what was read before stands. A manifest is a few seconds old at
-//! most: what changed since is served as it is (`proxy/static_site`), what is new is found by the next reading.
+//! route answers as it did, or its requests are held where it answered nothing (`wanted.rs`); when a later one fails,
+//! what was read before stands. A folder that anybody may change is looked through again after five seconds, or after
+//! fifty times what the last look took: what changed since is served as it is (`proxy/static_site`), what is new is found
+//! by the next look. Of a release only the names are read, for what is in its files was recorded when it was made.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 
 use crate::proxy::{StaticSite, Unserved};
 
@@ -25,8 +27,8 @@ pub struct Folder {
     pub path: PathBuf,
     /// Paths that are no file are its `index.html`'s.
     pub single_page: bool,
-    /// A release's: read once, because nobody changes it.
-    pub is_fixed: bool,
+    /// What was recorded of a release's: it is read once, because nobody changes it.
+    pub record: Option<PathBuf>,
 }
 
 /// What was read.
@@ -41,6 +43,8 @@ struct Known {
     site: Option<Arc<StaticSite>>,
     /// When it is read again; nothing while it is being read.
     due: Option<Instant>,
+    /// What reads it now.
+    reader: Option<Id>,
     /// Told once.
     error: Option<String>,
 }
@@ -62,12 +66,17 @@ impl StaticFolders {
         None
     }
 
+    /// Why the last reading of a folder gave nothing, if it did not.
+    pub fn error_of(&self, folder: &Folder) -> Option<String> {
+        self.known.get(folder)?.error.clone()
+    }
+
     /// These are served, and none besides: the others are forgotten.
     pub fn keep_only(&mut self, wanted: &[Folder]) {
         self.known.retain(|folder, _| wanted.contains(folder));
     }
 
-    /// Resolves when a folder is another than it was. May be dropped at any time.
+    /// Resolves when a folder is another than it was, or cannot be read for another reason. May be dropped at any time.
     pub async fn changed(&mut self) {
         loop {
             let next = self.known.values().filter_map(|known| known.due).min();
@@ -82,7 +91,8 @@ impl StaticFolders {
                     let is_new = match done {
                         Ok(done) => self.take(done),
                         Err(error) => {
-                            tracing::error!(%error, "reading a folder of files panicked; it stays as it was read last");
+                            tracing::error!(%error, "reading a folder of files panicked; it stays as it was read last and is tried again");
+                            self.again(error.id());
                             false
                         }
                     };
@@ -109,15 +119,30 @@ impl StaticFolders {
         };
         known.due = None;
         let previous = known.site.clone();
-        self.reading.spawn_blocking(move || {
+        let reader = self.reading.spawn_blocking(move || {
             let begun = Instant::now();
-            let site = StaticSite::read(&folder.path, folder.single_page, previous.as_deref());
+            let (path, single_page) = (&folder.path, folder.single_page);
+            let site = match &folder.record {
+                Some(record) => StaticSite::read_recorded(path, single_page, record),
+                None => StaticSite::read(path, single_page, previous.as_deref()),
+            };
             Done {
                 site,
                 folder,
                 took: begun.elapsed(),
             }
         });
+        known.reader = Some(reader.id());
+    }
+
+    /// The reading that broke off is due again.
+    fn again(&mut self, reader: Id) {
+        for known in self.known.values_mut() {
+            if known.reader == Some(reader) {
+                known.reader = None;
+                known.due = Some(Instant::now() + FRESH);
+            }
+        }
     }
 
     /// Whether there is something new to serve.
@@ -125,8 +150,14 @@ impl StaticFolders {
         let Some(known) = self.known.get_mut(&done.folder) else {
             return false;
         };
-        let is_over = done.folder.is_fixed && done.site.is_ok();
-        known.due = (!is_over).then(|| Instant::now() + FRESH.max(done.took * REST));
+        known.reader = None;
+        let is_over = done.folder.record.is_some() && done.site.is_ok();
+        // The first reading has every file's content to read; the next ones have not, and are not to wait for that.
+        let rest = match known.site {
+            Some(_) => FRESH.max(done.took * REST),
+            None => FRESH,
+        };
+        known.due = (!is_over).then(|| Instant::now() + rest);
         match done.site {
             Ok(site) => {
                 known.error = None;
@@ -140,11 +171,12 @@ impl StaticFolders {
             }
             Err(error) => {
                 let error = error.to_string();
-                if known.error.as_ref() != Some(&error) {
+                let is_new = known.error.as_ref() != Some(&error);
+                if is_new {
                     tracing::warn!("{error}; what was read of it before is served on");
                 }
                 known.error = Some(error);
-                false
+                is_new
             }
         }
     }
@@ -167,7 +199,7 @@ mod tests {
         let folder = Folder {
             path: at.path().to_owned(),
             single_page: false,
-            is_fixed: false,
+            record: None,
         };
         let mut folders = StaticFolders::default();
         assert!(folders.of(&folder).is_none(), "nobody waited for the disk");
@@ -179,9 +211,58 @@ mod tests {
         assert_eq!(both.files(), 2);
         // What cannot be read any more is served as it was.
         at.close().unwrap();
-        let gone = tokio::time::timeout(FRESH * 2, folders.changed()).await;
-        assert!(gone.is_err() && Arc::ptr_eq(&both, &folders.of(&folder).unwrap()));
+        within(&mut folders).await;
+        assert!(Arc::ptr_eq(&both, &folders.of(&folder).unwrap()));
+        assert!(
+            folders
+                .error_of(&folder)
+                .unwrap()
+                .contains("cannot be read")
+        );
         folders.keep_only(&[]);
         assert!(folders.known.is_empty());
+    }
+
+    #[tokio::test]
+    async fn e6_a_reading_that_panics_is_done_again() {
+        let at = tempfile::tempdir().unwrap();
+        std::fs::write(at.path().join("a.txt"), "a").unwrap();
+        let folder = Folder {
+            path: at.path().to_owned(),
+            single_page: false,
+            record: None,
+        };
+        let mut folders = StaticFolders::default();
+        folders.known.insert(folder.clone(), Known::default());
+        let reader = folders.reading.spawn_blocking(|| panic!("on purpose"));
+        folders.known.get_mut(&folder).unwrap().reader = Some(reader.id());
+        within(&mut folders).await;
+        assert_eq!(folders.of(&folder).unwrap().files(), 1);
+    }
+
+    #[test]
+    fn e6_a_folder_is_looked_at_again_soon_after_its_first_reading_however_long_that_took() {
+        let at = tempfile::tempdir().unwrap();
+        let folder = Folder {
+            path: at.path().to_owned(),
+            single_page: false,
+            record: None,
+        };
+        let mut folders = StaticFolders::default();
+        folders.known.insert(folder.clone(), Known::default());
+        let mut rest = || {
+            folders.take(Done {
+                site: StaticSite::read(at.path(), false, None),
+                folder: folder.clone(),
+                took: Duration::from_secs(60),
+            });
+            let due = folders.known[&folder].due.unwrap();
+            due.saturating_duration_since(Instant::now())
+        };
+        assert!(rest() <= FRESH);
+        assert!(
+            rest() > FRESH * 2,
+            "a later look that takes so long is rare"
+        );
     }
 }

@@ -1,14 +1,15 @@
 //! What should be routed now, gathered from every place that knows a part.
 //!
 //! The dashboard comes first, then the apps, then the settings' own routes: of
-//! two wishes for one place the first is served.
+//! two wishes for one place the first is served. A route whose folder is not read yet answers with the one it had.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::static_folders::{Folder, StaticFolders};
+use super::route_folders::{RouteFolders, Unread};
+use super::static_folders::Folder;
 use super::upstreams::Upstreams;
 use crate::apps::Apps;
 use crate::base::clock::UnixMs;
@@ -39,7 +40,7 @@ pub struct Gather {
     /// Where the settings' routes lead.
     pub upstreams: Upstreams,
     /// Folders that routes serve.
-    pub folders: StaticFolders,
+    pub folders: RouteFolders,
     /// The dashboard's socket.
     pub edge_socket: PathBuf,
     /// What becomes of the passwords in policies.
@@ -84,7 +85,6 @@ impl Gather {
         let apps = self.apps.list().await.map_err(words)?;
         let pauses = self.apps.pauses(UnixMs::now()).await.map_err(words)?;
         let serving = self.deploys.serving().await.map_err(words)?;
-        let mut folders = Vec::new();
         for route in self.apps.routes(None).await.map_err(words)? {
             let app = apps.iter().find(|a| a.id == route.app);
             let maintenance = app.is_some_and(|a| a.maintenance);
@@ -99,8 +99,16 @@ impl Gather {
                 Some(facing) => own.over(&facing.policies),
                 None => own,
             };
+            let key = format!("route:{}", route.id);
+            // Looked at where it is not shown, too: after a pause it is there.
+            let files = serving
+                .and_then(|serving| folder_of(serving, &settings.data_dir))
+                .map(|folder| {
+                    self.folders
+                        .answer(&key, Some(route.app), &policies, folder)
+                });
             routes.push(Route {
-                key: format!("route:{}", route.id),
+                key,
                 group: format!("app:{}", route.app),
                 app: app.map(|a| a.name.to_string()).unwrap_or_default(),
                 process: route.process.clone(),
@@ -118,10 +126,9 @@ impl Gather {
                     },
                     // Its policies cannot be read, or there is no such process: nothing of it is shown.
                     _ if !readable || facing == Some(None) => Answer::Replicas(Vec::new()),
-                    (_, _, Some(serving)) => match folder_of(serving, &settings.data_dir) {
-                        Some(folder) => self.files(folder, &mut folders),
-                        None => Answer::Replicas(replicas(&live, serving, &route.process)),
-                    },
+                    (_, _, Some(serving)) => files.unwrap_or_else(|| {
+                        Answer::Replicas(replicas(&live, serving, &route.process))
+                    }),
                     (_, _, None) => Answer::Replicas(Vec::new()),
                 },
                 body_bytes: None,
@@ -142,13 +149,16 @@ impl Gather {
             };
             wanted.push(want(route.host.as_str(), source));
             let share = route.access_log.unwrap_or(settings.access_log.share);
-            let answer = match &route.files {
-                Some(files) => self.files(configured_folder(files), &mut folders),
-                None => Answer::Addresses(self.upstreams.well(route).await),
-            };
-            routes.push(configured(route, answer, share, &self.verifiers));
+            let answer = Answer::Addresses(self.upstreams.well(route).await);
+            let mut written = configured(route, answer, share, &self.verifiers);
+            if let Some(files) = &route.files {
+                let folder = configured_folder(files);
+                let policies = &written.policies;
+                written.answer = self.folders.answer(&written.key, None, policies, folder);
+            }
+            routes.push(written);
         }
-        self.folders.keep_only(&folders);
+        let unread = self.folders.settle();
         let certificates = self.certificates.borrow().clone();
         let input = Input {
             routes,
@@ -163,15 +173,9 @@ impl Gather {
             input,
             wanted,
             mark,
+            unread,
             until: pauses.iter().map(|p| p.until).min(),
         })
-    }
-
-    /// The files of a folder; held until it was read for the first time.
-    fn files(&mut self, folder: Folder, wanted: &mut Vec<Folder>) -> Answer {
-        let site = self.folders.of(&folder);
-        wanted.push(folder);
-        site.map_or(Answer::Replicas(Vec::new()), Answer::Files)
     }
 
     fn dashboard(&self, key: &str, host: &str) -> Route {
@@ -201,6 +205,8 @@ pub struct Gathered {
     pub wanted: Vec<Wanted>,
     /// The same exactly when the input is.
     pub mark: String,
+    /// Apps whose folder the edge does not serve yet.
+    pub unread: Unread,
     /// When it stops being so by itself: the first pause is over.
     pub until: Option<UnixMs>,
 }
@@ -224,7 +230,7 @@ fn folder_of(serving: &Serving, data_dir: &Path) -> Option<Folder> {
     Some(Folder {
         path: files.folder(data_dir),
         single_page: files.single_page,
-        is_fixed: true,
+        record: Some(files.record(data_dir)),
     })
 }
 
@@ -263,7 +269,7 @@ fn configured_folder(files: &ConfiguredFolder) -> Folder {
     Folder {
         path: files.path.clone(),
         single_page: files.single_page,
-        is_fixed: false,
+        record: None,
     }
 }
 

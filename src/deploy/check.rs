@@ -1,4 +1,4 @@
-//! Checking: every new container must be healthy before anything moves.
+//! Checking: every new container must be healthy, every file there, before anything moves.
 
 use std::time::Duration;
 
@@ -13,10 +13,14 @@ use super::row::Deploy;
 use super::run::{Next, Work};
 use super::start::STOP_GRACE;
 use super::state::State;
+use super::static_folder::Files;
 
 impl Deploys {
     pub(super) async fn check(&self, work: &Work<'_>) -> Result<Next, Stop> {
-        let (specs, _) = self.replicas(work).await?;
+        let (specs, release) = self.replicas(work).await?;
+        if let Some(files) = Files::parse(&release.image) {
+            self.check_files(files, release.number).await?;
+        }
         let deadlines: Vec<Duration> = specs.iter().map(|s| s.start_deadline).collect();
         let rows = self.want_all(specs).await?;
         let containers = &self.0.ports.containers;

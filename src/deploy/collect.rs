@@ -94,7 +94,8 @@ impl Deploys {
         for release in all.iter().filter(|r| gone.contains(&r.id)) {
             // A settings release shares the image of another.
             let shared = stays.iter().any(|s| s.image_tag == release.image_tag);
-            if !shared {
+            // A folder goes when no release says it is there any more: one cut off half way is none to go back to.
+            if !shared && Files::parse(&release.image_tag).is_none() {
                 self.remove_image(&release.image_tag).await?;
             }
             let (id, now) = (release.id, UnixMs::now());

@@ -330,7 +330,8 @@ pub(super) fn each(
     Ok(())
 }
 
-fn plain(path: &Path) -> Option<String> {
+/// A path of the tree as its entries are named; nothing for one that leads out of it.
+pub(super) fn plain(path: &Path) -> Option<String> {
     let mut parts = Vec::new();
     for component in path.components() {
         match component {

@@ -41,6 +41,7 @@ mod settings;
 mod source;
 mod start;
 mod state;
+mod static_copy;
 mod static_folder;
 mod store;
 mod switch;

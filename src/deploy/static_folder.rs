@@ -5,17 +5,17 @@
 //! image would be. A release's folder is never changed. What of it is served is the edge's to say (`proxy/static_site`).
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::Deploys;
-use super::app_file::{AppFile, FILE_NAME};
-use super::context::each;
+use super::app_file::AppFile;
 use super::error::Stop;
 use super::row::NewRelease;
 use super::run::{Next, Work};
 use super::state::State;
+use super::static_copy::{Copied, copy};
 use crate::proxy::StaticSite;
 
 /// How the column of a release's image begins where there is none; no image's id begins so.
@@ -54,6 +54,11 @@ impl Files {
     pub fn folder(&self, data_dir: &Path) -> PathBuf {
         folders(data_dir, self.app).join(self.deploy.to_string())
     }
+
+    /// What was known of them when they were laid out; beside the folder, so that it is never served.
+    pub fn record(&self, data_dir: &Path) -> PathBuf {
+        folders(data_dir, self.app).join(format!("{}{RECORD}", self.deploy))
+    }
 }
 
 impl fmt::Display for Files {
@@ -81,13 +86,16 @@ impl Deploys {
             deploy: work.deploy.id,
             single_page: settings.single_page,
         };
-        let to = files.folder(&self.0.limits().data_dir);
+        let data_dir = self.0.limits().data_dir.clone();
         let from = settings.static_folder.clone().unwrap_or_default();
-        let copying = tokio::task::spawn_blocking(move || -> Result<StaticSite, String> {
-            copy(&tree, &from, &to)?;
-            StaticSite::read(&to, files.single_page, None).map_err(|e| e.to_string())
-        });
-        let site = copying
+        let copying =
+            tokio::task::spawn_blocking(move || -> Result<(Copied, StaticSite), String> {
+                let to = files.folder(&data_dir);
+                let copied = copy(&tree, &from, &to)?;
+                let site = StaticSite::record(&to, files.single_page, &files.record(&data_dir));
+                Ok((copied, site.map_err(|e| e.to_string())?))
+            });
+        let (copied, site) = copying
             .await
             .map_err(|_| Stop::Failed("copying the folder failed".into()))??;
         if work.cancel.is_cancelled() {
@@ -100,6 +108,12 @@ impl Deploys {
                 site.files()
             ),
         });
+        if copied.links > 0 {
+            work.log.line(&format!(
+                "{} links of the folder are not served: symbolic links are not followed, and hard links only to files of the tree.",
+                copied.links
+            ));
+        }
         let mut next = Next::to(State::Releasing);
         next.change.image = Some(files.to_string());
         next.release = Some(NewRelease {
@@ -113,9 +127,28 @@ impl Deploys {
         Ok(next)
     }
 
+    /// Looks whether the files of a release are there as they were laid out.
+    ///
+    /// # Errors
+    /// A sentence when they are not: such a release must not go live.
+    pub(super) async fn check_files(&self, files: Files, number: i64) -> Result<(), Stop> {
+        let data_dir = self.0.limits().data_dir.clone();
+        let looking = tokio::task::spawn_blocking(move || {
+            let record = files.record(&data_dir);
+            StaticSite::read_recorded(&files.folder(&data_dir), files.single_page, &record)?
+                .check_whole(&record)
+        });
+        looking
+            .await
+            .map_err(|_| Stop::Failed("looking at the folder failed".into()))?
+            .map_err(|why| Stop::Failed(format!("the files of v{number} cannot go live: {why}")))
+    }
+
     /// Removes the files of one release.
     pub(super) fn remove_files(&self, files: &Files) -> Result<(), String> {
-        remove(&files.folder(&self.0.limits().data_dir))
+        let data_dir = &self.0.limits().data_dir;
+        remove(&files.folder(data_dir))?;
+        remove(&files.record(data_dir))
     }
 
     /// Removes the folders of an app that belong to none of these deploys: what failed deploys left.
@@ -129,7 +162,8 @@ impl Deploys {
             let entry = entry.map_err(|e| told(&e))?;
             let name = entry.file_name();
             let name = name.to_str().unwrap_or_default();
-            let deploy = name.strip_suffix(PART).unwrap_or(name).parse::<i64>();
+            let name = name.strip_suffix(PART).unwrap_or(name);
+            let deploy = name.strip_suffix(RECORD).unwrap_or(name).parse::<i64>();
             if !deploy.is_ok_and(|deploy| kept.contains(&deploy)) {
                 remove(&entry.path())?;
             }
@@ -144,69 +178,25 @@ impl Deploys {
 }
 
 /// While it is being copied.
-const PART: &str = ".part";
+pub(super) const PART: &str = ".part";
+/// What a folder's record is called behind its number.
+const RECORD: &str = ".manifest";
 
-fn told(error: &io::Error) -> String {
+pub(super) fn told(error: &io::Error) -> String {
     format!("the folder's files could not be read or written: {error}")
 }
 
-fn remove(folder: &Path) -> Result<(), String> {
-    match fs::remove_dir_all(folder) {
+/// Removes a folder with all that is in it, or a file.
+pub(super) fn remove(path: &Path) -> Result<(), String> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(told(&error)),
         _ => Ok(()),
     }
-}
-
-/// Copies the files below `from` of the tar at `tree` to `to`, which is there whole and on the disk, or not at all.
-fn copy(tree: &Path, from: &str, to: &Path) -> Result<(), String> {
-    let told = |error: io::Error| told(&error);
-    let mut part = to.as_os_str().to_owned();
-    part.push(PART);
-    let part = PathBuf::from(part);
-    remove(&part)?;
-    fs::create_dir_all(&part).map_err(told)?;
-    let from = from.trim_end_matches('/');
-    let mut files = 0_u64;
-    // `each` lets nothing by that leads out of the tree or lies below a link.
-    each(tree, |name, entry| {
-        let below = match from {
-            "." | "" => Some(name).filter(|name| *name != FILE_NAME),
-            from => name
-                .strip_prefix(from)
-                .and_then(|rest| rest.strip_prefix('/')),
-        };
-        // Links are not followed by the edge either.
-        let (Some(below), true) = (below, entry.header().entry_type().is_file()) else {
-            return Ok(());
-        };
-        let path = part.join(below);
-        if let Some(above) = path.parent() {
-            fs::create_dir_all(above).map_err(told)?;
-        }
-        let modified = entry.header().mtime().unwrap_or_default();
-        let mut file = File::create(&path).map_err(told)?;
-        io::copy(entry, &mut file).map_err(told)?;
-        let modified = std::time::UNIX_EPOCH.checked_add(std::time::Duration::from_secs(modified));
-        if let Some(modified) = modified {
-            // A date that the file system does not know is no reason to fail.
-            file.set_modified(modified).unwrap_or_default();
-        }
-        files += 1;
-        Ok(())
-    })?;
-    if files == 0 {
-        remove(&part)?;
-        return Err(format!(
-            "there are no files in the folder {from} of the tree: build the site first, and deploy it with the folder that [build] static in freehold.toml names"
-        ));
-    }
-    rustix::fs::syncfs(File::open(&part).map_err(told)?).map_err(|e| told(e.into()))?;
-    remove(to)?;
-    fs::rename(&part, to).map_err(told)?;
-    let above = to.parent().unwrap_or(to);
-    File::open(above)
-        .and_then(|above| above.sync_all())
-        .map_err(told)
 }
 
 #[cfg(test)]
@@ -233,53 +223,5 @@ mod tests {
         ] {
             assert_eq!(Files::parse(image), None, "{image}");
         }
-    }
-
-    #[test]
-    fn e6_a_folder_is_copied_whole_without_links_and_anew_each_time() {
-        let at = tempfile::tempdir().unwrap();
-        let (tree, to) = (at.path().join("tree.tar"), at.path().join("static/7/12"));
-        let mut tar = tar::Builder::new(File::create(&tree).unwrap());
-        let mut add = |name: &str, link: Option<&str>| {
-            let mut header = tar::Header::new_gnu();
-            header.set_mode(0o644);
-            header.set_mtime(1_000_000);
-            match link {
-                Some(target) => {
-                    header.set_entry_type(tar::EntryType::Symlink);
-                    header.set_size(0);
-                    tar.append_link(&mut header, name, target).unwrap();
-                }
-                None => {
-                    header.set_size(4);
-                    tar.append_data(&mut header, name, &b"text"[..]).unwrap();
-                }
-            }
-        };
-        for name in [
-            "freehold.toml",
-            "dist/index.html",
-            "dist/a/b.js",
-            "dist2/no.txt",
-            "other.txt",
-        ] {
-            add(name, None);
-        }
-        add("dist/link", Some("/etc/passwd"));
-        tar.finish().unwrap();
-        fs::create_dir_all(to.with_extension("part").join("left")).unwrap();
-        for _ in 0..2 {
-            copy(&tree, "dist", &to).unwrap();
-            let site = StaticSite::read(&to, false, None).unwrap();
-            assert_eq!((site.files(), site.left_out()), (2, 0));
-        }
-        let modified = fs::metadata(to.join("a/b.js")).unwrap().modified().unwrap();
-        let then = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000);
-        assert_eq!(modified, then);
-        copy(&tree, ".", &to).unwrap();
-        assert!(to.join("dist2/no.txt").exists() && !to.join("freehold.toml").exists());
-        let error = copy(&tree, "build", &to).unwrap_err();
-        assert!(error.contains("no files in the folder build"), "{error}");
-        assert!(to.join("other.txt").exists(), "what was there stays");
     }
 }

@@ -29,6 +29,7 @@ mod retry;
 mod slow;
 mod sources;
 mod static_attacks;
+mod static_caching;
 mod static_site;
 mod streams;
 mod strict;

@@ -25,7 +25,7 @@ pub fn site(files: &[(&str, &[u8])]) -> Site {
     site_at("site.test", false, files)
 }
 
-fn site_at(place: &str, single_page: bool, files: &[(&str, &[u8])]) -> Site {
+pub fn site_at(place: &str, single_page: bool, files: &[(&str, &[u8])]) -> Site {
     let folder = tempfile::tempdir().unwrap();
     for (name, content) in files {
         write(folder.path(), name, content);

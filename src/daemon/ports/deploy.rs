@@ -98,8 +98,8 @@ impl Attachments for AttachmentsPort {
 pub struct TrafficPort(pub Publisher);
 
 impl Traffic for TrafficPort {
-    fn switched(&self, _app: i64) -> Boxed<'_, Result<(), String>> {
-        Box::pin(self.0.published())
+    fn switched(&self, app: i64) -> Boxed<'_, Result<(), String>> {
+        Box::pin(self.0.switched(app))
     }
 
     fn drained(&self, _app: i64, containers: Vec<i64>, limit: Duration) -> Boxed<'_, bool> {

@@ -184,3 +184,52 @@ async fn e6_a_folder_that_was_copied_before_a_crash_is_copied_anew() {
     assert_eq!(page(&p).await, "two");
     assert!(!folder(&p, id).join("left.html").exists());
 }
+
+#[tokio::test]
+async fn e6_a_folder_that_lost_files_is_not_gone_back_to() {
+    let p = Place::new().await;
+    std::fs::create_dir_all(p.work().join("dist")).unwrap();
+    std::fs::write(p.work().join("dist/app.js"), "run()").unwrap();
+    let first = deploy(&p, "one").await;
+    deploy(&p, "two").await;
+    std::fs::remove_file(folder(&p, first).join("app.js")).unwrap();
+    let now = UnixMs::now();
+    let back = p.deploys.rollback(7, Some(1), "ana", now).await.unwrap();
+    let row = p.until(back, State::Failed).await;
+    let error = row.error.unwrap();
+    assert!(error.contains("1 of its 2 files"), "{error}");
+    assert_eq!(page(&p).await, "two");
+    // Nor where nothing is left.
+    std::fs::remove_dir_all(folder(&p, first)).unwrap();
+    let back = p.deploys.rollback(7, Some(1), "ana", now).await.unwrap();
+    let row = p.until(back, State::Failed).await;
+    let error = row.error.unwrap();
+    assert!(error.contains("v1 cannot go live"), "{error}");
+    assert_eq!(page(&p).await, "two");
+}
+
+/// A release says that it is gone before the first of its files is.
+#[tokio::test]
+async fn e6_a_folder_is_collected_only_when_no_release_has_it() {
+    let p = Place::new().await;
+    let first = deploy(&p, "one").await;
+    deploy(&p, "two").await;
+    let change = |sql: &'static str| {
+        p.db.write(move |tx| {
+            tx.execute_batch(sql)?;
+            Ok::<_, crate::db::DbError>(())
+        })
+    };
+    let full = "CREATE TRIGGER full BEFORE UPDATE OF gone_ms ON releases
+        BEGIN SELECT RAISE(ABORT, 'the disk is full'); END";
+    change(full).await.unwrap();
+    deploy(&p, "three").await;
+    // The next one begins when the one before has collected.
+    deploy(&p, "four").await;
+    assert!(folder(&p, first).join("index.html").exists());
+    assert!(folder(&p, first).with_extension("manifest").exists());
+    change("DROP TRIGGER full").await.unwrap();
+    deploy(&p, "five").await;
+    until_gone(&folder(&p, first)).await;
+    until_gone(&folder(&p, first).with_extension("manifest")).await;
+}

@@ -9,13 +9,46 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use aws_lc_rs::digest::{Context, SHA256};
+use aws_lc_rs::digest::{self, Context, SHA256};
 use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
+
+use super::record::Record;
 
 /// Files and folders of one site.
 pub(super) const MOST_NAMES: usize = 20_000;
 /// Folders inside each other.
 const DEEPEST: usize = 32;
+/// A file of the settings' folders beyond this is known by its inode, length and date: reading it for a tag would keep
+/// the folder dark at every start.
+const LARGE: u64 = 1 << 20;
+
+/// The beginning of a SHA-256: what a file's tag says.
+pub(super) type Digest = [u8; 16];
+
+/// What is known of a folder's files before it is read.
+pub(super) enum Known<'a> {
+    /// Nothing; large files are not read.
+    Nothing,
+    /// Nothing; every file is read.
+    ToRecord,
+    /// What an earlier reading found.
+    Earlier(&'a Files),
+    /// What was written down when the files were laid down.
+    Recorded(&'a Record),
+}
+
+impl Known<'_> {
+    fn digest(&self, name: &str, state: &State) -> Option<Digest> {
+        match self {
+            Known::Nothing | Known::ToRecord => None,
+            Known::Earlier(files) => {
+                let listed = files.get(name).filter(|listed| listed.state == *state)?;
+                Some(listed.digest)
+            }
+            Known::Recorded(record) => record.digest(name, state),
+        }
+    }
+}
 
 /// Why a folder is not served.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +59,14 @@ pub enum Unserved {
     TooMany { folder: PathBuf },
     #[error("the folder {} has folders more than {DEEPEST} deep inside each other, which is as deep as is served. Make it flatter", folder.display())]
     TooDeep { folder: PathBuf },
+    #[error("what was found in the folder {} could not be written down: {error}", folder.display())]
+    Unrecorded { folder: PathBuf, error: io::Error },
+    #[error("the folder {} is not whole: {lacking} of its {of} files are missing or are of another length. Deploy the site anew", folder.display())]
+    NotWhole {
+        folder: PathBuf,
+        lacking: usize,
+        of: usize,
+    },
 }
 
 /// What tells one state of a file from another without a look at its content.
@@ -46,14 +87,22 @@ impl State {
             modified: (stat.st_mtime, stat.st_mtime_nsec),
         })
     }
+
+    /// In the place of the content's. As strong as what we know of a file at all: one that is changed while it is sent
+    /// breaks the answer off.
+    fn digest(&self) -> Digest {
+        let (seconds, nanos) = self.modified;
+        let text = format!("{} {} {seconds} {nanos}", self.inode, self.length);
+        begin(digest::digest(&SHA256, text.as_bytes()))
+    }
 }
 
 /// One file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Listed {
     pub(super) state: State,
-    /// The beginning of the SHA-256 of its content.
-    pub(super) digest: [u8; 16],
+    /// Of its content; of a large one of the settings' folders, of its state.
+    pub(super) digest: Digest,
 }
 
 /// Files by their names below the folder: `assets/app.js`.
@@ -82,7 +131,7 @@ pub(super) fn open(
 }
 
 /// Reads the folder; the digest of a file that looks as it did in `known` is taken from there.
-pub(super) fn list(folder: &Path, known: Option<&Files>) -> Result<Listing, Unserved> {
+pub(super) fn list(folder: &Path, known: &Known<'_>) -> Result<Listing, Unserved> {
     let unreadable = |error: io::Error| Unserved::Unreadable {
         folder: folder.to_owned(),
         error,
@@ -157,7 +206,7 @@ enum Found {
     Other,
 }
 
-fn look(root: &OwnedFd, name: &str, known: Option<&Files>) -> io::Result<Found> {
+fn look(root: &OwnedFd, name: &str, known: &Known<'_>) -> io::Result<Found> {
     // Without opening it: that alone can do something to a device.
     let stat = rustix::fs::statat(root, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?;
     match FileType::from_raw_mode(stat.st_mode) {
@@ -165,16 +214,19 @@ fn look(root: &OwnedFd, name: &str, known: Option<&Files>) -> io::Result<Found> 
         FileType::Directory => return Ok(Found::Folder),
         _ => return Ok(Found::Other),
     }
-    let mut file = File::from(open(root.as_fd(), name, ResolveFlags::empty())?);
+    let file = File::from(open(root.as_fd(), name, ResolveFlags::empty())?);
     let Some(state) = State::of(&rustix::fs::fstat(&file)?) else {
         return Ok(Found::Other);
     };
-    if let Some(same) = known
-        .and_then(|known| known.get(name))
-        .filter(|known| known.state == state)
-    {
-        return Ok(Found::File(same.clone()));
-    }
+    let digest = match known.digest(name, &state) {
+        Some(digest) => digest,
+        None if state.length > LARGE && !matches!(known, Known::ToRecord) => state.digest(),
+        None => content(file)?,
+    };
+    Ok(Found::File(Listed { state, digest }))
+}
+
+fn content(mut file: File) -> io::Result<Digest> {
     let mut sum = Context::new(&SHA256);
     let mut piece = vec![0; 64 * 1024];
     loop {
@@ -185,7 +237,11 @@ fn look(root: &OwnedFd, name: &str, known: Option<&Files>) -> io::Result<Found> 
             Err(error) => return Err(error),
         }
     }
-    let mut digest = [0; 16];
-    digest.copy_from_slice(&sum.finish().as_ref()[..16]);
-    Ok(Found::File(Listed { state, digest }))
+    Ok(begin(sum.finish()))
+}
+
+fn begin(sum: digest::Digest) -> Digest {
+    let mut begin = Digest::default();
+    begin.copy_from_slice(&sum.as_ref()[..16]);
+    begin
 }

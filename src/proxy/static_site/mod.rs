@@ -11,6 +11,7 @@ pub(super) mod fuzz;
 mod manifest;
 mod names;
 mod place;
+mod record;
 
 use std::fmt;
 use std::hash::BuildHasher;
@@ -28,8 +29,9 @@ use rustix::io::Errno;
 use conditions::{Judged, Validators};
 use file_body::FileBody;
 pub use manifest::Unserved;
-use manifest::{Files, Listed, State};
+use manifest::{Files, Known, Listed, State};
 use place::Astray;
+use record::Record;
 
 use super::body::EdgeBody;
 use super::content_coding::{self, ContentCoding, Taken};
@@ -39,6 +41,8 @@ use super::policies::Policies;
 
 const INDEX: &str = "index.html";
 const NOT_FOUND: &str = "404.html";
+/// What `Vary` says where a page of its own may be asked for.
+const ACCEPT: &str = "accept";
 /// Files that lie beside others with the same content, coded: the smaller ones first.
 const BESIDE: [(ContentCoding, &str); 3] = [
     (ContentCoding::Brotli, ".br"),
@@ -58,7 +62,7 @@ pub struct StaticSite {
 }
 
 impl StaticSite {
-    /// Reads a folder, with the digest of every file; blocks for as long as that takes.
+    /// Reads a folder, with the digest of every file that is not large; blocks for as long as that takes.
     ///
     /// `single_page`: who navigates to a path that is no file gets the `index.html` of the folder.
     /// `previous`: the same folder read earlier; what did not change since is not read again.
@@ -69,7 +73,49 @@ impl StaticSite {
     ) -> Result<StaticSite, Unserved> {
         let known = previous
             .filter(|previous| previous.folder == folder)
-            .map(|previous| &previous.files);
+            .map_or(Known::Nothing, |previous| Known::Earlier(&previous.files));
+        StaticSite::listed(folder, single_page, &known)
+    }
+
+    /// Reads a folder that nobody will change, every file of it, and writes what it found to `record`, a file outside
+    /// of it.
+    pub fn record(folder: &Path, single_page: bool, record: &Path) -> Result<StaticSite, Unserved> {
+        let site = StaticSite::listed(folder, single_page, &Known::ToRecord)?;
+        let written = Record::of(&site.files).write(record);
+        written.map_err(|error| Unserved::Unrecorded {
+            folder: folder.to_owned(),
+            error,
+        })?;
+        Ok(site)
+    }
+
+    /// Reads the names of a folder, and takes from `record` what it says of files that look as they did.
+    pub fn read_recorded(
+        folder: &Path,
+        single_page: bool,
+        record: &Path,
+    ) -> Result<StaticSite, Unserved> {
+        match Record::read(record) {
+            Some(record) => StaticSite::listed(folder, single_page, &Known::Recorded(&record)),
+            None => StaticSite::listed(folder, single_page, &Known::Nothing),
+        }
+    }
+
+    /// Whether the folder has what it had when it was recorded: at least one file, and every one that `record` names.
+    pub fn check_whole(&self, record: &Path) -> Result<(), Unserved> {
+        let record = Record::read(record).unwrap_or_default();
+        let lacking = record.lacking(&self.files);
+        match lacking == 0 && !self.files.is_empty() {
+            true => Ok(()),
+            false => Err(Unserved::NotWhole {
+                folder: self.folder.clone(),
+                lacking,
+                of: record.len(),
+            }),
+        }
+    }
+
+    fn listed(folder: &Path, single_page: bool, known: &Known<'_>) -> Result<StaticSite, Unserved> {
         let listing = manifest::list(folder, known)?;
         Ok(StaticSite {
             folder: folder.to_owned(),
@@ -152,6 +198,25 @@ struct Chosen<'a> {
     listed: &'a Listed,
 }
 
+/// What besides the file decides how it is answered.
+struct Manner {
+    /// Whether another `Accept` gets another answer.
+    by_accept: bool,
+    /// Whether not everybody is served: no cache may keep it for others.
+    guarded: bool,
+}
+
+impl Manner {
+    fn cache_control(&self, name: &str) -> &'static str {
+        match (self.guarded, names::holds_a_hash(name)) {
+            (false, true) => "public, max-age=31536000, immutable",
+            (false, false) => "no-cache",
+            (true, true) => "private, max-age=31536000, immutable",
+            (true, false) => "private, no-cache",
+        }
+    }
+}
+
 pub(super) async fn answer(
     site: &Arc<StaticSite>,
     prefix: &str,
@@ -175,8 +240,13 @@ pub(super) async fn answer(
             found => found,
         },
     };
+    let falls_back = chosen.is_none() && site.single_page && may_be_a_page(parts);
+    let manner = Manner {
+        by_accept: falls_back,
+        guarded: policies.guards(),
+    };
     let fallback = || {
-        (site.single_page && navigates(parts))
+        (falls_back && wants_pages(parts))
             .then(|| site.index_of(""))
             .flatten()
     };
@@ -186,7 +256,7 @@ pub(super) async fn answer(
         listed,
     });
     if let Some(chosen) = found
-        && let Some(response) = serve(site, parts, chosen).await?
+        && let Some(response) = serve(site, parts, chosen, &manner).await?
     {
         return Ok(response);
     }
@@ -196,27 +266,32 @@ pub(super) async fn answer(
             name,
             listed,
         };
-        if let Some(response) = serve(site, parts, own).await? {
+        if let Some(response) = serve(site, parts, own, &manner).await? {
             return Ok(response);
         }
     }
-    page(&EdgeError::NoFile)
+    let mut response = page(&EdgeError::NoFile)?;
+    if manner.by_accept {
+        let value = HeaderValue::from_static(ACCEPT);
+        response.headers_mut().append(header::VARY, value);
+    }
+    Ok(response)
 }
 
-/// Whether a browser goes to a page of its own, as opposed to fetching something for one.
-fn navigates(parts: &Parts) -> bool {
-    let last = parts
-        .uri
-        .path()
-        .rsplit_once('/')
-        .map_or("", |(_, last)| last);
-    let wants_pages = parts.headers.get_all(header::ACCEPT).iter().any(|value| {
+/// Whether the path is one of a page: its last part has no dot.
+fn may_be_a_page(parts: &Parts) -> bool {
+    let last = parts.uri.path().rsplit_once('/');
+    !last.is_some_and(|(_, last)| last.contains('.'))
+}
+
+/// Whether a browser goes to a page, as opposed to fetching something for one.
+fn wants_pages(parts: &Parts) -> bool {
+    parts.headers.get_all(header::ACCEPT).iter().any(|value| {
         value.as_bytes().split(|byte| *byte == b',').any(|part| {
             let kind = part.split(|byte| *byte == b';').next().unwrap_or_default();
             kind.trim_ascii().eq_ignore_ascii_case(b"text/html")
         })
-    });
-    wants_pages && !last.contains('.')
+    })
 }
 
 /// To the same path with a slash. It begins with the name of a folder that we have, so that it leads to no other host.
@@ -238,6 +313,7 @@ async fn serve(
     site: &Arc<StaticSite>,
     parts: &Parts,
     chosen: Chosen<'_>,
+    manner: &Manner,
 ) -> Result<Option<Response<EdgeBody>>, EdgeError> {
     let Chosen {
         status,
@@ -267,12 +343,11 @@ async fn serve(
     let mut headers = HeaderMap::with_capacity(8);
     headers.insert(
         header::CACHE_CONTROL,
-        HeaderValue::from_static(if names::holds_a_hash(name) {
-            "public, max-age=31536000, immutable"
-        } else {
-            "no-cache"
-        }),
+        HeaderValue::from_static(manner.cache_control(name)),
     );
+    if manner.by_accept {
+        headers.insert(header::VARY, HeaderValue::from_static(ACCEPT));
+    }
     if !coded.is_empty() {
         content_coding::varies(&mut headers);
     }
