@@ -42,7 +42,10 @@ impl Apps {
                     return Ok(false);
                 }
                 store::set_route_policies(tx, route.id, &new)?;
-                let keys = differing(&was, &new).join(", ");
+                let keys = match differing(&was, &new).join(", ") {
+                    keys if keys.is_empty() => "nothing of its own holds".to_owned(),
+                    keys => keys,
+                };
                 let message = format!("What holds for {domain} was changed by {by}: {keys}.");
                 record(tx, now, app, "app.domain_policies", message)?;
                 Ok(true)
@@ -102,7 +105,8 @@ fn read(mut sent: Map<String, Value>, stored: &Policies) -> Result<Policies, Str
         let key = error.path().to_string();
         let why = error.into_inner().to_string();
         let top = key.split(['.', '[']).next().unwrap_or_default();
-        match why.starts_with(top) || key == "." {
+        let says_it = why.starts_with(top) || why.starts_with(&format!("unknown field `{key}`"));
+        match says_it || key == "." {
             true => why,
             false => format!("{key}: {why}"),
         }

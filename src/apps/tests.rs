@@ -277,3 +277,29 @@ async fn f4_scale_changes_only_what_is_given() {
         (Some(2), Some(64 << 20))
     );
 }
+
+/// Policies that cannot be read are told from none: a route without its guard would show what is not for everybody.
+#[tokio::test]
+async fn e6_policies_that_cannot_be_read_are_not_taken_for_none() {
+    let p = place();
+    let app = shop(&p.apps, "shop").await;
+    let over: Over = Arc::new(|_| Standing::Changes);
+    let domain = Domain::parse("a.test").unwrap();
+    let web = ProcessName::parse("web").unwrap();
+    p.apps
+        .add_domain(app.id, domain.clone(), web, ("ana", over), UnixMs(6))
+        .await
+        .unwrap();
+    let own = async || p.apps.route(app.id, domain.clone()).await.unwrap().policies;
+    assert_eq!(own().await, Some(Default::default()));
+    let state = rusqlite::Connection::open(p.folder.path().join("state.db")).unwrap();
+    let written = state.execute("UPDATE routes SET policies = '{\"later\":1}'", []);
+    assert_eq!(written, Ok(1));
+    assert_eq!(own().await, None);
+    // Whoever sets them again has them again.
+    let set = p
+        .apps
+        .set_policies(app.id, domain.clone(), Default::default(), "ana", UnixMs(7));
+    assert!(set.await.unwrap());
+    assert_eq!(own().await, Some(Default::default()));
+}

@@ -4,14 +4,16 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
 const WHOLE: u32 = 1_000_000;
 
 /// A part of all requests, in millionths. The default is none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LogShare(u32);
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[schemars(transparent, extend("type" = ["number", "string"]))]
+pub struct LogShare(#[schemars(with = "String")] u32);
 
 impl LogShare {
     /// No request.

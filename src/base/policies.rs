@@ -26,6 +26,8 @@ pub use toggle::{Size, Toggle};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
+use super::log_share::LogShare;
+
 /// What a route asks of its requests and does to its answers. Nothing, by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -72,6 +74,9 @@ pub struct Policies {
     /// A browser stays with the replica that answered it first, by a cookie.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sticky: Option<bool>,
+    /// How many of its requests stand in the access log: `"off"`, `"all"`, or a part such as 0.1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_log: Option<LogShare>,
     /// Pages instead of the edge's own for its errors, by status: `"503"`, `"4xx"` or `"5xx"`.
     #[serde(
         deserialize_with = "checked",

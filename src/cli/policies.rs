@@ -33,6 +33,7 @@ const KEYS: &[&str] = &[
     "body_limit",
     "compress",
     "sticky",
+    "access_log",
     "error_pages",
 ];
 /// Bytes of an error page that are read; the daemon takes fewer.
@@ -85,6 +86,9 @@ pub struct Options {
     /// Keep a browser at the replica that answered it first
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     sticky: Option<bool>,
+    /// How many requests stand in the access log: off, all, or a part such as 0.1
+    #[arg(long, value_name = "SHARE")]
+    access_log: Option<String>,
     /// Forget what is set for the domain, by key, before anything else: freehold.toml holds again
     #[arg(long, value_name = "KEY", value_parser = clap::builder::PossibleValuesParser::new(KEYS))]
     reset: Vec<String>,
@@ -212,6 +216,7 @@ impl Options {
             self.realm.is_none(),
             self.rate.is_none(),
             self.body_limit.is_none(),
+            self.access_log.is_none(),
         ];
         let lists = [
             &self.redirect,
@@ -268,6 +273,13 @@ fn changed(
     }
     if let Some(text) = &options.body_limit {
         set("body_limit", json!(text));
+    }
+    if let Some(text) = &options.access_log {
+        let share = match text.parse::<f64>() {
+            Ok(part) => json!(part),
+            Err(_) => json!(text),
+        };
+        set("access_log", share);
     }
     if let Some(text) = &options.rate {
         let mut rate = RateLimit::short(text)?;
@@ -350,6 +362,7 @@ mod tests {
             rate: Some("5/s".into()),
             rate_by: Some("header:x-key".into()),
             compress: Some(false),
+            access_log: Some("0.5".into()),
             reset: text(&["hsts"]),
             ..Options::default()
         };
@@ -369,6 +382,7 @@ mod tests {
                     { "name": "bob" }, { "name": "ana", "password": "hunter2" }] },
                 "rate_limit": { "requests": 5, "per": "second", "header": "x-key" },
                 "compress": false,
+                "access_log": 0.5,
                 "error_pages": { "404": "x", "503": "down" }
             })
         );

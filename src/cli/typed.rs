@@ -1,7 +1,7 @@
 //! A secret that is given as an option's value, or as `-` on standard input: what stands among the
 //! arguments can be read by every user of the machine.
 
-use std::io::{IsTerminal, Read};
+use std::io::{IsTerminal, Read, Write as _};
 
 use rustix::termios::{self, LocalModes, OptionalActions, Termios};
 
@@ -39,7 +39,9 @@ pub fn password(of: &str) -> Result<Secret, Fail> {
     let typed = output::ask(&format!("Password of {of}: "));
     drop(unseen);
     // The line's end was not seen either.
-    eprintln!();
+    if writeln!(std::io::stderr()).is_err() {
+        tracing::trace!("nobody reads the terminal");
+    }
     match typed.trim_end_matches(['\r', '\n']) {
         "" => Err(missing()),
         typed => Ok(Secret::new(typed)),

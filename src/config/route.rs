@@ -164,6 +164,8 @@ impl Written {
             body_limit: self.body_limit,
             compress: self.compress,
             sticky: self.sticky,
+            // A key of the route itself.
+            access_log: None,
             error_pages: self.error_pages,
         }
     }

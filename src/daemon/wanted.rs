@@ -92,13 +92,21 @@ impl Gather {
             let serving = serving.iter().find(|s| s.app == route.app);
             wanted.push(want(route.domain.host.as_str(), Source::Acme));
             let facing = serving.map(|serving| serving.facing.get(&route.process));
+            let readable = route.policies.is_some();
+            // The domain's own before the app's file.
+            let own = route.policies.unwrap_or_default();
+            let policies = match facing.flatten() {
+                Some(facing) => own.over(&facing.policies),
+                None => own,
+            };
             routes.push(Route {
                 key: format!("route:{}", route.id),
                 group: format!("app:{}", route.app),
                 app: app.map(|a| a.name.to_string()).unwrap_or_default(),
                 process: route.process.clone(),
-                access_log: serving
-                    .and_then(|s| s.access_log)
+                access_log: policies
+                    .access_log
+                    .or(serving.and_then(|s| s.access_log))
                     .unwrap_or(settings.access_log.share),
                 host: route.domain.host.to_string(),
                 path: route.domain.path.clone(),
@@ -109,9 +117,7 @@ impl Gather {
                         until: pause.until,
                     },
                     // Its policies cannot be read, or there is no such process: nothing of it is shown.
-                    _ if route.policies.is_none() || facing == Some(None) => {
-                        Answer::Replicas(Vec::new())
-                    }
+                    _ if !readable || facing == Some(None) => Answer::Replicas(Vec::new()),
                     (_, _, Some(serving)) => match folder_of(serving, &settings.data_dir) {
                         Some(folder) => self.files(folder, &mut folders),
                         None => Answer::Replicas(replicas(&live, serving, &route.process)),
@@ -121,14 +127,7 @@ impl Gather {
                 body_bytes: None,
                 held_for: None,
                 traits: serving.map_or_else(Traits::default, |s| traits(s, &route.process)),
-                // The domain's own before the app's file.
-                policies: {
-                    let own = route.policies.unwrap_or_default();
-                    match facing.flatten() {
-                        Some(facing) => own.over(&facing.policies),
-                        None => own,
-                    }
-                },
+                policies,
                 public_certificate: !route.domain.host.is_private(),
             });
         }

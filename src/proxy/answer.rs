@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -18,13 +19,16 @@ use super::error::{EdgeError, Side};
 use super::error_page;
 use super::exchange::Exchange;
 use super::extended_connect::Handshake;
-use super::forward::{Inquiry, forward};
+use super::forward::{Forwarded, Inquiry, forward};
 use super::grpc_status;
 use super::headers;
+use super::hold::Hold;
 use super::host::Host;
+use super::meter::ByPolicy;
+use super::origin::Origin;
 use super::policies;
 use super::refusal::Refusal;
-use super::routes::Upstream;
+use super::routes::{Route, Upstream};
 use super::site::{self, Entrance, Site};
 use super::stand_in;
 use super::trace::Trace;
@@ -128,54 +132,102 @@ async fn handle(
         !parts.headers.contains_key("x-freehold-test-panic"),
         "a test asked for a panic"
     );
-    let compression = route.spec.policies.compression(parts);
-    if let Some(answer) = policies::before(exchange, &route, parts, &host, &origin)? {
-        return Ok(answer);
-    }
-    let policies = &route.spec.policies;
-    let target = policies.target(&route.spec.path_prefix, &parts.uri)?;
-    let limit = policies
-        .body_bytes()
-        .or(route.spec.body_bytes)
-        .unwrap_or(limits.body_bytes);
     let expects = parts
         .headers
         .get(header::EXPECT)
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    let mut body = BodySource::new(incoming, limit, expects);
+    let mut body = BodySource::new(incoming, limits.body_bytes, expects);
     if body.coding() != Coding::None && headers::is_grpc(&parts.headers) {
         body = body.may_trickle();
     }
-    if body.length().is_some_and(|length| length > limit) {
-        return Err(EdgeError::BodyTooLarge(limit));
-    }
-    let is_public = matches!(route.spec.upstream, Upstream::Static(_));
-    let stripped_from = target.is_some().then(|| route.spec.path_prefix.clone());
-    let trace = Trace::of(&parts.headers, id, client.worker.ids.random());
     if client.is_hasty(exchange.started) {
         Box::pin(tokio::time::sleep(HASTE)).await;
     }
-    let response = forward(
-        exchange,
-        Inquiry {
-            parts,
-            host: &host,
-            origin: &origin,
-            id,
+    let mut passage = Passage {
+        parts,
+        host: &host,
+        origin: &origin,
+        id,
+        handshake: handshake.as_ref(),
+    };
+    let (mut hold, mut route) = (Hold::default(), route);
+    loop {
+        // Policies change the head; whoever looks at it after them sees it as it came.
+        let as_it_came = (!route.spec.policies.is_none()).then(|| passage.parts.headers.clone());
+        match passage.through(exchange, &mut hold, route, body).await? {
+            Forwarded::Answered(response) => return Ok(response),
+            Forwarded::Elsewhere(newer, untouched) => {
+                if let Some(headers) = as_it_came {
+                    passage.parts.headers = headers;
+                }
+                exchange.rerouted(&newer);
+                (route, body) = (newer, untouched);
+            }
+        }
+    }
+}
+
+/// A request on its way through a route.
+struct Passage<'a> {
+    parts: &'a mut Parts,
+    host: &'a Host,
+    origin: &'a Origin<'a>,
+    id: &'a HeaderValue,
+    /// It is a WebSocket over HTTP/2.
+    handshake: Option<&'a Handshake>,
+}
+
+impl Passage<'_> {
+    /// What the route asks of the request, then what answers there, then what the route does to the answer.
+    async fn through(
+        &mut self,
+        exchange: &mut Exchange,
+        hold: &mut Hold,
+        route: Arc<Route>,
+        mut body: BodySource,
+    ) -> Result<Forwarded, EdgeError> {
+        let policies = &route.spec.policies;
+        let compression = policies.compression(self.parts);
+        if let Some(answer) =
+            policies::before(exchange, &route, self.parts, self.host, self.origin)?
+        {
+            return Ok(Forwarded::Answered(answer));
+        }
+        let target = policies.target(&route.spec.path_prefix, &self.parts.uri)?;
+        let limit = policies
+            .body_bytes()
+            .or(route.spec.body_bytes)
+            .unwrap_or_else(|| exchange.client.limits().body_bytes);
+        if body.length().is_some_and(|length| length > limit) {
+            return Err(EdgeError::BodyTooLarge(limit));
+        }
+        body.limit_to(limit);
+        let random = exchange.client.worker.ids.random();
+        let trace = Trace::of(&self.parts.headers, self.id, random);
+        let is_public = matches!(route.spec.upstream, Upstream::Static(_));
+        let stripped_from = target.is_some().then(|| route.spec.path_prefix.clone());
+        let inquiry = Inquiry {
+            parts: self.parts,
+            host: self.host,
+            origin: self.origin,
+            id: self.id,
             trace: &trace,
             body_limit: limit,
-            handshake: handshake.as_ref(),
+            handshake: self.handshake,
             target: target.as_deref(),
             prefix: stripped_from.as_deref().unwrap_or_default(),
-        },
-        route,
-        body,
-    )
-    .await?;
-    match compression {
-        // Boxed, so that requests without it have no room for it.
-        Some(asked) => Box::pin(asked.apply(exchange, response, is_public)).await,
-        None => Ok(response),
+        };
+        match (
+            forward(exchange, hold, inquiry, route, body).await?,
+            compression,
+        ) {
+            // Boxed, so that requests without it have no room for it.
+            (Forwarded::Answered(response), Some(asked)) => {
+                let applied = Box::pin(asked.apply(exchange, response, is_public)).await;
+                applied.map(Forwarded::Answered)
+            }
+            (forwarded, _) => Ok(forwarded),
+        }
     }
 }
 
@@ -219,8 +271,14 @@ fn note(client: &Client, error: &EdgeError, id: &HeaderValue, exchange: &mut Exc
             );
         }
         EdgeError::BodyStalled => client.refused(Refusal::SlowBody),
-        EdgeError::TooManyRequests(_) => client.refused(Refusal::RateLimited),
-        EdgeError::AddressRefused | EdgeError::Unauthorized(_) => client.refused(Refusal::Denied),
+        EdgeError::TooManyRequests(_) => {
+            exchange.outcome.refused = Some(ByPolicy::Rate);
+            client.refused(Refusal::RateLimited);
+        }
+        EdgeError::AddressRefused | EdgeError::Unauthorized(_) => {
+            exchange.outcome.refused = Some(ByPolicy::Access);
+            client.refused(Refusal::Denied);
+        }
         error if error.side() == Side::Client => client.refused(Refusal::BadRequest),
         error => tracing::debug!(request = id, ?error, "a request got an error from the edge"),
     }

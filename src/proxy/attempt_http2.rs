@@ -17,6 +17,7 @@ use super::request_head::request_of;
 use super::target::Target;
 use super::upstream::h2c::{self, Slot};
 use super::upstream::{BodySource, PATIENCE, SendFailure};
+use super::vigil::Vigil;
 
 /// The request on a stream of a connection that others share.
 pub(super) async fn over_http2(
@@ -26,6 +27,7 @@ pub(super) async fn over_http2(
     target: &Arc<Target>,
     body: BodySource,
     others: bool,
+    vigil: Option<Vigil<'_>>,
 ) -> Tried {
     let client = exchange.client.clone();
     let slot = match obtain_stream(&client, target, others).await {
@@ -50,7 +52,7 @@ pub(super) async fn over_http2(
         });
     };
     let patient = grpc_status::is_grpc(&inquiry.parts.headers);
-    match h2c::ask(slot, request, body, &client.limits(), patient).await {
+    match h2c::ask(slot, request, body, &client.limits(), patient, vigil).await {
         Ok(answer) => {
             exchange.uploads(answer.upload);
             let mut response = Response::new(EdgeBody::foreign(answer.body));

@@ -49,6 +49,8 @@ pub(super) enum EdgeError {
     },
     /// The target cannot change the protocol.
     UpgradeUnserved,
+    /// A folder of files speaks no WebSocket.
+    UpgradeOfFiles,
     /// No target had a place for so long.
     Busy(Duration),
     UpstreamClosed,
@@ -69,8 +71,8 @@ impl EdgeError {
             BadRequest(_) | UnknownHost | NoRoute | Misdirected | MethodRefused
             | ProtocolRefused | CodingRefused | VersionRefused | TooManyFields(_)
             | UriTooLong(_) | HeadTooLarge(_) | BodyTooLarge(_) | BodyStalled | BodyBroken
-            | UpgradeUnserved | PathDoubtful | AddressRefused | Unauthorized(_)
-            | TooManyRequests(_) | NoFile | ReadOnly => Side::Client,
+            | UpgradeUnserved | UpgradeOfFiles | PathDoubtful | AddressRefused
+            | Unauthorized(_) | TooManyRequests(_) | NoFile | ReadOnly => Side::Client,
             HeldFull
             | HeldTooLong { .. }
             | Busy(_)
@@ -91,7 +93,9 @@ impl EdgeError {
             UnknownHost | NoRoute | NoFile => StatusCode::NOT_FOUND,
             Misdirected => StatusCode::MISDIRECTED_REQUEST,
             MethodRefused | ReadOnly => StatusCode::METHOD_NOT_ALLOWED,
-            CodingRefused | ProtocolRefused | UpgradeUnserved => StatusCode::NOT_IMPLEMENTED,
+            CodingRefused | ProtocolRefused | UpgradeUnserved | UpgradeOfFiles => {
+                StatusCode::NOT_IMPLEMENTED
+            }
             VersionRefused => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             UriTooLong(_) => StatusCode::URI_TOO_LONG,
             HeadTooLarge(_) | TooManyFields(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -142,7 +146,7 @@ impl EdgeError {
             ProtocolRefused => "This protocol is not served",
             CodingRefused => "This transfer coding is not served",
             VersionRefused => "This version of HTTP is not served",
-            UpgradeUnserved => "No WebSocket is served here",
+            UpgradeUnserved | UpgradeOfFiles => "No WebSocket is served here",
             TooManyFields(_) => "There are too many headers",
             UriTooLong(_) => "This address is too long",
             HeadTooLarge(_) => "The headers are too large",
@@ -174,6 +178,7 @@ impl EdgeError {
             CodingRefused => "Of the transfer codings only chunked is understood here. Send the body without another one; a Content-Encoding may stay.".into(),
             VersionRefused => "HTTP/1.1, HTTP/1.0 and, over https, HTTP/2 are served here.".into(),
             UpgradeUnserved => "The app at this address is spoken to over HTTP/2 (h2c), where the protocol cannot be changed. Give the app a process that speaks HTTP/1.1 for its WebSockets.".into(),
+            UpgradeOfFiles => "This is a folder of files: they can be fetched with GET, and no WebSocket can be opened to them. Ask for it at the address of an app.".into(),
             TooManyFields(limit) => format!("A request may have up to {limit} headers."),
             UriTooLong(limit) => format!("Addresses may have up to {} KB. Send the data in the request's body instead.", limit / 1024),
             HeadTooLarge(limit) => format!("Headers may have up to {} KB together. Clearing this site's cookies often helps.", limit / 1024),

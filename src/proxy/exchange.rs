@@ -109,6 +109,17 @@ impl Exchange {
         self.entry = Some(Entry::of(parts, id, client, host, self.started, query));
     }
 
+    /// It was held, and now it is another route's.
+    pub(super) fn rerouted(&mut self, route: &Arc<Route>) {
+        let worker = self.client.worker.index;
+        if let Some(before) = self.route.replace(route.clone())
+            && !Arc::ptr_eq(before.meter(), route.meter())
+        {
+            route.meter().start(worker);
+            before.meter().end(worker, &Outcome::default());
+        }
+    }
+
     pub(super) fn route(&self) -> Option<&Arc<Route>> {
         self.route.as_ref()
     }

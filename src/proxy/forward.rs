@@ -54,12 +54,20 @@ pub(super) struct Inquiry<'a> {
     pub(super) prefix: &'a str,
 }
 
+/// What became of a request that was to be forwarded.
+pub(super) enum Forwarded {
+    Answered(Response<EdgeBody>),
+    /// It waited, and what answers now asks something else of it: it is to be looked at anew.
+    Elsewhere(Arc<Route>, BodySource),
+}
+
 pub(super) async fn forward(
     exchange: &mut Exchange,
+    hold: &mut Hold,
     inquiry: Inquiry<'_>,
     mut route: Arc<Route>,
     mut body: BodySource,
-) -> Result<Response<EdgeBody>, EdgeError> {
+) -> Result<Forwarded, EdgeError> {
     let client = exchange.client.clone();
     let worker = &client.worker;
     let limits = client.limits();
@@ -67,7 +75,7 @@ pub(super) async fn forward(
         Some(_) => Some(&WEBSOCKET),
         None => wanted_upgrade(inquiry.parts, &body),
     };
-    let (mut hold, mut tried) = (Hold::default(), Vec::new());
+    let mut tried = Vec::new();
     let (mut fresh_only, mut resent) = (false, 0);
     let last = route
         .spec
@@ -86,11 +94,15 @@ pub(super) async fn forward(
             }
             Upstream::Static(site) => {
                 hold.over();
+                if inquiry.handshake.is_some() {
+                    return Err(EdgeError::UpgradeOfFiles);
+                }
                 // Nothing of the request is left on the connection, if it has no body.
                 exchange.read_whole = body.coding() == Coding::None;
                 let (prefix, policies) = (&route.spec.path_prefix, &route.spec.policies);
                 return static_site::answer(site, prefix, inquiry.parts, inquiry.id, policies)
-                    .await;
+                    .await
+                    .map(Forwarded::Answered);
             }
             Upstream::Targets(_) | Upstream::Paused { .. } => None,
         };
@@ -106,7 +118,11 @@ pub(super) async fn forward(
                 )
                 .await;
             exchange.held += since.elapsed();
-            route = next?;
+            let newer = next?;
+            if newer.asks_otherwise(&route) {
+                return Ok(Forwarded::Elsewhere(newer, body));
+            }
+            route = newer;
             tried.clear();
             begun = Instant::now();
             continue;
@@ -120,18 +136,21 @@ pub(super) async fn forward(
         let of = route.targets().len();
         let others = of > tried.len() + 1;
         let reads = inquiry.parts.method.is_safe();
+        let may_go = reads && body.coding() == Coding::None && resent < MOST;
+        let vigil = (of > 1).then(|| Vigil::new(&route, &target, worker, may_go));
         let attempt = match target.traits().protocol {
             Protocol::H2c if upgrade.is_some() => return Err(EdgeError::UpgradeUnserved),
-            Protocol::H2c => over_http2(exchange, &mut hold, &inquiry, &target, body, others).await,
+            Protocol::H2c => {
+                over_http2(exchange, hold, &inquiry, &target, body, others, vigil).await
+            }
             Protocol::Http1 => {
-                let may_go = reads && body.coding() == Coding::None && resent < MOST;
                 let manner = Manner {
                     fresh_only,
                     others,
                     upgrade,
-                    vigil: (of > 1).then(|| Vigil::new(&route, &target, worker, may_go)),
+                    vigil,
                 };
-                over_http1(exchange, &mut hold, &inquiry, &target, body, manner).await
+                over_http1(exchange, hold, &inquiry, &target, body, manner).await
             }
         };
         if of > 1 {
@@ -144,7 +163,7 @@ pub(super) async fn forward(
                 if route.spec.sticky {
                     remember(&mut response, &route, &target, last, inquiry.origin, worker);
                 }
-                return Ok(response);
+                return Ok(Forwarded::Answered(response));
             }
             Tried::Unreachable(untouched) => {
                 body = untouched;

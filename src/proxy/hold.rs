@@ -26,11 +26,14 @@ const RESUMES: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(super) struct Hold {
     waiting: Option<Waiting>,
+    /// How long it waited before, when a target took it and gave it back.
+    before: Duration,
+    /// Until it tries again; nothing before the first time.
+    pause: Option<Duration>,
 }
 
 struct Waiting {
     since: Instant,
-    pause: Duration,
     published: watch::Receiver<u64>,
     /// Its place among the held, taken when it first had to wait.
     _place: Place,
@@ -53,7 +56,6 @@ impl Hold {
             Some(waiting) => waiting,
             none => none.insert(Waiting {
                 since: Instant::now(),
-                pause: FIRST,
                 published: client.worker.shared.published.subscribe(),
                 _place: route
                     .gate()
@@ -74,7 +76,7 @@ impl Hold {
         if !Arc::ptr_eq(&now_there, route) {
             return Ok(now_there);
         }
-        let waited = waiting.since.elapsed();
+        let waited = self.before + waiting.since.elapsed();
         let (paused, left) = match &route.spec.upstream {
             Upstream::Paused { until, .. } => (
                 true,
@@ -92,13 +94,12 @@ impl Hold {
         }
         let retries = !route.targets().is_empty();
         let pause = if retries {
-            waiting.pause.min(left)
+            let pause = self.pause.unwrap_or(FIRST);
+            self.pause = Some((pause * 2).min(LONGEST));
+            pause.min(left)
         } else {
             left
         };
-        if retries {
-            waiting.pause = (waiting.pause * 2).min(LONGEST);
-        }
         // Either way the next look decides; a closed channel means that the edge is on its way down.
         tokio::select! {
             _changed = waiting.published.changed() => {}
@@ -125,7 +126,9 @@ impl Hold {
 
     /// A target took the request.
     pub(super) fn over(&mut self) {
-        self.waiting = None;
+        if let Some(waiting) = self.waiting.take() {
+            self.before += waiting.since.elapsed();
+        }
     }
 }
 

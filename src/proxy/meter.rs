@@ -20,6 +20,8 @@ struct Slab {
     ended: AtomicU64,
     classes: [AtomicU64; 5],
     failures: AtomicU64,
+    rate_limited: AtomicU64,
+    denied: AtomicU64,
     tunnels: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
@@ -36,6 +38,10 @@ pub struct Reading {
     pub classes: [u64; 5],
     /// Answers that are the edge's own error because the upstream failed.
     pub failures: u64,
+    /// Answers 429 of the route's rate limit.
+    pub rate_limited: u64,
+    /// Answers 401 and 403 of the route's policies: without credentials, or from an address that is not served.
+    pub denied: u64,
     /// Requests that became tunnels (WebSocket); their time is not in the histogram.
     pub tunnels: u64,
     /// Body bytes from clients, and to them.
@@ -60,6 +66,8 @@ impl Meter {
                 *sum += class.load(Relaxed);
             }
             reading.failures += slab.failures.load(Relaxed);
+            reading.rate_limited += slab.rate_limited.load(Relaxed);
+            reading.denied += slab.denied.load(Relaxed);
             reading.tunnels += slab.tunnels.load(Relaxed);
             reading.bytes_in += slab.bytes_in.load(Relaxed);
             reading.bytes_out += slab.bytes_out.load(Relaxed);
@@ -91,6 +99,13 @@ impl Meter {
         if outcome.failed {
             slab.failures.fetch_add(1, Relaxed);
         }
+        if let Some(by) = outcome.refused {
+            let count = match by {
+                ByPolicy::Rate => &slab.rate_limited,
+                ByPolicy::Access => &slab.denied,
+            };
+            count.fetch_add(1, Relaxed);
+        }
         slab.bytes_in.fetch_add(outcome.bytes_in, Relaxed);
         slab.bytes_out.fetch_add(outcome.bytes_out, Relaxed);
         slab.ended.fetch_add(1, Relaxed);
@@ -103,6 +118,8 @@ impl Meter {
                 ended: AtomicU64::new(0),
                 classes: [const { AtomicU64::new(0) }; 5],
                 failures: AtomicU64::new(0),
+                rate_limited: AtomicU64::new(0),
+                denied: AtomicU64::new(0),
                 tunnels: AtomicU64::new(0),
                 bytes_in: AtomicU64::new(0),
                 bytes_out: AtomicU64::new(0),
@@ -112,12 +129,23 @@ impl Meter {
     }
 }
 
+/// What a route's policies refuse.
+#[derive(Clone, Copy)]
+pub(super) enum ByPolicy {
+    /// One more than the rate takes.
+    Rate,
+    /// Who is not let in.
+    Access,
+}
+
 /// How one request ended; without a status the client left before an answer.
 #[derive(Default)]
 pub(super) struct Outcome {
     pub(super) status: Option<u16>,
     pub(super) head_micros: u64,
     pub(super) failed: bool,
+    /// By the route's policies.
+    pub(super) refused: Option<ByPolicy>,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
 }

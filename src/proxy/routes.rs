@@ -114,6 +114,15 @@ impl Route {
         &self.gate
     }
 
+    /// Whether a request that was judged by `other` is to be judged anew before this route answers it.
+    pub(super) fn asks_otherwise(&self, other: &Route) -> bool {
+        let is_free = |route: &Route| route.spec.policies.is_none();
+        self.spec.key != other.spec.key
+            || self.spec.path_prefix != other.spec.path_prefix
+            || !(Arc::ptr_eq(&self.spec.policies, &other.spec.policies)
+                || is_free(self) && is_free(other))
+    }
+
     pub(super) fn budget(&self) -> &RetryBudget {
         &self.budget
     }

@@ -1,7 +1,7 @@
 //! Vigil: over a request that waits for its answer at one of several targets.
 //!
 //! After a moment it listens whether its target is given up: a request that only reads then goes elsewhere. After a long
-//! time of silence it speaks against the target itself. The waits end on the connection's own timer, and a request that is
+//! time of silence it speaks against the target itself. The waits end on a timer that the request has anyhow, and a request that is
 //! answered within the moment has no part in any of it.
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio::sync::futures::OwnedNotified;
 use super::outliers;
 use super::routes::Route;
 use super::target::Target;
-use super::upstream::Connection;
+use super::upstream::Timer;
 use super::worker::Worker;
 
 const MOMENT: Duration = Duration::from_millis(250);
@@ -62,7 +62,7 @@ impl<'a> Vigil<'a> {
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        connection: &mut Connection,
+        timer: &mut Timer,
         since: Instant,
     ) -> Poll<()> {
         if self.since != Some(since) {
@@ -73,7 +73,7 @@ impl<'a> Vigil<'a> {
             });
         }
         while let Some((moment, next)) = self.next {
-            if connection.poll_until(cx, moment).is_pending() {
+            if timer.poll_until(cx, moment).is_pending() {
                 break;
             }
             match next {

@@ -1,5 +1,5 @@
 //! E6: policies of a domain, from the API to the daemon's own edge. No engine is needed: what a policy answers comes
-//! before any app is asked, and without policies the edge says that nothing of the app runs.
+//! before any app is asked, and without policies the edge answers with the maintenance page.
 
 use std::net::Ipv4Addr;
 use std::process::Command;
@@ -19,10 +19,12 @@ struct Served {
     port: u16,
 }
 
-/// The app shop with the domains shop.localhost and shop.localhost/api, a live release, and nothing that runs.
+/// The app shop with the domains shop.localhost and shop.localhost/api, a live release, and a maintenance page.
 fn shop() -> Served {
     let port = free_port(Ipv4Addr::LOCALHOST);
-    let daemon = Daemon::start_at(port);
+    // Without policies a request waits for the app as long as this.
+    let hold = "[hold]\ntime = \"1s\"\n";
+    let daemon = Daemon::start_with(&format!("127.0.0.1:{port}"), hold);
     make_app(&daemon, "shop");
     serving(&daemon);
     for domain in ["shop.localhost", "shop.localhost/api"] {
@@ -30,11 +32,15 @@ fn shop() -> Served {
         let added = local(&daemon, "POST", "/api/v1/apps/shop/domains", "", &form);
         assert_eq!(added.status, 200, "{}", added.body);
     }
+    let on = json!({ "on": true }).to_string();
+    let maintenance = "/api/v1/apps/shop/maintenance";
+    let switched = local(&daemon, "POST", maintenance, "", &on);
+    assert_eq!(switched.status, 200, "{}", switched.body);
     Served { daemon, port }
 }
 
 impl Served {
-    /// Status and head of what the edge answers, or nothing while it does not.
+    /// Status and text of what the edge answers, in lower case, or nothing while it does not.
     fn look(&self, path: &str, more: &[&str]) -> (u16, String) {
         let out = Command::new("curl")
             .args([
@@ -45,7 +51,7 @@ impl Served {
                 "--max-time",
                 "10",
             ])
-            .args(["--dump-header", "-", "--output", "/dev/null"])
+            .args(["--include", "--header", "Accept: text/html"])
             .args([
                 "--resolve",
                 &format!("shop.localhost:{}:127.0.0.1", self.port),
@@ -59,7 +65,7 @@ impl Served {
         (status.unwrap_or(0), head)
     }
 
-    /// The head, once the edge answers with this status.
+    /// The whole answer, once the edge answers with this status.
     fn until(&self, path: &str, more: &[&str], status: u16) -> String {
         let begun = Instant::now();
         loop {
@@ -91,7 +97,7 @@ impl Served {
 #[test]
 fn e6_a_domains_policies_are_in_force_at_once_and_gone_when_they_are_taken_away() {
     let shop = shop();
-    // What the edge answers without any: nothing of the app runs.
+    // What the edge answers without any: the maintenance page.
     shop.until("/", &[], 503);
     let said = shop.set(&json!({ "redirects": [{ "to": "https://example.com" }] }));
     assert_eq!(
@@ -117,11 +123,15 @@ fn e6_a_domains_policies_are_in_force_at_once_and_gone_when_they_are_taken_away(
     );
     // A path of the host has its own.
     let below = AT.replace("shop.localhost", "shop.localhost%2Fapi");
-    let set = shop.put(&below, "", &json!({ "redirects": [{ "to": "/docs" }] }));
+    let set = shop.put(
+        &below,
+        "",
+        &json!({ "redirects": [{ "to": "/docs", "keep": false }] }),
+    );
     assert_eq!(set.status, 200, "{}", set.body);
     assert_eq!(set.json()["domain"], "shop.localhost/api");
     let head = shop.until("/api/a", &[], 308);
-    assert!(head.contains("/docs/a"), "{head}");
+    assert!(head.contains("/docs\r\n"), "{head}");
     let gone = local(&shop.daemon, "DELETE", AT, "", "");
     assert_eq!((gone.status, &gone.json()["changed"]), (200, &json!(true)));
     shop.until("/a", &[], 503);
@@ -274,7 +284,7 @@ fn e6_a_form_sets_policies_and_a_fault_stands_at_its_field() {
         ("allow=everybody", "everybody"),
         ("rate=often", "100/minute"),
         ("body_limit=much", "is not a size"),
-        ("more=%3Ch1%3E", "this is not TOML"),
+        ("more=%3Ch1%3E", "This is not TOML"),
         ("more=hst+%3D+1", "unknown field"),
         (
             "rate=5%2Fm&more=rate_limit.requests+%3D+1",
@@ -339,7 +349,11 @@ fn e6_the_command_line_sets_resets_and_shows_policies() {
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("A password is asked for: ana."), "{said}");
     shop.until("/", &[], 401);
-    shop.until("/", &["--user", "ana:hunter2-hunter2"], 503);
+    let text = shop.until("/", &["--user", "ana:hunter2-hunter2"], 503);
+    assert!(
+        text.contains("x-a: 1") && text.ends_with("<h1>down</h1>"),
+        "{text}"
+    );
     // What no option names stays, the password too.
     let (code, said) = freehold(&["set", "shop", "shop.localhost", "--body-limit", "1MB"]);
     assert_eq!(code, Some(0), "{said}");

@@ -1,4 +1,7 @@
 //! Balancing: bad replicas are left out and come back, requests go elsewhere within a budget, clients stay, caps hold.
+//!
+//! What a hung replica must not do is told here for any protocol; `h2c_replicas` tries it over HTTP/2.
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
@@ -38,8 +41,15 @@ async fn hung() -> App {
     raw(|mut stream, _| async move { while read_head(&mut stream).await.is_some() {} }).await
 }
 
+/// How the edge is to speak to an app.
+pub type Speak = fn(SocketAddr) -> Arc<Target>;
+
 fn rig_of(apps: &[&App]) -> Rig {
-    let targets: Vec<_> = apps.iter().map(|app| target(app.address)).collect();
+    rig_that(target, apps)
+}
+
+fn rig_that(speaks: Speak, apps: &[&App]) -> Rig {
+    let targets: Vec<_> = apps.iter().map(|app| speaks(app.address)).collect();
     let targets: Vec<_> = targets.iter().collect();
     Rig::start(World::of([route("tasks.test", &targets)]))
 }
@@ -194,7 +204,12 @@ async fn e5_a_dead_group_of_replicas_gets_a_fifth_more_than_its_load() {
 #[tokio::test]
 async fn n3_a_hung_replica_is_left_out_and_its_unanswered_reads_go_elsewhere_at_that_moment() {
     let (sick, one, two) = (hung().await, app("one").await, app("two").await);
-    let rig = Arc::new(rig_of(&[&sick, &one, &two]));
+    reads_leave_what_is_silent(target, [&sick, &one, &two]).await;
+}
+
+/// The first of the three is hung.
+pub async fn reads_leave_what_is_silent(speaks: Speak, [sick, one, two]: [&App; 3]) {
+    let rig = Arc::new(rig_that(speaks, &[sick, one, two]));
     let began = Instant::now();
     let mut clients = Vec::new();
     for _ in 0..8 {
@@ -219,7 +234,7 @@ async fn n3_a_hung_replica_is_left_out_and_its_unanswered_reads_go_elsewhere_at_
             ask(&mut client, post("https://tasks.test/slow?ms=1", "order")).await
         }));
     }
-    until("it is left out", || left_out(&rig, &sick).times > 0).await;
+    until("it is left out", || left_out(&rig, sick).times > 0).await;
     let noticed = began.elapsed();
     assert!(
         (9_900..20_000).contains(&noticed.as_millis()),
@@ -249,10 +264,14 @@ async fn n3_a_hung_replica_is_left_out_and_its_unanswered_reads_go_elsewhere_at_
 /// As when its health check gives it up. The saboteur is the POST again.
 #[tokio::test]
 async fn n3_reads_leave_a_replica_that_is_given_up_and_nothing_else_does() {
+    let (sick, well) = (hung().await, app("well").await);
+    reads_leave_what_is_given_up(target, &sick, &well).await;
+}
+
+pub async fn reads_leave_what_is_given_up(speaks: Speak, sick: &App, well: &App) {
     for reads in [true, false] {
-        let (sick, well) = (hung().await, app("well").await);
-        let target_of_sick = target(sick.address);
-        let targets = [&target_of_sick, &target(well.address)];
+        let target_of_sick = speaks(sick.address);
+        let targets = [&target_of_sick, &speaks(well.address)];
         let rig = Rig::start(World::of([route("tasks.test", &targets)]));
         // The one that does not find its way to the other.
         let mut waiting = loop {

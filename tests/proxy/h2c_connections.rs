@@ -2,6 +2,7 @@
 //! a target says goodbye, refuses, restarts or is retired.
 use std::time::{Duration, Instant};
 
+use freehold::proxy::RouteSpec;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -79,6 +80,28 @@ async fn e2_what_an_h2c_app_refuses_is_sent_again_and_what_it_cuts_is_not() {
     assert_eq!(app.connections(), 1);
     assert_eq!(http1.ask(get(uri)).await.unwrap().status, 502);
     assert_eq!(app.connections(), 3, "what only reads is tried once more");
+}
+
+/// It is sent again for as long as a request may be held, and no longer: an app that refuses for good is not asked for ever.
+#[tokio::test]
+async fn e2_what_an_h2c_app_refuses_for_good_ends_when_its_time_is_over() {
+    let app = frames(|mut connection, _| async move {
+        while let Some(Ok((_, mut respond))) = connection.accept().await {
+            respond.send_reset(h2::Reason::REFUSED_STREAM);
+        }
+    })
+    .await;
+    let spec = RouteSpec {
+        held_for: Some(Duration::from_millis(1_500)),
+        ..route("tasks.test", &[&h2c_target(app.address)])
+    };
+    let rig = Rig::start(World::of([spec]));
+    let began = Instant::now();
+    let mut http2 = Http2::tls(&rig, "tasks.test").await;
+    let asking = http2.ask(post("https://tasks.test/", "order"));
+    let answer = within(PATIENCE, "an end", asking).await.unwrap();
+    assert_eq!(answer.status, 503);
+    assert!(began.elapsed() >= Duration::from_millis(1_500));
 }
 
 /// A GOAWAY on the wire, whose last stream is 0: the request that came was not looked at.

@@ -257,7 +257,7 @@ fn basic(both: &str) -> String {
     format!("Basic {coded}")
 }
 
-const STAFF: &str =
+pub const STAFF: &str =
     "basic_auth = { realm = \"Staff\", users = [{ name = \"ana\", password = \"hunter2\" }] }";
 
 #[tokio::test]

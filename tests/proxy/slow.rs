@@ -1,18 +1,19 @@
 //! Clients that take or bring next to nothing: each is given up, and those that are merely slow are not.
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use freehold::proxy::{Limits, Refusal, RouteSpec};
+use freehold::proxy::{Limits, Refusal, RouteSpec, Target};
 use http::Request;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::app::app;
+use crate::app::{app, h2c_app};
 use crate::client::{Body, Http1, Http2, get, tls};
 use crate::frames::{Heard, RESET, WINDOW_UPDATE, frame, preface, request};
-use crate::rig::{Rig, World, route, target, until, within};
+use crate::rig::{Rig, World, h2c_target, route, target, until, within};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -193,9 +194,19 @@ impl<S: futures_util::Stream + Unpin> futures_util::Stream for SyncStream<S> {
 #[tokio::test]
 async fn e4_a_body_that_trickles_is_408_in_both_protocols_and_a_slow_one_is_taken() {
     let app = app("one").await;
+    trickles_end(&target(app.address)).await;
+}
+
+#[tokio::test]
+async fn e4_a_body_that_trickles_to_an_h2c_app_is_408_too_and_a_slow_one_is_taken() {
+    let app = h2c_app("one").await;
+    trickles_end(&h2c_target(app.address)).await;
+}
+
+async fn trickles_end(target: &Arc<Target>) {
     // The pace is judged over a second.
     let rig = Rig::with_limits(
-        World::of([route("tasks.test", &[&target(app.address)])]),
+        World::of([route("tasks.test", &[target])]),
         limits(Duration::from_secs(3)),
     );
     let (plain, grpc) = ("text/plain", "application/grpc+proto");

@@ -15,8 +15,9 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::app::{App, raw, read_head};
-use crate::client::{Http2, empty, get, whole};
+use crate::client::{Http2, bytes, empty, get, whole};
 use crate::rig::{Rig, World, route, target, until, within};
+use crate::static_site;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The close frame of a restart.
@@ -263,6 +264,25 @@ async fn e2_what_an_app_says_instead_of_a_websocket_is_passed_on() {
     until("the claims are released", || target.in_flight() == 0).await;
     let answer = http2.ask(get("https://tasks.test/")).await.unwrap();
     assert_eq!(answer.text(), "hello");
+}
+
+/// Over HTTP/1.1 the wish for another protocol may be ignored (RFC 9110, 7.8); a CONNECT can only be refused.
+#[tokio::test]
+async fn e2_a_folder_of_files_opens_no_websocket_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    static_site::write(folder.path(), "index.html", b"hello");
+    let spec = static_site::spec("tasks.test", folder.path(), true);
+    let rig = Rig::start(World::of([spec]));
+    let mut http2 = connection(&rig).await;
+    let answer = whole(connect(&mut http2, "/ws").await).await.unwrap();
+    assert_eq!(answer.status, 501);
+    assert!(answer.text().contains("folder of files"), "{answer:?}");
+    let answer = http2.ask(get("https://tasks.test/")).await.unwrap();
+    assert_eq!((answer.status.as_u16(), answer.text()), (200, "hello"));
+    let head = "GET / HTTP/1.1\r\nHost: tasks.test\r\nConnection: upgrade, close\r\nUpgrade: websocket\r\n\r\n";
+    let answer = bytes(&rig, "tasks.test", head).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.ends_with("hello"), "{answer}");
 }
 
 #[tokio::test]

@@ -32,7 +32,7 @@ fn e6_a_domains_own_policies_go_before_the_app_files_key_by_key() {
     // A key that is forgotten here would be lost: each one survives both ways.
     let all = read(
         "redirects = [{ to = \"https://a.test\" }]\nstrip_prefix = true\nhsts = true\nallow = [\"10.0.0.1\"]\n\
-         deny = [\"10.0.0.2\"]\nbody_limit = 1\ncompress = true\nsticky = true\nrate_limit = { requests = 1 }\n\
+         deny = [\"10.0.0.2\"]\nbody_limit = 1\ncompress = true\nsticky = true\naccess_log = \"off\"\nrate_limit = { requests = 1 }\n\
          basic_auth.users = [{ name = \"ana\", password = \"x\" }]\nrequest_headers.remove = [\"x-a\"]\n\
          answer_headers.remove = [\"x-a\"]\nerror_pages = { \"404\" = \"x\" }",
     );
@@ -67,7 +67,7 @@ fn e6_policies_are_told_in_words() {
         "redirects = [{ to = \"https://a.test\" }, { host = \"www.a.test\", path = \"/old\", to = \"/new\", status = 302 }]\n\
          strip_prefix = true\nhsts = { max_age_days = 30, include_subdomains = true }\nallow = [\"10.0.0.0/8\"]\n\
          deny = [\"10.0.0.1\", \"10.0.0.2\", \"10.0.0.3\", \"10.0.0.4\", \"10.0.0.5\", \"10.0.0.6\", \"10.0.0.7\"]\n\
-         body_limit = \"10MB\"\ncompress = true\nsticky = true\nrate_limit = { requests = 100, header = \"x-api-key\" }\n\
+         body_limit = \"10MB\"\ncompress = true\nsticky = true\naccess_log = 0.1\nrate_limit = { requests = 100, header = \"x-api-key\" }\n\
          answer_headers = { set = { x-a = \"1\" }, remove = [\"server\"] }\nerror_pages = { \"5xx\" = \"x\" }",
     );
     assert_eq!(
@@ -84,6 +84,7 @@ fn e6_policies_are_told_in_words() {
             "Bodies up to 10MB.",
             "Answers are compressed: zstd, br, gzip.",
             "A browser stays with the replica that answered it first.",
+            "A part of 0.1 of the requests stands in the access log.",
             "Own error pages: 5xx.",
         ]
     );

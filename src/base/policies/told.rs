@@ -4,6 +4,7 @@ use std::fmt::Display;
 
 use serde_json::{Map, Value};
 
+use super::super::log_share::LogShare;
 use super::{AddressRange, HeaderRules, Policies, Redirect};
 
 /// Entries of a list that are told by name; the others are counted.
@@ -32,6 +33,7 @@ impl Policies {
             body_limit: self.body_limit.or(others.body_limit),
             compress: self.compress.clone().or(others.compress.clone()),
             sticky: self.sticky.or(others.sticky),
+            access_log: self.access_log.or(others.access_log),
             error_pages: match self.error_pages.is_empty() {
                 true => others.error_pages.clone(),
                 false => self.error_pages.clone(),
@@ -110,6 +112,13 @@ impl Policies {
         }
         if self.sticky == Some(true) {
             all.push("A browser stays with the replica that answered it first.".into());
+        }
+        if let Some(share) = self.access_log {
+            all.push(match share {
+                LogShare::OFF => "No request stands in the access log.".into(),
+                LogShare::ALL => "Every request stands in the access log.".into(),
+                part => format!("A part of {part} of the requests stands in the access log."),
+            });
         }
         if !self.error_pages.is_empty() {
             let statuses = self.error_pages.0.keys();

@@ -60,9 +60,11 @@ struct Compiled {
 }
 
 /// What a request has met, for the headers of its answer.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Met {
     verdict: Option<Verdict>,
+    /// The route whose quota it was counted for.
+    counted_for: Option<Arc<str>>,
     https: bool,
 }
 
@@ -111,6 +113,11 @@ impl Policies {
             .is_some_and(|compiled| compiled.quota.is_some())
     }
 
+    /// Nothing is asked or changed.
+    pub(super) fn is_none(&self) -> bool {
+        self.0.is_none()
+    }
+
     pub(super) fn body_bytes(&self) -> Option<u64> {
         self.0.as_ref()?.body_bytes
     }
@@ -154,13 +161,16 @@ pub(super) fn before(
     if !compiled.addresses.admit(origin.address) {
         return Err(EdgeError::AddressRefused);
     }
-    if let (Some(quota), Some(table)) = (&compiled.quota, route.rates()) {
+    // Held meanwhile, it is judged anew, but it is one request.
+    let is_counted = exchange.met.counted_for.as_ref() == Some(&route.spec.key);
+    if let (Some(quota), Some(table), false) = (&compiled.quota, route.rates(), is_counted) {
         let verdict = table.take(
             quota,
             quota.who(&parts.headers, origin.address),
             exchange.started,
         );
         exchange.met.verdict = Some(verdict);
+        exchange.met.counted_for = Some(route.spec.key.clone());
         if !verdict.allowed {
             return Err(EdgeError::TooManyRequests(verdict.retry_after()));
         }

@@ -182,7 +182,7 @@ fn pump(
         let until = request
             .judge_pace(Instant::now())
             .ok_or(BodyFailure::ClientSlow)?;
-        if connection.poll_until(cx, until).is_pending() {
+        if connection.timer.poll_until(cx, until).is_pending() {
             return Ok(());
         }
     }

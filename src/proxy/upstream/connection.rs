@@ -1,16 +1,15 @@
 //! One connection to a target, with the bytes read ahead of their use.
-use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::{Sleep, sleep_until};
 use tokio_util::io::poll_read_buf;
 
+use super::timer::Timer;
 use crate::proxy::target::Address;
 
 /// Room asked for before a read; grows with what the body turns out to be.
@@ -30,8 +29,8 @@ pub(crate) struct Connection {
     /// Whether it has served a request before: then it may have been closed behind our back.
     pub(crate) reused: bool,
     written: u64,
-    /// Kept over requests and moved only when it fires too early: a timer a request would cost more than it is worth.
-    timer: Option<Pin<Box<Sleep>>>,
+    /// Of all its requests, one after the other.
+    pub(super) timer: Timer,
 }
 
 /// Opens a connection; an error is the address's, none of it was sent.
@@ -61,7 +60,7 @@ pub(crate) async fn connect(address: &Address, limit: Duration) -> io::Result<Co
         idle_since: Instant::now(),
         reused: false,
         written: 0,
-        timer: None,
+        timer: Timer::default(),
     })
 }
 
@@ -73,23 +72,6 @@ impl Connection {
 
     pub(crate) fn begin(&mut self) {
         self.written = 0;
-    }
-
-    /// Ready at the deadline, not before.
-    pub(crate) fn poll_until(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(sleep_until(deadline.into())));
-        if timer.deadline().into_std() > deadline {
-            timer.as_mut().reset(deadline.into());
-        }
-        loop {
-            ready!(timer.as_mut().poll(cx));
-            if Instant::now() >= deadline {
-                return Poll::Ready(());
-            }
-            timer.as_mut().reset(deadline.into());
-        }
     }
 
     /// Reads more into `read`; 0 is the end.

@@ -13,6 +13,7 @@ mod pace;
 mod pool;
 mod request_body;
 mod send;
+mod timer;
 mod turns;
 
 pub(super) use answer_body::{AnswerBody, BodyFailure};
@@ -21,4 +22,5 @@ pub(super) use connection::{Connection, connect};
 pub(super) use pool::{Pool, told_timeout};
 pub(super) use request_body::{BodySource, Coding, RequestBody};
 pub(super) use send::{SendFailure, send};
+pub(super) use timer::Timer;
 pub(super) use turns::{PATIENCE, Turns};

@@ -121,6 +121,11 @@ impl BodySource {
         self
     }
 
+    /// So much is taken, at most.
+    pub(crate) fn limit_to(&mut self, limit: u64) {
+        self.limit = limit;
+    }
+
     pub(crate) fn length(&self) -> Option<u64> {
         self.length
     }

@@ -122,7 +122,9 @@ pub(crate) async fn send(
             if waits_for == WaitsFor::Target
                 && !answered
                 && let Some(vigil) = &mut vigil
-                && vigil.poll(cx, connection, deadline - limit).is_ready()
+                && vigil
+                    .poll(cx, &mut connection.timer, deadline - limit)
+                    .is_ready()
             {
                 return Poll::Ready(Err(SendFailure::Left));
             }
@@ -136,7 +138,7 @@ pub(crate) async fn send(
             let Some(judged) = judged else {
                 return Poll::Ready(Err(SendFailure::ClientSilent));
             };
-            ready!(connection.poll_until(cx, deadline.min(judged)));
+            ready!(connection.timer.poll_until(cx, deadline.min(judged)));
             match waits_for {
                 WaitsFor::Target => return Poll::Ready(Err(SendFailure::Silent)),
                 WaitsFor::Client if Instant::now() < deadline => {}

@@ -73,12 +73,23 @@ pub async fn of_app_file(app: &App, route: &apps::Route) -> Result<Policies, Fai
     Ok(facing.map(|facing| facing.policies).unwrap_or_default())
 }
 
+/// What holds for a domain, a sentence each.
+pub fn words(route: &apps::Route, app_file: &Policies) -> Vec<String> {
+    match &route.policies {
+        Some(own) => own.over(app_file).words(),
+        None => vec![
+            "What is set for the domain was written by another Freehold and cannot be read, so nothing is served: set it again."
+                .to_owned(),
+        ],
+    }
+}
+
 async fn told(app: &App, route: &apps::Route) -> Result<DomainPolicies, Failure> {
     let app_file = of_app_file(app, route).await?;
     let own = route.policies.clone().unwrap_or_default();
     Ok(DomainPolicies {
         domain: route.domain.to_string(),
-        words: own.over(&app_file).words(),
+        words: words(route, &app_file),
         passwords_mark: own.passwords_mark(),
         policies: own.told(),
         app_file: app_file.told(),

@@ -11,6 +11,7 @@ use h2::{Reason, RecvStream};
 use http_body::{Body, Frame, SizeHint};
 use tokio::task::{AbortHandle, spawn_local};
 
+use super::super::timer::Timer;
 use super::connections::Slot;
 use super::upload::{Progress, Upload};
 use crate::proxy::body::Broken;
@@ -37,8 +38,9 @@ impl AnswerBody {
         let progress = upload.progress.clone();
         let rest = (!upload.is_done()).then(|| {
             spawn_local(async move {
+                let mut timer = Timer::default();
                 // Its trouble is seen at the answer, whose stream it resets.
-                poll_fn(|cx| upload.poll_pump(cx)).await.unwrap_or_default();
+                poll_fn(|cx| upload.poll_whole(cx, &mut timer)).await;
             })
             .abort_handle()
         });
@@ -53,7 +55,9 @@ impl AnswerBody {
     }
 
     fn broken(&self, error: &h2::Error) -> Broken {
-        if self.upload.broken.get() {
+        if self.upload.slow.get() {
+            Broken::ClientSlow
+        } else if self.upload.broken.get() {
             Broken::Client
         } else if error.is_library() {
             Broken::Malformed("it breaks the rules of HTTP/2")

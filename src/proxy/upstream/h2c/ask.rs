@@ -6,20 +6,21 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Poll, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use h2::Reason;
 use http::{HeaderMap, Method, Request, StatusCode};
-use tokio::time::{Sleep, sleep_until};
 
 use super::super::answer_head;
 use super::super::request_body::{BodySource, BodyTrouble, Coding, WaitsFor};
 use super::super::send::SendFailure;
+use super::super::timer::Timer;
 use super::answer::AnswerBody;
 use super::connections::Slot;
 use super::upload::{Progress, Upload};
 use crate::proxy::limits::Limits;
+use crate::proxy::vigil::Vigil;
 
 pub(in crate::proxy) struct Answer {
     pub(in crate::proxy) status: StatusCode,
@@ -47,6 +48,7 @@ pub(in crate::proxy) async fn ask(
     body: BodySource,
     limits: &Limits,
     patient: bool,
+    mut vigil: Option<Vigil<'_>>,
 ) -> Result<Answer, Failure> {
     let method = request.method().clone();
     let reused = slot.is_reused();
@@ -65,6 +67,7 @@ pub(in crate::proxy) async fn ask(
         }
     };
     let mut upload = Upload::new(stream, body);
+    upload.hurry(limits.client_idle);
     let mut clock = Clock::default();
     let answered = poll_fn(|cx| {
         if !upload.is_done() {
@@ -93,11 +96,24 @@ pub(in crate::proxy) async fn ask(
             _ => (WaitsFor::Target, limits.upstream_answer),
         };
         let state = (waits_for, upload.is_done(), upload.progress.taken.get());
-        ready!(clock.poll(cx, state, limit));
-        Poll::Ready(Err(match waits_for {
-            WaitsFor::Client => (SendFailure::ClientSilent, false),
-            _ => (SendFailure::Silent, false),
-        }))
+        let since = clock.since(state);
+        if waits_for == WaitsFor::Target {
+            upload.rest();
+            if let Some(vigil) = &mut vigil
+                && vigil.poll(cx, &mut clock.timer, since).is_ready()
+            {
+                return Poll::Ready(Err((SendFailure::Left, false)));
+            }
+            ready!(clock.timer.poll_until(cx, since + limit));
+            return Poll::Ready(Err((SendFailure::Silent, false)));
+        }
+        ready!(poll_slowness(
+            cx,
+            &mut upload,
+            &mut clock.timer,
+            since + limit
+        ));
+        Poll::Ready(Err((SendFailure::ClientSilent, false)))
     })
     .await;
     match answered {
@@ -111,7 +127,7 @@ pub(in crate::proxy) async fn ask(
             })
         }
         Err((why, unsent)) => {
-            if matches!(why, SendFailure::Silent) {
+            if matches!(why, SendFailure::Silent | SendFailure::Left) {
                 // Whether it is the app or the way to it: other requests need not share it.
                 slot.forget();
             }
@@ -156,39 +172,38 @@ fn finish(
     })
 }
 
-/// Runs out when nothing has changed for too long; set only once there is something to wait for.
+/// Ready when the client has brought nothing up to the deadline, or too little.
+fn poll_slowness(
+    cx: &mut Context<'_>,
+    upload: &mut Upload,
+    timer: &mut Timer,
+    deadline: Instant,
+) -> Poll<()> {
+    loop {
+        let now = Instant::now();
+        let Some(until) = upload.judge_pace(now).filter(|_| now < deadline) else {
+            return Poll::Ready(());
+        };
+        ready!(timer.poll_until(cx, until.min(deadline)));
+    }
+}
+
+/// Since when nothing has changed.
 #[derive(Default)]
 struct Clock {
-    timer: Option<Pin<Box<Sleep>>>,
-    state: Option<(WaitsFor, bool, u64)>,
-    deadline: Option<Instant>,
+    timer: Timer,
+    state: Option<((WaitsFor, bool, u64), Instant)>,
 }
 
 impl Clock {
-    fn poll(
-        &mut self,
-        cx: &mut std::task::Context<'_>,
-        state: (WaitsFor, bool, u64),
-        limit: std::time::Duration,
-    ) -> Poll<()> {
-        if self.state != Some(state) {
-            self.state = Some(state);
-            self.deadline = Some(Instant::now() + limit);
-        }
-        let deadline = self.deadline.unwrap_or_else(Instant::now);
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(sleep_until(deadline.into())));
-        if timer.deadline().into_std() > deadline {
-            timer.as_mut().reset(deadline.into());
-        }
-        // One that was set for an earlier moment is moved when it fires, not with each chunk.
-        loop {
-            ready!(timer.as_mut().poll(cx));
-            if Instant::now() >= deadline {
-                return Poll::Ready(());
+    fn since(&mut self, state: (WaitsFor, bool, u64)) -> Instant {
+        match self.state {
+            Some((same, since)) if same == state => since,
+            _ => {
+                let now = Instant::now();
+                self.state = Some((state, now));
+                now
             }
-            timer.as_mut().reset(deadline.into());
         }
     }
 }

@@ -5,13 +5,16 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::{Reason, SendStream};
 use http::HeaderMap;
 use http_body::Frame;
 
+use super::super::pace::Pace;
 use super::super::request_body::{BodySource, BodyTrouble, Coding, Source, WaitsFor};
+use super::super::timer::Timer;
 use crate::proxy::headers;
 
 /// Bytes of a body that are kept for another attempt, until the answer's head is there.
@@ -28,6 +31,8 @@ pub(in crate::proxy) struct Progress {
     pub(in crate::proxy) whole: Cell<bool>,
     /// It broke off on the client's side, or was too large.
     pub(super) broken: Cell<bool>,
+    /// It came too slowly.
+    pub(super) slow: Cell<bool>,
 }
 
 pub(super) struct Upload {
@@ -45,6 +50,7 @@ pub(super) struct Upload {
     coding: Coding,
     expects_continue: bool,
     may_trickle: bool,
+    pace: Pace,
     pub(super) progress: Rc<Progress>,
 }
 
@@ -64,6 +70,7 @@ impl Upload {
             coding: source.coding,
             expects_continue: source.expects_continue,
             may_trickle: source.may_trickle,
+            pace: Pace::default(),
             progress,
         }
     }
@@ -96,6 +103,42 @@ impl Upload {
     /// There is an answer: nothing is sent again.
     pub(super) fn answered(&mut self) {
         self.kept = None;
+    }
+
+    /// From now on the body has to come at a pace, unless it may trickle.
+    pub(super) fn hurry(&mut self, client_idle: Duration) {
+        if !self.may_trickle {
+            self.pace.set(client_idle);
+        }
+    }
+
+    /// Until when the client may be waited for, if it is what is waited for; `None`: it is too slow.
+    pub(super) fn judge_pace(&mut self, now: Instant) -> Option<Instant> {
+        self.pace.judge(now, self.progress.taken.get())
+    }
+
+    /// It is not the client that is waited for.
+    pub(super) fn rest(&mut self) {
+        self.pace.rest();
+    }
+
+    /// Moves all of what is left, at its pace. What comes too slowly ends, and its stream with it.
+    pub(super) fn poll_whole(&mut self, cx: &mut Context<'_>, timer: &mut Timer) -> Poll<()> {
+        loop {
+            if self.poll_pump(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            if self.waits_for() != WaitsFor::Client {
+                self.rest();
+                return Poll::Pending;
+            }
+            let Some(until) = self.judge_pace(Instant::now()) else {
+                self.progress.slow.set(true);
+                self.breaks(BodyTrouble::Client);
+                return Poll::Ready(());
+            };
+            ready!(timer.poll_until(cx, until));
+        }
     }
 
     pub(super) fn is_done(&self) -> bool {

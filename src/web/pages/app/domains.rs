@@ -14,7 +14,7 @@ use crate::apps;
 use crate::base::clock::UnixMs;
 use crate::base::ids::ProcessName;
 use crate::certs::{CertStatus, box_addresses};
-use crate::web::api::policies::of_app_file;
+use crate::web::api::policies::{of_app_file, words};
 use crate::web::error::Failure;
 use crate::web::pages::certificate;
 use crate::web::pages::frame::{Frame, Theme};
@@ -72,9 +72,8 @@ async fn page(
     let now = UnixMs::now();
     let mut domains = Vec::new();
     for route in &routes {
-        let own = route.policies.clone().unwrap_or_default();
         domains.push(Domain {
-            words: own.over(&of_app_file(app, route).await?).words(),
+            words: words(route, &of_app_file(app, route).await?),
             policies: policies::address(name, &route.domain.to_string()),
             ..line(route, &certificates, now)
         });

@@ -16,7 +16,7 @@ use super::act::Act;
 use super::head::{AppHead, Tab};
 use crate::apps::Domain;
 use crate::base::policies::{Policies, RateLimit, Redirect, Toggle};
-use crate::web::api::policies::of_app_file;
+use crate::web::api::policies::{of_app_file, words};
 use crate::web::error::Failure;
 use crate::web::pages::frame::{Frame, Theme};
 use crate::web::pages::parts::Field;
@@ -273,7 +273,7 @@ impl Given {
             Field::code("more", "The rest, as freehold.toml has it")
                 .area()
                 .like("answer_headers = { set = { x-frame-options = \"DENY\" } }")
-                .hint("Headers, error pages, sticky, several redirects or users, details of the above.")
+                .hint("Headers, error pages, sticky, access_log, several redirects or users, details of the above.")
                 .value(self.more),
         ]);
         if let Some(Fault { field, why }) = fault {
@@ -319,7 +319,7 @@ async fn page(
     Ok(crate::web::pages::render(&View {
         frame: head.frame(visit),
         action: address(name, &domain),
-        words: own.over(&app_file).words(),
+        words: words(&route, &app_file),
         app_file: keys.join(", "),
         fields: given.fields(&route.domain.path, fault),
         head,

@@ -1,0 +1,53 @@
+//! Replicas that are spoken to over HTTP/2 without TLS: one that hangs is treated as one of HTTP/1.1 is.
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use crate::app::{App, h2c_app};
+use crate::balancing::{reads_leave_what_is_given_up, reads_leave_what_is_silent};
+use crate::h2c::{PATIENCE, frames};
+use crate::rig::{h2c_target, within};
+
+/// Takes each request and never answers; tells the methods of those that were taken back.
+async fn hung() -> (App, UnboundedReceiver<http::Method>) {
+    let (saying, heard) = unbounded_channel();
+    let app = frames(move |mut connection, _| {
+        let saying = saying.clone();
+        async move {
+            while let Some(Ok((request, mut respond))) = connection.accept().await {
+                let saying = saying.clone();
+                tokio::spawn(async move {
+                    let method = request.method().clone();
+                    // Held, so that it is not refused by being dropped.
+                    let _body = request.into_body();
+                    let taken_back = std::future::poll_fn(|cx| respond.poll_reset(cx)).await;
+                    if matches!(taken_back, Ok(h2::Reason::CANCEL)) {
+                        saying.send(method).ok();
+                    }
+                });
+            }
+        }
+    })
+    .await;
+    (app, heard)
+}
+
+#[tokio::test]
+async fn n3_a_hung_h2c_replica_is_left_out_and_its_unanswered_reads_go_elsewhere_at_that_moment() {
+    let (sick, _heard) = hung().await;
+    let (one, two) = (h2c_app("one").await, h2c_app("two").await);
+    reads_leave_what_is_silent(h2c_target, [&sick, &one, &two]).await;
+}
+
+/// What goes elsewhere is taken back there: a stream that nobody waits for does not fill the connection.
+#[tokio::test]
+async fn n3_reads_leave_an_h2c_replica_that_is_given_up_and_nothing_else_does() {
+    let (sick, mut heard) = hung().await;
+    let well = h2c_app("well").await;
+    reads_leave_what_is_given_up(h2c_target, &sick, &well).await;
+    let first = within(PATIENCE, "a reset", heard.recv()).await;
+    assert_eq!(first, Some(http::Method::GET));
+    // The POST's, whose client left at the end.
+    let second = tokio::time::timeout(Duration::from_secs(5), heard.recv()).await;
+    assert_ne!(second, Ok(Some(http::Method::GET)));
+}
