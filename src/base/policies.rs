@@ -91,6 +91,14 @@ impl Policies {
         *self == Self::default()
     }
 
+    /// Whether somebody may be turned away who comes as anybody does.
+    pub fn guard(&self) -> bool {
+        self.basic_auth.is_some()
+            || self.rate_limit.is_some()
+            || !self.allow.is_empty()
+            || !self.deny.is_empty()
+    }
+
     /// Whether every part is one that can be kept to.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ use crate::base::policies::{Policies, VerifierKey};
 use crate::base::protocol::Protocol;
 use crate::certs::{CertSet, Source, Wanted};
 use crate::config::{Config, ConfiguredFolder, ConfiguredRoute, Tls};
-use crate::deploy::{Deploys, Serving};
+use crate::deploy::{Deploys, Facing, Serving};
 use crate::proxy::Traits;
 use crate::routing::{Answer, Input, Replica, Route};
 use crate::supervise::{Kind, Live, State};
@@ -93,12 +93,7 @@ impl Gather {
             wanted.push(want(route.domain.host.as_str(), Source::Acme));
             let facing = serving.map(|serving| serving.facing.get(&route.process));
             let readable = route.policies.is_some();
-            // The domain's own before the app's file.
-            let own = route.policies.unwrap_or_default();
-            let policies = match facing.flatten() {
-                Some(facing) => own.over(&facing.policies),
-                None => own,
-            };
+            let policies = in_force(route.policies.unwrap_or_default(), facing.flatten());
             let key = format!("route:{}", route.id);
             // Looked at where it is not shown, too: after a pause it is there.
             let files = serving
@@ -112,10 +107,11 @@ impl Gather {
                 group: format!("app:{}", route.app),
                 app: app.map(|a| a.name.to_string()).unwrap_or_default(),
                 process: route.process.clone(),
-                access_log: policies
-                    .access_log
-                    .or(serving.and_then(|s| s.access_log))
-                    .unwrap_or(settings.access_log.share),
+                access_log: share(
+                    &policies,
+                    serving.and_then(|s| s.access_log),
+                    settings.access_log.share,
+                ),
                 host: route.domain.host.to_string(),
                 path: route.domain.path.clone(),
                 answer: match (maintenance, pause, serving) {
@@ -249,6 +245,19 @@ fn replicas(live: &[Live], serving: &Serving, process: &str) -> Vec<Replica> {
         .collect()
 }
 
+/// The policies that hold for a domain: its own before those of the app's file.
+pub fn in_force(own: Policies, facing: Option<&Facing>) -> Policies {
+    match facing {
+        Some(facing) => own.over(&facing.policies),
+        None => own,
+    }
+}
+
+/// Which of a domain's requests stand in the access log: as its policies say, its app, or the box.
+fn share(policies: &Policies, of_app: Option<LogShare>, of_box: LogShare) -> LogShare {
+    policies.access_log.or(of_app).unwrap_or(of_box)
+}
+
 /// What the live release says of a process's replicas.
 fn traits(serving: &Serving, process: &str) -> Traits {
     let facing = serving.facing.get(process);
@@ -332,6 +341,25 @@ fn mark(input: &Input) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn e7_a_domain_says_how_much_of_it_is_logged_before_its_app_and_the_box() {
+        let policies = |text: &str| -> Policies { toml::from_str(text).unwrap() };
+        let facing = Facing {
+            policies: policies("access_log = 0.1\nhsts = true"),
+            ..Facing::default()
+        };
+        let own = in_force(policies("access_log = \"off\""), Some(&facing));
+        assert!(own.hsts.is_some());
+        let tenth = LogShare::part(0.1).unwrap();
+        let half = LogShare::part(0.5).unwrap();
+        assert_eq!(share(&own, Some(half), LogShare::ALL), LogShare::OFF);
+        let of_file = in_force(Policies::default(), Some(&facing));
+        assert_eq!(share(&of_file, Some(half), LogShare::ALL), tenth);
+        let none = in_force(Policies::default(), None);
+        assert_eq!(share(&none, Some(half), LogShare::ALL), half);
+        assert_eq!(share(&none, None, LogShare::ALL), LogShare::ALL);
+    }
 
     #[test]
     fn e6_another_password_is_another_snapshot_and_prints_nowhere() {

@@ -66,7 +66,7 @@ pub use error::DeployError;
 pub use intake::{Answer, Incoming, answer_for_no_app};
 pub use log::{Line, Logs};
 pub use ports::Ports;
-pub use row::{Cause, Deploy, NewDeploy, Release, Serving};
+pub use row::{Cause, Deploy, Facing, NewDeploy, Release, Serving};
 pub use source::Source;
 pub use state::{State, crash_points};
 pub use static_folder::Files;

@@ -10,6 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::access_log::Ending;
 use super::client::Piece;
+use super::compressor::Compressed;
 use super::exchange::Exchange;
 use super::refusal::Refusal;
 use super::upstream::{AnswerBody, BodyFailure};
@@ -31,7 +32,7 @@ enum Content {
     Bytes(Bytes),
     Answer(Box<AnswerBody>),
     /// A beginning that was read already, and what comes behind it.
-    Begun(Bytes, Box<Content>),
+    Begun(Box<(Compressed, Content)>),
     /// Made by somebody else, in pieces.
     Foreign(Pin<Box<dyn Body<Data = Bytes, Error = Broken>>>),
     Nothing,
@@ -112,9 +113,9 @@ impl EdgeBody {
     }
 
     /// This body, of which the beginning was taken by [`EdgeBody::gather`].
-    pub(super) fn begun(self, beginning: Bytes) -> EdgeBody {
+    pub(super) fn begun(self, beginning: Compressed) -> EdgeBody {
         EdgeBody {
-            content: Content::Begun(beginning, Box::new(self.content)),
+            content: Content::Begun(Box::new((beginning, self.content))),
             rest: self.rest,
             exchange: self.exchange,
         }
@@ -235,7 +236,7 @@ impl Body for EdgeBody {
             _ if !self.rest.is_empty() => false,
             Content::Nothing => true,
             Content::Bytes(bytes) => bytes.is_empty(),
-            Content::Answer(_) | Content::Begun(..) => false,
+            Content::Answer(_) | Content::Begun(_) => false,
             Content::Foreign(body) => body.is_end_stream(),
         }
     }
@@ -254,10 +255,13 @@ impl Content {
                 *self = Content::Nothing;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            Content::Begun(beginning, rest) => {
-                let beginning = std::mem::take(beginning);
-                *self = std::mem::replace(&mut **rest, Content::Nothing);
-                Poll::Ready(Some(Ok(Frame::data(beginning))))
+            Content::Begun(both) => {
+                let beginning = Pin::new(&mut both.0).poll_frame(cx);
+                if !matches!(beginning, Poll::Ready(None)) {
+                    return beginning;
+                }
+                *self = std::mem::replace(&mut both.1, Content::Nothing);
+                self.poll(cx)
             }
             Content::Answer(answer) => answer.poll_frame(cx).map_err(Broken::from),
             Content::Foreign(body) => body.as_mut().poll_frame(cx),
@@ -292,10 +296,11 @@ impl Content {
             Content::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Content::Answer(answer) => answer.left().map(SizeHint::with_exact).unwrap_or_default(),
             Content::Foreign(body) => body.size_hint(),
-            Content::Begun(beginning, rest) => {
-                let exact = rest.size_hint().exact();
+            Content::Begun(both) => {
+                let (beginning, rest) = (both.0.size_hint(), both.1.size_hint());
+                let exact = rest.exact().zip(beginning.exact());
                 exact
-                    .map(|rest| SizeHint::with_exact(rest + beginning.len() as u64))
+                    .map(|(rest, beginning)| SizeHint::with_exact(rest + beginning))
                     .unwrap_or_default()
             }
         }

@@ -140,7 +140,7 @@ pub(super) fn encoded(coding: ContentCoding, bytes: &[u8]) -> io::Result<Vec<u8>
     }
 }
 
-/// A compressed answer on its way, in pieces, so that its room counts until the client has taken it.
+/// An answer that was gathered, or what became of it, on its way in pieces, so that its room counts until the client has taken it.
 pub(super) struct Compressed {
     bytes: Bytes,
     _room: Room,
@@ -176,7 +176,10 @@ impl Body for Compressed {
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt as _;
+
     use super::*;
+    use crate::proxy::body::EdgeBody;
 
     #[test]
     fn e6_room_for_compressing_is_bounded_and_comes_back() {
@@ -187,6 +190,29 @@ mod tests {
         drop(held);
         assert!(compressor.room(ROOM).is_some());
         assert!(compressor.room(ROOM + 1).is_none());
+        assert_eq!(compressor.room.load(Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn e6_what_was_gathered_of_a_slow_answer_has_its_room_until_it_is_sent() {
+        let compressor = Compressor::default();
+        let room = compressor.room(3 * PIECE).unwrap();
+        let beginning = Compressed::new(Bytes::from(vec![7; 2 * PIECE]), room);
+        let mut body = EdgeBody::text("end").begun(beginning);
+        assert_eq!(body.size_hint().exact(), Some(2 * PIECE as u64 + 3));
+        let mut sent = Vec::new();
+        for _piece in 0..2 {
+            assert_eq!(compressor.room.load(Relaxed), 3 * PIECE);
+            sent.extend(body.frame().await.unwrap().unwrap().into_data().unwrap());
+        }
+        sent.extend(body.frame().await.unwrap().unwrap().into_data().unwrap());
+        assert_eq!(compressor.room.load(Relaxed), 0);
+        assert_eq!(sent[2 * PIECE..], *b"end");
+        // Who goes away midway gives it back, too.
+        let room = compressor.room(PIECE).unwrap();
+        let body = EdgeBody::empty().begun(Compressed::new(Bytes::from_static(b"x"), room));
+        assert_eq!(compressor.room.load(Relaxed), PIECE);
+        drop(body);
         assert_eq!(compressor.room.load(Relaxed), 0);
     }
 

@@ -119,15 +119,19 @@ fn thousandths(digits: &[u8]) -> Option<u16> {
     (sum <= FULL).then_some(sum)
 }
 
-/// Caches learn that the answer depends on what the client takes.
-pub(super) fn varies(headers: &mut HeaderMap) {
-    let told = headers.get_all(header::VARY).iter().any(|value| {
+/// Whether caches are told that the answer depends on what the client takes.
+pub(super) fn is_varied(headers: &HeaderMap) -> bool {
+    headers.get_all(header::VARY).iter().any(|value| {
         value.as_bytes().split(|byte| *byte == b',').any(|part| {
             let part = part.trim_ascii();
             part == b"*" || part.eq_ignore_ascii_case(b"accept-encoding")
         })
-    });
-    if !told {
+    })
+}
+
+/// Caches learn that the answer depends on what the client takes.
+pub(super) fn varies(headers: &mut HeaderMap) {
+    if !is_varied(headers) {
         headers.append(
             header::VARY,
             HeaderValue::from_static(header::ACCEPT_ENCODING.as_str()),

@@ -42,9 +42,56 @@ pub(super) fn cookie(mark: u64, path: &str, https: bool) -> Option<HeaderValue> 
     HeaderValue::try_from(text).ok()
 }
 
+/// Whether a request comes with a cookie beside ours: one that may say who somebody is.
+pub(super) fn has_other_cookies(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(header::COOKIE).iter();
+    lines
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'))
+        .any(|pair| !pair.trim_ascii().is_empty() && !is_ours(pair))
+}
+
+/// Whether an answer sets a cookie beside ours.
+pub(super) fn sets_other_cookies(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(header::SET_COOKIE).iter();
+    lines.into_iter().any(|line| !is_ours(line.as_bytes()))
+}
+
+fn is_ours(pair: &[u8]) -> bool {
+    let value = pair.trim_ascii_start().strip_prefix(NAME.as_bytes());
+    value.is_some_and(|value| value.first() == Some(&b'='))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn e6_our_own_cookie_says_nothing_of_who_somebody_is() {
+        for (lines, others) in [
+            (&[][..], false),
+            (&["freehold-replica=00000000000000ff"], false),
+            (&["freehold-replica=00000000000000ff; "], false),
+            (&["a=b; freehold-replica=00000000000000ff"], true),
+            (&["freehold-replica=00000000000000ff", "a=b"], true),
+            (&["freehold-replica"], true),
+            (&["freehold-replicas=1"], true),
+            (&["session"], true),
+        ] {
+            let of = |name: header::HeaderName| -> HeaderMap {
+                let values = lines.iter().map(|line| HeaderValue::from_static(line));
+                values.map(|value| (name.clone(), value)).collect()
+            };
+            assert_eq!(has_other_cookies(&of(header::COOKIE)), others, "{lines:?}");
+        }
+        for (line, other) in [
+            ("freehold-replica=00000000000000ff; Path=/; HttpOnly", false),
+            ("session=1; Path=/", true),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::SET_COOKIE, HeaderValue::from_static(line));
+            assert_eq!(sets_other_cookies(&headers), other, "{line}");
+        }
+    }
 
     #[test]
     fn e5_the_cookie_is_read_among_others_and_only_whole() {

@@ -265,14 +265,6 @@ async fn e6_what_must_not_be_compressed_is_not() {
         assert_eq!(answer.header("etag"), "\"abc\"");
         assert_eq!(answer.header("vary"), vary, "{path} {fields:?}");
     }
-    let head = ask(&rig, Method::HEAD, "/20000", &[all]).await;
-    assert_eq!(
-        (
-            head.header("content-encoding"),
-            head.header("content-length")
-        ),
-        ("", "20000")
-    );
     // What everybody gets tells nothing of anybody.
     let fields = [all, ("cookie", "session=1")];
     coded(&rig, "/20000?cache-control:public", &fields, "zstd").await;
@@ -284,6 +276,76 @@ async fn e6_what_must_not_be_compressed_is_not() {
         (answer.header("content-encoding"), answer.header("vary")),
         ("", "")
     );
+}
+
+#[tokio::test]
+async fn e6_the_head_alone_is_the_one_that_the_answer_has() {
+    let app = app().await;
+    let rig = rig(&app).await;
+    let takes = ("accept-encoding", "gzip");
+    let whole = coded(&rig, "/20000", &[takes], "gzip").await;
+    let head = ask(&rig, Method::HEAD, "/20000", &[takes]).await;
+    for name in ["content-encoding", "etag", "vary", "accept-ranges"] {
+        assert_eq!(head.header(name), whole.header(name), "{name}");
+    }
+    assert_eq!(
+        (head.header("etag"), head.header("vary")),
+        ("W/\"abc\"", "accept-encoding")
+    );
+    assert_eq!(head.header("content-length"), "", "it is not known");
+    // What is not compressed has its own head.
+    for fields in [&[][..], &[takes, ("cookie", "session=1")]] {
+        let head = ask(&rig, Method::HEAD, "/20000", fields).await;
+        assert_eq!(head.header("content-length"), "20000");
+        assert_eq!(
+            (head.header("etag"), head.header("content-encoding")),
+            ("\"abc\"", "")
+        );
+        assert_eq!(head.header("vary"), "accept-encoding");
+    }
+    let short = ask(&rig, Method::HEAD, "/1023", &[takes]).await;
+    assert_eq!(
+        (short.header("content-length"), short.header("vary")),
+        ("1023", "")
+    );
+}
+
+#[tokio::test]
+async fn e6_where_browsers_stay_at_a_replica_answers_are_compressed_too() {
+    let app = app().await;
+    let target = target(app.address);
+    let rig = Rig::start(World::of([RouteSpec {
+        sticky: true,
+        ..compressing(route("page.test", &[&target]), "compress = true")
+    }]));
+    let takes = ("accept-encoding", "gzip");
+    let first = coded(&rig, "/20000", &[takes], "gzip").await;
+    let cookie = first.header("set-cookie").split(';').next().unwrap();
+    assert!(cookie.starts_with("freehold-replica="), "{cookie}");
+    coded(&rig, "/20000", &[takes, ("cookie", cookie)], "gzip").await;
+    let session = format!("{cookie}; session=1");
+    let other = get(&rig, "/20000", &[takes, ("cookie", &session)]).await;
+    assert_eq!(other.header("content-encoding"), "");
+}
+
+#[tokio::test]
+async fn e6_headers_that_are_set_do_not_hide_from_caches_that_an_answer_is_coded() {
+    let app = app().await;
+    let target = target(app.address);
+    for rules in [
+        "answer_headers.set = { vary = \"origin\" }",
+        "answer_headers = { remove = [\"vary\"], add = { vary = \"origin\" } }",
+    ] {
+        let settings = format!("compress = true\n{rules}");
+        let spec = compressing(route("page.test", &[&target]), &settings);
+        let rig = Rig::start(World::of([spec]));
+        let answer = coded(&rig, "/20000", &[("accept-encoding", "gzip")], "gzip").await;
+        let lines: Vec<_> = answer.headers.get_all("vary").iter().collect();
+        assert_eq!(lines, ["origin", "accept-encoding"], "{rules}");
+        // An answer that is never coded has what was set alone.
+        let plain = get(&rig, "/1023", &[("accept-encoding", "gzip")]).await;
+        assert_eq!(plain.headers.get_all("vary").iter().count(), 1);
+    }
 }
 
 #[tokio::test]

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::checks;
 use crate::apps::Apps;
 use crate::backup::{Backups, Standing, Target};
 use crate::base::clock::UnixMs;
 use crate::certs::{Certs, box_addresses};
 use crate::config::{Config, ConfigError, Listen, Waiting};
+use crate::daemon::wanted::in_force;
 use crate::deploy::{Deploy, Deploys, Serving};
 use crate::monitor::{
     DumpsGo, EdgeReading, Facts, Later, RouteReading, RouteSeen, Running, TargetSeen, Unremoved,
@@ -131,19 +133,15 @@ impl World for WorldPort {
                     continue;
                 };
                 let health = self.health_path(live, &route.process).await?;
-                let base = route.domain.path.trim_end_matches('/');
-                wanted.push(WantedCheck {
+                let whose = checks::Whose {
                     subject: app.subject(),
                     name: app.name.to_string(),
-                    url: match &health {
-                        Some(path) if base.is_empty() => {
-                            format!("https://{}{path}", route.domain.host)
-                        }
-                        _ => format!("https://{}{base}/", route.domain.host),
-                    },
-                    strict: health.is_some() && base.is_empty(),
                     active: !live.stopped && !app.maintenance,
-                });
+                };
+                let facing = live.facing.get(&route.process);
+                let policies = in_force(route.policies.unwrap_or_default(), facing);
+                let check = checks::of(whose, &route.domain, health.as_deref(), &policies);
+                wanted.push(check);
             }
             Ok(wanted)
         })

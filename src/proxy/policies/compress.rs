@@ -3,7 +3,8 @@
 //! Only what has a length, and one that fits into memory, is compressed: never a stream, server-sent events, gRPC. A
 //! strong tag becomes a weak one, as the bytes are others; a client that shows it again is understood.
 //! What mixes secrets with a stranger's words may tell them by its length (BREACH): unless the policy says otherwise,
-//! nothing is compressed that sets a cookie, or that was asked for with a cookie or credentials and is not `public`.
+//! nothing is compressed that sets a cookie, or that was asked for with a cookie or credentials and is not `public`. Our own
+//! cookie (`sticky`) tells nobody from another; a password that the edge asked for does, as any other.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use crate::proxy::content_coding::{self, ContentCoding, Taken};
 use crate::proxy::error::EdgeError;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::headers::has_token;
+use crate::proxy::sticky;
 
 /// Longer answers go as they are.
 const MOST: u64 = 1024 * 1024;
@@ -99,8 +101,10 @@ impl Compression {
 pub(in crate::proxy) struct Asked {
     rules: Arc<Compression>,
     taken: Taken,
-    /// The whole of a content, with its body.
+    /// The whole of a content, not a part of it.
     wants_whole: bool,
+    /// The head alone, which is the one that the whole would have.
+    head_only: bool,
     has_credentials: bool,
     /// Tags of what the client has.
     known: Vec<HeaderValue>,
@@ -122,10 +126,9 @@ impl Asked {
         let asked = Asked {
             rules: rules.clone(),
             taken: Taken::of(headers),
-            wants_whole: parts.method != Method::HEAD
-                && !headers.contains_key(header::RANGE)
-                && !forbids_change(headers),
-            has_credentials: headers.contains_key(header::COOKIE)
+            wants_whole: !headers.contains_key(header::RANGE) && !forbids_change(headers),
+            head_only: parts.method == Method::HEAD,
+            has_credentials: sticky::has_other_cookies(headers)
                 || headers.contains_key(header::AUTHORIZATION),
             known: headers
                 .get_all(header::IF_NONE_MATCH)
@@ -173,7 +176,7 @@ impl Asked {
         if !may || !covered {
             return Decision::Leave;
         }
-        let may_tell = headers.contains_key(header::SET_COOKIE)
+        let may_tell = sticky::sets_other_cookies(headers)
             || self.has_credentials && !is_public && !says(headers, "public");
         if !self.wants_whole || may_tell && !self.rules.with_cookies {
             return Decision::AsItIs;
@@ -197,7 +200,10 @@ impl Asked {
             self.recall(response.headers_mut());
             return Ok(response);
         }
-        let length = http_body::Body::size_hint(response.body()).exact();
+        let length = match self.head_only {
+            true => told_length(response.headers()),
+            false => http_body::Body::size_hint(response.body()).exact(),
+        };
         let decision = self.decide(response.status(), response.headers(), length, is_public);
         if decision != Decision::Leave {
             content_coding::varies(response.headers_mut());
@@ -205,6 +211,12 @@ impl Asked {
         let (Decision::Compress(coding), Some(length)) = (decision, length) else {
             return Ok(response);
         };
+        if self.head_only {
+            become_coded(response.headers_mut(), coding);
+            // How long it would be is known by compressing it alone.
+            response.headers_mut().remove(header::CONTENT_LENGTH);
+            return Ok(response);
+        }
         let shared = exchange.client.worker.shared.clone();
         let Some(room) = shared.compressor.room(length as usize) else {
             return Ok(response);
@@ -213,19 +225,18 @@ impl Asked {
         let gathering = response.body_mut().gather(exchange, &mut read);
         match timeout(PATIENCE, gathering).await {
             Ok(gathered) => gathered.map_err(broken)?,
-            Err(_late) => return Ok(response.map(|body| body.begun(read.freeze()))),
+            Err(_late) => {
+                let beginning = Compressed::new(read.freeze(), room);
+                return Ok(response.map(|body| body.begun(beginning)));
+            }
         }
         let whole: Bytes = read.freeze();
         let Some(compressed) = shared.compressor.compress(whole.clone(), coding).await else {
             return Ok(response.map(|_| EdgeBody::foreign(Compressed::new(whole, room))));
         };
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_ENCODING, coding.value());
+        become_coded(headers, coding);
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(compressed.len()));
-        headers.remove(header::ACCEPT_RANGES);
-        if let Some(weak) = headers.get(header::ETAG).and_then(weak) {
-            headers.insert(header::ETAG, weak);
-        }
         Ok(response.map(|_| EdgeBody::foreign(Compressed::new(compressed, room))))
     }
 
@@ -240,6 +251,21 @@ impl Asked {
             headers.insert(header::ETAG, weak);
         }
     }
+}
+
+/// What the head of a compressed answer says, but for its length.
+fn become_coded(headers: &mut HeaderMap, coding: ContentCoding) {
+    headers.insert(header::CONTENT_ENCODING, coding.value());
+    headers.remove(header::ACCEPT_RANGES);
+    if let Some(weak) = headers.get(header::ETAG).and_then(weak) {
+        headers.insert(header::ETAG, weak);
+    }
+}
+
+/// The length that a head without a body tells of it.
+fn told_length(headers: &HeaderMap) -> Option<u64> {
+    let text = headers.get(header::CONTENT_LENGTH)?.to_str().ok()?;
+    text.parse().ok()
 }
 
 fn broken(broken: Broken) -> EdgeError {

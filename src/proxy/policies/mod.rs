@@ -24,11 +24,12 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 
 use super::body::EdgeBody;
+use super::content_coding;
 use super::error::EdgeError;
 use super::exchange::Exchange;
 use super::host::Host;
 use super::origin::Origin;
-use super::routes::Route;
+use super::routes::{Route, Upstream};
 use crate::base::policies as base;
 use addresses::Addresses;
 use auth::Auth;
@@ -72,7 +73,12 @@ pub(super) struct Met {
 impl Policies {
     /// Of checked policies; `key` is what verifiers were made under. A password that is still one is taken in.
     pub fn compile(from: &base::Policies, key: &base::VerifierKey) -> Policies {
-        if from.is_empty() {
+        // Which requests are logged is no business of this.
+        let logs_alone = base::Policies {
+            access_log: from.access_log,
+            ..base::Policies::default()
+        };
+        if *from == logs_alone {
             return Policies::default();
         }
         Policies(Some(Box::new(Compiled {
@@ -203,7 +209,14 @@ pub(super) fn after(exchange: &Exchange, headers: &mut HeaderMap) {
     let Some(compiled) = &route.spec.policies.0 else {
         return;
     };
+    // Where we choose the coding, the headers that somebody set must not hide it from caches.
+    let codes =
+        compiled.compression.is_some() || matches!(route.spec.upstream, Upstream::Static(_));
+    let varied = codes && content_coding::is_varied(headers);
     compiled.answer.change(headers);
+    if varied {
+        content_coding::varies(headers);
+    }
     if let Some(hsts) = &compiled.hsts
         && exchange.met.https
         && route.spec.public_certificate

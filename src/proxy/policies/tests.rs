@@ -166,3 +166,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn e7_a_share_of_the_access_log_alone_is_no_policy_that_costs_a_request() {
+    let compiled = |text: &str| {
+        let policies: base::Policies = toml::from_str(text).unwrap();
+        Policies::compile(&policies, &VerifierKey::new(b"key"))
+    };
+    assert!(compiled("access_log = \"off\"").0.is_none());
+    assert!(compiled("access_log = 0.1\nhsts = true").0.is_some());
+}

@@ -201,6 +201,31 @@ fn e6_only_whole_uncoded_answers_of_known_length_and_fitting_type_are_compressed
         (
             "a head",
             decide(Method::HEAD, &[], 200, &[], Some(2_000)),
+            ZSTD,
+        ),
+        (
+            "by our own cookie",
+            decide(
+                Method::GET,
+                &[("cookie", "freehold-replica=00000000000000ff")],
+                200,
+                &[("set-cookie", "freehold-replica=00000000000000ff; Path=/")],
+                Some(2_000),
+            ),
+            ZSTD,
+        ),
+        (
+            "with another beside our own",
+            decide(
+                Method::GET,
+                &[],
+                200,
+                &[
+                    ("set-cookie", "freehold-replica=00000000000000ff; Path=/"),
+                    ("set-cookie", "session=1"),
+                ],
+                Some(2_000),
+            ),
             AsItIs,
         ),
         (
