@@ -74,7 +74,7 @@ pub(super) struct Client {
     pub(super) https: bool,
     pub(super) http2: Cell<bool>,
     /// Set by the request that became a tunnel, taken by the connection once the 101 is out.
-    pub(super) tunnel: RefCell<Option<Tunnel>>,
+    pub(super) tunnel: RefCell<Option<Box<Tunnel>>>,
     /// Why the head was refused that a stand-in came for.
     pub(super) refused_head: Cell<Option<EdgeError>>,
     in_flight: Cell<u32>,

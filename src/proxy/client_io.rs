@@ -47,13 +47,14 @@ pub(super) struct Wire {
 
 pub(super) struct ClientIo {
     wire: Rc<Wire>,
-    inlet: Inlet,
+    /// Boxed: the stream is moved about, and waits in several places of a connection's task.
+    inlet: Box<Inlet>,
 }
 
 impl ClientIo {
     /// A stream that gathers is HTTP/2: its frames are looked at, of the other its heads.
     pub(super) fn new(transport: Transport, client: Rc<Client>, gathers: bool) -> ClientIo {
-        let inlet = Inlet::new(gathers, client.limits());
+        let inlet = Box::new(Inlet::new(gathers, client.limits()));
         let wire = Wire {
             transport: RefCell::new(transport),
             client,

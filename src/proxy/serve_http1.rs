@@ -110,7 +110,7 @@ async fn speak(client: &Rc<Client>, mut io: ClientIo) -> Option<Spoken> {
     let tunnel = client.tunnel.borrow_mut().take();
     let end = match (result?, tunnel) {
         (Ok(true), _) => End::Quiet,
-        (Ok(false), Some(tunnel)) => End::Tunnel(Box::new(tunnel)),
+        (Ok(false), Some(tunnel)) => End::Tunnel(tunnel),
         (Ok(false), None) => End::Over,
         (Err(error), _) => {
             note(client, &error);

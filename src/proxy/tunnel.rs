@@ -63,7 +63,7 @@ impl Tunnel {
         let client = exchange.client.clone();
         self.exchange = Some(exchange);
         let Some(stream) = self.stream.take() else {
-            client.tunnel.replace(Some(*self));
+            client.tunnel.replace(Some(self));
             return;
         };
         spawn_local(async move {
