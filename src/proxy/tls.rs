@@ -80,22 +80,20 @@ pub(super) async fn handshake(
     };
     let woken = Arc::new(Woken::default());
     // Agreeing on a key and signing is done by whoever makes this, not by its first poll.
-    let (mut accept, mut polled) = handshakes
-        .work(async || {
-            let mut accept = start.into_stream(config.clone());
-            let polled = woken.poll(&mut accept).await;
-            (accept, polled)
-        })
-        .await;
+    // Boxed, so that who waits for its turn or for its client does not hold the room of the work.
+    let (mut accept, mut polled) = Box::pin(handshakes.work(async || {
+        let mut accept = Box::new(start.into_stream(config.clone()));
+        let polled = woken.poll(&mut accept).await;
+        (accept, polled)
+    }))
+    .await;
     let stream = loop {
         match polled {
             Poll::Ready(done) => break done?,
             // What comes next may cost as much: the second hello of a client that was asked for another key.
             Poll::Pending => {
                 woken.wait().await;
-                polled = handshakes
-                    .work(async || woken.poll(&mut accept).await)
-                    .await;
+                polled = Box::pin(handshakes.work(async || woken.poll(&mut accept).await)).await;
             }
         }
     };
