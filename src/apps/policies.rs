@@ -18,15 +18,17 @@ impl Apps {
         self.db.read(move |c| find(c, app, &domain)).await
     }
 
-    /// Gives a domain policies of its own, in force at once. Says whether any differs.
+    /// Gives a domain policies of its own, in force at once. Says whether any differs. `seen`: the mark of those that the
+    /// sender was shown, who means to replace no others.
     ///
     /// # Errors
-    /// [`AppError::NoDomain`]; [`AppError::Invalid`] with a sentence that names the key.
+    /// [`AppError::NoDomain`]; [`AppError::Invalid`] with a sentence that names the key, or says that they changed.
     pub async fn set_policies(
         &self,
         app: i64,
         domain: Domain,
         sent: Map<String, Value>,
+        seen: Option<String>,
         by: &str,
         now: UnixMs,
     ) -> Result<bool, AppError> {
@@ -36,6 +38,11 @@ impl Apps {
             .write(move |tx| {
                 let route = find(tx, app, &domain)?;
                 let was = route.policies.clone().unwrap_or_default();
+                if seen.is_some_and(|seen| seen != was.mark()) {
+                    return Err(AppError::Invalid(format!(
+                        "What holds for {domain} was changed meanwhile, and stands above. What you typed stands here: save it again to have it instead."
+                    )));
+                }
                 let mut new = read(sent, &was).map_err(AppError::Invalid)?;
                 new.take_in(&key);
                 if route.policies.as_ref() == Some(&new) {

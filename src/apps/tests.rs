@@ -303,9 +303,14 @@ async fn e6_policies_that_cannot_be_read_are_not_taken_for_none() {
     assert_eq!(written, Ok(1));
     assert_eq!(own().await, None);
     // Whoever sets them again has them again.
-    let set = p
-        .apps
-        .set_policies(app.id, domain.clone(), Default::default(), "ana", UnixMs(7));
+    let set = p.apps.set_policies(
+        app.id,
+        domain.clone(),
+        Default::default(),
+        None,
+        "ana",
+        UnixMs(7),
+    );
     assert!(set.await.unwrap());
     assert_eq!(own().await, Some(Default::default()));
 }

@@ -306,6 +306,23 @@ fn e6_a_form_sets_policies_and_a_fault_stands_at_its_field() {
         told["policies"],
         "nothing was changed"
     );
+    // Whoever was shown other policies than hold now replaces none unseen.
+    let seen = |page: &str| {
+        let (_, rest) = page.split_once("name=\"seen\" value=\"").unwrap();
+        format!("rate=7%2Fminute&seen={}", rest.split_once('"').unwrap().0)
+    };
+    let stale = seen(&shown);
+    local(&shop.daemon, "PUT", AT, "", "{\"deny\":[\"192.0.2.1\"]}");
+    let late = form(&shop.daemon, page, &stale);
+    assert_eq!(late.status, 422, "{}", late.body);
+    assert!(late.body.contains("was changed meanwhile"), "{}", late.body);
+    assert_eq!(shop.told()["policies"]["deny"], json!(["192.0.2.1/32"]));
+    // Told so, they may.
+    assert_eq!(form(&shop.daemon, page, &seen(&late.body)).status, 303);
+    assert_eq!(
+        shop.told()["policies"],
+        json!({ "rate_limit": { "requests": 7, "per": "minute" } })
+    );
     // All fields empty: what the app's file says.
     assert_eq!(form(&shop.daemon, page, "redirect=").status, 303);
     shop.until("/", &[], 503);

@@ -33,7 +33,14 @@ pub async fn set(
     let row = app.apps.find(&name).await?;
     let domain = Domain::parse(&domain)?;
     app.apps
-        .set_policies(row.id, domain.clone(), sent, &caller.who(), UnixMs::now())
+        .set_policies(
+            row.id,
+            domain.clone(),
+            sent,
+            None,
+            &caller.who(),
+            UnixMs::now(),
+        )
         .await?;
     let route = app.apps.route_at(row.id, domain).await?;
     told(&app, &route).await.map(Json)
@@ -53,6 +60,7 @@ pub async fn remove(
             row.id,
             Domain::parse(&domain)?,
             none,
+            None,
             &caller.who(),
             UnixMs::now(),
         )

@@ -39,6 +39,8 @@ pub struct View {
     pub words: Vec<String>,
     /// The keys that freehold.toml sets.
     pub app_file: String,
+    /// The mark of what is shown: whoever saves means to replace no other.
+    pub seen: String,
     /// The fields, in order; those of one row side by side.
     pub fields: Vec<Vec<Field>>,
 }
@@ -58,6 +60,8 @@ pub struct Given {
     hsts: String,
     strip_prefix: String,
     more: String,
+    /// The mark of the policies that the form showed.
+    seen: String,
 }
 
 /// What a field holds, and what is wrong with it.
@@ -321,6 +325,7 @@ async fn page(
         action: address(name, &domain),
         words: words(&route, &app_file),
         app_file: keys.join(", "),
+        seen: own.mark(),
         fields: given.fields(&route.domain.path, fault),
         head,
         domain,
@@ -349,9 +354,10 @@ pub async fn set(
     let fault = match given.read() {
         Err(fault) => fault,
         Ok(sent) => {
+            let seen = (!given.seen.is_empty()).then(|| given.seen.clone());
             let set = app
                 .apps
-                .set_policies(act.row.id, place.clone(), sent, &act.by, act.now)
+                .set_policies(act.row.id, place.clone(), sent, seen, &act.by, act.now)
                 .await;
             match set.map_err(Failure::from) {
                 Ok(changed) => {
@@ -390,6 +396,7 @@ pub fn sample(frame: Frame, head: AppHead) -> View {
         action: address("shop", "shop.example.com"),
         words: policies.words(),
         app_file: "compress".to_owned(),
+        seen: policies.mark(),
         fields: Given::showing(&policies).fields("/", None),
         head,
     }
