@@ -92,7 +92,11 @@ pub(super) async fn answer(
         response.headers_mut().remove(header::CONNECTION);
     }
     match exchange.tunnel.take() {
-        None => response.body_mut().ends(exchange),
+        None => {
+            let is_head_alone =
+                parts.method == Method::HEAD || matches!(response.status().as_u16(), 204 | 304);
+            response.body_mut().ends(exchange, is_head_alone);
+        }
         Some(tunnel) => tunnel.begins(exchange),
     }
     Ok(response)
@@ -160,6 +164,8 @@ async fn handle(
                     passage.parts.headers = headers;
                 }
                 exchange.rerouted(&newer);
+                // Another route may have other queues.
+                hold.over();
                 (route, body) = (newer, untouched);
             }
         }
@@ -278,10 +284,9 @@ fn note(client: &Client, error: &EdgeError, id: &HeaderValue, exchange: &mut Exc
             exchange.outcome.refused = Some(ByPolicy::Access);
             client.refused(Refusal::Denied);
         }
-        EdgeError::UnknownHost
-        | EdgeError::NoRoute
-        | EdgeError::NoFile
-        | EdgeError::Misdirected => client.refused(Refusal::NotServed),
+        EdgeError::UnknownHost | EdgeError::NoRoute | EdgeError::Misdirected => {
+            client.refused(Refusal::NotServed)
+        }
         error if error.side() == Side::Client => client.refused(Refusal::BadRequest),
         error => tracing::debug!(request = id, ?error, "a request got an error from the edge"),
     }

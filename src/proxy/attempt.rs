@@ -15,8 +15,10 @@ const SILENCE: Duration = Duration::from_millis(250);
 
 pub(super) enum Tried {
     Answered(Response<EdgeBody>),
-    /// No connection or stream was to be had.
+    /// No connection was to be had.
     Unreachable(BodySource),
+    /// It has no room for one more.
+    Full(BodySource),
     Failed(Failed),
 }
 

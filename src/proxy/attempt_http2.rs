@@ -31,8 +31,9 @@ pub(super) async fn over_http2(
 ) -> Tried {
     let client = exchange.client.clone();
     let slot = match obtain_stream(&client, target, others).await {
-        Ok(Some(slot)) => slot,
-        Ok(None) => return Tried::Unreachable(body),
+        Ok(Obtained::Slot(slot)) => slot,
+        Ok(Obtained::NoConnection) => return Tried::Unreachable(body),
+        Ok(Obtained::NoRoom) => return Tried::Full(body),
         Err(why) => {
             return Tried::Failed(Failed {
                 why,
@@ -71,12 +72,19 @@ pub(super) async fn over_http2(
     }
 }
 
+enum Obtained {
+    Slot(Slot),
+    NoConnection,
+    /// All of its connections carry as many streams as they may.
+    NoRoom,
+}
+
 /// A stream to the target: on a connection that has room, or on a new one when it is this request's turn.
 async fn obtain_stream(
     client: &Client,
     target: &Arc<Target>,
     others: bool,
-) -> Result<Option<Slot>, SendFailure> {
+) -> Result<Obtained, SendFailure> {
     let worker = &client.worker;
     let since = Instant::now();
     let until = since + connect_limit(client, others);
@@ -85,7 +93,7 @@ async fn obtain_stream(
             if slot.has_siblings() {
                 worker.turns.freed(target.id());
             }
-            return Ok(Some(slot));
+            return Ok(Obtained::Slot(slot));
         }
         // A new connection will have room for many: the others wait for it, and begin one more when it takes its time.
         let waited = (since.elapsed().as_millis() / PATIENCE.as_millis()) as u32;
@@ -93,16 +101,16 @@ async fn obtain_stream(
         let at_once = room.min(1 + waited);
         if let Some(_turn) = worker.turns.take_of(target.id(), at_once) {
             let Some(connection) = open(client, target, others).await else {
-                return Ok(None);
+                return Ok(Obtained::NoConnection);
             };
             let (stream, _) = connection.into_parts();
             return Slot::open(worker, target, stream)
                 .await
-                .map(Some)
+                .map(Obtained::Slot)
                 .map_err(|error| SendFailure::Unanswered(io::Error::other(error)));
         }
         if Instant::now() >= until {
-            return Ok(None);
+            return Ok(Obtained::NoRoom);
         }
         let look_again = since + PATIENCE * (waited + 1);
         let look_again = look_again.min(until).into();

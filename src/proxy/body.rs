@@ -142,15 +142,31 @@ impl EdgeBody {
         }
     }
 
-    /// The exchange ends with this body.
-    pub(super) fn ends(&mut self, exchange: Exchange) {
+    /// The exchange ends with this body; `is_head_alone`: nobody will ask for any of it.
+    pub(super) fn ends(&mut self, exchange: Exchange, is_head_alone: bool) {
         let mut exchange = Box::new(exchange);
-        if matches!(self.content, Content::Bytes(_) | Content::Nothing) {
-            // Of one piece or none: where there is no body to this answer (HEAD), nobody will ask for it.
-            exchange.ending = Ending::Whole;
-        }
+        let is_over = is_head_alone || matches!(self.content, Content::Bytes(_) | Content::Nothing);
+        exchange.ending = if is_over {
+            Ending::Whole
+        } else {
+            Ending::default()
+        };
         self.exchange = Some(exchange);
         self.settle();
+        if is_head_alone {
+            // Some apps send one all the same.
+            self.content = Content::Nothing;
+        }
+        self.note_end();
+    }
+
+    /// Whoever sends it does not ask for more of a body that says that it is over.
+    fn note_end(&mut self) {
+        if self.is_end_stream()
+            && let Some(exchange) = &mut self.exchange
+        {
+            exchange.ending = Ending::Whole;
+        }
     }
 
     fn settle(&mut self) {
@@ -180,6 +196,7 @@ impl EdgeBody {
                     exchange.client.piece_given(data.len());
                 }
                 self.settle();
+                self.note_end();
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(None) => {
@@ -276,7 +293,6 @@ impl Content {
         if !answer.is_ended() {
             return;
         }
-        exchange.ending = Ending::Whole;
         exchange.outcome.bytes_in += answer.taken();
         exchange.read_whole = answer.request_is_whole();
         if let (Some(connection), Some(claim)) = (answer.reusable(), exchange.claim()) {

@@ -84,7 +84,9 @@ impl Exchange {
 
     /// An answer is there: its errors are always taken down where anything is, and so is a part of what has no route.
     pub(super) fn take_down_late(&mut self, parts: &Parts, id: &HeaderValue) {
-        let is_error = self.outcome.status.is_some_and(|status| status >= 500);
+        // A call of gRPC is told of them with 200.
+        let is_error =
+            self.outcome.failed || self.outcome.status.is_some_and(|status| status >= 500);
         if self.entry.is_some() || (self.route.is_some() && !is_error) {
             return;
         }
@@ -131,6 +133,14 @@ impl Exchange {
 
     pub(super) fn claim(&self) -> Option<&Claim> {
         self.claim.as_ref()
+    }
+
+    /// The target could not be used: its place is offered to nobody else.
+    pub(super) fn give_back_unused(&mut self) {
+        if let Some(claim) = &mut self.claim {
+            claim.wakes_nobody();
+        }
+        self.give_back();
     }
 
     /// The target failed before an answer; the request may go elsewhere.

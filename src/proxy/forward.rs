@@ -8,9 +8,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::Response;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
+use http::{Response, StatusCode};
 
 use super::attempt::{Failed, Tried};
 use super::attempt_http1::{Manner, over_http1};
@@ -24,6 +24,7 @@ use super::hold::Hold;
 use super::host::Host;
 use super::origin::Origin;
 use super::outliers;
+use super::refusal::Refusal;
 use super::request_head::wanted_upgrade;
 use super::routes::{Route, Upstream};
 use super::site;
@@ -98,9 +99,12 @@ pub(super) async fn forward(
                     return Err(EdgeError::UpgradeOfFiles);
                 }
                 let (prefix, policies) = (&route.spec.path_prefix, &route.spec.policies);
-                return static_site::answer(site, prefix, inquiry.parts, inquiry.id, policies)
-                    .await
-                    .map(Forwarded::Answered);
+                let answer =
+                    static_site::answer(site, prefix, inquiry.parts, inquiry.id, policies).await?;
+                if answer.status() == StatusCode::NOT_FOUND {
+                    client.refused(Refusal::NotServed);
+                }
+                return Ok(Forwarded::Answered(answer));
             }
             Upstream::Targets(_) | Upstream::Paused { .. } => None,
         };
@@ -130,6 +134,9 @@ pub(super) async fn forward(
             hold.has_a_place(&route);
         }
         let target = claim.target().clone();
+        if target.traits().protocol == Protocol::H2c && upgrade.is_some() {
+            return Err(EdgeError::UpgradeUnserved);
+        }
         exchange.claimed(claim);
         let of = route.targets().len();
         let others = of > tried.len() + 1;
@@ -137,7 +144,6 @@ pub(super) async fn forward(
         let may_go = reads && body.coding() == Coding::None && resent < MOST;
         let vigil = (of > 1).then(|| Vigil::new(&route, &target, worker, may_go));
         let attempt = match target.traits().protocol {
-            Protocol::H2c if upgrade.is_some() => return Err(EdgeError::UpgradeUnserved),
             Protocol::H2c => {
                 over_http2(exchange, hold, &inquiry, &target, body, others, vigil).await
             }
@@ -163,9 +169,9 @@ pub(super) async fn forward(
                 }
                 return Ok(Forwarded::Answered(response));
             }
-            Tried::Unreachable(untouched) => {
+            Tried::Unreachable(untouched) | Tried::Full(untouched) => {
                 body = untouched;
-                exchange.give_back();
+                exchange.give_back_unused();
                 tried.push(target.id());
                 continue;
             }
@@ -207,7 +213,10 @@ pub(super) async fn forward(
             resent += usize::from(!unsent);
             tried.push(target.id());
         }
-        exchange.give_back();
+        match unsent {
+            true => exchange.give_back_unused(),
+            false => exchange.give_back(),
+        }
     }
 }
 
@@ -219,6 +228,7 @@ fn judge(route: &Route, target: &Target, attempt: &Tried, begun: u64, now: u64) 
             return outliers::answered(route, target, response.status().as_u16(), took, now);
         }
         Tried::Unreachable(_) => return outliers::failed(route, target, now),
+        Tried::Full(_) => return,
         Tried::Failed(failed)
             if failed.reused && matches!(failed.why, SendFailure::Unanswered(_)) =>
         {

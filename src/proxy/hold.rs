@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::client::{Client, Phase};
 use super::error::EdgeError;
-use super::gate::{Place, Queued};
+use super::gate::{Gate, Place, Queued};
 use super::host::Host;
 use super::origin::Origin;
 use super::routes::{Route, Upstream};
@@ -30,6 +30,8 @@ pub(super) struct Hold {
     before: Duration,
     /// Until it tries again; nothing before the first time.
     pause: Option<Duration>,
+    /// Where the next is woken as soon as a target has taken this one.
+    next: Option<Arc<Gate>>,
 }
 
 struct Waiting {
@@ -116,18 +118,20 @@ impl Hold {
     }
 
     /// It has a claim. If it queued for it, the next in the queue may have a place too: several that become free in the same
-    /// moment wake one.
-    pub(super) fn has_a_place(&self, route: &Route) {
+    /// moment wake one. It is woken when a target has taken this one: of one that cannot be reached there is nothing to tell.
+    pub(super) fn has_a_place(&mut self, route: &Route) {
         let queued = self.waiting.as_ref().is_some_and(|w| w.queued.is_some());
-        if queued && route.targets().iter().any(|target| !target.is_full()) {
-            route.gate().place_is_free();
-        }
+        let more = queued && route.targets().iter().any(|target| !target.is_full());
+        self.next = more.then(|| route.gate().clone());
     }
 
     /// A target took the request.
     pub(super) fn over(&mut self) {
         if let Some(waiting) = self.waiting.take() {
             self.before += waiting.since.elapsed();
+        }
+        if let Some(gate) = self.next.take() {
+            gate.place_is_free();
         }
     }
 }

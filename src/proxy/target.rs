@@ -198,6 +198,11 @@ impl Claim {
         self.wakes = Some(gate.clone());
     }
 
+    /// It is given back by who could not use it: nobody is told of a place that is none.
+    pub(super) fn wakes_nobody(&mut self) {
+        self.wakes = None;
+    }
+
     pub(super) fn target(&self) -> &Arc<Target> {
         &self.target
     }

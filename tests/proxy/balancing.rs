@@ -440,6 +440,35 @@ async fn all_at_once(rig: &Rig, count: usize) -> Vec<Whole> {
     asking.join_all().await
 }
 
+/// Of two replicas one is at its cap and the other refuses. Who waits tries again at its pace, and wakes nobody for a place
+/// that is none.
+#[tokio::test]
+async fn e5_a_replica_that_refuses_wakes_nobody_who_queues_for_another() {
+    let (app, _) = busy(Duration::from_millis(1_500)).await;
+    // Bound and not listening: nobody else gets it, and it refuses.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let dead = socket.local_addr().unwrap();
+    let traits = Traits {
+        cap: Some(1),
+        ..Traits::default()
+    };
+    let refuses = Target::with("t:refuses", Address::Tcp(dead), traits);
+    let targets = [&capped(&app, Some(1)), &refuses];
+    let rig = Rig::start(World::of([route("tasks.test", &targets)]));
+    let answers = all_at_once(&rig, 3).await;
+    assert!(answers.iter().all(|answer| answer.status == 200));
+    // Three requests of 1.5 s, one after another: some ten tries at the one that refuses. Woken by each other they are
+    // thousands.
+    let tries = rig
+        .edge
+        .stats()
+        .targets
+        .iter()
+        .find_map(|(key, reading)| (**key == *"t:refuses").then_some(reading.requests));
+    assert!(tries.is_some_and(|tries| tries < 100), "{tries:?}");
+}
+
 /// Were the next only woken by the clock, forty would take ten seconds. The saboteur: without a cap all come at once.
 #[tokio::test]
 async fn e5_a_replica_gets_no_more_than_its_cap_and_who_waits_is_woken_by_a_place() {

@@ -7,9 +7,10 @@ use http::HeaderValue;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::app::{always, app, raw, read_head};
-use crate::client::{Http1, Http2, bytes, fetch, get, post, tls};
-use crate::rig::{Rig, World, route, target, within};
+use crate::app::{always, app, h2c_app, raw, read_head};
+use crate::client::{Http1, Http2, bytes, empty, fetch, get, post, tls};
+use crate::rig::{Rig, World, h2c_target, route, target, within};
+use crate::{policies, static_site};
 
 /// The route of `tasks.test`, logged in this share.
 fn logged(targets: &[&std::sync::Arc<Target>], share: LogShare) -> RouteSpec {
@@ -231,6 +232,57 @@ async fn e7_it_is_told_how_a_request_ended() {
                 (entry.path(), entry.status, entry.ending),
                 (path, status, ending)
             );
+        }
+    }
+}
+
+/// Bodies that say themselves when they are over are not asked for more: files, answers over h2c, compressed ones.
+#[tokio::test]
+async fn e7_whatever_made_an_answer_it_is_told_when_it_was_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    static_site::write(folder.path(), "small.txt", b"small");
+    static_site::write(folder.path(), "large.txt", &vec![b'x'; 300_000]);
+    let app = h2c_app("one").await;
+    let files = RouteSpec {
+        access_log: LogShare::ALL,
+        ..static_site::spec("files.test", folder.path(), false)
+    };
+    let compressed = RouteSpec {
+        access_log: LogShare::ALL,
+        ..static_site::spec("coded.test", folder.path(), false)
+    };
+    let compressed = RouteSpec {
+        policies: policies::policed("coded.test", &app, "compress = true").policies,
+        ..compressed
+    };
+    let spoken = logged(&[&h2c_target(app.address)], LogShare::ALL);
+    let mut rig = Rig::start(World::of([files, compressed, spoken]));
+    let mut entries = rig.edge.entries().unwrap();
+    for (host, path) in [
+        ("files.test", "/small.txt"),
+        ("files.test", "/large.txt"),
+        ("coded.test", "/large.txt"),
+        ("tasks.test", "/"),
+        ("tasks.test", "/bytes?n=100000"),
+        ("tasks.test", "/empty"),
+    ] {
+        for http2 in [false, true] {
+            for method in ["GET", "HEAD"] {
+                let request = http::Request::builder()
+                    .method(method)
+                    .uri(format!("https://{host}{path}"))
+                    .header("accept-encoding", "gzip")
+                    .body(empty())
+                    .unwrap();
+                let answer = match http2 {
+                    true => Http2::tls(&rig, host).await.ask(request).await,
+                    false => Http1::tls(&rig, host).await.ask(request).await,
+                };
+                let what = format!("{method} {host}{path} {http2}");
+                let answer = answer.unwrap_or_else(|error| panic!("{what}: {error:?}"));
+                assert!(answer.status.is_success(), "{what}");
+                assert_eq!(next(&mut entries).await.ending, Ending::Whole, "{what}");
+            }
         }
     }
 }
