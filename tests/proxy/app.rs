@@ -53,36 +53,15 @@ pub async fn h2c_app(name: &'static str) -> App {
 
 /// `streams`: how many it allows on a connection.
 pub fn h2c_app_on(listener: TcpListener, name: &'static str, streams: u32) -> App {
-    let address = listener.local_addr().unwrap();
-    let (connections, requests) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let (opened, answered) = (connections.clone(), requests.clone());
-    let serving = tokio::spawn(async move {
-        let mut tasks = tokio::task::JoinSet::new();
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            opened.fetch_add(1, Ordering::SeqCst);
-            let answered = answered.clone();
-            let service = service_fn(move |request| {
-                answered.fetch_add(1, Ordering::SeqCst);
-                respond(name, request)
-            });
-            tasks.spawn(async move {
-                let mut server =
-                    hyper::server::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new());
-                server.max_concurrent_streams(streams);
-                server.serve_connection(TokioIo::new(stream), service).await
-            });
-        }
-    });
-    App {
-        address,
-        connections,
-        requests,
-        serving,
-    }
+    serving(listener, name, Some(streams))
 }
 
 pub fn app_on(listener: TcpListener, name: &'static str) -> App {
+    serving(listener, name, None)
+}
+
+/// Over HTTP/2 with so many streams a connection, or over HTTP/1.1.
+fn serving(listener: TcpListener, name: &'static str, streams: Option<u32>) -> App {
     let address = listener.local_addr().unwrap();
     let (connections, requests) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (opened, answered) = (connections.clone(), requests.clone());
@@ -96,10 +75,17 @@ pub fn app_on(listener: TcpListener, name: &'static str) -> App {
                 answered.fetch_add(1, Ordering::SeqCst);
                 respond(name, request)
             });
+            let stream = TokioIo::new(stream);
             tasks.spawn(async move {
-                let mut server = hyper::server::conn::http1::Builder::new();
-                server.half_close(true);
-                server.serve_connection(TokioIo::new(stream), service).await
+                let Some(streams) = streams else {
+                    let mut server = hyper::server::conn::http1::Builder::new();
+                    server.half_close(true);
+                    return server.serve_connection(stream, service).await;
+                };
+                let executor = hyper_util::rt::TokioExecutor::new();
+                let mut server = hyper::server::conn::http2::Builder::new(executor);
+                server.max_concurrent_streams(streams);
+                server.serve_connection(stream, service).await
             });
         }
     });
