@@ -24,6 +24,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
 pub use error::DbError;
 pub use examine::Examination;
+pub use safe::has_snapshots;
 pub use safe::{Recovery, confirm as confirm_recoveries, mark_told as mark_recovery_told, note};
 pub use slice::Slice;
 

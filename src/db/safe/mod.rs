@@ -42,6 +42,11 @@ pub(super) fn folder(path: &Path) -> PathBuf {
     path.with_extension("safe")
 }
 
+/// Whether the database at `path` could be made anew.
+pub fn has_snapshots(path: &Path) -> bool {
+    snapshot::all(&folder(path)).is_ok_and(|all| !all.is_empty())
+}
+
 /// The newest change that the database holds; `None` for one that knows no journal.
 fn held(connection: &Connection) -> Result<Option<u64>, DbError> {
     let known: bool = connection.query_row(
