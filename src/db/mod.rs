@@ -24,6 +24,8 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
 pub use error::DbError;
 pub use examine::Examination;
+#[cfg(test)]
+pub use safe::Saboteur;
 pub use safe::has_snapshots;
 pub use safe::{Recovery, confirm as confirm_recoveries, mark_told as mark_recovery_told, note};
 pub use slice::Slice;
@@ -81,7 +83,8 @@ impl Db {
         )
     }
 
-    fn open_with(
+    /// As [`Self::open`], and in tests with something taken away.
+    pub(crate) fn open_with(
         path: &Path,
         kind: Kind,
         #[cfg(test)] saboteur: Saboteur,
@@ -256,9 +259,6 @@ impl Kind {
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
-
-#[cfg(test)]
-use safe::Saboteur;
 
 #[cfg(test)]
 mod tests {
