@@ -84,17 +84,18 @@ fn sum(path: &Path) -> io::Result<String> {
 /// # Errors
 /// When the disk is too full, or the copy is not whole: then the database itself is not.
 pub(super) fn take(source: &Connection, folder: &Path, now: UnixMs) -> Result<Snapshot, DbError> {
-    let unwritten = |error: io::Error| match error.kind() {
-        io::ErrorKind::StorageFull => DbError::DiskFull,
-        _ => DbError::Unavailable(format!("no snapshot in {}: {error}", folder.display())),
-    };
+    let unwritten =
+        |e: io::Error| DbError::Unavailable(format!("no snapshot in {}: {e}", folder.display()));
     private_folder(folder).map_err(unwritten)?;
     let pages: i64 = source.query_row("PRAGMA page_count", [], |r| r.get(0))?;
     let page: i64 = source.query_row("PRAGMA page_size", [], |r| r.get(0))?;
     let size = u64::try_from(pages.saturating_mul(page)).unwrap_or(u64::MAX);
     let disk = rustix::fs::statvfs(folder).map_err(|e| unwritten(e.into()))?;
     if disk.f_bavail.saturating_mul(disk.f_frsize) < size.saturating_add(FREE) {
-        return Err(DbError::DiskFull);
+        return Err(DbError::Unavailable(format!(
+            "the disk has no room for a snapshot of {} MB",
+            size.div_ceil(1024 * 1024)
+        )));
     }
     let beside = folder.join("snapshot.new");
     gone(&beside).map_err(unwritten)?;
