@@ -184,6 +184,7 @@ impl World for WorldPort {
                 self.database_facts(),
                 self.certificate_facts(),
             )?;
+            let recoveries = self.db.recoveries().await.map_err(words)?;
             Ok(Facts {
                 apps,
                 databases,
@@ -192,7 +193,7 @@ impl World for WorldPort {
                 config_refused: self.refused.borrow().as_ref().map(words),
                 settings_waiting: self.waiting.borrow().clone(),
                 attack: self.attack.borrow().clone(),
-                recoveries: self.db.recoveries().await.map_err(words)?,
+                recoveries,
                 unkept: self.unkept.borrow().clone(),
                 unremoved,
                 dumps: dumps_go(&targets),

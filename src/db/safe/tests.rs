@@ -430,7 +430,7 @@ async fn n7_works_that_share_a_sync_do_not_share_their_fate() {
     let (held, all, ()) = tokio::join!(held, all, open);
     held.unwrap();
     assert_eq!(all, (true, false, false, true));
-    let number = db.read(|c| held_of(c)).await.unwrap();
+    let number = db.read(held_of).await.unwrap();
     assert_eq!(number, 1, "one record, one sync");
     place.close(db).await;
     let before = dump(&place.path());
@@ -496,6 +496,7 @@ async fn n7_without_the_journal_or_its_sync_acknowledged_changes_are_missed() {
 
 /// What a change costs, with the journal and without; figures alone, nothing is asked of them.
 #[tokio::test]
+#[ignore = "figures alone: cargo test --lib n7_cost -- --ignored --nocapture"]
 async fn n7_cost_of_a_change() {
     let mut told = Vec::new();
     for no_journal in [true, false, true, false] {
