@@ -189,7 +189,7 @@ fn n7_what_is_lost_with_a_part_of_the_journal_is_listed() {
         files(&safe, "snapshot-").len() >= 2
     });
     make_app(&world.daemon, "lost");
-    make_app(&world.daemon, "kept");
+    make_app(&world.daemon, "later");
     let mut hit = 0;
     world.daemon.restart(|daemon| {
         let record = b"INSERT INTO apps (name";
@@ -207,11 +207,15 @@ fn n7_what_is_lost_with_a_part_of_the_journal_is_listed() {
         fs::remove_file(state(daemon)).unwrap();
     });
     assert_eq!(hit, 1, "the record was not found");
-    assert!(world.ask("GET", "/api/v1/apps/kept", "").status == 200);
-    assert_eq!(world.ask("GET", "/api/v1/apps/lost", "").status, 404);
+    for name in ["lost", "later"] {
+        let path = format!("/api/v1/apps/{name}");
+        assert_eq!(world.ask("GET", &path, "").status, 404);
+    }
+    assert!(world.has("shop"), "what came before is there");
     let told = world.told().expect("nothing is said of it");
     let seen = told["seen"].as_str().unwrap();
     assert!(seen.contains("What is missing: Change"), "{seen}");
+    assert!(seen.contains("later"), "by name: {seen}");
     assert_eq!(told["state"], "fail");
     // By the command line, too, until it is confirmed there.
     let doctor = |more: &[&str]| {

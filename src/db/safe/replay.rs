@@ -1,7 +1,8 @@
 //! Changes of the journal made again on an older copy, one transaction each.
 //!
-//! A change is believed only when it changes as many rows as it did the first time; another one is taken back and
-//! listed by name, and the next is tried. Numbers that are missing are listed, too.
+//! A change is believed only when it changes as many rows as it did the first time. From the first that is missing or
+//! does not on, nothing more is made: rows would get other numbers than the first time, and what comes later would be
+//! done to the wrong ones. All of it is listed by name, and the state is that of one moment.
 
 use std::fs;
 use std::path::Path;
@@ -95,7 +96,11 @@ fn one(
     missing(done, number - 1);
     done.last = number;
     migrations::migrate_to(connection, Kind::State, change.schema)?;
-    match again(connection, number, change) {
+    let made = match done.losses.is_empty() {
+        true => again(connection, number, change),
+        false => Err("it came after what is missing".into()),
+    };
+    match made {
         Ok(()) => done.made += 1,
         Err(why) => done.losses.push(format!(
             "{}: {} ({why}).",
