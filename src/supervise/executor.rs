@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::base::clock::UnixMs;
+use crate::base::mono::Mono;
 use crate::docker::{ContainerEvent, EngineError, EngineEvent};
 
 use super::act::{self, Outcome, Subject};
@@ -51,7 +52,7 @@ pub(super) struct Executor {
     busy: HashSet<i64>,
     busy_strays: HashSet<String>,
     /// Rows and strays left alone until then.
-    blocked: HashMap<String, UnixMs>,
+    blocked: HashMap<String, Mono>,
     pub(super) checkers: HashMap<i64, CancellationToken>,
     applied: HashMap<i64, u64>,
     pub(super) surveyed: bool,
@@ -125,7 +126,7 @@ impl Executor {
     }
 
     async fn note(&mut self, note: Note) -> Option<oneshot::Sender<()>> {
-        let now = UnixMs::now();
+        let now = Mono::now();
         match note {
             Note::Rows(done) => {
                 self.reload().await;
@@ -139,7 +140,7 @@ impl Executor {
             } => {
                 if let Some(unit) = self.units.get_mut(&row) {
                     let happenings = unit.checked(&id, started, result, now);
-                    self.happened(row, happenings, now);
+                    self.happened(row, happenings);
                 }
             }
             Note::Looked {
@@ -301,7 +302,7 @@ impl Executor {
         id: &str,
         number: u64,
         seen: Result<Option<Seen>, EngineError>,
-        now: UnixMs,
+        now: Mono,
     ) {
         let seen = match seen {
             Ok(seen) => seen,
@@ -323,10 +324,10 @@ impl Executor {
         *applied = number;
         let ours = self.busy.contains(&row);
         let happenings = unit.see(seen, ours, now);
-        self.happened(row, happenings, now);
+        self.happened(row, happenings);
     }
 
-    fn surveyed(&mut self, number: u64, sights: Result<Vec<Sight>, EngineError>, now: UnixMs) {
+    fn surveyed(&mut self, number: u64, sights: Result<Vec<Sight>, EngineError>, now: Mono) {
         self.surveying = false;
         let sights = match sights {
             Ok(sights) => sights,
@@ -374,11 +375,11 @@ impl Executor {
                 Some(_) => continue,
                 None => unit.see(None, false, now),
             };
-            self.happened(row, happenings, now);
+            self.happened(row, happenings);
         }
     }
 
-    async fn acted(&mut self, action: Action, outcome: Outcome, now: UnixMs) {
+    async fn acted(&mut self, action: Action, outcome: Outcome, now: Mono) {
         let row = action.row();
         if let Some(row) = row {
             self.busy.remove(&row);
@@ -395,7 +396,7 @@ impl Executor {
                     let happenings = unit.see(None, true, now);
                     let row = unit.row.id;
                     self.applied.insert(row, self.shared.tick());
-                    self.happened(row, happenings, now);
+                    self.happened(row, happenings);
                 }
             }
             Outcome::Done(Some(id)) => {
@@ -415,7 +416,7 @@ impl Executor {
         }
     }
 
-    fn refused(&mut self, action: &Action, why: String, now: UnixMs) {
+    fn refused(&mut self, action: &Action, why: String, now: Mono) {
         let makes = matches!(action, Action::Create { .. } | Action::Start { .. });
         let unit = action.row().and_then(|row| self.units.get_mut(&row));
         match unit.filter(|_| makes) {
@@ -432,16 +433,16 @@ impl Executor {
         }
     }
 
-    fn block(&mut self, key: String, by: Duration, now: UnixMs) {
+    fn block(&mut self, key: String, by: Duration, now: Mono) {
         self.blocked.insert(key, now.plus(by));
     }
 
-    fn happened(&mut self, row: i64, happenings: Vec<Happening>, now: UnixMs) {
+    fn happened(&mut self, row: i64, happenings: Vec<Happening>) {
         for happening in happenings {
             let Some(unit) = self.units.get(&row) else {
                 return;
             };
-            if let Some(event) = tell::event(&unit.spec, &happening, now) {
+            if let Some(event) = tell::event(&unit.spec, &happening) {
                 tell::tell(&self.shared, event);
             }
             match happening {
@@ -462,13 +463,13 @@ impl Executor {
         if !self.surveyed || !self.loaded {
             return THINK;
         }
-        let now = UnixMs::now();
+        let now = Mono::now();
         self.blocked.retain(|_, until| *until > now);
         let wanted: Vec<_> = self.units.values().map(|u| u.wanted(now)).collect();
         let found: Vec<Found> = self
             .units
             .values()
-            .filter_map(|unit| unit.seen.as_ref().map(Seen::found))
+            .filter_map(|unit| unit.found())
             .chain(self.strays.iter().cloned())
             .collect();
         let mut busy = self.busy.clone();

@@ -10,7 +10,7 @@ use super::spec::{Kind, Spec};
 use super::unit::{Happening, Unit};
 
 /// The sentence about a happening, if it is worth one.
-pub(super) fn event(spec: &Spec, happening: &Happening, now: UnixMs) -> Option<NewEvent> {
+pub(super) fn event(spec: &Spec, happening: &Happening) -> Option<NewEvent> {
     let name = title(spec);
     let (kind, level, message) = match happening {
         Happening::Began | Happening::Over => return None,
@@ -21,10 +21,7 @@ pub(super) fn event(spec: &Spec, happening: &Happening, now: UnixMs) -> Option<N
         } => {
             let next = match again {
                 None => "It is not started again.".to_owned(),
-                Some(at) => format!(
-                    "It is started again within {} s.",
-                    at.since(now).as_secs().max(1)
-                ),
+                Some(wait) => format!("It is started again within {} s.", wait.as_secs().max(1)),
             };
             let (kind, level) = match *failures {
                 f if Unit::is_loop(f) => ("container.crash_loop", Level::Error),
@@ -93,6 +90,8 @@ pub(super) fn tell(shared: &Arc<Shared>, event: NewEvent) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::supervise::Exit;
 
@@ -106,15 +105,15 @@ mod tests {
                 at: UnixMs(0),
             },
             failures,
-            again: Some(UnixMs(4_000)),
+            again: Some(Duration::from_secs(4)),
         };
-        let first = event(&spec, &died(1), UnixMs(0)).unwrap();
+        let first = event(&spec, &died(1)).unwrap();
         assert_eq!(first.kind, "container.died");
         assert_eq!(
             first.message,
             "Replica tasks-web-v1-1 ended with exit code 1. It is started again within 4 s."
         );
-        let third = event(&spec, &died(3), UnixMs(0)).unwrap();
+        let third = event(&spec, &died(3)).unwrap();
         assert_eq!(third.kind, "container.crash_loop");
         assert!(third.message.contains("for the 3. time in a row"));
     }

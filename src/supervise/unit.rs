@@ -1,5 +1,6 @@
 //! What this daemon knows of one row: its spec, what the engine last showed,
-//! its health and its past. Pure: time and sightings are arguments.
+//! its health and its past. Pure: time and sightings are arguments. Waits go by
+//! the clock that nobody sets; what the engine says of times is only shown.
 //!
 //! Who brings a container back: until it has been healthy for ten seconds, we
 //! do (a container that cannot even start must not spin at the engine's tenth
@@ -12,6 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::base::clock::UnixMs;
+use crate::base::mono::Mono;
 use crate::base::retry::Backoff;
 use crate::docker::{Inspected, Phase, Restart};
 
@@ -73,17 +75,6 @@ impl Seen {
         }
     }
 
-    pub(super) fn found(&self) -> Found {
-        Found {
-            id: self.id.clone(),
-            row: self.row,
-            spec_hash: self.spec_hash.clone(),
-            phase: self.phase,
-            finished: self.finished,
-            keeper: self.keeper,
-        }
-    }
-
     fn runs(&self) -> bool {
         matches!(self.phase, Phase::Running | Phase::Paused)
     }
@@ -98,7 +89,7 @@ impl Seen {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Health {
     Unproven,
-    Healthy { since: UnixMs },
+    Healthy { since: Mono },
     Unhealthy { why: String },
 }
 
@@ -113,8 +104,8 @@ pub(super) enum Happening {
     Died {
         exit: Exit,
         failures: u32,
-        /// When it is started again.
-        again: Option<UnixMs>,
+        /// After how long it is started again.
+        again: Option<Duration>,
     },
     /// It is healthy after failures.
     Recovered { failures: u32 },
@@ -129,6 +120,8 @@ pub(super) struct Unit {
     pub(super) row: Row,
     pub(super) spec: Spec,
     pub(super) seen: Option<Seen>,
+    /// Since when its present life is known to be over.
+    ended: Option<Mono>,
     /// Why it could not be made or started.
     pub(super) refused: Option<String>,
     pub(super) last_answer: Option<String>,
@@ -137,7 +130,7 @@ pub(super) struct Unit {
     hits: u32,
     misses: u32,
     failures: u32,
-    not_before: Option<UnixMs>,
+    not_before: Option<Mono>,
     restarts: u32,
     last_exit: Option<Exit>,
     pub(super) backoff: Backoff,
@@ -157,6 +150,7 @@ impl Unit {
             row,
             spec,
             seen: None,
+            ended: None,
             refused: None,
             last_answer: None,
             health: Health::Unproven,
@@ -190,7 +184,7 @@ impl Unit {
 
     /// Takes a new sighting. `ours` says that we ourselves are at work on it,
     /// so that an end is no failure.
-    pub(super) fn see(&mut self, seen: Option<Seen>, ours: bool, now: UnixMs) -> Vec<Happening> {
+    pub(super) fn see(&mut self, seen: Option<Seen>, ours: bool, now: Mono) -> Vec<Happening> {
         let before = std::mem::replace(&mut self.seen, seen);
         let ran = before.as_ref().is_some_and(Seen::runs);
         let runs = self.seen.as_ref().is_some_and(Seen::runs);
@@ -198,6 +192,12 @@ impl Unit {
             (Some(a), Some(b)) => a.life() == b.life(),
             (None, None) => true,
             _ => false,
+        };
+        let exited = |seen: &Option<Seen>| seen.as_ref().is_some_and(|s| s.phase == Phase::Exited);
+        self.ended = match exited(&self.seen) {
+            true if exited(&before) && same_life => self.ended.or(Some(now)),
+            true => Some(now),
+            false => None,
         };
         let mut happenings = Vec::new();
         if ran && (!runs || !same_life) {
@@ -228,18 +228,15 @@ impl Unit {
         happenings
     }
 
-    fn died(&mut self, now: UnixMs) -> Option<Happening> {
+    fn died(&mut self, now: Mono) -> Option<Happening> {
         let exit = self.seen.as_ref()?.exit();
         self.last_exit = Some(exit.clone());
         if self.row.desired != Desired::Running || self.spec.kind == Kind::Job {
             return None;
         }
         self.failures = self.failures.saturating_add(1);
-        let again = self
-            .spec
-            .restart
-            .then(|| now.plus(self.backoff.delay(self.failures)));
-        self.not_before = again;
+        let again = self.spec.restart.then(|| self.backoff.delay(self.failures));
+        self.not_before = again.map(|wait| now.plus(wait));
         Some(Happening::Died {
             exit,
             failures: self.failures,
@@ -248,7 +245,7 @@ impl Unit {
     }
 
     /// Making or starting failed.
-    pub(super) fn refused(&mut self, why: String, now: UnixMs) {
+    pub(super) fn refused(&mut self, why: String, now: Mono) {
         self.failures = self.failures.saturating_add(1);
         self.not_before = Some(now.plus(self.backoff.delay(self.failures)));
         self.refused = Some(why);
@@ -260,7 +257,7 @@ impl Unit {
         id: &str,
         started: Option<UnixMs>,
         result: Result<String, String>,
-        now: UnixMs,
+        now: Mono,
     ) -> Vec<Happening> {
         if self.seen.as_ref().map(Seen::life) != Some((id, started)) {
             return Vec::new();
@@ -294,7 +291,7 @@ impl Unit {
         }
     }
 
-    fn well(&mut self, now: UnixMs) -> Vec<Happening> {
+    fn well(&mut self, now: Mono) -> Vec<Happening> {
         match &self.health {
             Health::Healthy { since } => {
                 if self.failures > 0 && now.since(*since) >= FORGIVEN_AFTER {
@@ -317,7 +314,7 @@ impl Unit {
         }
     }
 
-    fn keeper(&self, now: UnixMs) -> Restart {
+    fn keeper(&self, now: Mono) -> Restart {
         let present = self.seen.as_ref().map_or(Restart::No, |s| s.keeper);
         if !self.spec.restart || self.failures >= 2 {
             return Restart::No;
@@ -330,7 +327,20 @@ impl Unit {
         }
     }
 
-    pub(super) fn wanted(&self, now: UnixMs) -> Wanted {
+    /// Its container, as far as the engine showed one.
+    pub(super) fn found(&self) -> Option<Found> {
+        let seen = self.seen.as_ref()?;
+        Some(Found {
+            id: seen.id.clone(),
+            row: seen.row,
+            spec_hash: seen.spec_hash.clone(),
+            phase: seen.phase,
+            ended: self.ended,
+            keeper: seen.keeper,
+        })
+    }
+
+    pub(super) fn wanted(&self, now: Mono) -> Wanted {
         let grace = match self.row.desired {
             Desired::Running => self.spec.stop_grace,
             _ => self.row.grace,
