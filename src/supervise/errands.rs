@@ -13,7 +13,7 @@ use crate::docker::{EngineError, Phase};
 
 use super::act;
 use super::executor::Executor;
-use super::health::Check;
+use super::health::{Check, Standing};
 use super::live::{EngineState, State};
 use super::note::{Note, Story};
 use super::plan::Desired;
@@ -40,11 +40,16 @@ impl Executor {
         }
         let network = self.network_of(unit);
         let check = Check::of(&unit.spec, unit.address(network.as_deref()), &seen.id);
+        let check = match unit.doubt() {
+            Some(protocol) => check.of_doubt(protocol),
+            None => check,
+        };
+        let (proven, doubted) = (unit.is_proven(), unit.doubt().is_some());
         let stop = self.shared.tasks.shutdown().child();
         self.checkers.insert(row, stop.clone());
         let shared = Arc::clone(&self.shared);
         self.shared.tasks.spawn("health check", async move {
-            let asking = ask_for_ever(&shared, row, seen, check);
+            let asking = ask_for_ever(&shared, row, seen, check, (proven, doubted));
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = asking => {}
@@ -185,12 +190,31 @@ pub(super) async fn report(shared: &Shared, note: Note) {
     }
 }
 
-async fn ask_for_ever(shared: &Shared, row: i64, seen: Seen, check: Check) {
+async fn ask_for_ever(
+    shared: &Shared,
+    row: i64,
+    seen: Seen,
+    check: Check,
+    (mut proven, doubted): (bool, bool),
+) {
     let mut asked = 0u32;
-    let mut proven = false;
+    let mut misses = 0u32;
+    let mut standing = match (proven, doubted) {
+        (false, _) => Standing::Unproven,
+        (true, true) => Standing::Doubted,
+        (true, false) => Standing::Proven,
+    };
+    // It was asked a moment ago, when a doubt was settled.
+    if standing == Standing::Proven {
+        tokio::time::sleep(shared.settings().rhythm.wait(standing, asked)).await;
+    }
     loop {
-        if let Some(result) = check.ask(&shared.engine).await {
+        if let Some(result) = check.ask(&shared.engine, standing).await {
             proven |= result.is_ok();
+            misses = match result.is_ok() {
+                true => 0,
+                false => misses.saturating_add(1),
+            };
             let note = Note::Checked {
                 row,
                 id: seen.id.clone(),
@@ -199,7 +223,9 @@ async fn ask_for_ever(shared: &Shared, row: i64, seen: Seen, check: Check) {
             };
             report(shared, note).await;
         }
-        tokio::time::sleep(shared.settings().rhythm.wait(proven, asked)).await;
+        let settings = shared.settings();
+        standing = Standing::after(proven, misses, settings.turns.unhealthy_after);
+        tokio::time::sleep(settings.rhythm.wait(standing, asked)).await;
         asked = asked.saturating_add(1);
     }
 }

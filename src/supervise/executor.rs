@@ -24,6 +24,7 @@ use super::live::EngineState;
 use super::names::ROW;
 use super::note::Note;
 use super::plan::{Action, Found, plan};
+use super::replace::to_replace;
 use super::shared::Shared;
 use super::store;
 use super::survey::Sight;
@@ -140,7 +141,11 @@ impl Executor {
             } => {
                 if let Some(unit) = self.units.get_mut(&row) {
                     let happenings = unit.checked(&id, started, result, now);
+                    let settled = unit.settled();
                     self.happened(row, happenings);
+                    if settled {
+                        self.start_checker(row);
+                    }
                 }
             }
             Note::Looked {
@@ -164,6 +169,19 @@ impl Executor {
                 match found {
                     Some((row, id)) => self.look(row, id, Some(done)),
                     None => return Some(done),
+                }
+            }
+            Note::Doubt { address, protocol } => {
+                let found = self.units.iter().find_map(|(row, unit)| {
+                    let network = self.network_of(unit);
+                    (unit.address(network.as_deref()) == Some(address)).then_some(*row)
+                });
+                let unit = found.and_then(|row| self.units.get_mut(&row));
+                if let Some(unit) = unit
+                    && unit.doubted(protocol)
+                {
+                    let row = unit.row.id;
+                    self.start_checker(row);
                 }
             }
             Note::Story { row, reply } => {
@@ -476,17 +494,37 @@ impl Executor {
         busy.extend(&self.unreadable);
         busy.extend(self.blocked.keys().filter_map(|k| k.parse::<i64>().ok()));
         let plan = plan(&wanted, &found, &busy, now);
+        busy.extend(plan.actions.iter().filter_map(Action::row));
+        let members: Vec<_> = self.units.values().filter_map(Unit::member).collect();
+        let (ill, next_ill) = to_replace(&members, &busy, now);
         for action in plan.actions {
             self.begin(action);
         }
+        for row in ill {
+            self.replace(row, now);
+        }
         let next_block = self.blocked.values().min().copied();
-        [plan.wake, next_block]
+        [plan.wake, next_block, next_ill]
             .into_iter()
             .flatten()
             .map(|at| at.since(now) + Duration::from_millis(1))
             .min()
             .unwrap_or(THINK)
             .min(THINK)
+    }
+
+    /// Stops and starts a replica that runs and is of no use.
+    fn replace(&mut self, row: i64, now: Mono) {
+        let Some(unit) = self.units.get_mut(&row) else {
+            return;
+        };
+        let id = unit.seen.as_ref().map(|s| s.id.clone());
+        let (Some(id), Some(happening)) = (id, unit.replaced(now)) else {
+            return;
+        };
+        let grace = unit.spec.stop_grace;
+        self.happened(row, vec![happening]);
+        self.begin(Action::Restart { row, id, grace });
     }
 
     fn begin(&mut self, action: Action) {

@@ -30,6 +30,7 @@ mod note;
 mod piped;
 mod plan;
 mod ready;
+mod replace;
 mod run;
 mod shared;
 mod spec;

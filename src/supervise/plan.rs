@@ -65,6 +65,12 @@ pub(super) enum Action {
     Create { row: i64 },
     /// Start what is made or has ended.
     Start { row: i64, id: String },
+    /// Stop and start: it runs, and is of no use.
+    Restart {
+        row: i64,
+        id: String,
+        grace: Duration,
+    },
     /// Stop and remove; what should be there is made in the next round.
     Remove {
         row: Option<i64>,
@@ -88,6 +94,7 @@ impl Action {
         match self {
             Self::Create { row }
             | Self::Start { row, .. }
+            | Self::Restart { row, .. }
             | Self::Keep { row, .. }
             | Self::End { row }
             | Self::Forget { row } => Some(*row),

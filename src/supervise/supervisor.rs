@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::base::clock::UnixMs;
 use crate::base::ids::InstallationId;
+use crate::base::protocol::Protocol;
 use crate::base::secret::MasterKey;
 use crate::base::shutdown::Tasks;
 use crate::config::Config;
@@ -332,6 +333,15 @@ impl Supervisor {
             && tokio::time::timeout(RECHECK, seen).await.is_err()
         {
             tracing::debug!(%address, "a second look at an address took too long");
+        }
+    }
+
+    /// Told by the proxy when requests to `address` wait long for their answer: a replica that hangs is found out at once,
+    /// also one whose check is content with a connection. Never waits.
+    pub fn doubt(&self, address: SocketAddr, protocol: Protocol) {
+        let note = Note::Doubt { address, protocol };
+        if self.shared.notes.try_send(note).is_err() {
+            tracing::debug!(%address, "a doubt about a container is dropped; the next one comes");
         }
     }
 

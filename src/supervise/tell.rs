@@ -33,6 +33,20 @@ pub(super) fn event(spec: &Spec, happening: &Happening) -> Option<NewEvent> {
             };
             (kind, level, format!("{name} {exit}{times}. {next}"))
         }
+        Happening::Replaced { why, failures } => {
+            let (kind, level) = match *failures {
+                f if Unit::is_loop(f) => ("container.crash_loop", Level::Error),
+                _ => ("container.replaced", Level::Warning),
+            };
+            let times = match *failures {
+                0 | 1 => String::new(),
+                f => format!(", for the {f}. time in a row"),
+            };
+            let message = format!(
+                "{name} gives no good answer, and its siblings do: {why}. It is stopped and started{times}."
+            );
+            (kind, level, message)
+        }
         Happening::Recovered { failures } => (
             "container.recovered",
             Level::Info,

@@ -14,12 +14,14 @@ use std::time::Duration;
 
 use crate::base::clock::UnixMs;
 use crate::base::mono::Mono;
+use crate::base::protocol::Protocol;
 use crate::base::retry::Backoff;
 use crate::docker::{Inspected, Phase, Restart};
 
 use super::live::{Exit, Live, State};
 use super::names::{ROW, SPEC};
 use super::plan::{Desired, Found, Wanted};
+use super::replace::{Member, Standing};
 use super::spec::{Kind, Spec};
 use super::store::Row;
 
@@ -90,7 +92,7 @@ impl Seen {
 enum Health {
     Unproven,
     Healthy { since: Mono },
-    Unhealthy { why: String },
+    Unhealthy { why: String, since: Mono },
 }
 
 /// What others want to know of a change.
@@ -107,6 +109,8 @@ pub(super) enum Happening {
         /// After how long it is started again.
         again: Option<Duration>,
     },
+    /// It runs and gives no good answer, though its siblings do: it is stopped and started.
+    Replaced { why: String, failures: u32 },
     /// It is healthy after failures.
     Recovered { failures: u32 },
     /// It runs, but its checks fail.
@@ -133,6 +137,10 @@ pub(super) struct Unit {
     not_before: Option<Mono>,
     restarts: u32,
     last_exit: Option<Exit>,
+    /// The life that we are ending ourselves, to begin another one.
+    ending: Option<(String, Option<UnixMs>)>,
+    /// Somebody waits in vain for this life's answer, over this protocol: its check may not tell that it hangs.
+    doubt: Option<Protocol>,
     pub(super) backoff: Backoff,
     turns: Turns,
 }
@@ -160,6 +168,8 @@ impl Unit {
             not_before: None,
             restarts: 0,
             last_exit: None,
+            ending: None,
+            doubt: None,
             backoff,
             turns,
         }
@@ -202,6 +212,11 @@ impl Unit {
         let mut happenings = Vec::new();
         if ran && (!runs || !same_life) {
             self.health = Health::Unproven;
+            self.doubt = None;
+            let planned = before
+                .as_ref()
+                .zip(self.ending.take())
+                .is_some_and(|(b, (id, started))| b.life() == (id.as_str(), started));
             self.hits = 0;
             self.misses = 0;
             happenings.push(Happening::Over);
@@ -209,7 +224,7 @@ impl Unit {
                 (Some(a), Some(b)) => a.id == b.id,
                 _ => false,
             };
-            if same_container && !ours {
+            if same_container && !ours && !planned {
                 happenings.extend(self.died(now));
             }
         }
@@ -280,10 +295,13 @@ impl Unit {
                 let fallen = matches!(self.health, Health::Healthy { .. })
                     && self.misses >= self.turns.unhealthy_after;
                 if fallen {
-                    self.health = Health::Unhealthy { why: why.clone() };
+                    self.health = Health::Unhealthy {
+                        why: why.clone(),
+                        since: now,
+                    };
                     return vec![Happening::TurnedUnhealthy(why)];
                 }
-                if let Health::Unhealthy { why: last } = &mut self.health {
+                if let Health::Unhealthy { why: last, .. } = &mut self.health {
                     *last = why;
                 }
                 Vec::new()
@@ -312,6 +330,66 @@ impl Unit {
                 vec![Happening::TurnedHealthy]
             }
         }
+    }
+
+    /// Somebody waits long for an answer over `protocol`. Whether that is news: it is to be asked at once then.
+    pub(super) fn doubted(&mut self, protocol: Protocol) -> bool {
+        let asked =
+            self.spec.kind == Kind::Replica && matches!(self.health, Health::Healthy { .. });
+        asked && self.doubt.replace(protocol).is_none()
+    }
+
+    /// A good answer came: whether that ends a doubt, so that its own check is enough again.
+    pub(super) fn settled(&mut self) -> bool {
+        matches!(self.health, Health::Healthy { .. })
+            && self.misses == 0
+            && self.doubt.take().is_some()
+    }
+
+    pub(super) fn doubt(&self) -> Option<Protocol> {
+        self.doubt
+    }
+
+    /// Whether it has given good answers in this life.
+    pub(super) fn is_proven(&self) -> bool {
+        self.health != Health::Unproven
+    }
+
+    /// It is to be stopped and started, because it gives no good answer.
+    pub(super) fn replaced(&mut self, now: Mono) -> Option<Happening> {
+        let Health::Unhealthy { why, .. } = &self.health else {
+            return None;
+        };
+        let why = why.clone();
+        self.ending = self.seen.as_ref().map(|s| (s.id.clone(), s.started));
+        self.failures = self.failures.saturating_add(1);
+        self.not_before = Some(now.plus(self.backoff.delay(self.failures)));
+        Some(Happening::Replaced {
+            why,
+            failures: self.failures,
+        })
+    }
+
+    /// How it stands beside the other replicas of its process.
+    pub(super) fn member(&self) -> Option<Member> {
+        if self.spec.kind != Kind::Replica || self.row.desired != Desired::Running {
+            return None;
+        }
+        let runs = self.seen.as_ref().filter(|s| s.phase == Phase::Running);
+        let standing = match (&self.health, runs) {
+            (Health::Healthy { since }, Some(_)) => Standing::Well { since: *since },
+            (Health::Unhealthy { since, .. }, Some(_)) => Standing::Ill { since: *since },
+            (Health::Unproven, Some(_)) => Standing::Begins,
+            (_, None) => Standing::Absent,
+        };
+        Some(Member {
+            row: self.row.id,
+            owner: self.spec.owner.clone(),
+            process: self.spec.process.clone(),
+            release: self.spec.release,
+            standing,
+            not_before: self.not_before,
+        })
     }
 
     fn keeper(&self, now: Mono) -> Restart {
@@ -380,7 +458,7 @@ impl Unit {
             (Some(seen), _) if seen.runs() => match &self.health {
                 Health::Unproven => State::Starting,
                 Health::Healthy { .. } => State::Healthy,
-                Health::Unhealthy { why } => State::Unhealthy(why.clone()),
+                Health::Unhealthy { why, .. } => State::Unhealthy(why.clone()),
             },
             (Some(seen), _) if seen.phase == Phase::Created => match &self.refused {
                 Some(why) => State::Refused(why.clone()),
