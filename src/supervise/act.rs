@@ -339,6 +339,7 @@ mod tests {
             notes,
             live: watch::Sender::new(Arc::new(Vec::new())),
             state: watch::Sender::new(EngineState::Unknown),
+            deaths: Default::default(),
             clock: AtomicU64::new(0),
             networks: tokio::sync::Mutex::new(()),
         });

@@ -1,6 +1,7 @@
 //! What the executor sends others to do, and what it shows: checks, looks,
 //! surveys; `live` and the story of a row.
 
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,8 @@ use futures_util::FutureExt;
 use tokio::sync::oneshot;
 
 use crate::base::clock::UnixMs;
+use crate::base::mono::Mono;
+use crate::base::protocol::Protocol;
 use crate::docker::{EngineError, Phase};
 
 use super::act;
@@ -16,7 +19,7 @@ use super::executor::Executor;
 use super::health::{Check, Standing};
 use super::live::{EngineState, State};
 use super::note::{Note, Story};
-use super::plan::Desired;
+use super::plan::{Action, Desired};
 use super::shared::Shared;
 use super::spec::Kind;
 use super::store;
@@ -60,6 +63,35 @@ impl Executor {
     pub(super) fn stop_checker(&mut self, row: i64) {
         if let Some(stop) = self.checkers.remove(&row) {
             stop.cancel();
+        }
+    }
+
+    /// Stops and starts a replica that runs and is of no use.
+    pub(super) fn replace(&mut self, row: i64, now: Mono) {
+        let Some(unit) = self.units.get_mut(&row) else {
+            return;
+        };
+        let id = unit.seen.as_ref().map(|s| s.id.clone());
+        let (Some(id), Some(happening)) = (id, unit.replaced(now)) else {
+            return;
+        };
+        let grace = unit.spec.stop_grace;
+        self.happened(row, vec![happening]);
+        self.begin(Action::Restart { row, id, grace });
+    }
+
+    /// Requests wait long for an answer of this address: whether it hangs is asked at once.
+    pub(super) fn doubt(&mut self, address: SocketAddr, protocol: Protocol) {
+        let found = self.units.iter().find_map(|(row, unit)| {
+            let network = self.network_of(unit);
+            (unit.address(network.as_deref()) == Some(address)).then_some(*row)
+        });
+        let unit = found.and_then(|row| self.units.get_mut(&row));
+        if let Some(unit) = unit
+            && unit.doubted(protocol)
+        {
+            let row = unit.row.id;
+            self.start_checker(row);
         }
     }
 

@@ -18,6 +18,7 @@ use crate::base::mono::Mono;
 use crate::docker::{ContainerEvent, EngineError, EngineEvent};
 
 use super::act::{self, Outcome, Subject};
+use super::deaths;
 use super::errands::report;
 use super::link::News;
 use super::live::EngineState;
@@ -171,19 +172,7 @@ impl Executor {
                     None => return Some(done),
                 }
             }
-            Note::Doubt { address, protocol } => {
-                let found = self.units.iter().find_map(|(row, unit)| {
-                    let network = self.network_of(unit);
-                    (unit.address(network.as_deref()) == Some(address)).then_some(*row)
-                });
-                let unit = found.and_then(|row| self.units.get_mut(&row));
-                if let Some(unit) = unit
-                    && unit.doubted(protocol)
-                {
-                    let row = unit.row.id;
-                    self.start_checker(row);
-                }
-            }
+            Note::Doubt { address, protocol } => self.doubt(address, protocol),
             Note::Story { row, reply } => {
                 let story = self.units.get(&row).map(|unit| self.story(unit));
                 if reply.send(story).is_err() {
@@ -302,6 +291,7 @@ impl Executor {
             self.stop_checker(row);
             self.units.remove(&row);
             self.applied.remove(&row);
+            self.shared.deaths.forget(row);
         }
     }
 
@@ -455,13 +445,18 @@ impl Executor {
         self.blocked.insert(key, now.plus(by));
     }
 
-    fn happened(&mut self, row: i64, happenings: Vec<Happening>) {
+    pub(super) fn happened(&mut self, row: i64, happenings: Vec<Happening>) {
         for happening in happenings {
             let Some(unit) = self.units.get(&row) else {
                 return;
             };
             if let Some(event) = tell::event(&unit.spec, &happening) {
                 tell::tell(&self.shared, event);
+            }
+            if let Some(death) = tell::death(&happening, UnixMs::now()) {
+                let container = unit.seen.as_ref().filter(|s| s.keeps_log);
+                let container = container.map(|s| s.id.clone());
+                deaths::remember(&self.shared, row, container, death);
             }
             match happening {
                 Happening::Began => self.start_checker(row),
@@ -513,21 +508,7 @@ impl Executor {
             .min(THINK)
     }
 
-    /// Stops and starts a replica that runs and is of no use.
-    fn replace(&mut self, row: i64, now: Mono) {
-        let Some(unit) = self.units.get_mut(&row) else {
-            return;
-        };
-        let id = unit.seen.as_ref().map(|s| s.id.clone());
-        let (Some(id), Some(happening)) = (id, unit.replaced(now)) else {
-            return;
-        };
-        let grace = unit.spec.stop_grace;
-        self.happened(row, vec![happening]);
-        self.begin(Action::Restart { row, id, grace });
-    }
-
-    fn begin(&mut self, action: Action) {
+    pub(super) fn begin(&mut self, action: Action) {
         let subject = match (action.row(), &action) {
             (Some(row), _) => {
                 self.busy.insert(row);

@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::db::{Db, DbError};
 use crate::docker::{Engine, LineStream, LogLine, LogQuery};
 
+use super::deaths::{Death, Deaths};
 use super::error::SuperviseError;
 use super::executor::Executor;
 use super::live::{EngineState, Live};
@@ -86,6 +87,7 @@ impl Supervisor {
             notes,
             live: watch::Sender::new(Arc::new(Vec::new())),
             state: watch::Sender::new(EngineState::Unknown),
+            deaths: Deaths::default(),
             clock: AtomicU64::new(0),
             networks: tokio::sync::Mutex::new(()),
         });
@@ -317,6 +319,11 @@ impl Supervisor {
     /// All containers of ours, newest knowledge; ticks at every change.
     pub fn live(&self) -> watch::Receiver<Arc<Vec<Live>>> {
         self.shared.live.subscribe()
+    }
+
+    /// How the container of this row died of late, the newest first: at most five since this daemon began.
+    pub fn deaths(&self, row: i64) -> Vec<Death> {
+        self.shared.deaths.of(row)
     }
 
     /// Whether the engine answers; ticks at every change.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::base::clock::UnixMs;
 use crate::events::{Level, NewEvent, record};
 
+use super::deaths::Death;
 use super::shared::Shared;
 use super::spec::{Kind, Spec};
 use super::unit::{Happening, Unit};
@@ -67,6 +68,29 @@ pub(super) fn event(spec: &Spec, happening: &Happening) -> Option<NewEvent> {
         NewEvent::new(kind, level, spec.owner.clone(), message)
             .with(serde_json::json!({ "container": spec.name })),
     )
+}
+
+/// The death that a happening is, if it is one.
+pub(super) fn death(happening: &Happening, now: UnixMs) -> Option<Death> {
+    match happening {
+        Happening::Died { exit, failures, .. } => Some(Death {
+            at: exit.at,
+            why: exit.to_string(),
+            exit: Some(exit.clone()),
+            in_a_row: *failures,
+            lines: Vec::new(),
+        }),
+        Happening::Replaced { why, failures } => Some(Death {
+            at: now,
+            why: format!(
+                "gave no good answer ({why}) while others did, and was stopped and started"
+            ),
+            exit: None,
+            in_a_row: *failures,
+            lines: Vec::new(),
+        }),
+        _ => None,
+    }
 }
 
 /// What could not be made or started.
