@@ -306,6 +306,7 @@ async fn run(start: Start) -> Result<(), String> {
         certs: certs.clone(),
         apps: apps.clone(),
         live: supervisor.live(),
+        supervisor: supervisor.clone(),
         monitor: monitor.clone(),
     };
     let app = Arc::new(web::Services {
