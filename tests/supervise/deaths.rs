@@ -36,7 +36,10 @@ async fn n3_a_replica_that_hangs_is_found_out_and_replaced_and_its_sibling_is_le
             .await;
         let noticed = hung.elapsed();
         assert!(noticed < 20 * SECOND, "noticed after {noticed:?}");
-        assert_eq!(ill.state, State::Unhealthy("no answer within 2 s".into()));
+        let State::Unhealthy(why) = ill.state else {
+            panic!("{:?}", ill.state);
+        };
+        assert!(why.starts_with("no answer within"), "{why}");
         let back = daemon
             .until(row, "the replica", |l| {
                 l.is_healthy() && l.started != live.started
@@ -52,7 +55,7 @@ async fn n3_a_replica_that_hangs_is_found_out_and_replaced_and_its_sibling_is_le
         assert_eq!((&deaths[0].exit, deaths[0].in_a_row), (&None, 1));
         let events = daemon.events().await;
         let replaced = events.iter().any(|(kind, words)| {
-            kind == "container.replaced" && words.contains("no answer within 2 s")
+            kind == "container.replaced" && words.contains("no answer within")
         });
         assert!(replaced, "{events:?}");
         daemon.stop().await;
