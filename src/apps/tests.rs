@@ -1,5 +1,7 @@
 //! What the handle promises, on a real database.
 
+use std::time::Duration;
+
 use super::*;
 use crate::db::Kind;
 use crate::git::{Branch, GitUrl};
@@ -313,4 +315,33 @@ async fn e6_policies_that_cannot_be_read_are_not_taken_for_none() {
     );
     assert!(set.await.unwrap());
     assert_eq!(own().await, Some(Default::default()));
+}
+
+#[tokio::test]
+async fn n7_a_pause_ends_when_it_had_to_whatever_the_clock_was_set_to() {
+    const HOUR: i64 = 3_600_000;
+    let minute = Duration::from_secs(60);
+    let place = place();
+    let app = shop(&place.apps, "shop").await.id;
+    let now = UnixMs(100 * HOUR);
+    // Each: since when by the clock of then, by how much the clock was set, what is left of it now.
+    for (since, by, left_ms) in [
+        (now.0 + HOUR - 20_000, Some(-HOUR), 40_000),
+        (now.0 - HOUR - 20_000, Some(HOUR), 40_000),
+        (now.0 - 8_760 * HOUR - 20_000, Some(8_760 * HOUR), 40_000),
+        // Begun since the clock was set.
+        (now.0 - 500, Some(-HOUR), 59_500),
+        (now.0 - 500, Some(HOUR), 59_500),
+        // Nobody saw it being set: its whole length at most.
+        (now.0 + HOUR, None, 60_000),
+        (now.0 - 20_000, None, 40_000),
+    ] {
+        let pause = place.apps.pause(vec![app], minute, UnixMs(since));
+        pause.await.unwrap();
+        place.apps.clock_set(by, now).await.unwrap();
+        let open = place.apps.pauses(UnixMs(0)).await.unwrap();
+        let left = open[0].until.0 - now.0;
+        assert_eq!((open.len(), left), (1, left_ms), "{since} {by:?}");
+        place.apps.resume(vec![app]).await.unwrap();
+    }
 }

@@ -10,6 +10,7 @@ pub mod crash_point;
 pub mod ids;
 pub mod log_share;
 pub mod marked;
+pub mod mono;
 pub mod policies;
 pub mod protocol;
 pub mod retry;

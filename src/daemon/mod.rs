@@ -6,6 +6,7 @@
 //! stop: the edge drains (5 s), the tasks end, what is queued stays queued.
 
 mod about;
+mod clock_watch;
 mod connects;
 mod edge_watch;
 mod findings;
@@ -140,6 +141,13 @@ async fn run(start: Start) -> Result<(), String> {
         settings::reserved(watched.settings.clone()),
     );
     let engine = Engine::connect(&config.docker.host).map_err(words)?;
+    let clock = clock_watch::ClockWatch {
+        db: db.clone(),
+        apps: apps.clone(),
+        certs: certs.clone(),
+    };
+    // Before anything waits for what is stored.
+    clock.start(&tasks).await;
     let supervisor = Supervisor::start(
         engine.clone(),
         db.clone(),
@@ -298,6 +306,7 @@ async fn run(start: Start) -> Result<(), String> {
         certs: certs.clone(),
         apps: apps.clone(),
         live: supervisor.live(),
+        supervisor: supervisor.clone(),
         monitor: monitor.clone(),
     };
     let app = Arc::new(web::Services {

@@ -27,8 +27,8 @@ use crate::db::{Db, DbError};
 
 pub use owed::Owed;
 pub use store::{
-    JobRow, NewJob, State, Told, by_id, enqueue, hasten, newest, newest_about, note_deploy,
-    take_back, worked_on,
+    JobRow, NewJob, State, Told, by_id, clock_set, enqueue, hasten, newest, newest_about,
+    note_deploy, take_back, worked_on,
 };
 
 /// How a run of a job ended.

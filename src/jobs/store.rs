@@ -184,6 +184,28 @@ pub fn hasten(tx: &Transaction<'_>, id: i64, now: UnixMs) -> Result<(), DbError>
     Ok(())
 }
 
+/// The clock was set by `by_ms` (below 0: back); `None` when that happened while no daemon ran. What waits for a time
+/// that meant the earlier clock waits as long as it had to, and not an hour more. Forward it is due early at worst.
+///
+/// # Errors
+/// Only the database's.
+pub fn clock_set(tx: &Transaction<'_>, by_ms: Option<i64>, now: UnixMs) -> Result<(), DbError> {
+    match by_ms {
+        Some(by) => tx.execute(
+            "UPDATE jobs SET run_at_ms = max(?1, run_at_ms + ?2)
+             WHERE state = 'queued' AND run_at_ms > ?1 AND ?2 < 0",
+            params![now.0, by],
+        )?,
+        // Begun or queued at a time that has not come yet.
+        None => tx.execute(
+            "UPDATE jobs SET run_at_ms = ?1
+             WHERE state = 'queued' AND run_at_ms > ?1 AND max(created_ms, coalesce(started_ms, 0)) > ?1",
+            [now.0],
+        )?,
+    };
+    Ok(())
+}
+
 /// All work of this kind and key that is not over is done, by what else the transaction does.
 pub(super) fn settle(
     tx: &Transaction<'_>,

@@ -220,3 +220,53 @@ async fn a_running_job_is_cancelled_by_its_token() {
     until(&db, id, "failed").await;
     assert!(tasks.finish(Duration::from_secs(2)).await);
 }
+
+#[tokio::test]
+async fn n7_what_is_stored_waits_as_long_as_it_had_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = Db::open(&folder.path().join("state.db"), crate::db::Kind::State).unwrap();
+    const HOUR: i64 = 3_600_000;
+    let now = UnixMs(100 * HOUR);
+    // Each: queued at, begun at, due at; the clock's jump; when it is due then.
+    let ahead = 100 * HOUR + HOUR;
+    for (created, begun, due, by, then) in [
+        (ahead, None, ahead + 5_000, Some(-HOUR), now.0 + 5_000),
+        (
+            10 * HOUR,
+            Some(20 * HOUR),
+            ahead + 60_000,
+            Some(-HOUR),
+            now.0 + 60_000,
+        ),
+        (
+            ahead - 9_000,
+            Some(ahead - 8_000),
+            ahead - 2_000,
+            Some(-HOUR),
+            now.0,
+        ),
+        (ahead, Some(ahead), ahead + 5_000, None, now.0),
+        (
+            99 * HOUR,
+            Some(99 * HOUR),
+            now.0 + 7_000,
+            None,
+            now.0 + 7_000,
+        ),
+        (99 * HOUR, None, now.0 + 7_000, Some(HOUR), now.0 + 7_000),
+    ] {
+        let found: Result<i64, DbError> = db
+            .write(move |tx| {
+                tx.execute("DELETE FROM jobs", [])?;
+                tx.execute(
+                    "INSERT INTO jobs (kind, key, payload, state, run_at_ms, created_ms, started_ms)
+                     VALUES ('x', 'x', '{}', 'queued', ?1, ?2, ?3)",
+                    rusqlite::params![due, created, begun],
+                )?;
+                clock_set(tx, by, now)?;
+                Ok(tx.query_row("SELECT run_at_ms FROM jobs", [], |row| row.get(0))?)
+            })
+            .await;
+        assert_eq!(found.unwrap(), then, "{created} {begun:?} {due} {by:?}");
+    }
+}

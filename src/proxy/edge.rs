@@ -26,7 +26,8 @@ use super::said::Said;
 use super::shared::Shared;
 use super::snapshot::Snapshot;
 use super::sources::Sources;
-use super::target::{Address, Target};
+use super::standing::Cause;
+use super::target::{Address, Protocol, Target};
 use super::tls;
 use super::worker::{self, Order};
 use crate::base::log_share::LogShare;
@@ -42,12 +43,21 @@ pub struct Listeners {
     pub https: Vec<TcpListener>,
 }
 
-/// An address that did not take a connection. The control plane should look again and publish.
+/// What the control plane should look into, and publish what it finds.
 #[derive(Clone, Debug)]
-pub struct ConnectFailure {
+pub struct Trouble {
     pub target: Arc<str>,
     pub address: Address,
-    pub error: String,
+    pub what: What,
+}
+
+/// What a target did.
+#[derive(Clone, Debug)]
+pub enum What {
+    /// It did not take a connection.
+    Refused(String),
+    /// A request waits long for its answer over this protocol, and nobody else had one meanwhile.
+    Silent(Protocol),
 }
 
 /// What the edge has done since it started.
@@ -71,6 +81,8 @@ pub struct EdgeStats {
 pub struct LeftOut {
     pub now: bool,
     pub times: u64,
+    /// Why it was, the last time, and how long ago that began; nothing once that is forgotten.
+    pub last: Option<(Cause, Duration)>,
 }
 
 pub struct Edge {
@@ -89,7 +101,7 @@ impl Edge {
         listeners: Listeners,
         first: Arc<Snapshot>,
         limits: Limits,
-        failures: mpsc::Sender<ConnectFailure>,
+        failures: mpsc::Sender<Trouble>,
     ) -> io::Result<Edge> {
         let mut edge = Self::start_closed(listeners, first, limits, failures)?;
         edge.open();
@@ -101,7 +113,7 @@ impl Edge {
         listeners: Listeners,
         first: Arc<Snapshot>,
         limits: Limits,
-        failures: mpsc::Sender<ConnectFailure>,
+        failures: mpsc::Sender<Trouble>,
     ) -> io::Result<Edge> {
         let count = limits
             .workers
@@ -304,6 +316,7 @@ impl EdgeHandle {
         let left_out = |target: &Target| LeftOut {
             now: target.standing().is_out(now.as_millis() as u64),
             times: target.standing().ejections(),
+            last: target.standing().last_out(now.as_millis() as u64),
         };
         EdgeStats {
             connections: self.shared.connections.load(Relaxed) as u64,

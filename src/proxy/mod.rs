@@ -78,7 +78,7 @@ mod worker;
 mod ws_frames;
 
 pub use access_log::{Ending, Entries, Entry};
-pub use edge::{ConnectFailure, Edge, EdgeHandle, EdgeStats, LeftOut, Listeners};
+pub use edge::{Edge, EdgeHandle, EdgeStats, LeftOut, Listeners, Trouble, What};
 pub use gate::Gate;
 pub use histogram::Histogram;
 pub use limits::Limits;
@@ -88,5 +88,6 @@ pub use proxies::Proxies;
 pub use refusal::{Refusal, Refusals};
 pub use routes::{Route, RouteSpec, RouteTable, Upstream};
 pub use snapshot::{Certificates, Snapshot};
+pub use standing::Cause;
 pub use static_site::{StaticSite, Unserved};
 pub use target::{Address, Protocol, Target, Traits};

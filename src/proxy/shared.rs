@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::access_log::AccessLog;
 use super::compressor::Compressor;
-use super::edge::ConnectFailure;
+use super::edge::Trouble;
 use super::limits::Limits;
 use super::proxies::Trust;
 use super::refusal::Refused;
@@ -24,7 +24,7 @@ pub(super) struct Shared {
     /// Replaced whole when the settings are edited; read by each request anew.
     pub(super) limits: ArcSwap<Limits>,
     pub(super) trust: Trust,
-    pub(super) failures: mpsc::Sender<ConnectFailure>,
+    pub(super) failures: mpsc::Sender<Trouble>,
     /// What `Worker::ms` counts from.
     pub(super) born: Instant,
     /// Under it cookies name targets; of this process alone.

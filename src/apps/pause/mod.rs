@@ -44,6 +44,17 @@ impl Apps {
         self.db.write(move |tx| Ok(store::resume(tx, &apps)?)).await
     }
 
+    /// The clock was set by `by_ms` (below 0: back); `None` when that happened while no daemon ran. Pauses end when they
+    /// had to, at the latest after their whole length.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn clock_set(&self, by_ms: Option<i64>, now: UnixMs) -> Result<(), AppError> {
+        self.db
+            .write(move |tx| Ok(store::clock_set(tx, by_ms, now)?))
+            .await
+    }
+
     /// The pauses whose deadline is not over.
     ///
     /// # Errors
