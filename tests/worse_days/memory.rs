@@ -1,0 +1,224 @@
+//! No memory left: what eats it goes, the daemon and Postgres stay.
+//!
+//! A box that is out of memory is made of a control group of the test's own, into which the daemon, the server of the
+//! database and the app are moved: when that group is full the kernel chooses among them as it would on the whole box.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use crate::served_box::{APP, ServedBox, folder};
+use crate::support::freehold::words;
+use crate::support::process::run;
+use crate::support::until::{secs, until};
+
+/// What a session of the database holds: more than the app when the group is full, by less than the scores say.
+const HELD_MB: u64 = 160;
+
+/// A control group with a limit; empty again before it goes.
+struct Group {
+    path: PathBuf,
+    unified: bool,
+}
+
+impl Group {
+    fn with(bytes: u64) -> Self {
+        let root = Path::new("/sys/fs/cgroup");
+        let unified = root.join("cgroup.controllers").exists();
+        let parent = if unified {
+            root.to_owned()
+        } else {
+            root.join("memory")
+        };
+        let path = parent.join(format!("fh-n7-{}", std::process::id()));
+        std::fs::create_dir(&path).unwrap();
+        let write = |name: &str, value: &str| std::fs::write(path.join(name), value);
+        match unified {
+            true => {
+                write("memory.max", &bytes.to_string()).unwrap();
+                write("memory.swap.max", "0").ok();
+            }
+            false => {
+                write("memory.limit_in_bytes", &bytes.to_string()).unwrap();
+                write("memory.swappiness", "0").ok();
+            }
+        }
+        Self { path, unified }
+    }
+
+    fn take(&self, pid: u32) {
+        std::fs::write(self.path.join("cgroup.procs"), pid.to_string()).unwrap();
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let above = match self.unified {
+            true => "/sys/fs/cgroup/cgroup.procs",
+            false => "/sys/fs/cgroup/memory/cgroup.procs",
+        };
+        let left = std::fs::read_to_string(self.path.join("cgroup.procs")).unwrap_or_default();
+        for pid in left.lines() {
+            std::fs::write(above, pid).ok();
+        }
+        for _ in 0..100 {
+            if std::fs::remove_dir(&self.path).is_ok() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    }
+}
+
+fn score(pid: u32) -> i32 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap();
+    text.trim().parse().unwrap()
+}
+
+/// Bytes of a process that are in memory.
+fn resident(pid: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = text.lines().find_map(|l| l.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok());
+    kilobytes.unwrap_or(0) << 10
+}
+
+fn children(pid: u32) -> Vec<u32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    text.split_whitespace()
+        .map(|pid| pid.parse().unwrap())
+        .collect()
+}
+
+/// The score that the unit gives the daemon, given as systemd does.
+fn score_of_the_unit(pid: u32) {
+    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/freehold.service");
+    let unit = std::fs::read_to_string(unit).unwrap();
+    let line = unit.lines().find_map(|l| l.strip_prefix("OOMScoreAdjust="));
+    std::fs::write(format!("/proc/{pid}/oom_score_adj"), line.unwrap()).unwrap();
+}
+
+/// A session that holds memory for two minutes, and the process that serves it.
+fn session(on: &ServedBox, server: u32) -> (Child, u32) {
+    let sql = format!(
+        "DO $$ DECLARE a text := repeat('x', {}); BEGIN PERFORM pg_sleep(120); END $$",
+        HELD_MB << 20
+    );
+    let id = on.fh.installation();
+    let mut list = Command::new("docker");
+    list.args(["ps", "-q", "--filter", "label=freehold.kind=database"]);
+    let container = run(list.args(["--filter", &format!("label=freehold.installation={id}")]));
+    let child = Command::new("docker")
+        .args([
+            "exec",
+            "-u",
+            "postgres",
+            container.trim(),
+            "psql",
+            "-qc",
+            &sql,
+        ])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let backend = until("the session to hold its memory", secs(60), || {
+        let all = children(server);
+        let large = all.iter().find(|pid| resident(**pid) >= HELD_MB << 20);
+        large.copied().ok_or_else(|| format!("{all:?}"))
+    });
+    (child, backend)
+}
+
+/// The app eats until somebody is killed. Gives whether that was the app.
+fn eat(on: &ServedBox, app: u32, backend: u32) -> bool {
+    let alive = |pid: u32| resident(pid) > 0;
+    for _ in 0..2_000 {
+        if !alive(app) {
+            return true;
+        }
+        if !alive(backend) {
+            return false;
+        }
+        on.ask("/eat/2").ok();
+    }
+    panic!("nobody was killed");
+}
+
+#[test]
+fn n7_what_eats_the_memory_goes_and_the_daemon_and_postgres_stay() {
+    let on = ServedBox::start("[build]\nfree_disk = \"1M\"\nmemory = \"192M\"\n");
+    let fh = &on.fh;
+    fh.cli(&["db", "create", "main"]);
+    let daemon = fh.pid();
+    score_of_the_unit(daemon);
+    let [server] = on.pids("database")[..] else {
+        panic!("one server")
+    };
+    let [app] = on.pids("replica")[..] else {
+        panic!("one replica")
+    };
+    let (first, backend) = session(&on, server);
+    let scores = [daemon, server, backend, app].map(score);
+    assert_eq!(scores, [-900, 0, 100, 200]);
+
+    // A box out of memory. The group is as large as the session, so that size alone would choose that.
+    let group = Group::with(resident(backend));
+    for pid in [daemon, server, app].into_iter().chain(children(server)) {
+        group.take(pid);
+    }
+    assert!(eat(&on, app, backend), "the database's session was killed");
+    on.until_served();
+    assert_eq!(fh.pid(), daemon);
+    assert!(children(server).contains(&backend));
+    let events = on.events();
+    let told = events.iter().any(|e| e.contains("killed"));
+    assert!(told, "{events:#?}");
+
+    // The same with the app's score as low as the server's: what was seen above was the scores.
+    let [app] = on.pids("replica")[..] else {
+        panic!("one replica")
+    };
+    std::fs::write(format!("/proc/{app}/oom_score_adj"), "0").unwrap();
+    group.take(app);
+    assert!(
+        !eat(&on, app, backend),
+        "the app was killed without its score"
+    );
+    assert_eq!((fh.pid(), on.pids("database")), (daemon, vec![server]));
+    let lost = words(&first.wait_with_output().unwrap());
+    assert!(lost.contains("server closed the connection"), "{lost}");
+    until("the database to answer again", secs(60), || {
+        let out = fh.try_cli(&["db", "psql", "main", "--", "-Atc", "SELECT 1"]);
+        out.status
+            .success()
+            .then_some(())
+            .ok_or_else(|| words(&out))
+    });
+
+    // By its own limit, which is named.
+    fh.cli(&["scale", APP, "web=1", "--memory", "96M"]);
+    on.until_served();
+    on.ask("/eat/200").unwrap_err();
+    until("the app's end to be told", secs(60), || {
+        let events = on.events();
+        let told = events
+            .iter()
+            .any(|e| e.contains("ran out of its memory limit"));
+        told.then_some(()).ok_or_else(|| format!("{events:#?}"))
+    });
+    on.until_served();
+
+    // A build that wants more than builds may have.
+    let eats = "FROM python:3.13-slim\nRUN python -c \"b'x' * (4 << 30)\"\n";
+    let eats = folder(fh, "eats", &[("Dockerfile", eats)]);
+    let out = fh.try_cli(&["deploy", &eats, "--app", APP]);
+    assert_eq!(out.status.code(), Some(6), "{}", words(&out));
+    println!("{}", words(&out));
+    on.ask("/").unwrap();
+    assert_eq!((fh.pid(), on.pids("database")), (daemon, vec![server]));
+    until_true(
+        "nothing of the test to be left in the group",
+        secs(30),
+        || on.fh.cli(&["status"]).contains("shop"),
+    );
+}
