@@ -59,25 +59,29 @@ impl Disk {
         disk.f_bavail * disk.f_frsize
     }
 
-    /// Takes all space but `left` bytes.
+    /// Leaves `left` bytes of space, within some blocks.
     pub fn fill(&self, left: u64) {
         let file = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(self.filler())
             .unwrap();
-        // What is written late takes its space now, and an ext4 takes some for the list of a file's pieces.
+        // What is written late takes its space now; and an ext4 takes some for the list of a file's pieces.
         rustix::fs::syncfs(std::fs::File::open(self.path()).unwrap()).unwrap();
         for _ in 0..8 {
-            let more = self.left().saturating_sub(left);
-            let size = file.metadata().unwrap().len() + more;
+            let (size, free) = (file.metadata().unwrap().len(), self.left());
+            if free < left {
+                file.set_len(size.saturating_sub(left - free)).unwrap();
+                return;
+            }
+            if free == left {
+                return;
+            }
+            let size = size + free - left;
             let taken = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, size);
             match taken {
                 Err(rustix::io::Errno::NOSPC) => {}
                 other => other.unwrap(),
-            }
-            if self.left() <= left {
-                return;
             }
         }
     }

@@ -62,7 +62,7 @@ impl Ledger {
     /// All that a box has is what it acknowledged.
     pub fn of(on: &QuietBox) -> Self {
         Self {
-            things: seen(on),
+            things: seen(on, true),
             ..Self::default()
         }
     }
@@ -74,7 +74,8 @@ impl Ledger {
         let out = on.try_cli(&args);
         let said = words(&out);
         match out.status.code() {
-            Some(0) => {
+            // What is made although the deploy for it could not be queued says so.
+            Some(code) if code == 0 || said.contains("the change is made") => {
                 self.counts.0 += 1;
                 match value {
                     Some(value) => self.things.insert(key, value),
@@ -110,7 +111,7 @@ impl Ledger {
                 if !there {
                     return self.change(Verb::Env, n);
                 }
-                let args = text(&["env", APP, "unset", &name]);
+                let args = text(&["env", APP, "unset", &name, "--yes"]);
                 (format!("env {name}"), None, args)
             }
             Verb::Domain => {
@@ -140,7 +141,8 @@ impl Ledger {
             }
             Verb::Check => {
                 let name = format!("check-{n}");
-                let args = text(&["check", "add", &name, "https://127.0.0.1:1/"]);
+                let url = format!("https://127.0.0.1:1/{n}");
+                let args = text(&["check", "add", &name, &url]);
                 (format!("check {name}"), some("there"), args)
             }
             Verb::Maintenance => {
@@ -159,7 +161,19 @@ impl Ledger {
 
     /// What is not as acknowledged, in sentences.
     pub fn wrong(&self, on: &QuietBox) -> Vec<String> {
-        let seen = seen(on);
+        self.differs(&seen(on, true))
+    }
+
+    /// The same without the values of variables: that those are shown is audited, for which a full disk has no room.
+    pub fn wrong_but_values(&self, on: &QuietBox) -> Vec<String> {
+        let mut seen = seen(on, false);
+        for (key, value) in seen.iter_mut().filter(|(key, _)| key.starts_with("env ")) {
+            *value = self.things.get(key).cloned().unwrap_or_default();
+        }
+        self.differs(&seen)
+    }
+
+    fn differs(&self, seen: &Things) -> Vec<String> {
         let lost = self.things.iter().filter_map(|(key, value)| {
             let found = seen.get(key);
             (found != Some(value)).then(|| format!("{key} should be {value:?} and is {found:?}"))
@@ -173,15 +187,21 @@ impl Ledger {
 }
 
 /// All that the verbs above can change, as the box tells it.
-fn seen(on: &QuietBox) -> Things {
+fn seen(on: &QuietBox, values: bool) -> Things {
     let mut things = Things::new();
     let app = on.json(&["app", "show", APP]);
     things.insert("maintenance".into(), app["maintenance"].to_string());
     let branch = app["git_branch"].as_str().unwrap_or_default();
     things.insert("branch".into(), branch.to_owned());
-    for line in on.cli(&["env", APP, "--values"]).lines() {
-        if let Some((name, value)) = line.split_once('=') {
-            things.insert(format!("env {name}"), value.trim_matches('"').to_owned());
+    let args = &["env", APP, "--values"];
+    for line in on.cli(&args[..2 + usize::from(values)]).lines() {
+        let (name, value) = match values {
+            true => line.split_once('=').unwrap_or_default(),
+            // With when it was set.
+            false => (line.split(' ').next().unwrap_or_default(), ""),
+        };
+        if name.starts_with("NAME_") {
+            things.insert(format!("env {name}"), value.to_owned());
         }
     }
     let policy = on.json(&["domain", "show", APP, "shop.localhost"]);
