@@ -4,7 +4,8 @@
 //! steps run in is capped: `docker/buildkit` where the engine keeps groups
 //! itself; the slice `freehold-build.slice` where systemd does and the engine
 //! lets a build name its parent (API 1.42; the installer makes the slice).
-//! Needs the right to write there (root, or a group handed over by root).
+//! Needs the right to write there (root, or a group handed over by root); where
+//! it has none the slice holds what its unit file says.
 
 use std::fs;
 use std::io;
