@@ -61,6 +61,7 @@ fn used(said: &str) -> f64 {
 /// The step fails at its end, so that nothing of it goes live.
 #[test]
 fn n7_a_build_step_has_the_processor_time_it_may_have() {
+    let _turn = crate::alone();
     let on = ServedBox::start(&format!("[build]\nfree_disk = \"1M\"\ncpus = {CPUS}\n"));
     // All builds of the machine share one group: another one beside this may set a cap of its own meanwhile.
     let mut tried = Vec::new();
@@ -88,7 +89,9 @@ fn p99(on: &ServedBox) -> Duration {
         std::thread::sleep(Duration::from_millis(50));
     }
     let report = load.finish();
-    report.assert_flawless(RATE as usize);
+    // One that is late is what is measured.
+    let wrong = report.failures.keys().any(|why| why != "late");
+    assert!(!wrong, "{:#?}", report.failures);
     let mut took = report.took;
     took.sort_unstable();
     took[took.len() * 99 / 100]
@@ -96,6 +99,7 @@ fn p99(on: &ServedBox) -> Duration {
 
 #[test]
 fn n7_an_app_answers_as_before_while_a_build_computes() {
+    let _turn = crate::alone();
     let on = ServedBox::start("[build]\nfree_disk = \"1M\"\n");
     let alone = p99(&on);
     let folder = computes(&on, 60, "busy");

@@ -101,6 +101,7 @@ fn changes(on: &QuietBox, ledger: &mut Ledger, from: usize) -> usize {
 /// The soft limit is raised at the start; what the hard one leaves to strangers leaves the box its own.
 #[test]
 fn n7_strangers_leave_the_box_the_descriptors_it_needs() {
+    let _turn = crate::beside_others();
     let mut on = a_box();
     on.start_by(&["prlimit", &format!("--nofile=64:{FEW}")]);
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", on.pid())).unwrap();
@@ -144,6 +145,7 @@ fn n7_strangers_leave_the_box_the_descriptors_it_needs() {
 /// that: nobody is let in, and it says so once a minute. It lives on, and what it acknowledged is there.
 #[test]
 fn n7_a_box_without_descriptors_lives_on() {
+    let _turn = crate::beside_others();
     let mut on = a_box();
     on.start();
     let mut ledger = Ledger::begin(&on);

@@ -72,6 +72,7 @@ fn hold(ledger: &Ledger, on: &QuietBox, when: &str) {
 
 #[test]
 fn n7_a_disk_that_is_full_at_any_write_loses_nothing_acknowledged() {
+    let _turn = crate::beside_others();
     let disk = Disk::loop_ext4(DISK_MB);
     let mut on = a_box(&disk);
     on.start();
@@ -140,6 +141,7 @@ fn n7_a_disk_that_is_full_at_any_write_loses_nothing_acknowledged() {
 /// by others. And a state from before is found out: what the tests above say would be said of a loss.
 #[test]
 fn n7_a_full_disk_without_its_reserve_and_a_lost_change_are_noticed() {
+    let _turn = crate::beside_others();
     let disk = Disk::loop_ext4(DISK_MB);
     let mut on = a_box(&disk);
     on.start();
@@ -180,6 +182,7 @@ fn n7_a_full_disk_without_its_reserve_and_a_lost_change_are_noticed() {
 /// Figures, the access log and a folder for dumps on a disk of their own that is full: nothing else notices.
 #[test]
 fn n7_figures_logs_and_dumps_without_space_stop_nothing_else() {
+    let _turn = crate::beside_others();
     let disk = Disk::loop_ext4(400);
     let port = upstream::answering("here");
     let mut on = QuietBox::new(&format!(

@@ -10,6 +10,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
 mod builds;
 mod descriptors;
 mod full_disk;
@@ -17,3 +19,14 @@ mod ledger;
 mod memory;
 mod quiet_box;
 mod served_box;
+
+/// Who measures time has the machine without the other tests of this file.
+static TURNS: RwLock<()> = RwLock::new(());
+
+fn beside_others() -> RwLockReadGuard<'static, ()> {
+    TURNS.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn alone() -> RwLockWriteGuard<'static, ()> {
+    TURNS.write().unwrap_or_else(PoisonError::into_inner)
+}

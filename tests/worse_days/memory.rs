@@ -11,17 +11,17 @@ use crate::support::freehold::words;
 use crate::support::process::run;
 use crate::support::until::{secs, until};
 
-/// What a session of the database holds: more than the app when the group is full, by less than the scores say.
-const HELD_MB: u64 = 110;
+/// The text that a session of the database holds; it takes twice as much while it is made.
+const HELD_MB: u64 = 60;
 
-/// A control group with a limit; empty again before it goes.
+/// A control group; empty again before it goes.
 struct Group {
     path: PathBuf,
     unified: bool,
 }
 
 impl Group {
-    fn with(bytes: u64) -> Self {
+    fn new() -> Self {
         let root = Path::new("/sys/fs/cgroup");
         let unified = root.join("cgroup.controllers").exists();
         let parent = if unified {
@@ -31,22 +31,29 @@ impl Group {
         };
         let path = parent.join(format!("fh-n7-{}", std::process::id()));
         std::fs::create_dir(&path).unwrap();
-        let write = |name: &str, value: &str| std::fs::write(path.join(name), value);
-        match unified {
-            true => {
-                write("memory.max", &bytes.to_string()).unwrap();
-                write("memory.swap.max", "0").ok();
-            }
-            false => {
-                write("memory.limit_in_bytes", &bytes.to_string()).unwrap();
-                write("memory.swappiness", "0").ok();
-            }
-        }
+        let swap = if unified {
+            ("memory.swap.max", "0")
+        } else {
+            ("memory.swappiness", "0")
+        };
+        std::fs::write(path.join(swap.0), swap.1).ok();
         Self { path, unified }
     }
 
     fn take(&self, pid: u32) {
         std::fs::write(self.path.join("cgroup.procs"), pid.to_string()).unwrap();
+    }
+
+    /// From now on so many bytes more than it has.
+    fn leave(&self, more: u64) {
+        let (usage, limit) = if self.unified {
+            ("memory.current", "memory.max")
+        } else {
+            ("memory.usage_in_bytes", "memory.limit_in_bytes")
+        };
+        let usage = std::fs::read_to_string(self.path.join(usage)).unwrap();
+        let most = usage.trim().parse::<u64>().unwrap() + more;
+        std::fs::write(self.path.join(limit), most.to_string()).unwrap();
     }
 }
 
@@ -123,10 +130,10 @@ fn psql(on: &ServedBox, sql: &str) -> Command {
     command
 }
 
-/// A session that holds memory for two minutes, and the process that serves it.
+/// A session that holds memory until it is killed, and the process that serves it.
 fn session(on: &ServedBox, server: u32) -> (Child, u32) {
     let sql = format!(
-        "DO $$ DECLARE a text := repeat('x', {}); BEGIN PERFORM pg_sleep(120); END $$",
+        "DO $$ DECLARE a text := repeat('x', {}); BEGIN PERFORM pg_sleep(600); END $$",
         HELD_MB << 20
     );
     let child = psql(on, &sql)
@@ -134,16 +141,17 @@ fn session(on: &ServedBox, server: u32) -> (Child, u32) {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut before = None;
-    let backend = until("the session to hold its memory", secs(60), || {
-        let all = children(server);
-        let large = all.into_iter().max_by_key(|pid| resident(*pid));
-        let now = large.map(|pid| (pid, resident(pid)));
-        // Until it sleeps it copies.
-        let last = std::mem::replace(&mut before, now);
-        let rests = now.filter(|(_, held)| now == last && *held >= HELD_MB << 20);
-        rests.map(|(pid, _)| pid).ok_or_else(|| format!("{now:?}"))
+    let asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+    until("the session to hold its memory", secs(100), || {
+        let said = words(&psql(on, asleep).output().unwrap());
+        said.lines()
+            .any(|l| l.trim() == "1")
+            .then_some(())
+            .ok_or(said)
     });
+    let all = children(server).into_iter();
+    let backend = all.max_by_key(|pid| resident(*pid)).unwrap();
+    assert!(resident(backend) >= HELD_MB << 20);
     (child, backend)
 }
 
@@ -164,6 +172,7 @@ fn eat(on: &ServedBox, app: u32, backend: u32) -> bool {
 
 #[test]
 fn n7_what_eats_the_memory_goes_and_the_daemon_and_postgres_stay() {
+    let _turn = crate::beside_others();
     let on = ServedBox::start("[build]\nfree_disk = \"1M\"\nmemory = \"192M\"\n");
     let fh = &on.fh;
     fh.cli(&["db", "create", "main"]);
@@ -175,16 +184,16 @@ fn n7_what_eats_the_memory_goes_and_the_daemon_and_postgres_stay() {
     let [app] = on.pids("replica")[..] else {
         panic!("one replica")
     };
-    let (first, backend) = session(&on, server);
-    let scores = [daemon, server, backend, app].map(score);
-    assert_eq!(scores, [set, 0, 100, 200]);
-
-    // A box out of memory. What the app will have then, before the group and in it, is as much as the session has: their
-    // sizes alone choose neither.
-    let group = Group::with(resident(backend) - resident(app));
+    // A box out of memory: the session and the app have as much of it when it is full, so that their sizes alone choose
+    // neither. What the server starts later is in the group, too.
+    let group = Group::new();
     for pid in [daemon, server, app].into_iter().chain(children(server)) {
         group.take(pid);
     }
+    let (first, backend) = session(&on, server);
+    let scores = [daemon, server, backend, app].map(score);
+    assert_eq!(scores, [set, 0, 100, 200]);
+    group.leave(resident(backend) - resident(app));
     assert!(eat(&on, app, backend), "the database's session was killed");
     on.until_served();
     assert_eq!(fh.pid(), daemon);
@@ -199,6 +208,7 @@ fn n7_what_eats_the_memory_goes_and_the_daemon_and_postgres_stay() {
     };
     std::fs::write(format!("/proc/{app}/oom_score_adj"), "0").unwrap();
     group.take(app);
+    group.leave(resident(backend) - resident(app));
     assert!(
         !eat(&on, app, backend),
         "the app was killed without its score"
