@@ -53,8 +53,9 @@ impl Failure {
     /// What to tell when something was changed, and only what brings it to the app's containers could not be asked for:
     /// that is owed and asked for again (`jobs::Owed`), and whoever reads "not made" would make the change twice.
     pub fn once_changed(error: DeployError) -> Self {
-        let DeployError::Db(error) = error else {
-            return error.into();
+        let error = match error {
+            DeployError::Db(error) => error,
+            other => return other.into(),
         };
         tracing::error!(%error, "the work that a change needs could not be queued; it is tried again");
         let why = match error {
