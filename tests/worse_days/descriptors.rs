@@ -18,6 +18,8 @@ use crate::support::upstream;
 const FEW: u64 = 150;
 /// Connections that strangers hold, or try to: more than it may have in all.
 const CROWD: usize = 300;
+/// What the log says of those who cannot be let in.
+const SHUT_OUT: &str = "connections cannot be accepted";
 /// Changes asked for while they are there.
 const CHANGES: usize = 12;
 
@@ -132,8 +134,7 @@ fn n7_strangers_leave_the_box_the_descriptors_it_needs() {
     let wrong = ledger.wrong(&on);
     assert!(wrong.is_empty(), "{wrong:#?}");
     let log = on.kill();
-    let lines = said(&log, "connections cannot be accepted");
-    assert_eq!(lines, 0, "{log}");
+    assert_eq!(said(&log, SHUT_OUT), 0, "{log}");
     assert_eq!(
         said(&log, "the edge takes 37 connections at once"),
         1,
@@ -142,7 +143,7 @@ fn n7_strangers_leave_the_box_the_descriptors_it_needs() {
 }
 
 /// The same strangers where nothing keeps them from taking all there is, which is what the test above would find without
-/// that: nobody is let in, and it says so once a minute. It lives on, and what it acknowledged is there.
+/// that: not even the box's owner is let in, and it says so once a minute. It lives on, and what it acknowledged is there.
 #[test]
 fn n7_a_box_without_descriptors_lives_on() {
     let _turn = crate::beside_others();
@@ -159,11 +160,8 @@ fn n7_a_box_without_descriptors_lives_on() {
         (open + 4 >= FEW).then_some(()).ok_or(open.to_string())
     });
     let begun = std::time::Instant::now();
+    // Strangers who say nothing are closed after a while, and what waited is done then.
     let acknowledged = changes(&on, &mut ledger, 100);
-    assert!(
-        acknowledged < CHANGES,
-        "nothing was missing: {acknowledged}"
-    );
     println!(
         "without descriptors {acknowledged} of {CHANGES} changes were made in {} ms, {:?}",
         begun.elapsed().as_millis(),
@@ -180,9 +178,10 @@ fn n7_a_box_without_descriptors_lives_on() {
 
     let minutes = 1 + usize::try_from(begun.elapsed().as_secs() / 60).unwrap();
     let log = on.kill();
-    let lines = said(&log, "cannot be accepted");
+    let lines = said(&log, SHUT_OUT);
     // Two sockets of the box's own beside the edge.
     assert!((1..=3 * minutes).contains(&lines), "{lines} lines:\n{log}");
+    assert!(said(&log, "web-local") >= 1, "its owner was let in:\n{log}");
     let errors = said(&log, "Too many open files");
     println!("{lines} lines said so, {errors} in all name the reason");
     assert!(errors <= 40 * minutes, "{errors} lines:\n{log}");
