@@ -22,7 +22,6 @@ use super::listener::{self, Door};
 use super::meter::Reading;
 use super::proxies::{Proxies, Trust};
 use super::refusal::{Refusals, Refused};
-use super::said::Said;
 use super::shared::Shared;
 use super::snapshot::Snapshot;
 use super::sources::Sources;
@@ -31,6 +30,7 @@ use super::target::{Address, Protocol, Target};
 use super::tls;
 use super::worker::{self, Order};
 use crate::base::log_share::LogShare;
+use crate::base::said::Said;
 
 /// How long idle connections may wait for a last request when the edge drains.
 const LEAVING: Duration = Duration::from_secs(1);

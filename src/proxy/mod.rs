@@ -53,7 +53,6 @@ mod refusal;
 mod request_head;
 mod request_id;
 mod routes;
-mod said;
 mod serve;
 mod serve_http1;
 mod serve_http2;

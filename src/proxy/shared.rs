@@ -13,9 +13,9 @@ use super::edge::Trouble;
 use super::limits::Limits;
 use super::proxies::Trust;
 use super::refusal::Refused;
-use super::said::Said;
 use super::snapshot::Snapshot;
 use super::sources::Sources;
+use crate::base::said::Said;
 
 pub(super) struct Shared {
     pub(super) snapshot: Arc<ArcSwap<Snapshot>>,

@@ -33,11 +33,13 @@ pub async fn change(
     let (deploy, job) = match owed {
         None => (None, None),
         Some(Owed::Settings) => {
-            let deploy = app.deploys.apply_settings(row.id, by, now).await?;
+            let asked = app.deploys.apply_settings(row.id, by, now).await;
+            let deploy = asked.map_err(Failure::once_changed)?;
             (deploy, jobs::of_deploy(app, deploy).await?)
         }
         Some(Owed::Counts) => {
-            app.deploys.apply_counts(row.id, now).await?;
+            let asked = app.deploys.apply_counts(row.id, now).await;
+            asked.map_err(Failure::once_changed)?;
             (None, jobs::about(app, "app.replicas", "app", row.id).await?)
         }
     };
