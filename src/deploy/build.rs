@@ -34,9 +34,8 @@ impl Deploys {
             Source::Upload { file } => self.folder().join(file),
             _ => self.tree(work.deploy.id),
         };
-        if !tree.exists() && matches!(work.deploy.source, Source::Git { .. }) {
-            // Only a cache: a person or a full disk may have taken it meanwhile.
-            self.fetch(work).await?;
+        if !tree.exists() {
+            self.fetch_tree_again(work).await?;
         }
         let trimmed = self
             .folder()

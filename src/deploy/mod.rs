@@ -34,6 +34,7 @@ mod reap;
 mod release;
 mod removal;
 mod replicas;
+mod reuse;
 mod room;
 mod row;
 mod run;

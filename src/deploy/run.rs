@@ -330,7 +330,7 @@ fn release_to_start(deploy: &Deploy, asked: i64, live: Option<&Serving>) -> Opti
 }
 
 /// A new release of an old one's image.
-fn with_settings_of_now(work: &Work<'_>, old: Release) -> Next {
+pub(super) fn with_settings_of_now(work: &Work<'_>, old: Release) -> Next {
     let mut next = Next::to(State::Starting);
     next.release = Some(NewRelease {
         image: old.image,
