@@ -4,7 +4,8 @@
 //! state, each written before its work begins and each harmless when done
 //! again, so a crash at any line is taken up where it was. Before `Switching`
 //! nothing live is touched; the switch is one transaction on `app_live`, from
-//! which routing publishes; then the old containers are drained and stopped.
+//! which routing publishes; then the old containers are drained and stopped, by a job of
+//! its own in nobody's way.
 //! Left to others: running containers (supervise), the proxy (through
 //! `ports::Traffic`), apps and databases (through `ports`).
 
@@ -16,6 +17,7 @@ mod collect;
 mod context;
 mod create;
 mod dockerfile;
+mod drain;
 mod error;
 mod fetch;
 #[cfg(freehold_fuzz)]
@@ -168,6 +170,8 @@ impl Inner {
 
 /// The job that takes a deploy from state to state.
 const JOB: &str = "deploy";
+/// The job that ends the containers a deploy's release took over from.
+const DRAIN_JOB: &str = "deploy.drain";
 /// The job that watches a new release.
 const WATCH_JOB: &str = "deploy.watch";
 /// The job that brings the number of replicas to what is wanted.
@@ -232,6 +236,11 @@ impl Deploys {
         handlers.on(JOB, move |context, payload| {
             let this = this.clone();
             async move { this.run(context, payload).await }
+        });
+        let this = self.clone();
+        handlers.on(DRAIN_JOB, move |context, payload| {
+            let this = this.clone();
+            async move { this.drain(context, payload).await }
         });
         let this = self.clone();
         handlers.on(WATCH_JOB, move |_, payload| {

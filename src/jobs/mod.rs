@@ -27,7 +27,7 @@ use crate::db::{Db, DbError};
 
 pub use owed::Owed;
 pub use store::{
-    JobRow, NewJob, State, Told, by_id, enqueue, hasten, newest, newest_about, note_deploy,
+    JobRow, NewJob, State, Told, by_id, enqueue, hasten, listed, newest, newest_about, note_deploy,
     take_back, worked_on,
 };
 
