@@ -27,6 +27,8 @@ use super::{DRAIN_JOB, Deploys, deploy_in, plan, replicas, store};
 
 /// Tries of a drain before its containers are left to the job that counts replicas.
 const MOST_TRIES: u32 = 5;
+/// The longest that freehold.toml may ask for.
+pub(super) const LONGEST: Duration = Duration::from_secs(15 * 60);
 /// Between looks whether drains of an app that goes away are over.
 const LOOK: Duration = Duration::from_millis(50);
 /// What a payload has the rows of the containers under.
