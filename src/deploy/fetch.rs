@@ -12,7 +12,7 @@ use super::error::Stop;
 use super::image_name::goes_by;
 use super::ports::RegistryLogin;
 use super::room;
-use super::row::NewRelease;
+use super::row::{Deploy, NewRelease};
 use super::run::{Next, Work};
 use super::source::Source;
 use super::state::State;
@@ -161,6 +161,7 @@ impl Deploys {
                 )));
             }
         };
+        let mut settings = self.settings_for_image(work).await?;
         let tag = self.tag(&work.facts.name, work.deploy.id);
         let tagged = self.0.ports.images.tag(&image.id, &tag).await;
         tagged.map_err(|e| Stop::Failed(e.to_string()))?;
@@ -171,7 +172,6 @@ impl Deploys {
                 work.log.line(&format!("Its registry tag stays: {error}"));
             }
         }
-        let mut settings = self.settings_for_image(work).await?;
         settings.settle_port(&image.exposed_ports);
         let mut next = Next::to(State::Releasing);
         next.release = Some(NewRelease {
@@ -183,6 +183,18 @@ impl Deploys {
             title: Some(reference.to_owned()),
         });
         Ok(next)
+    }
+
+    /// Takes our tag of a pulled image away again that no release holds: it carries no label by which it would be
+    /// found later.
+    pub(super) async fn untag(&self, app_name: &str, deploy: &Deploy) {
+        if deploy.release.is_some() || !matches!(deploy.source, Source::Image { .. }) {
+            return;
+        }
+        let tag = self.tag(app_name, deploy.id);
+        if let Err(why) = self.remove_image(&tag).await {
+            tracing::warn!(why, tag, "the tag of a deploy that failed stays");
+        }
     }
 
     /// An image brings no freehold.toml: that of the live release goes on, so

@@ -97,6 +97,9 @@ impl Deploys {
             settled.map_err(told)?;
         } else {
             self.retire_containers_of(deploy).await?;
+            if let Some(facts) = self.0.ports.apps.facts(app).await? {
+                self.untag(&facts.name, deploy).await;
+            }
             let event = NewEvent::new(
                 "deploy.failed",
                 Level::Error,

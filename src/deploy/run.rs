@@ -320,6 +320,7 @@ impl Deploys {
         };
         work.log.line(&why);
         self.remove_containers_of(work.deploy).await?;
+        self.untag(&work.facts.name, work.deploy).await;
         let app = work.deploy.app;
         let live = self.0.db.read(move |c| store::live(c, app)).await;
         if let Some(live) = live.map_err(|e: DbError| e.to_string())?

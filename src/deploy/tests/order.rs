@@ -323,6 +323,43 @@ async fn n6_a_drain_that_breaks_off_under_a_newer_release_ends_live_not_failed()
     assert_eq!(p.world.running(), [format!("tasks-web-v3-d{three}-1")]);
 }
 
+/// Pulled images carry no label of ours: the tag is all there is to find them by.
+#[tokio::test]
+async fn n5_an_image_deploy_that_ends_before_its_release_leaves_no_tag() {
+    let p = Place::new().await;
+    p.deploy("one").await;
+    let images = || p.world.told.lock().unwrap().images.len();
+    assert_eq!(images(), 1);
+    let image = async || {
+        let new = NewDeploy {
+            app: 7,
+            source: Source::Image {
+                reference: "r.test/shop:1".into(),
+            },
+            cause: Cause::Person,
+            by: "ana".into(),
+            delivery: None,
+            title: None,
+        };
+        p.deploys.create(new, UnixMs::now()).await.unwrap()
+    };
+    p.world.told.lock().unwrap().hang.insert("tagged".into());
+    let cancelled = image().await;
+    p.until_hung("tagged").await;
+    assert_eq!(images(), 2);
+    let now = UnixMs::now();
+    p.deploys.cancel(cancelled, "ana", now).await.unwrap();
+    p.until(cancelled, State::Cancelled).await;
+    assert_eq!(images(), 1);
+    p.world.told.lock().unwrap().panic.insert("tagged".into());
+    let broken = image().await;
+    p.until(broken, State::Failed).await;
+    assert_eq!(images(), 1);
+    let live = image().await;
+    p.until(live, State::Live).await;
+    assert_eq!(images(), 2, "the release's own stays");
+}
+
 /// Between the end of the checks and the switch: a cancel that was answered holds.
 #[tokio::test]
 async fn f4_a_deploy_that_was_cancelled_does_not_switch() {
