@@ -29,10 +29,15 @@ pub(super) fn resume(tx: &Transaction<'_>, apps: &[i64]) -> Result<(), DbError> 
     Ok(())
 }
 
-pub(super) fn open(c: &Connection, now: UnixMs) -> Result<Vec<Pause>, DbError> {
-    let mut statement =
-        c.prepare_cached("SELECT app_id, since_ms, until_ms FROM app_pauses WHERE until_ms > ?1")?;
-    let rows = statement.query_map([now.0], |row| {
+/// Takes away those whose deadline is over.
+pub(in crate::apps) fn end(tx: &Transaction<'_>, now: UnixMs) -> Result<(), DbError> {
+    tx.execute("DELETE FROM app_pauses WHERE until_ms <= ?1", [now.0])?;
+    Ok(())
+}
+
+pub(super) fn all(c: &Connection) -> Result<Vec<Pause>, DbError> {
+    let mut statement = c.prepare_cached("SELECT app_id, since_ms, until_ms FROM app_pauses")?;
+    let rows = statement.query_map([], |row| {
         Ok(Pause {
             app: row.get(0)?,
             since: UnixMs(row.get(1)?),

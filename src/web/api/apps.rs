@@ -107,6 +107,7 @@ async fn detail(app: &App, row: apps::App) -> Result<AppDetail, Failure> {
         registry_user: row.registry_user,
         credentials_mark: row.credentials_mark,
         maintenance: row.maintenance,
+        maintenance_until_ms: row.maintenance_until.map(|at| at.0),
         replicas: replicas.map(|l| replica(l, &usages)).collect(),
         scale: scale
             .into_iter()
