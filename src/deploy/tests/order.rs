@@ -38,6 +38,29 @@ async fn n6_a_deploy_says_cancelled_when_its_containers_are_seen_gone() {
 }
 
 #[tokio::test]
+async fn n6_a_deploy_is_cancelled_in_any_state_before_the_switch_and_leaves_nothing() {
+    for (what, state) in [
+        ("build", State::Building),
+        ("wanted", State::Starting),
+        ("ready", State::Checking),
+    ] {
+        let p = Place::new().await;
+        p.deploy("one").await;
+        p.world.told.lock().unwrap().hang.insert(what.into());
+        let id = p.push_event(&p.commit("two"), "b").await.deploy.unwrap();
+        p.until(id, state).await;
+        p.until_hung(what).await;
+        p.deploys.cancel(id, "ana", UnixMs::now()).await.unwrap();
+        p.until(id, State::Cancelled).await;
+        assert_eq!(p.world.running(), ["tasks-web-v1-d1-1"], "{what}");
+        let live = p.deploys.live(7).await.unwrap().unwrap();
+        assert_eq!(live.deploy, 1, "{what}");
+        // The next one begins.
+        p.deploy("three").await;
+    }
+}
+
+#[tokio::test]
 async fn f4_a_delivery_stays_taken_when_its_deploy_is_no_longer_kept() {
     let p = Place::new().await;
     let (one, two) = (p.commit("one"), p.commit("two"));
