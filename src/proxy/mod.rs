@@ -18,6 +18,7 @@ mod client;
 mod client_io;
 mod compressor;
 mod content_coding;
+pub mod drain;
 mod edge;
 mod error;
 mod error_page;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::checks;
+use super::{checks, switching};
 use crate::apps::Apps;
 use crate::backup::{Backups, Standing, Target};
 use crate::base::clock::UnixMs;
@@ -180,6 +180,7 @@ impl World for WorldPort {
                 self.certificate_facts(),
             )?;
             Ok(Facts {
+                switching: switching::all(&self.deploys, &apps).await?,
                 apps,
                 databases,
                 certificates,
@@ -229,6 +230,7 @@ impl WorldPort {
                     state,
                     why,
                     release: serves.map(|s| s.release),
+                    maintenance_until_ms: app.maintenance_until.filter(|_| app.maintenance),
                     deploy: last.iter().find(|d| d.app == app.id).map(last_deploy),
                     name: app.name.to_string(),
                     ..App::default()

@@ -6,6 +6,7 @@ mod engine;
 mod flow;
 mod git;
 mod order;
+mod reuse;
 mod settings;
 mod settle;
 mod static_folder;
