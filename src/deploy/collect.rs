@@ -92,6 +92,10 @@ impl Deploys {
 
     async fn collect_images(&self, facts: &AppFacts) -> Result<(), String> {
         let told = |e: crate::db::DbError| e.to_string();
+        // What the state has forgotten may be what serves.
+        if !self.0.db.recoveries().await.map_err(told)?.is_empty() {
+            return Ok(());
+        }
         let app = facts.id;
         let all = self.releases(app).await.map_err(told)?;
         let live = self.live(app).await.map_err(told)?;

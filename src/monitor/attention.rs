@@ -14,6 +14,7 @@ use super::ports::{DumpsGo, Facts, Switching, Unremoved};
 use super::store::CheckRow;
 
 mod disk;
+mod state;
 
 pub use disk::disk;
 
@@ -53,6 +54,8 @@ pub fn attention(picture: &Picture<'_>) -> Vec<Attention> {
             "/box",
         ));
     }
+    list.extend(facts.recoveries.iter().map(state::recovered));
+    list.extend(facts.unkept.as_deref().map(state::unkept));
     checks(&mut list, picture);
     for app in &facts.apps {
         of_app(&mut list, app, picture.checks);

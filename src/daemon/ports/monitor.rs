@@ -12,6 +12,7 @@ use crate::base::clock::UnixMs;
 use crate::certs::{Certs, box_addresses};
 use crate::config::{Config, ConfigError, Listen, Waiting};
 use crate::daemon::wanted::in_force;
+use crate::db::Db;
 use crate::deploy::{Deploy, Deploys, Serving};
 use crate::monitor::{
     DumpsGo, EdgeReading, Facts, Later, RouteReading, RouteSeen, Running, TargetSeen, Unremoved,
@@ -49,6 +50,10 @@ pub struct WorldPort {
     pub refused: watch::Receiver<Option<ConfigError>>,
     /// What the edge refused in the last minute, if that was an attack.
     pub attack: watch::Receiver<Option<String>>,
+    /// Why there is no snapshot of the state of the last hour.
+    pub unkept: watch::Receiver<Option<String>>,
+    /// Knows whether the state was made anew.
+    pub db: Db,
     /// Where the edge really listens.
     pub listen: Listen,
     /// The box CA's root as a file.
@@ -188,6 +193,8 @@ impl World for WorldPort {
                 config_refused: self.refused.borrow().as_ref().map(words),
                 settings_waiting: self.waiting.borrow().clone(),
                 attack: self.attack.borrow().clone(),
+                recoveries: self.db.recoveries().await.map_err(words)?,
+                unkept: self.unkept.borrow().clone(),
                 unremoved,
                 dumps: dumps_go(&targets),
                 trust: Some(Trust {

@@ -5,6 +5,7 @@ mod crash;
 mod engine;
 mod flow;
 mod git;
+mod kept;
 mod order;
 mod reuse;
 mod settings;

@@ -393,3 +393,37 @@ fn n6_maintenance_is_told_an_hour_before_it_ends() {
             .contains("freehold maintenance shop on --for")
     );
 }
+
+#[test]
+fn n7_a_state_that_was_made_anew_says_what_is_missing_until_it_is_confirmed() {
+    let mut facts = sound();
+    let mut recovery = crate::db::Recovery {
+        id: 1,
+        at: UnixMs(0),
+        why: "it was gone".into(),
+        snapshot: UnixMs(0),
+        replayed: 3,
+        aside: Some("/var/lib/freehold/state.db.damaged-1".into()),
+        losses: Vec::new(),
+        told: true,
+    };
+    facts.recoveries = vec![recovery.clone()];
+    let seen = list(&facts, &[], None);
+    assert_eq!(seen[0].level, Urgency::Warning);
+    assert!(
+        seen[0]
+            .why
+            .contains("Every acknowledged change is there again")
+    );
+    assert!(seen[0].why.contains("state.db.damaged-1"));
+    recovery.losses = (0..30).map(|n| format!("Change {n}.")).collect();
+    facts.recoveries = vec![recovery];
+    let seen = list(&facts, &[], None);
+    assert_eq!(seen[0].level, Urgency::Bad);
+    assert!(
+        seen[0].why.contains("Change 19. And 10 more"),
+        "{}",
+        seen[0].why
+    );
+    assert!(seen[0].remedy.contains("doctor --confirm"));
+}
