@@ -1,0 +1,12 @@
+//! Nothing drops: what clients notice while an app is deployed, scaled, rolled back, and while its replicas die, under a
+//! load of which every request is accounted for. A module a clause of the issue; figures go to `target/rig`.
+//!
+//! `tests/run` runs it short, `tests/soak` large (`FREEHOLD_SOAK=1`).
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[allow(dead_code)]
+#[path = "../support/rig/mod.rs"]
+mod rig;
+
+mod n1_lies;
