@@ -9,4 +9,9 @@
 #[path = "../support/rig/mod.rs"]
 mod rig;
 
+#[path = "../support/mod.rs"]
+mod support;
+
 mod n1_lies;
+mod n2_deploys;
+mod place;

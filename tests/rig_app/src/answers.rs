@@ -18,7 +18,7 @@ const PIECES: u64 = 8;
 pub async fn connection(stream: TcpStream, behaviour: &Behaviour) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     while let Some(request) = Request::read(&mut stream).await? {
-        if request.path == "/behave" {
+        if request.method == "POST" && request.path == "/behave" {
             behave(&mut stream, &request, behaviour).await?;
             continue;
         }
@@ -142,6 +142,10 @@ async fn websocket(
     stream.write_all(&switched).await?;
     loop {
         let (kind, payload) = frames::read(stream).await?;
+        // Neither a ping nor a piece of a longer message is ever sent.
+        if !matches!(kind, frames::TEXT | frames::CLOSE) {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
         stream
             .write_all(&frames::frame(kind, &payload, None))
             .await?;
