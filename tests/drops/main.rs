@@ -14,4 +14,5 @@ mod support;
 
 mod n1_lies;
 mod n2_deploys;
+mod n3_replicas;
 mod place;
