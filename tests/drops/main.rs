@@ -9,10 +9,13 @@
 #[path = "../support/rig/mod.rs"]
 mod rig;
 
+#[path = "../support/own_engine.rs"]
+mod own_engine;
 #[path = "../support/mod.rs"]
 mod support;
 
 mod n1_lies;
 mod n2_deploys;
+mod n3_engine;
 mod n3_replicas;
 mod place;

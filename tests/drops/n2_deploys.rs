@@ -33,7 +33,7 @@ fn run(
         }
         if turn < reloads {
             load.mark(format!("reload {turn} begins"));
-            place.reload(turn);
+            place.reload(turn, "");
         }
         if turn < scales {
             let to = replicas + (turn + 1) % 2;
@@ -125,4 +125,22 @@ fn n2_without_a_drain_the_rig_names_what_was_lost() {
         named.contains("target replica:"),
         "the edge did not say which: {report}"
     );
+}
+
+/// The same of reloads: what an edit does to requests is noticed.
+#[test]
+fn n2_a_reload_that_forbids_uploads_is_noticed() {
+    let place = Place::new(Shape {
+        replicas: 1,
+        ..PLAIN
+    });
+    let load = place.load(EVERYTHING, 0);
+    until_true("the load", secs(60), || load.over() >= WARM);
+    load.mark("the reload begins");
+    place.reload(1, "body = \"2KB\"\n");
+    let over = load.over();
+    until_true("more of the load", secs(60), || load.over() >= over + WARM);
+    let report = place.report("n2-saboteur-reload", &load.finish());
+    let failed: Vec<_> = report.failures.keys().collect();
+    assert_eq!(failed, ["Upload status 413"], "{report}");
 }

@@ -7,7 +7,7 @@ use crate::place::{Container, PLAIN, Place, Shape};
 use crate::rig::ledger::{Ledger, Outcome, Record};
 use crate::rig::load::{Load, SHORT_ANSWERS};
 use crate::rig::report::Report;
-use crate::support::until::{secs, until_true};
+use crate::support::until::{secs, until, until_true};
 
 const WARM: usize = 100;
 /// A hung replica gets nothing more after so long.
@@ -52,6 +52,15 @@ impl Death {
         until_true("its death", secs(60), dead);
         let over = load.elapsed();
         load.mark(format!("{} is dead", victim.id));
+        let why = match way {
+            "kill -9" => "was killed by SIGKILL",
+            "docker stop" => "ended with exit code 0",
+            _ => "ran out of its memory limit",
+        };
+        until("why it died to be told", secs(60), || {
+            let events = place.fh.cli(&["events", "shop"]);
+            events.contains(why).then_some(()).ok_or(events)
+        });
         Self { begun, over }
     }
 
@@ -198,4 +207,19 @@ fn n3_a_hung_replica_is_left_out_and_whoever_waits_goes_elsewhere() {
             "{record:?} was sent to it\n{report}"
         );
     }
+}
+
+/// The saboteur: an only replica is never left out, and nobody can go elsewhere.
+#[test]
+fn n3_a_hung_replica_without_others_is_noticed() {
+    let place = Place::new(Shape {
+        replicas: 1,
+        settings: "[timeouts]\nanswer = \"2s\"\n",
+        ..PLAIN
+    });
+    let load = begun(&place);
+    misbehaves(&place, &load, "hang");
+    goes_on(&load, WARM);
+    let report = place.report("n3-saboteur-hangs-alone", &load.finish());
+    assert!(report.failed_safe > 0, "nothing was lost\n{report}");
 }

@@ -44,6 +44,7 @@ pub const PLAIN: Shape = Shape {
 
 pub struct Place {
     pub fh: Freehold,
+    engine: String,
     shape: Shape,
     edge: Edge,
     pub scale: Scale,
@@ -53,21 +54,17 @@ pub struct Place {
 impl Place {
     /// The box, with the first version of the app live.
     pub fn new(shape: Shape) -> Self {
-        let there = Command::new("docker")
-            .args(["-H", &engine(), "image", "inspect", IMAGE])
-            .output()
-            .unwrap();
-        assert!(
-            there.status.success(),
-            "{IMAGE} is missing: tests/rig/images app"
-        );
+        Self::on(&engine(), shape)
+    }
+
+    /// The same on another engine than the tests' own.
+    pub fn on(engine: &str, shape: Shape) -> Self {
+        let mut look = Command::new("docker");
+        look.args(["-H", engine, "image", "inspect", IMAGE]);
+        let there = look.output().unwrap().status.success();
+        assert!(there, "{IMAGE} is missing: tests/rig/images app");
         let mut fh = Freehold::new();
-        // All load comes from one address, and every line of the log is wanted.
-        fh.configure(&format!(
-            "[access_log]\nsize = \"200MB\"\n[limits]\nconnections_per_address = 10000\n\
-             new_connections_per_address = 10000\n[deploy]\nwatch = \"5s\"\n{}",
-            shape.settings
-        ));
+        fh.configure_on(engine, &settings(shape, ""));
         fh.start();
         fh.cli(&["app", "create", APP]);
         fh.cli(&["domain", "add", APP, HOST]);
@@ -75,6 +72,7 @@ impl Place {
         let edge = fh.edge(std::path::Path::new(status["root_file"].as_str().unwrap()));
         let mut place = Self {
             fh,
+            engine: engine.to_owned(),
             shape,
             edge,
             scale: Scale::of_env(),
@@ -140,12 +138,15 @@ impl Place {
         });
     }
 
-    /// A reload of the config that is seen to be in force: another host gets a redirect with `mark` in it.
-    pub fn reload(&self, mark: u32) {
-        let text = format!(
-            "[[route]]\nhost = \"reload.localhost\"\nredirects = [{{ to = \"https://shop.localhost/{mark}\" }}]\n"
+    /// An edit of the config that is seen to be in force: another host's redirect tells its `mark`. `more` stands in front
+    /// of it.
+    pub fn reload(&self, mark: u32, more: &str) {
+        let route = format!(
+            "{more}[[route]]\nhost = \"reload.localhost\"\n\
+             redirects = [{{ to = \"https://shop.localhost/{mark}\" }}]\n"
         );
-        std::fs::write(self.fh.path("routes.d").join("reload.toml"), text).unwrap();
+        let settings = settings(self.shape, &route);
+        self.fh.configure_on(&self.engine, &settings);
         until("the reload", secs(60), || {
             let answer = self.edge.get("https://reload.localhost/").send()?;
             let to = answer.header("location");
@@ -178,33 +179,43 @@ impl Place {
         report
     }
 
-    /// The app's containers: id (12 digits, as it names itself), name and address.
+    /// The app's containers.
     pub fn containers(&self) -> Vec<Container> {
         let label = format!("label=freehold.installation={}", self.fh.installation());
         let mut list = Command::new("docker");
-        list.args(["-H", &engine(), "ps", "-q", "--filter", &label]);
+        list.args(["-H", &self.engine, "ps", "-q", "--filter", &label]);
         let ids = run(&mut list);
-        ids.split_whitespace().map(Container::of).collect()
+        let ids = ids.split_whitespace();
+        ids.map(|id| Container::of(&self.engine, id)).collect()
     }
 }
 
-/// A container of the app.
+/// What every box of these tests has, and its own: all load comes from one address, and every line of the log is wanted.
+fn settings(shape: Shape, more: &str) -> String {
+    format!(
+        "[access_log]\nsize = \"200MB\"\n[deploy]\nwatch = \"5s\"\n{}\n\
+         [limits]\nconnections_per_address = 10000\nnew_connections_per_address = 10000\n{more}",
+        shape.settings
+    )
+}
+
+/// A container of the app; its id is that with which it names itself in its answers.
 #[derive(Clone, Debug)]
 pub struct Container {
+    engine: String,
     pub id: String,
-    pub address: SocketAddr,
+    address: SocketAddr,
 }
 
 impl Container {
-    fn of(id: &str) -> Self {
+    fn of(engine: &str, id: &str) -> Self {
         let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
         let mut inspect = Command::new("docker");
-        inspect.args(["-H", &engine(), "inspect", "-f", format, id]);
-        let ip = run(&mut inspect)
-            .trim()
-            .parse::<std::net::IpAddr>()
-            .unwrap();
+        inspect.args(["-H", engine, "inspect", "-f", format, id]);
+        let ip = run(&mut inspect);
+        let ip: std::net::IpAddr = ip.trim().parse().unwrap();
         Self {
+            engine: engine.to_owned(),
             id: id.to_owned(),
             address: SocketAddr::new(ip, 8000),
         }
@@ -224,7 +235,7 @@ impl Container {
     /// An engine's verb with it, such as `kill`.
     pub fn docker(&self, verb: &[&str]) {
         let mut command = Command::new("docker");
-        command.args(["-H", &engine()]).args(verb).arg(&self.id);
+        command.args(["-H", &self.engine]).args(verb).arg(&self.id);
         run(&mut command);
     }
 
@@ -233,7 +244,7 @@ impl Container {
         let mut inspect = Command::new("docker");
         inspect.args([
             "-H",
-            &engine(),
+            &self.engine,
             "inspect",
             "-f",
             "{{json .State}}",
