@@ -5,12 +5,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+// Another test ends it with kill -9.
 #[allow(dead_code)]
-#[path = "../support/rig/mod.rs"]
-mod rig;
-
 #[path = "../support/own_engine.rs"]
 mod own_engine;
+#[path = "../support/rig/mod.rs"]
+mod rig;
 #[path = "../support/mod.rs"]
 mod support;
 
