@@ -13,7 +13,7 @@ const WARM: usize = 100;
 /// A hung replica gets nothing more after so long.
 const EJECTED: Duration = Duration::from_secs(20);
 /// Of a machine that does other things too.
-const SLACK: Duration = Duration::from_secs(5);
+const SLACK: Duration = Duration::from_secs(10);
 
 fn begun(place: &Place) -> Load {
     let load = place.load(SHORT_ANSWERS, 0);
@@ -35,8 +35,9 @@ struct Death {
 
 impl Death {
     /// Has the replica die, and waits until the engine says so.
-    fn of(place: &Place, load: &Load, way: &str) -> Self {
-        let victim = place.containers().remove(0);
+    fn of(place: &Place, load: &Load, way: &str, turn: usize) -> Self {
+        let all = place.containers();
+        let victim = &all[turn % all.len()];
         let started = victim.state()["StartedAt"].clone();
         load.mark(format!("{way} of {}", victim.id));
         let begun = load.elapsed();
@@ -85,12 +86,16 @@ fn assert_saved(ledger: &Ledger, deaths: &[Death], report: &Report) {
 
 #[test]
 fn n3_no_safe_request_fails_when_one_of_three_replicas_dies() {
-    let place = Place::new(PLAIN);
+    let place = Place::new(Shape {
+        // One that died often is waited for as long as one that died thrice.
+        settings: "[container]\nrestart_longest = \"4s\"\n",
+        ..PLAIN
+    });
     let load = begun(&place);
     let mut deaths = Vec::new();
     for _ in 0..place.scale.kills {
         for way in ["kill -9", "docker stop", "out of memory"] {
-            deaths.push(Death::of(&place, &load, way));
+            deaths.push(Death::of(&place, &load, way, deaths.len()));
             goes_on(&load, WARM);
             place.until_serving(3);
             load.mark("three replicas serve again");
@@ -110,7 +115,7 @@ fn n3_safe_requests_wait_for_the_only_replica_that_is_killed() {
         ..PLAIN
     });
     let load = begun(&place);
-    let death = Death::of(&place, &load, "kill -9");
+    let death = Death::of(&place, &load, "kill -9", 0);
     place.until_serving(1);
     load.mark("it serves again");
     goes_on(&load, WARM);
@@ -128,7 +133,7 @@ fn n3_without_holding_the_rig_names_what_was_lost() {
         ..PLAIN
     });
     let load = begun(&place);
-    Death::of(&place, &load, "kill -9");
+    Death::of(&place, &load, "kill -9", 0);
     place.until_serving(1);
     goes_on(&load, WARM);
     let report = place.report("n3-saboteur-no-hold", &load.finish());
@@ -183,7 +188,7 @@ fn n3_a_replica_that_answers_500_is_left_out() {
 #[test]
 fn n3_a_hung_replica_is_left_out_and_whoever_waits_goes_elsewhere() {
     let place = Place::new(Shape {
-        settings: "[timeouts]\nanswer = \"25s\"\n",
+        settings: "[timeouts]\nanswer = \"30s\"\n",
         ..PLAIN
     });
     let load = begun(&place);
