@@ -173,7 +173,7 @@ fn n3_a_replica_that_answers_500_is_left_out() {
     let errors: Vec<_> = failed(&ledger).collect();
     let its =
         |r: &&Record| r.outcome == Outcome::Status(500) && r.instance.as_deref() == Some(&one.id);
-    assert!(errors.iter().all(|r| its(r)), "{report}");
+    assert!(errors.iter().all(its), "{report}");
     // A third of the requests would have been its; five, and those on their way, twice and again when it was let back.
     let (least, most) = (5, WARM / 2);
     assert!(

@@ -229,7 +229,8 @@ impl Container {
         let ask =
             format!("POST /behave?mode={mode} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
         stream.write_all(ask.as_bytes()).unwrap();
-        stream.read(&mut [0; 512]).ok();
+        // Its answer's first byte; one that hangs from now on still answers this.
+        stream.read_exact(&mut [0]).ok();
     }
 
     /// An engine's verb with it, such as `kill`.

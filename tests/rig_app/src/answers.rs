@@ -74,7 +74,7 @@ async fn answer(
             let size = usize::try_from(request.asks("size", 1_000).min(1 << 20)).unwrap_or(0);
             let body = pattern::bytes(seed, 0, size);
             // Either framing, turn about.
-            if number % 2 == 0 {
+            if number.is_multiple_of(2) {
                 return whole(stream, behaviour, "200 OK", &body).await;
             }
             let mut out = head(behaviour, "200 OK", "Transfer-Encoding: chunked\r\n");
