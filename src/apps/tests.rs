@@ -6,7 +6,6 @@ use super::*;
 use crate::db::Kind;
 use crate::git::{Branch, GitUrl};
 use crate::jobs;
-use std::time::Duration;
 
 struct Place {
     apps: Apps,
