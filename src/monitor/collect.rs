@@ -74,10 +74,10 @@ impl Collector {
             self.minute
                 .send_modify(|minute| minute.add(Instant::now(), &before, &readings));
             let traffic = differences(&mut before, readings);
-            if let Err(error) = self.series.add(UnixMs::now(), figures, traffic).await {
-                if unwritten.is_due(Instant::now()) {
-                    tracing::warn!(%error, "figures could not be written: graphs have a gap, all else goes on. Said once a minute");
-                }
+            if let Err(error) = self.series.add(UnixMs::now(), figures, traffic).await
+                && unwritten.is_due(Instant::now())
+            {
+                tracing::warn!(%error, "figures could not be written: graphs have a gap, all else goes on. Said once a minute");
             }
             if round.is_multiple_of(CLEAN)
                 && let Err(error) = self.series.prune(UnixMs::now()).await

@@ -104,10 +104,10 @@ impl Keeper {
         let follows = newest
             .as_ref()
             .is_some_and(|s| s.number == number || reaches == Some(number));
-        if anew || !follows {
-            if let Err(error) = snapshot::take(connection, &folder, UnixMs::now()) {
-                tracing::error!(%error, "no first snapshot could be taken of the state; it is tried again");
-            }
+        if (anew || !follows)
+            && let Err(error) = snapshot::take(connection, &folder, UnixMs::now())
+        {
+            tracing::error!(%error, "no first snapshot could be taken of the state; it is tried again");
         }
         Ok(Self {
             capture: Capture::of(connection)?,

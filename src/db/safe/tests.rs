@@ -430,7 +430,7 @@ async fn n7_works_that_share_a_sync_do_not_share_their_fate() {
     let (held, all, ()) = tokio::join!(held, all, open);
     held.unwrap();
     assert_eq!(all, (true, false, false, true));
-    let number = db.read(|c| held_of(c)).await.unwrap();
+    let number = db.read(held_of).await.unwrap();
     assert_eq!(number, 1, "one record, one sync");
     place.close(db).await;
     let before = dump(&place.path());
