@@ -346,8 +346,10 @@ fn n6_a_rollback_waits_for_no_stream_that_is_open() {
         let mut asked = asked.spawn().unwrap();
         let deploy = until("the traffic to move", secs(90), || {
             let newest = p.newest();
-            let anew = newest["id"].as_i64() != before && newest["switched_ms"].is_i64();
-            if anew { Ok(newest) } else { Err(newest.to_string()) }
+            let moved = newest["id"].as_i64() != before && newest["switched_ms"].is_i64();
+            moved
+                .then(|| newest.clone())
+                .ok_or_else(|| newest.to_string())
         });
         asked.kill().unwrap();
         asked.wait().unwrap();

@@ -269,7 +269,7 @@ async fn n6_a_drain_ends_no_container_of_a_deploy_that_comes_after_it() {
     p.crash().await;
     p.until(two, State::Live).await;
     p.until(three, State::Live).await;
-    assert_eq!(p.world.running(), [new.clone()]);
+    assert_eq!(p.world.running(), [new.as_str()]);
     assert_eq!(p.world.count(&format!("retire {new}")), 0);
     assert_eq!(p.world.count(&format!("want {new}")), 1, "made once");
 }
