@@ -36,11 +36,12 @@ if __name__ == "__main__":
     )
 }
 
-/// A folder whose build computes; `mark` makes its step another one than those before.
+/// A folder whose build computes; `mark` makes its step another one than those before, which are in the build's cache.
 fn computes(on: &ServedBox, seconds: u32, mark: &str) -> String {
     let script = computing(seconds);
     let dockerfile = format!(
-        "FROM python:3.13-slim\nCOPY compute.py /\nRUN echo {mark}; python -u /compute.py\n"
+        "FROM python:3.13-slim\nCOPY compute.py /\nRUN echo {mark} {}; python -u /compute.py\n",
+        on.fh.installation()
     );
     folder(
         &on.fh,
