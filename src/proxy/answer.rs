@@ -31,6 +31,7 @@ use super::refusal::Refusal;
 use super::routes::{Route, Upstream};
 use super::site::{self, Entrance, Site};
 use super::stand_in;
+use super::stream_end::StreamEnd;
 use super::trace::Trace;
 use super::upstream::BodySource;
 
@@ -95,7 +96,8 @@ pub(super) async fn answer(
         None => {
             let is_head_alone =
                 parts.method == Method::HEAD || matches!(response.status().as_u16(), 204 | 304);
-            response.body_mut().ends(exchange, is_head_alone);
+            let end = StreamEnd::of(&response, &exchange, parts.version);
+            response.body_mut().ends(exchange, is_head_alone, end);
         }
         Some(tunnel) => tunnel.begins(exchange),
     }

@@ -36,7 +36,9 @@ pub(super) enum Phase {
     Leaving,
     /// Idle connections and tunnels end, running requests go on.
     Ending,
-    /// The drain's limit has passed.
+    /// The drain's limit is reached: streams end in their own way, other answers without a length are broken off.
+    AtLimit,
+    /// It has passed.
     Cut,
 }
 
@@ -77,6 +79,8 @@ pub(super) struct Client {
     pub(super) tunnel: RefCell<Option<Box<Tunnel>>>,
     /// Why the head was refused that a stand-in came for.
     pub(super) refused_head: Cell<Option<EdgeError>>,
+    /// An answer whose end is that of the connection broke off: a polite end would pass it for whole.
+    pub(super) is_to_be_reset: Cell<bool>,
     in_flight: Cell<u32>,
     /// Requests that are over.
     answered: Cell<u64>,
@@ -127,6 +131,7 @@ impl Client {
             http2: Cell::new(false),
             tunnel: RefCell::new(None),
             refused_head: Cell::new(None),
+            is_to_be_reset: Cell::new(false),
             in_flight: Cell::new(0),
             answered: Cell::new(0),
             by_apps: Cell::new(0),

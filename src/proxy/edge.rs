@@ -33,6 +33,8 @@ use crate::base::log_share::LogShare;
 
 /// How long idle connections may wait for a last request when the edge drains.
 const LEAVING: Duration = Duration::from_secs(1);
+/// How much of the drain's limit is kept for streams to end in their own way.
+const FAREWELL: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(10);
 
 /// Sockets that already listen; the edge never binds.
@@ -201,7 +203,8 @@ impl Edge {
     /// Takes no further connection, lets what runs end within the limit, then closes the rest and the threads.
     ///
     /// The listening sockets stay open elsewhere (systemd), so those who wait in them lose nothing. First answers say that
-    /// their connection ends; then idle connections and WebSockets are closed; at the limit what is left.
+    /// their connection ends; then idle connections and WebSockets are closed; a second before the limit other streams end
+    /// in their own way, and downloads without a length are broken off; at the limit what is left is closed.
     pub async fn drain(mut self, limit: Duration) {
         let began = Instant::now();
         self.gate = None;
@@ -211,6 +214,10 @@ impl Edge {
         self.order(Phase::Leaving);
         self.wait_for_the_last(began + LEAVING.min(limit / 2)).await;
         self.order(Phase::Ending);
+        let farewell = FAREWELL.min(limit / 4);
+        self.wait_for_the_last(began + limit.saturating_sub(farewell))
+            .await;
+        self.order(Phase::AtLimit);
         self.wait_for_the_last(began + limit).await;
         let left = self.shared.connections.load(Relaxed);
         if left > 0 {

@@ -10,8 +10,8 @@ use http::header::{self, HeaderValue};
 use http::request::Parts;
 
 use super::access_log::{Ending, Entry};
-use super::client::Client;
-use super::meter::Outcome;
+use super::client::{Client, Phase};
+use super::meter::{AtLimit, Outcome};
 use super::policies::Met;
 use super::routes::Route;
 use super::target::Claim;
@@ -162,6 +162,28 @@ impl Exchange {
         self.upload = Some(upload);
     }
 
+    /// At a drain's limit the answer, or the tunnel, ended like this.
+    pub(super) fn ended_at_limit(&mut self, how: AtLimit) {
+        self.outcome.at_limit = Some(how);
+        self.ending = match how {
+            AtLimit::Ended => Ending::Restart,
+            AtLimit::Cut => Ending::CutAtLimit,
+        };
+    }
+
+    /// An answer that broke off after a drain's limit did so because of it.
+    fn judge_break(&mut self) {
+        let broke = matches!(self.ending, Ending::ClientGone | Ending::UpstreamCut);
+        let is_cut = |claim: &Claim| claim.target().is_cut();
+        if broke
+            && self.outcome.status.is_some()
+            && (self.client.phase() >= Phase::AtLimit || self.claim().is_some_and(is_cut))
+        {
+            self.outcome.failed = false;
+            self.ended_at_limit(AtLimit::Cut);
+        }
+    }
+
     pub(super) fn answered(&mut self, status: u16) {
         self.outcome.status = Some(status);
         self.outcome.head_micros = self.started.elapsed().as_micros() as u64;
@@ -175,6 +197,7 @@ impl Drop for Exchange {
             self.outcome.bytes_in += upload.taken.get();
             self.read_whole = upload.whole.get();
         }
+        self.judge_break();
         let claim = self.claim.take();
         if let Some(claim) = &claim {
             claim.target().meter().end(worker, &self.outcome);

@@ -387,6 +387,40 @@ async fn e2_a_grpc_client_that_cancels_ends_its_call_at_the_app_within_a_second(
     );
 }
 
+/// A chat of which one message has come by half waits for its other half; its client reads a status and may call again.
+#[tokio::test]
+async fn n2_e2_a_grpc_call_past_the_drains_limit_ends_with_a_status_in_its_trailers() {
+    let mut server = server().await;
+    let target = h2c_target(server.address);
+    let rig = Rig::start(World::of([route("tasks.test", &[&target])]));
+    let mut client = client(&rig).await;
+    let (saying, said) = mpsc::unbounded_channel();
+    saying.send(b"hello".to_vec()).unwrap();
+    let request = Request::new(UnboundedReceiverStream::new(said));
+    let chat = client.streaming(request, method("/test.Echo/Chat"), Plain);
+    let mut chat = within(PATIENCE, "a head", chat).await.unwrap().into_inner();
+    assert!(chat.message().await.unwrap().is_some());
+    target.retire();
+    target.cut();
+    let status = within(PATIENCE, "its end", chat.message())
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    assert!(status.message().ends_with("call again."), "{status:?}");
+    for word in ["began", "over"] {
+        let heard = within(PATIENCE, word, server.heard.recv()).await;
+        assert_eq!(heard, Some(word));
+    }
+    within(PATIENCE, "drained", target.drained()).await;
+    until("it is counted", || {
+        rig.route_reading("tasks.test").requests == 1
+    })
+    .await;
+    let reading = rig.route_reading("tasks.test");
+    assert_eq!((reading.ended_at_limit, reading.cut_at_limit), (1, 0));
+    assert_eq!(reading.failures, 0);
+}
+
 #[tokio::test]
 async fn e2_a_grpc_client_reads_the_edges_errors_as_statuses() {
     let (server, other) = (server().await, app("http1").await);

@@ -275,7 +275,8 @@ fn broken(broken: Broken) -> EdgeError {
         Broken::File => EdgeError::FileUnreadable,
         Broken::Client => EdgeError::BodyBroken,
         Broken::ClientSlow => EdgeError::BodyStalled,
-        Broken::Panicked => EdgeError::Panicked,
+        // It has a length here, so that no drain ends it.
+        Broken::AtLimit | Broken::Panicked => EdgeError::Panicked,
     }
 }
 
