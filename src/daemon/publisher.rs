@@ -23,6 +23,8 @@ use super::wanted::Gather;
 
 /// Retired targets remembered for whoever waits for their drain.
 const REMEMBERED: usize = 1_024;
+/// How long streams have to end in their own way once they are told that a drain is over.
+const FAREWELL: Duration = Duration::from_millis(1_500);
 /// How long a caller waits for a publication.
 const PUBLISH_LIMIT: Duration = Duration::from_secs(10);
 /// How long a caller waits for an app's folder to be read.
@@ -120,6 +122,15 @@ impl Publisher {
         for target in &targets {
             target.cut();
         }
+        // Whoever is told to stop next would break off what is about to end in its own way.
+        let ended = async {
+            for target in &targets {
+                target.drained().await;
+            }
+        };
+        tokio::time::timeout(FAREWELL, ended)
+            .await
+            .unwrap_or_default();
         cut
     }
 }

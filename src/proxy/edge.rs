@@ -4,8 +4,8 @@
 use std::io;
 use std::net::{Shutdown, TcpListener};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -135,6 +135,7 @@ impl Edge {
             loads: (0..count).map(|_| AtomicUsize::new(0)).collect(),
             of_proxies: AtomicUsize::new(0),
             sources: Sources::new(now),
+            streams: OnceLock::new(),
             said_no_header: Said::new(now),
         });
         let workers = (0..count)

@@ -14,6 +14,7 @@ use super::client::{Client, Phase};
 use super::meter::{AtLimit, Outcome};
 use super::policies::Met;
 use super::routes::Route;
+use super::sources::Source;
 use super::target::Claim;
 use super::tunnel::Tunnel;
 use super::upstream::h2c::Progress;
@@ -28,6 +29,8 @@ pub(super) struct Exchange {
     pub(super) read_whole: bool,
     /// A body that may still be on its way, and is counted when all is over.
     upload: Option<Rc<Progress>>,
+    /// Whose it is, where a trusted proxy told.
+    pub(super) spoken_for: Option<Source>,
     /// What the request became, until its answer is on its way.
     pub(super) tunnel: Option<Box<Tunnel>>,
     pub(super) ending: Ending,
@@ -53,6 +56,7 @@ impl Exchange {
             met: Met::default(),
             read_whole: false,
             upload: None,
+            spoken_for: None,
             tunnel: None,
             ending: Ending::default(),
             refused: None,
@@ -218,6 +222,7 @@ impl Drop for Exchange {
         let by_app = claim.is_some();
         drop(claim);
         let answered = self.outcome.status.is_some();
-        self.client.request_ends(self.read_whole, answered, by_app);
+        self.client
+            .request_ends(self.read_whole, answered, by_app, self.spoken_for);
     }
 }

@@ -66,7 +66,7 @@ fn code(status: u16) -> u16 {
     const UNAUTHENTICATED: u16 = 16;
     match status {
         502 | 503 => UNAVAILABLE,
-        504 => DEADLINE_EXCEEDED,
+        408 | 504 => DEADLINE_EXCEEDED,
         413 | 429 | 431 => RESOURCE_EXHAUSTED,
         404 | 501 => UNIMPLEMENTED,
         401 => UNAUTHENTICATED,
@@ -102,6 +102,8 @@ mod tests {
             (EdgeError::UpstreamClosed, "14"),
             (EdgeError::HeldFull, "14"),
             (EdgeError::UpstreamSilent(std::time::Duration::ZERO), "4"),
+            (EdgeError::BodyStalled, "4"),
+            (EdgeError::TooManyStreams, "8"),
             (EdgeError::BodyTooLarge(1), "8"),
             (EdgeError::NoRoute, "12"),
             (EdgeError::UpgradeUnserved, "12"),

@@ -16,6 +16,7 @@ mod figures;
 mod floods;
 mod grpc;
 mod h2c;
+mod h2c_bounds;
 mod h2c_connections;
 mod h2c_replicas;
 mod hold;

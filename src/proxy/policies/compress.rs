@@ -231,7 +231,11 @@ impl Asked {
             }
         }
         let whole: Bytes = read.freeze();
-        let Some(compressed) = shared.compressor.compress(whole.clone(), coding).await else {
+        let Some(compressed) = shared
+            .compressor
+            .compress(whole.clone(), &room, coding)
+            .await
+        else {
             return Ok(response.map(|_| EdgeBody::foreign(Compressed::new(whole, room))));
         };
         let headers = response.headers_mut();
