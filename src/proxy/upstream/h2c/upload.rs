@@ -177,22 +177,24 @@ impl Upload {
             }
             if self.may_trickle {
                 ready!(self.poll_quiet(cx));
-                return Poll::Ready(self.is_too_slow());
+                return self.is_too_slow();
             }
             if self.waits_for() != WaitsFor::Client {
                 self.rest();
                 return Poll::Pending;
             }
             let Some(until) = self.judge_pace(Instant::now()) else {
-                return Poll::Ready(self.is_too_slow());
+                return self.is_too_slow();
             };
             ready!(timer.poll_until(cx, until));
         }
     }
 
-    fn is_too_slow(&mut self) {
+    /// It ends here, and its stream with it.
+    fn is_too_slow(&mut self) -> Poll<()> {
         self.progress.slow.set(true);
         self.breaks(BodyTrouble::Client);
+        Poll::Ready(())
     }
 
     pub(super) fn is_done(&self) -> bool {
