@@ -137,6 +137,7 @@ impl Edge {
             sources: Sources::new(now),
             streams: OnceLock::new(),
             said_no_header: Said::new(now),
+            said_panic: Said::new(now),
         });
         let workers = (0..count)
             .map(|index| worker::start(index, seed()?, shared.clone()))

@@ -17,6 +17,7 @@ use super::routes::Route;
 use super::sources::Source;
 use super::target::Claim;
 use super::tunnel::Tunnel;
+use super::turn::Turn;
 use super::upstream::h2c::Progress;
 
 pub(super) struct Exchange {
@@ -34,6 +35,7 @@ pub(super) struct Exchange {
     /// What the request became, until its answer is on its way.
     pub(super) tunnel: Option<Box<Tunnel>>,
     pub(super) ending: Ending,
+    pub(super) turn: Turn,
     /// Why the edge itself answered, where it did.
     pub(super) refused: Option<&'static str>,
     /// How long it waited for its route.
@@ -59,6 +61,7 @@ impl Exchange {
             spoken_for: None,
             tunnel: None,
             ending: Ending::default(),
+            turn: Turn::default(),
             refused: None,
             held: Duration::ZERO,
             retries: 0,
