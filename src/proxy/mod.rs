@@ -65,6 +65,7 @@ mod stand_in;
 mod standing;
 mod static_site;
 mod sticky;
+mod stream_end;
 mod target;
 mod tls;
 mod trace;
