@@ -112,6 +112,8 @@ fn n3_no_safe_request_fails_when_one_of_three_replicas_dies() {
 fn n3_safe_requests_wait_for_the_only_replica_that_is_killed() {
     let place = Place::new(Shape {
         replicas: 1,
+        // For a large run; the time is the default's.
+        settings: "[hold]\nrequests = 100000\n",
         ..PLAIN
     });
     let load = begun(&place);
