@@ -14,6 +14,7 @@ mod rig;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod n1_edge;
 mod n1_lies;
 mod n2_deploys;
 mod n3_engine;

@@ -30,6 +30,8 @@ pub struct Shape {
     pub stop_ms: u32,
     /// What it gets for ending what it began; "0s" is the saboteur.
     pub drain: &'static str,
+    /// How long it may take to answer.
+    pub answer: &'static str,
     /// More lines of the box's config.
     pub settings: &'static str,
 }
@@ -39,6 +41,7 @@ pub const PLAIN: Shape = Shape {
     start_ms: 0,
     stop_ms: 0,
     drain: "3s",
+    answer: "60s",
     settings: "",
 };
 
@@ -190,12 +193,14 @@ impl Place {
     }
 }
 
-/// What every box of these tests has, and its own: all load comes from one address, and every line of the log is wanted.
+/// What every box of these tests has, and its own: all load comes from one address, which is slow when the machine is, and
+/// every line of the log is wanted.
 fn settings(shape: Shape, more: &str) -> String {
     format!(
-        "[access_log]\nsize = \"200MB\"\n[deploy]\nwatch = \"5s\"\n{}\n\
+        "[access_log]\nsize = \"200MB\"\n[deploy]\nwatch = \"5s\"\n\
+         [timeouts]\nheader = \"60s\"\nanswer = \"{}\"\n{}\n\
          [limits]\nconnections_per_address = 10000\nnew_connections_per_address = 10000\n{more}",
-        shape.settings
+        shape.answer, shape.settings
     )
 }
 

@@ -26,6 +26,8 @@ pub struct Report {
     pub failures: BTreeMap<String, usize>,
     /// From due to the answer's head.
     pub waited_ms: Spread,
+    /// The longest of those that may be sent again by whoever stands between.
+    pub longest_safe_ms: u64,
     /// Of whom waited longest.
     pub longest: String,
     /// How late the generator itself was at most, in ms: what exceeds it is not the edge's.
@@ -58,6 +60,9 @@ impl Report {
         let mut waits = Vec::new();
         for record in &ledger.records {
             waits.push(millis(record.waited()));
+            if record.kind.is_safe() {
+                report.longest_safe_ms = report.longest_safe_ms.max(millis(record.waited()));
+            }
             report.seconds = report.seconds.max(record.end.as_secs_f64());
             let instance = record.instance.clone().unwrap_or_default();
             *report.instances.entry(instance).or_default() += 1;
