@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+#[allow(dead_code)]
 #[path = "support/api.rs"]
 mod api;
 #[path = "support/port.rs"]

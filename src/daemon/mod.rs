@@ -6,6 +6,7 @@
 //! stop: the edge drains (5 s), the tasks end, what is queued stays queued.
 
 mod about;
+mod clock_watch;
 mod connects;
 mod edge_watch;
 mod findings;
@@ -45,6 +46,7 @@ use crate::deploy::{self, Deploys};
 use crate::docker::Engine;
 use crate::events::Events;
 use crate::git::Git;
+use crate::host::descriptors;
 use crate::http_client::HttpClient;
 use crate::jobs::{Handlers, Jobs};
 use crate::monitor::{self, Monitor};
@@ -105,6 +107,7 @@ async fn run(start: Start) -> Result<(), String> {
     if let Some(data_dir) = start.data_dir {
         config.data_dir = data_dir;
     }
+    tell_descriptors(descriptors::raise(), &config);
     let config = Arc::new(config);
     let data_dir = config.data_dir.clone();
     for folder in ["repos", "builds", "backups"] {
@@ -141,6 +144,13 @@ async fn run(start: Start) -> Result<(), String> {
         settings::reserved(watched.settings.clone()),
     );
     let engine = Engine::connect(&config.docker.host).map_err(words)?;
+    let clock = clock_watch::ClockWatch {
+        db: db.clone(),
+        apps: apps.clone(),
+        certs: certs.clone(),
+    };
+    // Before anything waits for what is stored.
+    clock.start(&tasks).await;
     let supervisor = Supervisor::start(
         engine.clone(),
         db.clone(),
@@ -302,6 +312,7 @@ async fn run(start: Start) -> Result<(), String> {
         certs: certs.clone(),
         apps: apps.clone(),
         live: supervisor.live(),
+        supervisor: supervisor.clone(),
         monitor: monitor.clone(),
     };
     let app = Arc::new(web::Services {
@@ -356,6 +367,18 @@ async fn run(start: Start) -> Result<(), String> {
             "the part \"{name}\" of the daemon panicked: the log above says where; it is started again by systemd"
         )),
         None => Ok(()),
+    }
+}
+
+/// Says so where strangers get less room than the settings say.
+fn tell_descriptors(allowed: u64, config: &Config) {
+    let wanted = config.limits.connections;
+    let fit = descriptors::connections(wanted, allowed);
+    if fit < wanted {
+        tracing::warn!(
+            allowed,
+            "the edge takes {fit} connections at once, and not the {wanted} of limits.connections: this process may have {allowed} file descriptors, and the rest needs some. Raise LimitNOFILE of freehold.service"
+        );
     }
 }
 

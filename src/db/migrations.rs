@@ -29,6 +29,7 @@ const STATE: &[&str] = &[
     include_str!("migrations/0019_settings_changed.sql"),
     include_str!("migrations/0020_taken_deliveries.sql"),
     include_str!("migrations/0021_route_policies.sql"),
+    include_str!("migrations/0022_maintenance_until.sql"),
     include_str!("migrations/0023_recoveries.sql"),
 ];
 

@@ -6,6 +6,16 @@ use super::{Event, Level, NewEvent};
 use crate::base::clock::UnixMs;
 use crate::db::{self, DbError, Slice};
 
+/// When the last event was, by the clock of then.
+///
+/// # Errors
+/// Only the database's.
+pub fn newest_time(c: &Connection) -> Result<Option<UnixMs>, DbError> {
+    let newest = "SELECT at_ms FROM events ORDER BY id DESC LIMIT 1";
+    let at = c.query_row(newest, [], |row| row.get(0)).optional()?;
+    Ok(at.map(UnixMs))
+}
+
 /// Records `event` in the transaction of the change it tells of.
 ///
 /// # Errors

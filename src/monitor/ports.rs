@@ -157,6 +157,17 @@ pub struct Unremoved {
     pub why: Option<String>,
 }
 
+/// A deploy that moves its traffic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Switching {
+    /// The app's name.
+    pub app: String,
+    /// The deploy.
+    pub deploy: i64,
+    /// Since when.
+    pub since: UnixMs,
+}
+
 /// How the rest of the box stands.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
@@ -180,6 +191,8 @@ pub struct Facts {
     pub settings_waiting: Vec<Waiting>,
     /// Where the dumps of its databases go.
     pub dumps: DumpsGo,
+    /// The deploys that move their traffic.
+    pub switching: Vec<Switching>,
     /// What retention cannot remove from backup targets.
     pub unremoved: Vec<Unremoved>,
     /// The box's own CA.

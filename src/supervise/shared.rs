@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::db::{Db, DbError};
 use crate::docker::Engine;
 
+use super::deaths::Deaths;
 use super::error::SuperviseError;
 use super::health::Rhythm;
 use super::live::{EngineState, Live};
@@ -74,6 +75,8 @@ pub(super) struct Shared {
     pub(super) notes: mpsc::Sender<Note>,
     pub(super) live: watch::Sender<Arc<Vec<Live>>>,
     pub(super) state: watch::Sender<EngineState>,
+    /// How containers died.
+    pub(super) deaths: Deaths,
     /// Orders sightings: a later number was asked for later.
     pub(super) clock: AtomicU64,
     /// One network is given its subnet at a time.

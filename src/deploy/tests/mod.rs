@@ -7,6 +7,7 @@ mod flow;
 mod git;
 mod kept;
 mod order;
+mod reuse;
 mod settings;
 mod settle;
 mod static_folder;
