@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 #[path = "support/quiet.rs"]
 mod quiet;
-#[allow(dead_code)] // what others wait by
+#[allow(dead_code)]
 #[path = "support/until.rs"]
 mod until;
 

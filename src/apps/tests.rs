@@ -339,9 +339,61 @@ async fn n7_a_pause_ends_when_it_had_to_whatever_the_clock_was_set_to() {
         let pause = place.apps.pause(vec![app], minute, UnixMs(since));
         pause.await.unwrap();
         place.apps.clock_set(by, now).await.unwrap();
-        let open = place.apps.pauses(UnixMs(0)).await.unwrap();
+        let open = place.apps.pauses().await.unwrap();
         let left = open[0].until.0 - now.0;
         assert_eq!((open.len(), left), (1, left_ms), "{since} {by:?}");
         place.apps.resume(vec![app]).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn n6_a_pause_and_maintenance_end_by_themselves_and_are_cleared_away() {
+    let p = place();
+    let (one, two) = (shop(&p.apps, "one").await, shop(&p.apps, "two").await);
+    let hour = Duration::from_secs(3_600);
+    let (begin, end) = (UnixMs(1_000), UnixMs(1_000).plus(hour));
+    let on = async |app: &App, time| p.apps.set_maintenance(app.id, time, "ana", begin).await;
+    assert!(on(&one, Some(hour)).await.unwrap());
+    assert!(on(&two, Some(hour * 2)).await.unwrap());
+    p.apps.pause(vec![one.id], hour / 2, begin).await.unwrap();
+    let find = async |name: &str| p.apps.find(name).await.unwrap();
+    let before = find("one").await;
+    assert_eq!(before.maintained(begin), Some(end));
+    assert_eq!(before.maintained(end), None, "over at once");
+
+    p.apps.end_pauses(begin.plus(hour / 2)).await.unwrap();
+    assert_eq!(p.apps.pauses().await.unwrap(), [], "the pause is gone");
+    assert_eq!(find("one").await, before, "and nothing else");
+    p.apps.end_pauses(end).await.unwrap();
+    let after = find("one").await;
+    assert!(!after.maintenance && after.maintenance_until.is_none());
+    assert!(find("two").await.maintenance);
+    let told: Vec<events::Event> = p
+        .apps
+        .db
+        .read(|c| events::newest(c, None, 10))
+        .await
+        .unwrap();
+    let said = |words: &str| told.iter().filter(|e| e.message.contains(words)).count();
+    assert_eq!(said("ended by itself"), 1, "{told:?}");
+    assert_eq!(said("until 1970-01-01T01:00:01"), 1, "{told:?}");
+
+    // Switched on again it lasts so long from then; switched off twice, the second is nothing.
+    let later = UnixMs(5_000);
+    let again = p.apps.set_maintenance(two.id, Some(hour), "ana", later);
+    assert!(again.await.unwrap());
+    assert_eq!(find("two").await.maintenance_until, Some(later.plus(hour)));
+    assert!(on(&two, None).await.unwrap());
+    assert!(!on(&two, None).await.unwrap());
+    // What an older Freehold switched on without an end is on until it is switched off.
+    p.apps
+        .db
+        .write(move |tx| {
+            tx.execute("UPDATE apps SET maintenance = 1 WHERE id = ?1", [two.id])?;
+            Ok::<_, DbError>(())
+        })
+        .await
+        .unwrap();
+    p.apps.end_pauses(end.plus(hour * 999)).await.unwrap();
+    assert!(find("two").await.maintained(UnixMs::now()).is_some());
 }

@@ -179,7 +179,7 @@ impl Certs {
     /// Registers the job [`JOB_KIND`].
     pub fn register(&self, handlers: &mut Handlers, publish: Arc<dyn Publish>) {
         let inner = Arc::clone(&self.inner);
-        handlers.on(JOB_KIND, move |context, payload| {
+        handlers.on(JOB_KIND, job::MOST, move |context, payload| {
             let (inner, publish) = (Arc::clone(&inner), Arc::clone(&publish));
             async move {
                 match payload.get("host").and_then(|h| h.as_str()) {

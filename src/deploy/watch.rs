@@ -31,6 +31,8 @@ const DEAD_CRASHES: usize = 3;
 const CALM: Duration = Duration::from_secs(10);
 /// How long a release is looked at again when the daemon was restarted.
 const LOOK_AGAIN: Duration = Duration::from_secs(20);
+/// How much longer than its window a release is watched while the engine is not there to tell of it.
+pub(super) const EXCUSED: Duration = Duration::from_secs(3_600);
 /// Between looks.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -142,6 +144,8 @@ fn down(serving: &Serving, live: &[Live]) -> Option<String> {
 
 enum End {
     Lived,
+    /// Whether it lives could not be seen.
+    Unseen,
     Overtaken,
     Died(String),
 }
@@ -168,6 +172,13 @@ impl Deploys {
         let log = self.0.logs.writer(id, Mask::default());
         match end {
             End::Lived | End::Overtaken => {
+                self.finish(&deploy, State::Live, Change::default(), None)
+                    .await
+            }
+            End::Unseen => {
+                log.line(
+                    "The engine was away, so the watch ended without a word on how it stands.",
+                );
                 self.finish(&deploy, State::Live, Change::default(), None)
                     .await
             }
@@ -204,6 +215,9 @@ impl Deploys {
                 return Ok(End::Died(format!(
                     "its containers ended {DEAD_CRASHES} times, at last {last}"
                 )));
+            }
+            if excused && now >= until.plus(EXCUSED) {
+                return Ok(End::Unseen);
             }
             match down(&serving, &seen) {
                 Some(_) if excused => down_since = None,

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::{Event, Level, NewEvent};
 use crate::base::clock::UnixMs;
-use crate::db::{DbError, Slice};
+use crate::db::{self, DbError, Slice};
 
 /// When the last event was, by the clock of then.
 ///
@@ -32,6 +32,7 @@ pub fn record(tx: &Transaction<'_>, now: UnixMs, event: &NewEvent) -> Result<i64
             event.data.to_string()
         ],
     )?;
+    db::note(&event.subject, &event.message);
     Ok(tx.last_insert_rowid())
 }
 

@@ -113,6 +113,19 @@ pub fn worked_on(
     Ok(found.into_iter().flatten().collect())
 }
 
+/// The numbers that open jobs of `kind` list in their payload under `field`.
+///
+/// # Errors
+/// Only the database's.
+pub fn listed(connection: &Connection, kind: &str, field: &str) -> Result<HashSet<i64>, DbError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT one.value FROM jobs, json_each(jobs.payload, '$.' || ?2) AS one
+         WHERE jobs.kind = ?1 AND jobs.state IN ('queued', 'running') AND one.type = 'integer'",
+    )?;
+    let rows = statement.query_map([kind, field], |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// Marks a queued job running; its attempt number, or `None` when it is no longer queued.
 pub(super) fn mark_running(
     tx: &Transaction<'_>,

@@ -24,7 +24,7 @@ use super::link::News;
 use super::live::EngineState;
 use super::names::ROW;
 use super::note::Note;
-use super::plan::{Action, Found, plan};
+use super::plan::{Action, Found, Orphans, plan};
 use super::replace::to_replace;
 use super::shared::Shared;
 use super::store;
@@ -51,6 +51,8 @@ pub(super) struct Executor {
     /// The rows were read, and what is known of them is how they are. Before that, and while they cannot be read, every
     /// container of ours would look like an orphan.
     loaded: bool,
+    /// Whether what no row knows runs on, because the rows were made anew.
+    orphans: Orphans,
     /// Containers of ours beside those of the units.
     strays: Vec<Found>,
     busy: HashSet<i64>,
@@ -74,6 +76,7 @@ impl Executor {
             units: BTreeMap::new(),
             unreadable: HashSet::new(),
             loaded: false,
+            orphans: Orphans::Stay,
             strays: Vec::new(),
             busy: HashSet::new(),
             busy_strays: HashSet::new(),
@@ -480,6 +483,9 @@ impl Executor {
         if !self.surveyed || !self.loaded {
             return THINK;
         }
+        if self.orphans == Orphans::Stay {
+            self.orphans = self.shared.orphans().await;
+        }
         let now = Mono::now();
         self.blocked.retain(|_, until| *until > now);
         let wanted: Vec<_> = self.units.values().map(|u| u.wanted(now)).collect();
@@ -492,7 +498,7 @@ impl Executor {
         let mut busy = self.busy.clone();
         busy.extend(&self.unreadable);
         busy.extend(self.blocked.keys().filter_map(|k| k.parse::<i64>().ok()));
-        let plan = plan(&wanted, &found, &busy, now);
+        let plan = plan(&wanted, &found, &busy, self.orphans, now);
         busy.extend(plan.actions.iter().filter_map(Action::row));
         let members: Vec<_> = self.units.values().filter_map(Unit::member).collect();
         let (ill, next_ill) = to_replace(&members, &busy, now);

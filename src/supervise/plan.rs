@@ -3,7 +3,8 @@
 //! Invariants: a container whose spec is unchanged is never recreated; a
 //! container that the engine may be about to bring back is left to it for a
 //! moment; a job that was started is never started again; what carries our
-//! label but has no row is removed.
+//! label but has no row is removed, unless the rows were brought back from a copy
+//! and nobody has confirmed that it is whole.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -124,8 +125,23 @@ const UNCLAIMED: Duration = Duration::from_secs(3600);
 /// Something of ours that no row knows.
 const ORPHANS_GRACE: Duration = Duration::from_secs(10);
 
+/// What becomes of a container of ours that no row knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Orphans {
+    /// It is removed.
+    Go,
+    /// It runs on: the state was made anew, and may have forgotten it.
+    Stay,
+}
+
 /// Compares; rows in `busy` are being worked on and left out.
-pub(super) fn plan(wanted: &[Wanted], found: &[Found], busy: &HashSet<i64>, now: Mono) -> Plan {
+pub(super) fn plan(
+    wanted: &[Wanted],
+    found: &[Found],
+    busy: &HashSet<i64>,
+    orphans: Orphans,
+    now: Mono,
+) -> Plan {
     let mut plan = Plan::default();
     let mut claimed: HashSet<&str> = HashSet::new();
     for want in wanted {
@@ -154,6 +170,9 @@ pub(super) fn plan(wanted: &[Wanted], found: &[Found], busy: &HashSet<i64>, now:
         }
     }
     for orphan in found.iter().filter(|f| !claimed.contains(f.id.as_str())) {
+        if orphans == Orphans::Stay {
+            break;
+        }
         if orphan.row.is_some_and(|row| busy.contains(&row)) {
             continue;
         }
@@ -261,7 +280,7 @@ mod tests {
     }
 
     fn decide(wanted: &[Wanted], found: &[Found]) -> Plan {
-        plan(wanted, found, &HashSet::new(), NOW)
+        plan(wanted, found, &HashSet::new(), Orphans::Go, NOW)
     }
 
     fn start(row: i64) -> Action {
@@ -400,9 +419,34 @@ mod tests {
     }
 
     #[test]
+    fn n7_after_a_recovery_what_no_row_knows_runs_on_and_what_a_row_knows_is_kept_as_ever() {
+        let sights = [
+            found(1, Phase::Running),
+            found(2, Phase::Exited),
+            found(9, Phase::Running),
+        ];
+        let decide = |orphans| {
+            let rows = [want(1), want(2)];
+            plan(&rows, &sights, &HashSet::new(), orphans, NOW).actions
+        };
+        assert_eq!(decide(Orphans::Stay), [start(2)]);
+        // Without it the one that serves would be removed.
+        assert!(matches!(
+            &decide(Orphans::Go)[..],
+            [_, Action::Remove { row: None, id, .. }] if id == "c9"
+        ));
+    }
+
+    #[test]
     fn a_row_that_is_worked_on_is_left_alone() {
         let busy = HashSet::from([1, 2]);
-        let plan = plan(&[want(1)], &[found(2, Phase::Running)], &busy, NOW);
+        let plan = plan(
+            &[want(1)],
+            &[found(2, Phase::Running)],
+            &busy,
+            Orphans::Go,
+            NOW,
+        );
         assert_eq!(plan, Plan::default());
     }
 

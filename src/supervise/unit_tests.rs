@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::live::State;
-use super::plan::{Action, Desired, plan};
+use super::plan::{Action, Desired, Orphans, plan};
 use super::spec::{Kind, Spec};
 use super::store::Row;
 use super::unit::{Happening, Seen, Turns, Unit};
@@ -192,6 +192,7 @@ fn n7_waits_are_as_long_as_they_are_whatever_the_clock_was_set_to() {
             &[unit.wanted(Mono(now))],
             &found,
             &HashSet::new(),
+            Orphans::Go,
             Mono(now),
         )
     };

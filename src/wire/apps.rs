@@ -50,6 +50,9 @@ pub struct AppDetail {
     pub credentials_mark: Option<String>,
     /// Whether a maintenance page answers.
     pub maintenance: bool,
+    /// When that ends by itself.
+    #[serde(default)]
+    pub maintenance_until_ms: Option<i64>,
     /// Where pushes are told. What signs them is told by a reveal only.
     pub webhook: Webhook,
     /// What runs.
@@ -273,12 +276,15 @@ pub struct ScaleForm {
     pub cpus: Option<String>,
 }
 
-/// A switch.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+/// Maintenance, on or off.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Switch {
     /// Its position.
     pub on: bool,
+    /// How long it is on, such as `2h`; a day where nothing is said.
+    #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
+    pub lasts: Option<String>,
 }
 
 /// How an app is to be removed.

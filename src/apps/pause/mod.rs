@@ -2,7 +2,7 @@
 //!
 //! It is a row with a deadline, so a crash in the middle ends it by itself.
 
-mod store;
+pub(super) mod store;
 
 use std::time::Duration;
 
@@ -55,11 +55,11 @@ impl Apps {
             .await
     }
 
-    /// The pauses whose deadline is not over.
+    /// The pauses, those whose deadline is over too until they are cleared away.
     ///
     /// # Errors
     /// Only the database's.
-    pub async fn pauses(&self, now: UnixMs) -> Result<Vec<Pause>, AppError> {
-        self.db.read(move |c| Ok(store::open(c, now)?)).await
+    pub async fn pauses(&self) -> Result<Vec<Pause>, AppError> {
+        self.db.read(|c| Ok(store::all(c)?)).await
     }
 }

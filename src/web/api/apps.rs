@@ -110,6 +110,7 @@ async fn detail(app: &App, row: apps::App) -> Result<AppDetail, Failure> {
         credentials_mark: row.credentials_mark,
         maintenance: row.maintenance,
         replicas: replicas.map(|l| replica(app, l, &usages, &seen)).collect(),
+        maintenance_until_ms: row.maintenance_until.map(|at| at.0),
         scale: scale
             .into_iter()
             .map(|(process, s)| {

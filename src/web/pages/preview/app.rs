@@ -412,6 +412,11 @@ pub fn settings_page() -> settings::View {
         ],
         stopped: false,
         maintenance: false,
+        maintenance_until: String::new(),
+        maintenance_for: settings::maintenance_for(),
+        held:
+            "Requests are held for 30 s meanwhile ([hold] time) and then answered 503 with a page"
+                .to_owned(),
         token: Field::password("token", "Access token", "off"),
         registry_host: Field::code("registry_host", "Registry"),
         registry_user: Field::code("registry_user", "User"),
