@@ -36,6 +36,8 @@ use super::unit::{Happening, Seen, Unit};
 const SURVEY: Duration = Duration::from_secs(10);
 /// After a deed that the engine could not do now.
 const LATER: Duration = Duration::from_secs(1);
+/// After a deed, until it is seen what became of it; a survey sees it too, should the look fail.
+const UNSEEN: Duration = Duration::from_secs(30);
 /// After a removal that the engine refused.
 const STUCK: Duration = Duration::from_secs(15);
 /// Thinks again at least this often, for thresholds of time in `unit`.
@@ -412,8 +414,10 @@ impl Executor {
             }
             Outcome::Done(Some(id)) => {
                 if let Some(row) = row {
-                    // Nothing is decided about it until it was looked at.
-                    self.block(row.to_string(), LATER, now);
+                    // Nothing is decided about it until it was looked at, however slow the engine is: what was seen before
+                    // the deed would have a job started twice.
+                    self.applied.insert(row, self.shared.tick());
+                    self.block(row.to_string(), UNSEEN, now);
                     self.look(row, id, None);
                 }
             }
