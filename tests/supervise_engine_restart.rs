@@ -183,10 +183,62 @@ async fn f8_an_engine_restart_is_survived_and_addresses_followed() {
     daemon.stop().await;
 }
 
+/// With live-restore its end and its death are nobody's: what runs answers all the time, and is known again afterwards. The
+/// saboteur is the test above, where the same replica begins anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn n3_an_engine_restart_with_live_restore_interrupts_nobody() {
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let own = OwnEngine::start(&["busybox:latest"], true);
+    let id = InstallationId::parse("liverestoring").unwrap();
+    let machine = Machine::on(&own.host(), id).await;
+    let daemon = machine.daemon().await;
+    let supervisor = &daemon.supervisor;
+    let (row, live) = daemon.ready(web("tasks-web-v1-1")).await;
+    let stop = CancellationToken::new();
+    let visitor = {
+        let (stop, live) = (stop.clone(), live.clone());
+        tokio::spawn(async move {
+            let mut answers = 0u32;
+            while !stop.is_cancelled() {
+                assert!(fetch(&live).await.ends_with("ok\n"));
+                answers += 1;
+                tokio::time::sleep(SECOND / 50).await;
+            }
+            answers
+        })
+    };
+    for gently in [true, false] {
+        let gone = Instant::now();
+        match gently {
+            true => own.down(),
+            false => own.kill(),
+        }
+        reachable(supervisor, false).await;
+        own.up();
+        reachable(supervisor, true).await;
+        println!(
+            "with live-restore the engine was away for {:?}",
+            gone.elapsed()
+        );
+        let same = daemon.until(row, "health", Live::is_healthy).await;
+        assert_eq!(same.container_id, live.container_id);
+        assert_eq!((same.started, same.address), (live.started, live.address));
+        assert_eq!(same.restarts, 0);
+    }
+    stop.cancel();
+    let answers = visitor.await.expect("every request is answered");
+    println!("{answers} requests, all answered");
+    assert!(supervisor.deaths(row).is_empty());
+    daemon.retired(row).await;
+    supervisor.remove_network("app-1").await.unwrap();
+    daemon.stop().await;
+    machine.clean().await;
+}
+
 /// The same as a visitor sees it: requests through the edge are answered again, though the container's address is
 /// another one.
 #[test]
-fn f8_after_an_engine_restart_the_edge_answers_from_the_new_address() {
+fn f8_n3_after_an_engine_restart_the_edge_answers_from_the_new_address() {
     let _alone = ONE_AT_A_TIME.blocking_lock();
     let own = OwnEngine::start();
     let mut fh = Freehold::new();
@@ -238,9 +290,14 @@ fn f8_after_an_engine_restart_the_edge_answers_from_the_new_address() {
         }
     };
     let before = support::until::until("one container alone", 60 * SECOND, address);
+    let gone = Instant::now();
     own.down();
     own.up();
     support::until::until("the app to answer again", 90 * SECOND, answers);
+    println!(
+        "without live-restore the app answers again after {:?}",
+        gone.elapsed()
+    );
     let after = support::until::until("its address", 30 * SECOND, address);
     assert_ne!(
         after, before,

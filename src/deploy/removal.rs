@@ -65,7 +65,8 @@ impl Deploys {
         let told = |e: crate::supervise::SuperviseError| Stop::Again(e.to_string());
         let containers = &self.0.ports.containers;
         self.wait_published(app).await?;
-        let old = self.replicas_not_serving(app).await?;
+        // Those of an open drain as well.
+        let old = self.not_serving(app).await?;
         let serving = self.0.db.read(move |c| store::live(c, app)).await?;
         let drain = match &serving {
             Some(serving) => self.drain_of(serving).await?,
@@ -90,6 +91,7 @@ impl Deploys {
                 .await
                 .map_err(told)?;
         }
+        self.drains_over(app, STOP_GRACE * 3).await?;
         self.0.ports.attachments.forget(app).await?;
         containers
             .remove_network(&plan::network(app))

@@ -139,7 +139,7 @@ impl Deploys {
                 .await?;
         }
         self.wait_published(app).await?;
-        let old = self.replicas_not_serving(app).await?;
+        let old = self.replicas_left_over(app).await?;
         let drain = self.drain_of(&serving).await?;
         self.retire_drained(app, &old, drain).await?;
         for container in old {

@@ -114,12 +114,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// From when it was due, whatever kept it: a generator that stalls hides nothing.
-    pub fn took(&self) -> Duration {
-        self.end.saturating_sub(self.due)
-    }
-
-    /// To the answer's head, from when it was due.
+    /// To the answer's head, from when it was due, whatever kept it: a generator that stalls hides nothing.
     pub fn waited(&self) -> Duration {
         self.head.unwrap_or(self.end).saturating_sub(self.due)
     }
