@@ -5,10 +5,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-// Another test ends it with kill -9.
-#[allow(dead_code)]
-#[path = "../support/own_engine.rs"]
-mod own_engine;
 #[path = "../support/rig/mod.rs"]
 mod rig;
 #[path = "../support/mod.rs"]
@@ -19,4 +15,5 @@ mod n1_lies;
 mod n2_deploys;
 mod n3_engine;
 mod n3_replicas;
+mod own_engine;
 mod place;

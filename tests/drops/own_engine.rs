@@ -2,12 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
-use super::support::freehold::engine;
-
-/// For an engine that was killed to be gone.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::support::freehold::engine;
 
 pub struct OwnEngine {
     folder: PathBuf,
@@ -20,7 +16,7 @@ fn rig(action: &str, folder: &Path, live_restore: bool) -> bool {
     let mut command = Command::new(script);
     command.arg(action).arg(folder);
     if live_restore {
-        command.env("ENGINE_LIVE_RESTORE", "yes");
+        command.env("ENGINE_LIVE_RESTORE", "1");
     }
     command.status().is_ok_and(|status| status.success())
 }
@@ -63,21 +59,6 @@ impl OwnEngine {
     /// In order.
     pub fn down(&self) {
         assert!(rig("stop", &self.folder, self.live_restore), "engine stop");
-    }
-
-    /// With kill -9.
-    pub fn kill(&self) {
-        let pid = std::fs::read_to_string(self.folder.join("docker.pid")).unwrap();
-        let status = Command::new("kill").args(["-9", pid.trim()]).status();
-        assert!(status.unwrap().success());
-        // An engine refuses to start while its predecessor's process is listed.
-        let listed = PathBuf::from(format!("/proc/{}", pid.trim()));
-        let begun = Instant::now();
-        while listed.exists() {
-            assert!(begun.elapsed() < PATIENCE, "the engine does not end");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        std::fs::remove_file(self.folder.join("docker.pid")).unwrap();
     }
 }
 
