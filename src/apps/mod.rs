@@ -24,7 +24,7 @@ use crate::base::secret::{MasterKey, Secret};
 use crate::db::{Db, DbError};
 use crate::events::{self, Level, NewEvent};
 use crate::git::{Credentials, Remote};
-use crate::jobs::Owed;
+use crate::jobs::{self, Owed};
 
 pub use app::{App, DOCKER_HUB, GitSource, NewApp, RegistryLogin, SourceChange, registry_host};
 pub use domain::{Domain, Route};
@@ -415,15 +415,23 @@ impl Apps {
             .await
     }
 
-    /// Marks the app as going away: nothing new is started for it.
+    /// Marks the app as going away, and queues its removal: nothing new is started for it. Volumes go only
+    /// `with_volumes`.
     ///
     /// # Errors
     /// Only the database's.
-    pub async fn begin_removal(&self, app: i64, by: &str, now: UnixMs) -> Result<(), AppError> {
+    pub async fn begin_removal(
+        &self,
+        app: i64,
+        with_volumes: bool,
+        by: &str,
+        now: UnixMs,
+    ) -> Result<(), AppError> {
         let message = format!("Removal was asked for by {by}.");
         self.db
             .write(move |tx| {
                 store::begin_removal(tx, app)?;
+                jobs::queue_removal(tx, app, with_volumes, now)?;
                 record(tx, now, app, "app.removing", message)
             })
             .await

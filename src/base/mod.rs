@@ -13,6 +13,7 @@ pub mod marked;
 pub mod policies;
 pub mod protocol;
 pub mod retry;
+pub mod sabotage;
 pub mod secret;
 pub mod shutdown;
 pub mod units;

@@ -43,6 +43,7 @@ mod start;
 mod state;
 mod static_copy;
 mod static_folder;
+mod steps;
 mod store;
 mod switch;
 mod watch;
@@ -59,7 +60,7 @@ use crate::base::ids::InstallationId;
 use crate::base::secret::{MasterKey, hmac_sha256};
 use crate::db::{Db, DbError};
 use crate::git::Git;
-use crate::jobs::{Handlers, Owed};
+use crate::jobs::{self, Handlers, Owed};
 
 pub use app_file::{AppFile, FILE_NAME, Process};
 pub use error::DeployError;
@@ -68,8 +69,9 @@ pub use log::{Line, Logs};
 pub use ports::Ports;
 pub use row::{Cause, Deploy, Facing, NewDeploy, Release, Serving};
 pub use source::Source;
-pub use state::{State, crash_points};
+pub use state::State;
 pub use static_folder::Files;
+pub use steps::crash_points;
 
 use image_name::Own;
 use places::Places;
@@ -171,8 +173,6 @@ const JOB: &str = "deploy";
 const WATCH_JOB: &str = "deploy.watch";
 /// The job that brings the number of replicas to what is wanted.
 const REPLICAS_JOB: &str = "app.replicas";
-/// The job that removes an app.
-const REMOVAL_JOB: &str = "app.remove";
 
 /// Jobs of one app's containers run one after another.
 fn job_key(app: i64) -> String {
@@ -251,7 +251,7 @@ impl Deploys {
             });
         }
         let this = self.clone();
-        handlers.on(REMOVAL_JOB, move |_, payload| {
+        handlers.on(jobs::REMOVAL, move |_, payload| {
             let this = this.clone();
             async move { this.remove_app(payload).await }
         });

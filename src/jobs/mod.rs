@@ -25,7 +25,7 @@ use crate::base::clock::UnixMs;
 use crate::base::shutdown::{Shutdown, Tasks};
 use crate::db::{Db, DbError};
 
-pub use owed::Owed;
+pub use owed::{Owed, REMOVAL, queue_removal};
 pub use store::{
     JobRow, NewJob, State, Told, by_id, enqueue, hasten, newest, newest_about, note_deploy,
     take_back, worked_on,
