@@ -7,7 +7,7 @@
 /// A wrong that can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sabotage {
-    /// A change is acknowledged before it is written.
+    /// A change of variables is acknowledged a second before it is written.
     EarlyAnswer,
     /// Files that are over with stay where they are.
     LeftFile,

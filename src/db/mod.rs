@@ -21,8 +21,6 @@ use std::time::Duration;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-use crate::base::sabotage::Sabotage;
-
 pub use error::DbError;
 pub use examine::Examination;
 pub use slice::Slice;
@@ -128,9 +126,6 @@ impl Db {
         let (answer, done) = oneshot::channel();
         let inner = Arc::clone(&self.inner);
         let job: Work = Box::new(move |connection| {
-            if Sabotage::EarlyAnswer.is_on() {
-                return sabotaged(connection, &inner, work, answer);
-            }
             let result = transact(connection, &inner.path, work);
             if result.is_ok() {
                 inner.commits.send_modify(|n| *n += 1);
@@ -214,54 +209,23 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What answers before it commits, for the tests to find.
-fn sabotaged<T, E: From<DbError>>(
-    connection: &mut Connection,
-    inner: &Inner,
-    work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
-    answer: oneshot::Sender<Result<T, E>>,
-) {
-    let (transaction, done) = match worked(connection, &inner.path, work) {
-        Ok((transaction, value)) => (Some(transaction), Ok(value)),
-        Err(error) => (None, Err(error)),
-    };
-    let heard = answer.send(done).is_ok();
-    std::thread::sleep(Duration::from_millis(300));
-    let written = transaction.is_some_and(|transaction| transaction.commit().is_ok());
-    inner.commits.send_modify(|n| *n += 1);
-    tracing::debug!(
-        heard,
-        written,
-        "a change was acknowledged before it was written"
-    );
-}
-
-/// Does the work in a transaction that is still open.
-fn worked<'c, T, E: From<DbError>>(
-    connection: &'c mut Connection,
-    path: &Path,
-    work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
-) -> Result<(Transaction<'c>, T), E> {
-    let transaction = connection
-        .transaction_with_behavior(TransactionBehavior::Immediate)
-        .map_err(DbError::from)?;
-    match work(&transaction) {
-        Ok(value) => Ok((transaction, value)),
-        Err(error) => {
-            // A large change can meet the full disk before its commit.
-            drop(transaction);
-            reserve::Reserve::beside(path).release_if_full();
-            Err(error)
-        }
-    }
-}
-
 fn transact<T, E: From<DbError>>(
     connection: &mut Connection,
     path: &Path,
     work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
 ) -> Result<T, E> {
-    let (transaction, value) = worked(connection, path, work)?;
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(DbError::from)?;
+    let value = match work(&transaction) {
+        Ok(value) => value,
+        Err(error) => {
+            // A large change can meet the full disk before its commit.
+            drop(transaction);
+            reserve::Reserve::beside(path).release_if_full();
+            return Err(error);
+        }
+    };
     if let Err(error) = transaction.commit() {
         let error = DbError::from(error);
         if error.is_disk_full() {
