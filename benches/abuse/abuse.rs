@@ -1,7 +1,7 @@
 //! What `benches/abuse/run` attacks with, and whom: the edge alone before an app, a blank listener, a bystander.
 //!
-//! `serve`: the edge with its default limits. `origin`: the app behind it. `blank`: takes connections and throws away what
-//! comes. `attack`: one kind of abuse for some seconds. `bystander`: asks at a fixed rate and tells how long it waited.
+//! `serve`: the edge with its default limits. `origin`: an app behind it; the downloads of slow readers come from one of their
+//! own, so that its work for them is not taken for the edge's. `blank`: answers handshakes, and throws away what comes. `attack`: one kind of abuse for some seconds. `bystander`: asks at a fixed rate and tells how long it waited.
 mod attacks;
 mod bystander;
 mod origin;
@@ -19,8 +19,8 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
 
@@ -36,13 +36,18 @@ fn main() -> Outcome {
         .map(String::as_str)
         .collect::<Vec<_>>()[..]
     {
-        ["serve", https, upstream, pem] => {
-            runtime.block_on(serve(https.parse()?, upstream.parse()?, pem))
+        ["serve", https, upstream, downloads, pem] => {
+            let apps = [("/", upstream.parse()?), ("/10m", downloads.parse()?)];
+            runtime.block_on(serve(https.parse()?, apps, pem))
         }
         ["origin", address] => runtime.block_on(origin::serve(address.parse()?)),
-        ["blank", address] => runtime.block_on(blank(address.parse()?)),
-        ["attack", kind, address, pem, seconds, size] => {
-            let door = Door::new(address.parse()?, pem)?;
+        ["blank", address, pem] => runtime.block_on(blank(address.parse()?, pem)),
+        ["attack", kind, whom, address, pem, seconds, size] => {
+            let mut door = Door::new(address.parse()?, pem)?;
+            door.blank = whom == "blank";
+            if kind == "slow-readers" {
+                door.takes = Some(4096);
+            }
             let seconds = Duration::from_secs_f64(seconds.parse()?);
             runtime.block_on(attacks::attack(kind, door, seconds, size.parse()?))
         }
@@ -51,27 +56,29 @@ fn main() -> Outcome {
             runtime.block_on(bystander::ask(door, rate.parse()?, seconds.parse()?))
         }
         _ => Err(
-            "usage: serve HTTPS UPSTREAM PEM | origin ADDRESS | blank ADDRESS | attack KIND ADDRESS PEM SECONDS SIZE | bystander ADDRESS PEM RATE SECONDS"
+            "usage: serve HTTPS UPSTREAM DOWNLOADS PEM | origin ADDRESS | blank ADDRESS PEM | attack KIND edge|blank ADDRESS PEM SECONDS SIZE | bystander ADDRESS PEM RATE SECONDS"
                 .into(),
         ),
     }
 }
 
 /// The edge, until its standard input ends; then it tells what it refused.
-async fn serve(https: SocketAddr, upstream: SocketAddr, pem: &str) -> Outcome {
-    let chain = CertificateDer::pem_file_iter(pem)?.collect::<Result<Vec<_>, _>>()?;
-    let key =
-        rustls::crypto::aws_lc_rs::sign::any_supported_type(&PrivateKeyDer::from_pem_file(pem)?)?;
-    let spec = RouteSpec {
-        key: NAME.into(),
-        group: NAME.into(),
-        host: NAME.into(),
-        path_prefix: "/".into(),
-        upstream: Upstream::Targets(vec![Target::new("origin", Address::Tcp(upstream))]),
-        ..RouteSpec::default()
-    };
+async fn serve(https: SocketAddr, apps: [(&str, SocketAddr); 2], pem: &str) -> Outcome {
+    let (chain, key) = identity(pem)?;
+    let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key)?;
+    let routes = apps.map(|(path, address)| {
+        let spec = RouteSpec {
+            key: path.into(),
+            group: NAME.into(),
+            host: NAME.into(),
+            path_prefix: path.into(),
+            upstream: Upstream::Targets(vec![Target::new("origin", Address::Tcp(address))]),
+            ..RouteSpec::default()
+        };
+        Route::new(spec, &Snapshot::default())
+    });
     let snapshot = Snapshot {
-        routes: RouteTable::new([Route::new(spec, &Snapshot::default())]),
+        routes: RouteTable::new(routes),
         certificates: [(NAME.into(), Arc::new(CertifiedKey::new(chain, key)))].into(),
         ..Snapshot::default()
     };
@@ -86,35 +93,53 @@ async fn serve(https: SocketAddr, upstream: SocketAddr, pem: &str) -> Outcome {
     Ok(())
 }
 
-async fn blank(address: SocketAddr) -> Outcome {
+async fn blank(address: SocketAddr, pem: &str) -> Outcome {
+    let (chain, key) = identity(pem)?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    config.alpn_protocols = vec!["h2".into(), "http/1.1".into()];
+    let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind(address).await?;
     loop {
-        let (mut stream, _) = listener.accept().await?;
+        let (stream, _) = listener.accept().await?;
+        let acceptor = acceptor.clone();
         tokio::spawn(async move {
+            let Ok(mut stream) = acceptor.accept(stream).await else {
+                return;
+            };
             let mut piece = [0; 16 * 1024];
             while matches!(stream.read(&mut piece).await, Ok(1..)) {}
         });
     }
 }
 
+fn identity(
+    pem: &str,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Box<dyn Error + Send + Sync>> {
+    let chain = CertificateDer::pem_file_iter(pem)?.collect::<Result<Vec<_>, _>>()?;
+    Ok((chain, PrivateKeyDer::from_pem_file(pem)?))
+}
+
 /// Where to connect to, by TLS or as it is.
 #[derive(Clone)]
 struct Door {
     address: SocketAddr,
-    /// Nothing speaks TLS there.
+    /// Nothing is answered there.
     blank: bool,
+    /// The system takes no more than this for a client that does not read.
+    takes: Option<u32>,
     http1: TlsConnector,
     http2: TlsConnector,
 }
 
 impl Door {
-    /// `-` for the certificate means that there is no TLS.
     fn new(address: SocketAddr, pem: &str) -> Result<Door, Box<dyn Error + Send + Sync>> {
         let connector = |protocol: &str| -> Result<_, Box<dyn Error + Send + Sync>> {
             let mut roots = rustls::RootCertStore::empty();
-            if pem != "-" {
-                roots.add(CertificateDer::from_pem_file(pem)?)?;
-            }
+            roots.add(CertificateDer::from_pem_file(pem)?)?;
             let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
             let mut config = rustls::ClientConfig::builder_with_provider(provider)
                 .with_safe_default_protocol_versions()?
@@ -126,7 +151,8 @@ impl Door {
         };
         Ok(Door {
             address,
-            blank: pem == "-",
+            blank: false,
+            takes: None,
             http1: connector("http/1.1")?,
             http2: connector("h2")?,
         })
@@ -135,6 +161,9 @@ impl Door {
     /// A connection from one of many addresses, by number.
     async fn plain(&self, from: u32) -> std::io::Result<TcpStream> {
         let socket = TcpSocket::new_v4()?;
+        if let Some(bytes) = self.takes {
+            socket.set_recv_buffer_size(bytes)?;
+        }
         let [_, _, high, low] = (from % 60_000 + 1).to_be_bytes();
         let source = IpAddr::V4(Ipv4Addr::new(127, 1, high, low));
         socket.bind((source, 0).into())?;

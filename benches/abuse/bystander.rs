@@ -14,6 +14,8 @@ use tokio::task::LocalSet;
 
 use super::{Door, NAME, Outcome};
 
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
 /// A request that waits longer has failed.
 const PATIENCE: Duration = Duration::from_secs(5);
 const CONNECTIONS: usize = 16;
@@ -27,6 +29,14 @@ struct Ledger {
     first_failure: Option<String>,
 }
 
+/// One more connection.
+async fn http1(door: &Door) -> Result<http1::SendRequest<Empty<Bytes>>, Failure> {
+    let stream = TokioIo::new(door.tls(HOME, false).await?);
+    let (sender, connection) = http1::handshake(stream).await?;
+    tokio::task::spawn_local(connection);
+    Ok(sender)
+}
+
 pub async fn ask(door: Door, rate: f64, seconds: f64) -> Outcome {
     LocalSet::new().run_until(asked(door, rate, seconds)).await
 }
@@ -35,10 +45,7 @@ async fn asked(door: Door, rate: f64, seconds: f64) -> Outcome {
     let ledger = Rc::new(RefCell::new(Ledger::default()));
     let mut kept = Vec::new();
     for _ in 0..CONNECTIONS {
-        let stream = TokioIo::new(door.tls(HOME, false).await?);
-        let (sender, connection) = http1::handshake::<_, Empty<Bytes>>(stream).await?;
-        tokio::task::spawn_local(connection);
-        kept.push(sender);
+        kept.push(http1(&door).await?);
     }
     let kept = Rc::new(RefCell::new(kept));
     let stream = TokioIo::new(door.tls(HOME, true).await?);
@@ -50,18 +57,23 @@ async fn asked(door: Door, rate: f64, seconds: f64) -> Outcome {
         let due = begun + Duration::from_secs_f64(number as f64 / rate);
         tokio::time::sleep_until(due.into()).await;
         let (ledger, kept, mut http2) = (ledger.clone(), kept.clone(), http2.clone());
+        let door = door.clone();
         tokio::task::spawn_local(async move {
             let asking = async {
                 if number % 2 == 0 {
                     let free = kept.borrow_mut().pop();
-                    let mut sender = free.ok_or("no connection is free")?;
+                    // As a browser does, while all that it has are busy.
+                    let mut sender = match free {
+                        Some(free) => free,
+                        None => http1(&door).await?,
+                    };
                     let request = Request::get("/1k").header("host", NAME);
                     let answer = sender.send_request(request.body(Empty::new())?).await?;
                     let status = answer.status();
                     let body = answer.into_body().collect().await?.to_bytes();
                     sender.ready().await?;
                     kept.borrow_mut().push(sender);
-                    Ok::<_, Box<dyn std::error::Error>>((status, body.len()))
+                    Ok::<_, Failure>((status, body.len()))
                 } else {
                     let request = Request::get(format!("https://{NAME}/1k"));
                     let answer = http2.send_request(request.body(Empty::new())?).await?;

@@ -269,11 +269,7 @@ fn note(client: &Client, error: &EdgeError, id: &HeaderValue, exchange: &mut Exc
     let id = id.to_str().unwrap_or_default();
     match error {
         EdgeError::Panicked => {
-            client.refused(Refusal::Panic);
-            tracing::error!(
-                request = id,
-                "a request panicked in the edge; it got a 500, the others go on"
-            );
+            client.panicked(Some(id), exchange.route().map(|route| &*route.spec.key));
         }
         EdgeError::BodyStalled => client.refused(Refusal::SlowBody),
         EdgeError::TooManyRequests(_) => {

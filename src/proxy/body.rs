@@ -13,6 +13,7 @@ use super::client::Piece;
 use super::compressor::Compressed;
 use super::exchange::Exchange;
 use super::refusal::Refusal;
+use super::turn::Turn;
 use super::upstream::{AnswerBody, BodyFailure};
 
 /// Over HTTP/2 a piece that is larger …
@@ -20,7 +21,6 @@ const UNWATCHED: usize = 16 * 1024;
 /// … has its end in a frame of its own: hyper forgets a stream whose last piece it has handed to h2, which it does as soon
 /// as there is room for one byte, and h2 would keep all the rest for ever. Copied, so that it does not hold the piece.
 const ITS_END: usize = 1024;
-
 pub(super) struct EdgeBody {
     content: Content,
     /// The end of the piece that was given last.
@@ -176,15 +176,24 @@ impl EdgeBody {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        if let Some(exchange) = &self.exchange {
+        if let Some(exchange) = &mut self.exchange {
             exchange.client.piece.set(Piece::Wanted);
+            if exchange.turn.is_over() {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
         }
         let polled = match self.rest.is_empty() {
             true => self.content.poll(cx),
             false => Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.rest))))),
         };
         match polled {
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => {
+                if let Some(exchange) = &mut self.exchange {
+                    exchange.turn = Turn::default();
+                }
+                Poll::Pending
+            }
             Poll::Ready(Some(Ok(mut frame))) => {
                 if let (Some(exchange), Some(data)) = (&mut self.exchange, frame.data_mut()) {
                     if data.len() > UNWATCHED && exchange.client.http2.get() {
@@ -193,6 +202,7 @@ impl EdgeBody {
                         data.truncate(at);
                     }
                     exchange.outcome.bytes_out += data.len() as u64;
+                    exchange.turn.given(data.len());
                     exchange.client.piece_given(data.len());
                 }
                 self.settle();
@@ -237,11 +247,8 @@ impl Body for EdgeBody {
             Err(_) => {
                 if let Some(exchange) = &mut this.exchange {
                     exchange.ending = Ending::Panicked;
-                    exchange.client.refused(Refusal::Panic);
-                    tracing::error!(
-                        route = exchange.route().map(|route| &*route.spec.key),
-                        "an answer panicked in the edge while it was passed on; it was broken off, the others go on"
-                    );
+                    let route = exchange.route().map(|route| &*route.spec.key);
+                    exchange.client.panicked(None, route);
                 }
                 Poll::Ready(Some(Err(Broken::Panicked)))
             }

@@ -221,6 +221,18 @@ impl Client {
         self.worker.shared.refused.count(why);
     }
 
+    /// Counts a panic that was caught, and tells of one a minute.
+    pub(super) fn panicked(&self, request: Option<&str>, route: Option<&str>) {
+        self.refused(Refusal::Panic);
+        if self.worker.shared.said_panic.is_due(Instant::now()) {
+            tracing::error!(
+                request,
+                route,
+                "a request panicked in the edge, which is a mistake of the edge: it was answered with 500 or broken off, the others go on. More of them are counted, and told once a minute"
+            );
+        }
+    }
+
     /// Ends the connection for this reason, with `ENHANCE_YOUR_CALM`; only over HTTP/2.
     pub(super) fn condemn(&self, why: Refusal) {
         if self.condemned.get().is_none() {

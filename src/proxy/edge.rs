@@ -136,6 +136,7 @@ impl Edge {
             of_proxies: AtomicUsize::new(0),
             sources: Sources::new(now),
             said_no_header: Said::new(now),
+            said_panic: Said::new(now),
         });
         let workers = (0..count)
             .map(|index| worker::start(index, seed()?, shared.clone()))

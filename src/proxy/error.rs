@@ -120,7 +120,7 @@ impl EdgeError {
         }
     }
 
-    /// Whether the connection must end with this answer, because where the request ends is not certain.
+    /// Whether the connection must end with this answer, because where the request ends is not certain, or our own state.
     pub(super) fn closes(&self) -> bool {
         matches!(
             self,
@@ -131,6 +131,7 @@ impl EdgeError {
                 | EdgeError::BodyTooLarge(_)
                 | EdgeError::BodyStalled
                 | EdgeError::BodyBroken
+                | EdgeError::Panicked
         )
     }
 

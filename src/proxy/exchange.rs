@@ -16,6 +16,7 @@ use super::policies::Met;
 use super::routes::Route;
 use super::target::Claim;
 use super::tunnel::Tunnel;
+use super::turn::Turn;
 use super::upstream::h2c::Progress;
 
 pub(super) struct Exchange {
@@ -31,6 +32,7 @@ pub(super) struct Exchange {
     /// What the request became, until its answer is on its way.
     pub(super) tunnel: Option<Box<Tunnel>>,
     pub(super) ending: Ending,
+    pub(super) turn: Turn,
     /// Why the edge itself answered, where it did.
     pub(super) refused: Option<&'static str>,
     /// How long it waited for its route.
@@ -55,6 +57,7 @@ impl Exchange {
             upload: None,
             tunnel: None,
             ending: Ending::default(),
+            turn: Turn::default(),
             refused: None,
             held: Duration::ZERO,
             retries: 0,

@@ -1,8 +1,8 @@
 //! Handshakes: whose turn it is on a worker. Local to its thread.
 //!
 //! What costs is answering the first message, a signature and a key agreement of some 300 microseconds, during which
-//! the thread does nothing else. So at most [`AT_ONCE`] of them are worked on before all else that is ready has had its
-//! turn; the rest wait in order. A place there is held while we work, never while a client thinks: silent clients would
+//! the thread does nothing else. So only [`AT_ONCE`] is worked on before all else that is ready has had its turn, a look at
+//! the sockets that costs some microseconds; the rest wait in order. A place there is held while we work, never while a client thinks: silent clients would
 //! otherwise keep everybody out. Those that wait for their client are bounded by source.
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -13,8 +13,8 @@ use tokio::task::yield_now;
 
 use super::sources::Source;
 
-/// Answers of handshakes between two rounds of everything else: some 2 ms that a request waits at most.
-const AT_ONCE: usize = 8;
+/// Answers of handshakes between two rounds of everything else: with eight a request waited some 2 ms.
+const AT_ONCE: usize = 1;
 /// Handshakes of one source that are between the client's first message and their end, over all workers.
 const OF_SOURCE: usize = 32;
 

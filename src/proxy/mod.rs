@@ -70,6 +70,7 @@ mod tls;
 mod trace;
 mod tunnel;
 mod tunnel_watch;
+mod turn;
 mod upstream;
 mod vigil;
 mod watch;

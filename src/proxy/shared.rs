@@ -43,4 +43,5 @@ pub(super) struct Shared {
     pub(super) sources: Sources,
     /// That a proxy sends no header of the PROXY protocol.
     pub(super) said_no_header: Said,
+    pub(super) said_panic: Said,
 }

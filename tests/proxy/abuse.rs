@@ -349,6 +349,13 @@ async fn f5_a_panic_is_one_requests_500_and_nobody_elses() {
     );
     assert_eq!(rig.edge.stats().refusals.of(Refusal::Panic), 1);
     assert_eq!(rig.route_reading("tasks.test").in_flight, 0);
+    // What state it left a connection in that asks one thing after the other is not certain.
+    let mut stream = tls(&rig, "tasks.test", "http/1.1").await.unwrap();
+    let ask = "GET / HTTP/1.1\r\nHost: tasks.test\r\nX-Freehold-Test-Panic: 1\r\n\r\n";
+    stream.write_all(ask.repeat(2).as_bytes()).await.unwrap();
+    let mut answers = String::new();
+    stream.read_to_string(&mut answers).await.unwrap();
+    assert_eq!(answers.matches("HTTP/1.1 500").count(), 1, "{answers}");
 }
 
 #[tokio::test]

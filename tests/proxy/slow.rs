@@ -1,5 +1,6 @@
 //! Clients that take or bring next to nothing: each is given up, and those that are merely slow are not.
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -7,6 +8,7 @@ use freehold::proxy::{Limits, Protocol, Refusal, RouteSpec, Target};
 use http::Request;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Notify;
@@ -230,6 +232,48 @@ async fn e4_a_reader_of_a_few_bytes_now_and_then_is_dropped_and_a_slow_one_is_no
         "{few:?}"
     );
     assert_eq!((few.1, slow), (1, (None, 0)));
+}
+
+#[tokio::test]
+async fn e4_what_a_reader_leaves_unread_neither_the_edge_nor_the_system_takes_from_the_app() {
+    let written = Arc::new(AtomicU64::new(0));
+    let counted = written.clone();
+    let app = raw(move |mut stream, _| {
+        let written = counted.clone();
+        async move {
+            // What the app's own system holds is none of the edge's.
+            SockRef::from(&stream)
+                .set_send_buffer_size(16 * 1024)
+                .unwrap();
+            read_head(&mut stream).await.unwrap();
+            let head = "HTTP/1.1 200 OK\r\nContent-Length: 50000000\r\n\r\n";
+            stream.write_all(head.as_bytes()).await.unwrap();
+            while let Ok(count @ 1..) = stream.write(&[7; 64 * 1024]).await {
+                written.fetch_add(count as u64, SeqCst);
+            }
+        }
+    })
+    .await;
+    let spec = RouteSpec {
+        redirect_http: false,
+        ..route("tasks.test", &[&target(app.address)])
+    };
+    let rig = Rig::with_limits(World::of([spec]), limits(PATIENCE));
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    let mut stream = socket.connect(rig.http).await.unwrap();
+    let ask = "GET / HTTP/1.1\r\nHost: tasks.test\r\n\r\n";
+    stream.write_all(ask.as_bytes()).await.unwrap();
+    let mut before = 0;
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let now = written.load(SeqCst);
+        if now > 0 && now == before {
+            break;
+        }
+        before = now;
+    }
+    assert!(before < 2_000_000, "{before} bytes were taken");
 }
 
 /// A body that comes in pieces of `size` bytes every 50 ms, `count` of them.

@@ -5,6 +5,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_util::io::poll_read_buf;
@@ -15,6 +16,10 @@ use crate::proxy::target::Address;
 /// Room asked for before a read; grows with what the body turns out to be.
 const READ: usize = 8 * 1024;
 const READ_BODY: usize = 64 * 1024;
+/// A target that takes a connect in this time is on this box or beside it, and needs no window for what is on the way.
+const NEAR: Duration = Duration::from_millis(5);
+/// What the system holds, each way, of what one of both sides takes slowly; its own measure goes to 6 MB and more.
+const HELD: usize = 256 * 1024;
 
 pub(crate) enum Stream {
     Tcp(TcpStream),
@@ -38,8 +43,12 @@ pub(crate) async fn connect(address: &Address, limit: Duration) -> io::Result<Co
     let opening = async {
         io::Result::Ok(match address {
             Address::Tcp(address) => {
+                let asked = Instant::now();
                 let stream = TcpStream::connect(address).await?;
                 stream.set_nodelay(true)?;
+                if asked.elapsed() < NEAR {
+                    hold_little(&stream);
+                }
                 Stream::Tcp(stream)
             }
             Address::Unix(path) => Stream::Unix(UnixStream::connect(path).await?),
@@ -55,6 +64,13 @@ pub(crate) async fn connect(address: &Address, limit: Duration) -> io::Result<Co
         }
     };
     Ok(Connection::over(stream))
+}
+
+/// Where the system does not let us, it goes by its own measure.
+fn hold_little(stream: &TcpStream) {
+    let socket = SockRef::from(stream);
+    socket.set_recv_buffer_size(HELD).ok();
+    socket.set_tcp_notsent_lowat(HELD as u32).ok();
 }
 
 impl Connection {
