@@ -7,6 +7,7 @@
 //! to `monitor`.
 
 mod cgroup;
+pub mod descriptors;
 mod firewall;
 mod listening;
 mod modes;

@@ -14,6 +14,8 @@ mod api;
 mod attachments;
 #[path = "api_behaviour/cancelled.rs"]
 mod cancelled;
+#[path = "api_behaviour/maintenance.rs"]
+mod maintenance;
 #[path = "api_behaviour/pages.rs"]
 mod pages;
 #[path = "api_behaviour/policies.rs"]

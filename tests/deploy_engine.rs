@@ -11,7 +11,7 @@ mod support;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use freehold::docker::Engine;
@@ -306,6 +306,74 @@ fn f4_a_release_that_dies_after_the_switch_gives_way_to_the_one_before() {
     assert_eq!(all[0]["cause"], "return");
     let error = all[1]["error"].as_str().unwrap().to_owned();
     assert!(error.contains("v1 comes back"), "{error}");
+}
+
+/// Every deploy has a stream open at what it takes over from, so that each is in its drain when the next begins.
+#[test]
+fn n6_a_rollback_waits_for_no_stream_that_is_open() {
+    let p = Place::with("[drain]\nreplica = \"60s\"\n");
+    let ticks = "RUN mkdir cgi-bin && printf '#!/bin/sh\\necho; while echo tick; do sleep 1; done' > cgi-bin/ticks && chmod +x cgi-bin/ticks";
+    let serve = "exec httpd -f -p 8000";
+    p.deploy_well(&p.folder("one", ticks, serve));
+    let two = p.folder("two", ticks, serve).display().to_string();
+    let mut streams: Vec<Child> = Vec::new();
+    let mut stream = || {
+        let address = p.fh.edge(&p.fh.path("run").join("root.pem")).address;
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--insecure", "--no-buffer", "--noproxy", "*"])
+            .args(["--connect-to", &format!(":443:{address}:443")])
+            .arg("https://hello.localhost/cgi-bin/ticks")
+            .stdout(Stdio::piped());
+        let mut child = curl.spawn().unwrap();
+        let mut tick = [0; 4];
+        child
+            .stdout
+            .as_mut()
+            .unwrap()
+            .read_exact(&mut tick)
+            .unwrap();
+        streams.push(child);
+    };
+    let mut switched = Vec::new();
+    for arguments in [
+        &["deploy", two.as_str(), "--app", APP][..],
+        &["rollback", APP, "v1"],
+        &["rollback", APP, "v2"],
+    ] {
+        stream();
+        let mut asked = p.fh.command(arguments);
+        asked.stdout(Stdio::null()).stderr(Stdio::null());
+        let before = p.newest()["id"].as_i64();
+        let mut asked = asked.spawn().unwrap();
+        let deploy = until("the traffic to move", secs(90), || {
+            let newest = p.newest();
+            let moved = newest["id"].as_i64() != before && newest["switched_ms"].is_i64();
+            moved
+                .then(|| newest.clone())
+                .ok_or_else(|| newest.to_string())
+        });
+        asked.kill().unwrap();
+        asked.wait().unwrap();
+        switched.push(deploy);
+    }
+    assert_eq!(p.answer(), "two");
+    for deploy in &switched {
+        let id = deploy["id"].as_i64().unwrap();
+        assert_eq!(p.state(id), "draining", "its stream goes on");
+    }
+    let time = |deploy: &Value, at: &str| deploy[at].as_i64().unwrap();
+    for deploy in &switched[1..] {
+        let took = time(deploy, "switched_ms") - time(deploy, "created_ms");
+        println!("a rollback under an open stream moved the traffic after {took} ms");
+        assert!(took < 15_000, "a drain was waited for: {took} ms");
+    }
+    for stream in &mut streams {
+        assert!(stream.try_wait().unwrap().is_none(), "it was cut");
+        stream.kill().unwrap();
+    }
+    for deploy in &switched {
+        p.until_state(deploy["id"].as_i64().unwrap(), "live");
+    }
 }
 
 #[test]

@@ -56,6 +56,7 @@ const ALL: &[(&str, Side, Side)] = &[
     ("audit.list", Has("audit"), Has("GET /settings/audit")),
     ("audit.export", Has("audit"), Has("GET /settings/audit")),
     ("doctor.show", Has("doctor"), Has("GET /box/doctor")),
+    ("doctor.confirm", Has("doctor"), Not("who confirms a state that was made anew has looked at the box; the page says what to type")),
     ("second_factor.show", Has("user list"), Has("GET /account")),
     ("second_factor.offer", Not(OWN), Has("POST /account/second-factor")),
     ("second_factor.confirm", Not(OWN), Has("POST /account/second-factor/confirm")),

@@ -3,96 +3,23 @@
 //!
 //! Has an engine of its own (`tests/rig/engine`), because it ends it.
 
+#[path = "support/own_engine.rs"]
+mod own_engine;
 #[allow(dead_code)]
 #[path = "supervise/rig.rs"]
 mod rig;
 mod support;
 
-use std::path::PathBuf;
 use std::process::Command;
 
 use freehold::supervise::EngineState;
+use own_engine::OwnEngine;
 use rig::*;
 use support::freehold::Freehold;
 use support::process::run;
 
 /// One such engine at a time is enough for a small machine.
 static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-
-/// An engine in a folder of its own, cleaned away with its value.
-struct OwnEngine(PathBuf);
-
-fn ask_rig(action: &str, folder: &std::path::Path) {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rig/engine");
-    let status = Command::new(script)
-        .args([action, folder.to_str().unwrap()])
-        .status()
-        .unwrap();
-    assert!(status.success(), "engine {action}");
-}
-
-impl OwnEngine {
-    fn start() -> Self {
-        let folder = PathBuf::from(format!("/run/fht{}", std::process::id()));
-        let engine = Self(folder);
-        engine.up();
-        let image = engine.0.join("busybox.tar");
-        for (host, verb, flag) in [
-            (shared_engine(), "save", "-o"),
-            (engine.host(), "load", "-i"),
-        ] {
-            let mut command = Command::new("docker");
-            command.args(["-H", &host, verb, flag]).arg(&image);
-            if verb == "save" {
-                command.arg("busybox:latest");
-            }
-            assert!(command.status().unwrap().success(), "{verb}");
-        }
-        engine
-    }
-
-    fn host(&self) -> String {
-        format!("unix://{}/docker.sock", self.0.display())
-    }
-
-    fn up(&self) {
-        ask_rig("start", &self.0);
-    }
-
-    fn down(&self) {
-        ask_rig("stop", &self.0);
-    }
-
-    fn kill(&self) {
-        let pid = std::fs::read_to_string(self.0.join("docker.pid")).unwrap();
-        let status = Command::new("kill")
-            .args(["-9", pid.trim()])
-            .status()
-            .unwrap();
-        assert!(status.success());
-        // An engine refuses to start while its predecessor's process is listed.
-        let listed = PathBuf::from(format!("/proc/{}", pid.trim()));
-        let begun = Instant::now();
-        while listed.exists() {
-            assert!(begun.elapsed() < PATIENCE, "the engine does not end");
-            std::thread::sleep(SECOND / 20);
-        }
-        std::fs::remove_file(self.0.join("docker.pid")).unwrap();
-    }
-}
-
-impl Drop for OwnEngine {
-    fn drop(&mut self) {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rig/engine");
-        let cleaned = Command::new(script).arg("clean").arg(&self.0).status();
-        if !cleaned.is_ok_and(|status| status.success()) {
-            eprintln!(
-                "the engine in {} could not be cleaned away",
-                self.0.display()
-            );
-        }
-    }
-}
 
 async fn reachable(supervisor: &Supervisor, wanted: bool) {
     let mut state = supervisor.engine();
@@ -106,7 +33,7 @@ async fn reachable(supervisor: &Supervisor, wanted: bool) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f8_an_engine_restart_is_survived_and_addresses_followed() {
     let _alone = ONE_AT_A_TIME.lock().await;
-    let own = OwnEngine::start();
+    let own = OwnEngine::start(&["busybox:latest"], false);
     let id = InstallationId::parse("restartertest").unwrap();
     let machine = Machine::on(&own.host(), id).await;
     let daemon = machine.daemon().await;
@@ -183,12 +110,64 @@ async fn f8_an_engine_restart_is_survived_and_addresses_followed() {
     daemon.stop().await;
 }
 
+/// With live-restore its end and its death are nobody's: what runs answers all the time, and is known again afterwards. The
+/// saboteur is the test above, where the same replica begins anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn n3_an_engine_restart_with_live_restore_interrupts_nobody() {
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let own = OwnEngine::start(&["busybox:latest"], true);
+    let id = InstallationId::parse("liverestoring").unwrap();
+    let machine = Machine::on(&own.host(), id).await;
+    let daemon = machine.daemon().await;
+    let supervisor = &daemon.supervisor;
+    let (row, live) = daemon.ready(web("tasks-web-v1-1")).await;
+    let stop = CancellationToken::new();
+    let visitor = {
+        let (stop, live) = (stop.clone(), live.clone());
+        tokio::spawn(async move {
+            let mut answers = 0u32;
+            while !stop.is_cancelled() {
+                assert!(fetch(&live).await.ends_with("ok\n"));
+                answers += 1;
+                tokio::time::sleep(SECOND / 50).await;
+            }
+            answers
+        })
+    };
+    for gently in [true, false] {
+        let gone = Instant::now();
+        match gently {
+            true => own.down(),
+            false => own.kill(),
+        }
+        reachable(supervisor, false).await;
+        own.up();
+        reachable(supervisor, true).await;
+        println!(
+            "with live-restore the engine was away for {:?}",
+            gone.elapsed()
+        );
+        let same = daemon.until(row, "health", Live::is_healthy).await;
+        assert_eq!(same.container_id, live.container_id);
+        assert_eq!((same.started, same.address), (live.started, live.address));
+        assert_eq!(same.restarts, 0);
+    }
+    stop.cancel();
+    let answers = visitor.await.expect("every request is answered");
+    println!("{answers} requests, all answered");
+    assert!(supervisor.deaths(row).is_empty());
+    daemon.retired(row).await;
+    supervisor.remove_network("app-1").await.unwrap();
+    daemon.stop().await;
+    machine.clean().await;
+}
+
 /// The same as a visitor sees it: requests through the edge are answered again, though the container's address is
 /// another one.
 #[test]
-fn f8_after_an_engine_restart_the_edge_answers_from_the_new_address() {
+fn f8_n3_after_an_engine_restart_the_edge_answers_from_the_new_address() {
     let _alone = ONE_AT_A_TIME.blocking_lock();
-    let own = OwnEngine::start();
+    let own = OwnEngine::start(&["busybox:latest"], false);
     let mut fh = Freehold::new();
     fh.configure_on(&own.host(), "");
     fh.start();
@@ -238,9 +217,14 @@ fn f8_after_an_engine_restart_the_edge_answers_from_the_new_address() {
         }
     };
     let before = support::until::until("one container alone", 60 * SECOND, address);
+    let gone = Instant::now();
     own.down();
     own.up();
     support::until::until("the app to answer again", 90 * SECOND, answers);
+    println!(
+        "without live-restore the app answers again after {:?}",
+        gone.elapsed()
+    );
     let after = support::until::until("its address", 30 * SECOND, address);
     assert_ne!(
         after, before,

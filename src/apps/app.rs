@@ -32,6 +32,8 @@ pub struct App {
     pub webhook_mark: String,
     /// Whether a maintenance page answers instead.
     pub maintenance: bool,
+    /// When that ends by itself.
+    pub maintenance_until: Option<UnixMs>,
     /// Whether it is being removed.
     pub removing: bool,
 }
@@ -40,6 +42,13 @@ impl App {
     /// What stands in events and labels.
     pub fn subject(&self) -> String {
         format!("app:{}", self.id)
+    }
+
+    /// Until when requests are held by maintenance now, if they are. What is on without an end, as an older Freehold
+    /// may have written it, has none.
+    pub fn maintained(&self, now: UnixMs) -> Option<UnixMs> {
+        let until = self.maintenance_until.unwrap_or(UnixMs(i64::MAX));
+        (self.maintenance && until > now).then_some(until)
     }
 }
 

@@ -9,6 +9,7 @@ mod app;
 mod domain;
 pub mod env;
 mod error;
+pub mod maintenance;
 pub mod pause;
 mod policies;
 mod scale;
@@ -363,27 +364,6 @@ impl Apps {
     /// Only the database's.
     pub async fn routes(&self, app: Option<i64>) -> Result<Vec<Route>, AppError> {
         self.db.read(move |c| Ok(store::routes(c, app)?)).await
-    }
-
-    /// Answers with a maintenance page instead of the app, or no longer.
-    ///
-    /// # Errors
-    /// Only the database's.
-    pub async fn set_maintenance(
-        &self,
-        app: i64,
-        on: bool,
-        by: &str,
-        now: UnixMs,
-    ) -> Result<(), AppError> {
-        let word = if on { "on" } else { "off" };
-        let message = format!("Maintenance was switched {word} by {by}.");
-        self.db
-            .write(move |tx| {
-                store::set_maintenance(tx, app, on)?;
-                record(tx, now, app, "app.maintenance", message)
-            })
-            .await
     }
 
     /// What was set beside freehold.toml, by process.

@@ -18,7 +18,7 @@ use super::scale::Scale;
 
 const APP: &str = "SELECT id, name, created_ms, git_url, git_branch,
     git_token IS NOT NULL OR git_key IS NOT NULL, registry_host, registry_user, maintenance, removing,
-    git_token, git_key, registry_password, webhook_secret
+    git_token, git_key, registry_password, webhook_secret, maintenance_until_ms
     FROM apps";
 
 fn app(row: &Row<'_>) -> rusqlite::Result<(App, String)> {
@@ -35,6 +35,7 @@ fn app(row: &Row<'_>) -> rusqlite::Result<(App, String)> {
         credentials_mark: mark([row.get(10)?, row.get(11)?, row.get(12)?]),
         webhook_mark: mark([row.get(13)?]).unwrap_or_default(),
         maintenance: row.get(8)?,
+        maintenance_until: row.get::<_, Option<i64>>(14)?.map(UnixMs),
         removing: row.get(9)?,
     };
     Ok((app, name))
@@ -391,12 +392,28 @@ pub(super) fn set_route_policies(
     Ok(())
 }
 
-pub(super) fn set_maintenance(tx: &Transaction<'_>, id: i64, on: bool) -> Result<(), DbError> {
-    tx.execute(
-        "UPDATE apps SET maintenance = ?2 WHERE id = ?1",
-        params![id, on],
+/// On until then, or off; whether that is anything new.
+pub(super) fn set_maintenance(
+    tx: &Transaction<'_>,
+    id: i64,
+    until: Option<UnixMs>,
+) -> Result<bool, DbError> {
+    let changed = tx.execute(
+        "UPDATE apps SET maintenance = ?2 IS NOT NULL, maintenance_until_ms = ?2
+         WHERE id = ?1 AND (maintenance = 1 OR ?2 IS NOT NULL)",
+        params![id, until.map(|at| at.0)],
     )?;
-    Ok(())
+    Ok(changed > 0)
+}
+
+/// Switches maintenance off whose time is over; gives the apps.
+pub(super) fn end_maintenance(tx: &Transaction<'_>, now: UnixMs) -> Result<Vec<i64>, DbError> {
+    let mut statement = tx.prepare_cached(
+        "UPDATE apps SET maintenance = 0, maintenance_until_ms = NULL
+         WHERE maintenance = 1 AND maintenance_until_ms <= ?1 RETURNING id",
+    )?;
+    let rows = statement.query_map([now.0], |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 pub(super) fn scale(c: &Connection, id: i64) -> Result<BTreeMap<String, Scale>, DbError> {

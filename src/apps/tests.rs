@@ -1,5 +1,7 @@
 //! What the handle promises, on a real database.
 
+use std::time::Duration;
+
 use super::*;
 use crate::db::Kind;
 use crate::git::{Branch, GitUrl};
@@ -313,4 +315,85 @@ async fn e6_policies_that_cannot_be_read_are_not_taken_for_none() {
     );
     assert!(set.await.unwrap());
     assert_eq!(own().await, Some(Default::default()));
+}
+
+#[tokio::test]
+async fn n7_a_pause_ends_when_it_had_to_whatever_the_clock_was_set_to() {
+    const HOUR: i64 = 3_600_000;
+    let minute = Duration::from_secs(60);
+    let place = place();
+    let app = shop(&place.apps, "shop").await.id;
+    let now = UnixMs(100 * HOUR);
+    // Each: since when by the clock of then, by how much the clock was set, what is left of it now.
+    for (since, by, left_ms) in [
+        (now.0 + HOUR - 20_000, Some(-HOUR), 40_000),
+        (now.0 - HOUR - 20_000, Some(HOUR), 40_000),
+        (now.0 - 8_760 * HOUR - 20_000, Some(8_760 * HOUR), 40_000),
+        // Begun since the clock was set.
+        (now.0 - 500, Some(-HOUR), 59_500),
+        (now.0 - 500, Some(HOUR), 59_500),
+        // Nobody saw it being set: its whole length at most.
+        (now.0 + HOUR, None, 60_000),
+        (now.0 - 20_000, None, 40_000),
+    ] {
+        let pause = place.apps.pause(vec![app], minute, UnixMs(since));
+        pause.await.unwrap();
+        place.apps.clock_set(by, now).await.unwrap();
+        let open = place.apps.pauses().await.unwrap();
+        let left = open[0].until.0 - now.0;
+        assert_eq!((open.len(), left), (1, left_ms), "{since} {by:?}");
+        place.apps.resume(vec![app]).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn n6_a_pause_and_maintenance_end_by_themselves_and_are_cleared_away() {
+    let p = place();
+    let (one, two) = (shop(&p.apps, "one").await, shop(&p.apps, "two").await);
+    let hour = Duration::from_secs(3_600);
+    let (begin, end) = (UnixMs(1_000), UnixMs(1_000).plus(hour));
+    let on = async |app: &App, time| p.apps.set_maintenance(app.id, time, "ana", begin).await;
+    assert!(on(&one, Some(hour)).await.unwrap());
+    assert!(on(&two, Some(hour * 2)).await.unwrap());
+    p.apps.pause(vec![one.id], hour / 2, begin).await.unwrap();
+    let find = async |name: &str| p.apps.find(name).await.unwrap();
+    let before = find("one").await;
+    assert_eq!(before.maintained(begin), Some(end));
+    assert_eq!(before.maintained(end), None, "over at once");
+
+    p.apps.end_pauses(begin.plus(hour / 2)).await.unwrap();
+    assert_eq!(p.apps.pauses().await.unwrap(), [], "the pause is gone");
+    assert_eq!(find("one").await, before, "and nothing else");
+    p.apps.end_pauses(end).await.unwrap();
+    let after = find("one").await;
+    assert!(!after.maintenance && after.maintenance_until.is_none());
+    assert!(find("two").await.maintenance);
+    let told: Vec<events::Event> = p
+        .apps
+        .db
+        .read(|c| events::newest(c, None, 10))
+        .await
+        .unwrap();
+    let said = |words: &str| told.iter().filter(|e| e.message.contains(words)).count();
+    assert_eq!(said("ended by itself"), 1, "{told:?}");
+    assert_eq!(said("until 1970-01-01T01:00:01"), 1, "{told:?}");
+
+    // Switched on again it lasts so long from then; switched off twice, the second is nothing.
+    let later = UnixMs(5_000);
+    let again = p.apps.set_maintenance(two.id, Some(hour), "ana", later);
+    assert!(again.await.unwrap());
+    assert_eq!(find("two").await.maintenance_until, Some(later.plus(hour)));
+    assert!(on(&two, None).await.unwrap());
+    assert!(!on(&two, None).await.unwrap());
+    // What an older Freehold switched on without an end is on until it is switched off.
+    p.apps
+        .db
+        .write(move |tx| {
+            tx.execute("UPDATE apps SET maintenance = 1 WHERE id = ?1", [two.id])?;
+            Ok::<_, DbError>(())
+        })
+        .await
+        .unwrap();
+    p.apps.end_pauses(end.plus(hour * 999)).await.unwrap();
+    assert!(find("two").await.maintained(UnixMs::now()).is_some());
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::facts::cut;
 use super::{End, Entry, Filter, Intent, Outcome};
 use crate::base::clock::UnixMs;
-use crate::db::DbError;
+use crate::db::{self, DbError};
 
 /// Characters kept of a name.
 const NAME: usize = 100;
@@ -20,6 +20,7 @@ pub(super) fn begin(tx: &Transaction<'_>, intent: &Intent, now: UnixMs) -> Resul
         action,
         subject,
     } = intent;
+    db::note(&subject.name, action);
     tx.execute(
         "INSERT INTO audit (at_ms, who_kind, who_id, who, via, address, request, action, subject_kind, subject_id, subject)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",

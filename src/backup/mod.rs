@@ -42,6 +42,7 @@ mod target;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -63,6 +64,10 @@ pub use row::{Backup, Cause, Restore, Schedule, Target, Unremoved};
 pub use standing::Standing;
 pub use state::{BackupState, RestoreState, crash_points};
 pub use target::NewTarget;
+
+const HOUR: Duration = Duration::from_secs(3_600);
+/// Above a dump and the reading back of it, a download and the restoring of it: each has `dump::LIMIT`.
+const MOST: Duration = HOUR.saturating_mul(26);
 
 /// The handle; cheap to clone.
 #[derive(Clone)]
@@ -140,7 +145,7 @@ impl Backups {
     /// Registers the handlers of every job kind of this domain.
     pub fn register(&self, handlers: &mut Handlers) {
         let this = self.clone();
-        handlers.on(BACKUP_JOB, move |context, payload| {
+        handlers.on(BACKUP_JOB, MOST, move |context, payload| {
             let this = this.clone();
             async move {
                 let _in_work = this.takes_up(context.id, context.cancel.clone());
@@ -148,12 +153,12 @@ impl Backups {
             }
         });
         let this = self.clone();
-        handlers.on_yielding(PLAN_JOB, move |context, payload| {
+        handlers.on_yielding(PLAN_JOB, HOUR, move |context, payload| {
             let this = this.clone();
             async move { this.run_plan(context, payload).await }
         });
         let this = self.clone();
-        handlers.on(CHECK_JOB, move |context, payload| {
+        handlers.on(CHECK_JOB, MOST, move |context, payload| {
             let this = this.clone();
             async move {
                 let _in_work = this.takes_up(context.id, context.cancel.clone());
@@ -161,12 +166,12 @@ impl Backups {
             }
         });
         let this = self.clone();
-        handlers.on_yielding(RETAIN_JOB, move |context, payload| {
+        handlers.on_yielding(RETAIN_JOB, HOUR * 12, move |context, payload| {
             let this = this.clone();
             async move { this.run_retention(context, payload).await }
         });
         let this = self.clone();
-        handlers.on(RESTORE_JOB, move |context, payload| {
+        handlers.on(RESTORE_JOB, MOST, move |context, payload| {
             let this = this.clone();
             async move {
                 let _in_work = this.takes_up(context.id, context.cancel.clone());
@@ -174,7 +179,7 @@ impl Backups {
             }
         });
         let this = self.clone();
-        handlers.on_yielding(CONFIRM_JOB, move |context, payload| {
+        handlers.on_yielding(CONFIRM_JOB, HOUR, move |context, payload| {
             let this = this.clone();
             async move { this.run_confirm(context, payload).await }
         });

@@ -353,7 +353,7 @@ impl Backups {
 enum Turn {
     /// Its time has come.
     Dump,
-    /// The setting was changed: it has another minute.
+    /// The setting was changed: it has another minute. Or the clock was set back: it lies further ahead than a day.
     Move,
     /// Nothing, until then. One whose time came while it was not ready is dumped when a look finds it
     /// ready; no time can be said for that.
@@ -364,7 +364,9 @@ fn turn(current: &Schedule, first: &Schedule, ready: bool, now: UnixMs) -> Turn 
     match (current.next_due <= now, ready) {
         (true, true) => Turn::Dump,
         (true, false) => Turn::Wait(None),
-        (false, _) if current.minute != first.minute => Turn::Move,
+        (false, _) if current.minute != first.minute || current.next_due > first.next_due => {
+            Turn::Move
+        }
         (false, _) => Turn::Wait(Some(current.next_due)),
     }
 }
@@ -407,7 +409,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn f6_a_schedule_waits_for_its_time_and_for_its_server() {
+    fn f6_n7_a_schedule_waits_for_its_time_and_for_its_server() {
         let schedule = |minute, due| Schedule {
             minute,
             next_due: UnixMs(due),
@@ -420,6 +422,8 @@ mod tests {
         assert_eq!(turn(schedule(120, 100), false), Turn::Wait(None));
         assert_eq!(turn(schedule(130, 100), false), Turn::Wait(None));
         assert_eq!(turn(schedule(130, 500), true), Turn::Move);
+        // The clock was set back: that minute comes sooner.
+        assert_eq!(turn(schedule(120, 901), true), Turn::Move);
         let later = Turn::Wait(Some(UnixMs(500)));
         assert_eq!(turn(schedule(120, 500), true), later);
         assert_eq!(turn(schedule(120, 500), false), later);

@@ -91,7 +91,7 @@ pub trait Servers: Send + Sync {
 
 /// The requests on their way to apps.
 pub trait Traffic: Send + Sync {
-    /// Holds the requests of these apps for at most `limit`.
+    /// Holds the requests of these apps for at most `limit`, and lets those that run end, for a few seconds of it.
     fn pause(&self, apps: Vec<i64>, limit: Duration) -> Answer<'_, ()>;
     /// Lets them through again.
     fn resume(&self, apps: Vec<i64>) -> Answer<'_, ()>;

@@ -21,7 +21,7 @@ use crate::jobs::{JobContext, Outcome};
 use crate::supervise::SuperviseError;
 
 /// Requests to the apps are held no longer than this while names are swapped.
-const PAUSE: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_secs(35);
 /// Tries while something outside (engine, store) is away.
 pub(super) const TRIES: u32 = 5;
 pub(super) const AGAIN: Backoff = Backoff {

@@ -1,4 +1,7 @@
 //! Which stored backups have had their time: pure.
+//!
+//! Backups are in the order in which they were made, and time is told by the days that have one: a clock that leaps a year
+//! forward is one more day, and one that is set back does not make the newest look old.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -22,7 +25,7 @@ pub struct Keep {
 /// A stored backup of one database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kept {
-    /// The row.
+    /// The row; a later one is higher.
     pub id: i64,
     /// When it was made.
     pub at: UnixMs,
@@ -30,13 +33,14 @@ pub struct Kept {
     pub asked: bool,
 }
 
-/// One that was asked for stays this long in any case: it was made for a reason.
+/// One that was asked for stays this long in any case, and until as many later days have one (or as are kept at most):
+/// it was made for a reason.
 const ASKED_STAYS: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The ids of those that may go. The newest one always stays.
 pub fn past_their_time(stored: &[Kept], keep: Keep, now: UnixMs, zone: &TimeZone) -> Vec<i64> {
     let mut newest_first: Vec<Kept> = stored.to_vec();
-    newest_first.sort_by_key(|k| (std::cmp::Reverse(k.at), std::cmp::Reverse(k.id)));
+    newest_first.sort_by_key(|k| std::cmp::Reverse(k.id));
     let mut stays: HashSet<i64> = newest_first.first().map(|k| k.id).into_iter().collect();
     let date = |at: UnixMs| {
         Timestamp::from_millisecond(at.0)
@@ -66,10 +70,15 @@ pub fn past_their_time(stored: &[Kept], keep: Keep, now: UnixMs, zone: &TimeZone
             }
         }
     }
+    let enough = (ASKED_STAYS.as_secs() / (24 * 3600)).min(keep.daily.into());
+    let mut days = HashSet::new();
     newest_first
         .iter()
-        .filter(|k| !stays.contains(&k.id))
-        .filter(|k| !(k.asked && now.since(k.at) < ASKED_STAYS))
+        .filter(|k| {
+            days.insert(day(k.at));
+            let is_old = now.since(k.at) >= ASKED_STAYS && days.len() as u64 > enough;
+            !stays.contains(&k.id) && (!k.asked || is_old)
+        })
         .map(|k| k.id)
         .collect()
 }
@@ -90,14 +99,20 @@ mod tests {
     fn daily(days: i64) -> Vec<Kept> {
         (0..days)
             .map(|n| Kept {
-                id: n,
+                id: 10_000 - 10 * n,
                 at: UnixMs(NOW - n * DAY),
                 asked: false,
             })
             .collect()
     }
 
+    /// How many days ago those were made that stay.
     fn left(stored: &[Kept]) -> Vec<i64> {
+        let left = left_of(stored).into_iter();
+        left.map(|id| (10_000 - id) / 10).collect()
+    }
+
+    fn left_of(stored: &[Kept]) -> Vec<i64> {
         let gone = past_their_time(stored, KEEP, UnixMs(NOW), &TimeZone::UTC);
         stored
             .iter()
@@ -128,13 +143,13 @@ mod tests {
             monthly: 0,
         };
         let gone = past_their_time(&daily(3), none, UnixMs(NOW), &TimeZone::UTC);
-        assert_eq!(gone, [1, 2]);
+        assert_eq!(gone, [9_990, 9_980]);
         assert!(past_their_time(&[], none, UnixMs(NOW), &TimeZone::UTC).is_empty());
     }
 
     #[test]
     fn f6_a_gap_in_the_days_does_not_cost_older_ones() {
-        let sparse: Vec<Kept> = daily(60).into_iter().filter(|k| k.id % 5 == 0).collect();
+        let sparse: Vec<Kept> = daily(60).into_iter().filter(|k| k.id % 50 == 0).collect();
         let left = left(&sparse);
         assert!((0..7).all(|n| left.contains(&(n * 5))), "{left:?}");
     }
@@ -143,31 +158,74 @@ mod tests {
     fn f6_one_asked_for_by_hand_outlives_a_newer_one_of_its_day() {
         let mut stored = daily(2);
         stored.push(Kept {
-            id: 50,
+            id: 9_995,
             at: UnixMs(NOW - 3_600_000),
             asked: true,
         });
-        assert!(left(&stored).contains(&50));
+        assert!(left_of(&stored).contains(&9_995));
+        let long_ago = |id, at| Kept {
+            id,
+            at: UnixMs(NOW - at),
+            asked: id == 51,
+        };
+        stored.extend([long_ago(51, 20 * DAY + 3_600_000), long_ago(52, 20 * DAY)]);
+        let few = Keep {
+            daily: 2,
+            weekly: 1,
+            monthly: 1,
+        };
+        let gone = past_their_time(&stored, few, UnixMs(NOW), &TimeZone::UTC);
+        assert!(gone.contains(&51), "{gone:?}");
+    }
+
+    /// A schedule's worth: a day, a week and a month that fall out of what is kept.
+    const WORTH: usize = 3;
+
+    #[test]
+    fn n7_a_clock_that_leaps_a_year_forward_costs_no_more_than_a_day_that_passes() {
+        let mut stored: Vec<Kept> = daily(400);
+        let stays = left_of(&stored);
+        stored.retain(|k| stays.contains(&k.id));
         stored.push(Kept {
-            id: 51,
-            at: UnixMs(NOW - 20 * DAY - 3_600_000),
+            id: 9_995,
+            at: UnixMs(NOW - 3_600_000),
             asked: true,
         });
-        stored.push(Kept {
-            id: 52,
-            at: UnixMs(NOW - 20 * DAY),
+        for leap in [3_600_000, 365 * DAY] {
+            let now = UnixMs(NOW + leap);
+            let mut after = stored.clone();
+            after.push(Kept {
+                id: 10_010,
+                at: now,
+                asked: false,
+            });
+            let gone = past_their_time(&after, KEEP, now, &TimeZone::UTC);
+            assert!(gone.len() <= WORTH, "{gone:?}");
+            assert!(!gone.contains(&9_995), "one that was asked for this day");
+        }
+    }
+
+    #[test]
+    fn n7_what_is_made_after_the_clock_was_set_back_stays() {
+        // Ten days by a clock that was a year ahead, then three by the right one.
+        let ahead = daily(10).into_iter().map(|k| Kept {
+            at: UnixMs(k.at.0 + 365 * DAY),
+            ..k
+        });
+        let right = (1..=3).map(|n| Kept {
+            id: 10_000 + n,
+            at: UnixMs(NOW + n * DAY),
             asked: false,
         });
-        let gone = past_their_time(
-            &stored,
-            Keep {
-                daily: 7,
-                weekly: 1,
-                monthly: 1,
-            },
-            UnixMs(NOW),
-            &TimeZone::UTC,
-        );
-        assert!(gone.contains(&51), "{gone:?}");
+        let stored: Vec<Kept> = ahead.chain(right).collect();
+        let few = Keep {
+            daily: 7,
+            weekly: 0,
+            monthly: 0,
+        };
+        let now = UnixMs(NOW + 3 * DAY);
+        let gone = past_their_time(&stored, few, now, &TimeZone::UTC);
+        assert_eq!(gone.len(), 6, "{gone:?}");
+        assert!(gone.iter().all(|id| *id < 10_000), "{gone:?}");
     }
 }

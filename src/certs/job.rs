@@ -36,6 +36,8 @@ pub const KIND: &str = "certificate";
 /// No try takes longer; the next one goes on where it was.
 const LONGEST: Duration = Duration::from_secs(600);
 const HOUR: Duration = Duration::from_secs(3_600);
+/// With the wait for its turn, where many names are ordered at once.
+pub(super) const MOST: Duration = Duration::from_secs(24 * 3_600);
 
 pub(super) async fn handle(
     inner: Arc<Inner>,

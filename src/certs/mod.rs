@@ -40,6 +40,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rusqlite::Transaction;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::base::clock::UnixMs;
@@ -50,6 +51,7 @@ use crate::db::{Db, DbError};
 use crate::jobs::{Handlers, Outcome};
 
 use store::orders;
+use timing::LONGEST_WAIT;
 
 pub use addresses::{for_the_box as box_addresses, local as local_addresses};
 pub use box_ca::fingerprint;
@@ -177,7 +179,7 @@ impl Certs {
     /// Registers the job [`JOB_KIND`].
     pub fn register(&self, handlers: &mut Handlers, publish: Arc<dyn Publish>) {
         let inner = Arc::clone(&self.inner);
-        handlers.on(JOB_KIND, move |context, payload| {
+        handlers.on(JOB_KIND, job::MOST, move |context, payload| {
             let (inner, publish) = (Arc::clone(&inner), Arc::clone(&publish));
             async move {
                 match payload.get("host").and_then(|h| h.as_str()) {
@@ -247,6 +249,18 @@ impl Certs {
     /// Only the database's.
     pub async fn try_all_now(&self) -> Result<(), DbError> {
         self.inner.db.write(store::failed_names_at_once).await?;
+        self.inner.poke.notify_one();
+        Ok(())
+    }
+
+    /// The clock was set by `by_ms` (below 0: back); `None` when that happened while no daemon ran. Tries come when they
+    /// had to.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn clock_set(&self, by_ms: Option<i64>, now: UnixMs) -> Result<(), DbError> {
+        let set = move |tx: &Transaction<'_>| store::clock_set(tx, by_ms, LONGEST_WAIT, now);
+        self.inner.db.write(set).await?;
         self.inner.poke.notify_one();
         Ok(())
     }

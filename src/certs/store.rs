@@ -3,6 +3,8 @@
 
 pub(super) mod orders;
 
+use std::time::Duration;
+
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use crate::base::clock::UnixMs;
@@ -219,6 +221,27 @@ pub(super) fn failed_names_at_once(tx: &Transaction<'_>) -> Result<(), DbError> 
         "UPDATE certificate_names SET next_try_ms = 0 WHERE source = 'acme' AND failures > 0",
         [],
     )?;
+    Ok(())
+}
+
+/// The clock was set: no name waits longer for its next try than it had to, nor than any name ever has to.
+pub(super) fn clock_set(
+    tx: &Transaction<'_>,
+    by_ms: Option<i64>,
+    longest: Duration,
+    now: UnixMs,
+) -> Result<(), DbError> {
+    match by_ms {
+        Some(by) => tx.execute(
+            "UPDATE certificate_names SET next_try_ms = max(?1, next_try_ms + ?2)
+             WHERE next_try_ms > ?1 AND ?2 < 0",
+            params![now.0, by],
+        )?,
+        None => tx.execute(
+            "UPDATE certificate_names SET next_try_ms = ?1 WHERE next_try_ms > ?2",
+            [now.0, now.plus(longest).0],
+        )?,
+    };
     Ok(())
 }
 

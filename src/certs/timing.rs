@@ -21,6 +21,9 @@ const RETRIES: [Duration; 8] = [
     DAY,
 ];
 
+/// No name waits longer for its next try.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(7 * 86_400);
+
 /// The notices before a certificate runs out, for one that lives 90 days or more.
 const NOTICES: [u32; 3] = [14, 7, 3];
 const FULL_LIFE: Duration = Duration::from_secs(90 * 86_400);
@@ -64,7 +67,7 @@ pub fn retry_in(failures: u32, left: Option<Duration>, asked: Option<Duration>) 
     if let Some(left) = left.filter(|l| !l.is_zero()) {
         wait = wait.min((left / 8).max(Duration::from_secs(5)));
     }
-    asked.map_or(wait, |a| wait.max(a.min(7 * DAY)))
+    asked.map_or(wait, |a| wait.max(a.min(LONGEST_WAIT)))
 }
 
 /// How long to wait while the name does not exist in DNS: nobody was bothered,

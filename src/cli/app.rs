@@ -428,6 +428,26 @@ fn show(global: &Global, app: &AppDetail) {
                 n => format!(", brought back {n} times"),
             }
         ));
+        if let Some(left_out) = &replica.left_out {
+            let when = match left_out.now {
+                true => "left out of traffic since",
+                false => "was left out of traffic at",
+            };
+            let since = UnixMs(left_out.since_ms).iso();
+            output::line(format!("    {when} {since}: {}", left_out.why));
+        }
+        for death in &replica.deaths {
+            output::line(format!(
+                "    {} it {}",
+                UnixMs(death.at_ms).iso(),
+                death.why
+            ));
+        }
+        // Whole lines of the newest one: the others' are in `--json`.
+        let newest = replica.deaths.first().map(|death| &death.lines);
+        for line in newest.into_iter().flatten() {
+            output::line(format!("      | {line}"));
+        }
     }
 }
 

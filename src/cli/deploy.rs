@@ -54,6 +54,9 @@ pub struct Arguments {
     /// The password there; safer in FREEHOLD_REGISTRY_PASSWORD or, as -, on standard input: arguments show in `ps`
     #[arg(long, env = "FREEHOLD_REGISTRY_PASSWORD", hide_env_values = true)]
     registry_password: Option<String>,
+    /// Build though an image of the commit is kept, as when its base image moved; a folder is always built
+    #[arg(long, conflicts_with = "image")]
+    rebuild: bool,
     /// Do not wait for its end
     #[arg(long)]
     detach: bool,
@@ -92,6 +95,7 @@ pub async fn run(client: &Client, global: &Global, given: Arguments) -> Result<(
             image: given.image,
             git_url: given.git,
             git_ref: given.reference,
+            rebuild: given.rebuild,
         };
         client.send(Method::POST, &deploys, &form).await?
     } else {

@@ -27,12 +27,16 @@ use crate::wire::doctor::{Area, Condition, Examined, Report};
 /// why it matters and what to type. When the daemon does not answer, what can be seen without it is looked at.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  freehold doctor             # exit code 1 when something does not work\n  freehold doctor --all       # what is as it should be, too\n  freehold doctor --json"
+    after_help = "Examples:\n  freehold doctor             # exit code 1 when something does not work\n  freehold doctor --all       # what is as it should be, too\n  freehold doctor --json\n  freehold doctor --confirm   # all is well, after the state was made anew"
 )]
 pub struct Arguments {
     /// Show what is as it should be, too
     #[arg(long)]
     all: bool,
+    /// Say that all is well after Freehold's own state was made anew from a snapshot and its journal. Containers that it
+    /// does not know are removed from then on
+    #[arg(long)]
+    confirm: bool,
 }
 
 /// Runs the verb.
@@ -40,6 +44,12 @@ pub struct Arguments {
 /// # Errors
 /// When something does not work, or the daemon cannot be reached.
 pub async fn run(client: &Client, global: &Global, given: Arguments) -> Result<(), Fail> {
+    if given.confirm {
+        let path = "/api/v1/doctor/confirm";
+        let _done: serde_json::Value = client
+            .send(http::Method::POST, path, &serde_json::json!({}))
+            .await?;
+    }
     let mut progress = Progress::of_state(global, "Looking at the box");
     progress.state("");
     let asked = client.get::<Report>("/api/v1/doctor").await;

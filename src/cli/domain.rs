@@ -218,15 +218,21 @@ pub async fn scale(client: &Client, global: &Global, given: ScaleArguments) -> R
 }
 
 /// A maintenance page instead of the app
+///
+/// Requests are held as long as `[hold] time` says, then answered 503 with a page; the app runs on. It ends by itself
+/// when its time is over; switched on again, it lasts so long from then.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  freehold maintenance shop on\n  freehold maintenance shop off"
+    after_help = "Examples:\n  freehold maintenance shop on              # for a day at most\n  freehold maintenance shop on --for 2h\n  freehold maintenance shop off"
 )]
 pub struct MaintenanceArguments {
     /// The app
     name: String,
     /// on or off
     position: Position,
+    /// How long at most, from 1m to 30d; 24h when not given
+    #[arg(long = "for", value_name = "TIME")]
+    lasts: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -245,9 +251,17 @@ pub async fn maintenance(
     given: MaintenanceArguments,
 ) -> Result<(), Fail> {
     let on = given.position == Position::On;
+    let word = match (on, &given.lasts) {
+        (true, Some(time)) => format!("on for {time}"),
+        (true, None) => "on for 24h".to_owned(),
+        (false, _) => "off".to_owned(),
+    };
+    let switch = Switch {
+        on,
+        lasts: given.lasts,
+    };
     let target = format!("{}/maintenance", path(&given.name));
-    let changed: Changed = client.send(Method::POST, &target, &Switch { on }).await?;
-    let word = if on { "on" } else { "off" };
+    let changed: Changed = client.send(Method::POST, &target, &switch).await?;
     output::either(global.json, &changed, || {
         output::line(format!("Maintenance of {} is {word}.", given.name));
     });

@@ -87,6 +87,11 @@ fn show_apps(status: &Status) {
             .map(|a| vec![a.name.clone(), a.state.clone(), a.urls.join(" ")]),
     );
     output::table(&rows);
+    for app in &status.apps {
+        if let Some(died) = &app.died {
+            output::line(format!("{}: {died}", app.name));
+        }
+    }
 }
 
 fn show_certificates(status: &Status) {

@@ -202,6 +202,7 @@ mod tests {
                 address: "10.83.0.2:3000".into(),
                 left_out: true,
                 times_left_out: 7,
+                last_left_out: None,
                 figures: EdgeFigures::default(),
             }],
             ..RouteFigures::default()

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::docker::Engine;
 use crate::doctor;
 use crate::monitor::Monitor;
-use crate::supervise::{Live, State};
+use crate::supervise::{Live, State, Supervisor};
 use crate::users::Users;
 use crate::web::{self, about::Coming};
 use crate::wire::doctor::Report;
@@ -39,6 +39,8 @@ pub struct About {
     pub certs: Certs,
     pub apps: Apps,
     pub live: watch::Receiver<Arc<Vec<Live>>>,
+    /// Knows how replicas died.
+    pub supervisor: Supervisor,
     /// Knows what needs attention.
     pub monitor: Monitor,
 }
@@ -92,13 +94,13 @@ impl About {
             root_file: self.root_file.display().to_string(),
             fingerprint: self.certs.root().fingerprint,
             engine,
-            apps: self.lines(apps, &routes),
+            apps: self.lines(apps, &routes, now),
             certificates: lines_of(certificates, now),
             findings,
         }
     }
 
-    fn lines(&self, apps: Vec<App>, routes: &[Route]) -> Vec<AppLine> {
+    fn lines(&self, apps: Vec<App>, routes: &[Route], now: UnixMs) -> Vec<AppLine> {
         let live = self.live.borrow().clone();
         apps.into_iter()
             .map(|app| {
@@ -111,12 +113,32 @@ impl About {
                         .filter(|r| r.app == app.id)
                         .map(|r| format!("https://{}{}", r.domain.host, r.domain.path))
                         .collect(),
+                    died: self.died(&of_app, now),
                     name: app.name.to_string(),
                 }
             })
             .collect()
     }
+
+    /// The newest death of these, if it is news.
+    fn died(&self, live: &[&Live], now: UnixMs) -> Option<String> {
+        let newest = |live: &&Live| {
+            let death = self.supervisor.deaths(live.row).into_iter().next()?;
+            Some((death.at, format!("{} {}", live.name, death.why)))
+        };
+        let (at, words) = live.iter().filter_map(newest).max_by_key(|(at, _)| *at)?;
+        let ago = now.since(at);
+        let minutes = ago.as_secs() / 60;
+        (ago < NEWS).then(|| match minutes {
+            0 => format!("{words} just now"),
+            1 => format!("{words} a minute ago"),
+            minutes => format!("{words} {minutes} minutes ago"),
+        })
+    }
 }
+
+/// A death is news for this long.
+const NEWS: Duration = Duration::from_secs(3_600);
 
 fn lines_of(certificates: Vec<CertStatus>, now: UnixMs) -> Vec<CertificateLine> {
     certificates

@@ -6,10 +6,12 @@
 //! stop: the edge drains (5 s), the tasks end, what is queued stays queued.
 
 mod about;
+mod clock_watch;
 mod connects;
 mod edge_watch;
 mod findings;
 mod handlers;
+mod keeping;
 mod lease;
 mod logging;
 mod ports;
@@ -39,11 +41,12 @@ use crate::base::secret::MasterKey;
 use crate::base::shutdown::{Shutdown, Tasks};
 use crate::certs::{self, Certs};
 use crate::config::{self, Config};
-use crate::db::{Db, Kind};
+use crate::db::{self, Db, Kind};
 use crate::deploy::{self, Deploys};
 use crate::docker::Engine;
 use crate::events::Events;
 use crate::git::Git;
+use crate::host::descriptors;
 use crate::http_client::HttpClient;
 use crate::jobs::{Handlers, Jobs};
 use crate::monitor::{self, Monitor};
@@ -104,6 +107,7 @@ async fn run(start: Start) -> Result<(), String> {
     if let Some(data_dir) = start.data_dir {
         config.data_dir = data_dir;
     }
+    tell_descriptors(descriptors::raise(), &config);
     let config = Arc::new(config);
     let data_dir = config.data_dir.clone();
     for folder in ["repos", "builds", "backups"] {
@@ -140,6 +144,13 @@ async fn run(start: Start) -> Result<(), String> {
         settings::reserved(watched.settings.clone()),
     );
     let engine = Engine::connect(&config.docker.host).map_err(words)?;
+    let clock = clock_watch::ClockWatch {
+        db: db.clone(),
+        apps: apps.clone(),
+        certs: certs.clone(),
+    };
+    // Before anything waits for what is stored.
+    clock.start(&tasks).await;
     let supervisor = Supervisor::start(
         engine.clone(),
         db.clone(),
@@ -210,6 +221,7 @@ async fn run(start: Start) -> Result<(), String> {
     );
     connects::recheck(failures, supervisor.clone(), &tasks);
     let attack = edge_watch::start(edge.handle(), db.clone(), &tasks);
+    let unkept = keeping::start(db.clone(), &tasks);
 
     let mut handlers = Handlers::default();
     certs.register(&mut handlers, Arc::new(publisher.clone()));
@@ -267,6 +279,8 @@ async fn run(start: Start) -> Result<(), String> {
                 refused: watched.refused.clone(),
                 waiting: watched.waiting,
                 attack,
+                unkept,
+                db: db.clone(),
                 listen: listen.clone(),
                 root_file: root_file.clone(),
             }),
@@ -298,6 +312,7 @@ async fn run(start: Start) -> Result<(), String> {
         certs: certs.clone(),
         apps: apps.clone(),
         live: supervisor.live(),
+        supervisor: supervisor.clone(),
         monitor: monitor.clone(),
     };
     let app = Arc::new(web::Services {
@@ -355,6 +370,18 @@ async fn run(start: Start) -> Result<(), String> {
     }
 }
 
+/// Says so where strangers get less room than the settings say.
+fn tell_descriptors(allowed: u64, config: &Config) {
+    let wanted = config.limits.connections;
+    let fit = descriptors::connections(wanted, allowed);
+    if fit < wanted {
+        tracing::warn!(
+            allowed,
+            "the edge takes {fit} connections at once, and not the {wanted} of limits.connections: this process may have {allowed} file descriptors, and the rest needs some. Raise LimitNOFILE of freehold.service"
+        );
+    }
+}
+
 /// The key of this data folder; a new one only for a folder that has no state
 /// yet, because what is sealed in that opens with no other. A folder that had
 /// state and lost it is no new one either: a first start makes the key, then
@@ -366,7 +393,9 @@ fn master_key(data_dir: &Path) -> Result<MasterKey, String> {
         path.try_exists()
             .map_err(|e| format!("{}: {e}", path.display()))
     };
-    if there(&state)? && !there(&key)? {
+    // It is made anew from them.
+    let kept = db::has_snapshots(&state);
+    if (there(&state)? || kept) && !there(&key)? {
         return Err(format!(
             "{key} is missing, and {state} is there: the passwords, keys and environments in it open with that key only, so no new one is made. \
              Bring the file back (32 bytes, `chown freehold:freehold`, `chmod 600`) from the backup or snapshot of this box, from the box that {folder} was copied from, \
@@ -376,7 +405,7 @@ fn master_key(data_dir: &Path) -> Result<MasterKey, String> {
             folder = data_dir.display(),
         ));
     }
-    if there(&key)? && there(&figures)? && !there(&state)? {
+    if there(&key)? && there(&figures)? && !there(&state)? && !kept {
         return Err(format!(
             "{state} is missing, and {key} and {figures} are there: it held the apps, domains, databases and their passwords of this box, so no empty one is made in its place. \
              Bring the file back (`chown freehold:freehold`, `chmod 600`) from the backup or snapshot of this box; what runs in Docker is untouched meanwhile. \

@@ -15,7 +15,7 @@ use crate::base::clock::UnixMs;
 use crate::base::shutdown::Tasks;
 use crate::certs::{Boxed, Certs, Publish};
 use crate::db::DbError;
-use crate::proxy::{EdgeHandle, Target};
+use crate::proxy::{EdgeHandle, Target, drain};
 use crate::routing;
 
 use super::route_folders::Unread;
@@ -97,7 +97,7 @@ impl Publisher {
     }
 
     /// Waits until the retired replicas of these rows have ended what they were
-    /// answering, at most `limit`; then cuts the rest. Says how many were cut.
+    /// answering, at most `limit`; then cuts the rest, which has a moment for its last words. Says how many were cut.
     pub async fn drained(&self, rows: &[i64], limit: Duration) -> u64 {
         let targets: Vec<Arc<Target>> = {
             let retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
@@ -108,19 +108,19 @@ impl Publisher {
                 .cloned()
                 .collect()
         };
-        let all = async {
-            for target in &targets {
-                target.drained().await;
-            }
-        };
-        if tokio::time::timeout(limit, all).await.is_ok() {
-            return 0;
-        }
-        let cut = targets.iter().map(|t| t.in_flight()).sum();
-        for target in &targets {
-            target.cut();
-        }
-        cut
+        drain::drain(&targets, limit).await
+    }
+
+    /// What the edge has apps' requests go to now.
+    pub fn targets(&self, apps: &[i64]) -> Vec<Arc<Target>> {
+        let groups: Vec<String> = apps.iter().map(|app| format!("app:{app}")).collect();
+        let snapshot = self.edge.snapshot();
+        let routes = snapshot
+            .all_routes()
+            .filter(|route| groups.iter().any(|group| *group == *route.spec.group));
+        routes
+            .flat_map(|route| route.targets().iter().cloned())
+            .collect()
     }
 }
 
@@ -231,12 +231,15 @@ impl Work {
     /// Says until when what it published is true, if that ends by itself.
     async fn publish(&mut self) -> Result<Option<UnixMs>, Trouble> {
         let gathered = self.gather.gather().await.map_err(Trouble::Gathering)?;
-        let (wanted, until) = (gathered.wanted, gathered.until);
+        let (wanted, until, over) = (gathered.wanted, gathered.until, gathered.over);
         self.serve(gathered.input, gathered.mark);
         // After it: whoever waits for a folder finds it served.
         self.unread.send_replace(gathered.unread);
         // Last, because it writes: on a full disk, too, traffic follows the containers.
         self.certs.want(wanted).await.map_err(Trouble::Wanting)?;
+        if over && let Err(error) = self.gather.apps.end_pauses(UnixMs::now()).await {
+            tracing::warn!(%error, "pauses that are over could not be cleared away yet");
+        }
         Ok(until)
     }
 

@@ -17,11 +17,12 @@ use crate::db::{Db, DbError};
 use crate::deploy::{self, Deploys};
 use crate::events::{self, Level, NewEvent};
 use crate::git::Git;
+use crate::host::descriptors;
 use crate::http_client::HttpClient;
 use crate::proxy::{EdgeHandle, Limits, Proxies};
 use crate::supervise::Supervisor;
 
-/// The edge's limits.
+/// The edge's limits; no more connections than the process has descriptors for.
 pub fn limits(config: &Config) -> Limits {
     let bytes = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
     Limits {
@@ -30,7 +31,7 @@ pub fn limits(config: &Config) -> Limits {
         body_bytes: config.limits.body,
         connections_per_address: config.limits.connections_per_address,
         new_connections_per_address: config.limits.new_connections_per_address,
-        connections: config.limits.connections,
+        connections: descriptors::connections(config.limits.connections, descriptors::allowed()),
         client_header: config.timeouts.header,
         client_idle: config.timeouts.idle,
         upstream_connect: config.timeouts.connect,

@@ -12,6 +12,7 @@ use super::route_folders::{RouteFolders, Unread};
 use super::static_folders::Folder;
 use super::upstreams::Upstreams;
 use crate::apps::Apps;
+use crate::apps::pause::Pause;
 use crate::base::clock::UnixMs;
 use crate::base::log_share::LogShare;
 use crate::base::policies::{Policies, VerifierKey};
@@ -83,11 +84,28 @@ impl Gather {
         }
         let live = self.live.borrow().clone();
         let apps = self.apps.list().await.map_err(words)?;
-        let pauses = self.apps.pauses(UnixMs::now()).await.map_err(words)?;
+        let now = UnixMs::now();
+        let (pauses, over): (Vec<Pause>, Vec<Pause>) = self
+            .apps
+            .pauses()
+            .await
+            .map_err(words)?
+            .into_iter()
+            .partition(|pause| pause.until > now);
+        let maintained = apps.iter().map(|app| app.maintained(now));
+        let over = !over.is_empty()
+            || apps
+                .iter()
+                .any(|app| app.maintenance && app.maintained(now).is_none());
+        let until = pauses
+            .iter()
+            .map(|p| p.until)
+            .chain(maintained.flatten())
+            .min();
         let serving = self.deploys.serving().await.map_err(words)?;
         for route in self.apps.routes(None).await.map_err(words)? {
             let app = apps.iter().find(|a| a.id == route.app);
-            let maintenance = app.is_some_and(|a| a.maintenance);
+            let maintained = app.and_then(|app| app.maintained(now));
             let pause = pauses.iter().find(|p| p.app == route.app);
             let serving = serving.iter().find(|s| s.app == route.app);
             wanted.push(want(route.domain.host.as_str(), Source::Acme));
@@ -114,8 +132,11 @@ impl Gather {
                 ),
                 host: route.domain.host.to_string(),
                 path: route.domain.path.clone(),
-                answer: match (maintenance, pause, serving) {
-                    (true, _, _) => MAINTENANCE,
+                answer: match (maintained, pause, serving) {
+                    (Some(until), _, _) => Answer::Paused {
+                        since: UnixMs(0),
+                        until,
+                    },
                     (_, Some(pause), _) => Answer::Paused {
                         since: pause.since,
                         until: pause.until,
@@ -170,7 +191,8 @@ impl Gather {
             wanted,
             mark,
             unread,
-            until: pauses.iter().map(|p| p.until).min(),
+            until,
+            over,
         })
     }
 
@@ -205,13 +227,9 @@ pub struct Gathered {
     pub unread: Unread,
     /// When it stops being so by itself: the first pause is over.
     pub until: Option<UnixMs>,
+    /// Whether pauses are over that are written down still.
+    pub over: bool,
 }
-
-/// Held as long as the edge holds, then told to come back.
-const MAINTENANCE: Answer = Answer::Paused {
-    since: UnixMs(0),
-    until: UnixMs(i64::MAX),
-};
 
 fn want(host: &str, source: Source) -> Wanted {
     Wanted {

@@ -49,6 +49,18 @@ impl DbError {
         Self::Unavailable("the daemon is stopping".into())
     }
 
+    /// The same for another change that shared its transaction.
+    pub(super) fn told_again(&self) -> Self {
+        match self {
+            Self::DiskFull => Self::DiskFull,
+            Self::Sqlite(rusqlite::Error::SqliteFailure(code, words)) => {
+                Self::Sqlite(rusqlite::Error::SqliteFailure(*code, words.clone()))
+            }
+            Self::Unavailable(why) => Self::Unavailable(why.clone()),
+            other => Self::Unavailable(other.to_string()),
+        }
+    }
+
     /// Whether space is what is missing.
     pub fn is_disk_full(&self) -> bool {
         matches!(self, Self::DiskFull)

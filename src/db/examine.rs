@@ -101,6 +101,8 @@ mod tests {
         let insert = "INSERT INTO events (at_ms, kind, level, subject, message, data)
             VALUES (?1, 'a', 'info', 'b', 'a sentence that takes its room in the file', '{}')";
         filled(&state, Kind::State, insert).await;
+        // With its snapshots it would be made anew.
+        std::fs::remove_dir_all(state.with_extension("safe")).unwrap();
         let Err(error @ DbError::Damaged { .. }) = Db::open(&state, Kind::State) else {
             panic!("a damaged state was opened");
         };

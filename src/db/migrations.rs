@@ -29,6 +29,8 @@ const STATE: &[&str] = &[
     include_str!("migrations/0019_settings_changed.sql"),
     include_str!("migrations/0020_taken_deliveries.sql"),
     include_str!("migrations/0021_route_policies.sql"),
+    include_str!("migrations/0022_maintenance_until.sql"),
+    include_str!("migrations/0023_recoveries.sql"),
 ];
 
 const METRICS: &[&str] = &[include_str!("migrations/metrics_0001.sql")];
@@ -47,14 +49,32 @@ pub(super) fn known(kind: Kind) -> i64 {
 
 /// Brings the database to this program's version, one transaction a step.
 pub(super) fn migrate(connection: &mut Connection, kind: Kind) -> Result<(), DbError> {
+    migrate_to(connection, kind, known(kind))
+}
+
+/// Brings the database to the version `until`, should it be older.
+pub(super) fn migrate_to(
+    connection: &mut Connection,
+    kind: Kind,
+    until: i64,
+) -> Result<(), DbError> {
     let steps = steps(kind);
     let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     let known = known(kind);
-    if found > known {
-        return Err(DbError::Newer { found, known });
+    let newest = found.max(until);
+    if newest > known {
+        return Err(DbError::Newer {
+            found: newest,
+            known,
+        });
     }
     let done = usize::try_from(found).unwrap_or(0);
-    for (at, step) in steps.iter().enumerate().skip(done) {
+    for (at, step) in steps
+        .iter()
+        .enumerate()
+        .take(usize::try_from(until).unwrap_or(0))
+        .skip(done)
+    {
         let transaction = connection.transaction()?;
         transaction.execute_batch(step)?;
         transaction.pragma_update(None, "user_version", i64::try_from(at + 1).unwrap_or(known))?;

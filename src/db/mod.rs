@@ -11,19 +11,27 @@ mod meta;
 mod migrations;
 mod open;
 mod reserve;
+mod safe;
 mod slice;
+mod writer;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use rusqlite::{Connection, Transaction};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
 pub use error::DbError;
 pub use examine::Examination;
+#[cfg(test)]
+pub use safe::Saboteur;
+pub use safe::has_snapshots;
+pub use safe::{Recovery, confirm as confirm_recoveries, mark_told as mark_recovery_told, note};
 pub use slice::Slice;
+
+use crate::base::clock::UnixMs;
+use writer::{Job, Message, Writer};
 
 /// Which of the two databases, and so how it is synced and migrated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +41,6 @@ pub enum Kind {
     /// What was measured: may lose the last seconds in a power cut.
     Metrics,
 }
-
-type Work = Box<dyn FnOnce(&mut Connection) + Send>;
 
 /// Readers at work at once, per database.
 const READERS: usize = 4;
@@ -52,19 +58,37 @@ pub struct Db {
 struct Inner {
     path: PathBuf,
     kind: Kind,
-    writer: mpsc::Sender<Work>,
+    writer: mpsc::Sender<Message>,
     readers: Mutex<Vec<Connection>>,
     permits: Semaphore,
     commits: watch::Sender<u64>,
+    /// The journal has grown so far that a snapshot is due.
+    large: Arc<Notify>,
 }
 
 impl Db {
     /// Opens or makes the database at `path`, migrates it and starts its writer. State is
-    /// read through first; figures are checked by [`Db::check`] when there is time for it.
+    /// read through first, and made anew from its last snapshot and its journal where it is damaged, short of
+    /// acknowledged changes, or gone ([`Db::recoveries`] says so); figures are checked by [`Db::check`] when there is
+    /// time for it.
     ///
     /// # Errors
-    /// When the file cannot be opened, is damaged state, or was written by a newer Freehold.
+    /// When the file cannot be opened, is damaged state that nothing brings back, or was written by a newer Freehold.
     pub fn open(path: &Path, kind: Kind) -> Result<Self, DbError> {
+        Self::open_with(
+            path,
+            kind,
+            #[cfg(test)]
+            Saboteur::default(),
+        )
+    }
+
+    /// As [`Self::open`], and in tests with something taken away.
+    pub(crate) fn open_with(
+        path: &Path,
+        kind: Kind,
+        #[cfg(test)] saboteur: Saboteur,
+    ) -> Result<Self, DbError> {
         let reserves = match kind {
             Kind::State => vec![
                 reserve::Reserve::to_start_with(path),
@@ -75,38 +99,44 @@ impl Db {
         if let Some(first) = reserves.first() {
             first.release_if_full();
         }
+        let anew = kind == Kind::State && safe::usable(path, UnixMs::now())?;
         let mut connection = open::writer(path, kind)?;
         migrations::migrate(&mut connection, kind)?;
         for reserve in &reserves {
             reserve.keep();
         }
-        let (writer, mut queue) = mpsc::channel::<Work>(WRITE_QUEUE);
+        let large = Arc::new(Notify::new());
+        let keeper = match kind {
+            Kind::State => Some(safe::Keeper::of(
+                &mut connection,
+                path,
+                anew,
+                Arc::clone(&large),
+                #[cfg(test)]
+                saboteur,
+            )?),
+            Kind::Metrics => None,
+        };
+        let (sender, queue) = mpsc::channel(WRITE_QUEUE);
+        let writer = Writer {
+            connection,
+            path: path.to_owned(),
+            keeper,
+            reserves,
+        };
         std::thread::Builder::new()
             .name(format!("db-{}", kind.name()))
-            .spawn(move || {
-                while let Some(work) = queue.blocking_recv() {
-                    // The transaction of work that panics is rolled back as it
-                    // unwinds, and its caller's answer is dropped: the next finds
-                    // the connection as it was.
-                    if catch_unwind(AssertUnwindSafe(|| work(&mut connection))).is_err() {
-                        tracing::error!(
-                            "a write panicked; nothing of it is kept, and the next goes on"
-                        );
-                    }
-                    for reserve in &reserves {
-                        reserve.tend();
-                    }
-                }
-            })
+            .spawn(move || writer.run(queue))
             .map_err(|e| DbError::Unavailable(format!("the writer thread did not start: {e}")))?;
         Ok(Self {
             inner: Arc::new(Inner {
                 path: path.to_owned(),
                 kind,
-                writer,
+                writer: sender,
                 readers: Mutex::new(Vec::new()),
                 permits: Semaphore::new(READERS),
                 commits: watch::Sender::new(0),
+                large,
             }),
         })
     }
@@ -124,16 +154,12 @@ impl Db {
         E: From<DbError> + Send + 'static,
     {
         let (answer, done) = oneshot::channel();
-        let inner = Arc::clone(&self.inner);
-        let job: Work = Box::new(move |connection| {
-            let result = transact(connection, &inner.path, work);
-            if result.is_ok() {
-                inner.commits.send_modify(|n| *n += 1);
-            }
-            if answer.send(result).is_err() {
-                tracing::debug!("the caller of a write went away before its answer");
-            }
-        });
+        let job = Message::Work(Box::new(Job {
+            work: Some(work),
+            result: None,
+            answer,
+            inner: Arc::clone(&self.inner),
+        }));
         self.inner
             .writer
             .send(job)
@@ -185,6 +211,31 @@ impl Db {
         result
     }
 
+    /// Takes a snapshot of the whole, from which a damaged file can be made anew, and lets the journal go on in a new
+    /// file. Reads all of it, beside what goes on.
+    ///
+    /// # Errors
+    /// That the disk is too full, or that the copy is not whole: then the database is damaged.
+    pub async fn snapshot(&self, now: UnixMs) -> Result<(), DbError> {
+        let inner = Arc::clone(&self.inner);
+        let taken = tokio::task::spawn_blocking(move || {
+            safe::take(&open::reader(&inner.path)?, &inner.path, now)
+        });
+        taken
+            .await
+            .map_err(|_| DbError::Unavailable("the snapshot broke off".into()))??;
+        self.inner
+            .writer
+            .send(Message::Turn)
+            .await
+            .map_err(|_| DbError::closed())
+    }
+
+    /// Resolves when the journal has grown so far that a snapshot is due before its hour.
+    pub async fn journal_is_large(&self) {
+        self.inner.large.notified().await;
+    }
+
     /// Ticks after every commit of this process.
     pub fn commits(&self) -> watch::Receiver<u64> {
         self.inner.commits.subscribe()
@@ -207,33 +258,6 @@ impl Kind {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn transact<T, E: From<DbError>>(
-    connection: &mut Connection,
-    path: &Path,
-    work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
-) -> Result<T, E> {
-    let transaction = connection
-        .transaction_with_behavior(TransactionBehavior::Immediate)
-        .map_err(DbError::from)?;
-    let value = match work(&transaction) {
-        Ok(value) => value,
-        Err(error) => {
-            // A large change can meet the full disk before its commit.
-            drop(transaction);
-            reserve::Reserve::beside(path).release_if_full();
-            return Err(error);
-        }
-    };
-    if let Err(error) = transaction.commit() {
-        let error = DbError::from(error);
-        if error.is_disk_full() {
-            reserve::Reserve::beside(path).release();
-        }
-        return Err(error.into());
-    }
-    Ok(value)
 }
 
 #[cfg(test)]

@@ -7,17 +7,14 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::{DbError, Kind};
 
-const BUSY: Duration = Duration::from_secs(5);
+pub(super) const BUSY: Duration = Duration::from_secs(5);
 
+/// The writing connection. Nothing is built on a state that is not whole: `safe::usable` has read it. The figures are
+/// most of what a year leaves behind, and nothing stands on them: `Db::check` reads those once the box serves.
 pub(super) fn writer(path: &Path, kind: Kind) -> Result<Connection, DbError> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(BUSY)?;
     connection.pragma_update(None, "cache_size", -1024)?;
-    // Nothing is built on a state that is not whole. The figures are most of what a year leaves
-    // behind, and nothing stands on them: `Db::check` reads those once the box serves.
-    if kind == Kind::State {
-        whole(&connection, path, kind)?;
-    }
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(
         None,
@@ -41,16 +38,23 @@ pub(super) fn whole(connection: &Connection, path: &Path, kind: Kind) -> Result<
     if found == "ok" {
         return Ok(());
     }
-    Err(DbError::Damaged {
-        path: path.display().to_string(),
-        what: found,
-        remedy: match kind {
-            Kind::State => "restore it from a copy of state.db",
-            Kind::Metrics => {
-                "it holds figures alone, so `systemctl stop freehold`, move the file away, `systemctl start freehold` begins them anew"
-            }
+    Err(match kind {
+        Kind::State => damaged(path, found),
+        Kind::Metrics => DbError::Damaged {
+            path: path.display().to_string(),
+            what: found,
+            remedy: "it holds figures alone, so `systemctl stop freehold`, move the file away, `systemctl start freehold` begins them anew",
         },
     })
+}
+
+/// The state is damaged, and nothing of ours brings it back.
+pub(super) fn damaged(path: &Path, what: String) -> DbError {
+    DbError::Damaged {
+        path: path.display().to_string(),
+        what,
+        remedy: "restore it from a copy of state.db",
+    }
 }
 
 pub(super) fn reader(path: &Path) -> Result<Connection, DbError> {

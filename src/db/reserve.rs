@@ -51,9 +51,14 @@ impl Reserve {
         }
     }
 
+    /// Whether less is left on the disk than the file takes.
+    pub(super) fn is_full(&self) -> bool {
+        self.free().is_some_and(|free| free < self.size as u64)
+    }
+
     /// Gives the space back where nothing else is left.
     pub(super) fn release_if_full(&self) {
-        if self.free().is_some_and(|free| free < self.size as u64) && self.path.exists() {
+        if self.is_full() && self.path.exists() {
             self.release();
         }
     }

@@ -13,7 +13,7 @@ use super::create::remove_file;
 use super::error::Stop;
 use super::fetch::for_engine;
 use super::image_name::Own;
-use super::places::Place;
+use super::places::{LONGEST_WAIT, Place};
 use super::room;
 use super::row::NewRelease;
 use super::run::{Next, Work};
@@ -34,9 +34,8 @@ impl Deploys {
             Source::Upload { file } => self.folder().join(file),
             _ => self.tree(work.deploy.id),
         };
-        if !tree.exists() && matches!(work.deploy.source, Source::Git { .. }) {
-            // Only a cache: a person or a full disk may have taken it meanwhile.
-            self.fetch(work).await?;
+        if !tree.exists() {
+            self.fetch_tree_again(work).await?;
         }
         let trimmed = self
             .folder()
@@ -135,6 +134,10 @@ impl Deploys {
         tokio::select! {
             place = self.0.builds.take() => Ok(place),
             () = work.cancel.cancelled() => Err(Stop::Cancelled),
+            () = tokio::time::sleep(LONGEST_WAIT) => Err(Stop::Failed(format!(
+                "other builds had the box's places for {} hours: deploy it again, or raise [build] at_once",
+                LONGEST_WAIT.as_secs() / 3_600
+            ))),
         }
     }
 

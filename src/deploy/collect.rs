@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::base::clock::UnixMs;
 use crate::docker::{EngineError, Image};
+use crate::supervise::State as Container;
 
 use super::Deploys;
 use super::create::remove_file;
@@ -77,14 +78,37 @@ impl Deploys {
         }
     }
 
+    /// The numbers of releases that containers of the app are of.
+    fn releases_running(&self, app: i64) -> Vec<i64> {
+        let owner = super::plan::owner(app);
+        let live = self.0.ports.containers.live();
+        let all = live.borrow().clone();
+        // One on its way out is gone before its image is given up on.
+        let own = all
+            .iter()
+            .filter(|l| l.owner == owner && l.state != Container::Retiring);
+        own.filter_map(|l| l.release).collect()
+    }
+
     async fn collect_images(&self, facts: &AppFacts) -> Result<(), String> {
         let told = |e: crate::db::DbError| e.to_string();
+        // What the state has forgotten may be what serves.
+        if !self.0.db.recoveries().await.map_err(told)?.is_empty() {
+            return Ok(());
+        }
         let app = facts.id;
         let all = self.releases(app).await.map_err(told)?;
         let live = self.live(app).await.map_err(told)?;
         let recent = self.list(Some(app), DEPLOYS_KEPT).await.map_err(told)?;
         let mut needed: Vec<i64> = live.iter().map(|l| l.release_id).collect();
         needed.extend(needed_by(&recent));
+        // Others than these two may drain still.
+        let running = self.releases_running(app);
+        needed.extend(
+            all.iter()
+                .filter(|r| running.contains(&r.number))
+                .map(|r| r.id),
+        );
         let marks: Vec<Mark> = all.iter().map(Mark::from).collect();
         let gone = release::to_collect(&marks, &needed, self.0.limits().releases_kept);
         let stays: Vec<&Release> = all

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::docker::{Credentials, EngineError, Image};
+use crate::git::{Branch, CommitId, GitError, GitUrl, Remote};
 
 use super::Deploys;
 use super::app_file::AppFile;
@@ -11,7 +12,7 @@ use super::error::Stop;
 use super::image_name::goes_by;
 use super::ports::RegistryLogin;
 use super::room;
-use super::row::NewRelease;
+use super::row::{Deploy, NewRelease};
 use super::run::{Next, Work};
 use super::source::Source;
 use super::state::State;
@@ -24,49 +25,29 @@ const PULL: Duration = Duration::from_secs(18 * 60);
 
 impl Deploys {
     pub(super) async fn fetch(&self, work: &Work<'_>) -> Result<Next, Stop> {
-        self.enough_disk().await?;
         match &work.deploy.source {
             Source::Git {
                 url,
                 branch,
                 commit,
+                rebuild,
             } => {
-                let told = |e: crate::git::GitError| Stop::Failed(e.to_string());
-                let own = work.facts.git.as_ref().map(|(remote, _)| remote);
-                let remote = match own {
-                    Some(own) if own.url == *url => own.clone(),
-                    _ => {
-                        let asked = self.0.ports.apps.remote_for(work.facts.id, url.clone());
-                        asked.await?
-                    }
-                };
+                let remote = self.remote(work, url).await?;
                 let commit = match commit {
                     Some(commit) => commit.clone(),
                     None => self.0.git().head(&remote, branch).await.map_err(told)?,
                 };
-                work.log.line(&format!("Fetching {commit} from {url}"));
-                let repo = self.repo(work.facts.id);
-                self.0
-                    .git()
-                    .fetch(&repo, &remote, &commit, branch, FETCH)
-                    .await
-                    .map_err(told)?;
-                let info = self.0.git().info(&repo, &commit).await.map_err(told)?;
-                let tree = self.tree(work.deploy.id);
-                let bytes = self
-                    .0
-                    .git()
-                    .archive(&repo, &commit, &tree)
-                    .await
-                    .map_err(told)?;
-                work.log
-                    .line(&format!("{}: {} KB", info.title, bytes >> 10));
+                if !rebuild && let Some(next) = self.reuse(work, &commit).await? {
+                    return Ok(next);
+                }
+                let title = self.fetch_tree(work, &remote, branch, &commit).await?;
                 let mut next = Next::to(State::Building);
                 next.change.commit = Some(commit.as_str().to_owned());
-                next.change.title = Some(info.title);
+                next.change.title = Some(title);
                 Ok(next)
             }
             Source::Upload { file } => {
+                self.enough_disk().await?;
                 let path = self.folder().join(file);
                 let size = std::fs::metadata(&path)
                     .map_err(|_| "the upload is not there any more: send it again".to_owned())?
@@ -74,9 +55,60 @@ impl Deploys {
                 work.log.line(&format!("The upload has {} KB.", size >> 10));
                 Ok(Next::to(State::Building))
             }
-            Source::Image { reference } => self.fetch_image(work, reference).await,
+            Source::Image { reference } => {
+                self.enough_disk().await?;
+                self.fetch_image(work, reference).await
+            }
             Source::Release { .. } | Source::Settings => Ok(Next::to(State::Starting)),
         }
+    }
+
+    /// Where a deploy's commit comes from, with the app's credentials.
+    async fn remote(&self, work: &Work<'_>, url: &GitUrl) -> Result<Remote, Stop> {
+        let own = work.facts.git.as_ref().map(|(remote, _)| remote);
+        match own {
+            Some(own) if own.url == *url => Ok(own.clone()),
+            _ => {
+                let asked = self.0.ports.apps.remote_for(work.facts.id, url.clone());
+                Ok(asked.await?)
+            }
+        }
+    }
+
+    /// Brings a commit's tree here; gives the commit's title.
+    async fn fetch_tree(
+        &self,
+        work: &Work<'_>,
+        remote: &Remote,
+        branch: &Branch,
+        commit: &CommitId,
+    ) -> Result<String, Stop> {
+        self.enough_disk().await?;
+        work.log
+            .line(&format!("Fetching {commit} from {}", remote.url));
+        let repo = self.repo(work.facts.id);
+        let git = self.0.git();
+        let fetched = git.fetch(&repo, remote, commit, branch, FETCH).await;
+        fetched.map_err(told)?;
+        let info = git.info(&repo, commit).await.map_err(told)?;
+        let tree = self.tree(work.deploy.id);
+        let bytes = git.archive(&repo, commit, &tree).await.map_err(told)?;
+        work.log
+            .line(&format!("{}: {} KB", info.title, bytes >> 10));
+        Ok(info.title)
+    }
+
+    /// Brings the tree of a deploy in its build here once more: it is only a cache, and a person or a full disk may
+    /// have taken it. The commit is the one that was found before, whatever came into its branch since.
+    pub(super) async fn fetch_tree_again(&self, work: &Work<'_>) -> Result<(), Stop> {
+        let Source::Git { url, branch, .. } = &work.deploy.source else {
+            return Ok(());
+        };
+        let commit = work.deploy.commit.as_deref().unwrap_or_default();
+        let commit = CommitId::parse(commit).map_err(|e| Stop::Failed(e.0))?;
+        let remote = self.remote(work, url).await?;
+        self.fetch_tree(work, &remote, branch, &commit).await?;
+        Ok(())
     }
 
     /// Room for the tree on our disk, and for the image on the engine's.
@@ -129,6 +161,7 @@ impl Deploys {
                 )));
             }
         };
+        let mut settings = self.settings_for_image(work).await?;
         let tag = self.tag(&work.facts.name, work.deploy.id);
         let tagged = self.0.ports.images.tag(&image.id, &tag).await;
         tagged.map_err(|e| Stop::Failed(e.to_string()))?;
@@ -139,7 +172,6 @@ impl Deploys {
                 work.log.line(&format!("Its registry tag stays: {error}"));
             }
         }
-        let mut settings = self.settings_for_image(work).await?;
         settings.settle_port(&image.exposed_ports);
         let mut next = Next::to(State::Releasing);
         next.release = Some(NewRelease {
@@ -151,6 +183,18 @@ impl Deploys {
             title: Some(reference.to_owned()),
         });
         Ok(next)
+    }
+
+    /// Takes our tag of a pulled image away again that no release holds: it carries no label by which it would be
+    /// found later.
+    pub(super) async fn untag(&self, app_name: &str, deploy: &Deploy) {
+        if deploy.release.is_some() || !matches!(deploy.source, Source::Image { .. }) {
+            return;
+        }
+        let tag = self.tag(app_name, deploy.id);
+        if let Err(why) = self.remove_image(&tag).await {
+            tracing::warn!(why, tag, "the tag of a deploy that failed stays");
+        }
     }
 
     /// An image brings no freehold.toml: that of the live release goes on, so
@@ -175,6 +219,10 @@ impl Deploys {
     pub(super) fn tree(&self, deploy: i64) -> PathBuf {
         self.folder().join(format!("{deploy}.tar"))
     }
+}
+
+fn told(error: GitError) -> Stop {
+    Stop::Failed(error.to_string())
 }
 
 /// Whether the reference says where to pull from; what the box has under such

@@ -289,6 +289,7 @@ fn new_deploy(
             url,
             branch,
             commit: Some(push.commit.clone()),
+            rebuild: false,
         },
         cause: Cause::Webhook,
         by,

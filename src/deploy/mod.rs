@@ -4,7 +4,8 @@
 //! state, each written before its work begins and each harmless when done
 //! again, so a crash at any line is taken up where it was. Before `Switching`
 //! nothing live is touched; the switch is one transaction on `app_live`, from
-//! which routing publishes; then the old containers are drained and stopped.
+//! which routing publishes; then the old containers are drained and stopped, by a job of
+//! its own in nobody's way.
 //! Left to others: running containers (supervise), the proxy (through
 //! `ports::Traffic`), apps and databases (through `ports`).
 
@@ -16,6 +17,7 @@ mod collect;
 mod context;
 mod create;
 mod dockerfile;
+mod drain;
 mod error;
 mod fetch;
 #[cfg(freehold_fuzz)]
@@ -34,6 +36,7 @@ mod reap;
 mod release;
 mod removal;
 mod replicas;
+mod reuse;
 mod room;
 mod row;
 mod run;
@@ -60,7 +63,7 @@ use crate::base::ids::InstallationId;
 use crate::base::secret::{MasterKey, hmac_sha256};
 use crate::db::{Db, DbError};
 use crate::git::Git;
-use crate::jobs::{self, Handlers, Owed};
+use crate::jobs::{self, Handlers, Limit, Owed};
 
 pub use app_file::{AppFile, FILE_NAME, Process};
 pub use error::DeployError;
@@ -134,6 +137,15 @@ impl Limits {
     }
 }
 
+impl Limits {
+    /// Above what all steps of a deploy are bounded by, its wait for a place to build included.
+    fn longest_deploy(&self) -> Duration {
+        let steps = State::ALL.into_iter().filter(|s| !s.is_handed_on());
+        let steps: Duration = steps.map(|s| s.deadline(self.build_deadline)).sum();
+        places::LONGEST_WAIT + steps + SLACK
+    }
+}
+
 /// The handle; cheap to clone.
 #[derive(Clone)]
 pub struct Deploys(Arc<Inner>);
@@ -169,10 +181,17 @@ impl Inner {
 
 /// The job that takes a deploy from state to state.
 const JOB: &str = "deploy";
+/// The job that ends the containers a deploy's release took over from.
+const DRAIN_JOB: &str = "deploy.drain";
 /// The job that watches a new release.
 const WATCH_JOB: &str = "deploy.watch";
 /// The job that brings the number of replicas to what is wanted.
 const REPLICAS_JOB: &str = "app.replicas";
+
+/// Beyond what the steps of a job are bounded by themselves, its limit.
+const SLACK: Duration = Duration::from_secs(15 * 60);
+/// For starts of many replicas, one after another, or their drains.
+const COUNTS: Duration = Duration::from_secs(3 * 3_600);
 
 /// Jobs of one app's containers run one after another.
 fn job_key(app: i64) -> String {
@@ -228,30 +247,41 @@ impl Deploys {
     /// Registers what works on deploys.
     pub fn handle(&self, handlers: &mut Handlers) {
         let this = self.clone();
-        handlers.on(JOB, move |context, payload| {
+        let inner = Arc::clone(&self.0);
+        let limit = Limit::asked(move || inner.limits().longest_deploy());
+        handlers.on(JOB, limit, move |context, payload| {
             let this = this.clone();
             async move { this.run(context, payload).await }
         });
         let this = self.clone();
-        handlers.on(WATCH_JOB, move |_, payload| {
+        let inner = Arc::clone(&self.0);
+        let limit = Limit::asked(move || inner.limits().drain.max(drain::LONGEST) + SLACK);
+        handlers.on(DRAIN_JOB, limit, move |context, payload| {
+            let this = this.clone();
+            async move { this.drain(context, payload).await }
+        });
+        let this = self.clone();
+        let inner = Arc::clone(&self.0);
+        let limit = Limit::asked(move || inner.limits().watch + watch::EXCUSED + SLACK);
+        handlers.on(WATCH_JOB, limit, move |_, payload| {
             let this = this.clone();
             async move { this.watch(payload).await }
         });
         let this = self.clone();
-        handlers.on_yielding(REPLICAS_JOB, move |context, payload| {
+        handlers.on_yielding(REPLICAS_JOB, COUNTS, move |context, payload| {
             let this = this.clone();
             async move { this.adjust(context, payload).await }
         });
         let this = self.clone();
         for owed in [Owed::Settings, Owed::Counts] {
             let this = this.clone();
-            handlers.on_yielding(owed.kind(), move |context, payload| {
+            handlers.on_yielding(owed.kind(), SLACK, move |context, payload| {
                 let this = this.clone();
                 async move { this.bring(owed, context, payload).await }
             });
         }
         let this = self.clone();
-        handlers.on(jobs::REMOVAL, move |_, payload| {
+        handlers.on(jobs::REMOVAL, COUNTS, move |_, payload| {
             let this = this.clone();
             async move { this.remove_app(payload).await }
         });

@@ -2,7 +2,12 @@
 //!
 //! Fewer places than builds under way let those end; the next begins when there is a place again.
 
+use std::time::Duration;
+
 use tokio::sync::watch;
+
+/// How long a deploy waits for one.
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(6 * 3_600);
 
 struct Count {
     taken: usize,

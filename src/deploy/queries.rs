@@ -83,6 +83,16 @@ impl Deploys {
         self.0.db.read(store::last_outcome_of_each).await
     }
 
+    /// The deploys that move their traffic now.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn switching(&self) -> Result<Vec<Deploy>, DbError> {
+        let mut open = self.0.db.read(store::unsettled).await?;
+        open.retain(|deploy| deploy.state == State::Switching);
+        Ok(open)
+    }
+
     /// When a deploy entered each of its states.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use super::replicas;
 use super::row::Deploy;
 use super::state::State;
 use super::store::{self, Change};
-use super::{Deploys, JOB, WATCH_JOB, job_key};
+use super::{DRAIN_JOB, Deploys, JOB, WATCH_JOB, job_key};
 use crate::base::clock::UnixMs;
 use crate::db::DbError;
 use crate::events::{self, Level, NewEvent};
@@ -26,9 +26,21 @@ impl Deploys {
             .db
             .read(|c| {
                 let working = jobs::worked_on(c, JOB, "deploy")?;
+                let draining = jobs::worked_on(c, DRAIN_JOB, "deploy")?;
                 let watching = jobs::worked_on(c, WATCH_JOB, "deploy")?;
-                let mut left = store::unsettled(c)?;
-                left.retain(|d| !working.contains(&d.id));
+                let mut left = Vec::new();
+                for deploy in store::unsettled(c)? {
+                    // Handed on by its own job, which may have to clear up still; but for one of an older daemon.
+                    let handed_on = deploy.state == State::Draining
+                        && jobs::newest_about(c, DRAIN_JOB, "deploy", deploy.id)?.is_some();
+                    let worked_on = match handed_on {
+                        true => draining.contains(&deploy.id),
+                        false => working.contains(&deploy.id),
+                    };
+                    if !worked_on {
+                        left.push(deploy);
+                    }
+                }
                 let watched = store::watching(c)?.into_iter();
                 left.extend(watched.filter(|d| !watching.contains(&d.id)));
                 Ok(left)
@@ -62,7 +74,8 @@ impl Deploys {
         let live = self.0.db.read(move |c| store::live(c, app)).await;
         let is_live = live.map_err(told)?.is_some_and(|l| l.deploy == deploy.id);
         let (id, from) = (deploy.id, deploy.state);
-        if from == State::Watching || is_live {
+        // One that had the traffic had it, though a newer one may have it now.
+        if matches!(from, State::Draining | State::Watching) || is_live {
             let settled = self
                 .0
                 .db
@@ -84,6 +97,9 @@ impl Deploys {
             settled.map_err(told)?;
         } else {
             self.retire_containers_of(deploy).await?;
+            if let Some(facts) = self.0.ports.apps.facts(app).await? {
+                self.untag(&facts.name, deploy).await;
+            }
             let event = NewEvent::new(
                 "deploy.failed",
                 Level::Error,

@@ -51,7 +51,8 @@ impl Deploys {
         self.0.db.write(move |tx| store::stop(tx, app)).await?;
         self.wait_published(app).await?;
         Removal::Unserved.passed();
-        let old = self.replicas_not_serving(app).await?;
+        // Those of an open drain as well.
+        let old = self.not_serving(app).await?;
         let serving = self.0.db.read(move |c| store::live(c, app)).await?;
         let drain = match &serving {
             Some(serving) => self.drain_of(serving).await?,
@@ -77,6 +78,7 @@ impl Deploys {
                 .await
                 .map_err(told)?;
         }
+        self.drains_over(app, STOP_GRACE * 3).await?;
         Removal::Stopped.passed();
         self.0.ports.attachments.forget(app).await?;
         Removal::Detached.passed();

@@ -146,7 +146,7 @@ impl Deploys {
         }
         self.wait_published(app).await?;
         Scaling::Published.passed();
-        let old = self.replicas_not_serving(app).await?;
+        let old = self.replicas_left_over(app).await?;
         let drain = self.drain_of(&serving).await?;
         self.retire_drained(app, &old, drain).await?;
         if !old.is_empty() {

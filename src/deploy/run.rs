@@ -3,7 +3,9 @@
 //! Each turn does the work of the state the row is in and then writes the next
 //! one. All work may be done twice, so after a crash the same turn is simply
 //! taken again. Before the switch an error ends the deploy; after it only
-//! patience helps: the job comes again until the old containers are gone.
+//! patience helps: the job comes again until the new release has the traffic.
+//! With that it ends, and the app's next work may begin; the old containers
+//! are the drain's (`drain.rs`).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,6 +21,7 @@ use crate::db::DbError;
 use crate::events::{self, Level, NewEvent};
 use crate::jobs::{self, JobContext, NewJob, Outcome};
 
+use super::drain;
 use super::error::Stop;
 use super::log::Log;
 use super::mask::Mask;
@@ -33,7 +36,7 @@ use super::{Deploys, WATCH_JOB, deploy_in, job_key};
 /// Starts of the daemon that one deploy survives before it is given up.
 const MOST_ATTEMPTS: u32 = 20;
 /// Between tries of what cannot fail any more.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What a turn leads to.
 pub(super) struct Next {
@@ -41,6 +44,8 @@ pub(super) struct Next {
     pub change: Change,
     /// A release to be made in the same transaction.
     pub release: Option<NewRelease>,
+    /// The containers (rows) that the drain is to end, where it begins.
+    pub old: Vec<i64>,
 }
 
 impl Next {
@@ -49,6 +54,7 @@ impl Next {
             to,
             change: Change::default(),
             release: None,
+            old: Vec::new(),
         }
     }
 }
@@ -68,30 +74,34 @@ impl Deploys {
     /// The job of one deploy.
     pub(super) async fn run(&self, context: JobContext, payload: serde_json::Value) -> Outcome {
         let id = deploy_in(&payload);
-        let outcome = match self.run_deploy(id, context.attempt).await {
-            Ok(()) => Outcome::Done,
-            Err(why) => {
-                return Outcome::Again {
-                    at: UnixMs::now().plus(PATIENCE),
-                    why,
-                };
+        match self.run_deploy(id, context.attempt).await {
+            Ok(end) => {
+                self.forget_token(id);
+                // The drain has lines of its own.
+                if end != Some(State::Draining) {
+                    self.0.logs.close(id);
+                }
+                Outcome::Done
             }
-        };
-        self.forget_token(id);
-        self.0.logs.close(id);
-        outcome
+            Err(why) => Outcome::Again {
+                at: UnixMs::now().plus(PATIENCE),
+                why,
+            },
+        }
     }
 
+    /// Says in which state it leaves the deploy, if there is one still.
+    ///
     /// # Errors
     /// Why it has to be tried again.
-    async fn run_deploy(&self, id: i64, attempt: u32) -> Result<(), String> {
+    async fn run_deploy(&self, id: i64, attempt: u32) -> Result<Option<State>, String> {
         let told = |e: DbError| e.to_string();
         let found = self.0.db.read(move |c| store::by_id(c, id)).await;
         let Some(mut deploy) = found.map_err(told)? else {
-            return Ok(());
+            return Ok(None);
         };
         let Some(facts) = self.0.ports.apps.facts(deploy.app).await? else {
-            return Ok(());
+            return Ok(None);
         };
         let attached = self.0.ports.attachments.env_for(deploy.app).await?;
         let log = self.0.logs.writer(id, mask(&facts, &attached));
@@ -99,13 +109,16 @@ impl Deploys {
         if deploy.cancel {
             cancel.cancel();
         }
-        if !deploy.state.is_settled() {
+        if deploy.state == State::Draining {
+            self.see_to_the_drain(&deploy).await?;
+        }
+        if !deploy.state.is_handed_on() {
             self.0.logs.open(id);
             if attempt > 1 && deploy.state != State::Queued {
                 log.line("The deploy is taken up again where it was.");
             }
         }
-        while !deploy.state.is_settled() {
+        while !deploy.state.is_handed_on() {
             let work = Work {
                 deploy: &deploy,
                 attempt,
@@ -135,11 +148,11 @@ impl Deploys {
             let again = self.0.db.read(move |c| store::by_id(c, id)).await;
             match again.map_err(told)? {
                 Some(row) => deploy = row,
-                None => return Ok(()),
+                None => return Ok(None),
             }
         }
         self.collect(&facts, deploy.id).await;
-        Ok(())
+        Ok(Some(deploy.state))
     }
 
     /// Does the work of the state the deploy is in, within its deadline.
@@ -162,8 +175,7 @@ impl Deploys {
                 State::Starting => self.start(work).await,
                 State::Checking => self.check(work).await,
                 State::Switching => self.switch(work).await,
-                State::Draining => self.drain(work).await,
-                settled => Ok(Next::to(settled)),
+                handed_on => Ok(Next::to(handed_on)),
             }
         };
         // Steps that end others' work on a cancel see to it themselves.
@@ -254,7 +266,7 @@ impl Deploys {
     }
 
     /// Writes the next state with all that belongs to it.
-    async fn advance(&self, work: &Work<'_>, next: Next) -> Result<(), DbError> {
+    pub(super) async fn advance(&self, work: &Work<'_>, next: Next) -> Result<(), DbError> {
         let (from, to) = (work.deploy.state, next.to);
         let (id, app) = (work.deploy.id, work.deploy.app);
         let now = UnixMs::now();
@@ -273,6 +285,9 @@ impl Deploys {
                 }
                 if !store::enter(tx, id, from, to, &change, now)? {
                     return Ok(false);
+                }
+                if to == State::Draining {
+                    drain::enqueue(tx, id, &next.old, now)?;
                 }
                 if to == State::Watching {
                     let job = NewJob {
@@ -305,6 +320,7 @@ impl Deploys {
         };
         work.log.line(&why);
         self.remove_containers_of(work.deploy).await?;
+        self.untag(&work.facts.name, work.deploy).await;
         let app = work.deploy.app;
         let live = self.0.db.read(move |c| store::live(c, app)).await;
         if let Some(live) = live.map_err(|e: DbError| e.to_string())?
@@ -330,7 +346,7 @@ fn release_to_start(deploy: &Deploy, asked: i64, live: Option<&Serving>) -> Opti
 }
 
 /// A new release of an old one's image.
-fn with_settings_of_now(work: &Work<'_>, old: Release) -> Next {
+pub(super) fn with_settings_of_now(work: &Work<'_>, old: Release) -> Next {
     let mut next = Next::to(State::Starting);
     next.release = Some(NewRelease {
         image: old.image,

@@ -16,6 +16,9 @@ pub enum Source {
         branch: Branch,
         /// Exactly this one; the branch's newest when `None`.
         commit: Option<CommitId>,
+        /// Built though an image of the commit is kept, as when its base image moved.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        rebuild: bool,
     },
     /// A tar that was uploaded, by its file's name in `builds/`.
     Upload {
@@ -55,7 +58,16 @@ impl Source {
             url,
             branch,
             commit,
+            rebuild: false,
         })
+    }
+
+    /// The same; with `rebuild` it is built whatever is kept of its commit. What is no commit is always what it was.
+    pub fn rebuilt(mut self, wanted: bool) -> Self {
+        if let Self::Git { rebuild, .. } = &mut self {
+            *rebuild = wanted;
+        }
+        self
     }
 
     /// The stored JSON.
@@ -96,6 +108,7 @@ mod tests {
                 url: GitUrl::parse("https://git.test/shop").unwrap(),
                 branch: Branch::parse("main").unwrap(),
                 commit: Some(CommitId::parse(&"a".repeat(40)).unwrap()),
+                rebuild: true,
             },
             Source::Upload {
                 file: "upload-x.tar".into(),
@@ -110,5 +123,9 @@ mod tests {
             let back: Source = serde_json::from_str(&source.to_json()).unwrap();
             assert_eq!(back, source);
         }
+        // As it was written before there was a choice.
+        let old = r#"{"kind":"git","url":"https://git.test/shop","branch":"main","commit":null}"#;
+        let old: Source = serde_json::from_str(old).unwrap();
+        assert!(matches!(old, Source::Git { rebuild: false, .. }));
     }
 }

@@ -98,7 +98,13 @@ impl State {
         )
     }
 
-    /// Whether its job is done: all that follows is watched from outside.
+    /// Whether its own job is done, and the app's next work may begin: what follows, the end of the old containers
+    /// and the watch, are jobs that stand in nobody's way.
+    pub fn is_handed_on(self) -> bool {
+        self == Self::Draining || self.is_settled()
+    }
+
+    /// Whether all that follows is watched from outside.
     pub fn is_settled(self) -> bool {
         self == Self::Watching || self.is_final()
     }

@@ -1,12 +1,14 @@
 //! Watching: for a while after the switch a release that dies is replaced by
-//! the one before. The next deploy need not wait for it.
+//! the one before. The next deploy need not wait for it. How long is measured by
+//! the clock that nobody sets; from rows comes only what was before this look.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::json;
 
 use crate::base::clock::UnixMs;
+use crate::base::mono::Mono;
 use crate::db::DbError;
 use crate::events::{self, Level, NewEvent};
 use crate::jobs::Outcome;
@@ -29,6 +31,8 @@ const DEAD_CRASHES: usize = 3;
 const CALM: Duration = Duration::from_secs(10);
 /// How long a release is looked at again when the daemon was restarted.
 const LOOK_AGAIN: Duration = Duration::from_secs(20);
+/// How much longer than its window a release is watched while the engine is not there to tell of it.
+pub(super) const EXCUSED: Duration = Duration::from_secs(3_600);
 /// Between looks.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -40,11 +44,11 @@ struct Engine {
     /// Since when it was there at the last look.
     since: Option<UnixMs>,
     /// When it came back.
-    back: Option<UnixMs>,
+    back: Option<Mono>,
 }
 
 impl Engine {
-    fn note(&mut self, state: &EngineState, now: UnixMs) {
+    fn note(&mut self, state: &EngineState, now: Mono) {
         match state {
             EngineState::Unreachable { .. } => self.away = true,
             EngineState::Reachable { since, .. } => {
@@ -62,7 +66,7 @@ impl Engine {
 
     /// Whether containers that do not run are its doing: while it is away, and for as long as a
     /// container may take to start after it came back.
-    fn excuses(&self, now: UnixMs, start: Duration) -> bool {
+    fn excuses(&self, now: Mono, start: Duration) -> bool {
         self.away || self.back.is_some_and(|at| now.since(at) < start)
     }
 }
@@ -70,37 +74,46 @@ impl Engine {
 /// How the containers of a release ended by themselves, while it was watched.
 #[derive(Debug, Default)]
 struct Crashes {
-    seen: BTreeSet<(String, UnixMs)>,
+    /// Whose end at which time of the engine's, and when it was seen.
+    seen: BTreeMap<(String, UnixMs), Mono>,
     excused: BTreeSet<(String, UnixMs)>,
+    /// Ends were noted before: what is new now happened since.
+    looked: bool,
     last: Option<String>,
 }
 
 impl Crashes {
     /// Takes in what is seen now. What somebody else ended (a signal of a person,
     /// an engine that restarts) is no crash; the kernel's want of memory is.
-    fn note(&mut self, serving: &Serving, live: &[Live], excused: bool) {
+    fn note(&mut self, serving: &Serving, live: &[Live], excused: bool, now: Mono) {
         for one in live.iter().filter(|l| serving.has(&l.name)) {
             let Some(exit) = one.last_exit.as_ref() else {
                 continue;
             };
             let by_itself = exit.oom || !matches!(exit.code, 130 | 137 | 143);
-            let since = exit.at >= serving.since;
             let end = (one.name.clone(), exit.at);
-            if excused && !self.seen.contains(&end) {
+            if self.seen.contains_key(&end) || self.excused.contains(&end) {
+                continue;
+            }
+            // Times are compared at the first look only: the clock may be set back later.
+            let before = !self.looked && exit.at < serving.since;
+            if excused || before {
                 // Containers that end well when they are told to look as if they had left by themselves.
                 self.excused.insert(end);
-            } else if by_itself && since && !self.excused.contains(&end) && self.seen.insert(end) {
+            } else if by_itself {
+                self.seen.insert(end, now);
                 self.last = Some(format!("{} {exit}", one.name));
             }
         }
+        self.looked = true;
     }
 
     fn are_deadly(&self) -> bool {
         self.seen.len() >= DEAD_CRASHES
     }
 
-    fn is_calm(&self, now: UnixMs) -> bool {
-        self.seen.iter().all(|(_, at)| now.since(*at) >= CALM)
+    fn is_calm(&self, now: Mono) -> bool {
+        self.seen.values().all(|at| now.since(*at) >= CALM)
     }
 }
 
@@ -131,6 +144,8 @@ fn down(serving: &Serving, live: &[Live]) -> Option<String> {
 
 enum End {
     Lived,
+    /// Whether it lives could not be seen.
+    Unseen,
     Overtaken,
     Died(String),
 }
@@ -160,6 +175,13 @@ impl Deploys {
                 self.finish(&deploy, State::Live, Change::default(), None)
                     .await
             }
+            End::Unseen => {
+                log.line(
+                    "The engine was away, so the watch ended without a word on how it stands.",
+                );
+                self.finish(&deploy, State::Live, Change::default(), None)
+                    .await
+            }
             End::Died(why) => self.go_back(&deploy, why, &log).await,
         }
     }
@@ -170,12 +192,12 @@ impl Deploys {
         let switched = deploy.switched.unwrap_or(deploy.state_since);
         // After a restart of the daemon nothing is known of what was seen before:
         // a release that keeps dying may just look well.
-        let anew = UnixMs::now().plus(window.min(LOOK_AGAIN));
-        let until = switched.plus(window).max(anew);
+        let left = switched.plus(window).since(UnixMs::now());
+        let until = Mono::now().plus(left.clamp(window.min(LOOK_AGAIN), window));
         let mut live = self.0.ports.containers.live();
         let engine_state = self.0.ports.containers.engine();
         let mut engine = Engine::default();
-        let mut down_since: Option<UnixMs> = None;
+        let mut down_since: Option<Mono> = None;
         let mut crashes = Crashes::default();
         loop {
             let serving = self.0.db.read(move |c| store::live(c, app)).await?;
@@ -183,16 +205,19 @@ impl Deploys {
                 Some(s) if s.deploy == deploy.id && !s.stopped => s,
                 _ => return Ok(End::Overtaken),
             };
-            let now = UnixMs::now();
+            let now = Mono::now();
             let seen = live.borrow_and_update().clone();
             engine.note(&engine_state.borrow(), now);
             let excused = engine.excuses(now, self.0.limits().start_deadline);
-            crashes.note(&serving, &seen, excused);
+            crashes.note(&serving, &seen, excused, now);
             if crashes.are_deadly() {
                 let last = crashes.last.unwrap_or_default();
                 return Ok(End::Died(format!(
                     "its containers ended {DEAD_CRASHES} times, at last {last}"
                 )));
+            }
+            if excused && now >= until.plus(EXCUSED) {
+                return Ok(End::Unseen);
             }
             match down(&serving, &seen) {
                 Some(_) if excused => down_since = None,
@@ -311,7 +336,6 @@ impl Deploys {
 mod tests {
     use super::*;
     use crate::supervise::{Exit, Kind};
-    use std::collections::BTreeMap;
 
     fn live(name: &str, state: Container, restarts: u32) -> Live {
         Live {
@@ -377,18 +401,18 @@ mod tests {
         };
         let here = reachable(400);
         let mut engine = Engine::default();
-        engine.note(&EngineState::Unknown, UnixMs(0));
-        engine.note(&here, UnixMs(500));
-        assert!(!engine.excuses(UnixMs(500), start), "the daemon started");
-        engine.note(&away, UnixMs(1_000));
-        assert!(engine.excuses(UnixMs(600_000), start));
-        engine.note(&here, UnixMs(600_000));
-        engine.note(&here, UnixMs(601_000));
-        assert!(engine.excuses(UnixMs(659_999), start));
-        assert!(!engine.excuses(UnixMs(660_000), start));
-        engine.note(&reachable(700_000), UnixMs(700_100));
+        engine.note(&EngineState::Unknown, Mono(0));
+        engine.note(&here, Mono(500));
+        assert!(!engine.excuses(Mono(500), start), "the daemon started");
+        engine.note(&away, Mono(1_000));
+        assert!(engine.excuses(Mono(600_000), start));
+        engine.note(&here, Mono(600_000));
+        engine.note(&here, Mono(601_000));
+        assert!(engine.excuses(Mono(659_999), start));
+        assert!(!engine.excuses(Mono(660_000), start));
+        engine.note(&reachable(700_000), Mono(700_100));
         assert!(
-            engine.excuses(UnixMs(700_100), start),
+            engine.excuses(Mono(700_100), start),
             "gone between two looks"
         );
 
@@ -399,12 +423,12 @@ mod tests {
             one.last_exit = Some(exit(0, false, 2_000));
             one
         });
-        crashes.note(&serving(&["a", "b", "c"]), &all, true);
-        crashes.note(&serving(&["a", "b", "c"]), &all, false);
+        crashes.note(&serving(&["a", "b", "c"]), &all, true, Mono(2_100));
+        crashes.note(&serving(&["a", "b", "c"]), &all, false, Mono(2_200));
         assert!(!crashes.are_deadly());
         let mut again = live("a", Container::Healthy, 2);
         again.last_exit = Some(exit(1, false, 9_000));
-        crashes.note(&serving(&["a"]), &[again], false);
+        crashes.note(&serving(&["a"]), &[again], false, Mono(9_000));
         assert_eq!(crashes.seen.len(), 1, "what comes after counts");
     }
 
@@ -415,19 +439,40 @@ mod tests {
             for exit in exits {
                 let mut one = live("a", Container::Healthy, 0);
                 one.last_exit = Some(exit.clone());
-                crashes.note(&serving(&["a"]), &[one.clone()], false);
-                crashes.note(&serving(&["a"]), &[one], false);
+                let at = Mono(exit.at.0.unsigned_abs());
+                crashes.note(&serving(&["a"]), &[one.clone()], false, at);
+                crashes.note(&serving(&["a"]), &[one], false, at);
             }
             crashes
         };
         let own = [exit(1, false, 5), exit(3, false, 9), exit(137, true, 20)];
         assert!(see(&own).are_deadly());
         assert!(!see(&own[..2]).are_deadly(), "each counts once");
-        assert!(!see(&own[..2]).is_calm(UnixMs(5_000)));
-        assert!(see(&own[..2]).is_calm(UnixMs(15_000)));
+        assert!(!see(&own[..2]).is_calm(Mono(5_000)));
+        assert!(see(&own[..2]).is_calm(Mono(15_000)));
         let killed: Vec<Exit> = (0..9)
             .map(|at| exit(137 + 6 * (at % 2), false, at))
             .collect();
-        assert!(!see(&killed).are_deadly() && see(&killed).is_calm(UnixMs(9)));
+        assert!(!see(&killed).are_deadly() && see(&killed).is_calm(Mono(9)));
+    }
+
+    #[test]
+    fn n7_a_watched_release_that_dies_after_the_clock_was_set_back_is_seen_to_die() {
+        let mut of_release = serving(&["a"]);
+        of_release.since = UnixMs(7_200_000);
+        let mut crashes = Crashes::default();
+        let mut note = |at: i64, seen: u64| {
+            let mut one = live("a", Container::Healthy, 0);
+            one.last_exit = Some(exit(1, false, at));
+            crashes.note(&of_release, &[one], false, Mono(seen));
+            crashes.are_deadly()
+        };
+        assert!(!note(7_100_000, 1), "before the switch");
+        // An hour back.
+        for (seen, at) in [(1_000, 3_601_000), (3_000, 3_603_000)] {
+            assert!(!note(at, seen));
+        }
+        assert!(note(3_607_000, 7_000));
+        assert!(!crashes.is_calm(Mono(16_000)) && crashes.is_calm(Mono(17_000)));
     }
 }

@@ -348,6 +348,9 @@ fn explain(message: &str) -> String {
             text.split_once(noise).map_or(text, |(_, rest)| rest)
         });
     if let Some((_, code)) = told.rsplit_once("exit code: ") {
+        if code.trim() == "137" {
+            return "its command was killed (exit code 137): as a rule it wanted more memory than builds may have. Raise [build] memory in config.toml, or have it do less at once, and deploy again.".to_owned();
+        }
         return format!(
             "its command ended with exit code {code}. What it said stands in the log; mend it and deploy again."
         );
@@ -423,6 +426,10 @@ mod tests {
             (
                 "failed to solve: process \"/bin/sh -c make\" did not complete successfully: exit code: 7",
                 "its command ended with exit code 7. ",
+            ),
+            (
+                "process \"/bin/sh -c make\" did not complete successfully: exit code: 137",
+                "more memory than builds may have",
             ),
             (
                 "failed to do request: Head \"https://r.test/v2/\": connection refused",

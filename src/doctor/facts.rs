@@ -28,6 +28,8 @@ pub struct Facts {
     pub disk: Option<Disk>,
     /// Memory and swap.
     pub memory: Option<Memory>,
+    /// The daemon's file descriptors.
+    pub descriptors: Option<Descriptors>,
     /// The firewall's files.
     pub firewall: Option<FirewallFiles>,
     /// Certificates of domains.
@@ -53,6 +55,19 @@ pub struct Engine {
     pub told: Result<Told, String>,
     /// Bytes free and in all on the disk of its root, where that can be seen.
     pub root: Option<(u64, u64)>,
+}
+
+/// What the daemon may have open at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Descriptors {
+    /// Open; `None` where not even one is left to look with.
+    pub in_use: Option<u64>,
+    /// The limit.
+    pub allowed: u64,
+    /// Connections the edge takes at once.
+    pub connections: u32,
+    /// Those of the settings.
+    pub wanted: u32,
 }
 
 /// Who listens on the ports of the web.

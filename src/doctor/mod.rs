@@ -6,6 +6,7 @@
 
 mod certificates;
 mod clock;
+mod descriptors;
 mod engine;
 mod facts;
 mod firewall;
@@ -16,8 +17,8 @@ mod ports;
 mod space;
 
 pub use facts::{
-    Clock, Database, Dump, Engine, EngineFacts, Facts, Keeper, Listening, Named, Owner, Pointing,
-    Ports, State, Target,
+    Clock, Database, Descriptors, Dump, Engine, EngineFacts, Facts, Keeper, Listening, Named,
+    Owner, Pointing, Ports, State, Target,
 };
 
 use crate::base::clock::UnixMs;
@@ -61,6 +62,7 @@ pub fn examine(facts: &Facts, now: UnixMs) -> Vec<Examined> {
             .into_iter()
             .flatten(),
     );
+    all.extend(facts.descriptors.as_ref().map(descriptors::examine));
     all.extend(facts.firewall.as_ref().map(firewall::examine));
     all.extend(
         facts

@@ -232,6 +232,25 @@ fn a7_doctor_disk() {
 }
 
 #[test]
+fn n7_doctor_descriptors() {
+    let seen = |in_use, allowed, connections| Facts {
+        descriptors: Some(Descriptors {
+            in_use,
+            allowed,
+            connections,
+            wanted: 20_000,
+        }),
+        ..Facts::default()
+    };
+    let what = "File descriptors";
+    assert_eq!(state(seen(Some(70), 65_536, 20_000), what), Well);
+    assert_eq!(state(seen(Some(70), u64::MAX, 20_000), what), Well);
+    assert_eq!(state(seen(Some(70), 1_024, 256), what), Warn);
+    assert_eq!(state(seen(Some(1_000), 1_024, 256), what), Fail);
+    assert_eq!(state(seen(None, 1_024, 256), what), Fail);
+}
+
+#[test]
 fn a7_doctor_memory_and_swap() {
     let memory = |total, available, swap_total, swap_free| Facts {
         memory: Some(Memory {

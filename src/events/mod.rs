@@ -16,7 +16,7 @@ use crate::base::clock::UnixMs;
 use crate::base::shutdown::Tasks;
 use crate::db::{Db, DbError};
 
-pub use store::{newest, record};
+pub use store::{newest, newest_time, record};
 
 /// How much an event wants of its reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -4,7 +4,17 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::{Event, Level, NewEvent};
 use crate::base::clock::UnixMs;
-use crate::db::{DbError, Slice};
+use crate::db::{self, DbError, Slice};
+
+/// When the last event was, by the clock of then.
+///
+/// # Errors
+/// Only the database's.
+pub fn newest_time(c: &Connection) -> Result<Option<UnixMs>, DbError> {
+    let newest = "SELECT at_ms FROM events ORDER BY id DESC LIMIT 1";
+    let at = c.query_row(newest, [], |row| row.get(0)).optional()?;
+    Ok(at.map(UnixMs))
+}
 
 /// Records `event` in the transaction of the change it tells of.
 ///
@@ -22,6 +32,7 @@ pub fn record(tx: &Transaction<'_>, now: UnixMs, event: &NewEvent) -> Result<i64
             event.data.to_string()
         ],
     )?;
+    db::note(&event.subject, &event.message);
     Ok(tx.last_insert_rowid())
 }
 

@@ -9,7 +9,12 @@
 //! time. A job found running at start was cut
 //! by a crash: it is run again, and its handler goes on from the state in its
 //! own row. Handlers are dropped, not awaited, when the daemon stops.
+//!
+//! Nothing goes on for ever: each kind has a limit of time, at which its work is
+//! stopped and has failed. What the rows of a domain say is going on though no
+//! open job works on it, its reaper ends: after each failure, and by the clock.
 
+mod limit;
 mod owed;
 mod store;
 
@@ -25,10 +30,11 @@ use crate::base::clock::UnixMs;
 use crate::base::shutdown::{Shutdown, Tasks};
 use crate::db::{Db, DbError};
 
+pub use limit::Limit;
 pub use owed::{Owed, REMOVAL, queue_removal};
 pub use store::{
-    JobRow, NewJob, State, Told, by_id, enqueue, hasten, newest, newest_about, note_deploy,
-    take_back, worked_on,
+    JobRow, NewJob, State, Told, by_id, clock_set, enqueue, hasten, listed, newest, newest_about,
+    note_deploy, take_back, worked_on,
 };
 
 /// How a run of a job ended.
@@ -78,41 +84,62 @@ pub struct Jobs {
 }
 
 /// Handlers, gathered before the queue starts.
-#[derive(Default)]
 pub struct Handlers {
-    of: HashMap<&'static str, Handler>,
+    of: HashMap<&'static str, Kind>,
     yielding: HashSet<&'static str>,
     reapers: Vec<Reaper>,
+    reap_every: Duration,
+}
+
+/// A kind of work.
+#[derive(Clone)]
+struct Kind {
+    handler: Handler,
+    limit: Limit,
+}
+
+impl Default for Handlers {
+    fn default() -> Self {
+        Self {
+            of: HashMap::new(),
+            yielding: HashSet::new(),
+            reapers: Vec::new(),
+            reap_every: REAP_EVERY,
+        }
+    }
 }
 
 impl Handlers {
-    /// `kind` is done by `handler`.
-    pub fn on<F, Fut>(&mut self, kind: &'static str, handler: F)
+    /// `kind` is done by `handler`, each run of it within `limit`: then it is dropped where it stands, as by a crash,
+    /// and has failed. Above all that its own steps are bounded by, for it is what ends a step that is not.
+    pub fn on<F, Fut>(&mut self, kind: &'static str, limit: impl Into<Limit>, handler: F)
     where
         F: Fn(JobContext, serde_json::Value) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Outcome> + Send + 'static,
     {
-        self.of.insert(
-            kind,
-            Arc::new(move |context, payload| Box::pin(handler(context, payload))),
-        );
+        let kind_of = Kind {
+            handler: Arc::new(move |context, payload| Box::pin(handler(context, payload))),
+            limit: limit.into(),
+        };
+        self.of.insert(kind, kind_of);
     }
 
     /// [`Self::on`], for work that lets others of its key go ahead while it
     /// waits for its next try: each run looks at its row anew, and bears what
     /// others did meanwhile.
-    pub fn on_yielding<F, Fut>(&mut self, kind: &'static str, handler: F)
+    pub fn on_yielding<F, Fut>(&mut self, kind: &'static str, limit: impl Into<Limit>, handler: F)
     where
         F: Fn(JobContext, serde_json::Value) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Outcome> + Send + 'static,
     {
-        self.on(kind, handler);
+        self.on(kind, limit, handler);
         self.yielding.insert(kind);
     }
 
     /// `reaper` ends what a domain's rows say is going on though no open job
-    /// works on it. Called at the start and after every job that failed, a
-    /// panic included; never two at once.
+    /// works on it. Called at the start, after every job that failed, a panic
+    /// included, and once a minute; never two at once. A row and its job are
+    /// written by one transaction, so that it never meets the one alone.
     pub fn reap<F, Fut>(&mut self, reaper: F)
     where
         F: Fn() -> Fut + Send + Sync + 'static,
@@ -127,6 +154,8 @@ impl Handlers {
 const LOOK: Duration = Duration::from_secs(30);
 /// A job that was begun keeps its key while it waits, until its tries are this many.
 const HELD_TRIES: u32 = 20;
+/// Between looks for what nothing works on.
+const REAP_EVERY: Duration = Duration::from_secs(60);
 /// Doubled while the table cannot be written, up to the longest.
 const TROUBLE: Duration = Duration::from_millis(500);
 const LONGEST_TROUBLE: Duration = Duration::from_secs(8);
@@ -229,12 +258,13 @@ impl Jobs {
         }
     }
 
-    /// Ends what failed jobs left unsettled: at the start and after each that failed.
+    /// Ends what failed jobs left unsettled: at the start, after each that failed, and by the clock.
     async fn reap(self, shutdown: Shutdown) {
         loop {
             tokio::select! {
                 () = shutdown.begun() => return,
                 () = self.reap.notified() => {}
+                () = tokio::time::sleep(self.handlers.reap_every) => {}
             }
             for reaper in &self.handlers.reapers {
                 let work = tokio::spawn(reaper());
@@ -269,24 +299,36 @@ impl Jobs {
                 cancel: tasks.shutdown().child(),
             };
             self.lock().insert(id, context.cancel.clone());
-            let handler = self.handlers.of.get(row.kind.as_str()).cloned();
+            let kind = self.handlers.of.get(row.kind.as_str()).cloned();
             let jobs = self.clone();
             let shutdown = tasks.shutdown().clone();
             tasks.spawn("job", async move {
-                let outcome = match handler {
+                let outcome = match kind {
                     None => Outcome::Failed(format!(
                         "this Freehold does not know the work \"{}\"",
                         row.kind
                     )),
-                    Some(handler) => {
-                        let work = tokio::spawn(handler(context, row.payload.clone()));
+                    Some(Kind { handler, limit }) => {
+                        let limit = limit.now();
+                        let mut work = tokio::spawn(handler(context, row.payload.clone()));
                         let stop = work.abort_handle();
-                        tokio::select! {
+                        let ended = tokio::select! {
                             biased;
                             () = shutdown.begun() => { stop.abort(); return }
-                            ended = work => ended.unwrap_or_else(|error| Outcome::Failed(
-                                if error.is_panic() { "the work panicked; see the daemon's log".into() }
-                                else { "the work was stopped".into() })),
+                            ended = tokio::time::timeout(limit, &mut work) => ended,
+                        };
+                        match ended {
+                            Ok(Ok(outcome)) => outcome,
+                            Ok(Err(error)) if error.is_panic() => {
+                                Outcome::Failed("the work panicked; see the daemon's log".into())
+                            }
+                            Ok(Err(_)) => Outcome::Failed("the work was stopped".into()),
+                            Err(_) => {
+                                stop.abort();
+                                // Said when it is over; how it ended in this moment does not count any more.
+                                drop(work.await);
+                                Outcome::Failed(limit::over(limit))
+                            }
                         }
                     }
                 };

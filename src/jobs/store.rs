@@ -113,6 +113,19 @@ pub fn worked_on(
     Ok(found.into_iter().flatten().collect())
 }
 
+/// The numbers that open jobs of `kind` list in their payload under `field`.
+///
+/// # Errors
+/// Only the database's.
+pub fn listed(connection: &Connection, kind: &str, field: &str) -> Result<HashSet<i64>, DbError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT one.value FROM jobs, json_each(jobs.payload, '$.' || ?2) AS one
+         WHERE jobs.kind = ?1 AND jobs.state IN ('queued', 'running') AND one.type = 'integer'",
+    )?;
+    let rows = statement.query_map([kind, field], |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// Marks a queued job running; its attempt number, or `None` when it is no longer queued.
 pub(super) fn mark_running(
     tx: &Transaction<'_>,
@@ -181,6 +194,28 @@ pub fn hasten(tx: &Transaction<'_>, id: i64, now: UnixMs) -> Result<(), DbError>
         "UPDATE jobs SET run_at_ms = ?2 WHERE id = ?1 AND state = 'queued'",
         params![id, now.0],
     )?;
+    Ok(())
+}
+
+/// The clock was set by `by_ms` (below 0: back); `None` when that happened while no daemon ran. What waits for a time
+/// that meant the earlier clock waits as long as it had to, and not an hour more. Forward it is due early at worst.
+///
+/// # Errors
+/// Only the database's.
+pub fn clock_set(tx: &Transaction<'_>, by_ms: Option<i64>, now: UnixMs) -> Result<(), DbError> {
+    match by_ms {
+        Some(by) => tx.execute(
+            "UPDATE jobs SET run_at_ms = max(?1, run_at_ms + ?2)
+             WHERE state = 'queued' AND run_at_ms > ?1 AND ?2 < 0",
+            params![now.0, by],
+        )?,
+        // Begun or queued at a time that has not come yet.
+        None => tx.execute(
+            "UPDATE jobs SET run_at_ms = ?1
+             WHERE state = 'queued' AND run_at_ms > ?1 AND max(created_ms, coalesce(started_ms, 0)) > ?1",
+            [now.0],
+        )?,
+    };
     Ok(())
 }
 

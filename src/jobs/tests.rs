@@ -5,6 +5,9 @@ use crate::base::shutdown::Shutdown;
 use crate::db::Kind;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+/// More than any work of these tests takes.
+const AMPLE: Duration = Duration::from_secs(600);
+
 fn row(id: i64, key: &str, state: State, run_at: i64) -> JobRow {
     JobRow {
         id,
@@ -65,7 +68,7 @@ async fn f8_work_that_comes_again_ends_before_later_work_of_its_key_begins() {
     let done = Arc::new(Mutex::new(Vec::new()));
     let mut handlers = Handlers::default();
     let seen = Arc::clone(&done);
-    handlers.on("patient", move |context: JobContext, _| {
+    handlers.on("patient", AMPLE, move |context: JobContext, _| {
         let seen = Arc::clone(&seen);
         async move {
             let mut seen = seen.lock().unwrap();
@@ -80,7 +83,7 @@ async fn f8_work_that_comes_again_ends_before_later_work_of_its_key_begins() {
         }
     });
     let seen = Arc::clone(&done);
-    handlers.on("later", move |context: JobContext, _| {
+    handlers.on("later", AMPLE, move |context: JobContext, _| {
         seen.lock().unwrap().push(format!("{} later", context.key));
         async { Outcome::Done }
     });
@@ -103,7 +106,7 @@ async fn f8_what_a_panicking_job_leaves_is_reaped_at_the_start_and_after_it() {
     let db = Db::open(&folder.path().join("state.db"), Kind::State).unwrap();
     let open = Arc::new(Mutex::new(Vec::new()));
     let mut handlers = Handlers::default();
-    handlers.on("panics", |_, _| async { panic!("on purpose") });
+    handlers.on("panics", AMPLE, |_, _| async { panic!("on purpose") });
     let (seen, from) = (Arc::clone(&open), db.clone());
     handlers.reap(move || {
         let (seen, from) = (Arc::clone(&seen), from.clone());
@@ -190,11 +193,11 @@ async fn f8_a_job_cut_by_a_crash_is_taken_up_and_a_panic_is_its_own() {
     let runs = Arc::new(AtomicU32::new(0));
     let seen = Arc::clone(&runs);
     let mut handlers = Handlers::default();
-    handlers.on("count", move |context, _| {
+    handlers.on("count", AMPLE, move |context, _| {
         seen.store(context.attempt, Ordering::SeqCst);
         async { Outcome::Done }
     });
-    handlers.on("panics", |_, _| async { panic!("on purpose") });
+    handlers.on("panics", AMPLE, |_, _| async { panic!("on purpose") });
     let tasks = Tasks::new(Shutdown::new());
     let _jobs = Jobs::start(db.clone(), handlers, &tasks).await.unwrap();
     until(&db, cut, "done").await;
@@ -208,7 +211,7 @@ async fn a_running_job_is_cancelled_by_its_token() {
     let folder = tempfile::tempdir().unwrap();
     let db = Db::open(&folder.path().join("state.db"), Kind::State).unwrap();
     let mut handlers = Handlers::default();
-    handlers.on("waits", |context: JobContext, _| async move {
+    handlers.on("waits", AMPLE, |context: JobContext, _| async move {
         context.cancel.cancelled().await;
         Outcome::Failed("cancelled".into())
     });
@@ -218,5 +221,140 @@ async fn a_running_job_is_cancelled_by_its_token() {
     until(&db, id, "running").await;
     jobs.cancel(id).await.unwrap();
     until(&db, id, "failed").await;
+    assert!(tasks.finish(Duration::from_secs(2)).await);
+}
+
+#[tokio::test]
+async fn n7_what_is_stored_waits_as_long_as_it_had_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = Db::open(&folder.path().join("state.db"), crate::db::Kind::State).unwrap();
+    const HOUR: i64 = 3_600_000;
+    let now = UnixMs(100 * HOUR);
+    // Each: queued at, begun at, due at; the clock's jump; when it is due then.
+    let ahead = 100 * HOUR + HOUR;
+    for (created, begun, due, by, then) in [
+        (ahead, None, ahead + 5_000, Some(-HOUR), now.0 + 5_000),
+        (
+            10 * HOUR,
+            Some(20 * HOUR),
+            ahead + 60_000,
+            Some(-HOUR),
+            now.0 + 60_000,
+        ),
+        (
+            ahead - 9_000,
+            Some(ahead - 8_000),
+            ahead - 2_000,
+            Some(-HOUR),
+            now.0,
+        ),
+        (ahead, Some(ahead), ahead + 5_000, None, now.0),
+        (
+            99 * HOUR,
+            Some(99 * HOUR),
+            now.0 + 7_000,
+            None,
+            now.0 + 7_000,
+        ),
+        (99 * HOUR, None, now.0 + 7_000, Some(HOUR), now.0 + 7_000),
+    ] {
+        let found: Result<i64, DbError> = db
+            .write(move |tx| {
+                tx.execute("DELETE FROM jobs", [])?;
+                tx.execute(
+                    "INSERT INTO jobs (kind, key, payload, state, run_at_ms, created_ms, started_ms)
+                     VALUES ('x', 'x', '{}', 'queued', ?1, ?2, ?3)",
+                    rusqlite::params![due, created, begun],
+                )?;
+                clock_set(tx, by, now)?;
+                Ok(tx.query_row("SELECT run_at_ms FROM jobs", [], |row| row.get(0))?)
+            })
+            .await;
+        assert_eq!(found.unwrap(), then, "{created} {begun:?} {due} {by:?}");
+    }
+}
+
+#[tokio::test]
+async fn n6_work_that_never_ends_is_stopped_at_its_limit_told_and_reaped() {
+    struct Dropped(Arc<AtomicU32>);
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let db = Db::open(&folder.path().join("state.db"), Kind::State).unwrap();
+    let (dropped, reaped) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let mut handlers = Handlers::default();
+    let seen = Arc::clone(&dropped);
+    handlers.on("stuck", Duration::from_millis(300), move |_, _| {
+        let held = Dropped(Arc::clone(&seen));
+        async move {
+            let _held = held;
+            std::future::pending::<Outcome>().await
+        }
+    });
+    let later = Arc::clone(&dropped);
+    handlers.on("later", AMPLE, move |_, _| {
+        // Its key is free when what had it is gone.
+        let gone = later.load(Ordering::SeqCst) == 1;
+        async move {
+            match gone {
+                true => Outcome::Done,
+                false => Outcome::Failed("the work goes on".into()),
+            }
+        }
+    });
+    let count = Arc::clone(&reaped);
+    handlers.reap(move || {
+        count.fetch_add(1, Ordering::SeqCst);
+        async {}
+    });
+    let stuck = queue(&db, "stuck", "a").await;
+    let next = queue(&db, "later", "a").await;
+    let tasks = Tasks::new(Shutdown::new());
+    let _jobs = Jobs::start(db.clone(), handlers, &tasks).await.unwrap();
+    until(&db, next, "done").await;
+    let told = db.read(move |c| by_id(c, stuck)).await;
+    let told: Result<Option<Told>, DbError> = told;
+    let told = told.unwrap().unwrap();
+    assert_eq!(told.state, "failed");
+    assert!(told.error.unwrap().contains("did not end within"));
+    for _ in 0..500 {
+        if reaped.load(Ordering::SeqCst) >= 2 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(
+        reaped.load(Ordering::SeqCst),
+        2,
+        "at the start and after it"
+    );
+    assert!(tasks.finish(Duration::from_secs(2)).await);
+}
+
+#[tokio::test]
+async fn n6_the_reaper_comes_by_the_clock_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = Db::open(&folder.path().join("state.db"), Kind::State).unwrap();
+    let reaped = Arc::new(AtomicU32::new(0));
+    let mut handlers = Handlers::default();
+    assert_eq!(handlers.reap_every, Duration::from_secs(60));
+    handlers.reap_every = Duration::from_millis(20);
+    let count = Arc::clone(&reaped);
+    handlers.reap(move || {
+        count.fetch_add(1, Ordering::SeqCst);
+        async {}
+    });
+    let tasks = Tasks::new(Shutdown::new());
+    let _jobs = Jobs::start(db, handlers, &tasks).await.unwrap();
+    for _ in 0..500 {
+        if reaped.load(Ordering::SeqCst) >= 3 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(reaped.load(Ordering::SeqCst) >= 3);
     assert!(tasks.finish(Duration::from_secs(2)).await);
 }

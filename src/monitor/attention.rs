@@ -10,14 +10,19 @@ use crate::wire::overview::{
     App, AppState, Attention, Certificate, Database, DatabaseBackup, Machine, Urgency,
 };
 
-use super::ports::{DumpsGo, Facts, Unremoved};
+use super::ports::{DumpsGo, Facts, Switching, Unremoved};
 use super::store::CheckRow;
 
 mod disk;
+mod state;
 
 pub use disk::disk;
 
 const DAY: Duration = Duration::from_secs(86_400);
+/// A switch takes a moment; one that takes this long is stuck.
+const SWITCHES: Duration = Duration::from_secs(120);
+/// How long before its end maintenance is told to end.
+const ENDS_SOON: Duration = Duration::from_secs(3_600);
 /// A good backup is missed after this; dumps are daily and may wait their turn.
 const BACKUP_MISSED: Duration = Duration::from_secs(26 * 3_600);
 
@@ -49,10 +54,14 @@ pub fn attention(picture: &Picture<'_>) -> Vec<Attention> {
             "/box",
         ));
     }
+    list.extend(facts.recoveries.iter().map(state::recovered));
+    list.extend(facts.unkept.as_deref().map(state::unkept));
     checks(&mut list, picture);
     for app in &facts.apps {
         of_app(&mut list, app, picture.checks);
+        list.extend(maintained(app, now));
     }
+    list.extend(facts.switching.iter().filter_map(|one| stuck(one, now)));
     for database in &facts.databases {
         of_database(&mut list, database, now);
     }
@@ -72,6 +81,40 @@ pub fn attention(picture: &Picture<'_>) -> Vec<Attention> {
     }
     list.sort_by_key(|a| a.level);
     list
+}
+
+/// A deploy whose traffic does not move though it was told to.
+fn stuck(one: &Switching, now: UnixMs) -> Option<Attention> {
+    (now.since(one.since) >= SWITCHES).then(|| {
+        item(
+            Urgency::Bad,
+            format!("Deploy {} of {} cannot move the traffic", one.deploy, one.app),
+            format!(
+                "For {} the edge did not take the new release over; the one before serves on, and later deploys wait.",
+                since(now, one.since)
+            ),
+            "It is tried again by itself; its log says what is in the way.",
+            format!("/apps/{}/deploys/{}", one.app, one.deploy),
+        )
+    })
+}
+
+/// Maintenance that is about to end by itself.
+fn maintained(app: &App, now: UnixMs) -> Option<Attention> {
+    let until = app.maintenance_until_ms.filter(|until| *until > now)?;
+    let left = until.since(now);
+    (left <= ENDS_SOON).then(|| {
+        item(
+            Urgency::Warning,
+            format!("The maintenance of {} ends in {}", app.name, words(left)),
+            "Then requests go to the app again.",
+            format!(
+                "If it is to go on: `freehold maintenance {} on --for 2h`.",
+                app.name
+            ),
+            format!("/apps/{}/settings", app.name),
+        )
+    })
 }
 
 /// What it means that dumps stay where the databases are.

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::base::clock::UnixMs;
+use crate::base::said::Said;
 use crate::base::shutdown::Shutdown;
 use crate::host::{HostFigures, HostMeter};
 use crate::proxy::Reading;
@@ -45,6 +46,7 @@ impl Collector {
         let mut meter = HostMeter::new(&self.data_dir);
         let mut containers = Meter::default();
         let mut before: HashMap<String, Reading> = HashMap::new();
+        let (unwritten, unread) = (Said::new(Instant::now()), Said::new(Instant::now()));
         let mut round = 0u32;
         loop {
             let running = self.world.running();
@@ -58,7 +60,7 @@ impl Collector {
                 Ok((returned, returned_containers, sample, usages)) => {
                     (meter, containers) = (returned, returned_containers);
                     self.usages.send_replace(Arc::new(usages));
-                    self.figures(sample)
+                    self.figures(sample, &unread)
                 }
                 // What it kept between two samples is lost with it; the next round begins anew.
                 Err(error) => {
@@ -72,8 +74,10 @@ impl Collector {
             self.minute
                 .send_modify(|minute| minute.add(Instant::now(), &before, &readings));
             let traffic = differences(&mut before, readings);
-            if let Err(error) = self.series.add(UnixMs::now(), figures, traffic).await {
-                tracing::warn!(%error, "a round of figures could not be written");
+            if let Err(error) = self.series.add(UnixMs::now(), figures, traffic).await
+                && unwritten.is_due(Instant::now())
+            {
+                tracing::warn!(%error, "figures could not be written: graphs have a gap, all else goes on. Said once a minute");
             }
             if round.is_multiple_of(CLEAN)
                 && let Err(error) = self.series.prune(UnixMs::now()).await
@@ -90,7 +94,7 @@ impl Collector {
 }
 
 impl Collector {
-    fn figures(&self, sample: std::io::Result<HostFigures>) -> Option<BoxSample> {
+    fn figures(&self, sample: std::io::Result<HostFigures>, unread: &Said) -> Option<BoxSample> {
         match sample {
             Ok(figures) => {
                 let sample = box_sample(&figures);
@@ -98,7 +102,9 @@ impl Collector {
                 sample
             }
             Err(error) => {
-                tracing::warn!(%error, "the box's figures cannot be read");
+                if unread.is_due(Instant::now()) {
+                    tracing::warn!(%error, "the box's figures cannot be read. Said once a minute");
+                }
                 None
             }
         }

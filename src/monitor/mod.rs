@@ -40,8 +40,8 @@ pub use attention::{Picture, attention, disk};
 pub use containers::{ContainerUsage, Usages};
 pub use latency::Latency;
 pub use ports::{
-    DumpsGo, EdgeReading, Facts, Later, RouteReading, RouteSeen, Running, TargetSeen, Unremoved,
-    WantedCheck, World,
+    DumpsGo, EdgeReading, Facts, Later, RouteReading, RouteSeen, Running, Switching, TargetSeen,
+    Unremoved, WantedCheck, World,
 };
 pub use probe::{Stage, reachable};
 pub use series::{BoxSlot, CheckSlot, Series, TrafficSlot};

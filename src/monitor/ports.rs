@@ -5,6 +5,7 @@ use std::pin::Pin;
 
 use crate::base::clock::UnixMs;
 use crate::config::Waiting;
+use crate::db::Recovery;
 use crate::proxy::{LeftOut, Reading};
 use crate::wire::overview::{App, Certificate, Database, Engine, Trust};
 
@@ -158,6 +159,17 @@ pub struct Unremoved {
     pub why: Option<String>,
 }
 
+/// A deploy that moves its traffic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Switching {
+    /// The app's name.
+    pub app: String,
+    /// The deploy.
+    pub deploy: i64,
+    /// Since when.
+    pub since: UnixMs,
+}
+
 /// How the rest of the box stands.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
@@ -173,10 +185,16 @@ pub struct Facts {
     pub config_refused: Option<String>,
     /// What the edge refused in the last minute, in a sentence, if it was more than strangers who pass by bring.
     pub attack: Option<String>,
+    /// Times the state was made anew that nobody has confirmed.
+    pub recoveries: Vec<Recovery>,
+    /// Why there is no snapshot of the state of the last hour.
+    pub unkept: Option<String>,
     /// What the settings files say that only a start takes up.
     pub settings_waiting: Vec<Waiting>,
     /// Where the dumps of its databases go.
     pub dumps: DumpsGo,
+    /// The deploys that move their traffic.
+    pub switching: Vec<Switching>,
     /// What retention cannot remove from backup targets.
     pub unremoved: Vec<Unremoved>,
     /// The box's own CA.

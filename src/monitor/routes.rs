@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use crate::base::clock::UnixMs;
 use crate::proxy::Reading;
+use crate::wire::apps::LeftOut;
 use crate::wire::routes::{
     EdgeFigures, EdgeTotals, LatencyFigures, MinuteFigures, ProcessFigures, RefusedCount,
     RouteFigures, Routes, TargetFigures,
@@ -134,7 +136,7 @@ fn add(sum: &mut Reading, other: &Reading) {
 }
 
 /// All of it, in the order in which people look for it.
-pub(super) fn routes(edge: EdgeReading, minute: &Minute) -> Routes {
+pub(super) fn routes(edge: EdgeReading, minute: &Minute, now: UnixMs) -> Routes {
     let mut processes: BTreeMap<(String, String), (Reading, Vec<String>)> = BTreeMap::new();
     for route in &edge.routes {
         if let (Some(app), Some(process)) = (&route.app, &route.process) {
@@ -164,6 +166,11 @@ pub(super) fn routes(edge: EdgeReading, minute: &Minute) -> Routes {
                     address: target.address,
                     left_out: target.left_out.now,
                     times_left_out: target.left_out.times,
+                    last_left_out: target.left_out.last.map(|(why, ago)| LeftOut {
+                        now: target.left_out.now,
+                        since_ms: now.minus(ago).0,
+                        why: why.words().to_owned(),
+                    }),
                 })
                 .collect(),
         })
@@ -195,7 +202,7 @@ pub(super) fn routes(edge: EdgeReading, minute: &Minute) -> Routes {
 impl Monitor {
     /// What passes through the edge.
     pub fn routes(&self) -> Routes {
-        routes(self.world.edge(), &self.minute.borrow())
+        routes(self.world.edge(), &self.minute.borrow(), UnixMs::now())
     }
 }
 
@@ -203,7 +210,7 @@ impl Monitor {
 mod tests {
     use super::*;
     use crate::monitor::ports::{RouteSeen, TargetSeen};
-    use crate::proxy::LeftOut;
+    use crate::proxy::{Cause, LeftOut};
 
     fn reading(requests: u64) -> Reading {
         Reading {
@@ -271,6 +278,7 @@ mod tests {
                 left_out: LeftOut {
                     now: true,
                     times: requests,
+                    last: Some((Cause::Silence, Duration::from_secs(3))),
                 },
                 reading: reading(1),
             }],
@@ -291,7 +299,7 @@ mod tests {
                 seen("config:x", "x.test", None, 3),
             ],
         };
-        let told = routes(edge, &Minute::default());
+        let told = routes(edge, &Minute::default(), UnixMs(10_000));
         let hosts: Vec<&str> = told.routes.iter().map(|r| r.host.as_str()).collect();
         assert_eq!(hosts, ["a.test", "b.test", "c.test", "x.test"]);
         let processes: Vec<_> = told
@@ -304,6 +312,9 @@ mod tests {
         assert_eq!(refused(&told.processes[1]), (24, 36));
         let target = &told.routes[1].targets[0];
         assert_eq!((target.left_out, target.times_left_out), (true, 5));
+        let last = target.last_left_out.as_ref().unwrap();
+        assert_eq!((last.now, last.since_ms), (true, 7_000));
+        assert!(last.why.contains("hangs"), "{}", last.why);
         assert_eq!(told.edge.as_ref().unwrap().refused[0].count, 2);
         // Who sees one app sees no other's, and nothing of the box.
         let theirs = told.clone().of_apps(|app| app == "shop");

@@ -72,7 +72,9 @@ impl Seen {
     }
 
     fn is_old(&self, now: UnixMs) -> bool {
-        self.asked.is_none_or(|asked| now.since(asked) >= FRESH)
+        // What was asked later than now was so before the clock was set back.
+        let is_old = |asked: UnixMs| asked > now || now.since(asked) >= FRESH;
+        self.asked.is_none_or(is_old)
     }
 }
 
@@ -413,5 +415,6 @@ mod tests {
         let seen = Seen::default().after(Err("no".into()), now);
         assert!(!seen.is_old(now.plus(FRESH / 2)));
         assert!(seen.is_old(now.plus(FRESH)));
+        assert!(seen.is_old(UnixMs(0)), "the clock was set back");
     }
 }

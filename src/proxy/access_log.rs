@@ -45,8 +45,10 @@ pub enum Ending {
     UpstreamMalformed,
     /// One side of a tunnel broke it off.
     TunnelBroken,
-    /// The edge ended a tunnel because its target or itself went away.
+    /// The edge ended a tunnel or a stream, in its own way, because its target or itself went away.
     Restart,
+    /// It broke an answer off because of that.
+    CutAtLimit,
     /// A panic while the answer was passed on.
     Panicked,
 }
@@ -62,6 +64,7 @@ impl Ending {
             Ending::UpstreamMalformed => "upstream malformed",
             Ending::TunnelBroken => "tunnel broken off",
             Ending::Restart => "restart",
+            Ending::CutAtLimit => "cut at the drain's limit",
             Ending::Panicked => "panicked",
         }
     }

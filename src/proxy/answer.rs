@@ -13,6 +13,7 @@ use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
 
+use super::abandoned::Haste;
 use super::body::EdgeBody;
 use super::client::{Client, Phase};
 use super::error::{EdgeError, Side};
@@ -30,7 +31,9 @@ use super::policies;
 use super::refusal::Refusal;
 use super::routes::{Route, Upstream};
 use super::site::{self, Entrance, Site};
+use super::sources::Source;
 use super::stand_in;
+use super::stream_end::StreamEnd;
 use super::trace::Trace;
 use super::upstream::BodySource;
 
@@ -95,7 +98,8 @@ pub(super) async fn answer(
         None => {
             let is_head_alone =
                 parts.method == Method::HEAD || matches!(response.status().as_u16(), 204 | 304);
-            response.body_mut().ends(exchange, is_head_alone);
+            let end = StreamEnd::of(&response, &exchange, parts.version);
+            response.body_mut().ends(exchange, is_head_alone, end);
         }
         Some(tunnel) => tunnel.begins(exchange),
     }
@@ -121,6 +125,8 @@ async fn handle(
     site::check(parts, &limits)?;
     let handshake = Handshake::translate(parts, &client.worker.ids)?;
     let origin = client.origin(&parts.headers);
+    // Who is told of stands before proxies.
+    exchange.spoken_for = (!origin.hops.is_empty()).then(|| Source::of(origin.address));
     let found = {
         let snapshot = client.worker.shared.snapshot.load();
         let entrance = Entrance::of(&client, &origin);
@@ -143,8 +149,10 @@ async fn handle(
         .get(header::EXPECT)
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let mut body = BodySource::new(incoming, limits.body_bytes, expects);
-    if client.is_hasty(exchange.started) {
-        Box::pin(tokio::time::sleep(HASTE)).await;
+    match client.haste(exchange.started, exchange.spoken_for) {
+        Haste::None => {}
+        Haste::Waits => Box::pin(tokio::time::sleep(HASTE)).await,
+        Haste::Refused => return Err(EdgeError::TooManyAbandoned),
     }
     let mut passage = Passage {
         parts,
@@ -276,6 +284,8 @@ fn note(client: &Client, error: &EdgeError, id: &HeaderValue, exchange: &mut Exc
             exchange.outcome.refused = Some(ByPolicy::Rate);
             client.refused(Refusal::RateLimited);
         }
+        EdgeError::TooManyStreams => client.refused(Refusal::TooManyStreams),
+        EdgeError::TooManyAbandoned => client.refused(Refusal::Abandoned),
         EdgeError::AddressRefused | EdgeError::Unauthorized(_) => {
             exchange.outcome.refused = Some(ByPolicy::Access);
             client.refused(Refusal::Denied);

@@ -6,9 +6,10 @@ use http::Response;
 
 use super::body::EdgeBody;
 use super::client::Client;
-use super::edge::ConnectFailure;
+use super::edge::{Trouble, What};
 use super::target::Target;
 use super::upstream::{self, BodySource, Connection, SendFailure};
+use super::worker::Worker;
 
 /// With another target to turn to, an address that says nothing is given up this early.
 const SILENCE: Duration = Duration::from_millis(250);
@@ -38,6 +39,19 @@ pub(super) fn connect_limit(client: &Client, others: bool) -> Duration {
     if others { limit.min(SILENCE) } else { limit }
 }
 
+/// Tells the control plane, which knows where targets live.
+pub(super) fn report(worker: &Worker, target: &Target, what: What) {
+    let trouble = Trouble {
+        target: target.key().clone(),
+        address: target.address().clone(),
+        what,
+    };
+    // A full channel means that the control plane has been told already.
+    if worker.shared.failures.try_send(trouble).is_err() {
+        tracing::trace!(target = %target.key(), "trouble was not reported, the channel is full");
+    }
+}
+
 /// A new connection to the target; a failure is reported to the control plane, which knows where targets live.
 pub(super) async fn open(
     client: &Client,
@@ -47,11 +61,7 @@ pub(super) async fn open(
     let opened = upstream::connect(target.address(), connect_limit(client, others)).await;
     opened
         .inspect_err(|error| {
-            let failure = ConnectFailure { target: target.key().clone(), address: target.address().clone(), error: error.to_string() };
-            // A full channel means that the control plane has been told already.
-            if client.worker.shared.failures.try_send(failure).is_err() {
-                tracing::trace!(target = %target.key(), "a failed connect was not reported, the channel is full");
-            }
+            report(&client.worker, target, What::Refused(error.to_string()));
         })
         .ok()
 }

@@ -30,7 +30,7 @@ pub(super) async fn over_http2(
     vigil: Option<Vigil<'_>>,
 ) -> Tried {
     let client = exchange.client.clone();
-    let slot = match obtain_stream(&client, target, others).await {
+    let mut slot = match obtain_stream(&client, target, others).await {
         Ok(Obtained::Slot(slot)) => slot,
         Ok(Obtained::NoConnection) => return Tried::Unreachable(body),
         Ok(Obtained::NoRoom) => return Tried::Full(body),
@@ -44,13 +44,19 @@ pub(super) async fn over_http2(
         }
     };
     hold.over();
-    let Some(request) = request_of(inquiry, &body) else {
-        return Tried::Failed(Failed {
-            why: SendFailure::ClientGone,
+    let refused = |why| {
+        Tried::Failed(Failed {
+            why,
             unsent: true,
             reused: false,
             body: None,
-        });
+        })
+    };
+    if !slot.is_within_sources_share(inquiry.origin.address) {
+        return refused(SendFailure::TooManyOfSource);
+    }
+    let Some(request) = request_of(inquiry, &body) else {
+        return refused(SendFailure::Untellable);
     };
     // A call of gRPC is a conversation, in which nothing may be said for long; anybody else may not claim to be one.
     let patient = client.http2.get() && grpc_status::is_grpc(&inquiry.parts.headers);

@@ -94,6 +94,7 @@ fn mixed(number: u64) -> u64 {
 mod tests {
     use super::*;
     use crate::proxy::request_id::RequestIds;
+    use crate::proxy::standing::Cause;
     use crate::proxy::target::{Address, Traits};
 
     const NOW: u64 = 1_000;
@@ -163,11 +164,11 @@ mod tests {
     fn e5_who_is_out_gets_nothing_while_another_is_there() {
         let targets = targets(4);
         for out in &targets[..2] {
-            out.standing().eject(NOW, || false);
+            out.standing().eject(NOW, Cause::Errors, || false);
         }
         assert_eq!(shares(&targets, 100)[..2], [0, 0]);
         for out in &targets[2..] {
-            out.standing().eject(NOW, || false);
+            out.standing().eject(NOW, Cause::Errors, || false);
         }
         assert_eq!(shares(&targets, 100).iter().sum::<u64>(), 100);
         let tried: Vec<_> = targets[..3].iter().map(|target| target.id()).collect();
@@ -211,7 +212,7 @@ mod tests {
             "a mark of nobody"
         );
         assert!((0..50).all(|_| chosen(mark, &[last]) != last));
-        targets[1].standing().eject(NOW, || false);
+        targets[1].standing().eject(NOW, Cause::Errors, || false);
         assert!((0..50).all(|_| chosen(mark, &[]) != last));
     }
 }

@@ -12,7 +12,9 @@ use super::access_log::Ending;
 use super::client::Piece;
 use super::compressor::Compressed;
 use super::exchange::Exchange;
+use super::meter::AtLimit;
 use super::refusal::Refusal;
+use super::stream_end::{Farewell, StreamEnd};
 use super::turn::Turn;
 use super::upstream::{AnswerBody, BodyFailure};
 
@@ -26,6 +28,7 @@ pub(super) struct EdgeBody {
     /// The end of the piece that was given last.
     rest: Bytes,
     exchange: Option<Box<Exchange>>,
+    end: StreamEnd,
 }
 
 enum Content {
@@ -51,6 +54,8 @@ pub(super) enum Broken {
     Client,
     #[error("the client's body came too slowly")]
     ClientSlow,
+    #[error("the drain of what answers has reached its limit")]
+    AtLimit,
     #[error("a panic while the answer was passed on")]
     Panicked,
 }
@@ -63,6 +68,7 @@ impl Broken {
             Broken::File => Ending::FileChanged,
             Broken::Client => Ending::ClientGone,
             Broken::ClientSlow => Ending::ClientSlow,
+            Broken::AtLimit => Ending::CutAtLimit,
             Broken::Panicked => Ending::Panicked,
         }
     }
@@ -85,6 +91,7 @@ impl EdgeBody {
             content: Content::Nothing,
             rest: Bytes::new(),
             exchange: None,
+            end: StreamEnd::none(),
         }
     }
 
@@ -93,6 +100,7 @@ impl EdgeBody {
             content: Content::Bytes(text.into()),
             rest: Bytes::new(),
             exchange: None,
+            end: StreamEnd::none(),
         }
     }
 
@@ -101,6 +109,7 @@ impl EdgeBody {
             content: Content::Answer(Box::new(answer)),
             rest: Bytes::new(),
             exchange: None,
+            end: StreamEnd::none(),
         }
     }
 
@@ -109,6 +118,7 @@ impl EdgeBody {
             content: Content::Foreign(Box::pin(body)),
             rest: Bytes::new(),
             exchange: None,
+            end: StreamEnd::none(),
         }
     }
 
@@ -118,6 +128,7 @@ impl EdgeBody {
             content: Content::Begun(Box::new((beginning, self.content))),
             rest: self.rest,
             exchange: self.exchange,
+            end: self.end,
         }
     }
 
@@ -143,7 +154,8 @@ impl EdgeBody {
     }
 
     /// The exchange ends with this body; `is_head_alone`: nobody will ask for any of it.
-    pub(super) fn ends(&mut self, exchange: Exchange, is_head_alone: bool) {
+    pub(super) fn ends(&mut self, exchange: Exchange, is_head_alone: bool, end: StreamEnd) {
+        self.end = end;
         let mut exchange = Box::new(exchange);
         let is_over = is_head_alone || matches!(self.content, Content::Bytes(_) | Content::Nothing);
         exchange.ending = if is_over {
@@ -162,8 +174,14 @@ impl EdgeBody {
 
     /// Whoever sends it does not ask for more of a body that says that it is over.
     fn note_end(&mut self) {
-        if self.is_end_stream()
-            && let Some(exchange) = &mut self.exchange
+        if self.is_end_stream() {
+            self.is_whole();
+        }
+    }
+
+    fn is_whole(&mut self) {
+        if let Some(exchange) = &mut self.exchange
+            && exchange.outcome.at_limit.is_none()
         {
             exchange.ending = Ending::Whole;
         }
@@ -175,6 +193,45 @@ impl EdgeBody {
         }
     }
 
+    /// More of an answer that a drain may end.
+    fn poll_endable(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let Some(exchange) = &mut self.exchange else {
+            return self.content.poll(cx);
+        };
+        let Some(claim) = exchange.claim() else {
+            return self.content.poll(cx);
+        };
+        let (client, target, end) = (&exchange.client, claim.target(), &mut self.end);
+        if !end.is_due(client, target) {
+            let polled = self.content.poll(cx);
+            if let Poll::Ready(Some(Ok(frame))) = &polled
+                && let Some(data) = frame.data_ref()
+            {
+                end.passed(data);
+            }
+            if polled.is_ready() || end.poll_due(cx, client, target).is_pending() {
+                return polled;
+            }
+        }
+        match end.farewell(cx) {
+            Farewell::Not => {}
+            Farewell::Breaks => return Poll::Ready(Some(Err(Broken::AtLimit))),
+            Farewell::Ends(trailers) => {
+                exchange.ended_at_limit(AtLimit::Ended);
+                self.content = Content::Nothing;
+                return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
+            }
+        }
+        let mut polled = self.content.poll(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &mut polled
+            && let Some(data) = frame.data_mut()
+        {
+            let last = end.passes_last(data);
+            data.truncate(last);
+        }
+        polled
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         if let Some(exchange) = &mut self.exchange {
             exchange.client.piece.set(Piece::Wanted);
@@ -184,6 +241,7 @@ impl EdgeBody {
             }
         }
         let polled = match self.rest.is_empty() {
+            true if self.end.may_come() => self.poll_endable(cx),
             true => self.content.poll(cx),
             false => Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.rest))))),
         };
@@ -211,20 +269,26 @@ impl EdgeBody {
             }
             Poll::Ready(None) => {
                 self.settle();
-                if let Some(exchange) = &mut self.exchange {
-                    exchange.ending = Ending::Whole;
-                }
+                self.is_whole();
                 self.content = Content::Nothing;
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Err(broken))) => {
                 if let Some(exchange) = &mut self.exchange {
-                    exchange.outcome.failed =
-                        !matches!(broken, Broken::Client | Broken::ClientSlow);
+                    exchange.outcome.failed = !matches!(
+                        broken,
+                        Broken::Client | Broken::ClientSlow | Broken::AtLimit
+                    );
+                    if self.end.is_told_by_close {
+                        exchange.client.is_to_be_reset.set(true);
+                    }
                     if matches!(broken, Broken::ClientSlow) {
                         exchange.client.refused(Refusal::SlowBody);
                     }
                     exchange.ending = broken.ending();
+                    if matches!(broken, Broken::AtLimit) {
+                        exchange.ended_at_limit(AtLimit::Cut);
+                    }
                 }
                 self.content = Content::Nothing;
                 Poll::Ready(Some(Err(broken)))

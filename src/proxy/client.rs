@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 
-use super::abandoned::Abandoned;
+use super::abandoned::{Abandoned, AbandonedBy, Haste};
 use super::error::EdgeError;
 use super::h2_frames::earned_by;
 use super::limits::Limits;
 use super::origin::{End, Header, Origin};
 use super::refusal::Refusal;
+use super::sources::Source;
 use super::tunnel::Tunnel;
 use super::worker::Worker;
 
@@ -36,7 +37,9 @@ pub(super) enum Phase {
     Leaving,
     /// Idle connections and tunnels end, running requests go on.
     Ending,
-    /// The drain's limit has passed.
+    /// The drain's limit is reached: streams end in their own way, other answers without a length are broken off.
+    AtLimit,
+    /// It has passed.
     Cut,
 }
 
@@ -77,6 +80,8 @@ pub(super) struct Client {
     pub(super) tunnel: RefCell<Option<Box<Tunnel>>>,
     /// Why the head was refused that a stand-in came for.
     pub(super) refused_head: Cell<Option<EdgeError>>,
+    /// An answer whose end is that of the connection broke off: a polite end would pass it for whole.
+    pub(super) is_to_be_reset: Cell<bool>,
     in_flight: Cell<u32>,
     /// Requests that are over.
     answered: Cell<u64>,
@@ -101,6 +106,8 @@ pub(super) struct Client {
     /// What pieces of answers have earned (`h2_frames`).
     earned: Cell<u32>,
     abandoned: Cell<Abandoned>,
+    /// The same of those that a trusted proxy speaks for on it.
+    abandoned_by: RefCell<Option<Box<AbandonedBy>>>,
     /// Since when nothing is taken from it but the end.
     condemned: Cell<Option<Instant>>,
     phase: Cell<Phase>,
@@ -127,6 +134,7 @@ impl Client {
             http2: Cell::new(false),
             tunnel: RefCell::new(None),
             refused_head: Cell::new(None),
+            is_to_be_reset: Cell::new(false),
             in_flight: Cell::new(0),
             answered: Cell::new(0),
             by_apps: Cell::new(0),
@@ -143,6 +151,7 @@ impl Client {
             waiting: Cell::new(0),
             earned: Cell::new(0),
             abandoned: Cell::new(Abandoned::new(now)),
+            abandoned_by: RefCell::default(),
             condemned: Cell::new(None),
             phase: Cell::new(phase),
             waker: RefCell::new(None),
@@ -174,8 +183,14 @@ impl Client {
     }
 
     /// `read_whole`: nothing of the request's body is left on the connection. `answered`: it got a head, `by_app`: of a
-    /// target.
-    pub(super) fn request_ends(&self, read_whole: bool, answered: bool, by_app: bool) {
+    /// target. `spoken_for`: whose it was, where a trusted proxy told.
+    pub(super) fn request_ends(
+        &self,
+        read_whole: bool,
+        answered: bool,
+        by_app: bool,
+        spoken_for: Option<Source>,
+    ) {
         let left = self.in_flight.get() - 1;
         self.in_flight.set(left);
         self.at_boundary.set(read_whole);
@@ -186,7 +201,11 @@ impl Client {
         if self.awaits_answer.take() {
             self.wake();
         }
-        if !answered && self.http2.get() {
+        if let (false, true, Some(of)) = (answered, self.http2.get(), spoken_for) {
+            let mut abandoned = self.abandoned_by.borrow_mut();
+            let abandoned = abandoned.get_or_insert_default();
+            abandoned.another(of, Instant::now(), self.by_apps.get());
+        } else if !answered && self.http2.get() {
             let mut abandoned = self.abandoned.get();
             let is_attack = abandoned.another(Instant::now(), self.by_apps.get());
             self.abandoned.set(abandoned);
@@ -210,10 +229,24 @@ impl Client {
         }
     }
 
-    /// So many requests on it were reset before they were answered that each waits a moment before it costs an app
-    /// anything.
-    pub(super) fn is_hasty(&self, now: Instant) -> bool {
-        self.abandoned.get().is_hasty(now, self.by_apps.get())
+    /// So many requests on it, or of whom it speaks for, were reset before they were answered that each waits a moment
+    /// before it costs an app anything, or is refused.
+    pub(super) fn haste(&self, now: Instant, spoken_for: Option<Source>) -> Haste {
+        let by_apps = self.by_apps.get();
+        match spoken_for {
+            Some(of) => match &*self.abandoned_by.borrow() {
+                Some(abandoned) => abandoned.haste(of, now, by_apps),
+                None => Haste::None,
+            },
+            None if self.abandoned.get().is_hasty(now, by_apps) => Haste::Waits,
+            None => Haste::None,
+        }
+    }
+
+    /// Whether many clients stand behind it.
+    pub(super) fn stands_for_many(&self) -> bool {
+        let proxies = self.worker.shared.trust.load();
+        proxies.is_some_and(|proxies| proxies.stands_for_many(self.address))
     }
 
     /// Counts why this client was turned away.

@@ -20,6 +20,7 @@ use tokio_rustls::server::TlsStream;
 use super::client::Client;
 use super::inlet::Inlet;
 use super::limits::Limits;
+use super::listener::reset;
 
 /// What is gathered at most: one TLS record.
 const GATHERED: usize = 16 * 1024;
@@ -124,6 +125,14 @@ impl Wire {
         match &mut *self.transport.borrow_mut() {
             Transport::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
             Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buffer),
+        }
+    }
+
+    /// It ends with a reset, without a word of goodbye in TLS, when it is dropped.
+    pub(super) fn reset(&self) {
+        match &*self.transport.borrow() {
+            Transport::Plain(stream) => reset(stream),
+            Transport::Tls(stream) => reset(stream.get_ref().0),
         }
     }
 

@@ -40,6 +40,8 @@ struct Job {
     bytes: Bytes,
     coding: ContentCoding,
     done: oneshot::Sender<Bytes>,
+    /// Its bytes count for as long as they wait here, whether or not somebody still waits for them.
+    _room: Arc<Room>,
 }
 
 /// A part of the memory for answers; given back when it is dropped.
@@ -56,22 +58,29 @@ impl Drop for Room {
 
 impl Compressor {
     /// Room for an answer of this length, and for what becomes of it.
-    pub(super) fn room(&self, bytes: usize) -> Option<Room> {
+    pub(super) fn room(&self, bytes: usize) -> Option<Arc<Room>> {
         let room = Room {
             all: self.room.clone(),
             bytes,
         };
+        let room = Arc::new(room);
         (self.room.fetch_add(bytes, Relaxed) + bytes <= ROOM).then_some(room)
     }
 
     /// The bytes in this coding; nothing where they do not become fewer, or not in time.
-    pub(super) async fn compress(&self, bytes: Bytes, coding: ContentCoding) -> Option<Bytes> {
+    pub(super) async fn compress(
+        &self,
+        bytes: Bytes,
+        room: &Arc<Room>,
+        coding: ContentCoding,
+    ) -> Option<Bytes> {
         let jobs = self.jobs.get_or_init(start);
         let (done, result) = oneshot::channel();
         let job = Job {
             bytes,
             coding,
             done,
+            _room: room.clone(),
         };
         jobs.try_send(job).ok()?;
         timeout(PATIENCE, result).await.ok()?.ok()
@@ -143,11 +152,11 @@ pub(super) fn encoded(coding: ContentCoding, bytes: &[u8]) -> io::Result<Vec<u8>
 /// An answer that was gathered, or what became of it, on its way in pieces, so that its room counts until the client has taken it.
 pub(super) struct Compressed {
     bytes: Bytes,
-    _room: Room,
+    _room: Arc<Room>,
 }
 
 impl Compressed {
-    pub(super) fn new(bytes: Bytes, room: Room) -> Compressed {
+    pub(super) fn new(bytes: Bytes, room: Arc<Room>) -> Compressed {
         Compressed { bytes, _room: room }
     }
 }
@@ -223,7 +232,25 @@ mod tests {
         aws_lc_rs::rand::fill(&mut noise).unwrap();
         for coding in ContentCoding::ALL {
             let noise = Bytes::from(noise.clone());
-            assert!(compressor.compress(noise, coding).await.is_none());
+            let room = compressor.room(noise.len()).unwrap();
+            assert!(compressor.compress(noise, &room, coding).await.is_none());
         }
+    }
+
+    /// Who gave up waiting has given back his share; the bytes are still there.
+    #[tokio::test]
+    async fn e6_bytes_that_wait_for_the_thread_have_their_room_until_it_has_done_with_them() {
+        let compressor = Compressor::default();
+        // In the place of the thread, which would take them at once.
+        let (jobs, mut waiting) = mpsc::channel(1);
+        assert!(compressor.jobs.set(jobs).is_ok());
+        let room = compressor.room(PIECE).unwrap();
+        let bytes = Bytes::from(vec![7; PIECE]);
+        let gave_up = compressor.compress(bytes, &room, ContentCoding::Gzip).await;
+        assert!(gave_up.is_none());
+        drop(room);
+        assert_eq!(compressor.room.load(Relaxed), PIECE);
+        drop(waiting.recv().await);
+        assert_eq!(compressor.room.load(Relaxed), 0);
     }
 }

@@ -4,8 +4,8 @@
 use std::io;
 use std::net::{Shutdown, TcpListener};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -22,17 +22,20 @@ use super::listener::{self, Door};
 use super::meter::Reading;
 use super::proxies::{Proxies, Trust};
 use super::refusal::{Refusals, Refused};
-use super::said::Said;
 use super::shared::Shared;
 use super::snapshot::Snapshot;
 use super::sources::Sources;
-use super::target::{Address, Target};
+use super::standing::Cause;
+use super::target::{Address, Protocol, Target};
 use super::tls;
 use super::worker::{self, Order};
 use crate::base::log_share::LogShare;
+use crate::base::said::Said;
 
 /// How long idle connections may wait for a last request when the edge drains.
 const LEAVING: Duration = Duration::from_secs(1);
+/// How much of the drain's limit is kept for streams to end in their own way.
+const FAREWELL: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(10);
 
 /// Sockets that already listen; the edge never binds.
@@ -42,12 +45,21 @@ pub struct Listeners {
     pub https: Vec<TcpListener>,
 }
 
-/// An address that did not take a connection. The control plane should look again and publish.
+/// What the control plane should look into, and publish what it finds.
 #[derive(Clone, Debug)]
-pub struct ConnectFailure {
+pub struct Trouble {
     pub target: Arc<str>,
     pub address: Address,
-    pub error: String,
+    pub what: What,
+}
+
+/// What a target did.
+#[derive(Clone, Debug)]
+pub enum What {
+    /// It did not take a connection.
+    Refused(String),
+    /// A request waits long for its answer over this protocol, and nobody else had one meanwhile.
+    Silent(Protocol),
 }
 
 /// What the edge has done since it started.
@@ -73,6 +85,8 @@ pub struct EdgeStats {
 pub struct LeftOut {
     pub now: bool,
     pub times: u64,
+    /// Why it was, the last time, and how long ago that began; nothing once that is forgotten.
+    pub last: Option<(Cause, Duration)>,
 }
 
 pub struct Edge {
@@ -91,7 +105,7 @@ impl Edge {
         listeners: Listeners,
         first: Arc<Snapshot>,
         limits: Limits,
-        failures: mpsc::Sender<ConnectFailure>,
+        failures: mpsc::Sender<Trouble>,
     ) -> io::Result<Edge> {
         let mut edge = Self::start_closed(listeners, first, limits, failures)?;
         edge.open();
@@ -103,7 +117,7 @@ impl Edge {
         listeners: Listeners,
         first: Arc<Snapshot>,
         limits: Limits,
-        failures: mpsc::Sender<ConnectFailure>,
+        failures: mpsc::Sender<Trouble>,
     ) -> io::Result<Edge> {
         let count = limits
             .workers
@@ -135,6 +149,7 @@ impl Edge {
             loads: (0..count).map(|_| AtomicUsize::new(0)).collect(),
             of_proxies: AtomicUsize::new(0),
             sources: Sources::new(now),
+            streams: OnceLock::new(),
             said_no_header: Said::new(now),
             said_panic: Said::new(now),
         });
@@ -204,7 +219,8 @@ impl Edge {
     /// Takes no further connection, lets what runs end within the limit, then closes the rest and the threads.
     ///
     /// The listening sockets stay open elsewhere (systemd), so those who wait in them lose nothing. First answers say that
-    /// their connection ends; then idle connections and WebSockets are closed; at the limit what is left.
+    /// their connection ends; then idle connections and WebSockets are closed; a second before the limit other streams end
+    /// in their own way, and downloads without a length are broken off; at the limit what is left is closed.
     pub async fn drain(mut self, limit: Duration) {
         let began = Instant::now();
         self.gate = None;
@@ -214,6 +230,10 @@ impl Edge {
         self.order(Phase::Leaving);
         self.wait_for_the_last(began + LEAVING.min(limit / 2)).await;
         self.order(Phase::Ending);
+        let farewell = FAREWELL.min(limit / 4);
+        self.wait_for_the_last(began + limit.saturating_sub(farewell))
+            .await;
+        self.order(Phase::AtLimit);
         self.wait_for_the_last(began + limit).await;
         let left = self.shared.connections.load(Relaxed);
         if left > 0 {
@@ -306,6 +326,7 @@ impl EdgeHandle {
         let left_out = |target: &Target| LeftOut {
             now: target.standing().is_out(now.as_millis() as u64),
             times: target.standing().ejections(),
+            last: target.standing().last_out(now.as_millis() as u64),
         };
         EdgeStats {
             connections: self.shared.connections.load(Relaxed) as u64,

@@ -39,6 +39,10 @@ pub(super) enum EdgeError {
     Unauthorized(HeaderValue),
     /// One more than the route's policy takes; seconds until the next.
     TooManyRequests(u32),
+    /// Its source has as many streams to apps that speak HTTP/2 as it may.
+    TooManyStreams,
+    /// Behind a proxy that serves others too: most of its client's requests were reset before they were answered.
+    TooManyAbandoned,
     /// The name is known, its certificate is not there yet.
     CertificatePending,
     /// Too many requests wait already.
@@ -72,7 +76,8 @@ impl EdgeError {
             | ProtocolRefused | CodingRefused | VersionRefused | TooManyFields(_)
             | UriTooLong(_) | HeadTooLarge(_) | BodyTooLarge(_) | BodyStalled | BodyBroken
             | UpgradeUnserved | UpgradeOfFiles | PathDoubtful | AddressRefused
-            | Unauthorized(_) | TooManyRequests(_) | NoFile | ReadOnly => Side::Client,
+            | Unauthorized(_) | TooManyRequests(_) | TooManyStreams | TooManyAbandoned | NoFile
+            | ReadOnly => Side::Client,
             HeldFull
             | HeldTooLong { .. }
             | Busy(_)
@@ -89,7 +94,7 @@ impl EdgeError {
             BadRequest(_) | BodyBroken | PathDoubtful => StatusCode::BAD_REQUEST,
             Unauthorized(_) => StatusCode::UNAUTHORIZED,
             AddressRefused => StatusCode::FORBIDDEN,
-            TooManyRequests(_) => StatusCode::TOO_MANY_REQUESTS,
+            TooManyRequests(_) | TooManyStreams | TooManyAbandoned => StatusCode::TOO_MANY_REQUESTS,
             UnknownHost | NoRoute | NoFile => StatusCode::NOT_FOUND,
             Misdirected => StatusCode::MISDIRECTED_REQUEST,
             MethodRefused | ReadOnly => StatusCode::METHOD_NOT_ALLOWED,
@@ -115,7 +120,10 @@ impl EdgeError {
         match self {
             EdgeError::TooManyRequests(seconds) => Some(*seconds),
             EdgeError::HeldFull | EdgeError::Busy(_) | EdgeError::FileUnreadable => Some(5),
-            EdgeError::HeldTooLong { .. } | EdgeError::CertificatePending => Some(10),
+            EdgeError::HeldTooLong { .. }
+            | EdgeError::CertificatePending
+            | EdgeError::TooManyStreams => Some(10),
+            EdgeError::TooManyAbandoned => Some(60),
             _ => None,
         }
     }
@@ -156,7 +164,7 @@ impl EdgeError {
             PathDoubtful => "This address can be read in two ways",
             AddressRefused => "This is not served to you",
             Unauthorized(_) => "Sign in to see this",
-            TooManyRequests(_) => "That was too much at once",
+            TooManyRequests(_) | TooManyStreams | TooManyAbandoned => "That was too much at once",
             CertificatePending => "Almost ready",
             HeldFull | HeldTooLong { .. } | Busy(_) | FileUnreadable => "Not available right now",
             UpstreamClosed | UpstreamMalformed(_) => "The app did not answer properly",
@@ -190,6 +198,8 @@ impl EdgeError {
             Unauthorized(_) => "A name and a password are asked for here, and none or the wrong ones were given. Try again, or ask whoever runs this site.".into(),
             TooManyRequests(1) => "You asked more often than is served here. Try again in a second.".into(),
             TooManyRequests(seconds) => format!("You asked more often than is served here. Try again in {seconds} seconds."),
+            TooManyStreams => "As many requests and calls of your network address are open here as may be. Try again when some of them have ended.".into(),
+            TooManyAbandoned => "Most of your requests of the last minute were given up before they were answered. Try again in a minute.".into(),
             CertificatePending => "This name has no certificate yet, and nothing is sent unprotected meanwhile. Try again in a minute; whoever runs the box reads on its dashboard what is being done.".into(),
             HeldFull => "Too many requests are already waiting for this app. Try again in a few seconds.".into(),
             HeldTooLong { paused: true, waited } => {

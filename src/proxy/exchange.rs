@@ -10,10 +10,11 @@ use http::header::{self, HeaderValue};
 use http::request::Parts;
 
 use super::access_log::{Ending, Entry};
-use super::client::Client;
-use super::meter::Outcome;
+use super::client::{Client, Phase};
+use super::meter::{AtLimit, Outcome};
 use super::policies::Met;
 use super::routes::Route;
+use super::sources::Source;
 use super::target::Claim;
 use super::tunnel::Tunnel;
 use super::turn::Turn;
@@ -29,6 +30,8 @@ pub(super) struct Exchange {
     pub(super) read_whole: bool,
     /// A body that may still be on its way, and is counted when all is over.
     upload: Option<Rc<Progress>>,
+    /// Whose it is, where a trusted proxy told.
+    pub(super) spoken_for: Option<Source>,
     /// What the request became, until its answer is on its way.
     pub(super) tunnel: Option<Box<Tunnel>>,
     pub(super) ending: Ending,
@@ -55,6 +58,7 @@ impl Exchange {
             met: Met::default(),
             read_whole: false,
             upload: None,
+            spoken_for: None,
             tunnel: None,
             ending: Ending::default(),
             turn: Turn::default(),
@@ -165,6 +169,28 @@ impl Exchange {
         self.upload = Some(upload);
     }
 
+    /// At a drain's limit the answer, or the tunnel, ended like this.
+    pub(super) fn ended_at_limit(&mut self, how: AtLimit) {
+        self.outcome.at_limit = Some(how);
+        self.ending = match how {
+            AtLimit::Ended => Ending::Restart,
+            AtLimit::Cut => Ending::CutAtLimit,
+        };
+    }
+
+    /// An answer that broke off after a drain's limit did so because of it.
+    fn judge_break(&mut self) {
+        let broke = matches!(self.ending, Ending::ClientGone | Ending::UpstreamCut);
+        let is_cut = |claim: &Claim| claim.target().is_cut();
+        if broke
+            && self.outcome.status.is_some()
+            && (self.client.phase() >= Phase::AtLimit || self.claim().is_some_and(is_cut))
+        {
+            self.outcome.failed = false;
+            self.ended_at_limit(AtLimit::Cut);
+        }
+    }
+
     pub(super) fn answered(&mut self, status: u16) {
         self.outcome.status = Some(status);
         self.outcome.head_micros = self.started.elapsed().as_micros() as u64;
@@ -178,6 +204,7 @@ impl Drop for Exchange {
             self.outcome.bytes_in += upload.taken.get();
             self.read_whole = upload.whole.get();
         }
+        self.judge_break();
         let claim = self.claim.take();
         if let Some(claim) = &claim {
             claim.target().meter().end(worker, &self.outcome);
@@ -198,6 +225,7 @@ impl Drop for Exchange {
         let by_app = claim.is_some();
         drop(claim);
         let answered = self.outcome.status.is_some();
-        self.client.request_ends(self.read_whole, answered, by_app);
+        self.client
+            .request_ends(self.read_whole, answered, by_app, self.spoken_for);
     }
 }

@@ -245,7 +245,9 @@ fn judge(route: &Route, target: &Target, attempt: &Tried, begun: u64, now: u64) 
         SendFailure::Left
         | SendFailure::ClientGone
         | SendFailure::ClientSilent
-        | SendFailure::BodyTooLarge => {}
+        | SendFailure::BodyTooLarge
+        | SendFailure::Untellable
+        | SendFailure::TooManyOfSource => {}
     }
 }
 
@@ -284,5 +286,9 @@ fn judged(
         SendFailure::ClientGone => EdgeError::BodyBroken,
         SendFailure::ClientSilent => EdgeError::BodyStalled,
         SendFailure::BodyTooLarge => EdgeError::BodyTooLarge(body_limit),
+        SendFailure::Untellable => EdgeError::BadRequest(
+            "its address cannot be said in HTTP/2, which the app here is spoken to over",
+        ),
+        SendFailure::TooManyOfSource => EdgeError::TooManyStreams,
     }
 }

@@ -8,6 +8,8 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use super::body::EdgeBody;
 use super::error::EdgeError;
 
+const UNAVAILABLE: u16 = 14;
+
 static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 static GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 /// What of a message is escaped, beside what is not ASCII.
@@ -41,6 +43,17 @@ pub(super) fn render(error: &EdgeError) -> Response<EdgeBody> {
     response
 }
 
+/// The trailers of a call that is ended because its app goes away: its client is to try again.
+pub(super) fn drained() -> HeaderMap {
+    let message = HeaderValue::from_static(
+        "The app is being replaced and the call outlasted its drain; call again.",
+    );
+    let mut trailers = HeaderMap::with_capacity(2);
+    trailers.insert(GRPC_STATUS.clone(), HeaderValue::from(UNAVAILABLE));
+    trailers.insert(GRPC_MESSAGE.clone(), message);
+    trailers
+}
+
 /// The gRPC status that stands for one of HTTP.
 ///
 /// As gRPC's own table for clients has it, but where that only knows UNKNOWN, or where we know better what is wrong.
@@ -50,11 +63,10 @@ fn code(status: u16) -> u16 {
     const RESOURCE_EXHAUSTED: u16 = 8;
     const UNIMPLEMENTED: u16 = 12;
     const INTERNAL: u16 = 13;
-    const UNAVAILABLE: u16 = 14;
     const UNAUTHENTICATED: u16 = 16;
     match status {
         502 | 503 => UNAVAILABLE,
-        504 => DEADLINE_EXCEEDED,
+        408 | 504 => DEADLINE_EXCEEDED,
         413 | 429 | 431 => RESOURCE_EXHAUSTED,
         404 | 501 => UNIMPLEMENTED,
         401 => UNAUTHENTICATED,
@@ -90,6 +102,8 @@ mod tests {
             (EdgeError::UpstreamClosed, "14"),
             (EdgeError::HeldFull, "14"),
             (EdgeError::UpstreamSilent(std::time::Duration::ZERO), "4"),
+            (EdgeError::BodyStalled, "4"),
+            (EdgeError::TooManyStreams, "8"),
             (EdgeError::BodyTooLarge(1), "8"),
             (EdgeError::NoRoute, "12"),
             (EdgeError::UpgradeUnserved, "12"),

@@ -19,10 +19,10 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::limits::Limits;
 use super::refusal::Refusal;
-use super::said::Said;
 use super::shared::Shared;
 use super::sources::{Excess, Place, Source};
 use super::worker::Order;
+use crate::base::said::Said;
 
 /// Connections taken from one socket before the others are looked at.
 const BATCH: usize = 64;

@@ -23,6 +23,8 @@ struct Slab {
     rate_limited: AtomicU64,
     denied: AtomicU64,
     tunnels: AtomicU64,
+    ended_at_limit: AtomicU64,
+    cut_at_limit: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
     latency: Counting,
@@ -44,6 +46,10 @@ pub struct Reading {
     pub denied: u64,
     /// Requests that became tunnels (WebSocket); their time is not in the histogram.
     pub tunnels: u64,
+    /// Streams that were ended in their own way because a drain had reached its limit.
+    pub ended_at_limit: u64,
+    /// Answers and tunnels that were broken off because of that.
+    pub cut_at_limit: u64,
     /// Body bytes from clients, and to them.
     pub bytes_in: u64,
     pub bytes_out: u64,
@@ -69,6 +75,8 @@ impl Meter {
             reading.rate_limited += slab.rate_limited.load(Relaxed);
             reading.denied += slab.denied.load(Relaxed);
             reading.tunnels += slab.tunnels.load(Relaxed);
+            reading.ended_at_limit += slab.ended_at_limit.load(Relaxed);
+            reading.cut_at_limit += slab.cut_at_limit.load(Relaxed);
             reading.bytes_in += slab.bytes_in.load(Relaxed);
             reading.bytes_out += slab.bytes_out.load(Relaxed);
             slab.latency.add_to(&mut reading.latency);
@@ -106,6 +114,13 @@ impl Meter {
             };
             count.fetch_add(1, Relaxed);
         }
+        if let Some(how) = outcome.at_limit {
+            let count = match how {
+                AtLimit::Ended => &slab.ended_at_limit,
+                AtLimit::Cut => &slab.cut_at_limit,
+            };
+            count.fetch_add(1, Relaxed);
+        }
         slab.bytes_in.fetch_add(outcome.bytes_in, Relaxed);
         slab.bytes_out.fetch_add(outcome.bytes_out, Relaxed);
         slab.ended.fetch_add(1, Relaxed);
@@ -121,6 +136,8 @@ impl Meter {
                 rate_limited: AtomicU64::new(0),
                 denied: AtomicU64::new(0),
                 tunnels: AtomicU64::new(0),
+                ended_at_limit: AtomicU64::new(0),
+                cut_at_limit: AtomicU64::new(0),
                 bytes_in: AtomicU64::new(0),
                 bytes_out: AtomicU64::new(0),
                 latency: Counting::new(),
@@ -138,6 +155,14 @@ pub(super) enum ByPolicy {
     Access,
 }
 
+/// What became of an answer when a drain had reached its limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AtLimit {
+    /// In its own way, so that its client comes back.
+    Ended,
+    Cut,
+}
+
 /// How one request ended; without a status the client left before an answer.
 #[derive(Default)]
 pub(super) struct Outcome {
@@ -146,6 +171,8 @@ pub(super) struct Outcome {
     pub(super) failed: bool,
     /// By the route's policies.
     pub(super) refused: Option<ByPolicy>,
+    /// It was over because of a drain.
+    pub(super) at_limit: Option<AtLimit>,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
 }

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::routes::Route;
+use super::standing::Cause;
 use super::target::Target;
 
 /// An answer that took this long, in ms, was slow.
@@ -23,14 +24,14 @@ pub(super) fn answered(route: &Route, target: &Target, status: u16, took: u64, n
     } else if let Some(since) = standing.erred(now)
         && others_answered(route, target, since)
     {
-        eject(route, target, now, "it answers with errors only");
+        eject(route, target, now, Cause::Errors);
     }
 }
 
 /// A connect failed, or the connection ended or said nonsense instead of an answer.
 pub(super) fn failed(route: &Route, target: &Target, now: u64) {
     if target.standing().failed(now) {
-        eject(route, target, now, "it fails requests");
+        eject(route, target, now, Cause::Failures);
     }
 }
 
@@ -45,7 +46,7 @@ pub(super) fn silent(route: &Route, target: &Target, since: u64, now: u64) {
         && others_answered(route, target, since)
         && seldom_slow()
         && target.standing().failed(now)
-        && eject(route, target, now, "it does not answer")
+        && eject(route, target, now, Cause::Silence)
     {
         target.leave();
     }
@@ -59,11 +60,11 @@ fn others_answered(route: &Route, target: &Target, since: u64) -> bool {
     others.any(|other| other.standing().answered_since(since))
 }
 
-fn eject(route: &Route, target: &Target, now: u64, why: &str) -> bool {
+fn eject(route: &Route, target: &Target, now: u64, why: Cause) -> bool {
     let too_many = || more_than_half_out(route.targets(), now);
-    let ejected = target.standing().eject(now, too_many);
+    let ejected = target.standing().eject(now, why, too_many);
     if ejected {
-        tracing::warn!(target = %target.key(), route = %route.spec.key, "left out for a while: {why}");
+        tracing::warn!(target = %target.key(), route = %route.spec.key, "left out for a while: {}", why.words());
     }
     ejected
 }

@@ -56,6 +56,11 @@ impl Proxies {
             && !is_in(&self.never, address)
     }
 
+    /// Whether many clients stand behind this address, whoever they are.
+    pub(super) fn stands_for_many(&self, address: IpAddr) -> bool {
+        self.trusts(address) || self.speaks_first(address)
+    }
+
     pub(super) fn is_cloudflare(&self, address: IpAddr) -> bool {
         self.cloudflare && is_in(CLOUDFLARE, address)
     }

@@ -43,10 +43,12 @@ pub enum Refusal {
     Denied,
     /// A mistake of ours, caught.
     Panic,
+    /// Of one source, to apps that speak HTTP/2, open at once.
+    TooManyStreams,
 }
 
 impl Refusal {
-    pub const ALL: [Refusal; 19] = [
+    pub const ALL: [Refusal; 20] = [
         Refusal::TooManyConnections,
         Refusal::TooManyOfProxies,
         Refusal::TooManyOfAddress,
@@ -66,6 +68,7 @@ impl Refusal {
         Refusal::RateLimited,
         Refusal::Denied,
         Refusal::Panic,
+        Refusal::TooManyStreams,
     ];
 
     /// Whether many of it are an attack. Apart from those are what a broken link, an old password, a busy script or a name
@@ -99,6 +102,7 @@ impl Refusal {
             Refusal::RateLimited => "rate_limited",
             Refusal::Denied => "denied",
             Refusal::Panic => "panic",
+            Refusal::TooManyStreams => "too_many_streams",
         }
     }
 
@@ -142,6 +146,10 @@ impl Refusal {
             Refusal::RateLimited => ("request over its rate", "requests over their rate"),
             Refusal::Denied => ("request denied by a policy", "requests denied by a policy"),
             Refusal::Panic => ("mistake of the edge itself", "mistakes of the edge itself"),
+            Refusal::TooManyStreams => (
+                "request too many of its address at once",
+                "requests too many of their address at once",
+            ),
         }
     }
 }

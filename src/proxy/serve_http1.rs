@@ -114,6 +114,10 @@ async fn speak(client: &Rc<Client>, mut io: ClientIo) -> Option<Spoken> {
         (Ok(false), None) => End::Over,
         (Err(error), _) => {
             note(client, &error);
+            if client.is_to_be_reset.get() {
+                wire.reset();
+                return None;
+            }
             End::Over
         }
     };

@@ -39,6 +39,8 @@ pub(super) async fn serve_http2(client: Rc<Client>, io: ClientIo) {
             .initial_stream_window_size(256 * 1024)
             .initial_connection_window_size(1024 * 1024)
             .max_send_buf_size(SENT_AHEAD)
+            // A proxy has more to reset at once than its client has; by itself h2 takes 20.
+            .max_pending_accept_reset_streams(client.stands_for_many().then_some(STREAMS as usize))
             .enable_connect_protocol()
             .serve_connection(TokioIo::new(io), service)
     );

@@ -1,6 +1,6 @@
 //! What the workers share: the snapshot, the limits, TLS, the way to report, and counts. Read by all, locked by none.
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -9,13 +9,13 @@ use tokio::sync::{mpsc, watch};
 
 use super::access_log::AccessLog;
 use super::compressor::Compressor;
-use super::edge::ConnectFailure;
+use super::edge::Trouble;
 use super::limits::Limits;
 use super::proxies::Trust;
 use super::refusal::Refused;
-use super::said::Said;
 use super::snapshot::Snapshot;
 use super::sources::Sources;
+use crate::base::said::Said;
 
 pub(super) struct Shared {
     pub(super) snapshot: Arc<ArcSwap<Snapshot>>,
@@ -24,7 +24,7 @@ pub(super) struct Shared {
     /// Replaced whole when the settings are edited; read by each request anew.
     pub(super) limits: ArcSwap<Limits>,
     pub(super) trust: Trust,
-    pub(super) failures: mpsc::Sender<ConnectFailure>,
+    pub(super) failures: mpsc::Sender<Trouble>,
     /// What `Worker::ms` counts from.
     pub(super) born: Instant,
     /// Under it cookies name targets; of this process alone.
@@ -41,6 +41,8 @@ pub(super) struct Shared {
     /// Those of them that proxies have, which stand for many clients.
     pub(super) of_proxies: AtomicUsize,
     pub(super) sources: Sources,
+    /// Streams to targets that speak HTTP/2; made with the first.
+    pub(super) streams: OnceLock<Sources>,
     /// That a proxy sends no header of the PROXY protocol.
     pub(super) said_no_header: Said,
     pub(super) said_panic: Said,

@@ -77,6 +77,19 @@ impl Sources {
         rate: u32,
         now: Instant,
     ) -> Result<Place, Excess> {
+        let place = self.hold(source, open)?;
+        if !self.pays(place, rate, now) {
+            self.leave(place);
+            return Err(Excess::Rate);
+        }
+        Ok(place)
+    }
+
+    /// Counts one more of whatever this source may have `open` of at once.
+    ///
+    /// # Errors
+    /// [`Excess`]; nothing is counted then.
+    pub(super) fn hold(&self, source: Source, open: u32) -> Result<Place, Excess> {
         let place = self.place(source);
         let others = self
             .cells(place)
@@ -84,10 +97,6 @@ impl Sources {
         if others.into_iter().min().unwrap_or(0) >= open {
             self.leave(place);
             return Err(Excess::Open);
-        }
-        if !self.pays(place, rate, now) {
-            self.leave(place);
-            return Err(Excess::Rate);
         }
         Ok(place)
     }

@@ -2,7 +2,8 @@
 //!
 //! All of it in atomics, none of it a lock, and a target without trouble costs a few loads. Times are milliseconds of one
 //! clock and come as arguments. Which of a route's targets may be left out at all is decided in `outliers`.
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::time::Duration;
 
 /// So many failures in a row, or more than half of the window's requests, and a target is out.
 const ROW: u64 = 0b111;
@@ -32,6 +33,38 @@ pub(super) struct Standing {
     /// Low 8 bits: how often it was out lately, less one; above them until when. 0: never, or long ago.
     out: AtomicU64,
     ejections: AtomicU64,
+    /// Of the last ejection: a `Cause`.
+    cause: AtomicU8,
+}
+
+/// Why a target is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Cause {
+    Errors = 1,
+    Failures = 2,
+    Silence = 3,
+}
+
+impl Cause {
+    /// "left out because …".
+    pub fn words(self) -> &'static str {
+        match self {
+            Cause::Errors => {
+                "it answered five requests in a row with errors (5xx) while others answered well"
+            }
+            Cause::Failures => {
+                "it failed requests: connections to it were refused or broke off before an answer"
+            }
+            Cause::Silence => "it hangs: it takes requests and answers none while others do",
+        }
+    }
+
+    fn of(word: u8) -> Option<Cause> {
+        [Cause::Errors, Cause::Failures, Cause::Silence]
+            .into_iter()
+            .find(|cause| *cause as u8 == word)
+    }
 }
 
 impl Standing {
@@ -120,7 +153,7 @@ impl Standing {
 
     /// Out from now on, twice as long as the last time. Not if it is out already, or if then `too_many` are; a count taken
     /// only afterwards sees what other workers do in the same moment.
-    pub(super) fn eject(&self, now: u64, too_many: impl FnOnce() -> bool) -> bool {
+    pub(super) fn eject(&self, now: u64, why: Cause, too_many: impl FnOnce() -> bool) -> bool {
         let before = self.out.load(SeqCst);
         let (until, level) = (before >> 8, before & 0xff);
         if now < until {
@@ -131,7 +164,7 @@ impl Standing {
             _ if now >= until + MEMORY_MS => 0,
             _ => (level + 1).min(0xff),
         };
-        let length = (FIRST_OUT_MS << level.min(8)).min(LONGEST_OUT_MS);
+        let length = length(level);
         let after = (now + length) << 8 | level;
         let exchanged = |from, to| self.out.compare_exchange(from, to, SeqCst, SeqCst).is_ok();
         if !exchanged(before, after) || (too_many() && exchanged(after, before)) {
@@ -140,13 +173,28 @@ impl Standing {
         self.recent.store(0, Relaxed);
         self.errors.store(0, Relaxed);
         self.ejections.fetch_add(1, Relaxed);
+        self.cause.store(why as u8, Relaxed);
         true
+    }
+
+    /// Why it was left out the last time and how long ago that began, until it is forgotten.
+    pub(super) fn last_out(&self, now: u64) -> Option<(Cause, Duration)> {
+        let (until, level) = (self.out.load(Relaxed) >> 8, self.out.load(Relaxed) & 0xff);
+        let lasts = until > 0 && now < until + MEMORY_MS;
+        let began = until.saturating_sub(length(level));
+        let cause = Cause::of(self.cause.load(Relaxed)).filter(|_| lasts)?;
+        Some((cause, Duration::from_millis(now.saturating_sub(began))))
     }
 
     /// How often it was left out so far.
     pub(super) fn ejections(&self) -> u64 {
         self.ejections.load(Relaxed)
     }
+}
+
+/// How long the `level`-th time out in a row lasts.
+fn length(level: u64) -> u64 {
+    (FIRST_OUT_MS << level.min(8)).min(LONGEST_OUT_MS)
 }
 
 const OUTCOMES: u64 = (1 << WINDOW) - 1;
@@ -229,8 +277,11 @@ mod tests {
         let standing = Standing::default();
         let mut now = 5_000;
         for length in [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000] {
-            assert!(standing.eject(now, || false));
-            assert!(!standing.eject(now, || false), "it is out already");
+            assert!(standing.eject(now, Cause::Errors, || false));
+            assert!(
+                !standing.eject(now, Cause::Errors, || false),
+                "it is out already"
+            );
             for (later, share) in [(0, 0), (length - 1, 0)] {
                 assert!(standing.is_out(now + later));
                 assert_eq!(of_a_thousand(&standing, now + later), share);
@@ -245,7 +296,7 @@ mod tests {
         }
         now += MEMORY_MS;
         assert!(!standing.failed(now), "it was well for long enough");
-        assert!(standing.eject(now, || false));
+        assert!(standing.eject(now, Cause::Errors, || false));
         assert!(!standing.is_out(now + FIRST_OUT_MS));
         assert_eq!(standing.ejections(), 8);
         standing.answered(now + 2 * MEMORY_MS);
@@ -262,8 +313,23 @@ mod tests {
     #[test]
     fn e5_nobody_is_left_out_where_too_many_are() {
         let standing = Standing::default();
-        assert!(!standing.eject(10, || true));
+        assert!(!standing.eject(10, Cause::Errors, || true));
         assert!(standing.takes(10, u16::MAX) && !standing.is_out(10));
         assert_eq!(standing.ejections(), 0);
+    }
+
+    #[test]
+    fn n3_why_it_was_left_out_and_since_when_is_told_until_it_is_forgotten() {
+        let standing = Standing::default();
+        assert_eq!(standing.last_out(9_000), None);
+        standing.eject(5_000, Cause::Errors, || false);
+        let ago = |ms| Duration::from_millis(ms);
+        assert_eq!(standing.last_out(5_400), Some((Cause::Errors, ago(400))));
+        // Out for two seconds this time.
+        standing.eject(7_000, Cause::Silence, || false);
+        assert_eq!(standing.last_out(9_500), Some((Cause::Silence, ago(2_500))));
+        assert!(standing.last_out(9_000 + MEMORY_MS).is_none());
+        standing.eject(100_000, Cause::Failures, || true);
+        assert!(standing.last_out(100_100).is_none(), "it was not left out");
     }
 }

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Notify;
@@ -49,6 +49,8 @@ pub struct Target {
     id: u64,
     claims: Claims,
     cut: CancellationToken,
+    /// The same, for whoever only looks.
+    is_cut: AtomicBool,
     idle_limit_ms: AtomicU32,
     meter: Arc<Meter>,
     standing: Standing,
@@ -72,6 +74,7 @@ impl Target {
             id: NEXT.fetch_add(1, Relaxed),
             claims: Claims::new(),
             cut: CancellationToken::new(),
+            is_cut: AtomicBool::new(false),
             idle_limit_ms: AtomicU32::new(super::limits::FIRST_IDLE_LIMIT_MS),
             meter: Arc::new(Meter::new()),
             standing: Standing::default(),
@@ -116,9 +119,16 @@ impl Target {
         self.claims.drained().await;
     }
 
-    /// The drain's limit has passed: tunnels are closed with "service restart", what else runs is ended.
+    /// The drain's limit has passed: WebSockets are closed with "service restart", server-sent events and gRPC calls in
+    /// their own way, other answers without a length are broken off. Requests that wait for an answer, and answers with
+    /// a length, go on until the target is stopped.
     pub fn cut(&self) {
+        self.is_cut.store(true, SeqCst);
         self.cut.cancel();
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.is_cut.load(Relaxed)
     }
 
     pub(super) fn cut_signal(&self) -> &CancellationToken {

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::access_log::Ending;
 use super::client::{Client, Phase};
 use super::exchange::Exchange;
+use super::meter::AtLimit;
 use super::tunnel_watch::TunnelWatch;
 use super::upstream::Connection;
 use super::ws_frames::Frames;
@@ -114,6 +115,7 @@ impl Tunnel {
                 .map(|()| (false, false))
         })
         .await;
+        let mut at_limit = AtLimit::Cut;
         if ordered && let Some(frames) = &mut frames {
             let last_words = async {
                 poll_fn(|cx| down.poll_to_boundary(cx, &mut target, &mut io, frames)).await?;
@@ -123,7 +125,9 @@ impl Tunnel {
                     io.write_all(&SERVICE_RESTART).await
                 }
             };
-            if !matches!(timeout(FAREWELL, last_words).await, Ok(Ok(()))) {
+            if matches!(timeout(FAREWELL, last_words).await, Ok(Ok(()))) {
+                at_limit = AtLimit::Ended;
+            } else {
                 tracing::trace!(
                     client = client.address_text,
                     "a WebSocket was closed in the middle of a frame"
@@ -139,11 +143,13 @@ impl Tunnel {
         if let Some(mut exchange) = self.exchange {
             exchange.outcome.bytes_in += up.moved;
             exchange.outcome.bytes_out += down.moved;
-            exchange.ending = match (ordered, whole) {
-                (true, _) => Ending::Restart,
-                (false, true) => Ending::Whole,
-                (false, false) => Ending::TunnelBroken,
+            exchange.ending = match whole {
+                true => Ending::Whole,
+                false => Ending::TunnelBroken,
             };
+            if ordered {
+                exchange.ended_at_limit(at_limit);
+            }
         }
     }
 }

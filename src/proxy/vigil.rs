@@ -1,7 +1,7 @@
 //! Vigil: over a request that waits for its answer at one of several targets.
 //!
 //! After a moment it listens whether its target is given up: a request that only reads then goes elsewhere. After a long
-//! time of silence it speaks against the target itself. The waits end on a timer that the request has anyhow, and a request that is
+//! time of silence it speaks against the target itself, and has the control plane look at it. The waits end on a timer that the request has anyhow, and a request that is
 //! answered within the moment has no part in any of it.
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::futures::OwnedNotified;
 
+use super::attempt;
+use super::edge::What;
 use super::outliers;
 use super::routes::Route;
 use super::target::Target;
@@ -85,6 +87,11 @@ impl<'a> Vigil<'a> {
                 Next::Judge => {
                     self.next = None;
                     let (since, now) = (self.worker.ms(since), self.worker.ms(Instant::now()));
+                    if !self.target.standing().answered_since(since) {
+                        // Whether it hangs is found out by asking it: few requests never speak loud enough.
+                        let silent = What::Silent(self.target.traits().protocol);
+                        attempt::report(self.worker, self.target, silent);
+                    }
                     outliers::silent(self.route, self.target, since, now);
                 }
             }

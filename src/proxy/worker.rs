@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::spawn_local;
+use tokio_util::sync::CancellationToken;
 
 use super::client::{Client, Phase};
 use super::handshakes::Handshakes;
@@ -47,6 +48,8 @@ pub(super) struct Worker {
     pub(super) waiting: Cell<u32>,
     /// Wakes the held, who wait inside a request where their connection's waker does not reach.
     ending: Notify,
+    /// The edge's drain has reached its limit.
+    pub(super) at_limit: CancellationToken,
     clients: RefCell<HashMap<u64, Rc<Client>>>,
     next_client: Cell<u64>,
     /// Unix milliseconds at a known instant: times of ids without a second clock reading.
@@ -91,6 +94,7 @@ async fn run(index: usize, seed: u64, shared: Arc<Shared>, mut inbox: UnboundedR
         phase: Cell::new(Phase::Serving),
         waiting: Cell::new(0),
         ending: Notify::new(),
+        at_limit: CancellationToken::new(),
         clients: RefCell::default(),
         next_client: Cell::new(0),
         epoch: (Instant::now(), unix),
@@ -158,6 +162,9 @@ impl Worker {
         }
         if phase >= Phase::Ending {
             self.ending.notify_waiters();
+        }
+        if phase >= Phase::AtLimit {
+            self.at_limit.cancel();
         }
         if phase == Phase::Cut {
             self.pool.borrow_mut().clear();

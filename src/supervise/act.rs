@@ -79,6 +79,17 @@ async fn try_act(
             start(shared, &subject, &id).await
         }
         (Action::Start { id, .. }, Some(subject)) => start(shared, &subject, id).await,
+        (Action::Restart { id, grace, .. }, Some(subject)) => {
+            match shared.engine.stop_container(id, *grace).await {
+                Ok(()) => {}
+                Err(error) if error.is_unreachable() => return Err(error.into()),
+                // It ended by itself, or is gone: what is seen next says what is to be done.
+                Err(error) => {
+                    tracing::warn!(%error, "a container that does not answer did not stop when told");
+                }
+            }
+            start(shared, &subject, id).await
+        }
         (Action::Keep { id, keeper, .. }, _) => {
             shared.engine.set_restart(id, *keeper).await?;
             Ok(Outcome::Done(Some(id.clone())))
@@ -107,7 +118,9 @@ async fn try_act(
             shared.write(move |tx| store::forget(tx, row)).await?;
             Ok(Outcome::Forgotten)
         }
-        (Action::Create { .. } | Action::Start { .. }, None) => Ok(Outcome::Forgotten),
+        (Action::Create { .. } | Action::Start { .. } | Action::Restart { .. }, None) => {
+            Ok(Outcome::Forgotten)
+        }
     }
 }
 
@@ -326,6 +339,7 @@ mod tests {
             notes,
             live: watch::Sender::new(Arc::new(Vec::new())),
             state: watch::Sender::new(EngineState::Unknown),
+            deaths: Default::default(),
             clock: AtomicU64::new(0),
             networks: tokio::sync::Mutex::new(()),
         });

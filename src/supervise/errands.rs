@@ -1,6 +1,7 @@
 //! What the executor sends others to do, and what it shows: checks, looks,
 //! surveys; `live` and the story of a row.
 
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,14 +10,16 @@ use futures_util::FutureExt;
 use tokio::sync::oneshot;
 
 use crate::base::clock::UnixMs;
+use crate::base::mono::Mono;
+use crate::base::protocol::Protocol;
 use crate::docker::{EngineError, Phase};
 
 use super::act;
 use super::executor::Executor;
-use super::health::Check;
+use super::health::{Check, Standing};
 use super::live::{EngineState, State};
 use super::note::{Note, Story};
-use super::plan::Desired;
+use super::plan::{Action, Desired};
 use super::shared::Shared;
 use super::spec::Kind;
 use super::store;
@@ -40,11 +43,16 @@ impl Executor {
         }
         let network = self.network_of(unit);
         let check = Check::of(&unit.spec, unit.address(network.as_deref()), &seen.id);
+        let check = match unit.doubt() {
+            Some(protocol) => check.of_doubt(protocol),
+            None => check,
+        };
+        let (proven, doubted) = (unit.is_proven(), unit.doubt().is_some());
         let stop = self.shared.tasks.shutdown().child();
         self.checkers.insert(row, stop.clone());
         let shared = Arc::clone(&self.shared);
         self.shared.tasks.spawn("health check", async move {
-            let asking = ask_for_ever(&shared, row, seen, check);
+            let asking = ask_for_ever(&shared, row, seen, check, (proven, doubted));
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = asking => {}
@@ -55,6 +63,35 @@ impl Executor {
     pub(super) fn stop_checker(&mut self, row: i64) {
         if let Some(stop) = self.checkers.remove(&row) {
             stop.cancel();
+        }
+    }
+
+    /// Stops and starts a replica that runs and is of no use.
+    pub(super) fn replace(&mut self, row: i64, now: Mono) {
+        let Some(unit) = self.units.get_mut(&row) else {
+            return;
+        };
+        let id = unit.seen.as_ref().map(|s| s.id.clone());
+        let (Some(id), Some(happening)) = (id, unit.replaced(now)) else {
+            return;
+        };
+        let grace = unit.spec.stop_grace;
+        self.happened(row, vec![happening]);
+        self.begin(Action::Restart { row, id, grace });
+    }
+
+    /// Requests wait long for an answer of this address: whether it hangs is asked at once.
+    pub(super) fn doubt(&mut self, address: SocketAddr, protocol: Protocol) {
+        let found = self.units.iter().find_map(|(row, unit)| {
+            let network = self.network_of(unit);
+            (unit.address(network.as_deref()) == Some(address)).then_some(*row)
+        });
+        let unit = found.and_then(|row| self.units.get_mut(&row));
+        if let Some(unit) = unit
+            && unit.doubted(protocol)
+        {
+            let row = unit.row.id;
+            self.start_checker(row);
         }
     }
 
@@ -185,12 +222,31 @@ pub(super) async fn report(shared: &Shared, note: Note) {
     }
 }
 
-async fn ask_for_ever(shared: &Shared, row: i64, seen: Seen, check: Check) {
+async fn ask_for_ever(
+    shared: &Shared,
+    row: i64,
+    seen: Seen,
+    check: Check,
+    (mut proven, doubted): (bool, bool),
+) {
     let mut asked = 0u32;
-    let mut proven = false;
+    let mut misses = 0u32;
+    let mut standing = match (proven, doubted) {
+        (false, _) => Standing::Unproven,
+        (true, true) => Standing::Doubted,
+        (true, false) => Standing::Proven,
+    };
+    // It was asked a moment ago, when a doubt was settled.
+    if standing == Standing::Proven {
+        tokio::time::sleep(shared.settings().rhythm.wait(standing, asked)).await;
+    }
     loop {
-        if let Some(result) = check.ask(&shared.engine).await {
+        if let Some(result) = check.ask(&shared.engine, standing).await {
             proven |= result.is_ok();
+            misses = match result.is_ok() {
+                true => 0,
+                false => misses.saturating_add(1),
+            };
             let note = Note::Checked {
                 row,
                 id: seen.id.clone(),
@@ -199,7 +255,9 @@ async fn ask_for_ever(shared: &Shared, row: i64, seen: Seen, check: Check) {
             };
             report(shared, note).await;
         }
-        tokio::time::sleep(shared.settings().rhythm.wait(proven, asked)).await;
+        let settings = shared.settings();
+        standing = Standing::after(proven, misses, settings.turns.unhealthy_after);
+        tokio::time::sleep(settings.rhythm.wait(standing, asked)).await;
         asked = asked.saturating_add(1);
     }
 }

@@ -14,15 +14,18 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::base::clock::UnixMs;
+use crate::base::mono::Mono;
 use crate::docker::{ContainerEvent, EngineError, EngineEvent};
 
 use super::act::{self, Outcome, Subject};
+use super::deaths;
 use super::errands::report;
 use super::link::News;
 use super::live::EngineState;
 use super::names::ROW;
 use super::note::Note;
-use super::plan::{Action, Found, plan};
+use super::plan::{Action, Found, Orphans, plan};
+use super::replace::to_replace;
 use super::shared::Shared;
 use super::store;
 use super::survey::Sight;
@@ -46,12 +49,14 @@ pub(super) struct Executor {
     /// The rows were read, and what is known of them is how they are. Before that, and while they cannot be read, every
     /// container of ours would look like an orphan.
     loaded: bool,
+    /// Whether what no row knows runs on, because the rows were made anew.
+    orphans: Orphans,
     /// Containers of ours beside those of the units.
     strays: Vec<Found>,
     busy: HashSet<i64>,
     busy_strays: HashSet<String>,
     /// Rows and strays left alone until then.
-    blocked: HashMap<String, UnixMs>,
+    blocked: HashMap<String, Mono>,
     pub(super) checkers: HashMap<i64, CancellationToken>,
     applied: HashMap<i64, u64>,
     pub(super) surveyed: bool,
@@ -69,6 +74,7 @@ impl Executor {
             units: BTreeMap::new(),
             unreadable: HashSet::new(),
             loaded: false,
+            orphans: Orphans::Stay,
             strays: Vec::new(),
             busy: HashSet::new(),
             busy_strays: HashSet::new(),
@@ -125,7 +131,7 @@ impl Executor {
     }
 
     async fn note(&mut self, note: Note) -> Option<oneshot::Sender<()>> {
-        let now = UnixMs::now();
+        let now = Mono::now();
         match note {
             Note::Rows(done) => {
                 self.reload().await;
@@ -139,7 +145,11 @@ impl Executor {
             } => {
                 if let Some(unit) = self.units.get_mut(&row) {
                     let happenings = unit.checked(&id, started, result, now);
-                    self.happened(row, happenings, now);
+                    let settled = unit.settled();
+                    self.happened(row, happenings);
+                    if settled {
+                        self.start_checker(row);
+                    }
                 }
             }
             Note::Looked {
@@ -165,6 +175,7 @@ impl Executor {
                     None => return Some(done),
                 }
             }
+            Note::Doubt { address, protocol } => self.doubt(address, protocol),
             Note::Story { row, reply } => {
                 let story = self.units.get(&row).map(|unit| self.story(unit));
                 if reply.send(story).is_err() {
@@ -283,6 +294,7 @@ impl Executor {
             self.stop_checker(row);
             self.units.remove(&row);
             self.applied.remove(&row);
+            self.shared.deaths.forget(row);
         }
     }
 
@@ -301,7 +313,7 @@ impl Executor {
         id: &str,
         number: u64,
         seen: Result<Option<Seen>, EngineError>,
-        now: UnixMs,
+        now: Mono,
     ) {
         let seen = match seen {
             Ok(seen) => seen,
@@ -323,10 +335,10 @@ impl Executor {
         *applied = number;
         let ours = self.busy.contains(&row);
         let happenings = unit.see(seen, ours, now);
-        self.happened(row, happenings, now);
+        self.happened(row, happenings);
     }
 
-    fn surveyed(&mut self, number: u64, sights: Result<Vec<Sight>, EngineError>, now: UnixMs) {
+    fn surveyed(&mut self, number: u64, sights: Result<Vec<Sight>, EngineError>, now: Mono) {
         self.surveying = false;
         let sights = match sights {
             Ok(sights) => sights,
@@ -374,11 +386,11 @@ impl Executor {
                 Some(_) => continue,
                 None => unit.see(None, false, now),
             };
-            self.happened(row, happenings, now);
+            self.happened(row, happenings);
         }
     }
 
-    async fn acted(&mut self, action: Action, outcome: Outcome, now: UnixMs) {
+    async fn acted(&mut self, action: Action, outcome: Outcome, now: Mono) {
         let row = action.row();
         if let Some(row) = row {
             self.busy.remove(&row);
@@ -395,7 +407,7 @@ impl Executor {
                     let happenings = unit.see(None, true, now);
                     let row = unit.row.id;
                     self.applied.insert(row, self.shared.tick());
-                    self.happened(row, happenings, now);
+                    self.happened(row, happenings);
                 }
             }
             Outcome::Done(Some(id)) => {
@@ -415,7 +427,7 @@ impl Executor {
         }
     }
 
-    fn refused(&mut self, action: &Action, why: String, now: UnixMs) {
+    fn refused(&mut self, action: &Action, why: String, now: Mono) {
         let makes = matches!(action, Action::Create { .. } | Action::Start { .. });
         let unit = action.row().and_then(|row| self.units.get_mut(&row));
         match unit.filter(|_| makes) {
@@ -432,17 +444,22 @@ impl Executor {
         }
     }
 
-    fn block(&mut self, key: String, by: Duration, now: UnixMs) {
+    fn block(&mut self, key: String, by: Duration, now: Mono) {
         self.blocked.insert(key, now.plus(by));
     }
 
-    fn happened(&mut self, row: i64, happenings: Vec<Happening>, now: UnixMs) {
+    pub(super) fn happened(&mut self, row: i64, happenings: Vec<Happening>) {
         for happening in happenings {
             let Some(unit) = self.units.get(&row) else {
                 return;
             };
-            if let Some(event) = tell::event(&unit.spec, &happening, now) {
+            if let Some(event) = tell::event(&unit.spec, &happening) {
                 tell::tell(&self.shared, event);
+            }
+            if let Some(death) = tell::death(&happening, UnixMs::now()) {
+                let container = unit.seen.as_ref().filter(|s| s.keeps_log);
+                let container = container.map(|s| s.id.clone());
+                deaths::remember(&self.shared, row, container, death);
             }
             match happening {
                 Happening::Began => self.start_checker(row),
@@ -462,24 +479,33 @@ impl Executor {
         if !self.surveyed || !self.loaded {
             return THINK;
         }
-        let now = UnixMs::now();
+        if self.orphans == Orphans::Stay {
+            self.orphans = self.shared.orphans().await;
+        }
+        let now = Mono::now();
         self.blocked.retain(|_, until| *until > now);
         let wanted: Vec<_> = self.units.values().map(|u| u.wanted(now)).collect();
         let found: Vec<Found> = self
             .units
             .values()
-            .filter_map(|unit| unit.seen.as_ref().map(Seen::found))
+            .filter_map(|unit| unit.found())
             .chain(self.strays.iter().cloned())
             .collect();
         let mut busy = self.busy.clone();
         busy.extend(&self.unreadable);
         busy.extend(self.blocked.keys().filter_map(|k| k.parse::<i64>().ok()));
-        let plan = plan(&wanted, &found, &busy, now);
+        let plan = plan(&wanted, &found, &busy, self.orphans, now);
+        busy.extend(plan.actions.iter().filter_map(Action::row));
+        let members: Vec<_> = self.units.values().filter_map(Unit::member).collect();
+        let (ill, next_ill) = to_replace(&members, &busy, now);
         for action in plan.actions {
             self.begin(action);
         }
+        for row in ill {
+            self.replace(row, now);
+        }
         let next_block = self.blocked.values().min().copied();
-        [plan.wake, next_block]
+        [plan.wake, next_block, next_ill]
             .into_iter()
             .flatten()
             .map(|at| at.since(now) + Duration::from_millis(1))
@@ -488,7 +514,7 @@ impl Executor {
             .min(THINK)
     }
 
-    fn begin(&mut self, action: Action) {
+    pub(super) fn begin(&mut self, action: Action) {
         let subject = match (action.row(), &action) {
             (Some(row), _) => {
                 self.busy.insert(row);

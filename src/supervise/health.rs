@@ -19,6 +19,10 @@ use crate::base::protocol::Protocol;
 
 /// A check that takes longer has failed.
 const CHECK_LIMIT: Duration = Duration::from_secs(5);
+/// Once one has failed, or there is reason to doubt, the next ones come as soon and may take as long: whatever hangs is
+/// known to within 5 + 5 + 1 + 2 + 1 + 2 s of its last good answer.
+const DOUBT: Duration = Duration::from_secs(1);
+const DOUBT_LIMIT: Duration = Duration::from_secs(2);
 /// An engine that is well answers a ping within milliseconds.
 const PING: Duration = Duration::from_secs(2);
 /// A container without a check must run this long.
@@ -38,6 +42,8 @@ pub(super) enum Check {
         protocol: Protocol,
     },
     Tcp(SocketAddr),
+    /// Whether it says anything at all, be it an error. The kernel takes connections for a process that hangs.
+    Speaks(SocketAddr, Protocol),
     Exec {
         container: String,
         argv: Vec<String>,
@@ -53,10 +59,12 @@ pub(super) struct Rhythm {
 }
 
 impl Rhythm {
-    /// The wait after the `asked`-th question.
-    pub(super) fn wait(&self, proven: bool, asked: u32) -> Duration {
-        if proven {
-            return self.after;
+    /// The wait after the `asked`-th question, when the last so many had no good answer.
+    pub(super) fn wait(&self, standing: Standing, asked: u32) -> Duration {
+        match standing {
+            Standing::Proven => return self.after,
+            Standing::Doubted => return self.after.min(DOUBT),
+            Standing::Unproven => {}
         }
         match asked {
             0..=2 => self.starting / 10,
@@ -66,7 +74,44 @@ impl Rhythm {
     }
 }
 
+/// How a container stands with who asks it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It has not given a good answer yet.
+    Unproven,
+    /// The last answer was good; or so many were not that nothing hangs on the next one.
+    Proven,
+    /// It gave good answers, and now there is reason to ask again at once.
+    Doubted,
+}
+
+impl Standing {
+    /// After `misses` in a row of one that was or was not proven, where so many make it unhealthy.
+    pub(super) fn after(proven: bool, misses: u32, unhealthy_after: u32) -> Self {
+        match proven {
+            false => Self::Unproven,
+            true if (1..unhealthy_after).contains(&misses) => Self::Doubted,
+            true => Self::Proven,
+        }
+    }
+
+    fn limit(self) -> Duration {
+        match self {
+            Self::Doubted => DOUBT_LIMIT,
+            Self::Unproven | Self::Proven => CHECK_LIMIT,
+        }
+    }
+}
+
 impl Check {
+    /// What to ask a container that may hang, should its own check not tell: it speaks `protocol`.
+    pub(super) fn of_doubt(self, protocol: Protocol) -> Self {
+        match self {
+            Self::Tcp(address) => Self::Speaks(address, protocol),
+            other => other,
+        }
+    }
+
     pub(super) fn of(spec: &Spec, address: Option<SocketAddr>, container: &str) -> Self {
         let no_address = || Self::Impossible("it has no address in its network".to_owned());
         match (&spec.health, address) {
@@ -98,6 +143,7 @@ impl Check {
                 Protocol::H2c => format!("GET h2c://{address}{path}"),
             },
             Self::Tcp(address) => format!("connect to {address}"),
+            Self::Speaks(address, _) => format!("any answer from {address}"),
             Self::Exec { argv, .. } => argv.join(" "),
             Self::Impossible(_) => "its port".to_owned(),
         }
@@ -105,7 +151,11 @@ impl Check {
 
     /// Asks once: what it answered, or why that is no good answer. `None` when
     /// the engine that should ask is away itself: that says nothing of the container.
-    pub(super) async fn ask(&self, engine: &Engine) -> Option<Result<String, String>> {
+    pub(super) async fn ask(
+        &self,
+        engine: &Engine,
+        standing: Standing,
+    ) -> Option<Result<String, String>> {
         let asked = async {
             match self {
                 Self::Runs => {
@@ -118,13 +168,15 @@ impl Check {
                     protocol,
                 } => get_over(*protocol, *address, path).await,
                 Self::Tcp(address) => connect(*address).await.map(|_| "connected".to_owned()),
+                Self::Speaks(address, protocol) => speaks(*address, *protocol).await,
                 Self::Exec { container, argv } => command(engine, container, argv).await,
                 Self::Impossible(why) => Err(why.clone()),
             }
         };
-        let answer = tokio::time::timeout(CHECK_LIMIT, asked)
+        let limit = standing.limit();
+        let answer = tokio::time::timeout(limit, asked)
             .await
-            .unwrap_or_else(|_| Err(format!("no answer within {} s", CHECK_LIMIT.as_secs())));
+            .unwrap_or_else(|_| Err(format!("no answer within {} s", limit.as_secs())));
         let by_engine = matches!(self, Self::Exec { .. });
         if by_engine && answer.is_err() {
             let there = tokio::time::timeout(PING, engine.ping()).await;
@@ -166,11 +218,32 @@ async fn get_over(protocol: Protocol, address: SocketAddr, path: &str) -> Result
     }
 }
 
+/// Asks for `/` as any visitor would, and is content with a byte, or with a connection that is closed: only silence is none.
+async fn speaks(address: SocketAddr, protocol: Protocol) -> Result<String, String> {
+    let mut stream = connect(address).await?;
+    let question = match protocol {
+        Protocol::Http1 => question(address, "/"),
+        Protocol::H2c => health_h2c::PREFACE.to_owned(),
+    };
+    let answer = async {
+        stream.write_all(question.as_bytes()).await?;
+        stream.read(&mut [0; 64]).await
+    };
+    Ok(match answer.await {
+        Ok(1..) => "it answers".to_owned(),
+        Ok(0) | Err(_) => "it closes connections".to_owned(),
+    })
+}
+
+fn question(address: SocketAddr, path: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: freehold-health\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+    )
+}
+
 async fn get(address: SocketAddr, path: &str) -> Result<String, String> {
     let mut stream = connect(address).await?;
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: freehold-health\r\nAccept: */*\r\nConnection: close\r\n\r\n"
-    );
+    let request = question(address, path);
     let broken = |e: std::io::Error| format!("the connection broke off: {e}");
     stream.write_all(request.as_bytes()).await.map_err(broken)?;
     let mut read = Vec::with_capacity(1024);
@@ -281,8 +354,62 @@ mod tests {
             starting: Duration::from_secs(1),
             after: Duration::from_secs(5),
         };
-        assert_eq!(rhythm.wait(false, 0), Duration::from_millis(100));
-        assert_eq!(rhythm.wait(false, 9), Duration::from_secs(1));
-        assert_eq!(rhythm.wait(true, 0), Duration::from_secs(5));
+        let wait = |standing, asked| rhythm.wait(standing, asked);
+        assert_eq!(wait(Standing::Unproven, 0), Duration::from_millis(100));
+        assert_eq!(wait(Standing::Unproven, 9), Duration::from_secs(1));
+        assert_eq!(wait(Standing::Proven, 0), Duration::from_secs(5));
+    }
+
+    #[test]
+    fn n3_what_hangs_is_known_to_within_twenty_seconds() {
+        let rhythm = Rhythm {
+            starting: Duration::from_secs(1),
+            after: Duration::from_secs(5),
+        };
+        let turns = 3;
+        // It hangs right after a good answer.
+        let mut passed = rhythm.wait(Standing::Proven, 9);
+        for misses in 0..turns {
+            passed += Standing::after(true, misses, turns).limit();
+            if misses + 1 < turns {
+                passed += rhythm.wait(Standing::after(true, misses + 1, turns), 9);
+            }
+        }
+        assert_eq!(passed, Duration::from_secs(16));
+        // Once that is known it is asked as patiently as before.
+        assert_eq!(Standing::after(true, turns, turns), Standing::Proven);
+        assert_eq!(Standing::after(false, 2, turns), Standing::Unproven);
+    }
+
+    #[tokio::test]
+    async fn n3_a_process_that_hangs_takes_connections_and_does_not_speak() {
+        use tokio::io::AsyncReadExt;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let engine = Engine::connect("unix:///nowhere").unwrap();
+        let tcp = Check::Tcp(address).ask(&engine, Standing::Doubted).await;
+        assert!(
+            tcp.unwrap().is_ok(),
+            "nobody accepts, and the check is content"
+        );
+        for protocol in [Protocol::Http1, Protocol::H2c] {
+            let check = Check::Speaks(address, protocol);
+            let why = check.ask(&engine, Standing::Doubted).await.unwrap();
+            assert_eq!(why.unwrap_err(), "no answer within 2 s");
+        }
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(async move {
+                    let asked = stream.read(&mut [0; 1024]).await.unwrap_or(0);
+                    if asked > 0 {
+                        stream.write_all(b"HTTP/1.1 500 No\r\n\r\n").await.ok();
+                    }
+                });
+            }
+        });
+        let check = Check::Speaks(address, Protocol::Http1);
+        let said = check.ask(&engine, Standing::Proven).await.unwrap();
+        assert_eq!(said.unwrap(), "it answers", "an error is an answer");
     }
 }

@@ -5,6 +5,9 @@ use tokio::net::TcpStream;
 
 use super::health::ANSWER;
 
+/// What a client says first: the preface and empty settings.
+pub(super) const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
 /// GET of `path`: the status, or why that is no good answer. The caller bounds the time.
 pub(super) async fn get(stream: TcpStream, path: &str) -> Result<String, String> {
     let address = stream.peer_addr().map_err(|e| e.to_string())?;

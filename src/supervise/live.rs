@@ -18,6 +18,13 @@ pub struct Exit {
     pub at: UnixMs,
 }
 
+impl Exit {
+    /// The signal that ended it, if one did.
+    pub fn signal(&self) -> Option<i64> {
+        (129..160).contains(&self.code).then(|| self.code - 128)
+    }
+}
+
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.oom {

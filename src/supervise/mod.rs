@@ -14,6 +14,7 @@
 
 mod act;
 mod check;
+mod deaths;
 mod errands;
 mod error;
 mod executor;
@@ -30,6 +31,7 @@ mod note;
 mod piped;
 mod plan;
 mod ready;
+mod replace;
 mod run;
 mod shared;
 mod spec;
@@ -44,6 +46,7 @@ mod unit;
 mod unit_tests;
 
 pub use act::crash_points;
+pub use deaths::Death;
 pub use error::SuperviseError;
 pub use health::answers;
 pub use live::{EngineState, Exit, Live, State};

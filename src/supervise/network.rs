@@ -7,6 +7,7 @@ use crate::base::clock::UnixMs;
 use crate::docker::{EngineError, Network};
 
 use super::error::SuperviseError;
+use super::plan::Orphans;
 use super::shared::Shared;
 use super::spec::Kind;
 use super::store;
@@ -126,6 +127,9 @@ impl Shared {
 
     /// Removes networks that carry our label and that no row knows.
     pub(super) async fn sweep_networks(&self) -> Result<(), SuperviseError> {
+        if self.orphans().await == Orphans::Stay {
+            return Ok(());
+        }
         let _one_at_a_time = self.networks.lock().await;
         let rows = self.read(store::networks).await?;
         let present = self.engine.list_networks(&[self.names.filter()]).await?;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use tokio::sync::oneshot;
 
 use crate::base::clock::UnixMs;
+use crate::base::protocol::Protocol;
 use crate::docker::EngineError;
 
 use super::act::Outcome;
@@ -42,6 +43,11 @@ pub(super) enum Note {
     Recheck {
         address: SocketAddr,
         done: oneshot::Sender<()>,
+    },
+    /// Somebody waits long for an answer of this address.
+    Doubt {
+        address: SocketAddr,
+        protocol: Protocol,
     },
     /// Somebody wants to tell a person about this row.
     Story {

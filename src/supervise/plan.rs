@@ -3,12 +3,13 @@
 //! Invariants: a container whose spec is unchanged is never recreated; a
 //! container that the engine may be about to bring back is left to it for a
 //! moment; a job that was started is never started again; what carries our
-//! label but has no row is removed.
+//! label but has no row is removed, unless the rows were brought back from a copy
+//! and nobody has confirmed that it is whole.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
-use crate::base::clock::UnixMs;
+use crate::base::mono::Mono;
 use crate::docker::{Phase, Restart};
 
 use super::spec::Kind;
@@ -38,7 +39,7 @@ pub(super) struct Wanted {
     /// When it is to be gone, or replaced.
     pub(super) grace: Duration,
     /// Not made or started before this.
-    pub(super) not_before: Option<UnixMs>,
+    pub(super) not_before: Option<Mono>,
     /// Who should bring it back.
     pub(super) keeper: Restart,
     /// A job that was started.
@@ -53,7 +54,8 @@ pub(super) struct Found {
     pub(super) row: Option<i64>,
     pub(super) spec_hash: String,
     pub(super) phase: Phase,
-    pub(super) finished: Option<UnixMs>,
+    /// Since when this daemon knows that it ended.
+    pub(super) ended: Option<Mono>,
     pub(super) keeper: Restart,
 }
 
@@ -64,6 +66,12 @@ pub(super) enum Action {
     Create { row: i64 },
     /// Start what is made or has ended.
     Start { row: i64, id: String },
+    /// Stop and start: it runs, and is of no use.
+    Restart {
+        row: i64,
+        id: String,
+        grace: Duration,
+    },
     /// Stop and remove; what should be there is made in the next round.
     Remove {
         row: Option<i64>,
@@ -87,6 +95,7 @@ impl Action {
         match self {
             Self::Create { row }
             | Self::Start { row, .. }
+            | Self::Restart { row, .. }
             | Self::Keep { row, .. }
             | Self::End { row }
             | Self::Forget { row } => Some(*row),
@@ -99,11 +108,11 @@ impl Action {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
     pub(super) actions: Vec<Action>,
-    pub(super) wake: Option<UnixMs>,
+    pub(super) wake: Option<Mono>,
 }
 
 impl Plan {
-    fn wake_at(&mut self, at: UnixMs) {
+    fn wake_at(&mut self, at: Mono) {
         self.wake = Some(self.wake.map_or(at, |w| w.min(at)));
     }
 }
@@ -116,8 +125,23 @@ const UNCLAIMED: Duration = Duration::from_secs(3600);
 /// Something of ours that no row knows.
 const ORPHANS_GRACE: Duration = Duration::from_secs(10);
 
+/// What becomes of a container of ours that no row knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Orphans {
+    /// It is removed.
+    Go,
+    /// It runs on: the state was made anew, and may have forgotten it.
+    Stay,
+}
+
 /// Compares; rows in `busy` are being worked on and left out.
-pub(super) fn plan(wanted: &[Wanted], found: &[Found], busy: &HashSet<i64>, now: UnixMs) -> Plan {
+pub(super) fn plan(
+    wanted: &[Wanted],
+    found: &[Found],
+    busy: &HashSet<i64>,
+    orphans: Orphans,
+    now: Mono,
+) -> Plan {
     let mut plan = Plan::default();
     let mut claimed: HashSet<&str> = HashSet::new();
     for want in wanted {
@@ -146,6 +170,9 @@ pub(super) fn plan(wanted: &[Wanted], found: &[Found], busy: &HashSet<i64>, now:
         }
     }
     for orphan in found.iter().filter(|f| !claimed.contains(f.id.as_str())) {
+        if orphans == Orphans::Stay {
+            break;
+        }
         if orphan.row.is_some_and(|row| busy.contains(&row)) {
             continue;
         }
@@ -158,7 +185,7 @@ pub(super) fn plan(wanted: &[Wanted], found: &[Found], busy: &HashSet<i64>, now:
     plan
 }
 
-fn absent(want: &Wanted, now: UnixMs, plan: &mut Plan) {
+fn absent(want: &Wanted, now: Mono, plan: &mut Plan) {
     if want.kind == Kind::Job && want.started {
         plan.actions.push(Action::End { row: want.row });
     } else if let Some(at) = want.not_before.filter(|at| *at > now) {
@@ -168,7 +195,7 @@ fn absent(want: &Wanted, now: UnixMs, plan: &mut Plan) {
     }
 }
 
-fn present(want: &Wanted, found: &Found, now: UnixMs, plan: &mut Plan) {
+fn present(want: &Wanted, found: &Found, now: Mono, plan: &mut Plan) {
     if found.spec_hash != want.spec_hash {
         plan.actions.push(Action::Remove {
             row: Some(want.row),
@@ -181,14 +208,14 @@ fn present(want: &Wanted, found: &Found, now: UnixMs, plan: &mut Plan) {
         row: want.row,
         id: found.id.clone(),
     };
-    let not_before = want.not_before.unwrap_or(UnixMs(0));
+    let not_before = want.not_before.unwrap_or(Mono(0));
     match found.phase {
         Phase::Created => match not_before > now {
             true => plan.wake_at(not_before),
             false => plan.actions.push(start),
         },
         Phase::Exited if want.kind == Kind::Job => {
-            let end = found.finished.unwrap_or(now).plus(UNCLAIMED);
+            let end = found.ended.unwrap_or(now).plus(UNCLAIMED);
             match end > now {
                 true => plan.wake_at(end),
                 false => plan.actions.push(Action::End { row: want.row }),
@@ -196,8 +223,8 @@ fn present(want: &Wanted, found: &Found, now: UnixMs, plan: &mut Plan) {
         }
         Phase::Exited if want.restart => {
             let engines_turn = match found.keeper {
-                Restart::UnlessStopped => found.finished.unwrap_or(UnixMs(0)).plus(ENGINES_TURN),
-                Restart::No => UnixMs(0),
+                Restart::UnlessStopped => found.ended.unwrap_or(now).plus(ENGINES_TURN),
+                Restart::No => Mono(0),
             };
             let at = not_before.max(engines_turn);
             match at > now {
@@ -225,7 +252,7 @@ fn present(want: &Wanted, found: &Found, now: UnixMs, plan: &mut Plan) {
 mod tests {
     use super::*;
 
-    const NOW: UnixMs = UnixMs(1_000_000);
+    const NOW: Mono = Mono(10_000_000);
 
     fn want(row: i64) -> Wanted {
         Wanted {
@@ -247,13 +274,13 @@ mod tests {
             row: Some(row),
             spec_hash: "h".into(),
             phase,
-            finished: Some(NOW.minus(Duration::from_secs(1))),
+            ended: Some(Mono(NOW.0 - 1_000)),
             keeper: Restart::No,
         }
     }
 
     fn decide(wanted: &[Wanted], found: &[Found]) -> Plan {
-        plan(wanted, found, &HashSet::new(), NOW)
+        plan(wanted, found, &HashSet::new(), Orphans::Go, NOW)
     }
 
     fn start(row: i64) -> Action {
@@ -312,7 +339,7 @@ mod tests {
         let plan = decide(&[want(1)], &[kept.clone()]);
         assert!(plan.actions.is_empty());
         assert_eq!(plan.wake, Some(NOW.plus(Duration::from_secs(2))));
-        kept.finished = Some(NOW.minus(Duration::from_secs(5)));
+        kept.ended = Some(Mono(NOW.0 - 5_000));
         assert_eq!(decide(&[want(1)], &[kept]).actions, [start(1)]);
         let restarting = found(1, Phase::Restarting);
         assert!(decide(&[want(1)], &[restarting]).actions.is_empty());
@@ -338,7 +365,7 @@ mod tests {
             "its container is lost"
         );
         let unclaimed = Found {
-            finished: Some(NOW.minus(Duration::from_secs(3601))),
+            ended: Some(Mono(NOW.0 - 3_601_000)),
             ..found(1, Phase::Exited)
         };
         assert_eq!(
@@ -392,9 +419,34 @@ mod tests {
     }
 
     #[test]
+    fn n7_after_a_recovery_what_no_row_knows_runs_on_and_what_a_row_knows_is_kept_as_ever() {
+        let sights = [
+            found(1, Phase::Running),
+            found(2, Phase::Exited),
+            found(9, Phase::Running),
+        ];
+        let decide = |orphans| {
+            let rows = [want(1), want(2)];
+            plan(&rows, &sights, &HashSet::new(), orphans, NOW).actions
+        };
+        assert_eq!(decide(Orphans::Stay), [start(2)]);
+        // Without it the one that serves would be removed.
+        assert!(matches!(
+            &decide(Orphans::Go)[..],
+            [_, Action::Remove { row: None, id, .. }] if id == "c9"
+        ));
+    }
+
+    #[test]
     fn a_row_that_is_worked_on_is_left_alone() {
         let busy = HashSet::from([1, 2]);
-        let plan = plan(&[want(1)], &[found(2, Phase::Running)], &busy, NOW);
+        let plan = plan(
+            &[want(1)],
+            &[found(2, Phase::Running)],
+            &busy,
+            Orphans::Go,
+            NOW,
+        );
         assert_eq!(plan, Plan::default());
     }
 

@@ -14,11 +14,13 @@ use crate::config::Config;
 use crate::db::{Db, DbError};
 use crate::docker::Engine;
 
+use super::deaths::Deaths;
 use super::error::SuperviseError;
 use super::health::Rhythm;
 use super::live::{EngineState, Live};
 use super::names::Names;
 use super::note::Note;
+use super::plan::Orphans;
 use super::subnet::Range;
 use super::unit::Turns;
 
@@ -73,6 +75,8 @@ pub(super) struct Shared {
     pub(super) notes: mpsc::Sender<Note>,
     pub(super) live: watch::Sender<Arc<Vec<Live>>>,
     pub(super) state: watch::Sender<EngineState>,
+    /// How containers died.
+    pub(super) deaths: Deaths,
     /// Orders sightings: a later number was asked for later.
     pub(super) clock: AtomicU64,
     /// One network is given its subnet at a time.
@@ -113,6 +117,19 @@ impl Shared {
             .read(work)
             .await
             .map_err(|e: DbError| SuperviseError::State(e.to_string()))
+    }
+
+    /// Whether what no row knows may be removed: not while the state was made anew and nobody has confirmed it, nor
+    /// while that cannot be read.
+    pub(super) async fn orphans(&self) -> Orphans {
+        match self.db.recoveries().await {
+            Ok(open) if open.is_empty() => Orphans::Go,
+            Ok(_) => Orphans::Stay,
+            Err(error) => {
+                tracing::warn!(%error, "whether the state was made anew cannot be read; what no row knows stays");
+                Orphans::Stay
+            }
+        }
     }
 
     /// Lets the executor read the rows again; returns when `live` shows them.

@@ -103,8 +103,10 @@ pub(super) fn want(
     }
     let sealed = key.seal(&context(&spec.name), &text)?;
     tx.execute(
-        "INSERT INTO containers (name, kind, owner, spec, spec_hash, desired, grace_ms, created_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        // After a recovery numbers are left out that containers may carry which it has forgotten.
+        "INSERT INTO containers (id, name, kind, owner, spec, spec_hash, desired, grace_ms, created_ms)
+         VALUES (max((SELECT coalesce(max(id), 0) + 1 FROM containers), (SELECT coalesce(max(containers), 0) FROM recoveries)),
+                 ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         params![
             spec.name,
             spec.kind.as_str(),

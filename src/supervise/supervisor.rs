@@ -13,12 +13,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::base::clock::UnixMs;
 use crate::base::ids::InstallationId;
+use crate::base::protocol::Protocol;
 use crate::base::secret::MasterKey;
 use crate::base::shutdown::Tasks;
 use crate::config::Config;
 use crate::db::{Db, DbError};
 use crate::docker::{Engine, LineStream, LogLine, LogQuery};
 
+use super::deaths::{Death, Deaths};
 use super::error::SuperviseError;
 use super::executor::Executor;
 use super::live::{EngineState, Live};
@@ -85,6 +87,7 @@ impl Supervisor {
             notes,
             live: watch::Sender::new(Arc::new(Vec::new())),
             state: watch::Sender::new(EngineState::Unknown),
+            deaths: Deaths::default(),
             clock: AtomicU64::new(0),
             networks: tokio::sync::Mutex::new(()),
         });
@@ -318,6 +321,11 @@ impl Supervisor {
         self.shared.live.subscribe()
     }
 
+    /// How the container of this row died of late, the newest first: at most five since this daemon began.
+    pub fn deaths(&self, row: i64) -> Vec<Death> {
+        self.shared.deaths.of(row)
+    }
+
     /// Whether the engine answers; ticks at every change.
     pub fn engine(&self) -> watch::Receiver<EngineState> {
         self.shared.state.subscribe()
@@ -332,6 +340,15 @@ impl Supervisor {
             && tokio::time::timeout(RECHECK, seen).await.is_err()
         {
             tracing::debug!(%address, "a second look at an address took too long");
+        }
+    }
+
+    /// Told by the proxy when requests to `address` wait long for their answer: a replica that hangs is found out at once,
+    /// also one whose check is content with a connection. Never waits.
+    pub fn doubt(&self, address: SocketAddr, protocol: Protocol) {
+        let note = Note::Doubt { address, protocol };
+        if self.shared.notes.try_send(note).is_err() {
+            tracing::debug!(%address, "a doubt about a container is dropped; the next one comes");
         }
     }
 

@@ -60,7 +60,7 @@ pub(super) async fn survey(shared: &Arc<Shared>, known: Known) -> Result<Vec<Sig
                         row,
                         spec_hash: listed.labels.get(SPEC).cloned().unwrap_or_default(),
                         phase: listed.phase,
-                        finished: None,
+                        ended: None,
                         keeper: Restart::No,
                     },
                     id: listed.id,

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use crate::base::clock::UnixMs;
 use crate::events::{Level, NewEvent, record};
 
+use super::deaths::Death;
 use super::shared::Shared;
 use super::spec::{Kind, Spec};
 use super::unit::{Happening, Unit};
 
 /// The sentence about a happening, if it is worth one.
-pub(super) fn event(spec: &Spec, happening: &Happening, now: UnixMs) -> Option<NewEvent> {
+pub(super) fn event(spec: &Spec, happening: &Happening) -> Option<NewEvent> {
     let name = title(spec);
     let (kind, level, message) = match happening {
         Happening::Began | Happening::Over => return None,
@@ -21,10 +22,7 @@ pub(super) fn event(spec: &Spec, happening: &Happening, now: UnixMs) -> Option<N
         } => {
             let next = match again {
                 None => "It is not started again.".to_owned(),
-                Some(at) => format!(
-                    "It is started again within {} s.",
-                    at.since(now).as_secs().max(1)
-                ),
+                Some(wait) => format!("It is started again within {} s.", wait.as_secs().max(1)),
             };
             let (kind, level) = match *failures {
                 f if Unit::is_loop(f) => ("container.crash_loop", Level::Error),
@@ -35,6 +33,20 @@ pub(super) fn event(spec: &Spec, happening: &Happening, now: UnixMs) -> Option<N
                 f => format!(" for the {f}. time in a row"),
             };
             (kind, level, format!("{name} {exit}{times}. {next}"))
+        }
+        Happening::Replaced { why, failures } => {
+            let (kind, level) = match *failures {
+                f if Unit::is_loop(f) => ("container.crash_loop", Level::Error),
+                _ => ("container.replaced", Level::Warning),
+            };
+            let times = match *failures {
+                0 | 1 => String::new(),
+                f => format!(", for the {f}. time in a row"),
+            };
+            let message = format!(
+                "{name} gives no good answer, and its siblings do: {why}. It is stopped and started{times}."
+            );
+            (kind, level, message)
         }
         Happening::Recovered { failures } => (
             "container.recovered",
@@ -56,6 +68,29 @@ pub(super) fn event(spec: &Spec, happening: &Happening, now: UnixMs) -> Option<N
         NewEvent::new(kind, level, spec.owner.clone(), message)
             .with(serde_json::json!({ "container": spec.name })),
     )
+}
+
+/// The death that a happening is, if it is one.
+pub(super) fn death(happening: &Happening, now: UnixMs) -> Option<Death> {
+    match happening {
+        Happening::Died { exit, failures, .. } => Some(Death {
+            at: exit.at,
+            why: exit.to_string(),
+            exit: Some(exit.clone()),
+            in_a_row: *failures,
+            lines: Vec::new(),
+        }),
+        Happening::Replaced { why, failures } => Some(Death {
+            at: now,
+            why: format!(
+                "gave no good answer ({why}) while others did, and was stopped and started"
+            ),
+            exit: None,
+            in_a_row: *failures,
+            lines: Vec::new(),
+        }),
+        _ => None,
+    }
 }
 
 /// What could not be made or started.
@@ -93,6 +128,8 @@ pub(super) fn tell(shared: &Arc<Shared>, event: NewEvent) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::supervise::Exit;
 
@@ -106,15 +143,15 @@ mod tests {
                 at: UnixMs(0),
             },
             failures,
-            again: Some(UnixMs(4_000)),
+            again: Some(Duration::from_secs(4)),
         };
-        let first = event(&spec, &died(1), UnixMs(0)).unwrap();
+        let first = event(&spec, &died(1)).unwrap();
         assert_eq!(first.kind, "container.died");
         assert_eq!(
             first.message,
             "Replica tasks-web-v1-1 ended with exit code 1. It is started again within 4 s."
         );
-        let third = event(&spec, &died(3), UnixMs(0)).unwrap();
+        let third = event(&spec, &died(3)).unwrap();
         assert_eq!(third.kind, "container.crash_loop");
         assert!(third.message.contains("for the 3. time in a row"));
     }

@@ -1,5 +1,6 @@
 //! What this daemon knows of one row: its spec, what the engine last showed,
-//! its health and its past. Pure: time and sightings are arguments.
+//! its health and its past. Pure: time and sightings are arguments. Waits go by
+//! the clock that nobody sets; what the engine says of times is only shown.
 //!
 //! Who brings a container back: until it has been healthy for ten seconds, we
 //! do (a container that cannot even start must not spin at the engine's tenth
@@ -12,12 +13,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::base::clock::UnixMs;
+use crate::base::mono::Mono;
+use crate::base::protocol::Protocol;
 use crate::base::retry::Backoff;
 use crate::docker::{Inspected, Phase, Restart};
 
 use super::live::{Exit, Live, State};
 use super::names::{ROW, SPEC};
 use super::plan::{Desired, Found, Wanted};
+use super::replace::{Member, Standing};
 use super::spec::{Kind, Spec};
 use super::store::Row;
 
@@ -73,17 +77,6 @@ impl Seen {
         }
     }
 
-    pub(super) fn found(&self) -> Found {
-        Found {
-            id: self.id.clone(),
-            row: self.row,
-            spec_hash: self.spec_hash.clone(),
-            phase: self.phase,
-            finished: self.finished,
-            keeper: self.keeper,
-        }
-    }
-
     fn runs(&self) -> bool {
         matches!(self.phase, Phase::Running | Phase::Paused)
     }
@@ -98,8 +91,8 @@ impl Seen {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Health {
     Unproven,
-    Healthy { since: UnixMs },
-    Unhealthy { why: String },
+    Healthy { since: Mono },
+    Unhealthy { why: String, since: Mono },
 }
 
 /// What others want to know of a change.
@@ -113,9 +106,11 @@ pub(super) enum Happening {
     Died {
         exit: Exit,
         failures: u32,
-        /// When it is started again.
-        again: Option<UnixMs>,
+        /// After how long it is started again.
+        again: Option<Duration>,
     },
+    /// It runs and gives no good answer, though its siblings do: it is stopped and started.
+    Replaced { why: String, failures: u32 },
     /// It is healthy after failures.
     Recovered { failures: u32 },
     /// It runs, but its checks fail.
@@ -129,6 +124,8 @@ pub(super) struct Unit {
     pub(super) row: Row,
     pub(super) spec: Spec,
     pub(super) seen: Option<Seen>,
+    /// Since when its present life is known to be over.
+    ended: Option<Mono>,
     /// Why it could not be made or started.
     pub(super) refused: Option<String>,
     pub(super) last_answer: Option<String>,
@@ -137,9 +134,13 @@ pub(super) struct Unit {
     hits: u32,
     misses: u32,
     failures: u32,
-    not_before: Option<UnixMs>,
+    not_before: Option<Mono>,
     restarts: u32,
     last_exit: Option<Exit>,
+    /// The life that we are ending ourselves, to begin another one.
+    ending: Option<(String, Option<UnixMs>)>,
+    /// Somebody waits in vain for this life's answer, over this protocol: its check may not tell that it hangs.
+    doubt: Option<Protocol>,
     pub(super) backoff: Backoff,
     turns: Turns,
 }
@@ -157,6 +158,7 @@ impl Unit {
             row,
             spec,
             seen: None,
+            ended: None,
             refused: None,
             last_answer: None,
             health: Health::Unproven,
@@ -166,6 +168,8 @@ impl Unit {
             not_before: None,
             restarts: 0,
             last_exit: None,
+            ending: None,
+            doubt: None,
             backoff,
             turns,
         }
@@ -190,7 +194,7 @@ impl Unit {
 
     /// Takes a new sighting. `ours` says that we ourselves are at work on it,
     /// so that an end is no failure.
-    pub(super) fn see(&mut self, seen: Option<Seen>, ours: bool, now: UnixMs) -> Vec<Happening> {
+    pub(super) fn see(&mut self, seen: Option<Seen>, ours: bool, now: Mono) -> Vec<Happening> {
         let before = std::mem::replace(&mut self.seen, seen);
         let ran = before.as_ref().is_some_and(Seen::runs);
         let runs = self.seen.as_ref().is_some_and(Seen::runs);
@@ -199,9 +203,20 @@ impl Unit {
             (None, None) => true,
             _ => false,
         };
+        let exited = |seen: &Option<Seen>| seen.as_ref().is_some_and(|s| s.phase == Phase::Exited);
+        self.ended = match exited(&self.seen) {
+            true if exited(&before) && same_life => self.ended.or(Some(now)),
+            true => Some(now),
+            false => None,
+        };
         let mut happenings = Vec::new();
         if ran && (!runs || !same_life) {
             self.health = Health::Unproven;
+            self.doubt = None;
+            let planned = before
+                .as_ref()
+                .zip(self.ending.take())
+                .is_some_and(|(b, (id, started))| b.life() == (id.as_str(), started));
             self.hits = 0;
             self.misses = 0;
             happenings.push(Happening::Over);
@@ -209,7 +224,7 @@ impl Unit {
                 (Some(a), Some(b)) => a.id == b.id,
                 _ => false,
             };
-            if same_container && !ours {
+            if same_container && !ours && !planned {
                 happenings.extend(self.died(now));
             }
         }
@@ -228,18 +243,15 @@ impl Unit {
         happenings
     }
 
-    fn died(&mut self, now: UnixMs) -> Option<Happening> {
+    fn died(&mut self, now: Mono) -> Option<Happening> {
         let exit = self.seen.as_ref()?.exit();
         self.last_exit = Some(exit.clone());
         if self.row.desired != Desired::Running || self.spec.kind == Kind::Job {
             return None;
         }
         self.failures = self.failures.saturating_add(1);
-        let again = self
-            .spec
-            .restart
-            .then(|| now.plus(self.backoff.delay(self.failures)));
-        self.not_before = again;
+        let again = self.spec.restart.then(|| self.backoff.delay(self.failures));
+        self.not_before = again.map(|wait| now.plus(wait));
         Some(Happening::Died {
             exit,
             failures: self.failures,
@@ -248,7 +260,7 @@ impl Unit {
     }
 
     /// Making or starting failed.
-    pub(super) fn refused(&mut self, why: String, now: UnixMs) {
+    pub(super) fn refused(&mut self, why: String, now: Mono) {
         self.failures = self.failures.saturating_add(1);
         self.not_before = Some(now.plus(self.backoff.delay(self.failures)));
         self.refused = Some(why);
@@ -260,7 +272,7 @@ impl Unit {
         id: &str,
         started: Option<UnixMs>,
         result: Result<String, String>,
-        now: UnixMs,
+        now: Mono,
     ) -> Vec<Happening> {
         if self.seen.as_ref().map(Seen::life) != Some((id, started)) {
             return Vec::new();
@@ -283,10 +295,13 @@ impl Unit {
                 let fallen = matches!(self.health, Health::Healthy { .. })
                     && self.misses >= self.turns.unhealthy_after;
                 if fallen {
-                    self.health = Health::Unhealthy { why: why.clone() };
+                    self.health = Health::Unhealthy {
+                        why: why.clone(),
+                        since: now,
+                    };
                     return vec![Happening::TurnedUnhealthy(why)];
                 }
-                if let Health::Unhealthy { why: last } = &mut self.health {
+                if let Health::Unhealthy { why: last, .. } = &mut self.health {
                     *last = why;
                 }
                 Vec::new()
@@ -294,7 +309,7 @@ impl Unit {
         }
     }
 
-    fn well(&mut self, now: UnixMs) -> Vec<Happening> {
+    fn well(&mut self, now: Mono) -> Vec<Happening> {
         match &self.health {
             Health::Healthy { since } => {
                 if self.failures > 0 && now.since(*since) >= FORGIVEN_AFTER {
@@ -317,7 +332,67 @@ impl Unit {
         }
     }
 
-    fn keeper(&self, now: UnixMs) -> Restart {
+    /// Somebody waits long for an answer over `protocol`. Whether that is news: it is to be asked at once then.
+    pub(super) fn doubted(&mut self, protocol: Protocol) -> bool {
+        let asked =
+            self.spec.kind == Kind::Replica && matches!(self.health, Health::Healthy { .. });
+        asked && self.doubt.replace(protocol).is_none()
+    }
+
+    /// A good answer came: whether that ends a doubt, so that its own check is enough again.
+    pub(super) fn settled(&mut self) -> bool {
+        matches!(self.health, Health::Healthy { .. })
+            && self.misses == 0
+            && self.doubt.take().is_some()
+    }
+
+    pub(super) fn doubt(&self) -> Option<Protocol> {
+        self.doubt
+    }
+
+    /// Whether it has given good answers in this life.
+    pub(super) fn is_proven(&self) -> bool {
+        self.health != Health::Unproven
+    }
+
+    /// It is to be stopped and started, because it gives no good answer.
+    pub(super) fn replaced(&mut self, now: Mono) -> Option<Happening> {
+        let Health::Unhealthy { why, .. } = &self.health else {
+            return None;
+        };
+        let why = why.clone();
+        self.ending = self.seen.as_ref().map(|s| (s.id.clone(), s.started));
+        self.failures = self.failures.saturating_add(1);
+        self.not_before = Some(now.plus(self.backoff.delay(self.failures)));
+        Some(Happening::Replaced {
+            why,
+            failures: self.failures,
+        })
+    }
+
+    /// How it stands beside the other replicas of its process.
+    pub(super) fn member(&self) -> Option<Member> {
+        if self.spec.kind != Kind::Replica || self.row.desired != Desired::Running {
+            return None;
+        }
+        let runs = self.seen.as_ref().filter(|s| s.phase == Phase::Running);
+        let standing = match (&self.health, runs) {
+            (Health::Healthy { since }, Some(_)) => Standing::Well { since: *since },
+            (Health::Unhealthy { since, .. }, Some(_)) => Standing::Ill { since: *since },
+            (Health::Unproven, Some(_)) => Standing::Begins,
+            (_, None) => Standing::Absent,
+        };
+        Some(Member {
+            row: self.row.id,
+            owner: self.spec.owner.clone(),
+            process: self.spec.process.clone(),
+            release: self.spec.release,
+            standing,
+            not_before: self.not_before,
+        })
+    }
+
+    fn keeper(&self, now: Mono) -> Restart {
         let present = self.seen.as_ref().map_or(Restart::No, |s| s.keeper);
         if !self.spec.restart || self.failures >= 2 {
             return Restart::No;
@@ -330,7 +405,20 @@ impl Unit {
         }
     }
 
-    pub(super) fn wanted(&self, now: UnixMs) -> Wanted {
+    /// Its container, as far as the engine showed one.
+    pub(super) fn found(&self) -> Option<Found> {
+        let seen = self.seen.as_ref()?;
+        Some(Found {
+            id: seen.id.clone(),
+            row: seen.row,
+            spec_hash: seen.spec_hash.clone(),
+            phase: seen.phase,
+            ended: self.ended,
+            keeper: seen.keeper,
+        })
+    }
+
+    pub(super) fn wanted(&self, now: Mono) -> Wanted {
         let grace = match self.row.desired {
             Desired::Running => self.spec.stop_grace,
             _ => self.row.grace,
@@ -370,7 +458,7 @@ impl Unit {
             (Some(seen), _) if seen.runs() => match &self.health {
                 Health::Unproven => State::Starting,
                 Health::Healthy { .. } => State::Healthy,
-                Health::Unhealthy { why } => State::Unhealthy(why.clone()),
+                Health::Unhealthy { why, .. } => State::Unhealthy(why.clone()),
             },
             (Some(seen), _) if seen.phase == Phase::Created => match &self.refused {
                 Some(why) => State::Refused(why.clone()),

@@ -1,14 +1,15 @@
 //! The life of a unit, told by sightings and checks.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::live::State;
-use super::plan::Desired;
+use super::plan::{Action, Desired, Orphans, plan};
 use super::spec::{Kind, Spec};
 use super::store::Row;
 use super::unit::{Happening, Seen, Turns, Unit};
 use crate::base::clock::UnixMs;
+use crate::base::mono::Mono;
 use crate::base::retry::Backoff;
 use crate::docker::{Phase, Restart};
 
@@ -51,12 +52,16 @@ fn seen(phase: Phase, started: i64) -> Option<Seen> {
     })
 }
 
-fn check(unit: &mut Unit, started: i64, result: Result<(), &str>, now: i64) -> Vec<Happening> {
+fn at(ms: i64) -> Mono {
+    Mono(u64::try_from(ms).unwrap())
+}
+
+fn check(unit: &mut Unit, started: i64, result: Result<(), &str>, now: u64) -> Vec<Happening> {
     unit.checked(
         "c",
         Some(UnixMs(started)),
         result.map(|()| "200".into()).map_err(str::to_owned),
-        UnixMs(now),
+        Mono(now),
     )
 }
 
@@ -64,7 +69,7 @@ fn check(unit: &mut Unit, started: i64, result: Result<(), &str>, now: i64) -> V
 fn f4_healthy_after_one_check_unhealthy_after_three_misses() {
     let mut unit = unit();
     assert_eq!(
-        unit.see(seen(Phase::Running, 0), false, UnixMs(0)),
+        unit.see(seen(Phase::Running, 0), false, Mono(0)),
         [Happening::Began]
     );
     assert_eq!(unit.live(Some("net")).state, State::Starting);
@@ -95,7 +100,7 @@ fn f4_as_many_checks_in_a_row_as_the_settings_say_make_healthy() {
         unhealthy_after: 3,
     };
     unit.judge_by(unit.backoff, patient);
-    unit.see(seen(Phase::Running, 0), false, UnixMs(0));
+    unit.see(seen(Phase::Running, 0), false, Mono(0));
     for result in [Ok(()), Ok(()), Err("503"), Ok(()), Ok(())] {
         check(&mut unit, 0, result, 1_000);
         assert_eq!(unit.live(Some("net")).state, State::Starting);
@@ -110,15 +115,15 @@ fn f8_a_crash_loop_waits_longer_each_time_up_to_five_minutes() {
     let mut now = 0;
     let mut waits = Vec::new();
     for _ in 0..12 {
-        unit.see(seen(Phase::Running, now), false, UnixMs(now));
+        unit.see(seen(Phase::Running, now), false, at(now));
         now += 500;
-        let happenings = unit.see(seen(Phase::Exited, now - 500), false, UnixMs(now));
+        let happenings = unit.see(seen(Phase::Exited, now - 500), false, at(now));
         let Some(Happening::Died { again, .. }) = happenings.last() else {
             panic!("{happenings:?}");
         };
         let again = again.unwrap();
-        waits.push(again.since(UnixMs(now)).as_secs());
-        now = again.0;
+        waits.push(again.as_secs());
+        now += i64::try_from(again.as_millis()).unwrap();
     }
     assert_eq!(waits[..5], [1, 2, 4, 8, 16]);
     assert_eq!(waits.last(), Some(&300));
@@ -128,11 +133,11 @@ fn f8_a_crash_loop_waits_longer_each_time_up_to_five_minutes() {
 #[test]
 fn f8_the_engine_keeps_what_is_proven_and_loses_it_after_two_failures() {
     let mut unit = unit();
-    unit.see(seen(Phase::Running, 0), false, UnixMs(0));
-    assert_eq!(unit.wanted(UnixMs(0)).keeper, Restart::No);
+    unit.see(seen(Phase::Running, 0), false, Mono(0));
+    assert_eq!(unit.wanted(Mono(0)).keeper, Restart::No);
     check(&mut unit, 0, Ok(()), 1_000);
-    assert_eq!(unit.wanted(UnixMs(2_000)).keeper, Restart::No);
-    assert_eq!(unit.wanted(UnixMs(11_000)).keeper, Restart::UnlessStopped);
+    assert_eq!(unit.wanted(Mono(2_000)).keeper, Restart::No);
+    assert_eq!(unit.wanted(Mono(11_000)).keeper, Restart::UnlessStopped);
     let kept = |phase, started| {
         let mut seen = seen(phase, started);
         if let Some(seen) = &mut seen {
@@ -140,23 +145,23 @@ fn f8_the_engine_keeps_what_is_proven_and_loses_it_after_two_failures() {
         }
         seen
     };
-    unit.see(kept(Phase::Running, 0), false, UnixMs(12_000));
-    unit.see(kept(Phase::Exited, 0), false, UnixMs(13_000));
-    unit.see(kept(Phase::Running, 13_100), false, UnixMs(13_200));
-    assert_eq!(unit.wanted(UnixMs(13_200)).keeper, Restart::UnlessStopped);
-    unit.see(kept(Phase::Exited, 13_100), false, UnixMs(14_000));
-    assert_eq!(unit.wanted(UnixMs(14_000)).keeper, Restart::No);
-    unit.see(kept(Phase::Running, 20_000), false, UnixMs(20_000));
+    unit.see(kept(Phase::Running, 0), false, Mono(12_000));
+    unit.see(kept(Phase::Exited, 0), false, Mono(13_000));
+    unit.see(kept(Phase::Running, 13_100), false, Mono(13_200));
+    assert_eq!(unit.wanted(Mono(13_200)).keeper, Restart::UnlessStopped);
+    unit.see(kept(Phase::Exited, 13_100), false, Mono(14_000));
+    assert_eq!(unit.wanted(Mono(14_000)).keeper, Restart::No);
+    unit.see(kept(Phase::Running, 20_000), false, Mono(20_000));
     check(&mut unit, 20_000, Ok(()), 21_000);
     check(&mut unit, 20_000, Ok(()), 82_000);
-    assert_eq!(unit.wanted(UnixMs(82_000)).keeper, Restart::UnlessStopped);
+    assert_eq!(unit.wanted(Mono(82_000)).keeper, Restart::UnlessStopped);
 }
 
 #[test]
 fn f8_a_restart_that_nobody_saw_end_still_counts() {
     let mut unit = unit();
-    unit.see(seen(Phase::Running, 0), false, UnixMs(0));
-    let happenings = unit.see(seen(Phase::Running, 9_000), false, UnixMs(9_100));
+    unit.see(seen(Phase::Running, 0), false, Mono(0));
+    let happenings = unit.see(seen(Phase::Running, 9_000), false, Mono(9_100));
     assert!(matches!(
         happenings[..],
         [Happening::Over, Happening::Died { .. }, Happening::Began]
@@ -164,21 +169,59 @@ fn f8_a_restart_that_nobody_saw_end_still_counts() {
 }
 
 #[test]
+fn n7_waits_are_as_long_as_they_are_whatever_the_clock_was_set_to() {
+    const HOUR: i64 = 3_600_000;
+    // Died just after the clock was set back by an hour: the engine's times lie ahead of ours for that long.
+    let mut unit = unit();
+    let kept = |phase, started| {
+        let mut seen = seen(phase, started);
+        if let Some(seen) = &mut seen {
+            seen.keeper = Restart::UnlessStopped;
+        }
+        seen
+    };
+    unit.see(kept(Phase::Running, HOUR), false, Mono(1_000));
+    let happenings = unit.see(kept(Phase::Exited, HOUR), false, Mono(2_000));
+    assert!(matches!(
+        happenings[..],
+        [Happening::Over, Happening::Died { .. }]
+    ));
+    let decide = |unit: &Unit, now: u64| {
+        let found: Vec<_> = unit.found().into_iter().collect();
+        plan(
+            &[unit.wanted(Mono(now))],
+            &found,
+            &HashSet::new(),
+            Orphans::Go,
+            Mono(now),
+        )
+    };
+    let waiting = decide(&unit, 2_000);
+    assert!(waiting.actions.is_empty());
+    assert_eq!(waiting.wake, Some(Mono(5_000)), "the engine's turn first");
+    let due = decide(&unit, 5_000).actions;
+    assert!(matches!(due[..], [Action::Start { row: 7, .. }]), "{due:?}");
+    // Looking again at the same end does not begin the wait anew.
+    unit.see(kept(Phase::Exited, HOUR), false, Mono(4_000));
+    assert_eq!(decide(&unit, 4_500).wake, Some(Mono(5_000)));
+}
+
+#[test]
 fn an_end_that_we_caused_is_no_failure() {
     let mut unit = unit();
-    unit.see(seen(Phase::Running, 0), false, UnixMs(0));
+    unit.see(seen(Phase::Running, 0), false, Mono(0));
     assert_eq!(
-        unit.see(seen(Phase::Exited, 0), true, UnixMs(900)),
+        unit.see(seen(Phase::Exited, 0), true, Mono(900)),
         [Happening::Over]
     );
-    assert_eq!(unit.see(None, true, UnixMs(1_000)), []);
+    assert_eq!(unit.see(None, true, Mono(1_000)), []);
 }
 
 #[test]
 fn a_check_of_an_earlier_life_says_nothing() {
     let mut unit = unit();
-    unit.see(seen(Phase::Running, 0), false, UnixMs(0));
-    unit.see(seen(Phase::Running, 5_000), true, UnixMs(5_000));
+    unit.see(seen(Phase::Running, 0), false, Mono(0));
+    unit.see(seen(Phase::Running, 5_000), true, Mono(5_000));
     check(&mut unit, 0, Ok(()), 5_100);
     assert_eq!(unit.live(None).state, State::Starting);
 }

@@ -116,7 +116,11 @@ pub(super) fn by_address(address: Option<IpAddr>) -> Counted {
 /// How long to wait until the next try, if at all.
 fn wait(subject: Subject, tally: Tally, now: UnixMs) -> Option<Duration> {
     let pace = subject.pace();
-    if tally.failures < pace.free || now.since(tally.last) >= pace.forgotten {
+    // A try that is still to come was before the clock was set back: nobody waits for that hour.
+    if tally.failures < pace.free
+        || now.since(tally.last) >= pace.forgotten
+        || tally.last > now.plus(pace.longest)
+    {
         return None;
     }
     let doubled = 1u64 << (tally.failures - pace.free).min(30);

@@ -50,6 +50,26 @@ impl Failure {
         self
     }
 
+    /// What to tell when something was changed, and only what brings it to the app's containers could not be asked for:
+    /// that is owed and asked for again (`jobs::Owed`), and whoever reads "not made" would make the change twice.
+    pub fn once_changed(error: DeployError) -> Self {
+        let error = match error {
+            DeployError::Db(error) => error,
+            other => return other.into(),
+        };
+        tracing::error!(%error, "the work that a change needs could not be queued; it is tried again");
+        let why = match error {
+            DbError::DiskFull => {
+                "the disk that holds Freehold's state is full: free some space".to_owned()
+            }
+            other => other.to_string(),
+        };
+        let remedy = "Nothing has to be asked for again: that is queued by itself, within a minute of when it can be.";
+        let detail =
+            format!("the change is made, but what brings it to the app could not be queued: {why}");
+        Self::new(ProblemKind::Unavailable, detail).mended_by(remedy)
+    }
+
     /// What a form's page tells of it; `None` when a form cannot mend it.
     pub fn words_for_a_form(&self) -> Option<String> {
         match self.0.kind {

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -13,6 +13,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tower::ServiceExt;
 
 use super::caller::Caller;
+use crate::base::said::Said;
 use crate::base::shutdown::Tasks;
 
 /// Makes the socket at `path`, replacing a dead one, with `mode`.
@@ -65,6 +66,7 @@ fn accept(
 ) {
     let group = tasks.clone();
     let shutdown = tasks.shutdown().clone();
+    let said = Said::new(Instant::now());
     tasks.spawn(name, async move {
         loop {
             let accepted = tokio::select! {
@@ -74,7 +76,9 @@ fn accept(
             let stream = match accepted {
                 Ok((stream, _)) => stream,
                 Err(error) => {
-                    tracing::warn!(%error, socket = name, "a connection could not be accepted");
+                    if said.is_due(Instant::now()) {
+                        tracing::warn!(%error, socket = name, "connections cannot be accepted, and wait. Said once a minute");
+                    }
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
                 }

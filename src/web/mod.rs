@@ -32,6 +32,7 @@ mod pages;
 mod peer;
 mod people;
 mod replay;
+mod replicas;
 mod restores;
 mod router;
 mod scaling;

@@ -15,7 +15,7 @@ use crate::wire::problem::{Problem, ProblemKind};
 /// another number of replicas does not.
 ///
 /// # Errors
-/// What of the form is no scale, that the app has no such process, or the database's.
+/// What of the form is no scale, that the app has no such process or none at all, or the database's.
 pub async fn change(
     app: &App,
     row: &apps::App,
@@ -23,6 +23,10 @@ pub async fn change(
     by: &str,
 ) -> Result<(Changed, Option<Job>), Failure> {
     let (process, scale) = read(form)?;
+    let live = app.deploys.live(row.id).await?;
+    if live.is_some_and(|live| live.files.is_some()) {
+        return Err(is_a_folder(row).into());
+    }
     if let Some(known) = app.deploys.processes(row.id).await?
         && !known.iter().any(|name| name == process.as_str())
     {
@@ -33,11 +37,13 @@ pub async fn change(
     let (deploy, job) = match owed {
         None => (None, None),
         Some(Owed::Settings) => {
-            let deploy = app.deploys.apply_settings(row.id, by, now).await?;
+            let asked = app.deploys.apply_settings(row.id, by, now).await;
+            let deploy = asked.map_err(Failure::once_changed)?;
             (deploy, jobs::of_deploy(app, deploy).await?)
         }
         Some(Owed::Counts) => {
-            app.deploys.apply_counts(row.id, now).await?;
+            let asked = app.deploys.apply_counts(row.id, now).await;
+            asked.map_err(Failure::once_changed)?;
             (None, jobs::about(app, "app.replicas", "app", row.id).await?)
         }
     };
@@ -58,6 +64,15 @@ fn read(form: &ScaleForm) -> Result<(ProcessName, Scale), AppError> {
         scale = scale.with_cpus(cpus)?;
     }
     Ok((process, scale))
+}
+
+fn is_a_folder(row: &apps::App) -> Problem {
+    let detail = format!(
+        "{} is a folder of files that the edge serves itself: it has no replicas and no limits",
+        row.name
+    );
+    let remedy = "Nothing has to be scaled: deploy it with a Dockerfile to have processes.";
+    Problem::new(ProblemKind::Conflict, detail).remedy(remedy)
 }
 
 fn no_such(row: &apps::App, process: &ProcessName, known: &[String]) -> Problem {

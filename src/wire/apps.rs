@@ -50,6 +50,9 @@ pub struct AppDetail {
     pub credentials_mark: Option<String>,
     /// Whether a maintenance page answers.
     pub maintenance: bool,
+    /// When that ends by itself.
+    #[serde(default)]
+    pub maintenance_until_ms: Option<i64>,
     /// Where pushes are told. What signs them is told by a reveal only.
     pub webhook: Webhook,
     /// What runs.
@@ -95,6 +98,42 @@ pub struct Replica {
     /// What it uses, once it was measured.
     #[serde(default)]
     pub usage: Option<Usage>,
+    /// Why the edge sends it nothing, or did not a moment ago.
+    #[serde(default)]
+    pub left_out: Option<LeftOut>,
+    /// How it died of late, the newest first: at most five, since the daemon began.
+    #[serde(default)]
+    pub deaths: Vec<Death>,
+}
+
+/// Why the edge leaves a replica out of its rotation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LeftOut {
+    /// Whether it does so now; if not, it comes back, or came back within the last minute.
+    pub now: bool,
+    /// When that began.
+    pub since_ms: i64,
+    /// A sentence: "it hangs: …".
+    pub why: String,
+}
+
+/// How a replica's process ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Death {
+    /// When.
+    pub at_ms: i64,
+    /// In words that follow its name: "ran out of its memory limit and was killed (exit code 137)".
+    pub why: String,
+    /// `null` when Freehold ended it, because it gave no good answer.
+    pub exit_code: Option<i64>,
+    /// The signal that ended it.
+    pub signal: Option<i64>,
+    /// Whether the kernel ended it for want of memory.
+    pub out_of_memory: bool,
+    /// Which one in a row it was.
+    pub in_a_row: u32,
+    /// The last it wrote, the oldest first: at most twenty lines.
+    pub lines: Vec<String>,
 }
 
 /// What was set for a process.
@@ -237,12 +276,15 @@ pub struct ScaleForm {
     pub cpus: Option<String>,
 }
 
-/// A switch.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+/// Maintenance, on or off.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Switch {
     /// Its position.
     pub on: bool,
+    /// How long it is on, such as `2h`; a day where nothing is said.
+    #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
+    pub lasts: Option<String>,
 }
 
 /// How an app is to be removed.

@@ -67,6 +67,9 @@ pub struct DeployForm {
     /// A branch or a whole commit id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub git_ref: Option<String>,
+    /// Build though an image of the commit is kept, as when its base image moved.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rebuild: bool,
 }
 
 /// A deploy that was queued.

@@ -155,6 +155,9 @@ pub struct App {
     pub why: Option<String>,
     /// Its live release's number.
     pub release: Option<i64>,
+    /// When its maintenance ends by itself, while it is in maintenance.
+    #[serde(default)]
+    pub maintenance_until_ms: Option<UnixMs>,
     /// Its newest deploy.
     pub deploy: Option<LastDeploy>,
     /// Requests per second over the last minute.

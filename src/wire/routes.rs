@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::apps::LeftOut;
+
 /// What the edge has counted since it started.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Routes {
@@ -94,6 +96,9 @@ pub struct TargetFigures {
     pub left_out: bool,
     /// How often that was so.
     pub times_left_out: u64,
+    /// Why, the last time, and when that began, until it is forgotten a minute after.
+    #[serde(default)]
+    pub last_left_out: Option<LeftOut>,
     /// What it answered, over all routes that lead to it.
     pub figures: EdgeFigures,
 }

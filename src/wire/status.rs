@@ -60,6 +60,9 @@ pub struct AppLine {
     pub state: String,
     /// Where it answers.
     pub urls: Vec<String>,
+    /// The newest death of a replica within the last hour, as a sentence.
+    #[serde(default)]
+    pub died: Option<String>,
 }
 
 /// One name's certificate.

@@ -412,6 +412,11 @@ fn box_things(walk: &mut Walk<'_>, owner: &str) {
         "/api/v1/targets/disk",
         &json!({}),
     );
+    walk.local(
+        "POST /api/v1/doctor/confirm",
+        "/api/v1/doctor/confirm",
+        &json!({}),
+    );
     let check = json!({ "name": "docs", "url": "http://127.0.0.1:9/" });
     let made = walk.local("POST /api/v1/checks", "/api/v1/checks", &check);
     let id = json_of(&made)["id"].as_i64().unwrap();

@@ -9,10 +9,16 @@ use freehold::web::table as routes;
 use crate::rows::table;
 
 /// Unsafe routes without a row, and why.
-const ROUTES_WITHOUT: &[(&str, &[&str])] = &[(
-    "takes nothing: whoever sends it is signed out",
-    &["POST /sign-out"],
-)];
+const ROUTES_WITHOUT: &[(&str, &[&str])] = &[
+    (
+        "takes nothing: whoever sends it is signed out",
+        &["POST /sign-out"],
+    ),
+    (
+        "takes nothing: where nothing waits to be confirmed, nothing happens",
+        &["POST /api/v1/doctor/confirm"],
+    ),
+];
 
 /// Verbs without a row, and why.
 const VERBS_WITHOUT: &[(&str, &[&str])] = &[
@@ -33,12 +39,15 @@ const VERBS_WITHOUT: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "takes nothing but whether all is well, and changes nothing else",
+        &["doctor"],
+    ),
+    (
         "changes nothing and takes nothing",
         &[
             "boxes",
             "check list",
             "db list",
-            "doctor",
             "status",
             "target list",
             "token list",

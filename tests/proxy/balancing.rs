@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use freehold::proxy::{Address, LeftOut, RouteSpec, Target, Traits};
+use freehold::proxy::{Address, LeftOut, Protocol, RouteSpec, Target, Traits, What};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinHandle;
 
 use crate::app::{App, always, app, raw, read_head};
 use crate::client::{Http1, Whole, get, post};
@@ -259,6 +260,31 @@ pub async fn reads_leave_what_is_silent(speaks: Speak, [sick, one, two]: [&App; 
             waiting.abort();
         }
     }
+}
+
+/// Where few ask, three in a row never come: the first one in vain has the control plane ask the replica itself.
+#[tokio::test]
+async fn n3_one_request_that_waits_in_vain_has_its_replica_looked_at() {
+    let (sick, well) = (hung().await, app("well").await);
+    let mut rig = rig_that(target, &[&sick, &well]);
+    let mut waiting = Vec::new();
+    for _ in 0..2 {
+        let mut client = Http1::tls(&rig, "tasks.test").await;
+        waiting.push(tokio::spawn(async move {
+            ask(&mut client, get("https://tasks.test/slow?ms=1")).await
+        }));
+    }
+    let asked = Instant::now();
+    let trouble = within(Duration::from_secs(60), "a report", rig.failures.recv()).await;
+    let trouble = trouble.expect("the edge is there");
+    assert!(asked.elapsed() > Duration::from_secs(8), "{trouble:?}");
+    assert_eq!(trouble.address, Address::Tcp(sick.address));
+    assert!(
+        matches!(trouble.what, What::Silent(Protocol::Http1)),
+        "{trouble:?}"
+    );
+    assert_eq!(left_out(&rig, &sick).times, 0, "one is too few for that");
+    waiting.iter().for_each(JoinHandle::abort);
 }
 
 /// As when its health check gives it up. The saboteur is the POST again.

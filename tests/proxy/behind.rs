@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use freehold::base::clock::UnixMs;
-use freehold::proxy::{Proxies, RouteSpec, Upstream};
+use freehold::proxy::{Proxies, Refusal, RouteSpec, Upstream};
 use http::Request;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -38,6 +38,44 @@ async fn plain(
     let mut stream = from(source, to).await.unwrap();
     stream.write_all(first).await.unwrap();
     Http1::over(stream).await.ask(seen(fields)).await.unwrap()
+}
+
+/// What one client behind a proxy gives up is answered to that one: the others go on, on the same connection. By itself
+/// a connection is ended for it, which the tests of floods show.
+#[tokio::test]
+async fn e4_rapid_resets_of_one_client_behind_a_proxy_do_not_end_the_connection_of_all() {
+    let app = app("one").await;
+    let target = target(app.address);
+    let rig = Rig::start(World::of([route("tasks.test", &[&target])]));
+    rig.edge.trust(trusting(&["127.0.0.2"]));
+    let shared = http2(&rig, "127.0.0.2", b"").await;
+    let for_client = |path: &str, client: &str| {
+        let mut request = crate::client::get(&format!("https://tasks.test{path}"));
+        let fields = request.headers_mut();
+        fields.insert("x-forwarded-for", client.parse().unwrap());
+        request
+    };
+    for _ in 0..2 {
+        let mut all = tokio::task::JoinSet::new();
+        for _ in 0..60 {
+            let (mut shared, slow) = (shared.clone(), for_client("/slow?ms=600000", "192.0.2.1"));
+            all.spawn(async move { shared.ask(slow).await.map(|answer| answer.status) });
+        }
+        until("all are asked", || target.in_flight() == 60).await;
+        all.shutdown().await;
+        until("all are given up", || target.in_flight() == 0).await;
+    }
+    let ask = async |client: &str| shared.clone().ask(for_client("/", client)).await.unwrap();
+    let refused = ask("192.0.2.1").await;
+    assert_eq!(
+        (refused.status.as_u16(), refused.header("retry-after")),
+        (429, "60")
+    );
+    for other in ["192.0.2.2", "2001:db8::1"] {
+        assert_eq!(ask(other).await.text(), "hello from one\n");
+    }
+    let refusals = rig.edge.stats().refusals;
+    assert_eq!((refusals.of(Refusal::Abandoned), refusals.sum()), (1, 1));
 }
 
 #[tokio::test]

@@ -327,6 +327,56 @@ async fn e2_a_grpc_chat_goes_both_ways_and_may_be_silent_for_longer_than_any_lim
     assert_eq!((status.code(), status.message()), (Code::Aborted, "enough"));
 }
 
+/// A call that is quiet both ways: before its answer began, after it, and one in which something passes now and then.
+/// `client_idle` sixty times over is two seconds and a half here.
+#[tokio::test]
+async fn e4_a_grpc_call_whose_request_is_open_may_be_quiet_for_sixty_times_the_idle_limit() {
+    let mut server = server().await;
+    let limits = Limits {
+        client_idle: Duration::from_millis(42),
+        ..short()
+    };
+    let rig = Rig::with_limits(world(&server), limits);
+    let open = async |first: Option<&[u8]>| {
+        let (saying, said) = mpsc::unbounded_channel();
+        if let Some(first) = first {
+            saying.send(first.to_vec()).unwrap();
+        }
+        let request = Request::new(UnboundedReceiverStream::new(said));
+        let mut client = client(&rig).await;
+        let chat = client.streaming(request, method("/test.Echo/Chat"), Plain);
+        let chat = within(PATIENCE, "a head", chat).await?.into_inner();
+        Ok::<_, Status>((saying, chat, client))
+    };
+    let began = Instant::now();
+    let unanswered = async {
+        let status = open(None).await.err().unwrap();
+        assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+        assert!(began.elapsed() > Duration::from_secs(2));
+    };
+    let answered = async {
+        let (_saying, mut chat, _client) = open(Some(b"hello")).await.unwrap();
+        assert!(chat.message().await.unwrap().is_some());
+        let end = within(PATIENCE, "its end", chat.message()).await;
+        assert!(end.is_err(), "{end:?}");
+        assert!(began.elapsed() > Duration::from_secs(2));
+    };
+    let talking = async {
+        let (saying, mut chat, _client) = open(Some(b"hello")).await.unwrap();
+        while began.elapsed() < Duration::from_secs(6) {
+            assert!(chat.message().await.unwrap().is_some());
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            saying.send(b"again".to_vec()).unwrap();
+        }
+    };
+    tokio::join!(unanswered, answered, talking);
+    let mut over = 0;
+    while over < 3 {
+        let heard = within(PATIENCE, "the ends", server.heard.recv()).await;
+        over += usize::from(heard == Some("over"));
+    }
+}
+
 #[tokio::test]
 async fn e2_a_grpc_deadline_ends_the_call_at_the_app_too() {
     let mut server = server().await;
@@ -385,6 +435,40 @@ async fn e2_a_grpc_client_that_cancels_ends_its_call_at_the_app_within_a_second(
         unary(&mut client, b"still here").await.unwrap(),
         b"still here"
     );
+}
+
+/// A chat of which one message has come by half waits for its other half; its client reads a status and may call again.
+#[tokio::test]
+async fn n2_e2_a_grpc_call_past_the_drains_limit_ends_with_a_status_in_its_trailers() {
+    let mut server = server().await;
+    let target = h2c_target(server.address);
+    let rig = Rig::start(World::of([route("tasks.test", &[&target])]));
+    let mut client = client(&rig).await;
+    let (saying, said) = mpsc::unbounded_channel();
+    saying.send(b"hello".to_vec()).unwrap();
+    let request = Request::new(UnboundedReceiverStream::new(said));
+    let chat = client.streaming(request, method("/test.Echo/Chat"), Plain);
+    let mut chat = within(PATIENCE, "a head", chat).await.unwrap().into_inner();
+    assert!(chat.message().await.unwrap().is_some());
+    target.retire();
+    target.cut();
+    let status = within(PATIENCE, "its end", chat.message())
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    assert!(status.message().ends_with("call again."), "{status:?}");
+    for word in ["began", "over"] {
+        let heard = within(PATIENCE, word, server.heard.recv()).await;
+        assert_eq!(heard, Some(word));
+    }
+    within(PATIENCE, "drained", target.drained()).await;
+    until("it is counted", || {
+        rig.route_reading("tasks.test").requests == 1
+    })
+    .await;
+    let reading = rig.route_reading("tasks.test");
+    assert_eq!((reading.ended_at_limit, reading.cut_at_limit), (1, 0));
+    assert_eq!(reading.failures, 0);
 }
 
 #[tokio::test]

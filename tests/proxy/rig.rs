@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use freehold::proxy::{
-    Address, ConnectFailure, Edge, Limits, Listeners, Protocol, Reading, Route, RouteSpec,
-    RouteTable, Snapshot, Target, Traits, Upstream,
+    Address, Edge, Limits, Listeners, Protocol, Reading, Route, RouteSpec, RouteTable, Snapshot,
+    Target, Traits, Trouble, Upstream,
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::sign::CertifiedKey;
@@ -19,7 +19,7 @@ pub struct Rig {
     pub edge: Edge,
     pub http: SocketAddr,
     pub https: SocketAddr,
-    pub failures: mpsc::Receiver<ConnectFailure>,
+    pub failures: mpsc::Receiver<Trouble>,
     authority: Arc<Authority>,
 }
 

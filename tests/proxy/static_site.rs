@@ -341,6 +341,42 @@ async fn e6_coded_files_that_lie_beside_are_served_to_those_who_take_them() {
     }
 }
 
+/// A file edited within the second in which it was coded is newer; what codes may give its file the other's date, or the
+/// second of it.
+#[tokio::test]
+async fn e6_a_coded_file_is_as_old_as_its_dates_parts_of_a_second_say() {
+    let site = site(&[
+        ("edited.js", b"new"),
+        ("edited.js.gz", b"old"),
+        ("same.js", b"plain"),
+        ("same.js.gz", b"coded"),
+        ("second.js", b"plain"),
+        ("second.js.gz", b"coded"),
+    ]);
+    let second = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    for (name, millis) in [
+        ("edited.js", 500),
+        ("edited.js.gz", 200),
+        ("same.js", 500),
+        ("same.js.gz", 500),
+        ("second.js", 500),
+        ("second.js.gz", 0),
+    ] {
+        let file = fs::File::options().write(true).open(site.path(name));
+        let date = second + Duration::from_millis(millis);
+        file.unwrap().set_modified(date).unwrap();
+    }
+    site.read_again();
+    for (path, body) in [
+        ("/edited.js", "new"),
+        ("/same.js", "coded"),
+        ("/second.js", "coded"),
+    ] {
+        let answer = site.get(path, &[("accept-encoding", "gzip")]).await;
+        assert_eq!(answer.text(), body, "{path}");
+    }
+}
+
 #[tokio::test]
 async fn e6_a_single_page_answers_navigations_and_nothing_else() {
     let site = site_at(

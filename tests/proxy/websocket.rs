@@ -136,6 +136,9 @@ async fn f4_a_websocket_is_closed_with_1012_at_the_drains_limit() {
     expect(&mut stream, &[0x88, 2, 0x03, 0xf4]).await;
     assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0);
     within(Duration::from_secs(20), "drained", target.drained()).await;
+    let read = || rig.route_reading("tasks.test");
+    until("it is counted", || read().requests == 1).await;
+    assert_eq!((read().ended_at_limit, read().cut_at_limit), (1, 0));
 }
 
 #[tokio::test]

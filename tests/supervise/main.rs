@@ -4,6 +4,7 @@
 mod commands;
 #[cfg(feature = "crash-points")]
 mod crash;
+mod deaths;
 mod jobs;
 mod objects;
 mod pipes;

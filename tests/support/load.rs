@@ -42,6 +42,8 @@ pub struct Report {
     /// Each failure's sentence and how often.
     pub failures: BTreeMap<String, usize>,
     pub slowest: Duration,
+    /// How long each took.
+    pub took: Vec<Duration>,
     /// Which `X-Instance` answered, and how often.
     pub instances: BTreeMap<String, usize>,
 }
@@ -108,6 +110,7 @@ async fn drive(
             let took = begun.elapsed();
             let mut report = report.lock().unwrap();
             report.slowest = report.slowest.max(took);
+            report.took.push(took);
             match outcome {
                 Ok(Ok(instance)) if took <= LATE => {
                     report.good += 1;

@@ -75,13 +75,19 @@ impl Daemon {
     /// Ends it, does `meanwhile`, and starts it again on the same folder.
     #[allow(dead_code)]
     pub fn restart(&mut self, meanwhile: impl FnOnce(&Self)) {
+        self.restart_with(&[], meanwhile);
+    }
+
+    /// The same, with these in its environment.
+    #[allow(dead_code)]
+    pub fn restart_with(&mut self, environment: &[(&str, &str)], meanwhile: impl FnOnce(&Self)) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         meanwhile(self);
         for name in ["edge.sock", "freehold.sock"] {
             std::fs::remove_file(self.socket(name)).ok();
         }
-        self.child = Self::serve(&self.folder, &[]);
+        self.child = Self::serve(&self.folder, environment);
         self.until_up();
     }
 

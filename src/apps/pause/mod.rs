@@ -2,7 +2,7 @@
 //!
 //! It is a row with a deadline, so a crash in the middle ends it by itself.
 
-mod store;
+pub(super) mod store;
 
 use std::time::Duration;
 
@@ -44,11 +44,22 @@ impl Apps {
         self.db.write(move |tx| Ok(store::resume(tx, &apps)?)).await
     }
 
-    /// The pauses whose deadline is not over.
+    /// The clock was set by `by_ms` (below 0: back); `None` when that happened while no daemon ran. Pauses end when they
+    /// had to, at the latest after their whole length.
     ///
     /// # Errors
     /// Only the database's.
-    pub async fn pauses(&self, now: UnixMs) -> Result<Vec<Pause>, AppError> {
-        self.db.read(move |c| Ok(store::open(c, now)?)).await
+    pub async fn clock_set(&self, by_ms: Option<i64>, now: UnixMs) -> Result<(), AppError> {
+        self.db
+            .write(move |tx| Ok(store::clock_set(tx, by_ms, now)?))
+            .await
+    }
+
+    /// The pauses, those whose deadline is over too until they are cleared away.
+    ///
+    /// # Errors
+    /// Only the database's.
+    pub async fn pauses(&self) -> Result<Vec<Pause>, AppError> {
+        self.db.read(|c| Ok(store::all(c)?)).await
     }
 }

@@ -29,10 +29,43 @@ pub(super) fn resume(tx: &Transaction<'_>, apps: &[i64]) -> Result<(), DbError> 
     Ok(())
 }
 
-pub(super) fn open(c: &Connection, now: UnixMs) -> Result<Vec<Pause>, DbError> {
-    let mut statement =
-        c.prepare_cached("SELECT app_id, since_ms, until_ms FROM app_pauses WHERE until_ms > ?1")?;
-    let rows = statement.query_map([now.0], |row| {
+pub(super) fn clock_set(
+    tx: &Transaction<'_>,
+    by_ms: Option<i64>,
+    now: UnixMs,
+) -> Result<(), DbError> {
+    match by_ms {
+        Some(by) => {
+            tx.execute(
+                "UPDATE apps SET maintenance_until_ms = maintenance_until_ms + ?1
+                 WHERE maintenance = 1 AND maintenance_until_ms < 1 << 60",
+                [by],
+            )?;
+            tx.execute(
+            // What began since the clock was set, at most moments ago, is by the new time already.
+            "UPDATE app_pauses SET since_ms = since_ms + ?2, until_ms = until_ms + ?2
+             WHERE CASE WHEN ?2 > 0 THEN since_ms <= ?1 - ?2 ELSE since_ms NOT BETWEEN ?1 - 2000 AND ?1 END
+               AND until_ms < 1 << 60",
+            params![now.0, by],
+            )?
+        }
+        None => tx.execute(
+            "UPDATE app_pauses SET since_ms = ?1, until_ms = ?1 + (until_ms - since_ms) WHERE since_ms > ?1",
+            [now.0],
+        )?,
+    };
+    Ok(())
+}
+
+/// Takes away those whose deadline is over.
+pub(in crate::apps) fn end(tx: &Transaction<'_>, now: UnixMs) -> Result<(), DbError> {
+    tx.execute("DELETE FROM app_pauses WHERE until_ms <= ?1", [now.0])?;
+    Ok(())
+}
+
+pub(super) fn all(c: &Connection) -> Result<Vec<Pause>, DbError> {
+    let mut statement = c.prepare_cached("SELECT app_id, since_ms, until_ms FROM app_pauses")?;
+    let rows = statement.query_map([], |row| {
         Ok(Pause {
             app: row.get(0)?,
             since: UnixMs(row.get(1)?),

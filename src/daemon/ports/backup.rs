@@ -7,6 +7,7 @@ use crate::backup::{Answer, Found, Part, Server, Servers, Traffic, Trouble};
 use crate::base::clock::UnixMs;
 use crate::daemon::publisher::Publisher;
 use crate::postgres::{Database, Databases, PostgresError, State, derived};
+use crate::proxy::drain;
 use crate::supervise::Spec;
 
 /// The managed servers as backups see them.
@@ -151,6 +152,9 @@ impl Servers for ServersPort {
     }
 }
 
+/// How long requests that run may take to end when their apps are paused.
+const RUNNING: Duration = Duration::from_secs(5);
+
 /// Apps' traffic as backups see it.
 pub struct TrafficPort {
     /// Where a pause is a row.
@@ -162,11 +166,17 @@ pub struct TrafficPort {
 impl Traffic for TrafficPort {
     fn pause(&self, apps: Vec<i64>, limit: Duration) -> Answer<'_, ()> {
         Box::pin(async move {
+            let targets = self.publisher.targets(&apps);
             self.apps
                 .pause(apps, limit, UnixMs::now())
                 .await
                 .map_err(passing)?;
-            self.publisher.published().await.map_err(passing)
+            self.publisher.published().await.map_err(passing)?;
+            // No new ones come; what goes on beyond this, such as a stream, may lose its connection to the database.
+            if !drain::ended(&targets, RUNNING).await {
+                tracing::info!("requests went on for longer than a pause waits for them");
+            }
+            Ok(())
         })
     }
 

@@ -16,10 +16,10 @@ use crate::config::{Config, Listen};
 use crate::db::Db;
 use crate::docker::Engine;
 use crate::doctor::{
-    self, Clock, Database, Dump, Engine as EngineSeen, Facts, Keeper, Listening, Named, Owner,
-    Pointing, Ports, State,
+    self, Clock, Database, Descriptors, Dump, Engine as EngineSeen, Facts, Keeper, Listening,
+    Named, Owner, Pointing, Ports, State,
 };
-use crate::host::{self, Disk, FirewallFiles, Modes};
+use crate::host::{self, Disk, FirewallFiles, Modes, descriptors};
 use crate::http_client::{self, HttpClient, Timeouts};
 use crate::monitor::Monitor;
 use crate::wire::doctor::Report;
@@ -91,6 +91,7 @@ impl Examiner {
                 skew_ms: None,
             }),
             memory: host::memory().ok(),
+            descriptors: Some(descriptors_of(&settings)),
             permissions: Some(Modes::read(
                 &settings.data_dir,
                 &settings.run_dir.join("freehold.sock"),
@@ -278,6 +279,16 @@ async fn engine(host: &str) -> EngineSeen {
         host: host.to_owned(),
         told,
         root: root.map(|d| (d.available, d.total)),
+    }
+}
+
+fn descriptors_of(settings: &Config) -> Descriptors {
+    let (allowed, wanted) = (descriptors::allowed(), settings.limits.connections);
+    Descriptors {
+        in_use: descriptors::in_use(),
+        allowed,
+        connections: descriptors::connections(wanted, allowed),
+        wanted,
     }
 }
 

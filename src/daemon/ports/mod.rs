@@ -5,3 +5,4 @@ mod checks;
 pub mod deploy;
 pub mod doctor;
 pub mod monitor;
+mod switching;

@@ -95,6 +95,21 @@ pub(in crate::deploy) fn of_app(c: &Connection, app: i64) -> Result<Vec<Release>
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// The newest release of `commit` that went live and is still kept.
+pub(in crate::deploy) fn of_commit(
+    c: &Connection,
+    app: i64,
+    commit: &str,
+) -> Result<Option<Release>, DbError> {
+    let mut statement = c.prepare_cached(&format!(
+        "{RELEASE} WHERE app_id = ?1 AND commit_id = ?2 AND live_ms IS NOT NULL AND gone_ms IS NULL
+         ORDER BY number DESC LIMIT 1"
+    ))?;
+    Ok(statement
+        .query_row(params![app, commit], listed)
+        .optional()?)
+}
+
 /// The app's environment when the release was made.
 pub(in crate::deploy) fn env(
     c: &Connection,

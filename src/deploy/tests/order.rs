@@ -38,6 +38,29 @@ async fn n6_a_deploy_says_cancelled_when_its_containers_are_seen_gone() {
 }
 
 #[tokio::test]
+async fn n6_a_deploy_is_cancelled_in_any_state_before_the_switch_and_leaves_nothing() {
+    for (what, state) in [
+        ("build", State::Building),
+        ("wanted", State::Starting),
+        ("ready", State::Checking),
+    ] {
+        let p = Place::new().await;
+        p.deploy("one").await;
+        p.world.told.lock().unwrap().hang.insert(what.into());
+        let id = p.push_event(&p.commit("two"), "b").await.deploy.unwrap();
+        p.until(id, state).await;
+        p.until_hung(what).await;
+        p.deploys.cancel(id, "ana", UnixMs::now()).await.unwrap();
+        p.until(id, State::Cancelled).await;
+        assert_eq!(p.world.running(), ["tasks-web-v1-d1-1"], "{what}");
+        let live = p.deploys.live(7).await.unwrap().unwrap();
+        assert_eq!(live.deploy, 1, "{what}");
+        // The next one begins.
+        p.deploy("three").await;
+    }
+}
+
+#[tokio::test]
 async fn f4_a_delivery_stays_taken_when_its_deploy_is_no_longer_kept() {
     let p = Place::new().await;
     let (one, two) = (p.commit("one"), p.commit("two"));
@@ -197,6 +220,168 @@ async fn f4_an_app_s_own_drain_holds_when_it_is_stopped_too() {
     p.until_done("retire tasks-web-v1-d1-1").await;
     let drains = p.world.told.lock().unwrap().drains.clone();
     assert_eq!(drains.last(), Some(&Duration::from_secs(120)));
+}
+
+/// One release live, and the next one too, with a stream at the old one that goes on.
+async fn draining() -> (Place, i64) {
+    let p = Place::new().await;
+    p.deploy("one").await;
+    p.world.told.lock().unwrap().hang.insert("drained".into());
+    let two = p.push_event(&p.commit("two"), "two").await.deploy.unwrap();
+    p.until(two, State::Draining).await;
+    p.until_hung("drained").await;
+    (p, two)
+}
+
+#[tokio::test]
+async fn n6_a_rollback_begins_while_old_replicas_drain_and_leaves_them_to_it() {
+    let (mut p, two) = draining().await;
+    let back = p.deploys.rollback(7, Some(1), "ana", UnixMs::now()).await;
+    let back = back.unwrap();
+    p.until(back, State::Live).await;
+    assert_eq!(state(&p, two).await, State::Draining);
+    let running = p.world.running();
+    let (old, new) = (
+        "tasks-web-v1-d1-1".to_owned(),
+        format!("tasks-web-v1-d{back}-1"),
+    );
+    assert_eq!(running, [old.clone(), new.clone()], "v2 is drained by now");
+    // The stream ends with the daemon, and the drain goes on where it was.
+    p.crash().await;
+    p.until(two, State::Live).await;
+    assert_eq!(p.world.running(), [new]);
+    assert_eq!(p.world.count(&format!("retire {old}")), 1);
+    assert_eq!(p.deploys.live(7).await.unwrap().unwrap().deploy, back);
+    let log = p.log(two).await;
+    assert!(log.contains(&format!("{old} is stopped")), "{log}");
+}
+
+#[tokio::test]
+async fn n6_a_drain_ends_no_container_of_a_deploy_that_comes_after_it() {
+    let (mut p, two) = draining().await;
+    p.world.told.lock().unwrap().hang.insert("ready".into());
+    let three = p.push_event(&p.commit("three"), "three").await;
+    let three = three.deploy.unwrap();
+    p.until(three, State::Checking).await;
+    p.until_hung("ready").await;
+    let new = format!("tasks-web-v3-d{three}-1");
+    assert!(p.world.running().contains(&new));
+    p.crash().await;
+    p.until(two, State::Live).await;
+    p.until(three, State::Live).await;
+    assert_eq!(p.world.running(), [new.as_str()]);
+    assert_eq!(p.world.count(&format!("retire {new}")), 0);
+    assert_eq!(p.world.count(&format!("want {new}")), 1, "made once");
+}
+
+#[tokio::test]
+async fn n6_more_replicas_during_a_drain_cut_nothing_that_drains() {
+    let (p, two) = draining().await;
+    let set = crate::deploy::ports::Scale {
+        min: Some(2),
+        ..Default::default()
+    };
+    p.world.told.lock().unwrap().scale.insert("web".into(), set);
+    p.deploys.apply_counts(7, UnixMs::now()).await.unwrap();
+    let name = |n| format!("tasks-web-v2-d{two}-{n}");
+    p.until_done(&format!("serve {},{}", name(1), name(2)))
+        .await;
+    // A deploy after it is the proof that the work of before is over.
+    let three = p.push_event(&p.commit("three"), "three").await;
+    p.until(three.deploy.unwrap(), State::Live).await;
+    assert_eq!(p.world.count("retire tasks-web-v1-d1-1"), 0);
+    assert_eq!(p.world.count(&format!("retire {}", name(2))), 1);
+    assert_eq!(state(&p, two).await, State::Draining);
+}
+
+#[tokio::test]
+async fn n6_an_app_is_removed_with_what_drains_and_nothing_comes_after_it() {
+    let (mut p, two) = draining().await;
+    p.world.told.lock().unwrap().removing = true;
+    let marked: Result<(), crate::db::DbError> =
+        p.db.write(|tx| crate::jobs::queue_removal(tx, 7, false, UnixMs::now()))
+            .await;
+    marked.unwrap();
+    p.deploys.remove(7, "ana").await.unwrap();
+    p.until_done("retire tasks-web-v1-d1-1").await;
+    assert!(p.world.running().is_empty(), "{:?}", p.world.running());
+    assert_eq!(p.world.count("delete row"), 0, "its drain is not over");
+    p.crash().await;
+    p.until_done("delete row").await;
+    let logs = std::fs::read_dir(p.folder.path().join("builds")).unwrap();
+    assert_eq!(logs.count(), 0, "deploy {two} left its log");
+}
+
+/// A daemon from before there was such a job left a deploy in its drain.
+#[tokio::test]
+async fn n6_a_drain_without_a_job_gets_one() {
+    let (mut p, two) = draining().await;
+    p.tasks.finish(Duration::from_secs(5)).await;
+    let made = p.db.write(move |tx| {
+        tx.execute("DELETE FROM jobs WHERE kind = 'deploy.drain'", [])?;
+        tx.execute(
+            "UPDATE jobs SET state = 'running' WHERE kind = 'deploy' AND json_extract(payload, '$.deploy') = ?1",
+            [two],
+        )?;
+        Ok::<_, crate::db::DbError>(())
+    });
+    made.await.unwrap();
+    p.crash().await;
+    p.until(two, State::Live).await;
+    assert_eq!(p.world.running(), [format!("tasks-web-v2-d{two}-1")]);
+}
+
+#[tokio::test]
+async fn n6_a_drain_that_breaks_off_under_a_newer_release_ends_live_not_failed() {
+    let p = Place::new().await;
+    p.deploy("one").await;
+    p.world.told.lock().unwrap().hang.insert("drained".into());
+    let two = p.push_event(&p.commit("two"), "two").await.deploy.unwrap();
+    p.until_hung("drained").await;
+    let three = p.deploy("three").await;
+    let mut p = p;
+    p.world.told.lock().unwrap().panic.insert("drained".into());
+    p.crash().await;
+    p.until(two, State::Live).await;
+    p.until_done("retire tasks-web-v1-d1-1").await;
+    assert_eq!(p.world.running(), [format!("tasks-web-v3-d{three}-1")]);
+}
+
+/// Pulled images carry no label of ours: the tag is all there is to find them by.
+#[tokio::test]
+async fn n5_an_image_deploy_that_ends_before_its_release_leaves_no_tag() {
+    let p = Place::new().await;
+    p.deploy("one").await;
+    let images = || p.world.told.lock().unwrap().images.len();
+    assert_eq!(images(), 1);
+    let image = async || {
+        let new = NewDeploy {
+            app: 7,
+            source: Source::Image {
+                reference: "r.test/shop:1".into(),
+            },
+            cause: Cause::Person,
+            by: "ana".into(),
+            delivery: None,
+            title: None,
+        };
+        p.deploys.create(new, UnixMs::now()).await.unwrap()
+    };
+    p.world.told.lock().unwrap().hang.insert("tagged".into());
+    let cancelled = image().await;
+    p.until_hung("tagged").await;
+    assert_eq!(images(), 2);
+    let now = UnixMs::now();
+    p.deploys.cancel(cancelled, "ana", now).await.unwrap();
+    p.until(cancelled, State::Cancelled).await;
+    assert_eq!(images(), 1);
+    p.world.told.lock().unwrap().panic.insert("tagged".into());
+    let broken = image().await;
+    p.until(broken, State::Failed).await;
+    assert_eq!(images(), 1);
+    let live = image().await;
+    p.until(live, State::Live).await;
+    assert_eq!(images(), 2, "the release's own stays");
 }
 
 /// Between the end of the checks and the switch: a cancel that was answered holds.

@@ -15,6 +15,7 @@ use crate::base::shutdown::{Shutdown, Tasks};
 use crate::db::{Db, DbError, Kind};
 use crate::deploy::ports::{AppFacts, Apps, Attachments, Boxed, Ports, Scale, Traffic};
 use crate::deploy::{Deploys, Limits, State};
+use crate::docker::BuildRequest;
 use crate::git::{Branch, Credentials as GitCredentials, Git, GitUrl, Remote};
 use crate::jobs::{Handlers, Jobs};
 use crate::supervise::{EngineState, Exit, Live, Spec};
@@ -37,6 +38,7 @@ pub struct Told {
     pub release_exit: i64,
     pub unhealthy: bool,
     pub images: BTreeMap<String, String>,
+    pub builds: Vec<BuildRequest>,
     pub env: BTreeMap<String, Secret>,
     pub scale: BTreeMap<String, Scale>,
     pub specs: BTreeMap<String, Spec>,

@@ -352,3 +352,78 @@ fn e4_an_attack_on_the_edge_wants_somebody_while_it_lasts() {
     );
     assert!(list[0].why.contains("1,200"));
 }
+
+#[test]
+fn n6_a_switch_that_does_not_happen_is_told_and_one_that_takes_its_moment_is_not() {
+    let told = |secs: u64| {
+        let mut facts = sound();
+        facts.switching = vec![Switching {
+            app: "shop".into(),
+            deploy: 31,
+            since: NOW.minus(Duration::from_secs(secs)),
+        }];
+        list(&facts, &[], Some(&fit()))
+    };
+    assert_eq!(told(30), []);
+    let said = told(300);
+    assert_eq!(said[0].what, "Deploy 31 of shop cannot move the traffic");
+    assert!(said[0].why.contains("For 5 min"), "{}", said[0].why);
+    assert_eq!(said[0].link, "/apps/shop/deploys/31");
+}
+
+#[test]
+fn n6_maintenance_is_told_an_hour_before_it_ends() {
+    let told = |left: u64| {
+        let mut facts = sound();
+        facts.apps = vec![App {
+            name: "shop".into(),
+            state: AppState::Running,
+            maintenance_until_ms: Some(NOW.plus(Duration::from_secs(left))),
+            ..App::default()
+        }];
+        list(&facts, &[], Some(&fit()))
+    };
+    assert_eq!(told(3_601), []);
+    assert_eq!(told(0), [], "it is over");
+    let said = told(2_700);
+    assert_eq!(said[0].what, "The maintenance of shop ends in 45 min");
+    assert!(
+        said[0]
+            .remedy
+            .contains("freehold maintenance shop on --for")
+    );
+}
+
+#[test]
+fn n7_a_state_that_was_made_anew_says_what_is_missing_until_it_is_confirmed() {
+    let mut facts = sound();
+    let mut recovery = crate::db::Recovery {
+        id: 1,
+        at: UnixMs(0),
+        why: "it was gone".into(),
+        snapshot: UnixMs(0),
+        replayed: 3,
+        aside: Some("/var/lib/freehold/state.db.damaged-1".into()),
+        losses: Vec::new(),
+        told: true,
+    };
+    facts.recoveries = vec![recovery.clone()];
+    let seen = list(&facts, &[], None);
+    assert_eq!(seen[0].level, Urgency::Warning);
+    assert!(
+        seen[0]
+            .why
+            .contains("Every acknowledged change is there again")
+    );
+    assert!(seen[0].why.contains("state.db.damaged-1"));
+    recovery.losses = (0..30).map(|n| format!("Change {n}.")).collect();
+    facts.recoveries = vec![recovery];
+    let seen = list(&facts, &[], None);
+    assert_eq!(seen[0].level, Urgency::Bad);
+    assert!(
+        seen[0].why.contains("Change 19. And 10 more"),
+        "{}",
+        seen[0].why
+    );
+    assert!(seen[0].remedy.contains("doctor --confirm"));
+}

@@ -231,7 +231,11 @@ impl Asked {
             }
         }
         let whole: Bytes = read.freeze();
-        let Some(compressed) = shared.compressor.compress(whole.clone(), coding).await else {
+        let Some(compressed) = shared
+            .compressor
+            .compress(whole.clone(), &room, coding)
+            .await
+        else {
             return Ok(response.map(|_| EdgeBody::foreign(Compressed::new(whole, room))));
         };
         let headers = response.headers_mut();
@@ -275,7 +279,8 @@ fn broken(broken: Broken) -> EdgeError {
         Broken::File => EdgeError::FileUnreadable,
         Broken::Client => EdgeError::BodyBroken,
         Broken::ClientSlow => EdgeError::BodyStalled,
-        Broken::Panicked => EdgeError::Panicked,
+        // It has a length here, so that no drain ends it.
+        Broken::AtLimit | Broken::Panicked => EdgeError::Panicked,
     }
 }
 

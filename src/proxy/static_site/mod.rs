@@ -169,7 +169,8 @@ impl StaticSite {
     ) -> impl Iterator<Item = (ContentCoding, &'a str, &'a Listed)> {
         BESIDE.iter().filter_map(move |(coding, end)| {
             let (name, coded) = self.find(&format!("{name}{end}"))?;
-            (coded.state.modified.0 >= listed.state.modified.0).then_some((*coding, name, coded))
+            let is_of_it = is_made_after(coded.state.modified, listed.state.modified);
+            is_of_it.then_some((*coding, name, coded))
         })
     }
 }
@@ -183,6 +184,12 @@ impl fmt::Debug for StaticSite {
             .field("sum", &self.sum)
             .finish()
     }
+}
+
+/// Whether a coded file may be of this content, by when both were written last, in seconds and nanoseconds. What codes often
+/// gives its file the date of the other, some to the second: then nothing more can be told.
+fn is_made_after(coded: (i64, u64), plain: (i64, u64)) -> bool {
+    coded >= plain || coded == (plain.0, 0)
 }
 
 fn sum(files: &Files) -> u64 {

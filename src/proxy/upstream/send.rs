@@ -35,6 +35,10 @@ pub(crate) enum SendFailure {
     ClientGone,
     ClientSilent,
     BodyTooLarge,
+    /// What the request is for cannot be said in the target's protocol.
+    Untellable,
+    /// The request's source has as many streams to such targets as it may.
+    TooManyOfSource,
 }
 
 pub(crate) async fn send(

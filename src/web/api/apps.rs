@@ -21,12 +21,14 @@ use crate::web::error::Failure;
 use crate::web::input::{Input, Path, Query};
 use crate::web::jobs;
 use crate::web::page::{Names, has};
+use crate::web::replicas;
 use crate::web::services::App;
 use crate::wire::apps::{
     AppDetail, AppForm, AppSummary, Changed, Removal, Replica, Scale, Webhook, WebhookSecret,
 };
 use crate::wire::databases::Removing;
 use crate::wire::problem::ProblemKind;
+use crate::wire::routes::Routes;
 
 /// Which apps.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -82,7 +84,7 @@ async fn detail(app: &App, row: apps::App) -> Result<AppDetail, Failure> {
     let serving = app.deploys.live(row.id).await?;
     let last = app.deploys.list(Some(row.id), 1).await?;
     let live = app.live.borrow().clone();
-    let usages = app.monitor.usages();
+    let (usages, seen) = (app.monitor.usages(), app.monitor.routes());
     let scale = app.apps.scale(row.id).await?;
     let owner = row.subject();
     let replicas = live
@@ -107,7 +109,8 @@ async fn detail(app: &App, row: apps::App) -> Result<AppDetail, Failure> {
         registry_user: row.registry_user,
         credentials_mark: row.credentials_mark,
         maintenance: row.maintenance,
-        replicas: replicas.map(|l| replica(l, &usages)).collect(),
+        replicas: replicas.map(|l| replica(app, l, &usages, &seen)).collect(),
+        maintenance_until_ms: row.maintenance_until.map(|at| at.0),
         scale: scale
             .into_iter()
             .map(|(process, s)| {
@@ -368,7 +371,7 @@ fn state(row: &apps::App, serving: Option<&Serving>, live: &[Live]) -> &'static 
     }
 }
 
-fn replica(live: &Live, usages: &Usages) -> Replica {
+fn replica(app: &App, live: &Live, usages: &Usages, seen: &Routes) -> Replica {
     let state = match &live.state {
         Container::Waiting(why) if why.is_empty() => "waiting".to_owned(),
         Container::Waiting(why) => format!("waiting: {why}"),
@@ -390,5 +393,7 @@ fn replica(live: &Live, usages: &Usages) -> Replica {
             .container_id
             .as_ref()
             .and_then(|id| Some(usages.get(id)?.usage)),
+        left_out: replicas::left_out(seen, &live.name),
+        deaths: replicas::deaths(app, live.row),
     }
 }

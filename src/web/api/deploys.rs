@@ -69,8 +69,17 @@ pub async fn create(
                 "a deploy comes from an image or from git, not from both",
             ));
         }
+        Some(_) if form.rebuild => {
+            return Err(Failure::new(
+                ProblemKind::Invalid,
+                "an image is pulled, not built: leave rebuild away",
+            ));
+        }
         Some(reference) => Source::Image { reference },
-        None => from_git(&app, row.id, form.git_url, form.git_ref).await?,
+        None => {
+            let source = from_git(&app, row.id, form.git_url, form.git_ref).await?;
+            source.rebuilt(form.rebuild)
+        }
     };
     queue(&app, row.id, source, &caller).await
 }

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::{Extension, State};
 
-use crate::apps::{AppError, Domain};
+use crate::apps::{AppError, Domain, maintenance};
 use crate::base::clock::UnixMs;
 use crate::base::ids::ProcessName;
 use crate::web::answer::{AcceptedIf, ListedWhole};
@@ -84,7 +84,7 @@ pub async fn remove(
     }))
 }
 
-/// `POST /api/v1/apps/{app}/maintenance`
+/// `POST /api/v1/apps/{app}/maintenance`: on for a time, or off.
 pub async fn maintenance(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
@@ -92,11 +92,13 @@ pub async fn maintenance(
     Input(switch): Input<Switch>,
 ) -> Result<Json<Changed>, Failure> {
     let row = app.apps.find(&name).await?;
-    app.apps
-        .set_maintenance(row.id, switch.on, &caller.who(), UnixMs::now())
+    let lasts = maintenance::lasts(switch.on, switch.lasts.as_deref())?;
+    let changed = app
+        .apps
+        .set_maintenance(row.id, lasts, &caller.who(), UnixMs::now())
         .await?;
     Ok(Json(Changed {
-        changed: row.maintenance != switch.on,
+        changed,
         deploy: None,
     }))
 }

@@ -92,7 +92,10 @@ pub async fn change(
     let (by, now) = (caller.who(), UnixMs::now());
     let changed = app.apps.change_env(row.id, changes, &by, now).await?;
     let deploy = match changed {
-        true => app.deploys.apply_settings(row.id, &by, now).await?,
+        true => {
+            let asked = app.deploys.apply_settings(row.id, &by, now).await;
+            asked.map_err(Failure::once_changed)?
+        }
         false => None,
     };
     let job = jobs::of_deploy(&app, deploy).await?;

@@ -49,7 +49,7 @@ pub enum About {
     HalfWay,
     /// A job, and what it brings.
     Job,
-    /// What a route does that stands in no list: nothing is known of it.
+    /// The box itself; or what a route does that stands in no list, of which nothing is known.
     Box,
 }
 
@@ -195,6 +195,7 @@ const ACTIONS: &[Row] = actions! {
     POST "/api/v1/jobs/{id}/cancel"         "job.cancel"            Job;
     POST "/checks"                          "check.add"             Check;
     POST "/api/v1/checks"                   "check.add"             Check;
+    POST "/api/v1/doctor/confirm"           "state.confirm"         Box;
     POST "/checks/{id}/remove"              "check.remove"          Check;
     DELETE "/api/v1/checks/{check}"         "check.remove"          Check;
 };

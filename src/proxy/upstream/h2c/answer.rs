@@ -94,6 +94,8 @@ impl Body for AnswerBody {
                         return Poll::Ready(Some(Err(this.broken(&error))));
                     }
                     if length > 0 {
+                        let answered = &this.upload.answered;
+                        answered.set(answered.get() + 1);
                         this.left = this.left.map(|left| left.saturating_sub(length as u64));
                         return Poll::Ready(Some(Ok(Frame::data(data))));
                     }

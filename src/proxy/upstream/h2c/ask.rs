@@ -1,7 +1,7 @@
 //! One request out on a stream, its answer's head back.
 //!
 //! Both directions run at once. Time limits are the client's while the body is missing, the target's otherwise. A gRPC
-//! call whose body is open has none: such a call may be silent for as long as both sides like.
+//! call whose body is open may be silent for far longer, an hour by default.
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
@@ -89,7 +89,8 @@ pub(in crate::proxy) async fn ask(
             }));
         }
         if patient && !upload.is_done() {
-            return Poll::Pending;
+            ready!(upload.poll_quiet(cx));
+            return Poll::Ready(Err((SendFailure::ClientSilent, false)));
         }
         let (waits_for, limit) = match (upload.is_done(), upload.waits_for()) {
             (false, WaitsFor::Client) => (WaitsFor::Client, limits.client_idle),

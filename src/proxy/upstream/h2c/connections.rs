@@ -6,6 +6,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
@@ -20,6 +21,7 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use super::super::connection::Stream;
+use crate::proxy::sources::{Place, Source, Sources};
 use crate::proxy::target::Target;
 use crate::proxy::worker::Worker;
 
@@ -27,6 +29,8 @@ use crate::proxy::worker::Worker;
 pub(in crate::proxy) const MOST: u32 = 32;
 /// Streams of a connection, at most, whatever the target allows.
 const STREAMS: usize = 100;
+/// Streams of one source to all targets, for each worker: half of what these have together to one target.
+const OF_SOURCE: u32 = MOST * STREAMS as u32 / 2;
 /// Stands for what the target allows until its settings came.
 const UNTOLD: usize = STREAMS + 1;
 /// How long a new connection waits for the target's settings before its first stream.
@@ -83,6 +87,8 @@ pub(in crate::proxy) struct Slot {
     pub(super) sender: SendRequest<Bytes>,
     worker: Rc<Worker>,
     target: u64,
+    /// Where it is counted by its source.
+    place: Option<Place>,
 }
 
 impl Connections {
@@ -228,7 +234,23 @@ impl Slot {
             sender: shared.sender.clone(),
             worker: worker.clone(),
             target: target.id(),
+            place: None,
         }
+    }
+
+    /// Counts it as one of this client's; `false`: its source has as many as it may, half of what one target can have.
+    ///
+    /// A proxy that has not said for whom it asks stands for many, who are counted by nobody.
+    pub(in crate::proxy) fn is_within_sources_share(&mut self, client: IpAddr) -> bool {
+        let shared = &self.worker.shared;
+        let proxies = shared.trust.load();
+        if proxies.is_some_and(|proxies| proxies.stands_for_many(client)) {
+            return true;
+        }
+        let streams = shared.streams.get_or_init(|| Sources::new(Instant::now()));
+        let most = OF_SOURCE * u32::try_from(shared.loads.len()).unwrap_or(1);
+        self.place = streams.hold(Source::of(client), most).ok();
+        self.place.is_some()
     }
 
     /// Whether the connection has room for another.
@@ -275,6 +297,11 @@ impl Drop for Slot {
             self.shared.idle_since.set(Instant::now());
         }
         self.worker.turns.freed(self.target);
+        if let Some(place) = self.place
+            && let Some(streams) = self.worker.shared.streams.get()
+        {
+            streams.leave(place);
+        }
     }
 }
 

@@ -19,6 +19,11 @@ use crate::proxy::headers;
 
 /// Bytes of a body that are kept for another attempt, until the answer's head is there.
 const KEPT: u64 = 64 * 1024;
+/// A call whose request is open may be quiet for this many times `client_idle`: an hour. Who keeps one open for longer lets
+/// something be heard, as those who would know that the other side is still there do anyway.
+const QUIET: u32 = 60;
+/// How often it is looked whether one was quiet, in that time.
+const LOOKS: u32 = 8;
 /// Pieces they may have come in.
 const PIECES: usize = 64;
 
@@ -33,6 +38,8 @@ pub(in crate::proxy) struct Progress {
     pub(super) broken: Cell<bool>,
     /// It came too slowly.
     pub(super) slow: Cell<bool>,
+    /// Pieces of the answer that came meanwhile.
+    pub(super) answered: Cell<u64>,
 }
 
 pub(super) struct Upload {
@@ -51,7 +58,39 @@ pub(super) struct Upload {
     expects_continue: bool,
     may_trickle: bool,
     pace: Pace,
+    quiet: Quiet,
     pub(super) progress: Rc<Progress>,
+}
+
+/// Since when nothing has passed either way.
+#[derive(Default)]
+struct Quiet {
+    /// How long that may be so; `None` before it counts.
+    limit: Option<Duration>,
+    since: Option<Instant>,
+    passed: (u64, u64),
+    timer: Timer,
+}
+
+impl Quiet {
+    /// Ready once it has been quiet for too long; `passed` counts what has gone each way.
+    fn poll_over(&mut self, cx: &mut Context<'_>, passed: (u64, u64)) -> Poll<()> {
+        let Some(limit) = self.limit else {
+            return Poll::Pending;
+        };
+        if self.passed != passed {
+            (self.since, self.passed) = (None, passed);
+        }
+        loop {
+            let now = Instant::now();
+            let due = *self.since.get_or_insert(now) + limit;
+            if now >= due {
+                return Poll::Ready(());
+            }
+            // An answer wakes nobody here: it is looked for every now and then.
+            ready!(self.timer.poll_until(cx, due.min(now + limit / LOOKS)));
+        }
+    }
 }
 
 impl Upload {
@@ -71,6 +110,7 @@ impl Upload {
             expects_continue: source.expects_continue,
             may_trickle: source.may_trickle,
             pace: Pace::default(),
+            quiet: Quiet::default(),
             progress,
         }
     }
@@ -105,11 +145,18 @@ impl Upload {
         self.kept = None;
     }
 
-    /// From now on the body has to come at a pace, unless it may trickle.
+    /// From now on the body has to come at a pace; one that may trickle only may not be quiet for ever.
     pub(super) fn hurry(&mut self, client_idle: Duration) {
-        if !self.may_trickle {
-            self.pace.set(client_idle);
+        match self.may_trickle {
+            true => self.quiet.limit = Some(client_idle * QUIET),
+            false => self.pace.set(client_idle),
         }
+    }
+
+    /// Ready once nothing has passed either way for too long, where a pace is not asked for.
+    pub(super) fn poll_quiet(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let passed = (self.progress.taken.get(), self.progress.answered.get());
+        self.quiet.poll_over(cx, passed)
     }
 
     /// Until when the client may be waited for, if it is what is waited for; `None`: it is too slow.
@@ -128,17 +175,26 @@ impl Upload {
             if self.poll_pump(cx).is_ready() {
                 return Poll::Ready(());
             }
+            if self.may_trickle {
+                ready!(self.poll_quiet(cx));
+                return self.is_too_slow();
+            }
             if self.waits_for() != WaitsFor::Client {
                 self.rest();
                 return Poll::Pending;
             }
             let Some(until) = self.judge_pace(Instant::now()) else {
-                self.progress.slow.set(true);
-                self.breaks(BodyTrouble::Client);
-                return Poll::Ready(());
+                return self.is_too_slow();
             };
             ready!(timer.poll_until(cx, until));
         }
+    }
+
+    /// It ends here, and its stream with it.
+    fn is_too_slow(&mut self) -> Poll<()> {
+        self.progress.slow.set(true);
+        self.breaks(BodyTrouble::Client);
+        Poll::Ready(())
     }
 
     pub(super) fn is_done(&self) -> bool {

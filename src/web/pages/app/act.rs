@@ -59,7 +59,8 @@ pub async fn brought(
     page: &str,
     text: String,
 ) -> Result<Response, Failure> {
-    let deploy = app.deploys.apply_settings(row, by, UnixMs::now()).await?;
+    let asked = app.deploys.apply_settings(row, by, UnixMs::now()).await;
+    let deploy = asked.map_err(Failure::once_changed)?;
     let text = match deploy {
         Some(id) => format!("{text} Deploy {id} brings it to the app."),
         None => text,

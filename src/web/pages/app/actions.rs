@@ -24,6 +24,9 @@ pub struct Wanted {
     reference: String,
     #[serde(default)]
     image: String,
+    /// Built though an image of the commit is kept.
+    #[serde(default)]
+    rebuild: bool,
     /// A deploy to do again.
     #[serde(default)]
     again: Option<i64>,
@@ -84,7 +87,8 @@ async fn source(app: &App, row: i64, wanted: &Wanted) -> Result<Source, Failure>
     })?;
     let reference = Some(wanted.reference.trim()).filter(|given| !given.is_empty());
     let source = Source::of_git(own.remote.url, own.branch, reference);
-    Ok(source.map_err(|e| DeployError::Invalid(e.to_string()))?)
+    let source = source.map_err(|e| DeployError::Invalid(e.to_string()))?;
+    Ok(source.rebuilt(wanted.rebuild))
 }
 
 /// A release to go back to.

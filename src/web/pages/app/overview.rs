@@ -19,7 +19,9 @@ use crate::web::pages::overview::Attention;
 use crate::web::pages::parts::{Badge, Graph, Over, Strip, Tone, When};
 use crate::web::pages::visit::Visit;
 use crate::web::pages::words;
+use crate::web::replicas;
 use crate::web::services::App;
+use crate::wire::apps::Death;
 
 /// The page.
 #[derive(Clone, Debug, Template)]
@@ -41,6 +43,8 @@ pub struct View {
     pub replicas: Vec<Replica>,
     /// Why there are none.
     pub nothing_runs: String,
+    /// How they died of late, the newest first.
+    pub deaths: Vec<DeathLine>,
     /// The last day's checks.
     pub uptime: Strip,
     /// "99.1 %".
@@ -60,6 +64,8 @@ pub struct Replica {
     pub process: String,
     /// Healthy, starting, exited …
     pub state: Badge,
+    /// Why the edge sends it nothing, or nothing.
+    pub left_out: String,
     /// v12.
     pub release: String,
     /// The first digits of its id.
@@ -72,6 +78,21 @@ pub struct Replica {
     pub restarts: String,
     /// When it started.
     pub since: Option<When>,
+}
+
+/// How a replica died.
+#[derive(Clone, Debug)]
+pub struct DeathLine {
+    /// Its name.
+    pub name: String,
+    /// In words that follow the name.
+    pub why: String,
+    /// "3 times in a row", or nothing.
+    pub in_a_row: String,
+    /// When.
+    pub at: When,
+    /// The last it wrote.
+    pub lines: String,
 }
 
 /// A deploy in a short list.
@@ -87,6 +108,8 @@ pub struct DeployLine {
     pub at: When,
 }
 
+/// Deaths shown.
+const DEATHS: usize = 10;
 /// Deploys shown in words.
 const SHOWN: usize = 8;
 /// Deploys marked in the graphs: all that are kept, since a graph may be of a year.
@@ -102,7 +125,7 @@ pub async fn show(
     let (row, head) = AppHead::load(&app, &name, Tab::Overview).await?;
     let now = UnixMs::now();
     let live = app.live.borrow().clone();
-    let usages = app.monitor.usages();
+    let (usages, seen) = (app.monitor.usages(), app.monitor.routes());
     let serving = app.deploys.live(row.id).await?;
     let deploys = app.deploys.list(Some(row.id), MARKED).await?;
     let told = app.monitor.overview(now).await?;
@@ -148,8 +171,20 @@ pub async fn show(
         over,
         has_marks: !marks.is_empty(),
         replicas: head::of(&row, &live)
-            .map(|l| replica(l, figures::used(l, &usages), now))
+            .map(|l| {
+                let left_out = replicas::left_out(&seen, &l.name);
+                let left_out = left_out.as_ref().map(replicas::left_out_words);
+                Replica {
+                    left_out: left_out.unwrap_or_default(),
+                    ..replica(l, figures::used(l, &usages), now)
+                }
+            })
             .collect(),
+        deaths: deaths(
+            head::of(&row, &live),
+            |row| replicas::deaths(&app, row),
+            now,
+        ),
         nothing_runs: match &serving {
             Some(s) if s.stopped => "It was stopped. Start it in its settings.".to_owned(),
             Some(_) => "Its containers are gone; they are made again.".to_owned(),
@@ -224,11 +259,41 @@ fn notices<'a>(app: &str, replicas: impl Iterator<Item = &'a Live>) -> Vec<Atten
     all
 }
 
+/// How these died of late, the newest first.
+fn deaths<'a>(
+    replicas: impl Iterator<Item = &'a Live>,
+    of: impl Fn(i64) -> Vec<Death>,
+    now: UnixMs,
+) -> Vec<DeathLine> {
+    let mut all: Vec<(&str, Death)> = replicas
+        .flat_map(|live| {
+            of(live.row)
+                .into_iter()
+                .map(|death| (live.name.as_str(), death))
+        })
+        .collect();
+    all.sort_by_key(|(_, death)| std::cmp::Reverse(death.at_ms));
+    all.truncate(DEATHS);
+    all.into_iter()
+        .map(|(name, death)| DeathLine {
+            name: name.to_owned(),
+            why: death.why,
+            in_a_row: match death.in_a_row {
+                0 | 1 => String::new(),
+                times => format!("{times} times in a row"),
+            },
+            at: When::ago(UnixMs(death.at_ms), now),
+            lines: death.lines.join("\n"),
+        })
+        .collect()
+}
+
 fn replica(live: &Live, used: figures::Used, now: UnixMs) -> Replica {
     let dash = || "–".to_owned();
     Replica {
         process: live.process.clone().unwrap_or_else(dash),
         state: head::container_state(&live.state),
+        left_out: String::new(),
         release: live.release.map_or_else(dash, |n| format!("v{n}")),
         container: live
             .container_id

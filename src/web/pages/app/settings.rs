@@ -1,6 +1,8 @@
 //! `/apps/{app}/settings`: scale, source, webhook, stop and removal.
 
 use askama::Template;
+use std::time::Duration;
+
 use axum::Form;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -9,7 +11,7 @@ use serde::Deserialize;
 
 use super::act::Act;
 use super::head::{self, AppHead, Tab};
-use crate::apps::{self, RegistryLogin, Scale, SourceChange, registry_host};
+use crate::apps::{self, RegistryLogin, Scale, SourceChange, maintenance, registry_host};
 use crate::base::clock::UnixMs;
 use crate::base::secret::Secret;
 use crate::git::{Branch, GitUrl};
@@ -55,6 +57,12 @@ pub struct View {
     pub stopped: bool,
     /// A maintenance page answers.
     pub maintenance: bool,
+    /// Until when, if it is so.
+    pub maintenance_until: String,
+    /// How long it is switched on for.
+    pub maintenance_for: Field,
+    /// What becomes of requests meanwhile.
+    pub held: String,
 }
 
 /// A process and what it may use.
@@ -209,6 +217,12 @@ async fn page(
             .collect(),
         stopped: serving.is_some_and(|s| s.stopped),
         maintenance: row.maintenance,
+        maintenance_until: row
+            .maintenance_until
+            .map(words::date_time)
+            .unwrap_or_default(),
+        maintenance_for: maintenance_for(),
+        held: held(app.settings.borrow().hold.time),
         head,
     }))
 }
@@ -369,10 +383,27 @@ pub async fn scale(
     }
 }
 
-/// On or off.
+pub(in crate::web::pages) fn maintenance_for() -> Field {
+    Field::code("for", "For at most").needed().value("24h")
+}
+
+/// What the edge does with requests of an app in maintenance.
+fn held(time: Duration) -> String {
+    match time.is_zero() {
+        true => "Requests are answered 503 with a page meanwhile".to_owned(),
+        false => format!(
+            "Requests are held for {} meanwhile ([hold] time) and then answered 503 with a page",
+            words::length(time)
+        ),
+    }
+}
+
+/// On, for how long, or off.
 #[derive(Deserialize)]
 pub struct Switch {
     on: bool,
+    #[serde(default, rename = "for")]
+    lasts: Option<String>,
 }
 
 /// `POST /apps/{app}/maintenance`
@@ -381,13 +412,19 @@ pub async fn maintenance(
     act: Act,
     Form(switch): Form<Switch>,
 ) -> Result<Response, Failure> {
-    let result = app
-        .apps
-        .set_maintenance(act.row.id, switch.on, &act.by, act.now)
-        .await;
-    let text = match switch.on {
-        true => "A maintenance page answers now.",
-        false => "Requests go to the app again.",
+    let page = act.page("/settings");
+    let lasts = match maintenance::lasts(switch.on, switch.lasts.as_deref()) {
+        Ok(lasts) => lasts,
+        Err(error) => return visit::refused(&page, error),
     };
-    visit::back(&act.page("/settings"), result, text)
+    let (id, now) = (act.row.id, act.now);
+    let result = app.apps.set_maintenance(id, lasts, &act.by, now).await;
+    let text = match lasts {
+        Some(time) => format!(
+            "A maintenance page answers now, until {} at the latest.",
+            words::date_time(now.plus(time))
+        ),
+        None => "Requests go to the app again.".to_owned(),
+    };
+    visit::back(&page, result, &text)
 }

@@ -32,6 +32,7 @@ pub fn overview_page() -> overview::View {
     let replica = |process: &str, tone, word: &str, back| overview::Replica {
         process: text(process),
         state: Badge::new(tone, word),
+        left_out: String::new(),
         release: text("v12"),
         container: text("9f2c81d0a4b1"),
         address: text("10.83.0.67:3000"),
@@ -78,6 +79,24 @@ pub fn overview_page() -> overview::View {
             replica("worker", Tone::Ok, "Healthy", 86_400 * 3),
         ],
         nothing_runs: String::new(),
+        deaths: vec![
+            overview::DeathLine {
+                name: text("shop-web-v12-d30-2"),
+                why: text("ran out of its memory limit and was killed (exit code 137)"),
+                in_a_row: text("2 times in a row"),
+                at: When::ago(ago(240), NOW),
+                lines: text("GET /orders 200 41 ms\nGET /report starts\nreading 1,204,331 rows"),
+            },
+            overview::DeathLine {
+                name: text("shop-web-v12-d30-1"),
+                why: text(
+                    "gave no good answer (no answer within 2 s) while others did, and was stopped and started",
+                ),
+                in_a_row: String::new(),
+                at: When::ago(ago(5_400), NOW),
+                lines: String::new(),
+            },
+        ],
         uptime: strip(&[20, 21], 0),
         uptime_share: text("98.2 %"),
         uptime_note: text("https://shop.example.com/healthz, every 30 s"),
@@ -393,6 +412,11 @@ pub fn settings_page() -> settings::View {
         ],
         stopped: false,
         maintenance: false,
+        maintenance_until: String::new(),
+        maintenance_for: settings::maintenance_for(),
+        held:
+            "Requests are held for 30 s meanwhile ([hold] time) and then answered 503 with a page"
+                .to_owned(),
         token: Field::password("token", "Access token", "off"),
         registry_host: Field::code("registry_host", "Registry"),
         registry_user: Field::code("registry_user", "User"),

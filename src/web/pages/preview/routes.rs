@@ -47,6 +47,7 @@ pub fn routes_page() -> routes::View {
             address: text("10.83.0.2:3000"),
             left_out: false,
             times_left_out: 0,
+            last_left_out: None,
             figures: figures(8_000, None),
         }],
     };

@@ -1,4 +1,4 @@
-//! Said: when a trouble that lasts was last told, so that each is one line a minute however often it is met.
+//! When a trouble that lasts was last told, so that each is one line a minute however often it is met.
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -6,21 +6,24 @@ use std::time::{Duration, Instant};
 const AGAIN: Duration = Duration::from_secs(60);
 
 /// Shared by whoever meets the trouble; only one of them is told to say it.
-pub(super) struct Said {
+#[derive(Debug)]
+pub struct Said {
     began: Instant,
     /// Milliseconds after `began` from which it is due again.
     due: AtomicU64,
 }
 
 impl Said {
-    pub(super) fn new(now: Instant) -> Said {
+    /// Nothing was said yet.
+    pub fn new(now: Instant) -> Said {
         Said {
             began: now,
             due: AtomicU64::new(0),
         }
     }
 
-    pub(super) fn is_due(&self, now: Instant) -> bool {
+    /// Whether it is to be said now; if so, not again for a minute.
+    pub fn is_due(&self, now: Instant) -> bool {
         let now = now.saturating_duration_since(self.began).as_millis() as u64;
         let due = self.due.load(Relaxed);
         let next = now + AGAIN.as_millis() as u64;

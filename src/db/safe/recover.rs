@@ -1,0 +1,282 @@
+//! Whether the database can be used as it lies there, and what is done where it cannot.
+//!
+//! It cannot where SQLite finds it damaged, where it is gone though there are snapshots of it, and where changes that
+//! were acknowledged are not in it. Then the newest snapshot that is whole and the journal make it anew, beside; what
+//! was there is moved aside, never removed; then the new one takes its place. A recovery that breaks off anywhere is
+//! done again from the beginning at the next start.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::journal::{Reach, reach};
+use super::notice::{self, Made};
+use super::replay::{missing, replay};
+use super::snapshot::{self, Snapshot};
+use crate::base::clock::UnixMs;
+use crate::db::{DbError, open};
+
+/// The database as it lies there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Found {
+    Absent,
+    /// SQLite finds nothing wrong; the newest change in it, where it knows of any journal.
+    Whole(Option<u64>),
+    /// What SQLite found, and the newest change in it, where that could be read.
+    Damaged(String, Option<u64>),
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Verdict {
+    Use,
+    /// Nothing that was acknowledged is missing; what was about to be committed is.
+    Redo(u64),
+    /// Made anew, because of this.
+    Recover(String),
+    /// Damaged, and there is nothing to make it anew from.
+    Refuse(String),
+}
+
+fn judge(found: &Found, snapshot: Option<u64>, reach: Reach) -> Verdict {
+    let recover = |why: String| match snapshot {
+        Some(_) => Verdict::Recover(why),
+        None => Verdict::Use,
+    };
+    let known = reach.kept.max(snapshot.unwrap_or(0));
+    match found {
+        Found::Absent => recover("it was gone".into()),
+        Found::Damaged(what, _) => match snapshot {
+            Some(_) => Verdict::Recover(format!("SQLite found it damaged: {what}")),
+            None => Verdict::Refuse(what.clone()),
+        },
+        Found::Whole(None) => recover("it was empty, or of another time".into()),
+        Found::Whole(Some(held)) if *held < known && snapshot.is_some() => {
+            let short = known - held;
+            Verdict::Recover(match short {
+                1 => "the last acknowledged change was not in it".into(),
+                _ => format!("the last {short} acknowledged changes were not in it"),
+            })
+        }
+        Found::Whole(Some(held)) if *held < reach.last => Verdict::Redo(*held),
+        Found::Whole(Some(_)) => Verdict::Use,
+    }
+}
+
+/// Leaves a database at `path` that can be used, or says why there is none. Says whether it was made anew.
+///
+/// # Errors
+/// [`DbError::Damaged`] where it is damaged and nothing is left to make it anew from; that the disk is full or that
+/// files cannot be read.
+pub(in crate::db) fn usable(path: &Path, now: UnixMs) -> Result<bool, DbError> {
+    let folder = super::folder(path);
+    let unread =
+        |e: io::Error| DbError::Unavailable(format!("{} cannot be read: {e}", folder.display()));
+    let found = look(path)?;
+    let snapshots = snapshot::all(&folder).map_err(unread)?;
+    let reach = reach(&folder).map_err(unread)?.unwrap_or_default();
+    match judge(&found, snapshots.first().map(|s| s.number), reach) {
+        Verdict::Use => Ok(false),
+        Verdict::Redo(held) => {
+            let mut connection = Connection::open(path)?;
+            let done = replay(&mut connection, &folder, held)?;
+            tracing::info!(
+                changes = done.made,
+                "what was about to be committed when the daemon ended is committed now"
+            );
+            Ok(false)
+        }
+        Verdict::Refuse(what) => Err(open::damaged(path, what)),
+        Verdict::Recover(why) => {
+            tracing::error!(
+                "{} cannot be used ({why}): it is made anew from a snapshot and the journal of changes",
+                path.display()
+            );
+            let held = match &found {
+                Found::Damaged(_, held) | Found::Whole(held) => *held,
+                Found::Absent => None,
+            };
+            recover(path, &folder, &snapshots, &why, held, now)?;
+            Ok(true)
+        }
+    }
+}
+
+fn look(path: &Path) -> Result<Found, DbError> {
+    let there = path
+        .try_exists()
+        .map_err(|e| DbError::Unavailable(format!("{}: {e}", path.display())))?;
+    if !there {
+        return Ok(Found::Absent);
+    }
+    match examine(path) {
+        Err(DbError::Sqlite(error))
+            if matches!(
+                error.sqlite_error_code(),
+                Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+            ) =>
+        {
+            Ok(Found::Damaged(error.to_string(), None))
+        }
+        looked => looked,
+    }
+}
+
+fn examine(path: &Path) -> Result<Found, DbError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(open::BUSY)?;
+    // Whatever is found stays as it is.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.pragma_update(None, "cache_size", -1024)?;
+    let said: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    let held = super::held(&connection);
+    Ok(match said == "ok" {
+        true => Found::Whole(held?),
+        false => Found::Damaged(said, held.ok().flatten()),
+    })
+}
+
+fn recover(
+    path: &Path,
+    folder: &Path,
+    snapshots: &[Snapshot],
+    why: &str,
+    held: Option<u64>,
+    now: UnixMs,
+) -> Result<(), DbError> {
+    let beside = path.with_extension("recovering");
+    let aside = there(path).then(|| suffixed(path, &format!(".damaged-{}", now.0)));
+    let mut last = DbError::Unavailable("there is no snapshot".into());
+    for snapshot in snapshots {
+        let made = Made {
+            at: now,
+            why,
+            snapshot: snapshot.at,
+            aside: aside.as_deref(),
+        };
+        match build(snapshot, &beside, folder, held, &made) {
+            Ok(()) => {
+                replace(path, &beside, aside.as_deref())
+                    .map_err(|e| DbError::Unavailable(format!("{}: {e}", path.display())))?;
+                return Ok(());
+            }
+            Err(error @ (DbError::DiskFull | DbError::Newer { .. })) => return Err(error),
+            Err(error) => {
+                tracing::error!(file = %snapshot.path.display(), %error, "a snapshot cannot be used; an older one is tried");
+                last = error;
+            }
+        }
+    }
+    Err(open::damaged(
+        path,
+        format!("{why}; and no snapshot of it can be used: {last}"),
+    ))
+}
+
+/// Makes the database anew at `beside`.
+fn build(
+    snapshot: &Snapshot,
+    beside: &Path,
+    folder: &Path,
+    held: Option<u64>,
+    made: &Made<'_>,
+) -> Result<(), DbError> {
+    if !snapshot::is_whole(snapshot) {
+        return Err(DbError::Unreadable("its bytes have changed since".into()));
+    }
+    let trouble = |e: io::Error| match e.kind() {
+        io::ErrorKind::StorageFull => DbError::DiskFull,
+        _ => DbError::Unavailable(format!("{}: {e}", beside.display())),
+    };
+    fs::copy(&snapshot.path, beside).map_err(trouble)?;
+    let mut connection = Connection::open(beside)?;
+    connection.pragma_update(None, "synchronous", "OFF")?;
+    connection.pragma_update(None, "journal_mode", "MEMORY")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    let number = snapshot::whole(&connection)?;
+    let mut done = replay(&mut connection, folder, number)?;
+    missing(&mut done, held.unwrap_or(0));
+    let transaction = connection.transaction()?;
+    super::hold(&transaction, done.last)?;
+    notice::write(&transaction, made, &done)?;
+    transaction.commit()?;
+    snapshot::whole(&connection)?;
+    connection.close().map_err(|(_, e)| DbError::from(e))?;
+    File::open(beside)
+        .and_then(|file| file.sync_all())
+        .map_err(trouble)
+}
+
+fn replace(path: &Path, beside: &Path, aside: Option<&Path>) -> io::Result<()> {
+    for tail in ["", "-wal", "-shm"] {
+        let from = suffixed(path, tail);
+        if there(&from) {
+            // A log without its file is kept, too, and must not lie beside the new one.
+            let to = aside.map_or_else(|| suffixed(path, ".damaged"), Path::to_owned);
+            fs::rename(&from, suffixed(&to, tail))?;
+        }
+    }
+    fs::rename(beside, path)?;
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
+
+fn there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
+fn suffixed(path: &Path, tail: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(tail);
+    name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(found: Found, snapshot: Option<u64>, last: u64, kept: u64) -> Verdict {
+        judge(&found, snapshot, Reach { last, kept })
+    }
+
+    #[test]
+    fn n7_what_is_whole_and_has_all_is_used() {
+        let whole = |held| Found::Whole(Some(held));
+        assert_eq!(verdict(Found::Absent, None, 0, 0), Verdict::Use);
+        assert_eq!(verdict(Found::Whole(None), None, 0, 0), Verdict::Use);
+        assert_eq!(verdict(whole(7), Some(3), 7, 7), Verdict::Use);
+        // An older Freehold went on for a while, or the journal is gone.
+        assert_eq!(verdict(whole(9), Some(3), 7, 7), Verdict::Use);
+        assert_eq!(verdict(whole(9), None, 0, 0), Verdict::Use);
+    }
+
+    #[test]
+    fn n7_what_was_not_acknowledged_is_no_damage() {
+        let held = Found::Whole(Some(6));
+        assert_eq!(verdict(held.clone(), Some(3), 7, 6), Verdict::Redo(6));
+        assert!(matches!(
+            verdict(held, Some(3), 7, 7),
+            Verdict::Recover(why) if why == "the last acknowledged change was not in it"
+        ));
+    }
+
+    #[test]
+    fn n7_damage_and_absence_are_recovered_from_where_there_is_a_snapshot() {
+        let damaged = || Found::Damaged("a page".into(), None);
+        for found in [Found::Absent, Found::Whole(None), damaged()] {
+            assert!(matches!(verdict(found, Some(0), 0, 0), Verdict::Recover(_)));
+        }
+        assert_eq!(
+            verdict(damaged(), None, 9, 9),
+            Verdict::Refuse("a page".into())
+        );
+        assert!(matches!(
+            verdict(Found::Whole(Some(2)), Some(5), 5, 5),
+            Verdict::Recover(why) if why.contains("last 3 acknowledged")
+        ));
+    }
+}

@@ -1,0 +1,238 @@
+//! Draining: the old containers end what they answer, and are stopped.
+//!
+//! It is a job of its own, so that one long stream keeps neither the next
+//! deploy nor a rollback waiting. Which containers are its own was written
+//! down with the switch: it ends these and no others, and whoever else takes
+//! containers of the app away that serve nothing leaves them to it
+//! ([`Deploys::replicas_left_over`]).
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use rusqlite::Transaction;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::base::clock::UnixMs;
+use crate::db::DbError;
+use crate::jobs::{self, JobContext, NewJob, Outcome};
+use crate::supervise::{Kind, Live, State as Container};
+
+use super::error::Stop;
+use super::row::Deploy;
+use super::run::{Next, PATIENCE, Work, mask};
+use super::start::STOP_GRACE;
+use super::state::State;
+use super::{DRAIN_JOB, Deploys, deploy_in, plan, replicas, store};
+
+/// Tries of a drain before its containers are left to the job that counts replicas.
+const MOST_TRIES: u32 = 5;
+/// The longest that freehold.toml may ask for.
+pub(super) const LONGEST: Duration = Duration::from_secs(15 * 60);
+/// Between looks whether drains of an app that goes away are over.
+const LOOK: Duration = Duration::from_millis(50);
+/// What a payload has the rows of the containers under.
+const ROWS: &str = "rows";
+
+/// Hands the old containers of a deploy on, in the transaction of its switch.
+pub(super) fn enqueue(
+    tx: &Transaction<'_>,
+    deploy: i64,
+    rows: &[i64],
+    now: UnixMs,
+) -> Result<(), DbError> {
+    let job = NewJob {
+        kind: DRAIN_JOB,
+        key: format!("drain:{deploy}"),
+        payload: json!({ "deploy": deploy, ROWS: rows }),
+        run_at: now,
+    };
+    jobs::enqueue(tx, now, &job).map(drop)
+}
+
+impl Deploys {
+    /// The job that drains after one deploy.
+    pub(super) async fn drain(&self, context: JobContext, payload: serde_json::Value) -> Outcome {
+        let id = deploy_in(&payload);
+        match self.drain_after(id, &payload, context.attempt).await {
+            Ok(()) => {
+                self.0.logs.close(id);
+                Outcome::Done
+            }
+            Err(why) => Outcome::Again {
+                at: UnixMs::now().plus(PATIENCE),
+                why,
+            },
+        }
+    }
+
+    async fn drain_after(
+        &self,
+        id: i64,
+        payload: &serde_json::Value,
+        attempt: u32,
+    ) -> Result<(), String> {
+        let told = |e: DbError| e.to_string();
+        let found = self.0.db.read(move |c| store::by_id(c, id)).await;
+        let deploy = found.map_err(told)?;
+        let Some(deploy) = deploy.filter(|d| d.state == State::Draining) else {
+            return Ok(());
+        };
+        let Some(facts) = self.0.ports.apps.facts(deploy.app).await? else {
+            return Ok(());
+        };
+        self.0.logs.open(id);
+        let log = self.0.logs.writer(id, mask(&facts, &BTreeMap::new()));
+        let work = Work {
+            deploy: &deploy,
+            attempt,
+            facts: &facts,
+            attached: &BTreeMap::new(),
+            log: &log,
+            cancel: &CancellationToken::new(),
+        };
+        if attempt > MOST_TRIES {
+            log.line("The old containers could not be stopped so far; they are seen to apart.");
+            let (app, now) = (deploy.app, UnixMs::now());
+            let asked = self
+                .0
+                .db
+                .write(move |tx| replicas::enqueue(tx, app, now))
+                .await;
+            asked.map_err(told)?;
+        } else {
+            let rows: HashSet<i64> = payload[ROWS]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(serde_json::Value::as_i64)
+                .collect();
+            match self.end_old(&work, &rows).await {
+                Ok(()) => {}
+                Err(Stop::Failed(why) | Stop::Again(why)) => {
+                    log.line(&format!("{why}; trying again"));
+                    return Err(why);
+                }
+                Err(Stop::Cancelled) => return Err("too late to cancel".into()),
+            }
+        }
+        self.advance(&work, Next::to(State::Watching))
+            .await
+            .map_err(told)
+    }
+
+    /// Ends those of these containers that run still.
+    async fn end_old(&self, work: &Work<'_>, rows: &HashSet<i64>) -> Result<(), Stop> {
+        let (release, _) = work.deploy.release.unwrap_or_default();
+        let release = self.release_row(release).await?;
+        let limit = release.settings.drain(self.0.limits().drain);
+        let mut old = self.not_serving(work.deploy.app).await?;
+        old.retain(|l| rows.contains(&l.row));
+        let whole = self.retire_drained(work.deploy.app, &old, limit).await?;
+        for container in &old {
+            work.log.line(&format!("{} is stopped", container.name));
+        }
+        if !whole {
+            work.log.line(&format!(
+                "Some requests took longer than the {} s of drain and were cut.",
+                limit.as_secs()
+            ));
+        }
+        Ok(())
+    }
+
+    /// A deploy found in its drain has a job for it; one from before there was such a job gets it now.
+    pub(super) async fn see_to_the_drain(&self, deploy: &Deploy) -> Result<(), String> {
+        let old = self.replicas_left_over(deploy.app).await;
+        let old = old.map_err(|stop| match stop {
+            Stop::Failed(why) | Stop::Again(why) => why,
+            Stop::Cancelled => "too late to cancel".into(),
+        })?;
+        let rows: Vec<i64> = old.iter().map(|l| l.row).collect();
+        let (id, now) = (deploy.id, UnixMs::now());
+        let seen = self
+            .0
+            .db
+            .write(
+                move |tx| match jobs::newest_about(tx, DRAIN_JOB, "deploy", id)? {
+                    Some(_) => Ok(()),
+                    None => enqueue(tx, id, &rows, now),
+                },
+            )
+            .await;
+        seen.map_err(|e: DbError| e.to_string())
+    }
+
+    /// The app's replicas that run but get no traffic by what is live.
+    pub(super) async fn not_serving(&self, app: i64) -> Result<Vec<Live>, Stop> {
+        let serving = self.0.db.read(move |c| store::live(c, app)).await?;
+        let owner = plan::owner(app);
+        let live = self.0.ports.containers.live();
+        let all = live.borrow().clone();
+        Ok(all
+            .iter()
+            .filter(|l| l.kind == Kind::Replica && l.owner == owner)
+            .filter(|l| l.state != Container::Retiring)
+            .filter(|l| !serving.as_ref().is_some_and(|s| s.has(&l.name)))
+            .cloned()
+            .collect())
+    }
+
+    /// [`Self::not_serving`], but for those that a drain is there for. Asked for by work that has the app's key, so
+    /// that none of them belongs to a deploy that has not switched yet.
+    pub(super) async fn replicas_left_over(&self, app: i64) -> Result<Vec<Live>, Stop> {
+        // In this order: one whose drain ends in between is seen to be retiring.
+        let spoken_for = self.0.db.read(|c| jobs::listed(c, DRAIN_JOB, ROWS)).await?;
+        let mut left = self.not_serving(app).await?;
+        left.retain(|l| !spoken_for.contains(&l.row));
+        Ok(left)
+    }
+
+    /// Waits until no drain of the app's is open: its lines and rows would come after those that are taken away.
+    ///
+    /// # Errors
+    /// When one is after `limit`.
+    pub(super) async fn drains_over(&self, app: i64, limit: Duration) -> Result<(), Stop> {
+        let over = async {
+            loop {
+                let open: Result<bool, DbError> = self
+                    .0
+                    .db
+                    .read(move |c| {
+                        let draining = jobs::worked_on(c, DRAIN_JOB, "deploy")?;
+                        let open = store::unsettled(c)?;
+                        Ok(open
+                            .iter()
+                            .any(|d| d.app == app && draining.contains(&d.id)))
+                    })
+                    .await;
+                if !open? {
+                    return Ok(());
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let over = tokio::time::timeout(limit, over).await;
+        over.unwrap_or_else(|_| Err(Stop::Again("a drain of the app's is not over yet".into())))
+    }
+
+    /// Drains and stops; says whether every request ended by itself.
+    pub(super) async fn retire_drained(
+        &self,
+        app: i64,
+        old: &[Live],
+        limit: Duration,
+    ) -> Result<bool, Stop> {
+        if old.is_empty() {
+            return Ok(true);
+        }
+        let rows: Vec<i64> = old.iter().map(|l| l.row).collect();
+        let draining = self.0.ports.traffic.drained(app, rows.clone(), limit);
+        let whole = tokio::time::timeout(limit + Duration::from_secs(10), draining).await;
+        for row in rows {
+            let retired = self.0.ports.containers.retire(row, STOP_GRACE).await;
+            retired.map_err(|e| Stop::Again(e.to_string()))?;
+        }
+        Ok(whole.unwrap_or(false))
+    }
+}

@@ -1,0 +1,162 @@
+//! N7: the box's clock is set by an hour and by a year under the real daemon. Only the daemon's own: libfaketime stands
+//! between it and the machine's clock, which nobody touches, and leaves the monotonic one alone.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+#[path = "support/quiet.rs"]
+mod quiet;
+#[allow(dead_code)]
+#[path = "support/until.rs"]
+mod until;
+
+use until::{secs, until};
+
+const HOUR: i64 = 3_600_000;
+const YEAR: i64 = 365 * 24 * HOUR;
+/// When what waits in the test is due: later than a slow machine needs to get there.
+const WAIT: i64 = 20_000;
+
+fn library() -> PathBuf {
+    let found = std::fs::read_dir("/usr/lib").unwrap().flatten();
+    let places = found.map(|folder| folder.path().join("faketime/libfaketimeMT.so.1"));
+    let mut there = places.filter(|path| path.exists());
+    there
+        .next()
+        .expect("libfaketime: tests/rig/apt installs it")
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    i64::try_from(since.as_millis()).unwrap()
+}
+
+/// Lets the daemon's clock differ from the machine's by so much.
+fn set(file: &Path, by_ms: i64) {
+    let whole = file.with_extension("new");
+    std::fs::write(&whole, format!("{:+}\n", by_ms / 1_000)).unwrap();
+    std::fs::rename(whole, file).unwrap();
+}
+
+fn state(daemon: &quiet::Daemon) -> rusqlite::Connection {
+    let state = rusqlite::Connection::open(daemon.data().join("state.db")).unwrap();
+    state.busy_timeout(Duration::from_secs(10)).unwrap();
+    state
+}
+
+fn number(state: &rusqlite::Connection, sql: &str) -> i64 {
+    state.query_row(sql, [], |row| row.get(0)).unwrap()
+}
+
+/// Queues work that nobody knows and that is due at `due`: it fails as soon as it is begun.
+fn queue(state: &rusqlite::Connection, kind: &str, created: i64, due: i64) {
+    let row = "INSERT INTO jobs (kind, key, payload, state, created_ms, run_at_ms) VALUES (?1, ?1, '{}', 'queued', ?2, ?3)";
+    state
+        .execute(row, rusqlite::params![kind, created, due])
+        .unwrap();
+}
+
+fn until_begun(state: &rusqlite::Connection, kind: &str) {
+    until(&format!("{kind} to be begun"), secs(180), || {
+        let how: String = state
+            .query_row("SELECT state FROM jobs WHERE kind = ?1", [kind], |row| {
+                row.get(0)
+            })
+            .unwrap();
+        match how.as_str() {
+            "failed" => Ok(()),
+            other => Err(other.to_owned()),
+        }
+    });
+}
+
+fn until_told(state: &rusqlite::Connection, words: &str) {
+    until(&format!("an event with \"{words}\""), secs(60), || {
+        let found =
+            "SELECT count(*) FROM events WHERE kind = 'clock.jumped' AND instr(message, ?1)";
+        let found: i64 = state.query_row(found, [words], |row| row.get(0)).unwrap();
+        if found == 1 {
+            Ok(())
+        } else {
+            Err(format!("{found}"))
+        }
+    });
+}
+
+/// The daemon does its work: it answers, and makes an app.
+fn works(daemon: &quiet::Daemon, app: &str) {
+    let out = Command::new(env!("CARGO_BIN_EXE_freehold"))
+        .args(["app", "create", app])
+        .env("FREEHOLD_SOCKET", daemon.socket("freehold.sock"))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{said}");
+}
+
+/// Work and a pause that were to last some seconds do so when the clock goes back by an hour under them, and not that hour;
+/// nothing is lost by a year.
+#[test]
+fn n7_an_hour_and_a_year_forward_and_back_delay_nothing_and_lose_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("clock");
+    set(&file, 0);
+    let mut daemon = quiet::Daemon::start();
+    works(&daemon, "first");
+    let (library, clock) = (library(), file.to_str().unwrap().to_owned());
+    let fake = [
+        ("LD_PRELOAD", library.to_str().unwrap()),
+        ("FAKETIME_TIMESTAMP_FILE", clock.as_str()),
+        ("FAKETIME_NO_CACHE", "1"),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+    ];
+    let queued = now_ms();
+    daemon.restart_with(&fake, |daemon| {
+        let state = state(daemon);
+        queue(&state, "an hour back", queued, queued + WAIT);
+        let pause =
+            "INSERT INTO app_pauses (app_id, since_ms, until_ms) SELECT id, ?1, ?2 FROM apps";
+        let row = rusqlite::params![queued, queued + WAIT];
+        state.execute(pause, row).unwrap();
+    });
+    let state = state(&daemon);
+
+    set(&file, -HOUR);
+    until_told(&state, "set back by 1 h 0 min");
+    until_begun(&state, "an hour back");
+    let until_ms = number(&state, "SELECT until_ms FROM app_pauses");
+    assert!(
+        (until_ms - (queued + WAIT - HOUR)).abs() < 5_000,
+        "the pause ends {} ms late",
+        until_ms - (queued + WAIT - HOUR)
+    );
+    works(&daemon, "second");
+
+    set(&file, 0);
+    until_told(&state, "forward by 1 h 0 min");
+    let created = now_ms();
+    queue(&state, "a year forward", created, created + 30 * 24 * HOUR);
+    set(&file, YEAR);
+    until_told(&state, "forward by 365 d");
+    until_begun(&state, "a year forward");
+    works(&daemon, "third");
+
+    // The box is switched off with the wrong clock, and comes up with the right one.
+    daemon.restart_with(&[], |_| {
+        let ahead = now_ms() + YEAR;
+        queue(&state, "at the start", ahead, ahead + 5_000);
+    });
+    until_told(&state, "when Freehold last ran it said");
+    until_begun(&state, "at the start");
+    works(&daemon, "fourth");
+    assert_eq!(number(&state, "SELECT count(*) FROM apps"), 4);
+    assert_eq!(
+        number(
+            &state,
+            "SELECT count(*) FROM events WHERE kind = 'clock.jumped'"
+        ),
+        4
+    );
+}

@@ -1,0 +1,22 @@
+//! Nothing drops: what clients notice while an app is deployed, scaled, rolled back, and while its replicas die, under a
+//! load of which every request is accounted for. A module a clause of the issue; figures go to `target/rig`.
+//!
+//! `tests/run` runs it short, `tests/soak` large (`FREEHOLD_SOAK=1`).
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+// Another test ends it with kill -9.
+#[allow(dead_code)]
+#[path = "../support/own_engine.rs"]
+mod own_engine;
+#[path = "../support/rig/mod.rs"]
+mod rig;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod n1_edge;
+mod n1_lies;
+mod n2_deploys;
+mod n3_engine;
+mod n3_replicas;
+mod place;

@@ -1,0 +1,146 @@
+//! Deploys, rollbacks, changes of scale and reloads of the config under load: no request fails, no answer is wrong, and
+//! what is open for longer than the drain ends as its protocol has it. With the drain switched off the same run fails.
+
+use crate::place::{PLAIN, Place, Shape};
+use crate::rig::ledger::StreamKind;
+use crate::rig::load::EVERYTHING;
+use crate::rig::report::Report;
+use crate::support::until::{secs, until_true};
+
+/// Before anything is changed, so that every kind of request was there and streams are open.
+const WARM: usize = 100;
+
+/// Streams that end cleanly at the drain's limit.
+const WHOLE: &[StreamKind] = &[StreamKind::WebSocket];
+
+/// A run with these changes, one after another.
+fn run(
+    place: &mut Place,
+    name: &str,
+    deploys: u32,
+    rollbacks: u32,
+    scales: u32,
+    reloads: u32,
+) -> Report {
+    let replicas = u32::try_from(place.containers().len()).unwrap();
+    let load = place.load(EVERYTHING, place.scale.streams);
+    until_true("the load", secs(60), || load.over() >= WARM);
+    for turn in 0..deploys.max(rollbacks).max(scales).max(reloads) {
+        if turn < deploys {
+            load.mark(format!("deploy {turn} begins"));
+            place.deploy();
+            load.mark(format!("deploy {turn} is over"));
+        }
+        if turn < reloads {
+            load.mark(format!("reload {turn} begins"));
+            place.reload(turn, "");
+        }
+        if turn < scales {
+            let to = replicas + (turn + 1) % 2;
+            load.mark(format!("scale {turn} to {to} begins"));
+            place.scale_to(to);
+            load.mark(format!("scale {turn} is over"));
+        }
+        if turn < rollbacks {
+            load.mark(format!("rollback {turn} begins"));
+            place.rollback();
+            load.mark(format!("rollback {turn} is over"));
+        }
+    }
+    let ledger = load.finish();
+    place.report(name, &ledger)
+}
+
+#[test]
+fn n2_no_request_of_three_replicas_fails_while_all_is_changed() {
+    let mut place = Place::new(PLAIN);
+    let control = place.load(EVERYTHING, place.scale.streams);
+    until_true("the control run", secs(120), || control.over() >= 4 * WARM);
+    let control = place.report("n2-control", &control.finish());
+    control.assert_flawless(4 * WARM);
+    control.assert_streams_whole(WHOLE);
+
+    let scale = place.scale;
+    let report = run(
+        &mut place,
+        "n2-three-replicas",
+        scale.deploys,
+        scale.rollbacks,
+        scale.scales,
+        scale.reloads,
+    );
+    report.assert_flawless(WARM);
+    report.assert_streams_whole(WHOLE);
+    // Some were open for longer than the drain, or nothing was shown.
+    let told = report.streams.get("WebSocket close 1012");
+    assert!(told.is_some_and(|n| *n > 0), "{report}");
+    assert!(report.instances.len() > 6, "{report}");
+}
+
+#[test]
+fn n2_no_request_of_one_replica_fails() {
+    let mut place = Place::new(Shape {
+        replicas: 1,
+        ..PLAIN
+    });
+    let scale = place.scale;
+    let report = run(
+        &mut place,
+        "n2-one-replica",
+        scale.deploys,
+        1,
+        scale.scales,
+        0,
+    );
+    report.assert_flawless(WARM);
+    report.assert_streams_whole(WHOLE);
+}
+
+#[test]
+fn n2_no_request_of_an_app_that_starts_and_stops_slowly_fails() {
+    let mut place = Place::new(Shape {
+        replicas: 1,
+        start_ms: 5_000,
+        stop_ms: 5_000,
+        ..PLAIN
+    });
+    let deploys = place.scale.deploys.div_ceil(2);
+    let report = run(&mut place, "n2-slow-app", deploys, 0, 0, 0);
+    report.assert_flawless(WARM);
+    report.assert_streams_whole(WHOLE);
+}
+
+/// The saboteur: whoever gives replicas no time to end what they began loses requests, and the rig says which.
+#[test]
+fn n2_without_a_drain_the_rig_names_what_was_lost() {
+    let mut place = Place::new(Shape {
+        replicas: 1,
+        drain: "0s",
+        ..PLAIN
+    });
+    let report = run(&mut place, "n2-saboteur-no-drain", 2, 0, 0, 0);
+    assert!(report.good < report.sent, "nothing was lost\n{report}");
+    let named = report.first_failure.clone().unwrap();
+    assert!(
+        named.contains("target replica:"),
+        "the edge did not say which: {report}"
+    );
+}
+
+/// The same of reloads: what an edit does to requests is noticed.
+#[test]
+fn n2_a_reload_that_forbids_uploads_is_noticed() {
+    let place = Place::new(Shape {
+        replicas: 1,
+        ..PLAIN
+    });
+    let load = place.load(EVERYTHING, 0);
+    until_true("the load", secs(60), || load.over() >= WARM);
+    load.mark("the reload begins");
+    place.reload(1, "body = \"2KB\"\n");
+    let over = load.over();
+    until_true("more of the load", secs(60), || load.over() >= over + WARM);
+    let report = place.report("n2-saboteur-reload", &load.finish());
+    let failed: Vec<_> = report.failures.keys().collect();
+    assert_eq!(failed, ["Upload status 413"], "{report}");
+}

@@ -1,0 +1,155 @@
+//! The way in: connections to one address under one name, over TLS or plain, and the requests that go over them.
+//!
+//! Each connection is made and kept by hand over hyper's own: nothing here connects, retries or reconnects unasked.
+
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls_pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+pub type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// A connection that was idle for longer is ours to close: well below the edge's own limit, so that the two never meet.
+const IDLE: Duration = Duration::from_secs(20);
+/// So many HTTP/2 connections share the requests.
+const SHARED: usize = 3;
+
+/// Where requests go. Clones are the same door.
+#[derive(Clone)]
+pub struct Door {
+    pub address: SocketAddr,
+    pub name: String,
+    /// None: plain, for HTTP/1.1 alone.
+    pub tls: Option<rustls::ClientConfig>,
+}
+
+enum Wire {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// What holds the connections of a run; lives on one thread.
+pub struct Connections {
+    door: Door,
+    idle: RefCell<Vec<(http1::SendRequest<Body>, Instant)>>,
+    shared: [tokio::sync::Mutex<Option<http2::SendRequest<Body>>>; SHARED],
+    pub closed_while_idle: Cell<u64>,
+}
+
+/// One connection of HTTP/1.1, which takes one request at a time.
+pub struct One(http1::SendRequest<Body>);
+
+impl Connections {
+    pub fn new(door: Door) -> Self {
+        Self {
+            door,
+            idle: RefCell::default(),
+            shared: std::array::from_fn(|_| tokio::sync::Mutex::new(None)),
+            closed_while_idle: Cell::new(0),
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.door.name
+    }
+
+    async fn wire(&self, protocol: &str) -> io::Result<Wire> {
+        let stream = TcpStream::connect(self.door.address).await?;
+        stream.set_nodelay(true)?;
+        let Some(tls) = &self.door.tls else {
+            return Ok(Wire::Plain(stream));
+        };
+        let mut tls = tls.clone();
+        tls.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+        let name = ServerName::try_from(self.door.name.clone()).map_err(io::Error::other)?;
+        let stream = TlsConnector::from(Arc::new(tls))
+            .connect(name, stream)
+            .await?;
+        Ok(Wire::Tls(Box::new(stream)))
+    }
+
+    /// A connection of one's own.
+    pub async fn fresh(&self) -> io::Result<One> {
+        let sender = match self.wire("http/1.1").await? {
+            Wire::Plain(stream) => over(stream).await?,
+            Wire::Tls(stream) => over(stream).await?,
+        };
+        Ok(One(sender))
+    }
+
+    /// One that had requests before, if there is one: the newest, so that the others grow old.
+    pub async fn kept(&self) -> io::Result<One> {
+        loop {
+            let Some((sender, since)) = self.idle.borrow_mut().pop() else {
+                return self.fresh().await;
+            };
+            if sender.is_closed() {
+                self.closed_while_idle.set(self.closed_while_idle.get() + 1);
+            } else if since.elapsed() < IDLE {
+                return Ok(One(sender));
+            }
+        }
+    }
+
+    /// Keeps a connection for the next request, unless either side is done with it.
+    pub async fn keep(&self, mut one: One) {
+        if one.0.ready().await.is_ok() {
+            self.idle.borrow_mut().push((one.0, Instant::now()));
+        }
+    }
+
+    /// A place on one of the shared connections; a new one is made where the last took its leave.
+    pub async fn shared(&self, number: u64) -> io::Result<http2::SendRequest<Body>> {
+        let slot = usize::try_from(number).unwrap_or(0) % SHARED;
+        let mut held = self.shared[slot].lock().await;
+        if let Some(sender) = held.as_ref() {
+            if !sender.is_closed() {
+                return Ok(sender.clone());
+            }
+            self.closed_while_idle.set(self.closed_while_idle.get() + 1);
+        }
+        let Wire::Tls(stream) = self.wire("h2").await? else {
+            return Err(io::Error::other("HTTP/2 goes over TLS only"));
+        };
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .map_err(io::Error::other)?;
+        // What ends it is told to each of its requests.
+        tokio::spawn(connection);
+        *held = Some(sender.clone());
+        Ok(sender)
+    }
+}
+
+async fn over<S>(stream: S) -> io::Result<http1::SendRequest<Body>>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(io::Error::other)?;
+    tokio::spawn(connection.with_upgrades());
+    Ok(sender)
+}
+
+impl One {
+    /// # Errors
+    /// Hyper's, as they are.
+    pub async fn send(&mut self, request: Request<Body>) -> hyper::Result<Response<Incoming>> {
+        self.0.ready().await?;
+        self.0.send_request(request).await
+    }
+}

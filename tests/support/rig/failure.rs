@@ -1,0 +1,70 @@
+//! What an error of a connection means for the request that met it. Pure.
+
+use std::error::Error;
+use std::io::{self, ErrorKind};
+
+use super::ledger::Outcome;
+
+/// A request that never became part of a connection.
+pub fn connecting(error: &io::Error) -> Outcome {
+    Outcome::Refused(words(error))
+}
+
+/// An error before the answer's head.
+pub fn sending(error: &hyper::Error) -> Outcome {
+    if error.is_incomplete_message() {
+        return Outcome::Eof;
+    }
+    // Of a request that was never written.
+    if error.is_canceled() || error.is_closed() {
+        return Outcome::Refused(words(error));
+    }
+    deeper(error)
+}
+
+/// An error inside the answer's body, of which `got` bytes had come.
+pub fn reading(error: &hyper::Error, got: u64) -> Outcome {
+    match deeper(error) {
+        Outcome::Eof => Outcome::Short(got),
+        _ if error.is_incomplete_message() => Outcome::Short(got),
+        other => other,
+    }
+}
+
+fn deeper(error: &hyper::Error) -> Outcome {
+    let mut next: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(this) = next {
+        if let Some(error) = this.downcast_ref::<io::Error>() {
+            match error.kind() {
+                ErrorKind::UnexpectedEof => return Outcome::Eof,
+                ErrorKind::ConnectionReset
+                | ErrorKind::BrokenPipe
+                | ErrorKind::ConnectionAborted => {
+                    return Outcome::Reset(words(error));
+                }
+                _ => {}
+            }
+        }
+        if let Some(error) = this.downcast_ref::<h2::Error>() {
+            if error.is_go_away() {
+                return Outcome::Refused(words(error));
+            }
+            if error.is_reset() {
+                return Outcome::Reset(words(error));
+            }
+        }
+        next = this.source();
+    }
+    Outcome::Broken(words(error))
+}
+
+/// An error and all its causes.
+pub fn words(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        text = format!("{text}: {source}");
+        next = source.source();
+    }
+    text
+}

@@ -1,0 +1,249 @@
+//! No memory left: what eats it goes, the daemon and Postgres stay.
+//!
+//! A box that is out of memory is made of a control group of the test's own, into which the daemon, the server of the
+//! database and the app are moved: when that group is full the kernel chooses among them as it would on the whole box.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use crate::served_box::{APP, ServedBox, folder};
+use crate::support::freehold::words;
+use crate::support::process::run;
+use crate::support::until::{secs, until};
+
+/// The text that a session of the database holds; it takes twice as much while it is made.
+const HELD_MB: u64 = 60;
+
+/// A control group; empty again before it goes.
+struct Group {
+    path: PathBuf,
+    unified: bool,
+}
+
+impl Group {
+    fn new() -> Self {
+        let root = Path::new("/sys/fs/cgroup");
+        let unified = root.join("cgroup.controllers").exists();
+        let parent = if unified {
+            root.to_owned()
+        } else {
+            root.join("memory")
+        };
+        let path = parent.join(format!("fh-n7-{}", std::process::id()));
+        std::fs::create_dir(&path).unwrap();
+        let swap = if unified {
+            ("memory.swap.max", "0")
+        } else {
+            ("memory.swappiness", "0")
+        };
+        std::fs::write(path.join(swap.0), swap.1).ok();
+        Self { path, unified }
+    }
+
+    fn take(&self, pid: u32) {
+        std::fs::write(self.path.join("cgroup.procs"), pid.to_string()).unwrap();
+    }
+
+    /// From now on so many bytes more than it has.
+    fn leave(&self, more: u64) {
+        let (usage, limit) = if self.unified {
+            ("memory.current", "memory.max")
+        } else {
+            ("memory.usage_in_bytes", "memory.limit_in_bytes")
+        };
+        let usage = std::fs::read_to_string(self.path.join(usage)).unwrap();
+        let most = usage.trim().parse::<u64>().unwrap() + more;
+        std::fs::write(self.path.join(limit), most.to_string()).unwrap();
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let above = match self.unified {
+            true => "/sys/fs/cgroup/cgroup.procs",
+            false => "/sys/fs/cgroup/memory/cgroup.procs",
+        };
+        let left = std::fs::read_to_string(self.path.join("cgroup.procs")).unwrap_or_default();
+        for pid in left.lines() {
+            std::fs::write(above, pid).ok();
+        }
+        for _ in 0..100 {
+            if std::fs::remove_dir(&self.path).is_ok() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    }
+}
+
+fn score(pid: u32) -> i32 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap();
+    text.trim().parse().unwrap()
+}
+
+/// Bytes of a process that are in memory.
+fn resident(pid: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = text.lines().find_map(|l| l.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok());
+    kilobytes.unwrap_or(0) << 10
+}
+
+fn children(pid: u32) -> Vec<u32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    text.split_whitespace()
+        .map(|pid| pid.parse().unwrap())
+        .collect()
+}
+
+/// Gives the daemon the score that its unit says, as systemd does, and gives that; 0 where root may not lower one.
+fn score_of_the_unit(pid: u32) -> i32 {
+    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/freehold.service");
+    let unit = std::fs::read_to_string(unit).unwrap();
+    let line = unit.lines().find_map(|l| l.strip_prefix("OOMScoreAdjust="));
+    let score = line.unwrap();
+    match std::fs::write(format!("/proc/{pid}/oom_score_adj"), score) {
+        Ok(()) => score.parse().unwrap(),
+        Err(error) => {
+            println!("the daemon keeps its score, {score} cannot be set here: {error}");
+            0
+        }
+    }
+}
+
+/// SQL in the server's container.
+fn psql(on: &ServedBox, sql: &str) -> Command {
+    let id = on.fh.installation();
+    let mut list = Command::new("docker");
+    list.args(["ps", "-q", "--filter", "label=freehold.kind=database"]);
+    let container = run(list.args(["--filter", &format!("label=freehold.installation={id}")]));
+    let mut command = Command::new("docker");
+    command.args([
+        "exec",
+        "-u",
+        "postgres",
+        container.trim(),
+        "psql",
+        "-qc",
+        sql,
+    ]);
+    command
+}
+
+/// A session that holds memory until it is killed, and the process that serves it.
+fn session(on: &ServedBox, server: u32) -> (Child, u32) {
+    let sql = format!(
+        "DO $$ DECLARE a text := repeat('x', {}); BEGIN PERFORM pg_sleep(600); END $$",
+        HELD_MB << 20
+    );
+    let child = psql(on, &sql)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+    until("the session to hold its memory", secs(100), || {
+        let said = words(&psql(on, asleep).output().unwrap());
+        said.lines()
+            .any(|l| l.trim() == "1")
+            .then_some(())
+            .ok_or(said)
+    });
+    let all = children(server).into_iter();
+    let backend = all.max_by_key(|pid| resident(*pid)).unwrap();
+    assert!(resident(backend) >= HELD_MB << 20);
+    (child, backend)
+}
+
+/// The app eats until somebody is killed. Gives whether the session is not among those.
+fn eat(on: &ServedBox, app: u32, backend: u32) -> bool {
+    let mut last = [0; 2];
+    for _ in 0..1_000 {
+        let now = [app, backend].map(resident);
+        if now.contains(&0) {
+            println!("{last:?} bytes in the app and the session, then {now:?}");
+            return now[1] > 0;
+        }
+        last = now;
+        on.ask("/eat/4").ok();
+    }
+    panic!("nobody was killed");
+}
+
+#[test]
+fn n7_what_eats_the_memory_goes_and_the_daemon_and_postgres_stay() {
+    let _turn = crate::beside_others();
+    let on = ServedBox::start("[build]\nfree_disk = \"1M\"\nmemory = \"192M\"\n");
+    let fh = &on.fh;
+    fh.cli(&["db", "create", "main"]);
+    let daemon = fh.pid();
+    let set = score_of_the_unit(daemon);
+    let [server] = on.pids("database")[..] else {
+        panic!("one server")
+    };
+    let [app] = on.pids("replica")[..] else {
+        panic!("one replica")
+    };
+    // A box out of memory: the session and the app have as much of it when it is full, so that their sizes alone choose
+    // neither. What the server starts later is in the group, too.
+    let group = Group::new();
+    for pid in [daemon, server, app].into_iter().chain(children(server)) {
+        group.take(pid);
+    }
+    let (first, backend) = session(&on, server);
+    let scores = [daemon, server, backend, app].map(score);
+    assert_eq!(scores, [set, 0, 100, 200]);
+    group.leave(resident(backend) - resident(app));
+    assert!(eat(&on, app, backend), "the database's session was killed");
+    on.until_served();
+    assert_eq!(fh.pid(), daemon);
+    assert!(children(server).contains(&backend));
+    let events = on.events();
+    let told = events.iter().any(|e| e.contains("killed"));
+    assert!(told, "{events:#?}");
+
+    // The same with the app's score as low as the server's: what was seen above was the scores.
+    let [app] = on.pids("replica")[..] else {
+        panic!("one replica")
+    };
+    std::fs::write(format!("/proc/{app}/oom_score_adj"), "0").unwrap();
+    group.take(app);
+    group.leave(resident(backend) - resident(app));
+    assert!(
+        !eat(&on, app, backend),
+        "the app was killed without its score"
+    );
+    assert_eq!((fh.pid(), on.pids("database")), (daemon, vec![server]));
+    let lost = words(&first.wait_with_output().unwrap());
+    assert!(lost.contains("server closed the connection"), "{lost}");
+    until("the database to answer again", secs(60), || {
+        let out = psql(&on, "SELECT 1").output().unwrap();
+        out.status
+            .success()
+            .then_some(())
+            .ok_or_else(|| words(&out))
+    });
+
+    // By its own limit, which is named.
+    fh.cli(&["scale", APP, "web=1", "--memory", "96M"]);
+    on.until_served();
+    on.ask("/eat/200").unwrap_err();
+    until("the app's end to be told", secs(60), || {
+        let events = on.events();
+        let told = events
+            .iter()
+            .any(|e| e.contains("ran out of its memory limit"));
+        told.then_some(()).ok_or_else(|| format!("{events:#?}"))
+    });
+    on.until_served();
+
+    // A build that wants more than builds may have.
+    let eats = "FROM python:3.13-slim\nRUN python -c \"b'x' * (4 << 30)\"\n";
+    let eats = folder(fh, "eats", &[("Dockerfile", eats)]);
+    let out = fh.try_cli(&["deploy", &eats, "--app", APP]);
+    let said = words(&out);
+    assert_eq!(out.status.code(), Some(6), "{said}");
+    assert!(said.contains("more memory than builds may have"), "{said}");
+    on.ask("/").unwrap();
+    assert_eq!((fh.pid(), on.pids("database")), (daemon, vec![server]));
+}
