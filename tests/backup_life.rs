@@ -12,6 +12,8 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+#[cfg(feature = "crash-points")]
+use support::census::Census;
 use support::process::run;
 #[cfg(feature = "crash-points")]
 use support::sweep::Sweep;
@@ -490,6 +492,7 @@ fn f8_a_kill_while_a_backup_fails_or_expires_or_a_restore_fails_leaves_nothing_o
             "backup.expired" => world.age(&id),
             _ => world.s3.flip_a_byte(&object),
         }
+        let before = Census::with_store(&world.fh, &world.s3);
         world.fh.arm(&point);
         let arguments: &[&str] = match what {
             "restore.failed" => &["backup", "restore", &id, "--yes"],
@@ -552,5 +555,8 @@ fn f8_a_kill_while_a_backup_fails_or_expires_or_a_restore_fails_leaves_nothing_o
                 }
             },
         );
+        // A backup that failed is tried again by the clock.
+        let census = || Census::with_store(&world.fh, &world.s3);
+        before.until_equal(&point, census, |line| line.contains(" open job "));
     }
 }

@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 use freehold::docker::Engine;
 use serde_json::Value;
+#[cfg(feature = "crash-points")]
+use support::census::Census;
 use support::freehold::{Freehold, words};
 use support::process::run;
 #[cfg(feature = "crash-points")]
@@ -517,19 +519,15 @@ fn f8_a_kill_while_a_deploy_overtakes_another_leaves_one_of_them() {
         p.until_state(slow, "cancelled");
         until(&format!("calm after {point}"), secs(180), || {
             let deploy = p.newest();
-            let replicas = p.containers();
-            let uploads = std::fs::read_dir(p.fh.data_dir().join("builds")).unwrap();
-            let uploads: Vec<PathBuf> = uploads
-                .map(|e| e.unwrap().path())
-                .filter(|p| p.extension().is_some_and(|e| e == "tar"))
-                .collect();
+            let census = Census::of(&p.fh);
+            let left = ["half done ", "file builds/", "image without a name"];
             let calm = deploy["id"].as_i64() == Some(newest)
                 && deploy["settled"] == true
-                && replicas.len() == 1
-                && uploads.is_empty();
+                && census.count("container ") == 1
+                && left.iter().all(|what| census.count(what) == 0);
             match calm {
                 true => Ok(()),
-                false => Err(format!("{deploy} {replicas:?} {uploads:?}")),
+                false => Err(format!("{deploy} {census:?}")),
             }
         });
         assert_eq!(p.answer(), name("last"), "{point}");

@@ -7,6 +7,8 @@ mod support;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
+#[cfg(feature = "crash-points")]
+use support::census::Census;
 use support::documented;
 use support::freehold::{Freehold, words};
 use support::process::run;
@@ -221,6 +223,7 @@ fn f8_a_kill_while_a_database_fails_leaves_no_server_running() {
     fh.configure("");
     fh.start();
     let image = Masked::new();
+    let before = Census::of(&fh);
     let mut sweep = Sweep::of("f8_a_kill_while_a_database_fails_leaves_no_server_running");
     for point in sweep.points() {
         fh.arm(&point);
@@ -244,22 +247,7 @@ fn f8_a_kill_while_a_database_fails_leaves_no_server_running() {
         let wanted = format!("postgres:{} runs 17", image.version);
         assert!(reason.contains(&wanted), "{point}: {reason}");
         fh.cli(&["db", "rm", "main", "--yes"]);
-        until(
-            &format!("nothing to be left after {point}"),
-            secs(180),
-            || {
-                let left = [
-                    of_ours(&fh, &["ps", "-a"], ""),
-                    of_ours(&fh, &["volume", "ls"], ""),
-                    of_ours(&fh, &["network", "ls"], "name=db-"),
-                ];
-                let list = fh.json(&["db", "list"]);
-                if left.iter().all(Vec::is_empty) && list == serde_json::json!([]) {
-                    Ok(())
-                } else {
-                    Err(format!("{left:?} {list}"))
-                }
-            },
-        );
+        before.until_equal(&point, || Census::of(&fh), |_| false);
+        assert_eq!(fh.json(&["db", "list"]), serde_json::json!([]), "{point}");
     }
 }

@@ -17,15 +17,17 @@ mod store;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::base::clock::UnixMs;
 use crate::base::ids::{AppName, HostName, ProcessName};
 use crate::base::marked;
+use crate::base::sabotage::Sabotage;
 use crate::base::secret::{MasterKey, Secret};
 use crate::db::{Db, DbError};
 use crate::events::{self, Level, NewEvent};
 use crate::git::{Credentials, Remote};
-use crate::jobs::Owed;
+use crate::jobs::{self, Owed};
 
 pub use app::{App, DOCKER_HUB, GitSource, NewApp, RegistryLogin, SourceChange, registry_host};
 pub use domain::{Domain, Route};
@@ -238,10 +240,9 @@ impl Apps {
                 env::check_value(name, value)?;
             }
         }
-        let key = Arc::clone(&self.key);
-        let by = by.to_owned();
-        self.db
-            .write(move |tx| {
+        let (db, key, by) = (self.db.clone(), Arc::clone(&self.key), by.to_owned());
+        let written = async move {
+            db.write(move |tx| {
                 let current = store::env(tx, &key, app)?;
                 let (mut set, mut unset) = (Vec::new(), Vec::new());
                 for (name, value) in &changes {
@@ -272,6 +273,15 @@ impl Apps {
                 Ok(true)
             })
             .await
+        };
+        if Sabotage::EarlyAnswer.is_on() {
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                written.await.is_ok_and(|changed: bool| changed)
+            });
+            return Ok(true);
+        }
+        written.await
     }
 
     /// Gives the app a domain. The same one twice is no error.
@@ -395,15 +405,23 @@ impl Apps {
             .await
     }
 
-    /// Marks the app as going away: nothing new is started for it.
+    /// Marks the app as going away, and queues its removal: nothing new is started for it. Volumes go only
+    /// `with_volumes`.
     ///
     /// # Errors
     /// Only the database's.
-    pub async fn begin_removal(&self, app: i64, by: &str, now: UnixMs) -> Result<(), AppError> {
+    pub async fn begin_removal(
+        &self,
+        app: i64,
+        with_volumes: bool,
+        by: &str,
+        now: UnixMs,
+    ) -> Result<(), AppError> {
         let message = format!("Removal was asked for by {by}.");
         self.db
             .write(move |tx| {
                 store::begin_removal(tx, app)?;
+                jobs::queue_removal(tx, app, with_volumes, now)?;
                 record(tx, now, app, "app.removing", message)
             })
             .await

@@ -225,7 +225,7 @@ async fn f4_names_are_unique_and_ids_are_not_used_twice() {
         .await;
     assert!(matches!(taken, Err(AppError::NameTaken(_))));
     p.apps
-        .begin_removal(first.id, "ana", UnixMs(2))
+        .begin_removal(first.id, false, "ana", UnixMs(2))
         .await
         .unwrap();
     p.apps

@@ -4,7 +4,9 @@
 //! environment the process kills itself (SIGKILL, nothing flushed) the first
 //! time it passes that point. `FREEHOLD_CRASH_MARK=<file>` is created first,
 //! and a point whose mark exists no longer fires, so that a restarted daemon
-//! with the same environment goes on. Without the feature this is nothing.
+//! with the same environment goes on. Several names stand apart by commas; each
+//! then has a mark of its own, `<file>` with the name behind it, and the daemon
+//! dies once at each. Without the feature this is nothing.
 
 /// Passes the point `name`, such as `deploy.building.before`.
 #[cfg(not(feature = "crash-points"))]
@@ -17,10 +19,13 @@ pub fn hit(name: &str) {
     let Ok(wanted) = std::env::var("FREEHOLD_CRASH_AT") else {
         return;
     };
-    if wanted != name {
+    if !wanted.split(',').any(|one| one == name) {
         return;
     }
-    if let Ok(mark) = std::env::var("FREEHOLD_CRASH_MARK") {
+    if let Ok(mut mark) = std::env::var("FREEHOLD_CRASH_MARK") {
+        if wanted.contains(',') {
+            mark.push_str(name);
+        }
         let made = std::fs::OpenOptions::new()
             .write(true)
             .create_new(true)

@@ -14,6 +14,7 @@ pub mod mono;
 pub mod policies;
 pub mod protocol;
 pub mod retry;
+pub mod sabotage;
 pub mod said;
 pub mod secret;
 pub mod shutdown;

@@ -158,8 +158,8 @@ fn totals(edge: &EdgeTotals) -> String {
         false => refused.join(", "),
     };
     format!(
-        "Open connections: {}. Refused before an app: {refused}. Entries of the access log dropped: {}.",
-        edge.connections, edge.log_dropped
+        "Open connections: {}. Held: {}. Refused before an app: {refused}. Entries of the access log dropped: {}.",
+        edge.connections, edge.held, edge.log_dropped
     )
 }
 
@@ -235,12 +235,13 @@ mod tests {
         };
         let mut edge = EdgeTotals {
             connections: 4,
+            held: 3,
             refused: vec![one("bad request", 2), one("panic", 0)],
             log_dropped: 7,
         };
         assert_eq!(
             totals(&edge),
-            "Open connections: 4. Refused before an app: 2 bad request. Entries of the access log dropped: 7."
+            "Open connections: 4. Held: 3. Refused before an app: 2 bad request. Entries of the access log dropped: 7."
         );
         edge.refused.clear();
         assert!(totals(&edge).contains("an app: nothing."));

@@ -4,6 +4,7 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
 use crate::base::clock::UnixMs;
+use crate::base::sabotage::Sabotage;
 use crate::base::secret::random_id;
 use crate::db::DbError;
 use crate::events::{self, Level, NewEvent};
@@ -245,7 +246,7 @@ impl Deploys {
         let open = self.0.db.read(store::unsettled).await?;
         for deploy in open.into_iter().filter(|d| d.app == app) {
             match self.cancel(deploy.id, why, UnixMs::now()).await {
-                Err(DeployError::Conflict(_)) | Ok(()) => {}
+                Err(DeployError::Conflict(_) | DeployError::NotFound(_)) | Ok(()) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -339,6 +340,9 @@ impl Drop for Half {
 
 /// Removes a file of ours; one that is not there is well.
 pub(super) fn remove_file(path: &std::path::Path) {
+    if Sabotage::LeftFile.is_on() {
+        return;
+    }
     if let Err(error) = std::fs::remove_file(path)
         && error.kind() != std::io::ErrorKind::NotFound
     {

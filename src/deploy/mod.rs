@@ -46,6 +46,7 @@ mod start;
 mod state;
 mod static_copy;
 mod static_folder;
+mod steps;
 mod store;
 mod switch;
 mod watch;
@@ -62,7 +63,7 @@ use crate::base::ids::InstallationId;
 use crate::base::secret::{MasterKey, hmac_sha256};
 use crate::db::{Db, DbError};
 use crate::git::Git;
-use crate::jobs::{Handlers, Limit, Owed};
+use crate::jobs::{self, Handlers, Limit, Owed};
 
 pub use app_file::{AppFile, FILE_NAME, Process};
 pub use error::DeployError;
@@ -71,8 +72,9 @@ pub use log::{Line, Logs};
 pub use ports::Ports;
 pub use row::{Cause, Deploy, Facing, NewDeploy, Release, Serving};
 pub use source::Source;
-pub use state::{State, crash_points};
+pub use state::State;
 pub use static_folder::Files;
+pub use steps::crash_points;
 
 use image_name::Own;
 use places::Places;
@@ -185,8 +187,6 @@ const DRAIN_JOB: &str = "deploy.drain";
 const WATCH_JOB: &str = "deploy.watch";
 /// The job that brings the number of replicas to what is wanted.
 const REPLICAS_JOB: &str = "app.replicas";
-/// The job that removes an app.
-const REMOVAL_JOB: &str = "app.remove";
 
 /// Beyond what the steps of a job are bounded by themselves, its limit.
 const SLACK: Duration = Duration::from_secs(15 * 60);
@@ -281,7 +281,7 @@ impl Deploys {
             });
         }
         let this = self.clone();
-        handlers.on(REMOVAL_JOB, COUNTS, move |_, payload| {
+        handlers.on(jobs::REMOVAL, COUNTS, move |_, payload| {
             let this = this.clone();
             async move { this.remove_app(payload).await }
         });

@@ -5,43 +5,26 @@
 
 use std::time::Duration;
 
-use serde_json::json;
-
 use crate::base::clock::UnixMs;
-use crate::jobs::{self, NewJob, Outcome};
+use crate::jobs::Outcome;
 
 use super::error::{DeployError, Stop};
 use super::plan;
 use super::start::STOP_GRACE;
+use super::steps::Removal;
 use super::store;
-use super::{Deploys, REMOVAL_JOB, app_in, job_key};
+use super::{Deploys, app_in};
 
 impl Deploys {
-    /// Queues the removal of an app that is marked as going away.
+    /// Takes an app that is marked as going away from its visitors. Its removal was queued by the transaction
+    /// that marked it; what still works for it is in its way.
     ///
     /// # Errors
     /// Only the database's.
-    pub async fn remove(
-        &self,
-        app: i64,
-        with_volumes: bool,
-        by: &str,
-        now: UnixMs,
-    ) -> Result<(), DeployError> {
+    pub async fn remove(&self, app: i64, by: &str) -> Result<(), DeployError> {
+        Removal::Marked.passed();
         self.stop_unswitched(app, by).await?;
-        self.0
-            .db
-            .write(move |tx| {
-                store::stop(tx, app)?;
-                let job = NewJob {
-                    kind: REMOVAL_JOB,
-                    key: job_key(app),
-                    payload: json!({ "app": app, "volumes": with_volumes }),
-                    run_at: now,
-                };
-                jobs::enqueue(tx, now, &job).map(drop)
-            })
-            .await?;
+        self.0.db.write(move |tx| store::stop(tx, app)).await?;
         Ok(())
     }
 
@@ -64,7 +47,10 @@ impl Deploys {
         };
         let told = |e: crate::supervise::SuperviseError| Stop::Again(e.to_string());
         let containers = &self.0.ports.containers;
+        // Whoever asked for it may have been cut off before they could.
+        self.0.db.write(move |tx| store::stop(tx, app)).await?;
         self.wait_published(app).await?;
+        Removal::Unserved.passed();
         // Those of an open drain as well.
         let old = self.not_serving(app).await?;
         let serving = self.0.db.read(move |c| store::live(c, app)).await?;
@@ -73,6 +59,7 @@ impl Deploys {
             None => self.0.limits().drain,
         };
         self.retire_drained(app, &old, drain).await?;
+        Removal::Drained.passed();
         let owner = plan::owner(app);
         let mine: Vec<i64> = {
             let live = containers.live();
@@ -92,11 +79,14 @@ impl Deploys {
                 .map_err(told)?;
         }
         self.drains_over(app, STOP_GRACE * 3).await?;
+        Removal::Stopped.passed();
         self.0.ports.attachments.forget(app).await?;
+        Removal::Detached.passed();
         containers
             .remove_network(&plan::network(app))
             .await
             .map_err(told)?;
+        Removal::Unlinked.passed();
         let releases = self.releases(app).await?;
         for release in &releases {
             if release.unreadable {
@@ -114,6 +104,7 @@ impl Deploys {
                 }
             }
         }
+        Removal::Imageless.passed();
         for deploy in self.list(Some(app), 1_000).await? {
             self.0.logs.remove(deploy.id);
         }
@@ -123,7 +114,9 @@ impl Deploys {
         {
             tracing::warn!(app, %error, "a repository's cache could not be removed");
         }
+        Removal::Emptied.passed();
         self.0.ports.apps.delete(app, facts.name).await?;
+        Removal::Deleted.passed();
         Ok(())
     }
 }

@@ -20,6 +20,7 @@ use super::plan::Making;
 use super::ports::AppFacts;
 use super::row::{Release, Serving};
 use super::start::STOP_GRACE;
+use super::steps::Scaling;
 use super::store;
 use super::{Deploys, REPLICAS_JOB, app_in, job_key};
 
@@ -29,7 +30,10 @@ impl Deploys {
     /// # Errors
     /// Only the database's.
     pub async fn apply_counts(&self, app: i64, now: UnixMs) -> Result<(), DeployError> {
-        Ok(self.0.db.write(move |tx| enqueue(tx, app, now)).await?)
+        Scaling::Unasked.passed();
+        self.0.db.write(move |tx| enqueue(tx, app, now)).await?;
+        Scaling::Asked.passed();
+        Ok(())
     }
 
     /// Stops the app: it gets no traffic, finishes what it began, and ends.
@@ -133,15 +137,21 @@ impl Deploys {
         let grown = self.grow(&serving, &wanted).await?;
         let names = by_process(&wanted);
         if grown || names != serving.replicas {
+            Scaling::Unlisted.passed();
             self.0
                 .db
                 .write(move |tx| store::set_replicas(tx, app, &names))
                 .await?;
+            Scaling::Listed.passed();
         }
         self.wait_published(app).await?;
+        Scaling::Published.passed();
         let old = self.replicas_left_over(app).await?;
         let drain = self.drain_of(&serving).await?;
         self.retire_drained(app, &old, drain).await?;
+        if !old.is_empty() {
+            Scaling::Drained.passed();
+        }
         for container in old {
             let limit = STOP_GRACE * 3;
             let gone = self
@@ -151,6 +161,7 @@ impl Deploys {
                 .wait_gone(container.row, limit)
                 .await;
             gone.map_err(|e| Stop::Again(e.to_string()))?;
+            Scaling::Gone.passed();
         }
         Ok(())
     }
@@ -213,6 +224,7 @@ impl Deploys {
             return Ok(false);
         }
         let rows = self.want_all(more).await?;
+        Scaling::Made.passed();
         let deadline = self.0.limits().start_deadline * 2;
         for row in &rows {
             if let Err(not_ready) = self.0.ports.containers.wait_ready(*row, deadline).await {
@@ -223,6 +235,7 @@ impl Deploys {
                 return Err(Stop::Failed(not_ready.to_string()));
             }
         }
+        Scaling::Ready.passed();
         Ok(true)
     }
 }

@@ -183,10 +183,10 @@ impl fmt::Display for State {
     }
 }
 
-/// Every line of a deploy at which the tests kill the daemon. `Superseded` is
+/// Every write of a deploy's state around which the tests kill the daemon. `Superseded` is
 /// written in the transaction of the newer deploy's `Queued`: its two points lie
 /// inside it, and a kill there leaves neither.
-pub fn crash_points() -> Vec<String> {
+pub(super) fn points() -> Vec<String> {
     State::ALL
         .into_iter()
         .flat_map(|s| [s.point("before"), s.point("after")])
@@ -202,7 +202,7 @@ mod tests {
         for state in State::ALL {
             assert_eq!(State::parse(state.as_str()), Some(state));
         }
-        assert_eq!(crash_points().len(), 2 * State::ALL.len());
+        assert_eq!(points().len(), 2 * State::ALL.len());
         assert_eq!(State::parse("nonsense"), None);
     }
 

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use super::app_file::FILE_NAME;
 use super::context::{Entry, each, plain};
 use super::static_folder::{PART, remove, told};
+use super::steps::Folder;
 
 /// Hard links of a tree at most: more names are not served.
 const MOST_LINKS: usize = 20_000;
@@ -103,11 +104,13 @@ pub(super) fn copy(tree: &Path, from: &str, to: &Path) -> Result<Copied, String>
     }
     rustix::fs::syncfs(File::open(&part).map_err(told)?).map_err(|e| told(e.into()))?;
     remove(to)?;
+    Folder::Copied.passed();
     fs::rename(&part, to).map_err(told)?;
     let above = to.parent().unwrap_or(to);
     File::open(above)
         .and_then(|above| above.sync_all())
         .map_err(told)?;
+    Folder::Placed.passed();
     Ok(copied)
 }
 

@@ -16,6 +16,7 @@ use super::row::NewRelease;
 use super::run::{Next, Work};
 use super::state::State;
 use super::static_copy::{Copied, copy};
+use super::steps::Folder;
 use crate::proxy::StaticSite;
 
 /// How the column of a release's image begins where there is none; no image's id begins so.
@@ -93,7 +94,9 @@ impl Deploys {
                 let to = files.folder(&data_dir);
                 let copied = copy(&tree, &from, &to)?;
                 let site = StaticSite::record(&to, files.single_page, &files.record(&data_dir));
-                Ok((copied, site.map_err(|e| e.to_string())?))
+                let site = site.map_err(|e| e.to_string())?;
+                Folder::Recorded.passed();
+                Ok((copied, site))
             });
         let (copied, site) = copying
             .await
@@ -166,6 +169,7 @@ impl Deploys {
             let deploy = name.strip_suffix(RECORD).unwrap_or(name).parse::<i64>();
             if !deploy.is_ok_and(|deploy| kept.contains(&deploy)) {
                 remove(&entry.path())?;
+                Folder::Collected.passed();
             }
         }
         Ok(())

@@ -73,3 +73,26 @@ impl Owed {
         store::settle(tx, self.kind(), &self.key(app), now)
     }
 }
+
+/// What the removal of an app is registered under.
+pub const REMOVAL: &str = "app.remove";
+
+/// Queues the removal of `app`, in the transaction that marks it as going away: marked and never removed, it could
+/// neither be used nor got rid of. It waits for its turn among the app's other work.
+///
+/// # Errors
+/// Only the database's.
+pub fn queue_removal(
+    tx: &Transaction<'_>,
+    app: i64,
+    with_volumes: bool,
+    now: UnixMs,
+) -> Result<(), DbError> {
+    let job = NewJob {
+        kind: REMOVAL,
+        key: format!("app:{app}"),
+        payload: serde_json::json!({ "app": app, "volumes": with_volumes }),
+        run_at: now,
+    };
+    enqueue(tx, now, &job).map(drop)
+}

@@ -58,6 +58,8 @@ pub struct RouteReading {
 pub struct EdgeReading {
     /// Open connections of clients.
     pub connections: u64,
+    /// Requests that wait for their app.
+    pub held: u64,
     /// What was turned away before it reached an app: why, and how often.
     pub refused: Vec<(String, u64)>,
     /// Entries of the access log that were never written.

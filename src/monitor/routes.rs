@@ -179,6 +179,7 @@ pub(super) fn routes(edge: EdgeReading, minute: &Minute, now: UnixMs) -> Routes 
     Routes {
         edge: Some(EdgeTotals {
             connections: edge.connections,
+            held: edge.held,
             refused: edge
                 .refused
                 .into_iter()
@@ -288,6 +289,7 @@ mod tests {
     fn e7_what_a_process_answered_is_what_its_routes_have_whatever_replicas_came_and_went() {
         let edge = EdgeReading {
             connections: 4,
+            held: 0,
             refused: vec![("unknown name".into(), 2)],
             log_dropped: 1,
             routes: vec![

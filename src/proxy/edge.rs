@@ -67,6 +67,8 @@ pub enum What {
 pub struct EdgeStats {
     /// Open client connections.
     pub connections: u64,
+    /// Requests that wait at a gate now: for a pause to end, a target to come back, or a place at one.
+    pub held: u64,
     /// By route key and by target key, of the current snapshot.
     pub routes: Vec<(Arc<str>, Reading)>,
     pub targets: Vec<(Arc<str>, Reading)>,
@@ -328,6 +330,7 @@ impl EdgeHandle {
         };
         EdgeStats {
             connections: self.shared.connections.load(Relaxed) as u64,
+            held: snapshot.held(),
             routes: snapshot
                 .all_routes()
                 .map(|route| (route.spec.key.clone(), route.meter().read()))

@@ -277,6 +277,10 @@ impl RouteTable {
         self.gates.get(group)
     }
 
+    pub(super) fn gates(&self) -> impl Iterator<Item = &Arc<Gate>> {
+        self.gates.values()
+    }
+
     pub(super) fn targets(&self, key: &str) -> &[Arc<Target>] {
         self.targets.get(key).map_or(&[], Vec::as_slice)
     }

@@ -47,6 +47,16 @@ impl Snapshot {
         self.routes.gate(group).or_else(of_default).cloned()
     }
 
+    /// Requests that wait now, at any gate.
+    pub fn held(&self) -> u64 {
+        let of_default = self.default_route.as_ref().map(|route| route.gate());
+        // A gate belongs to several routes, and is counted once.
+        let other =
+            of_default.filter(|gate| !self.routes.gates().any(|one| Arc::ptr_eq(one, gate)));
+        let all = self.routes.gates().chain(other);
+        all.map(|gate| u64::from(gate.held())).sum()
+    }
+
     /// The target of this key at this address, with these traits, if it may still be used: routing keeps it instead of making another.
     pub fn target(&self, key: &str, address: &Address, traits: Traits) -> Option<Arc<Target>> {
         let of_default = self.default_route.iter().flat_map(|route| route.targets());

@@ -33,6 +33,9 @@ impl Routes {
 pub struct EdgeTotals {
     /// Connections of clients that are open.
     pub connections: u64,
+    /// Requests that wait for their app: for the end of a pause, a replica that can be reached, or a place at one.
+    #[serde(default)]
+    pub held: u64,
     /// What was turned away before it reached an app.
     pub refused: Vec<RefusedCount>,
     /// Entries of the access log that were never written.

@@ -142,11 +142,7 @@ impl World {
 
     /// The files of uploads that are not completed.
     pub fn upload_parts(&self) -> Vec<String> {
-        std::fs::read_dir(self.s3.root())
-            .unwrap()
-            .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
-            .filter(|n| n.starts_with(".upload"))
-            .collect()
+        self.s3.uploads()
     }
 
     /// Neither objects nor parts of uploads.

@@ -157,6 +157,41 @@ impl Freehold {
         self.restart();
     }
 
+    /// Restarts the daemon so that it kills itself at each of `points`, one after another, and each next one goes on.
+    /// [`Freehold::crashed_at_all`] says when all have struck.
+    pub fn arm_all(&self, points: &[String]) {
+        let [_, _, ..] = points else {
+            return points.iter().for_each(|point| self.arm(point));
+        };
+        for point in points {
+            std::fs::remove_file(self.crash_mark(point)).ok();
+        }
+        let text = format!(
+            "FREEHOLD_CRASH_AT={}\nFREEHOLD_CRASH_MARK={}\n",
+            points.join(","),
+            self.crash_mark("").display()
+        );
+        std::fs::write(self.path("env"), text).unwrap();
+        self.restart();
+    }
+
+    /// Waits until every armed point has killed the daemon, arms nothing any more, and waits until the next one answers.
+    pub fn crashed_at_all(&self, points: &[String], limit: Duration) -> Vec<Killed> {
+        let struck: Vec<Killed> = points.iter().map(|p| self.struck(p, limit)).collect();
+        struck.into_iter().map(|killed| self.back(killed)).collect()
+    }
+
+    /// Restarts the daemon with one of its protections off, or with all of them on again.
+    pub fn sabotage(&self, word: Option<&str>) {
+        match word {
+            Some(word) => {
+                std::fs::write(self.path("env"), format!("FREEHOLD_SABOTAGE={word}\n")).unwrap();
+            }
+            None => std::fs::remove_file(self.path("env")).unwrap(),
+        }
+        self.restart();
+    }
+
     /// Waits until the armed point has killed the daemon and the next one answers.
     pub fn crashed(&self, point: &str, limit: Duration) -> Killed {
         self.back(self.struck(point, limit))

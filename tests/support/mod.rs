@@ -17,6 +17,7 @@ pub mod acme;
 pub mod address;
 pub mod authority;
 pub mod browser;
+pub mod census;
 pub mod disk;
 pub mod documented;
 pub mod door;

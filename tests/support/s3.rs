@@ -84,6 +84,15 @@ impl S3 {
         found
     }
 
+    /// What multipart uploads that were neither completed nor aborted have left, by the server's own names.
+    pub fn uploads(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.root).unwrap();
+        let names = entries.map(|e| e.unwrap().file_name().to_string_lossy().into_owned());
+        let mut found: Vec<String> = names.filter(|n| n.starts_with(".upload")).collect();
+        found.sort();
+        found
+    }
+
     /// Flips one byte in the middle of an object.
     pub fn flip_a_byte(&self, object: &Path) {
         let mut bytes = std::fs::read(object).unwrap();

@@ -69,6 +69,36 @@ pub const SHARES: &[Share] = &[
         takes: &[".queued."],
     },
     Share {
+        test: "n5_a_rollback_survives_a_kill_at_every_point",
+        file: "kills/verbs.rs",
+        registry: "deploy",
+        takes: &[".queued.", ".starting.", ".checking.", ".switching.", ".draining.", ".watching.", ".live."],
+    },
+    Share {
+        test: "n5_other_variables_survive_a_kill_at_every_point",
+        file: "kills/verbs.rs",
+        registry: "deploy",
+        takes: &[".queued.", ".starting.", ".checking.", ".switching.", ".draining.", ".watching."],
+    },
+    Share {
+        test: "n5_more_and_fewer_replicas_survive_a_kill_at_every_point",
+        file: "kills/verbs.rs",
+        registry: "deploy",
+        takes: &["scale."],
+    },
+    Share {
+        test: "n5_a_removal_survives_a_kill_at_every_point",
+        file: "kills/verbs.rs",
+        registry: "deploy",
+        takes: &["removal."],
+    },
+    Share {
+        test: "n5_a_folder_of_files_survives_a_kill_at_every_point",
+        file: "kills/verbs.rs",
+        registry: "deploy",
+        takes: &[".fetching.", ".building.", "static.", ".releasing.", ".starting.", ".checking.", ".switching."],
+    },
+    Share {
         test: "f8_an_order_survives_a_kill_at_every_point",
         file: "first_light/steps/f8_crash.rs",
         registry: "certs",

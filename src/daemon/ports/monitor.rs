@@ -95,6 +95,7 @@ impl World for WorldPort {
         };
         EdgeReading {
             connections: stats.connections,
+            held: stats.held,
             refused: refused(&stats.refusals),
             log_dropped: stats.log_dropped,
             routes: snapshot

@@ -444,10 +444,11 @@ async fn f4_removing_an_app_takes_all_of_it_and_volumes_only_when_asked() {
     let file = format!("{APP_FILE}[volumes]\nup = \"/up\"\n");
     std::fs::write(p.work().join("freehold.toml"), file).unwrap();
     p.deploy("one").await;
-    p.deploys
-        .remove(7, true, "ana", UnixMs::now())
-        .await
-        .unwrap();
+    let marked: Result<(), crate::db::DbError> =
+        p.db.write(|tx| crate::jobs::queue_removal(tx, 7, true, UnixMs::now()))
+            .await;
+    marked.unwrap();
+    p.deploys.remove(7, "ana").await.unwrap();
     p.until_done("delete row").await;
     let done = p.world.done();
     for part in [

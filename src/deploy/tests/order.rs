@@ -298,10 +298,11 @@ async fn n6_more_replicas_during_a_drain_cut_nothing_that_drains() {
 async fn n6_an_app_is_removed_with_what_drains_and_nothing_comes_after_it() {
     let (mut p, two) = draining().await;
     p.world.told.lock().unwrap().removing = true;
-    p.deploys
-        .remove(7, false, "ana", UnixMs::now())
-        .await
-        .unwrap();
+    let marked: Result<(), crate::db::DbError> =
+        p.db.write(|tx| crate::jobs::queue_removal(tx, 7, false, UnixMs::now()))
+            .await;
+    marked.unwrap();
+    p.deploys.remove(7, "ana").await.unwrap();
     p.until_done("retire tasks-web-v1-d1-1").await;
     assert!(p.world.running().is_empty(), "{:?}", p.world.running());
     assert_eq!(p.world.count("delete row"), 0, "its drain is not over");

@@ -93,7 +93,11 @@ async fn e6_rollback_is_another_folder_and_old_ones_are_collected() {
     until_gone(&folder(&p, first)).await;
     until_gone(&folder(&p, second)).await;
     assert!(folder(&p, third).exists() && folder(&p, fourth).exists());
-    p.deploys.remove(7, false, "ana", now).await.unwrap();
+    let marked: Result<(), crate::db::DbError> =
+        p.db.write(move |tx| crate::jobs::queue_removal(tx, 7, false, now))
+            .await;
+    marked.unwrap();
+    p.deploys.remove(7, "ana").await.unwrap();
     p.until_done("delete row").await;
     assert!(!p.folder.path().join("static/7").exists());
 }

@@ -315,8 +315,10 @@ pub async fn remove(
 ) -> Result<Accepted<Removing>, Failure> {
     let row = app.apps.find(&name).await?;
     let (by, now) = (caller.who(), UnixMs::now());
-    app.apps.begin_removal(row.id, &by, now).await?;
-    app.deploys.remove(row.id, how.volumes, &by, now).await?;
+    app.apps
+        .begin_removal(row.id, how.volumes, &by, now)
+        .await?;
+    app.deploys.remove(row.id, &by).await?;
     telling.volumes(how.volumes);
     let removing = row.name.to_string();
     let job = jobs::about(&app, "app.remove", "app", row.id).await?;

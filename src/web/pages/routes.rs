@@ -182,6 +182,7 @@ fn edge(totals: &EdgeTotals) -> Vec<(String, String)> {
         "Open connections".to_owned(),
         totals.connections.to_string(),
     );
+    let held = ("Requests held".to_owned(), totals.held.to_string());
     let refused = totals
         .refused
         .iter()
@@ -190,5 +191,9 @@ fn edge(totals: &EdgeTotals) -> Vec<(String, String)> {
         "Entries of the access log dropped".to_owned(),
         totals.log_dropped.to_string(),
     );
-    [open].into_iter().chain(refused).chain([dropped]).collect()
+    [open, held]
+        .into_iter()
+        .chain(refused)
+        .chain([dropped])
+        .collect()
 }

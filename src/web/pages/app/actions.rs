@@ -214,9 +214,9 @@ pub async fn remove(
     if !removal.answer.is(name) {
         return question(&app, visit, name, (volumes, true)).await;
     }
-    app.apps.begin_removal(act.row.id, &act.by, act.now).await?;
     let (row, by) = (act.row.id, &act.by);
-    let result = app.deploys.remove(row, volumes, by, act.now).await;
+    app.apps.begin_removal(row, volumes, by, act.now).await?;
+    let result = app.deploys.remove(row, by).await;
     if result.is_ok() {
         telling.volumes(volumes);
     }

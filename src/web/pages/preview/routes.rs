@@ -68,6 +68,7 @@ pub fn routes_page() -> routes::View {
     let told = Routes {
         edge: Some(EdgeTotals {
             connections: 41,
+            held: 3,
             refused: vec![RefusedCount {
                 reason: text("unknown name in TLS"),
                 count: 312,

@@ -1,0 +1,32 @@
+//! Protections that the tests switch off, to see that they would notice: what nothing is found of is shown to be
+//! findable.
+//!
+//! With the cargo feature `crash-points` and `FREEHOLD_SABOTAGE=<word>` in the environment the daemon does the one
+//! wrong that the word stands for. Without the feature nothing of it is in the binary.
+
+/// A wrong that can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sabotage {
+    /// A change of variables is acknowledged a second before it is written.
+    EarlyAnswer,
+    /// Files that are over with stay where they are.
+    LeftFile,
+}
+
+impl Sabotage {
+    /// Whether it was asked for.
+    #[cfg(not(feature = "crash-points"))]
+    pub const fn is_on(self) -> bool {
+        false
+    }
+
+    /// Whether it was asked for.
+    #[cfg(feature = "crash-points")]
+    pub fn is_on(self) -> bool {
+        let word = match self {
+            Self::EarlyAnswer => "early-answer",
+            Self::LeftFile => "left-file",
+        };
+        std::env::var("FREEHOLD_SABOTAGE").is_ok_and(|asked| asked == word)
+    }
+}

@@ -1,0 +1,17 @@
+//! kill -9 of the daemon at every line of what people do to an app: rollback, other variables, more or fewer replicas, a
+//! folder of files, removal. One verb, and the daemon dies at each of its lines in turn, so that each of its starts has
+//! to take up what the line before left; in the end it is as if it had never died. And, in `tests/soak`, kills at random
+//! under load, with a list of all that was acknowledged.
+//!
+//! First light and `deploy_engine` kill at the lines of a deploy that builds.
+#![cfg(feature = "crash-points")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bystander;
+mod ledger;
+mod place;
+mod soak;
+mod verbs;
