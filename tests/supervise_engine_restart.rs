@@ -3,15 +3,17 @@
 //!
 //! Has an engine of its own (`tests/rig/engine`), because it ends it.
 
+#[path = "drops/own_engine.rs"]
+mod own_engine;
 #[allow(dead_code)]
 #[path = "supervise/rig.rs"]
 mod rig;
 mod support;
 
-use std::path::PathBuf;
 use std::process::Command;
 
 use freehold::supervise::EngineState;
+use own_engine::OwnEngine;
 use rig::*;
 use support::freehold::Freehold;
 use support::process::run;
@@ -19,79 +21,19 @@ use support::process::run;
 /// One such engine at a time is enough for a small machine.
 static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-/// An engine in a folder of its own, cleaned away with its value.
-struct OwnEngine(PathBuf);
-
-fn ask_rig(action: &str, folder: &std::path::Path) {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rig/engine");
-    let status = Command::new(script)
-        .args([action, folder.to_str().unwrap()])
-        .status()
-        .unwrap();
-    assert!(status.success(), "engine {action}");
-}
-
-impl OwnEngine {
-    fn start() -> Self {
-        let folder = PathBuf::from(format!("/run/fht{}", std::process::id()));
-        let engine = Self(folder);
-        engine.up();
-        let image = engine.0.join("busybox.tar");
-        for (host, verb, flag) in [
-            (shared_engine(), "save", "-o"),
-            (engine.host(), "load", "-i"),
-        ] {
-            let mut command = Command::new("docker");
-            command.args(["-H", &host, verb, flag]).arg(&image);
-            if verb == "save" {
-                command.arg("busybox:latest");
-            }
-            assert!(command.status().unwrap().success(), "{verb}");
-        }
-        engine
+/// Ends the engine with kill -9.
+fn kill(own: &OwnEngine) {
+    let pid = std::fs::read_to_string(own.folder.join("docker.pid")).unwrap();
+    let status = Command::new("kill").args(["-9", pid.trim()]).status();
+    assert!(status.unwrap().success());
+    // An engine refuses to start while its predecessor's process is listed.
+    let listed = format!("/proc/{}", pid.trim());
+    let begun = Instant::now();
+    while std::fs::exists(&listed).unwrap() {
+        assert!(begun.elapsed() < PATIENCE, "the engine does not end");
+        std::thread::sleep(SECOND / 20);
     }
-
-    fn host(&self) -> String {
-        format!("unix://{}/docker.sock", self.0.display())
-    }
-
-    fn up(&self) {
-        ask_rig("start", &self.0);
-    }
-
-    fn down(&self) {
-        ask_rig("stop", &self.0);
-    }
-
-    fn kill(&self) {
-        let pid = std::fs::read_to_string(self.0.join("docker.pid")).unwrap();
-        let status = Command::new("kill")
-            .args(["-9", pid.trim()])
-            .status()
-            .unwrap();
-        assert!(status.success());
-        // An engine refuses to start while its predecessor's process is listed.
-        let listed = PathBuf::from(format!("/proc/{}", pid.trim()));
-        let begun = Instant::now();
-        while listed.exists() {
-            assert!(begun.elapsed() < PATIENCE, "the engine does not end");
-            std::thread::sleep(SECOND / 20);
-        }
-        std::fs::remove_file(self.0.join("docker.pid")).unwrap();
-    }
-}
-
-impl Drop for OwnEngine {
-    fn drop(&mut self) {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rig/engine");
-        let cleaned = Command::new(script).arg("clean").arg(&self.0).status();
-        if !cleaned.is_ok_and(|status| status.success()) {
-            eprintln!(
-                "the engine in {} could not be cleaned away",
-                self.0.display()
-            );
-        }
-    }
+    std::fs::remove_file(own.folder.join("docker.pid")).unwrap();
 }
 
 async fn reachable(supervisor: &Supervisor, wanted: bool) {
@@ -106,7 +48,7 @@ async fn reachable(supervisor: &Supervisor, wanted: bool) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f8_an_engine_restart_is_survived_and_addresses_followed() {
     let _alone = ONE_AT_A_TIME.lock().await;
-    let own = OwnEngine::start();
+    let own = OwnEngine::start(&["busybox:latest"], false);
     let id = InstallationId::parse("restartertest").unwrap();
     let machine = Machine::on(&own.host(), id).await;
     let daemon = machine.daemon().await;
@@ -140,7 +82,7 @@ async fn f8_an_engine_restart_is_survived_and_addresses_followed() {
         ];
         match gently {
             true => own.down(),
-            false => own.kill(),
+            false => kill(&own),
         }
         reachable(supervisor, false).await;
         let known = supervisor.live().borrow().clone();
@@ -211,7 +153,7 @@ async fn n3_an_engine_restart_with_live_restore_interrupts_nobody() {
         let gone = Instant::now();
         match gently {
             true => own.down(),
-            false => own.kill(),
+            false => kill(&own),
         }
         reachable(supervisor, false).await;
         own.up();
@@ -240,7 +182,7 @@ async fn n3_an_engine_restart_with_live_restore_interrupts_nobody() {
 #[test]
 fn f8_n3_after_an_engine_restart_the_edge_answers_from_the_new_address() {
     let _alone = ONE_AT_A_TIME.blocking_lock();
-    let own = OwnEngine::start();
+    let own = OwnEngine::start(&["busybox:latest"], false);
     let mut fh = Freehold::new();
     fh.configure_on(&own.host(), "");
     fh.start();
@@ -304,7 +246,7 @@ fn f8_n3_after_an_engine_restart_the_edge_answers_from_the_new_address() {
         "the address is the same: nothing was followed"
     );
 
-    own.kill();
+    kill(&own);
     own.up();
     support::until::until("the app to answer after kill -9", 90 * SECOND, answers);
     drop(fh);

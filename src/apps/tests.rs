@@ -86,11 +86,22 @@ async fn f4_an_apps_secrets_are_sealed_and_come_back() {
     );
     let env = p.apps.env(app.id).await.unwrap();
     assert_eq!(env["KEY"].expose(), "env-hunter2 $\"'\n=");
-    for file in std::fs::read_dir(p.folder.path()).unwrap() {
-        let bytes = std::fs::read(file.unwrap().path()).unwrap();
-        let text = String::from_utf8_lossy(&bytes);
-        assert!(!text.contains("hunter2"), "a secret lies open on the disk");
+    let mut folders = vec![p.folder.path().to_owned()];
+    let mut files = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let bytes = std::fs::read(&path).unwrap();
+            let text = String::from_utf8_lossy(&bytes);
+            assert!(!text.contains("hunter2"), "a secret lies open in {path:?}");
+            files += 1;
+        }
     }
+    assert!(files >= 3, "the state, its journal and a snapshot");
     let moved = |url: &str| SourceChange {
         git_url: Some(GitUrl::parse(url).unwrap()),
         ..SourceChange::default()

@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::support::freehold::engine;
 
 pub struct OwnEngine {
-    folder: PathBuf,
+    pub folder: PathBuf,
     /// Containers live on while it is down.
     pub live_restore: bool,
 }

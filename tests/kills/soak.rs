@@ -288,10 +288,11 @@ fn at_rest(p: &Place, report: &mut Report, at_first: &Census) -> Result<(), Stri
     }
     let apps = p.told(&["app", "list"]);
     let is_app = |id: &str| {
-        apps.as_array()
-            .unwrap()
-            .iter()
-            .any(|a| a["id"].to_string() == id)
+        apps.as_array().unwrap().iter().any(|a| {
+            a["id"]
+                .as_i64()
+                .is_some_and(|known| id.parse() == Ok(known))
+        })
     };
     let mut left = census.difference(at_first);
     left.retain(|line| {
