@@ -17,6 +17,8 @@ const TELLING: &[&str] = &[
     // A refusal stands in the log of who did what.
     "audit",
     "audit_outcomes",
+    // How far the journal of changes goes, those to the audit log among them.
+    "journal",
     "deliveries",
     "checks",
     "incidents",
