@@ -11,7 +11,11 @@ use crate::support::until::{secs, until_true};
 const WARM: usize = 100;
 
 /// Streams that end cleanly at the drain's limit.
-const WHOLE: &[StreamKind] = &[StreamKind::WebSocket];
+const WHOLE: &[StreamKind] = &[
+    StreamKind::WebSocket,
+    StreamKind::Events,
+    StreamKind::EventsHttp2,
+];
 
 /// A run with these changes, one after another.
 fn run(

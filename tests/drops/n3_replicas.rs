@@ -200,6 +200,8 @@ fn n3_a_hung_replica_is_left_out_and_whoever_waits_goes_elsewhere() {
     until_true("it to be given up", secs(60), given_up);
     goes_on(&load, WARM);
     let ledger = load.finish();
+    // It is replaced, too.
+    place.until_serving(3);
     let report = place.report("n3-hangs", &ledger);
     assert!(report.failed_safe == 0, "safe requests failed\n{report}");
     let waited = Duration::from_millis(report.longest_safe_ms);
