@@ -399,9 +399,9 @@ async fn f9_build_cache_of_our_own_builds_is_collected_and_nobody_elses() {
     let engine = Engine::connect(&support::freehold::engine()).unwrap();
     engine.negotiate().await.unwrap();
     let p = Place::with("[build]\ncache = \"1M\"\n");
-    let before = engine.build_cache().await.unwrap();
+    let before = build_cache::seen(&engine).await;
     build_cache::leave(&engine, MUCH).await;
-    let mut neighbours = engine.build_cache().await.unwrap();
+    let mut neighbours = build_cache::seen(&engine).await;
     neighbours.retain(|r| !r.held && !before.iter().any(|b| b.id == r.id));
     assert!(neighbours.iter().any(|r| r.size >= MUCH), "{neighbours:?}");
     // A build that fails late leaves layers that no image holds.
@@ -413,7 +413,7 @@ async fn f9_build_cache_of_our_own_builds_is_collected_and_nobody_elses() {
         let done = log.contains("build cache was collected");
         if done { Ok(()) } else { Err(log) }
     });
-    let after = engine.build_cache().await.unwrap();
+    let after = build_cache::seen(&engine).await;
     for one in &neighbours {
         let there = after.iter().any(|a| a.id == one.id);
         assert!(there, "{one:?} of the neighbour is gone");

@@ -13,7 +13,7 @@ use crate::base::units;
 /// How long, where nobody says.
 pub const USUAL: Duration = Duration::from_secs(24 * 3_600);
 const SHORTEST: Duration = Duration::from_secs(60);
-const LONGEST: Duration = Duration::from_secs(30 * 24 * 3_600);
+pub(super) const LONGEST: Duration = Duration::from_secs(30 * 24 * 3_600);
 
 /// How long a switch to `on` lasts, by its form; `None` is off.
 ///

@@ -89,6 +89,9 @@ pub struct Options {
     /// How many requests stand in the access log: off, all, or a part such as 0.1
     #[arg(long, value_name = "SHARE")]
     access_log: Option<String>,
+    /// Any of them as freehold.toml writes it: 'compress = { codings = ["gzip"] }'; sets its key anew; again for more
+    #[arg(long, value_name = "KEY = VALUE")]
+    policy: Vec<String>,
     /// Forget what is set for the domain, by key, before anything else: freehold.toml holds again
     #[arg(long, value_name = "KEY", value_parser = clap::builder::PossibleValuesParser::new(KEYS))]
     reset: Vec<String>,
@@ -224,6 +227,7 @@ impl Options {
             &self.allow,
             &self.deny,
             &self.error_page,
+            &self.policy,
             &self.reset,
         ];
         none.iter().all(|none| *none) && lists.iter().all(|list| list.is_empty())
@@ -246,6 +250,9 @@ fn changed(
                 all.remove(key);
             }
         }
+    }
+    for text in &options.policy {
+        all.extend(written(text)?);
     }
     let mut set = |key: &str, value: Value| {
         all.insert(key.to_owned(), value);
@@ -327,6 +334,30 @@ fn changed(
     Ok(all)
 }
 
+/// What a line of freehold.toml sets.
+///
+/// # Errors
+/// A sentence about what is wrong with it.
+fn written(text: &str) -> Result<Map<String, Value>, String> {
+    let set: Map<String, Value> = toml::from_str(text).map_err(|error| {
+        format!(
+            "\"{text}\" is no policy ({}): write it like 'sticky = true'",
+            error.message()
+        )
+    })?;
+    match set.keys().find(|key| !KEYS[1..].contains(&key.as_str())) {
+        Some(key) => Err(format!(
+            "there is no policy \"{key}\": there are {}",
+            KEYS[1..].join(", ")
+        )),
+        // What stands in a command is seen by everybody on the box.
+        None if set.contains_key("basic_auth") => {
+            Err("a password is never part of a command: use --basic-auth USER".into())
+        }
+        None => Ok(set),
+    }
+}
+
 /// Puts something into the table under a key.
 fn put(all: &mut Map<String, Value>, key: &str, name: &str, value: Value) {
     let mut table = match all.remove(key) {
@@ -363,6 +394,10 @@ mod tests {
             rate_by: Some("header:x-key".into()),
             compress: Some(false),
             access_log: Some("0.5".into()),
+            policy: text(&[
+                "hsts = { max_age_days = 30 }",
+                "compress = { codings = [\"gzip\"] }\nsticky = true",
+            ]),
             reset: text(&["hsts"]),
             ..Options::default()
         };
@@ -381,6 +416,9 @@ mod tests {
                 "basic_auth": { "realm": "Team", "users": [
                     { "name": "bob" }, { "name": "ana", "password": "hunter2" }] },
                 "rate_limit": { "requests": 5, "per": "second", "header": "x-key" },
+                "hsts": { "max_age_days": 30 },
+                "sticky": true,
+                // The option of its own is the later word.
                 "compress": false,
                 "access_log": 0.5,
                 "error_pages": { "404": "x", "503": "down" }
@@ -419,6 +457,19 @@ mod tests {
             ..Options::default()
         };
         assert!(wrong(realm).contains("--basic-auth"));
+        for (text, part) in [
+            ("sticky", "is no policy"),
+            ("stick = true", "there are redirects, "),
+            ("all = 1", "there is no policy"),
+            ("basic_auth = { users = [] }", "--basic-auth USER"),
+        ] {
+            let policy = Options {
+                policy: vec![text.into()],
+                ..Options::default()
+            };
+            let said = wrong(policy);
+            assert!(said.contains(part), "{said}");
+        }
     }
 
     /// Every key of the policies can be reset.

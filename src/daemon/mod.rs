@@ -399,9 +399,10 @@ fn master_key(data_dir: &Path) -> Result<MasterKey, String> {
         return Err(format!(
             "{key} is missing, and {state} is there: the passwords, keys and environments in it open with that key only, so no new one is made. \
              Bring the file back (32 bytes, `chown freehold:freehold`, `chmod 600`) from the backup or snapshot of this box, from the box that {folder} was copied from, \
-             or from wherever the key was put aside. Only if it is lost for good: move {state} away to begin anew.",
+             or from wherever the key was put aside. Only if it is lost for good: move {state} and {safe} away to begin anew.",
             key = key.display(),
             state = state.display(),
+            safe = state.with_extension("safe").display(),
             folder = data_dir.display(),
         ));
     }

@@ -126,6 +126,7 @@ mod tests {
     async fn a7_a_database_is_examined_while_it_is_in_use() {
         let folder = tempfile::tempdir().unwrap();
         let db = Db::open(&folder.path().join("state.db"), Kind::State).unwrap();
+        db.set_meta("k", "v".to_owned()).await.unwrap();
         let seen = db.examine().await.unwrap();
         assert_eq!(seen.check, "ok");
         assert_eq!(seen.steps.0, seen.steps.1);

@@ -24,10 +24,10 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
 pub use error::DbError;
 pub use examine::Examination;
-#[cfg(test)]
-pub use safe::Saboteur;
 pub use safe::has_snapshots;
 pub use safe::{Recovery, confirm as confirm_recoveries, mark_told as mark_recovery_told, note};
+#[cfg(test)]
+pub use safe::{Saboteur, until_closed};
 pub use slice::Slice;
 
 use crate::base::clock::UnixMs;
@@ -60,6 +60,8 @@ struct Inner {
     kind: Kind,
     writer: mpsc::Sender<Message>,
     readers: Mutex<Vec<Connection>>,
+    /// Snapshots are taken one after another.
+    snapshots: Mutex<()>,
     permits: Semaphore,
     commits: watch::Sender<u64>,
     /// The journal has grown so far that a snapshot is due.
@@ -102,6 +104,10 @@ impl Db {
         let anew = kind == Kind::State && safe::usable(path, UnixMs::now())?;
         let mut connection = open::writer(path, kind)?;
         migrations::migrate(&mut connection, kind)?;
+        if kind == Kind::State {
+            // A log that is lost must not leave an older Freehold's state behind, which is used as it is.
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        }
         for reserve in &reserves {
             reserve.keep();
         }
@@ -134,6 +140,7 @@ impl Db {
                 kind,
                 writer: sender,
                 readers: Mutex::new(Vec::new()),
+                snapshots: Mutex::new(()),
                 permits: Semaphore::new(READERS),
                 commits: watch::Sender::new(0),
                 large,
@@ -219,6 +226,7 @@ impl Db {
     pub async fn snapshot(&self, now: UnixMs) -> Result<(), DbError> {
         let inner = Arc::clone(&self.inner);
         let taken = tokio::task::spawn_blocking(move || {
+            let _alone = lock(&inner.snapshots);
             safe::take(&open::reader(&inner.path)?, &inner.path, now)
         });
         taken

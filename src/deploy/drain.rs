@@ -134,7 +134,7 @@ impl Deploys {
         }
         if !whole {
             work.log.line(&format!(
-                "Some requests took longer than the {} s of drain and were cut.",
+                "Some requests took longer than the {} s of drain and were ended.",
                 limit.as_secs()
             ));
         }

@@ -32,6 +32,7 @@ impl Deploys {
                 commit,
                 rebuild,
             } => {
+                self.enough_disk().await?;
                 let remote = self.remote(work, url).await?;
                 let commit = match commit {
                     Some(commit) => commit.clone(),
@@ -83,7 +84,6 @@ impl Deploys {
         branch: &Branch,
         commit: &CommitId,
     ) -> Result<String, Stop> {
-        self.enough_disk().await?;
         work.log
             .line(&format!("Fetching {commit} from {}", remote.url));
         let repo = self.repo(work.facts.id);
@@ -106,6 +106,7 @@ impl Deploys {
         };
         let commit = work.deploy.commit.as_deref().unwrap_or_default();
         let commit = CommitId::parse(commit).map_err(|e| Stop::Failed(e.0))?;
+        self.enough_disk().await?;
         let remote = self.remote(work, url).await?;
         self.fetch_tree(work, &remote, branch, &commit).await?;
         Ok(())

@@ -98,7 +98,7 @@ pub(super) async fn answer(
         None => {
             let is_head_alone =
                 parts.method == Method::HEAD || matches!(response.status().as_u16(), 204 | 304);
-            let end = StreamEnd::of(&response, &exchange, parts.version);
+            let end = StreamEnd::of(&response, &exchange, (&parts.method, parts.version));
             response.body_mut().ends(exchange, is_head_alone, end);
         }
         Some(tunnel) => tunnel.begins(exchange),

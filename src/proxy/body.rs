@@ -213,7 +213,17 @@ impl EdgeBody {
                 return polled;
             }
         }
-        match end.farewell(cx) {
+        let is_late = end.is_late(cx);
+        let mut polled = self.content.poll(cx);
+        let is_its_own_end = match &polled {
+            Poll::Ready(Some(Ok(frame))) => frame.is_trailers(),
+            Poll::Ready(None | Some(Err(_))) => true,
+            Poll::Pending => false,
+        };
+        if is_its_own_end {
+            return polled;
+        }
+        match end.farewell(is_late) {
             Farewell::Not => {}
             Farewell::Breaks => return Poll::Ready(Some(Err(Broken::AtLimit))),
             Farewell::Ends(trailers) => {
@@ -222,7 +232,6 @@ impl EdgeBody {
                 return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
             }
         }
-        let mut polled = self.content.poll(cx);
         if let Poll::Ready(Some(Ok(frame))) = &mut polled
             && let Some(data) = frame.data_mut()
         {

@@ -279,7 +279,7 @@ fn judged(
             EdgeError::UpstreamClosed
         }
         SendFailure::Malformed(what) => {
-            tracing::warn!(target = %target.key(), "the target's answer is refused: {what}");
+            target.answers_badly(what);
             EdgeError::UpstreamMalformed(what)
         }
         SendFailure::Silent => EdgeError::UpstreamSilent(answer_limit),

@@ -1,8 +1,8 @@
 //! Host: the name a request is for, from `:authority` or `Host`, where there is exactly one and it is well-formed.
 use std::net::IpAddr;
 
-use http::header;
 use http::request::Parts;
+use http::{Version, header};
 
 use super::error::EdgeError;
 
@@ -38,6 +38,10 @@ impl Host {
                         "its Host and the host of its address differ",
                     ));
                 }
+            }
+            // In an address of HTTP/1.1 the host does not stand for the field (RFC 9112, 3.2).
+            (Some(_), None) if parts.version == Version::HTTP_11 => {
+                return Err(EdgeError::BadRequest("it has no Host"));
             }
             (Some(authority), None) => authority.as_str(),
             (None, Some(field)) => field,

@@ -1,8 +1,9 @@
 //! Stream end: how an answer that is under way ends when the drain of its target, or of the edge, has reached its limit.
 //!
-//! What is a stream by its type may end at any time, and is ended in its own way: server-sent events between two events, a
-//! gRPC call between two messages with a status in its trailers. Anything else without a length is broken off, never ended:
-//! half a download must not pass for a whole one. What has a length cannot pass for whole, and is left to its app.
+//! What is a stream by its type may end at any time, and is ended in its own way: server-sent events that were asked for
+//! with GET between two events, a gRPC call between two messages with a status in its trailers. Anything else without a length
+//! is broken off, never ended: half a download must not pass for a whole one. What has a length cannot pass for whole, and is
+//! left to its app. Whatever is there already still goes out, and what is about to end has a moment for it.
 //! An answer that never waits for its app costs a comparison a piece; what tells of the limit is made for one that does.
 use std::future::Future;
 use std::pin::Pin;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use futures_util::future::select;
 use http::header::{self, HeaderMap};
-use http::{Response, Version};
+use http::{Method, Response, Version};
 use http_body::Body as _;
 use tokio::time::sleep;
 
@@ -69,7 +70,7 @@ impl StreamEnd {
     pub(super) fn of(
         response: &Response<EdgeBody>,
         exchange: &Exchange,
-        version: Version,
+        (method, version): (&Method, Version),
     ) -> StreamEnd {
         if response.body().size_hint().exact().is_some() {
             return StreamEnd::none();
@@ -77,6 +78,11 @@ impl StreamEnd {
         let kind = match exchange.claim() {
             Some(_) => Kind::of(response.headers(), exchange.client.http2.get()),
             None => Kind::NotAtAll,
+        };
+        // Nobody asks again for events that answer anything else.
+        let kind = match kind {
+            Kind::Events(_) if *method != Method::GET => Kind::Other,
+            kind => kind,
         };
         StreamEnd {
             kind,
@@ -95,7 +101,7 @@ impl StreamEnd {
         let _whole = self.kind.pass(data);
     }
 
-    /// How much of a piece is passed on at the limit: what ends the event or message that had begun, and no more.
+    /// How much of a piece is passed on at the limit: of events what ends the one that had begun, and no more.
     pub(super) fn passes_last(&mut self, data: &[u8]) -> usize {
         self.kind.passes_last(data)
     }
@@ -122,25 +128,25 @@ impl StreamEnd {
         signal.as_mut().poll(cx)
     }
 
-    /// What becomes of the answer now that the limit has been reached. One that goes on is asked about again in time.
-    pub(super) fn farewell(&mut self, cx: &mut Context<'_>) -> Farewell {
-        let is_between = match &self.kind {
-            Kind::Events(events) => events.is_between(),
-            Kind::Messages(messages) => messages.is_between(),
-            Kind::NotAtAll | Kind::Other => return Farewell::Breaks,
-        };
+    /// Whether the moment is over that what is on its way may take; it begins with the first question.
+    pub(super) fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
         if !std::mem::replace(&mut self.leaves, true) {
             self.signal = Some(Box::pin(sleep(FAREWELL)));
         }
-        let is_late = match &mut self.signal {
+        match &mut self.signal {
             Some(signal) => signal.as_mut().poll(cx).is_ready(),
             None => true,
-        };
+        }
+    }
+
+    /// What becomes of the answer now that the limit has been reached and its own end is not there.
+    pub(super) fn farewell(&self, is_late: bool) -> Farewell {
         match &self.kind {
-            _ if !is_between && !is_late => Farewell::Not,
-            Kind::Messages(_) => Farewell::Ends(Some(grpc_status::drained())),
             // A reader of events throws away one that has no end.
-            _ => Farewell::Ends(None),
+            Kind::Events(events) if is_late || events.is_between() => Farewell::Ends(None),
+            Kind::Messages(_) if is_late => Farewell::Ends(Some(grpc_status::drained())),
+            Kind::Other if is_late => Farewell::Breaks,
+            _ => Farewell::Not,
         }
     }
 }
@@ -172,16 +178,11 @@ impl Kind {
 
     fn passes_last(&mut self, data: &[u8]) -> usize {
         match (self.pass(data), self) {
-            (None, _) => data.len(),
             (Some(end), Kind::Events(events)) => {
                 *events = Events::default();
                 end
             }
-            (Some(end), Kind::Messages(messages)) => {
-                *messages = Messages::default();
-                end
-            }
-            (Some(end), _) => end,
+            _ => data.len(),
         }
     }
 }

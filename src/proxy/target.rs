@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +18,7 @@ use super::gate::Gate;
 use super::meter::Meter;
 use super::standing::Standing;
 pub use crate::base::protocol::Protocol;
+use crate::base::said::Said;
 
 /// Where a target listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -57,9 +59,18 @@ pub struct Target {
     left: AtomicU64,
     leave: Arc<Notify>,
     mark: OnceLock<u64>,
+    /// That its answers are malformed.
+    said_malformed: Said,
 }
 
 impl Target {
+    /// Its answer was refused because of this. Told once a minute, however many ask.
+    pub(super) fn answers_badly(&self, what: &str) {
+        if self.said_malformed.is_due(Instant::now()) {
+            tracing::warn!(target = %self.key, "answers of the target are refused: {what}. Said once a minute");
+        }
+    }
+
     /// `key` names the target in figures and failure reports, e.g. `replica:31`.
     pub fn new(key: impl Into<Arc<str>>, address: Address) -> Arc<Target> {
         Self::with(key, address, Traits::default())
@@ -81,6 +92,7 @@ impl Target {
             left: AtomicU64::new(0),
             leave: Arc::default(),
             mark: OnceLock::new(),
+            said_malformed: Said::new(Instant::now()),
         })
     }
 

@@ -501,7 +501,8 @@ impl Executor {
         let plan = plan(&wanted, &found, &busy, self.orphans, now);
         busy.extend(plan.actions.iter().filter_map(Action::row));
         let members: Vec<_> = self.units.values().filter_map(Unit::member).collect();
-        let (ill, next_ill) = to_replace(&members, &busy, now);
+        let patience = self.shared.settings().patience;
+        let (ill, next_ill) = to_replace(&members, &busy, patience, now);
         for action in plan.actions {
             self.begin(action);
         }

@@ -10,9 +10,6 @@ use std::time::Duration;
 
 use crate::base::mono::Mono;
 
-/// Ill for this long beside a sibling that is well: what it was busy with, if it was, had its time.
-const PATIENCE: Duration = Duration::from_secs(20);
-
 /// How a replica stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
@@ -44,10 +41,12 @@ impl Member {
     }
 }
 
-/// The rows to be restarted now, and when to think again. Those in `busy` are being worked on.
+/// The rows to be restarted now, and when to think again. Those in `busy` are being worked on. One that was ill for
+/// `patience` beside a sibling that is well had its time for what it was busy with, if it was.
 pub(super) fn to_replace(
     members: &[Member],
     busy: &HashSet<i64>,
+    patience: Duration,
     now: Mono,
 ) -> (Vec<i64>, Option<Mono>) {
     let mut rows: Vec<i64> = Vec::new();
@@ -66,7 +65,7 @@ pub(super) fn to_replace(
         let Some(well) = well.min() else { continue };
         let due = group().filter_map(|m| match m.standing {
             Standing::Ill { since } => {
-                let due = since.max(well).plus(PATIENCE);
+                let due = since.max(well).plus(patience);
                 Some((due.max(m.not_before.unwrap_or(due)), since, m.row))
             }
             _ => None,
@@ -85,6 +84,7 @@ mod tests {
     use super::*;
 
     const NOW: Mono = Mono(1_000_000);
+    const PATIENCE: Duration = Duration::from_secs(20);
 
     fn ago(seconds: u64) -> Mono {
         Mono(NOW.0 - seconds * 1_000)
@@ -115,7 +115,7 @@ mod tests {
     }
 
     fn chosen(members: &[Member]) -> Vec<i64> {
-        to_replace(members, &HashSet::new(), NOW).0
+        to_replace(members, &HashSet::new(), PATIENCE, NOW).0
     }
 
     #[test]
@@ -123,7 +123,7 @@ mod tests {
         assert_eq!(chosen(&process(&[well(900), ill(20), well(900)])), [1]);
         let soon = process(&[well(900), ill(15), well(900)]);
         assert_eq!(
-            to_replace(&soon, &HashSet::new(), NOW),
+            to_replace(&soon, &HashSet::new(), PATIENCE, NOW),
             (vec![], Some(NOW.plus(Duration::from_secs(5))))
         );
     }
@@ -136,7 +136,11 @@ mod tests {
         assert!(chosen(&members).is_empty(), "the first one is not back yet");
         members[1].standing = Standing::Absent;
         assert_eq!(chosen(&members), [3], "one that waits in its crash loop");
-        assert!(to_replace(&members, &HashSet::from([1]), NOW).0.is_empty());
+        assert!(
+            to_replace(&members, &HashSet::from([1]), PATIENCE, NOW)
+                .0
+                .is_empty()
+        );
     }
 
     #[test]
@@ -162,7 +166,7 @@ mod tests {
     fn n3_what_was_replaced_in_vain_waits_as_a_crash_loop_does() {
         let mut members = process(&[ill(60), well(900)]);
         members[0].not_before = Some(NOW.plus(Duration::from_secs(120)));
-        let (rows, wake) = to_replace(&members, &HashSet::new(), NOW);
+        let (rows, wake) = to_replace(&members, &HashSet::new(), PATIENCE, NOW);
         assert_eq!((rows, wake), (vec![], members[0].not_before));
         // It does not keep another one from its turn.
         members.push(Member {

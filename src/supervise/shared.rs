@@ -24,12 +24,18 @@ use super::plan::Orphans;
 use super::subnet::Range;
 use super::unit::Turns;
 
+/// For a replica whose long answer is over to be seen to be well again.
+const CHECKS: Duration = Duration::from_secs(10);
+
 /// The settings that matter here.
 #[derive(Debug)]
 pub(super) struct Settings {
     pub(super) rhythm: Rhythm,
     pub(super) turns: Turns,
     pub(super) backoff: Backoff,
+    /// How long a replica may be ill beside one that is well: longer than any answer may take, since a process that can do
+    /// one thing at a time is not ill while it does that.
+    pub(super) patience: Duration,
     pub(super) log_size: u64,
     pub(super) log_files: u32,
     pub(super) drop_capabilities: Vec<String>,
@@ -54,6 +60,7 @@ impl From<&Config> for Settings {
                 max: config.container.restart_longest,
                 factor: 2,
             },
+            patience: config.timeouts.answer + CHECKS,
             log_size: config.container.log_size,
             log_files: config.container.log_files,
             drop_capabilities: config.container.drop_capabilities.clone(),

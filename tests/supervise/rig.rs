@@ -89,7 +89,10 @@ impl Daemon {
         let db = Db::open(&folder.join("state.db"), DbKind::State).unwrap();
         let tasks = Tasks::new(Shutdown::new());
         let key = Arc::new(MasterKey::from_bytes(&[7; 32]).unwrap());
-        let (engine, config) = (engine.clone(), Config::default());
+        let engine = engine.clone();
+        let mut config = Config::default();
+        // A replica that hangs is not waited for as long as an answer may take.
+        config.timeouts.answer = Duration::from_secs(10);
         let supervisor = Supervisor::start(engine, db.clone(), key, id, &config, &tasks);
         Self {
             supervisor: supervisor.await.unwrap(),

@@ -3,8 +3,22 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use freehold::docker::{BuildRequest, Engine, pack_context};
+use freehold::docker::{BuildRequest, CacheRecord, Engine, pack_context};
 use tokio_util::sync::CancellationToken;
+
+/// What the engine has. It looks for one at a time, and refuses others meanwhile.
+pub async fn seen(engine: &Engine) -> Vec<CacheRecord> {
+    for _ in 0..300 {
+        match engine.build_cache().await {
+            Ok(records) => return records,
+            Err(error) if error.to_string().contains("already running") => {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    panic!("somebody else looks all the time");
+}
 
 /// A build whose step writes so many bytes, its image removed again.
 pub async fn leave(engine: &Engine, bytes: u64) {

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, Transaction, params};
 
 use super::Pause;
+use crate::apps::maintenance::LONGEST;
 use crate::base::clock::UnixMs;
 use crate::db::DbError;
 
@@ -49,10 +50,17 @@ pub(super) fn clock_set(
             params![now.0, by],
             )?
         }
-        None => tx.execute(
+        None => {
+            tx.execute(
+                "UPDATE apps SET maintenance_until_ms = ?1
+                 WHERE maintenance = 1 AND maintenance_until_ms BETWEEN ?1 AND 1 << 60",
+                [now.plus(LONGEST).0],
+            )?;
+            tx.execute(
             "UPDATE app_pauses SET since_ms = ?1, until_ms = ?1 + (until_ms - since_ms) WHERE since_ms > ?1",
             [now.0],
-        )?,
+            )?
+        }
     };
     Ok(())
 }

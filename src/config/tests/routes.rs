@@ -50,7 +50,7 @@ fn e6_the_samples_route_is_one_with_every_policy() {
     policies.check().unwrap();
     let shown = serde_json::to_value(policies).unwrap();
     let keys: Vec<&String> = shown.as_object().unwrap().keys().collect();
-    assert_eq!(keys.len(), 12, "{keys:?}");
+    assert_eq!(keys.len(), 13, "{keys:?}");
     assert!(
         !format!("{config:?}").contains('…'),
         "a password is printed"

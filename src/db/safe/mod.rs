@@ -33,6 +33,8 @@ pub use notice::{Recovery, confirm, mark_told};
 pub(super) use recover::usable;
 #[cfg(test)]
 pub use saboteur::Saboteur;
+#[cfg(test)]
+pub use tests::until_closed;
 
 /// A snapshot is taken before its hour has come when the journal has grown by this since the last one (bytes).
 const LARGE: u64 = 64 * 1024 * 1024;

@@ -51,6 +51,13 @@ pub(super) fn write(tx: &Transaction<'_>, made: &Made<'_>, done: &Replayed) -> R
     let containers = match done.losses.is_empty() {
         true => 0,
         false => {
+            // A table that never had a row has none of its own there.
+            tx.execute(
+                "INSERT INTO sqlite_sequence (name, seq) SELECT name, 0 FROM sqlite_schema
+                 WHERE type = 'table' AND name IN ('apps', 'deploys', 'databases')
+                   AND name NOT IN (SELECT name FROM sqlite_sequence)",
+                [],
+            )?;
             tx.execute(
                 "UPDATE sqlite_sequence SET seq = seq + ?1 WHERE name IN ('apps', 'deploys', 'databases')",
                 [SPARE],

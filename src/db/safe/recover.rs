@@ -23,8 +23,10 @@ use crate::db::{DbError, open};
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Found {
     Absent,
-    /// SQLite finds nothing wrong; the newest change in it, where it knows of any journal.
+    /// SQLite finds nothing wrong; the newest change in it, where there is anything in it.
     Whole(Option<u64>),
+    /// SQLite finds nothing wrong, and it is of a Freehold that kept no journal.
+    Older,
     /// What SQLite found, and the newest change in it, where that could be read.
     Damaged(String, Option<u64>),
 }
@@ -33,6 +35,8 @@ enum Found {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Verdict {
     Use,
+    /// Used; snapshots and journal are of another one and are moved aside.
+    UseWithout,
     /// Nothing that was acknowledged is missing; what was about to be committed is.
     Redo(u64),
     /// Made anew, because of this.
@@ -53,7 +57,10 @@ fn judge(found: &Found, snapshot: Option<u64>, reach: Reach) -> Verdict {
             Some(_) => Verdict::Recover(format!("SQLite found it damaged: {what}")),
             None => Verdict::Refuse(what.clone()),
         },
-        Found::Whole(None) => recover("it was empty, or of another time".into()),
+        Found::Whole(None) => recover("it was empty".into()),
+        // Whoever put it there went back to it: what it has is newer than what lies beside it.
+        Found::Older if snapshot.is_some() || reach.last > 0 => Verdict::UseWithout,
+        Found::Older => Verdict::Use,
         Found::Whole(Some(held)) if *held < known && snapshot.is_some() => {
             let short = known - held;
             Verdict::Recover(match short {
@@ -76,17 +83,37 @@ pub(in crate::db) fn usable(path: &Path, now: UnixMs) -> Result<bool, DbError> {
     let unread =
         |e: io::Error| DbError::Unavailable(format!("{} cannot be read: {e}", folder.display()));
     let found = look(path)?;
-    let snapshots = snapshot::all(&folder).map_err(unread)?;
-    let reach = reach(&folder).map_err(unread)?.unwrap_or_default();
+    let is_whole = matches!(found, Found::Whole(Some(_)) | Found::Older);
+    let (snapshots, reach) = match snapshot::all(&folder).and_then(|all| Ok((all, reach(&folder)?)))
+    {
+        Ok((snapshots, reach)) => (snapshots, reach.unwrap_or_default()),
+        // One of two copies is enough to go on with.
+        Err(error) if is_whole => {
+            tracing::error!(%error, "the snapshots and the journal of the state in {} cannot be read. {} is whole and is used", folder.display(), path.display());
+            return Ok(false);
+        }
+        Err(error) => return Err(unread(error)),
+    };
     match judge(&found, snapshots.first().map(|s| s.number), reach) {
         Verdict::Use => Ok(false),
         Verdict::Redo(held) => {
             let mut connection = Connection::open(path)?;
             let done = replay(&mut connection, &folder, held)?;
-            tracing::info!(
-                changes = done.made,
-                "what was about to be committed when the daemon ended is committed now"
-            );
+            if done.losses.is_empty() || snapshots.is_empty() {
+                tracing::info!(
+                    changes = done.made,
+                    losses = ?done.losses,
+                    "what was about to be committed when the daemon ended is committed now"
+                );
+                return Ok(false);
+            }
+            drop(connection);
+            let why = "a change that the journal has could not be made in it";
+            recover(path, &folder, &snapshots, why, Some(held), now)?;
+            Ok(true)
+        }
+        Verdict::UseWithout => {
+            set_aside(&folder, now).map_err(unread)?;
             Ok(false)
         }
         Verdict::Refuse(what) => Err(open::damaged(path, what)),
@@ -97,12 +124,29 @@ pub(in crate::db) fn usable(path: &Path, now: UnixMs) -> Result<bool, DbError> {
             );
             let held = match &found {
                 Found::Damaged(_, held) | Found::Whole(held) => *held,
-                Found::Absent => None,
+                Found::Absent | Found::Older => None,
             };
-            recover(path, &folder, &snapshots, &why, held, now)?;
-            Ok(true)
+            match recover(path, &folder, &snapshots, &why, held, now) {
+                // An older state beside an older Freehold: somebody went back to both.
+                Err(DbError::Newer { .. }) if is_whole => {
+                    set_aside(&folder, now).map_err(unread)?;
+                    Ok(false)
+                }
+                recovered => recovered.map(|()| true),
+            }
         }
     }
+}
+
+/// Keeps snapshots and journal of another state than the one that is used.
+fn set_aside(folder: &Path, now: UnixMs) -> io::Result<()> {
+    let aside = suffixed(folder, &format!(".aside-{}", now.0));
+    tracing::error!(
+        "the state is of an older Freehold than the snapshots and the journal in {}: it is used as it is, and they are kept as {}",
+        folder.display(),
+        aside.display()
+    );
+    fs::rename(folder, aside)
 }
 
 fn look(path: &Path) -> Result<Found, DbError> {
@@ -134,8 +178,14 @@ fn examine(path: &Path) -> Result<Found, DbError> {
     connection.pragma_update(None, "cache_size", -1024)?;
     let said: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     let held = super::held(&connection);
+    let version: i64 = connection
+        .query_row("PRAGMA user_version", [], |row| row.get(0))
+        .unwrap_or(0);
     Ok(match said == "ok" {
-        true => Found::Whole(held?),
+        true => match held? {
+            None if version > 0 => Found::Older,
+            held => Found::Whole(held),
+        },
         false => Found::Damaged(said, held.ok().flatten()),
     })
 }
@@ -252,6 +302,14 @@ mod tests {
         // An older Freehold went on for a while, or the journal is gone.
         assert_eq!(verdict(whole(9), Some(3), 7, 7), Verdict::Use);
         assert_eq!(verdict(whole(9), None, 0, 0), Verdict::Use);
+    }
+
+    /// An upgrade that was taken back, with the state from before it.
+    #[test]
+    fn n7_the_state_of_an_older_freehold_is_used_and_the_journal_beside_it_is_not() {
+        assert_eq!(verdict(Found::Older, Some(3), 7, 7), Verdict::UseWithout);
+        assert_eq!(verdict(Found::Older, None, 2, 2), Verdict::UseWithout);
+        assert_eq!(verdict(Found::Older, None, 0, 0), Verdict::Use);
     }
 
     #[test]

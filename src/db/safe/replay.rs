@@ -97,7 +97,7 @@ fn one(
     done.last = number;
     migrations::migrate_to(connection, Kind::State, change.schema)?;
     let made = match done.losses.is_empty() {
-        true => again(connection, number, change),
+        true => again(connection, number, change)?,
         false => Err("it came after what is missing".into()),
     };
     match made {
@@ -124,25 +124,50 @@ pub(super) fn missing(done: &mut Replayed, until: u64) {
     done.last = until;
 }
 
-fn again(connection: &mut Connection, number: u64, change: &Change) -> Result<(), String> {
-    let words = |e: rusqlite::Error| e.to_string();
-    let transaction = connection.transaction().map_err(words)?;
+/// Says why it cannot be made; nothing of it is kept then.
+///
+/// # Errors
+/// What is of the moment and not of the change: that the disk is full, or cannot be read or written. Taken for a loss it
+/// would be one for ever.
+fn again(
+    connection: &mut Connection,
+    number: u64,
+    change: &Change,
+) -> Result<Result<(), String>, DbError> {
+    let transaction = connection.transaction()?;
     let before = transaction.total_changes();
     for statement in &change.statements {
         match transaction.execute_batch(statement) {
             Ok(()) => {}
             // It did not pass the first time either, or the count of rows says that it did.
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {}
-            Err(error) => return Err(words(error)),
+            Err(error) if is_of_the_moment(&error) => return Err(error.into()),
+            Err(error) => return Ok(Err(error.to_string())),
         }
     }
     let rows = transaction.total_changes() - before;
     if rows != change.rows {
-        return Err(format!(
+        return Ok(Err(format!(
             "made again it changes {rows} rows and not {}",
             change.rows
-        ));
+        )));
     }
-    super::hold(&transaction, number).map_err(|e| e.to_string())?;
-    transaction.commit().map_err(words)
+    super::hold(&transaction, number)?;
+    transaction.commit()?;
+    Ok(Ok(()))
+}
+
+fn is_of_the_moment(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            ErrorCode::DiskFull
+                | ErrorCode::SystemIoFailure
+                | ErrorCode::OutOfMemory
+                | ErrorCode::CannotOpen
+                | ErrorCode::ReadOnly
+                | ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+        )
+    )
 }

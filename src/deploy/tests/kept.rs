@@ -205,13 +205,8 @@ fn apart(ops: Vec<Op>, saboteur: Saboteur) -> Result<(), TestCaseError> {
         // The last of all writes: the thread has nothing more to do then.
         drop(db);
     });
-    let before = loop {
-        // The writer's thread lets go of the file a moment later.
-        let dumped = dump(&path);
-        if dump(&path) == dumped {
-            break dumped;
-        }
-    };
+    crate::db::until_closed(folder.path());
+    let before = dump(&path);
     for entry in std::fs::read_dir(folder.path()).unwrap() {
         let file = entry.unwrap().path();
         let name = file.file_name().unwrap().to_str().unwrap();

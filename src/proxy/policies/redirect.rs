@@ -96,7 +96,11 @@ mod tests {
     fn sent(rule: &str, address: &str) -> Option<String> {
         let redirect = Redirect::new(&toml::from_str(rule).unwrap());
         let uri: Uri = address.parse().unwrap();
-        let request = http::Request::builder().uri(address).body(()).unwrap();
+        let request = http::Request::builder()
+            .uri(address)
+            .version(http::Version::HTTP_2)
+            .body(())
+            .unwrap();
         let host = Host::of(&request.into_parts().0).unwrap();
         let asked = uri.path_and_query().unwrap().as_str().parse().unwrap();
         let (status, place) = redirect.applied(&host, uri.scheme_str() == Some("https"), &asked)?;

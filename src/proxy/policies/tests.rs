@@ -143,7 +143,7 @@ proptest! {
         let quota = compiled.quota.as_ref().unwrap();
         let now = std::time::Instant::now();
         quota.tell(RateTable::default().take(quota, quota.who(&request, address), now), &mut answer);
-        let sent_to = http::Request::builder().uri("https://a.test/").body(()).unwrap();
+        let sent_to = http::Request::builder().uri("https://a.test/").version(http::Version::HTTP_2).body(()).unwrap();
         let host = Host::of(&sent_to.into_parts().0).unwrap();
         if let Some((_, location)) = compiled.redirects[0].applied(&host, true, &uri) {
             answer.insert(header::LOCATION, location);
