@@ -1,7 +1,8 @@
 //! What `benches/abuse/run` attacks with, and whom: the edge alone before an app, a blank listener, a bystander.
 //!
 //! `serve`: the edge with its default limits. `origin`: an app behind it; the downloads of slow readers come from one of their
-//! own, so that its work for them is not taken for the edge's. `blank`: answers handshakes, and throws away what comes. `attack`: one kind of abuse for some seconds. `bystander`: asks at a fixed rate and tells how long it waited.
+//! own, so that its work for them is not taken for the edge's. `blank`: answers handshakes, and throws away what comes.
+//! `attack`: one kind of abuse for some seconds. `bystander`: asks at a fixed rate and tells how long it waited.
 mod attacks;
 mod bystander;
 mod origin;

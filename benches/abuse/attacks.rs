@@ -1,6 +1,7 @@
 //! The attacks, each as hard as its processor time allows, from many addresses of 127.1.0.0/16.
 //!
-//! From a blank listener, which answers no request, no answer is waited for. `size` is how many connections an attack holds or uses.
+//! From a blank listener, which answers no request, no answer is waited for. `size` is how many connections an attack holds
+//! or uses.
 use std::cell::Cell;
 use std::io;
 use std::rc::Rc;

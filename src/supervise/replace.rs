@@ -1,8 +1,8 @@
 //! Which replica that runs and gives no good answer is stopped and started.
 //!
 //! Only one beside siblings that are well: when all of a process are ill, what they need is (their database, say), and
-//! starting them anew would make it worse. One of a process at a time, and only after it had its chance to recover, next
-//! to a sibling that was well for as long. It counts as a failure: the waits of a crash loop apply. A process with one
+//! starting them anew would make it worse. One of a process at a time, and only after longer than an answer may take, next to
+//! a sibling that was well for as long. It counts as a failure: the waits of a crash loop apply. A process with one
 //! replica is left to its owner, and databases are never restarted. Pure.
 
 use std::collections::HashSet;
