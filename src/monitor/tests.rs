@@ -183,11 +183,15 @@ async fn f7_a_domain_is_checked_from_birth_and_an_incident_opens_and_closes() {
     assert!(status.machine.as_ref().is_some_and(|m| m.memory_total > 0));
     assert_eq!(status.apps[0].error_share, Some(0.1));
     assert!(status.apps[0].rate.is_some() && status.apps[0].up_share.is_some());
-    let history = monitor
-        .box_history(Window::day(UnixMs::now()))
-        .await
-        .unwrap();
-    assert!(history.cpu.last().unwrap().is_some() && history.cpu[0].is_none());
+    // The newest point of a day is empty until the first figures of its minutes are in.
+    let history = until("a figure in the newest point", async || {
+        let window = Window::day(UnixMs::now());
+        let history = monitor.box_history(window).await.unwrap();
+        let there = history.cpu.last().unwrap().is_some();
+        there.then_some(history)
+    })
+    .await;
+    assert!(history.cpu[0].is_none());
 
     // Its domain goes, and it with it.
     world.wanted.lock().unwrap().clear();
