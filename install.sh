@@ -201,6 +201,8 @@ CONFIG
     install_help
     changed=no # an edited document restarts nothing; what follows does
     place 0755 "$binary" /usr/local/bin/freehold
+    program_changed=$changed
+    changed=no
     if [ "$systemd" = yes ]; then
         place 0644 "$here/systemd/freehold.socket" /etc/systemd/system/freehold.socket
         place 0644 "$here/systemd/freehold.service" /etc/systemd/system/freehold.service
@@ -209,6 +211,8 @@ CONFIG
         install -d -m 0700 /var/lib/freehold
         install -d -m 0750 -g freehold /run/freehold
     fi
+    unit_changed=$changed
+    changed=$program_changed
 }
 
 # Completions and manual pages, made by the binary itself; a page whose verb is gone goes too.
@@ -247,7 +251,7 @@ check_ports() {
         "Stop it (a web server, or Freehold in another terminal), then run this again."
 }
 
-# Whether the daemon runs a program that is replaced by now: an earlier run was interrupted before its restart.
+# Whether the daemon runs a program that is replaced by now: an earlier run was interrupted before its handover.
 runs_replaced() {
     case $(readlink "/proc/$(systemctl show -P MainPID freehold.service)/exe") in
         *' (deleted)') return 0 ;;
@@ -260,10 +264,31 @@ start_service() {
     check_ports
     systemctl enable --quiet freehold.socket freehold.service
     systemctl start freehold.socket || fail "the ports cannot be had" "systemctl status freehold.socket says why"
-    if [ "$changed" = yes ] || runs_replaced || ! systemctl is-active --quiet freehold.service; then
-        systemctl restart freehold.service ||
+    if ! systemctl is-active --quiet freehold.service; then
+        systemctl start freehold.service ||
             fail "the daemon does not start" "journalctl -u freehold -n 50 says why"
+    elif [ "$unit_changed" = yes ]; then
+        restart_service
+    elif [ "$changed" = yes ] || runs_replaced; then
+        hand_over
     fi
+}
+
+# What a unit says of its process is in force with a new one that systemd starts; who connects meanwhile waits.
+restart_service() {
+    systemctl restart freehold.service ||
+        fail "the daemon does not start" "journalctl -u freehold -n 50 says why"
+}
+
+# The new program takes over from the one that runs, which loses no request; if it cannot, that one serves on.
+hand_over() {
+    code=0
+    /usr/local/bin/freehold reload || code=$?
+    case $code in
+        0) ;;
+        3) restart_service ;; # one that runs since before there were handovers
+        *) fail "the new Freehold did not take over; the one before serves on" "journalctl -u freehold -n 50 says more" ;;
+    esac
 }
 
 # However this script ends, the daemon that it started ends with it.

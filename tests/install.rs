@@ -204,6 +204,75 @@ fn f1_one_command_from_a_fresh_server_to_the_demo() {
         "cmp {}/README.md /usr/local/share/doc/freehold/README.md",
         env!("CARGO_MANIFEST_DIR")
     ));
+    n4_systemd_follows_a_handover(&server);
+    n4_after_a_power_cut_everything_is_up_again(&server);
+}
+
+/// What was installed just now was handed over to; `systemctl reload` does the same, and says so when it does not.
+fn n4_systemd_follows_a_handover(server: &Server) {
+    let log = server.must("journalctl -u freehold.service -o cat --no-pager");
+    assert!(log.contains("another Freehold has taken over"), "{log}");
+    let main = || server.must("systemctl show -P MainPID freehold");
+    let before = main();
+    server.must("systemctl reload freehold");
+    let after = main();
+    assert_ne!(after, before);
+    assert_eq!(server.must("systemctl is-active freehold"), "active");
+    server.must(&format!(
+        "for i in $(seq 600); do kill -0 {before} 2>/dev/null || exit 0; sleep 0.1; done; exit 1"
+    ));
+    // One that cannot be started: the unit stays as it is.
+    server.must("cd /usr/local/bin && mv freehold good && printf '#!/bin/sh\nexit 7\n' >freehold && chmod +x freehold");
+    server.refused("systemctl reload freehold");
+    let said = server.refused("/usr/local/bin/good reload");
+    assert!(
+        said.contains("exit code 7") && said.contains("serves on"),
+        "{said}"
+    );
+    server.must("cd /usr/local/bin && mv good freehold");
+    assert_eq!(main(), after);
+    // Whoever has the place is systemd's: it comes back.
+    server.must("systemctl kill -s KILL freehold; for i in $(seq 50); do freehold status && exit 0; sleep 0.2; done; exit 1");
+}
+
+/// The machine goes without a word, and its engine is slow to come back: sites say so meanwhile, and nobody has to help.
+fn n4_after_a_power_cut_everything_is_up_again(server: &Server) {
+    server.must(
+        "mkdir -p /etc/systemd/system/docker.service.d && \
+         printf '[Service]\nExecStartPre=/bin/sleep 20\n' >/etc/systemd/system/docker.service.d/slow.conf",
+    );
+    run(Command::new("docker").args(["kill", server.name]));
+    run(Command::new("docker").args(["start", server.name]));
+    let ask = || {
+        let root = "/run/freehold/root.pem";
+        let asked = server.sh(&format!(
+            "curl -sS -m 60 -w '\n%{{http_code}} %header{{retry-after}}' --cacert {root} https://tasks.localhost/healthz"
+        ));
+        words(&asked)
+    };
+    let away = until("an answer before the engine", secs(120), || {
+        let said = ask();
+        if said.contains("\n503 ") {
+            Ok(said)
+        } else {
+            Err(said)
+        }
+    });
+    assert!(away.contains("<html") && !away.ends_with("503 "), "{away}");
+    until("the app", secs(300), || {
+        let said = ask();
+        if said.contains("\n200") {
+            Ok(())
+        } else {
+            Err(said)
+        }
+    });
+    assert_eq!(
+        server.must("systemctl is-active freehold docker"),
+        "active\nactive"
+    );
+    let all = server.must("freehold app show tasks --json");
+    assert!(all.contains("\"healthy\""), "{all}");
 }
 
 /// On a machine that has systemd and neither a toolchain nor, at first, the memory.

@@ -18,6 +18,7 @@ use Side::{Has, Not};
 
 const STREAM: &str = "a page's own script reads the page again";
 const OWN: &str = "the command line comes in by a token or the socket, which have no second factor and no session";
+const HANDOVER: &str = "it follows another program that somebody has put on the box, who is there";
 const WHOLE: &str = "the list says the same";
 
 /// Operation of the API, verb of the command line, row of a page.
@@ -57,6 +58,8 @@ const ALL: &[(&str, Side, Side)] = &[
     ("audit.export", Has("audit"), Has("GET /settings/audit")),
     ("doctor.show", Has("doctor"), Has("GET /box/doctor")),
     ("doctor.confirm", Has("doctor"), Not("who confirms a state that was made anew has looked at the box; the page says what to type")),
+    ("handover.show", Has("reload"), Not(HANDOVER)),
+    ("handover.begin", Has("reload"), Not(HANDOVER)),
     ("second_factor.show", Has("user list"), Has("GET /account")),
     ("second_factor.offer", Not(OWN), Has("POST /account/second-factor")),
     ("second_factor.confirm", Not(OWN), Has("POST /account/second-factor/confirm")),

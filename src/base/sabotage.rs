@@ -11,6 +11,10 @@ pub enum Sabotage {
     EarlyAnswer,
     /// Files that are over with stay where they are.
     LeftFile,
+    /// Who hands over cuts what it serves instead of serving it to its end.
+    AbruptHandover,
+    /// Who takes over hangs once it has the lease.
+    HangingStart,
 }
 
 impl Sabotage {
@@ -26,6 +30,8 @@ impl Sabotage {
         let word = match self {
             Self::EarlyAnswer => "early-answer",
             Self::LeftFile => "left-file",
+            Self::AbruptHandover => "abrupt-handover",
+            Self::HangingStart => "hanging-start",
         };
         std::env::var("FREEHOLD_SABOTAGE").is_ok_and(|asked| asked == word)
     }

@@ -28,6 +28,7 @@ pub mod messages;
 pub mod output;
 pub mod policies;
 pub mod progress;
+pub mod reload;
 pub mod remote;
 pub mod run;
 pub mod serve;
@@ -145,6 +146,7 @@ pub enum Verb {
     Serve(serve::Arguments),
     Status(status::Arguments),
     Doctor(doctor::Arguments),
+    Reload(reload::Arguments),
     Top(top::Arguments),
     Check(check::Arguments),
     App(app::Arguments),
@@ -233,6 +235,9 @@ pub fn main() -> ExitCode {
         Verb::Status(a) => with_client(&global, async |c, g| status::run(c, g, &a).await),
         Verb::Doctor(arguments) => {
             with_client(&global, async |c, g| doctor::run(c, g, arguments).await)
+        }
+        Verb::Reload(arguments) => {
+            with_client(&global, async |c, g| reload::run(c, g, arguments).await)
         }
         Verb::Top(arguments) => with_client(&global, async |c, g| top::run(c, g, arguments).await),
         Verb::Check(arguments) => {

@@ -24,6 +24,9 @@ pub struct Arguments {
     /// Instead of the config's data_dir
     #[arg(long)]
     data_dir: Option<PathBuf>,
+    /// Take the place of the daemon that starts this one, and has its sockets ready on standard input
+    #[arg(long, hide = true)]
+    takes_over: bool,
 }
 
 /// Where a box has its settings; it may be absent.
@@ -54,6 +57,7 @@ pub fn run(global: &Global, arguments: Arguments) -> Result<(), Fail> {
         config: chosen(arguments.config)?,
         data_dir: arguments.data_dir,
         json: global.json,
+        takes_over: arguments.takes_over,
     })
     .map_err(Fail::Failed)
 }

@@ -39,18 +39,21 @@ pub struct Publisher {
     edge: EdgeHandle,
     retired: Arc<Mutex<Vec<Arc<Target>>>>,
     unread: watch::Sender<Unread>,
+    /// True once no older process sends requests to what was live when this one took over.
+    predecessor: watch::Receiver<bool>,
 }
 
 impl Publisher {
     /// The way to ask, and what [`Pending::start`] needs: domains hold the
     /// publisher before what it gathers from them exists.
-    pub fn new(edge: EdgeHandle) -> (Self, Pending) {
+    pub fn new(edge: EdgeHandle, predecessor: watch::Receiver<bool>) -> (Self, Pending) {
         let (ask, asked) = mpsc::channel(64);
         let publisher = Self {
             ask,
             edge,
             retired: Arc::default(),
             unread: watch::Sender::default(),
+            predecessor,
         };
         let pending = Pending {
             publisher: publisher.clone(),
@@ -98,7 +101,13 @@ impl Publisher {
 
     /// Waits until the retired replicas of these rows have ended what they were
     /// answering, at most `limit`; then cuts the rest, which has a moment for its last words. Says how many were cut.
+    ///
+    /// After a handover the process before may still send them requests: its end, which it has a limit for itself, comes
+    /// first.
     pub async fn drained(&self, rows: &[i64], limit: Duration) -> u64 {
+        let mut predecessor = self.predecessor.clone();
+        // Whoever could say so is gone: then so is what it would tell of.
+        drop(predecessor.wait_for(|gone| *gone).await);
         let targets: Vec<Arc<Target>> = {
             let retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
             let keys: Vec<String> = rows.iter().map(|row| format!("replica:{row}")).collect();
@@ -316,7 +325,7 @@ mod tests {
         let limits = settings::limits(&config);
         let edge =
             Edge::start_closed(Listeners::default(), Arc::default(), limits, failed).unwrap();
-        let (publisher, _pending) = Publisher::new(edge.handle());
+        let (publisher, _pending) = Publisher::new(edge.handle(), watch::channel(true).1);
         let (_settings, watched) = watch::channel(Arc::new(config.clone()));
         let reserved = settings::reserved(watched.clone());
         let apps = Apps::new(db.clone(), Arc::clone(&key), reserved);

@@ -47,6 +47,15 @@ pub(super) fn known(kind: Kind) -> i64 {
     i64::try_from(steps(kind).len()).unwrap_or(i64::MAX)
 }
 
+/// Whether the database is of a version that this program knows.
+pub(super) fn knows(connection: &Connection, kind: Kind) -> Result<(), DbError> {
+    let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    match known(kind) {
+        known if found > known => Err(DbError::Newer { found, known }),
+        _ => Ok(()),
+    }
+}
+
 /// Brings the database to this program's version, one transaction a step.
 pub(super) fn migrate(connection: &mut Connection, kind: Kind) -> Result<(), DbError> {
     migrate_to(connection, kind, known(kind))

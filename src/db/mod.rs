@@ -244,6 +244,16 @@ impl Db {
         self.inner.large.notified().await;
     }
 
+    /// Ends the writer after what waits for it, and lets go of the files: when this returns nothing more is written, and
+    /// whoever tries to is told so.
+    pub async fn close(&self) {
+        let (ended, end) = oneshot::channel();
+        if self.inner.writer.send(Message::Close(ended)).await.is_ok() && end.await.is_err() {
+            tracing::debug!("the writer was gone before it was told to end");
+        }
+        lock(&self.inner.readers).clear();
+    }
+
     /// Ticks after every commit of this process.
     pub fn commits(&self) -> watch::Receiver<u64> {
         self.inner.commits.subscribe()
@@ -253,6 +263,21 @@ impl Db {
     pub fn path(&self) -> &Path {
         &self.inner.path
     }
+}
+
+/// Whether this program could open the state at `path`, which another one may be using: it can be read, and is of a
+/// version that is known here. One that is not there is well.
+///
+/// # Errors
+/// What is in the way.
+pub fn look(path: &Path) -> Result<(), DbError> {
+    if !path
+        .try_exists()
+        .map_err(|e| DbError::Unavailable(format!("{}: {e}", path.display())))?
+    {
+        return Ok(());
+    }
+    migrations::knows(&open::reader(path)?, Kind::State)
 }
 
 impl Kind {
@@ -310,6 +335,41 @@ mod tests {
         assert!(lost.unwrap_err().to_string().contains("panicked"));
         let rows: Result<usize, DbError> = db.write(move |tx| Ok(tx.execute(insert, [])?)).await;
         assert_eq!(rows.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn n4_a_closed_database_is_the_next_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        look(&path).unwrap();
+        let first = Db::open(&path, Kind::State).unwrap();
+        look(&path).unwrap();
+        let set = |db: &Db, value: &str| {
+            let (db, value) = (db.clone(), value.to_owned());
+            async move { db.set_meta("a", value).await }
+        };
+        set(&first, "1").await.unwrap();
+        first.close().await;
+        let second = Db::open(&path, Kind::State).unwrap();
+        assert!(set(&first, "2").await.is_err());
+        first.close().await;
+        set(&second, "3").await.unwrap();
+        let held: String = second
+            .read(|c| {
+                let sql = "SELECT value FROM meta WHERE key = 'a'";
+                Ok::<_, DbError>(c.query_row(sql, [], |r| r.get(0))?)
+            })
+            .await
+            .unwrap();
+        assert_eq!(held, "3");
+        assert!(second.recoveries().await.unwrap().is_empty());
+        // What a newer program wrote is not for this one.
+        let newer = migrations::known(Kind::State) + 1;
+        let raise: Result<(), DbError> = second
+            .write(move |tx| Ok(tx.pragma_update(None, "user_version", newer)?))
+            .await;
+        raise.unwrap();
+        assert!(matches!(look(&path), Err(DbError::Newer { .. })));
     }
 
     #[tokio::test]

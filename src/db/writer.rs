@@ -25,6 +25,8 @@ pub(super) enum Message {
     Work(Box<dyn Work>),
     /// To begin a new file of the journal.
     Turn,
+    /// To end, and to say so when the files are let go of.
+    Close(oneshot::Sender<()>),
 }
 
 /// A change that waits for its turn.
@@ -90,7 +92,10 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn run(mut self, mut queue: mpsc::Receiver<Message>) {
         let mut works = VecDeque::new();
-        while let Some(first) = queue.blocking_recv() {
+        let mut closing = None;
+        while closing.is_none()
+            && let Some(first) = queue.blocking_recv()
+        {
             let mut next = Some(first);
             while let Some(message) = next {
                 match message {
@@ -99,6 +104,10 @@ impl Writer {
                         if let Some(keeper) = &mut self.keeper {
                             keeper.turn();
                         }
+                    }
+                    Message::Close(ended) => {
+                        closing = Some(ended);
+                        break;
                     }
                 }
                 next = match works.len() < TOGETHER {
@@ -115,6 +124,12 @@ impl Writer {
             for reserve in &self.reserves {
                 reserve.tend();
             }
+        }
+        drop((self, queue));
+        if let Some(ended) = closing
+            && ended.send(()).is_err()
+        {
+            tracing::debug!("whoever ended a database did not wait for it");
         }
     }
 

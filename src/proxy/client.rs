@@ -35,6 +35,9 @@ pub(super) enum Phase {
     Serving,
     /// Answers say that the connection ends with them; idle ones wait a moment for a last request.
     Leaving,
+    /// The same, and another edge takes new connections by now: those of HTTP/2 end, what cannot be
+    /// told without an end, idle ones of HTTP/1.1 and tunnels, goes on for a while.
+    Succeeded,
     /// Idle connections and tunnels end, running requests go on.
     Ending,
     /// The drain's limit is reached: streams end in their own way, other answers without a length are broken off.

@@ -92,11 +92,16 @@ pub struct LeftOut {
 pub struct Edge {
     handle: EdgeHandle,
     workers: Vec<worker::Handle>,
-    acceptor: JoinHandle<()>,
-    stop_accepting: UnixStream,
-    /// Sent once when connections may be taken.
-    gate: Option<std::sync::mpsc::Sender<()>>,
+    doors: Arc<[(TcpListener, Door)]>,
+    /// While connections are taken.
+    acceptor: Option<Acceptor>,
     entries: Option<Entries>,
+}
+
+/// The thread that takes connections, until the other end of its wire is closed.
+struct Acceptor {
+    thread: JoinHandle<()>,
+    wire: UnixStream,
 }
 
 impl Edge {
@@ -108,7 +113,7 @@ impl Edge {
         failures: mpsc::Sender<Trouble>,
     ) -> io::Result<Edge> {
         let mut edge = Self::start_closed(listeners, first, limits, failures)?;
-        edge.open();
+        edge.open()?;
         Ok(edge)
     }
 
@@ -171,38 +176,49 @@ impl Edge {
         doors
             .iter()
             .try_for_each(|(listener, _)| listener::prepare(listener))?;
-        let orders = workers.iter().map(|worker| worker.orders.clone()).collect();
-        let (stop_accepting, stopped) = UnixStream::pair()?;
-        let (gate, opened) = std::sync::mpsc::channel();
-        let acceptor = std::thread::Builder::new()
-            .name("edge-accept".into())
-            .spawn({
-                let shared = shared.clone();
-                move || {
-                    if opened.recv().is_err() {
-                        return;
-                    }
-                    if let Err(error) = listener::accept_all(&doors, shared, orders, &stopped) {
-                        tracing::error!(%error, "the edge stopped taking connections");
-                    }
-                }
-            })?;
         Ok(Edge {
             handle: EdgeHandle { shared },
             workers,
-            acceptor,
-            stop_accepting,
-            gate: Some(gate),
+            doors: doors.into(),
+            acceptor: None,
             entries: Some(entries),
         })
     }
 
-    /// Takes connections from now on.
-    pub fn open(&mut self) {
-        if let Some(gate) = self.gate.take()
-            && gate.send(()).is_err()
-        {
-            tracing::error!("the edge's acceptor is gone before it began");
+    /// Takes connections from now on; nothing new for an edge that does.
+    ///
+    /// # Errors
+    /// That the machine refuses a thread or a descriptor: none is taken then.
+    pub fn open(&mut self) -> io::Result<()> {
+        if self.acceptor.is_some() {
+            return Ok(());
+        }
+        let (wire, stop) = UnixStream::pair()?;
+        let (doors, shared) = (self.doors.clone(), self.handle.shared.clone());
+        let orders = self.workers.iter().map(|w| w.orders.clone()).collect();
+        let thread = std::thread::Builder::new()
+            .name("edge-accept".into())
+            .spawn(move || {
+                if let Err(error) = listener::accept_all(&doors, shared, orders, &stop) {
+                    tracing::error!(%error, "the edge stopped taking connections");
+                }
+            })?;
+        self.acceptor = Some(Acceptor { thread, wire });
+        Ok(())
+    }
+
+    /// Takes no further connection until it is opened again; those it has are served on. The listening sockets stay as they
+    /// are: whoever comes waits in them, for this edge or another that shares them.
+    pub async fn close(&mut self) {
+        let Some(Acceptor { thread, wire }) = self.acceptor.take() else {
+            return;
+        };
+        if let Err(error) = wire.shutdown(Shutdown::Both) {
+            tracing::error!(%error, "the edge could not be told to stop taking connections");
+        }
+        let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+        if !matches!(joined, Ok(Ok(()))) {
+            tracing::error!("the thread that takes the edge's connections had panicked");
         }
     }
 
@@ -223,12 +239,26 @@ impl Edge {
     /// in their own way, and downloads without a length are broken off; at the limit what is left is closed.
     pub async fn drain(mut self, limit: Duration) {
         let began = Instant::now();
-        self.gate = None;
-        if let Err(error) = self.stop_accepting.shutdown(Shutdown::Both) {
-            tracing::error!(%error, "the edge could not be told to stop taking connections");
-        }
+        self.close().await;
         self.order(Phase::Leaving);
         self.wait_for_the_last(began + LEAVING.min(limit / 2)).await;
+        self.end(began, limit).await;
+    }
+
+    /// As [`Edge::drain`], for an edge beside which another one takes connections from the same sockets by now: whoever is
+    /// told to come back is served at once. So connections of HTTP/2 are told in the first moment, which costs them nothing.
+    /// What can only be ended, an idle connection of HTTP/1.1 or a WebSocket, goes on for half of the limit: until then most
+    /// have said what they were about to say.
+    pub async fn leave_to_successor(mut self, limit: Duration) {
+        let began = Instant::now();
+        self.close().await;
+        self.order(Phase::Succeeded);
+        self.wait_for_the_last(began + limit / 2).await;
+        self.end(began, limit).await;
+    }
+
+    /// What is left of the drain that began then.
+    async fn end(self, began: Instant, limit: Duration) {
         self.order(Phase::Ending);
         let farewell = FAREWELL.min(limit / 4);
         self.wait_for_the_last(began + limit.saturating_sub(farewell))
@@ -243,11 +273,7 @@ impl Edge {
             );
         }
         self.order(Phase::Cut);
-        let threads = self
-            .workers
-            .into_iter()
-            .map(|worker| worker.thread)
-            .chain([self.acceptor]);
+        let threads = self.workers.into_iter().map(|worker| worker.thread);
         let joined = tokio::task::spawn_blocking(move || {
             threads.map(JoinHandle::join).filter(Result::is_err).count()
         })

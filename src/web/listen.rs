@@ -1,6 +1,8 @@
 //! The two sockets: accept, learn who it is, serve.
 
+use std::io;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener as Std;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -17,53 +19,65 @@ use crate::base::said::Said;
 use crate::base::shutdown::Tasks;
 
 /// Makes the socket at `path`, replacing a dead one, with `mode`.
-fn bind(path: &Path, mode: u32) -> std::io::Result<UnixListener> {
+fn bind(path: &Path, mode: u32) -> io::Result<Std> {
     match std::fs::remove_file(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
     }
-    let listener = UnixListener::bind(path)?;
+    let listener = Std::bind(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     Ok(listener)
 }
 
-/// Serves the dashboard behind the edge on `path`; only this user may connect.
+/// Makes the socket of the dashboard behind the edge; only this user may connect.
 ///
 /// # Errors
-/// When the socket cannot be made.
-pub fn serve_edge(path: &Path, router: Router, tasks: &Tasks) -> std::io::Result<()> {
-    let listener = bind(path, 0o600)?;
-    accept("web-edge", listener, router, tasks, |_| {
-        Some(Caller::Nobody)
-    });
-    Ok(())
+/// When it cannot be made.
+pub fn bind_edge(path: &Path) -> io::Result<Std> {
+    bind(path, 0o600)
 }
 
-/// Serves the box's owner on `path`: root, the daemon's own user, and whoever
-/// shares the socket's group may connect; the file's mode keeps others out.
+/// Makes the socket of the box's owner: root, the daemon's own user, and whoever shares the socket's group may connect;
+/// the file's mode keeps others out.
 ///
 /// # Errors
-/// When the socket cannot be made.
-pub fn serve_local(path: &Path, router: Router, tasks: &Tasks) -> std::io::Result<()> {
-    let listener = bind(path, 0o660)?;
+/// When it cannot be made.
+pub fn bind_local(path: &Path) -> io::Result<Std> {
+    bind(path, 0o660)
+}
+
+/// Serves the dashboard behind the edge.
+///
+/// # Errors
+/// When the socket cannot be used.
+pub fn serve_edge(socket: Std, router: Router, tasks: &Tasks) -> io::Result<()> {
+    accept("web-edge", socket, router, tasks, |_| Some(Caller::Nobody))
+}
+
+/// Serves the box's owner.
+///
+/// # Errors
+/// When the socket cannot be used.
+pub fn serve_local(socket: Std, router: Router, tasks: &Tasks) -> io::Result<()> {
     let me = rustix::process::getuid().as_raw();
     let group = rustix::process::getgid().as_raw();
-    accept("web-local", listener, router, tasks, move |stream| {
+    accept("web-local", socket, router, tasks, move |stream| {
         let peer = stream.peer_cred().ok()?;
         let member = super::peer::is_member(peer.uid(), group);
         (peer.uid() == 0 || peer.uid() == me || peer.gid() == group || member)
             .then(|| Caller::Local { uid: peer.uid() })
-    });
-    Ok(())
+    })
 }
 
 fn accept(
     name: &'static str,
-    listener: UnixListener,
+    socket: Std,
     router: Router,
     tasks: &Tasks,
     who: impl Fn(&UnixStream) -> Option<Caller> + Send + 'static,
-) {
+) -> io::Result<()> {
+    socket.set_nonblocking(true)?;
+    let listener = UnixListener::from_std(socket)?;
     let group = tasks.clone();
     let shutdown = tasks.shutdown().clone();
     let said = Said::new(Instant::now());
@@ -125,4 +139,5 @@ fn accept(
             });
         }
     });
+    Ok(())
 }

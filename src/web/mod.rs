@@ -21,6 +21,7 @@ mod error;
 mod forgery;
 #[cfg(freehold_fuzz)]
 pub mod fuzz;
+mod handover;
 mod hook_body;
 mod hooks;
 mod input;
@@ -48,7 +49,8 @@ pub use access::{Needs, Verdict, decide};
 pub use caller::Caller;
 pub use error::Failure;
 pub use forgery::FormKey;
+pub use handover::{Desk, Handovers};
 pub use hook_body::Room as HookRoom;
-pub use listen::{serve_edge, serve_local};
+pub use listen::{bind_edge, bind_local, serve_edge, serve_local};
 pub use router::{Route, router, table};
 pub use services::{App, Services, dashboard_url};

@@ -232,6 +232,8 @@ pub fn table() -> Vec<Route> {
         GET  "/status"                          SeeBox    api::status::show, "One look at everything on the box";
         GET  "/doctor"                          SeeBox    api::doctor::show, "Examines the box: what is wrong, and how to mend it";
         POST "/doctor/confirm"                  ChangeBox api::doctor::confirm, "Says that all is well after Freehold's own state was made anew: what it does not know is removed again";
+        GET  "/handover"                        SeeBox    api::handover::show, "How the last handover to another Freehold stands, and who answers now";
+        POST "/handover"                        ChangeBox api::handover::begin, "Lets the Freehold that is installed take this one's place; no request is lost";
         POST "/setup-link"                      Local     api::users::setup_link, "A new one-time path to set the owner's password";
         GET  "/audit"                           SeeAudit  api::audit::list, "Searches the audit log, newest first";
         GET  "/audit/export"                    SeeAudit  api::audit::export, "All entries of the audit log that fit, newest first";

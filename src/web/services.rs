@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use super::about::About;
 use super::forgery::FormKey;
+use super::handover::Handovers;
 use super::hook_body::Room as HookRoom;
 use crate::apps::Apps;
 use crate::audit::Audit;
@@ -57,6 +58,8 @@ pub struct Services {
     pub supervisor: Supervisor,
     /// Deploys, releases, webhooks.
     pub deploys: Deploys,
+    /// Another Freehold taking this one's place.
+    pub handovers: Handovers,
     /// The memory that webhooks' bodies may take.
     pub hook_room: HookRoom,
     /// Managed Postgres servers.

@@ -136,6 +136,7 @@ const NOT_DANGEROUS: &[&str] = &[
     "POST /api/v1/apps/{app}/rollback",
     "POST /hooks/{app}",
     "POST /api/v1/doctor/confirm",
+    "POST /api/v1/handover",
     "POST /api/v1/checks",
     "DELETE /api/v1/checks/{check}",
     "POST /api/v1/databases",

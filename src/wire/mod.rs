@@ -10,6 +10,7 @@ pub mod checks;
 pub mod databases;
 pub mod deploys;
 pub mod doctor;
+pub mod handover;
 pub mod jobs;
 pub mod listing;
 pub mod metrics;

@@ -25,6 +25,10 @@ const NOT_HERE: &[(&str, &[&str])] = &[
         &["POST /api/v1/doctor/confirm"],
     ),
     (
+        "another daemon would take this one's place: tests/drops hands over",
+        &["POST /api/v1/handover"],
+    ),
+    (
         "needs a container: a5_what_was_run_and_backed_up_is_told looks at these entries, in first_light",
         &[
             "POST /apps/{app}/exec",

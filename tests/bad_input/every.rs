@@ -28,6 +28,10 @@ const VERBS_WITHOUT: &[(&str, &[&str])] = &[
         &["serve"],
     ),
     (
+        "takes nothing: what it tells the daemon, the daemon has told it before",
+        &["reload"],
+    ),
+    (
         "changes nothing and takes no name, only choices that are refused as every choice is",
         &[
             "audit",

@@ -171,6 +171,10 @@ pub const AS_WORDS: &[(&str, &str)] = &[
         "an object with `state`, `checked_ms`, `took_ms`, `checks`; of each check `area`, `what`, `state` (`ok`, `warn`, `fail`), `seen`, `why`, `remedy`.",
     ),
     (
+        "reload",
+        "an object with `state` (`done`; another one is an error), `began_ms`, `ended_ms`, `why` (nothing here), and of the daemon that serves now `version` and `pid`.",
+    ),
+    (
         "check incidents",
         "a list, each with `id`, `check`, `name`, `url`, `opened_ms`, `closed_ms`, `stage`, `why`.",
     ),

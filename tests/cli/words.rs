@@ -76,6 +76,7 @@ const HELD: &[(&str, &[&str], i32)] = &[
 
 /// Verbs of the words that are held where there is an engine, or a box behind HTTPS: the test, and how it says it.
 const HELD_ELSEWHERE: &[(&str, &str)] = &[
+    ("reload", "tests/drops/n4_handover.rs"),
     ("app rm", "tests/deploy_engine.rs"),
     ("run", "tests/deploy_engine.rs"),
     ("exec", "tests/deploy_engine.rs"),

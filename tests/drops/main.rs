@@ -15,5 +15,6 @@ mod n1_lies;
 mod n2_deploys;
 mod n3_engine;
 mod n3_replicas;
+mod n4_handover;
 mod own_engine;
 mod place;

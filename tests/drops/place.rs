@@ -12,7 +12,7 @@ use crate::rig::load::{Load, Plan};
 use crate::rig::report::Report;
 use crate::rig::scale::Scale;
 use crate::support::edge::Edge;
-use crate::support::freehold::{Freehold, engine};
+use crate::support::freehold::{BINARY, Freehold, engine};
 use crate::support::load::trust;
 use crate::support::process::run;
 use crate::support::until::{secs, until};
@@ -60,13 +60,24 @@ impl Place {
         Self::on(&engine(), shape)
     }
 
+    /// The same with a daemon whose program is a file of the box, so that another one can be put in its place.
+    pub fn of_own_program(shape: Shape) -> Self {
+        let mut fh = Freehold::new();
+        fh.program = fh.path("freehold");
+        std::fs::copy(BINARY, &fh.program).unwrap();
+        Self::with(fh, &engine(), shape)
+    }
+
     /// The same on another engine than the tests' own.
     pub fn on(engine: &str, shape: Shape) -> Self {
+        Self::with(Freehold::new(), engine, shape)
+    }
+
+    fn with(mut fh: Freehold, engine: &str, shape: Shape) -> Self {
         let mut look = Command::new("docker");
         look.args(["-H", engine, "image", "inspect", IMAGE]);
         let there = look.output().unwrap().status.success();
         assert!(there, "{IMAGE} is missing: tests/rig/images app");
-        let mut fh = Freehold::new();
         fh.configure_on(engine, &settings(shape, ""));
         fh.start();
         fh.cli(&["app", "create", APP]);

@@ -202,3 +202,49 @@ async fn f8_what_outlasts_the_drain_is_cut_at_its_limit() {
     assert!(slow.is_err());
     assert!((1.0..15.0).contains(&took.as_secs_f64()), "{took:?}");
 }
+
+/// Another edge takes connections from the same sockets; the one that leaves tells everybody in a way that costs nothing.
+#[tokio::test]
+async fn n4_an_edge_leaves_to_its_successor_without_losing_a_request() {
+    let app = app("one").await;
+    let target = target(app.address);
+    let rig = Rig::start(World::of([route("tasks.test", &[&target])]));
+    let mut idle = Http1::tls(&rig, "tasks.test").await;
+    let ask = || get("https://tasks.test/");
+    assert_eq!(idle.ask(ask()).await.unwrap().status, 200);
+    let mut http2 = Http2::tls(&rig, "tasks.test").await;
+    let running = http2.send(get("https://tasks.test/slow?ms=1500"));
+    let leave = async {
+        until("it is begun", || target.in_flight() >= 1).await;
+        rig.edge.leave_to_successor(Duration::from_secs(60)).await;
+    };
+    let rest = async {
+        until("it is begun", || target.in_flight() >= 1).await;
+        // Longer than a restart leaves an idle connection; what it asks now is its last.
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        let last = idle.ask(ask()).await.unwrap();
+        (last.status.as_u16(), last.header("connection").to_owned())
+    };
+    let (running, (), last) = tokio::join!(running, leave, rest);
+    assert_eq!(whole(running.unwrap()).await.unwrap().text(), "slow\n");
+    assert_eq!(last, (200, "close".to_owned()));
+    // It was told, in the first moment, to go elsewhere.
+    assert!(http2.send(ask()).await.is_err());
+}
+
+/// The edge that was closed takes connections again: those that came meanwhile waited.
+#[tokio::test]
+async fn n4_a_closed_edge_that_opens_again_has_lost_nobody() {
+    let app = app("one").await;
+    let mut rig = Rig::start(World::of([route("tasks.test", &[&target(app.address)])]));
+    rig.edge.close().await;
+    let waiting = tokio::net::TcpStream::connect(rig.https).await.unwrap();
+    drop(waiting);
+    let http = rig.https;
+    let asked = tokio::spawn(async move { tokio::net::TcpStream::connect(http).await });
+    rig.edge.open().unwrap();
+    asked.await.unwrap().unwrap();
+    let mut client = Http1::tls(&rig, "tasks.test").await;
+    let answer = client.ask(get("https://tasks.test/")).await.unwrap();
+    assert_eq!(answer.status, 200);
+}

@@ -9,19 +9,27 @@ from 3 on, LISTEN_FDS, LISTEN_PID (its own process id) and LISTEN_FDNAMES. It is
 however it ends; its process id is written to the pidfile at each start, so that a test can kill just it, and the
 environment file (KEY=VALUE lines, may be absent) is read at each start, so that a test can change what the next one sees.
 
+Another process takes the command's place as it does under systemd: by `MAINPID=` on NOTIFY_SOCKET, which is believed only
+of the process that has the place. The one before is left alone; what is left of all is killed when the one that has the
+place has ended, as systemd does with the rest of a service.
+
 SIGTERM and SIGINT go on to the command, and end the holder once the command has ended (killed after 20 s);
 SIGHUP goes on to the command. This file leaves readiness, logging and file-descriptor stores to systemd.
 """
 
+import ctypes
 import os
 import signal
 import socket
+import struct
 import sys
+import tempfile
 import time
 
 RESTART_DELAY = 0.1
 STOP_TIMEOUT = 20
 FIRST_FD = 3
+PR_SET_CHILD_SUBREAPER = 36
 
 
 def bind(spec):
@@ -37,6 +45,17 @@ def bind(spec):
     sock.bind((host, int(port)))
     sock.listen(4096)
     return name, sock
+
+
+def notify_socket():
+    """Where the command says things, as systemd's NOTIFY_SOCKET; each message comes with who sent it."""
+    path = os.path.join(tempfile.mkdtemp(prefix="hold-"), "notify")
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    sock.bind(path)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    sock.setblocking(False)
+    os.environ["NOTIFY_SOCKET"] = path
+    return sock
 
 
 def become(command, sockets):
@@ -61,6 +80,9 @@ class Holder:
         self.sockets, self.command, self.pidfile, self.env_file = sockets, command, pidfile, env_file
         self.child = None
         self.stop_by = None
+        # What a process before left behind comes to us, and not to the machine's first process.
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        self.notify = notify_socket()
 
     def start(self):
         pid = os.fork()
@@ -71,6 +93,9 @@ class Holder:
             except OSError as error:
                 print(f"hold.py: {self.command[0]}: {error}", file=sys.stderr)
             os._exit(127)
+        self.has_the_place(pid)
+
+    def has_the_place(self, pid):
         self.child = pid
         if self.pidfile:
             with open(self.pidfile + ".new", "w", encoding="ascii") as file:
@@ -102,15 +127,50 @@ class Holder:
 
     def wait(self):
         while self.child:
-            pid, status = os.waitpid(self.child, os.WNOHANG)
-            if pid:
+            self.hear()
+            pid, status = self.reap()
+            if pid == self.child:
                 self.child = None
                 code = os.waitstatus_to_exitcode(status)
                 print(f"hold.py: {self.command[0]} ended with {code}", file=sys.stderr, flush=True)
+                self.kill_the_rest()
+            elif pid:
+                print(f"hold.py: process {pid} has left", file=sys.stderr, flush=True)
             elif self.stop_by and time.monotonic() > self.stop_by:
                 os.kill(self.child, signal.SIGKILL)
             else:
                 time.sleep(0.02)
+
+
+    def reap(self):
+        try:
+            return os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return 0, 0
+
+    def hear(self):
+        """Lets another process have the place, if the one that has it says so."""
+        while True:
+            try:
+                message, beside, _, _ = self.notify.recvmsg(4096, socket.CMSG_SPACE(12))
+            except BlockingIOError:
+                return
+            senders = [struct.unpack("3i", data[:12])[0] for _, kind, data in beside if kind == socket.SCM_CREDENTIALS]
+            for line in message.decode("utf-8", "replace").splitlines():
+                key, _, value = line.partition("=")
+                if key == "MAINPID" and value.isdigit() and self.child in senders:
+                    print(f"hold.py: process {value} takes the place of {self.child}", file=sys.stderr, flush=True)
+                    self.has_the_place(int(value))
+
+    def kill_the_rest(self):
+        for child in children(os.getpid()):
+            os.kill(child, signal.SIGKILL)
+
+
+def children(parent):
+    """Processes below `parent`, as far as they are its own or were left to it."""
+    with open(f"/proc/self/task/{parent}/children", encoding="ascii") as file:
+        return [int(pid) for pid in file.read().split()]
 
 
 def main(arguments):

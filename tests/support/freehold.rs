@@ -19,6 +19,8 @@ pub const BINARY: &str = env!("CARGO_BIN_EXE_freehold");
 pub struct Freehold {
     pub dir: tempfile::TempDir,
     pub address: Ipv4Addr,
+    /// The daemon's file; [`BINARY`] unless a test wants one that it can replace.
+    pub program: PathBuf,
     holder: Option<Process>,
 }
 
@@ -30,6 +32,7 @@ impl Freehold {
         Self {
             dir,
             address: own_address(),
+            program: BINARY.into(),
             holder: None,
         }
     }
@@ -91,7 +94,7 @@ impl Freehold {
             .arg(format!("http={}:80", self.address))
             .arg(format!("https={}:443", self.address))
             .arg("--")
-            .arg(BINARY)
+            .arg(&self.program)
             .args(["serve", "--config"])
             .arg(self.config_file())
             .env("RUST_BACKTRACE", "1");

@@ -93,8 +93,8 @@ impl Daemon {
 
     fn until_up(&self) {
         let started = Instant::now();
-        // Both: the one for the box's owner is made last.
-        let is_up = |name| UnixStream::connect(self.socket(name)).is_ok();
+        // An answer: the sockets are there before anybody answers at them.
+        let is_up = |name| answers(&self.socket(name)).unwrap_or(false);
         while !(is_up("edge.sock") && is_up("freehold.sock")) {
             assert!(
                 started.elapsed() < Duration::from_secs(60),
@@ -112,4 +112,14 @@ impl Daemon {
     pub fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
+}
+
+fn answers(socket: &Path) -> std::io::Result<bool> {
+    use std::io::{Read as _, Write as _};
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    stream.write_all(b"GET /api/v1/health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+    let mut head = [0; 9];
+    stream.read_exact(&mut head)?;
+    Ok(&head == b"HTTP/1.1 ")
 }

@@ -14,6 +14,7 @@ pub fn registries() -> Vec<(&'static str, Vec<String>)> {
         ("audit", freehold::audit::crash_points()),
         ("backup", freehold::backup::crash_points()),
         ("certs", freehold::certs::crash_points()),
+        ("daemon", freehold::daemon::crash_points()),
         ("deploy", freehold::deploy::crash_points()),
         ("postgres", freehold::postgres::crash_points()),
         ("supervise", freehold::supervise::crash_points()),
@@ -40,6 +41,12 @@ pub const SHARES: &[Share] = &[
         file: "audit.rs",
         registry: "audit",
         takes: &[".intent.", ".outcome."],
+    },
+    Share {
+        test: "n4_whoever_is_killed_during_a_handover_the_box_is_back",
+        file: "drops/n4_handover.rs",
+        registry: "daemon",
+        takes: &["handover."],
     },
     Share {
         test: "f8_a_deploy_survives_a_kill_at_every_point",

@@ -13,6 +13,7 @@ pub mod doctor;
 pub mod domains;
 pub mod env;
 pub mod events;
+pub mod handover;
 pub mod health;
 pub mod jobs;
 pub mod metrics;

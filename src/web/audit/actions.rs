@@ -196,6 +196,7 @@ const ACTIONS: &[Row] = actions! {
     POST "/checks"                          "check.add"             Check;
     POST "/api/v1/checks"                   "check.add"             Check;
     POST "/api/v1/doctor/confirm"           "state.confirm"         Box;
+    POST "/api/v1/handover"                 "box.handover"          Box;
     POST "/checks/{id}/remove"              "check.remove"          Check;
     DELETE "/api/v1/checks/{check}"         "check.remove"          Check;
 };

@@ -53,19 +53,17 @@ pub async fn ask(
 
 async fn attempt(connections: &Connections, start: Instant, record: &mut Record) -> Outcome {
     if matches!(record.kind, Kind::Http2 | Kind::SlowHttp2) {
-        let mut sender = match connections.shared(record.number).await {
-            Ok(sender) => sender,
-            Err(error) => return failure::connecting(&error),
-        };
-        let request = request(connections, record, true);
         record.sent = Some(start.elapsed());
-        let sent = match sender.ready().await {
-            Ok(()) => sender.send_request(request).await,
-            Err(error) => Err(error),
+        let sent = match over_shared(connections, record).await {
+            Ok(Err(error)) if failure::was_never_written(&error) => {
+                over_shared(connections, record).await
+            }
+            sent => sent,
         };
         return match sent {
-            Ok(response) => judge(response, start, record).await,
-            Err(error) => failure::sending(&error),
+            Ok(Ok(response)) => judge(response, start, record).await,
+            Ok(Err(error)) => failure::sending(&error),
+            Err(error) => failure::connecting(&error),
         };
     }
     let one = match record.kind {
@@ -87,6 +85,23 @@ async fn attempt(connections: &Connections, start: Instant, record: &mut Record)
         connections.keep(one).await;
     }
     outcome
+}
+
+/// Over one of the connections that are shared; one that takes no request any more is left for the next.
+async fn over_shared(
+    connections: &Connections,
+    record: &Record,
+) -> std::io::Result<hyper::Result<Response<Incoming>>> {
+    let mut shared = connections.shared(record.number).await?;
+    let request = request(connections, record, true);
+    let sent = match shared.sender.ready().await {
+        Ok(()) => shared.sender.send_request(request).await,
+        Err(error) => Err(error),
+    };
+    if sent.as_ref().is_err_and(failure::was_never_written) {
+        connections.moves(record.number, &shared).await;
+    }
+    Ok(sent)
 }
 
 fn request(connections: &Connections, record: &Record, http2: bool) -> Request<Body> {

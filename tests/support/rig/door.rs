@@ -45,8 +45,19 @@ enum Wire {
 pub struct Connections {
     door: Door,
     idle: RefCell<Vec<(http1::SendRequest<Body>, Instant)>>,
-    shared: [tokio::sync::Mutex<Option<http2::SendRequest<Body>>>; SHARED],
+    shared: [tokio::sync::Mutex<Option<Shared>>; SHARED],
     pub closed_while_idle: Cell<u64>,
+    /// Requests that were never written, because their connection had been told to end (GOAWAY) when they came to it: each
+    /// went over a new one, as RFC 9113 section 6.8 has every client do.
+    pub moved: Cell<u64>,
+    made: Cell<u64>,
+}
+
+/// One of the connections that requests share; its number is no other's.
+#[derive(Clone)]
+pub struct Shared {
+    pub sender: http2::SendRequest<Body>,
+    number: u64,
 }
 
 /// One connection of HTTP/1.1, which takes one request at a time.
@@ -59,6 +70,8 @@ impl Connections {
             idle: RefCell::default(),
             shared: std::array::from_fn(|_| tokio::sync::Mutex::new(None)),
             closed_while_idle: Cell::new(0),
+            moved: Cell::new(0),
+            made: Cell::new(0),
         }
     }
 
@@ -112,12 +125,11 @@ impl Connections {
     }
 
     /// A place on one of the shared connections; a new one is made where the last took its leave.
-    pub async fn shared(&self, number: u64) -> io::Result<http2::SendRequest<Body>> {
-        let slot = usize::try_from(number).unwrap_or(0) % SHARED;
-        let mut held = self.shared[slot].lock().await;
-        if let Some(sender) = held.as_ref() {
-            if !sender.is_closed() {
-                return Ok(sender.clone());
+    pub async fn shared(&self, number: u64) -> io::Result<Shared> {
+        let mut held = self.slot(number).lock().await;
+        if let Some(shared) = held.as_ref() {
+            if !shared.sender.is_closed() {
+                return Ok(shared.clone());
             }
             self.closed_while_idle.set(self.closed_while_idle.get() + 1);
         }
@@ -129,8 +141,26 @@ impl Connections {
             .map_err(io::Error::other)?;
         // What ends it is told to each of its requests.
         tokio::spawn(connection);
-        *held = Some(sender.clone());
-        Ok(sender)
+        self.made.set(self.made.get() + 1);
+        let shared = Shared {
+            sender,
+            number: self.made.get(),
+        };
+        *held = Some(shared.clone());
+        Ok(shared)
+    }
+
+    /// A request came to this one and was never written: the next ones go over another.
+    pub async fn moves(&self, number: u64, from: &Shared) {
+        self.moved.set(self.moved.get() + 1);
+        let mut held = self.slot(number).lock().await;
+        if held.as_ref().is_some_and(|held| held.number == from.number) {
+            *held = None;
+        }
+    }
+
+    fn slot(&self, number: u64) -> &tokio::sync::Mutex<Option<Shared>> {
+        &self.shared[usize::try_from(number).unwrap_or(0) % SHARED]
     }
 }
 

@@ -10,13 +10,17 @@ pub fn connecting(error: &io::Error) -> Outcome {
     Outcome::Refused(words(error))
 }
 
+/// Whether the connection had ended for requests when this one came to it.
+pub fn was_never_written(error: &hyper::Error) -> bool {
+    error.is_canceled() || error.is_closed()
+}
+
 /// An error before the answer's head.
 pub fn sending(error: &hyper::Error) -> Outcome {
     if error.is_incomplete_message() {
         return Outcome::Eof;
     }
-    // Of a request that was never written.
-    if error.is_canceled() || error.is_closed() {
+    if was_never_written(error) {
         return Outcome::Refused(words(error));
     }
     deeper(error)

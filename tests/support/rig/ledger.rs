@@ -173,4 +173,6 @@ pub struct Ledger {
     pub marks: Vec<(Duration, String)>,
     /// Connections found closed before anything was sent on them: the right of whoever holds the other end.
     pub closed_while_idle: u64,
+    /// Requests that were never written to theirs, and went over a new one.
+    pub moved: u64,
 }

@@ -177,5 +177,7 @@ async fn drive(plan: Plan, start: Instant, stop: Arc<AtomicBool>, ledger: Arc<Mu
     while running.join_next().await.is_some() {}
     stopping.send_replace(true);
     while streams.join_next().await.is_some() {}
-    ledger.lock().unwrap().closed_while_idle = connections.closed_while_idle.get();
+    let mut ledger = ledger.lock().unwrap();
+    ledger.closed_while_idle = connections.closed_while_idle.get();
+    ledger.moved = connections.moved.get();
 }

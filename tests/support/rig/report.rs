@@ -36,6 +36,8 @@ pub struct Report {
     pub streams: BTreeMap<String, usize>,
     pub streams_broken: Vec<String>,
     pub closed_while_idle: u64,
+    /// Requests that went over a new connection of HTTP/2 because theirs had been told to end.
+    pub moved: u64,
     pub marks: Vec<String>,
     pub first_failure: Option<String>,
 }
@@ -55,6 +57,7 @@ impl Report {
             name: name.to_owned(),
             sent: ledger.records.len(),
             closed_while_idle: ledger.closed_while_idle,
+            moved: ledger.moved,
             ..Self::default()
         };
         let mut waits = Vec::new();

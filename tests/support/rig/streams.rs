@@ -69,7 +69,11 @@ async fn open(
         upgrade(&mut request, &key(number));
     }
     let (response, one) = if http2 {
-        let mut sender = connections.shared(number).await.map_err(|e| words(&e))?;
+        let mut sender = connections
+            .shared(number)
+            .await
+            .map_err(|e| words(&e))?
+            .sender;
         sender.ready().await.map_err(|e| words(&e))?;
         (sender.send_request(request).await, None)
     } else {

@@ -1,0 +1,156 @@
+//! The side that goes: starts a successor, lets it look at itself, gives it the box, and is sure of it.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use tokio::process::{Child, Command};
+
+use super::wire::{Given, Reply, Wire, Word, descriptors, give};
+use super::{Arguments, CHECKED_WITHIN, ENDED_WITHIN, SERVING_WITHIN};
+use crate::base::clock::UnixMs;
+use crate::daemon::sockets::Kept;
+
+/// One that was started and has looked at itself.
+pub struct Successor {
+    child: Child,
+    wire: Wire,
+}
+
+impl Successor {
+    /// Starts `program` beside this process and waits until it says that it could take over. Nothing has changed by then.
+    ///
+    /// # Errors
+    /// Why it cannot, as a sentence. It is dead then.
+    pub async fn start(
+        program: &Path,
+        next: &Path,
+        arguments: &Arguments,
+        kept: &Kept,
+    ) -> Result<Self, String> {
+        let (ours, theirs) = UnixStream::pair().map_err(|e| format!("no wire to it: {e}"))?;
+        let mut command = Command::new(program);
+        command.arg("serve").arg("--takes-over");
+        command.arg("--config").arg(&arguments.config);
+        if let Some(data_dir) = &arguments.data_dir {
+            command.arg("--data-dir").arg(data_dir);
+        }
+        if arguments.json {
+            command.arg("--json");
+        }
+        // The sockets come over the wire: those of systemd are this process's alone.
+        for name in ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"] {
+            command.env_remove(name);
+        }
+        let child = command
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .spawn()
+            .map_err(|e| format!("{} could not be started: {e}", program.display()))?;
+        // Its end of the wire is in nobody's hands but its own.
+        drop(command);
+        let given = Given {
+            http: kept.http.len(),
+            https: kept.https.len(),
+            held: kept.held,
+            run_dir: kept.run_dir.clone(),
+            program: next.to_owned(),
+        };
+        let mut all = descriptors(kept.http.iter().chain(&kept.https));
+        all.extend(descriptors([&kept.edge, &kept.local]));
+        let sent = give(&ours, &given, &all)
+            .and_then(|()| Wire::new(ours))
+            .map_err(|e| format!("the sockets could not be given to it: {e}"));
+        let wire = match sent {
+            Ok(wire) => wire,
+            Err(why) => {
+                end(child).await;
+                return Err(why);
+            }
+        };
+        let mut successor = Self { child, wire };
+        match successor.hears(&Reply::Checked, CHECKED_WITHIN).await {
+            Ok(()) => Ok(successor),
+            Err(why) => {
+                successor.end().await;
+                Err(why)
+            }
+        }
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Lets it take the box; by now nothing of the control plane here acts any more. Resolves when it takes connections.
+    ///
+    /// # Errors
+    /// Why it does not, as a sentence. It is to be ended before anybody else takes the box.
+    pub async fn take(&mut self, began: UnixMs, failed: Option<String>) -> Result<(), String> {
+        if let Err(error) = self.wire.say(&Word::Take { began, failed }).await {
+            tracing::debug!(%error, "the successor does not listen");
+        }
+        self.hears(&Reply::Serving, SERVING_WITHIN).await
+    }
+
+    /// Tells it that it is the one that everybody finds. From now on its wire's end says that this process is gone.
+    pub async fn confirm(mut self) -> Wire {
+        if let Err(error) = self.wire.say(&Word::Confirmed).await {
+            tracing::error!(%error, "the successor could not be told that it has taken over");
+        }
+        self.wire
+    }
+
+    /// Ends it, whatever it does, and returns when it is dead.
+    pub async fn end(self) {
+        end(self.child).await;
+    }
+
+    async fn hears(&mut self, wanted: &Reply, within: Duration) -> Result<(), String> {
+        let heard = tokio::time::timeout(within, self.wire.hear::<Reply>()).await;
+        match heard {
+            Ok(Ok(Some(reply))) if reply == *wanted => Ok(()),
+            Ok(Ok(Some(Reply::Failed(why)))) => Err(why),
+            Ok(Ok(Some(_))) => Err("it said something that cannot be understood".into()),
+            // Its end looks like an error where it had not read what we said.
+            Ok(Ok(None) | Err(_)) => Err(self.how_it_ended().await),
+            Err(_) => Err(format!(
+                "it did not say within {} s that it {}",
+                within.as_secs(),
+                match wanted {
+                    Reply::Serving => "serves",
+                    _ => "is well",
+                }
+            )),
+        }
+    }
+
+    async fn how_it_ended(&mut self) -> String {
+        match tokio::time::timeout(ENDED_WITHIN, self.child.wait()).await {
+            Ok(Ok(status)) => format!("it ended {}", how(status)),
+            _ => "it said nothing that can be understood".into(),
+        }
+    }
+}
+
+async fn end(mut child: Child) {
+    // Dead already is well too.
+    if let Err(error) = child.start_kill() {
+        tracing::debug!(%error, "the successor could not be killed");
+    }
+    // SIGKILL needs nobody's consent; a process that hangs in the kernel is waited for, because it might act.
+    if let Err(error) = child.wait().await {
+        tracing::error!(%error, "the successor's end could not be seen");
+    }
+}
+
+fn how(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("with exit code {code} before it had taken over"),
+        (None, Some(signal)) => format!("by signal {signal} before it had taken over"),
+        (None, None) => "before it had taken over".into(),
+    }
+}

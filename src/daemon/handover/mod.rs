@@ -1,0 +1,77 @@
+//! Handover: another Freehold takes this one's place, and no request is lost.
+//!
+//! The one that goes starts the other beside itself and gives it the listening sockets. The other looks at itself while
+//! nothing has changed yet ([`taking`]). Then the work on the box passes over: everything of the control plane here ends,
+//! its database is closed, the lease is free, and the other takes it, all while the edge here serves on. When the other
+//! takes connections, they go through it ([`front_door`] asks), and this one serves what it has to its end ([`giving`]).
+//!
+//! Invariants: never do two control planes act, for the lease is given up by whoever has ended already, and taken before
+//! anything is done. Whatever the other does, crash, hang or refuse, the edge here serves until it is proven that the
+//! other does; a control plane that has ended is replaced by one of the program that ran before.
+
+pub mod front_door;
+pub mod giving;
+pub mod taking;
+pub mod wire;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// For the other to start and to look at itself.
+const CHECKED_WITHIN: Duration = Duration::from_secs(15);
+/// For it to take the lease, to read the state through and to serve.
+const SERVING_WITHIN: Duration = Duration::from_secs(30);
+/// For the last of it to be seen dead.
+const ENDED_WITHIN: Duration = Duration::from_secs(5);
+/// Between tries to bring back a control plane where the other one's failed.
+pub const AGAIN: Duration = Duration::from_secs(2);
+
+/// What a successor is started with, beside the sockets.
+#[derive(Clone, Debug)]
+pub struct Arguments {
+    /// As `freehold serve` was told.
+    pub config: PathBuf,
+    pub data_dir: Option<PathBuf>,
+    pub json: bool,
+}
+
+/// Where the tests kill whoever hands over, or takes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The successor has looked at itself, and not said so.
+    Looked,
+    /// The one that goes acts no more, and has not said so.
+    LetGo,
+    /// The successor has the lease, and nothing else of the box.
+    Taken,
+    /// The successor takes connections, and has not said so.
+    Opened,
+    /// The one that goes takes none any more, and has asked for no answer.
+    Closed,
+    /// It has told systemd, and not the successor.
+    Told,
+}
+
+impl Step {
+    /// All, in their order.
+    pub const ALL: [Self; 6] = [
+        Self::Looked,
+        Self::LetGo,
+        Self::Taken,
+        Self::Opened,
+        Self::Closed,
+        Self::Told,
+    ];
+
+    /// The crash point after it.
+    pub fn point(self) -> &'static str {
+        match self {
+            Self::Looked => "handover.looked.after",
+            Self::LetGo => "handover.let_go.after",
+            Self::Taken => "handover.taken.after",
+            Self::Opened => "handover.opened.after",
+            Self::Closed => "handover.closed.after",
+            Self::Told => "handover.told.after",
+        }
+    }
+}

@@ -1,0 +1,499 @@
+//! One daemon's life: the edge and its sockets, which are there from beginning to end, and the control plane, which a
+//! handover ends before them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use super::control::{Control, Ground};
+use super::handover::giving::Successor;
+use super::handover::taking::{Begun, Predecessor};
+use super::handover::{self, Step, front_door};
+use super::lease::Lease;
+use super::sockets::Kept;
+use super::{Start, settings};
+use crate::access_log::AccessLog;
+use crate::base::clock::UnixMs;
+use crate::base::crash_point;
+use crate::base::sabotage::Sabotage;
+use crate::base::shutdown::{Shutdown, Tasks};
+use crate::config::Config;
+use crate::events::{self, Level, NewEvent};
+use crate::host::descriptors;
+use crate::proxy::{Edge, Trouble};
+use crate::web::{Desk, Handovers};
+
+/// For the access log to be written to its end.
+const FINISH: Duration = Duration::from_secs(3);
+/// For a predecessor past its own limit.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// This program, whatever became of its file.
+const OURSELVES: &str = "/proc/self/exe";
+/// Troubles that wait to be looked into.
+const TROUBLES: usize = 256;
+
+/// What is there for as long as the process is.
+pub struct Life {
+    arguments: handover::Arguments,
+    /// The file that a successor is started from.
+    program: PathBuf,
+    config: Arc<Config>,
+    kept: Kept,
+    edge: Edge,
+    /// The access log's writer.
+    tasks: Tasks,
+    /// None while the box passes over.
+    control: Option<Control>,
+    desk: Desk,
+    /// How the handover began that this life began with, if it did.
+    begun: Option<Begun>,
+    /// Becomes true once no older process serves any more.
+    gone: watch::Sender<bool>,
+}
+
+/// What a life begins with.
+struct Parts {
+    program: PathBuf,
+    config: Arc<Config>,
+    kept: Kept,
+    closed: Closed,
+    lease: Lease,
+    /// The handover that it begins with.
+    begun: Option<Begun>,
+}
+
+/// The edge, that takes no connection yet, and whom it tells of targets that are in trouble.
+struct Closed {
+    edge: Edge,
+    troubles: mpsc::Receiver<Trouble>,
+}
+
+impl Life {
+    /// Begins one with nobody before it; it takes connections.
+    ///
+    /// # Errors
+    /// A sentence that says why it could not start.
+    pub async fn begin(start: &Start) -> Result<Self, String> {
+        let config = read_settings(start)?;
+        let lease = Lease::take(&config.data_dir)?;
+        let kept = Kept::open(&config)?;
+        let parts = Parts {
+            program: own_program()?,
+            closed: Closed::new(&config, &kept)?,
+            config,
+            kept,
+            lease,
+            begun: None,
+        };
+        let life = Self::with(start, parts).await?;
+        notify(&[NotifyState::Ready]);
+        Ok(life)
+    }
+
+    /// Begins one in another's place, on its sockets; it takes connections beside it.
+    ///
+    /// # Errors
+    /// A sentence that says why it cannot.
+    pub async fn take_over(
+        start: &Start,
+        predecessor: &mut Predecessor,
+        kept: Kept,
+    ) -> Result<Self, String> {
+        // First all that can be known while the other one still acts.
+        let config = read_settings(start)?;
+        let kept = kept.suited(&config)?;
+        Predecessor::look(&config).await?;
+        let closed = Closed::new(&config, &kept)?;
+        crash_point::hit(Step::Looked.point());
+        let begun = predecessor.let_go().await?;
+        let lease = Lease::take(&config.data_dir)?;
+        crash_point::hit(Step::Taken.point());
+        if Sabotage::HangingStart.is_on() {
+            std::future::pending::<()>().await;
+        }
+        let parts = Parts {
+            program: predecessor.program.clone(),
+            config,
+            kept,
+            closed,
+            lease,
+            begun: Some(begun),
+        };
+        let life = Self::with(start, parts).await?;
+        crash_point::hit(Step::Opened.point());
+        Ok(life)
+    }
+
+    async fn with(start: &Start, parts: Parts) -> Result<Self, String> {
+        let Parts { config, kept, .. } = parts;
+        let mut edge = parts.closed.edge;
+        edge.trust(settings::proxies(&config));
+        edge.log(config.access_log.share, config.access_log.query);
+        let tasks = Tasks::new(Shutdown::new());
+        let (logs, kept_logs) = (config.data_dir.join("logs"), settings::access_log(&config));
+        let access_log = edge
+            .entries()
+            .map(|entries| AccessLog::start(entries, &logs, kept_logs, &tasks));
+        let gone = watch::Sender::new(parts.begun.is_none());
+        let (handovers, desk) = Handovers::new();
+        if let Some(begun) = &parts.begun {
+            desk.begins(begun.at);
+        }
+        let [edge_socket, local_socket] = kept.dashboard()?;
+        let ground = Ground {
+            config_file: start.config.clone(),
+            config: Arc::clone(&config),
+            edge: edge.handle(),
+            access_log,
+            troubles: parts.closed.troubles,
+            listen: kept.listen(&config.listen),
+            held: kept.held,
+            edge_socket,
+            local_socket,
+            predecessor: gone.subscribe(),
+            handovers,
+        };
+        let control = Control::start(parts.lease, ground).await?;
+        edge.open()
+            .map_err(|e| format!("the edge cannot take connections: {e}"))?;
+        let installation = control.installation();
+        tracing::info!(%installation, data_dir = %config.data_dir.display(), "Freehold is up");
+        Ok(Self {
+            arguments: handover::Arguments {
+                config: start.config.clone(),
+                data_dir: start.data_dir.clone(),
+                json: start.json,
+            },
+            program: parts.program,
+            config,
+            kept,
+            edge,
+            tasks,
+            control: Some(control),
+            desk,
+            begun: parts.begun,
+            gone,
+        })
+    }
+
+    /// Tells the predecessor that this one serves, and goes on once it has heard that everybody finds it.
+    ///
+    /// # Errors
+    /// That the predecessor is gone without that word: then so is this life.
+    pub async fn confirmed(mut self, predecessor: Predecessor) -> Result<Self, String> {
+        let within = leaving(&self.config) + PATIENCE;
+        if let Err(why) = predecessor.serving(self.gone.clone(), within).await {
+            self.stop().await?;
+            return Err(why);
+        }
+        notify(&[NotifyState::Ready]);
+        if let Some(Begun { at, failed }) = self.begun.take() {
+            match &failed {
+                None => self.tell(Level::Info, "box.handover", taken_over()).await,
+                Some(why) => {
+                    self.tell(Level::Warning, "box.handover_failed", stays(why))
+                        .await
+                }
+            }
+            self.desk.ended(at, failed);
+        }
+        Ok(self)
+    }
+
+    /// Serves until it is told to stop, or another one has taken its place.
+    ///
+    /// # Errors
+    /// That a part panicked that it cannot do without.
+    pub async fn go_on(mut self, signals: &mut Signals) -> Result<(), String> {
+        loop {
+            let wants_to_end = async {
+                match &self.control {
+                    Some(control) => control.wants_to_end().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = signals.stop() => return self.stop().await,
+                // Systemd starts what ends; nothing here can make a part anew that panicked.
+                () = wants_to_end => return self.stop().await,
+                () = self.desk.asked() => {}
+            }
+            match self.hand_over(signals).await {
+                Passed::On(successor) => return self.leave(*successor, signals).await,
+                Passed::Stays => {}
+                Passed::Stopped => return self.stop().await,
+            }
+        }
+    }
+
+    /// Ends it in order: the edge's requests first.
+    async fn stop(self) -> Result<(), String> {
+        notify(&[NotifyState::Stopping]);
+        let config = self.settings();
+        self.edge.drain(config.drain.daemon).await;
+        let ended = match self.control {
+            Some(control) => control.end().await,
+            None => Ok(()),
+        };
+        self.tasks.finish(FINISH).await;
+        ended
+    }
+
+    async fn hand_over(&mut self, signals: &mut Signals) -> Passed {
+        let began = UnixMs::now();
+        self.desk.begins(began);
+        self.config = self.settings();
+        let program = self.program.clone();
+        tracing::info!(program = %program.display(), "another Freehold is to take over");
+        let mut successor = match self.start_from(&program).await {
+            Ok(successor) => successor,
+            Err(why) => {
+                tracing::error!(
+                    why,
+                    "the other Freehold cannot take over; this one serves on"
+                );
+                let words = stays(&why);
+                self.tell(Level::Warning, "box.handover_failed", words)
+                    .await;
+                self.desk.ended(began, Some(why));
+                return Passed::Stays;
+            }
+        };
+        if let Some(control) = self.control.take()
+            && let Err(error) = control.end().await
+        {
+            tracing::error!(%error, "the control plane ended by itself during a handover");
+        }
+        crash_point::hit(Step::LetGo.point());
+        let mut failed = None;
+        loop {
+            let why = match self.pass(&mut successor, began, failed.clone()).await {
+                Ok(()) => return Passed::On(Box::new(successor)),
+                Err(why) => why,
+            };
+            successor.end().await;
+            tracing::error!(
+                why,
+                "the other Freehold did not take over; the program that ran before takes the box back, the edge serves meanwhile"
+            );
+            failed.get_or_insert(why);
+            successor = loop {
+                match self.start_from(Path::new(OURSELVES)).await {
+                    Ok(successor) => break successor,
+                    Err(why) => tracing::error!(why, "the box is not taken back yet; trying again"),
+                }
+                tokio::select! {
+                    () = signals.stop() => return Passed::Stopped,
+                    () = tokio::time::sleep(handover::AGAIN) => {}
+                }
+            };
+        }
+    }
+
+    async fn start_from(&self, program: &Path) -> Result<Successor, String> {
+        Successor::start(program, &self.program, &self.arguments, &self.kept).await
+    }
+
+    /// Lets the successor take the box, and makes sure that it answers everybody; else connections are taken here again.
+    async fn pass(
+        &mut self,
+        successor: &mut Successor,
+        began: UnixMs,
+        failed: Option<String>,
+    ) -> Result<(), String> {
+        successor.take(began, failed).await?;
+        self.edge.close().await;
+        crash_point::hit(Step::Closed.point());
+        let listen = self.kept.listen(&self.config.listen);
+        let proxies = !listen.proxy_protocol.is_empty();
+        let answered = front_door::answers(listen.http, proxies).await;
+        if answered.is_err()
+            && let Err(error) = self.edge.open()
+        {
+            tracing::error!(%error, "the edge cannot take connections again");
+        }
+        answered
+    }
+
+    /// Serves what it has to its end; the box is the successor's.
+    async fn leave(self, successor: Successor, signals: &mut Signals) -> Result<(), String> {
+        if let Some(pid) = successor.pid() {
+            notify(&[NotifyState::MainPid(pid)]);
+        }
+        crash_point::hit(Step::Told.point());
+        // Held: its end tells the successor that nobody serves here any more.
+        let wire = successor.confirm().await;
+        tracing::info!("another Freehold has taken over; this one serves what it has to its end");
+        let mut gone = self.gone.subscribe();
+        let left = async {
+            match Sabotage::AbruptHandover.is_on() {
+                false => self.edge.leave_to_successor(leaving(&self.config)).await,
+                true => self.edge.drain(Duration::ZERO).await,
+            }
+            self.tasks.finish(FINISH).await;
+            // It tells for the one before it, too, which may have longer to go.
+            drop(gone.wait_for(|gone| *gone).await);
+        };
+        let hurry = async {
+            signals.stop().await;
+            tokio::time::sleep(self.config.drain.daemon).await;
+        };
+        tokio::select! {
+            () = left => {}
+            () = hurry => {}
+        }
+        drop(wire);
+        Ok(())
+    }
+
+    /// The settings in force.
+    fn settings(&self) -> Arc<Config> {
+        match &self.control {
+            Some(control) => control.settings(),
+            None => Arc::clone(&self.config),
+        }
+    }
+
+    async fn tell(&self, level: Level, kind: &'static str, words: String) {
+        let Some(control) = &self.control else { return };
+        let event = NewEvent::new(kind, level, "box", words);
+        let written = control
+            .state()
+            .write(move |tx| events::record(tx, UnixMs::now(), &event))
+            .await;
+        if let Err(error) = written {
+            tracing::warn!(%error, "how the handover ended could not be written down");
+        }
+    }
+}
+
+impl Closed {
+    fn new(config: &Config, kept: &Kept) -> Result<Self, String> {
+        let (failed, troubles) = mpsc::channel(TROUBLES);
+        let limits = settings::limits(config);
+        let edge = Edge::start_closed(kept.listeners()?, Arc::default(), limits, failed)
+            .map_err(|e| format!("the edge did not start: {e}"))?;
+        Ok(Self { edge, troubles })
+    }
+}
+
+/// What came of a handover.
+enum Passed {
+    On(Box<Successor>),
+    Stays,
+    /// Told to stop before anybody had the box again.
+    Stopped,
+}
+
+/// What systemd, or a terminal, says.
+pub struct Signals {
+    term: Signal,
+    int: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    /// # Errors
+    /// That the system does not let us hear them.
+    pub fn listen() -> Result<Self, String> {
+        let of = |kind| signal(kind).map_err(|e| format!("signals cannot be heard: {e}"));
+        Ok(Self {
+            term: of(SignalKind::terminate())?,
+            int: of(SignalKind::interrupt())?,
+            hang_up: of(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits until this process is told to stop.
+    pub async fn stop(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.term.recv() => return,
+                _ = self.int.recv() => return,
+                _ = self.hang_up.recv() => tracing::info!(
+                    "told to read the settings again (SIGHUP): they are read whenever they are saved, so there is nothing to do"
+                ),
+            }
+        }
+    }
+}
+
+/// How long what an edge has is served on when another one takes new connections.
+fn leaving(config: &Config) -> Duration {
+    config.drain.replica.max(config.drain.daemon)
+}
+
+/// The file that this process was started from. One that was replaced meanwhile is the next to be started.
+fn own_program() -> Result<PathBuf, String> {
+    let found = std::env::current_exe()
+        .map_err(|e| format!("the file that this program was started from cannot be found: {e}"))?;
+    let text = found.to_string_lossy();
+    Ok(match text.strip_suffix(" (deleted)") {
+        Some(before) => PathBuf::from(before),
+        None => found,
+    })
+}
+
+fn read_settings(start: &Start) -> Result<Arc<Config>, String> {
+    let routes_d = Config::routes_d(&start.config);
+    let read = Config::load_or_kept(&start.config, &routes_d, start.data_dir.as_deref());
+    let (mut config, mistake) = read.map_err(|e| e.to_string())?;
+    if let Some(mistake) = mistake {
+        tracing::error!(%mistake, "starting with the settings that were last in force");
+    }
+    if let Some(data_dir) = &start.data_dir {
+        config.data_dir.clone_from(data_dir);
+    }
+    tell_descriptors(descriptors::raise(), &config);
+    for folder in ["repos", "builds", "backups"] {
+        private_folder(&config.data_dir.join(folder))?;
+    }
+    std::fs::create_dir_all(&config.run_dir)
+        .map_err(|e| format!("{}: {e}", config.run_dir.display()))?;
+    Ok(Arc::new(config))
+}
+
+/// Says so where strangers get less room than the settings say.
+fn tell_descriptors(allowed: u64, config: &Config) {
+    let wanted = config.limits.connections;
+    let fit = descriptors::connections(wanted, allowed);
+    if fit < wanted {
+        tracing::warn!(
+            allowed,
+            "the edge takes {fit} connections at once, and not the {wanted} of limits.connections: this process may have {allowed} file descriptors, and the rest needs some. Raise LimitNOFILE of freehold.service"
+        );
+    }
+}
+
+fn private_folder(path: &Path) -> Result<(), String> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|e| format!("{} cannot be made: {e}", path.display()))
+}
+
+/// Tells systemd; elsewhere this is nothing.
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::debug!(%error, "systemd was not told");
+    }
+}
+
+fn taken_over() -> String {
+    format!(
+        "Freehold {} has taken over from the one that ran before; no request was lost to it.",
+        env!("CARGO_PKG_VERSION")
+    )
+}
+
+fn stays(why: &str) -> String {
+    format!(
+        "Another Freehold was to take over and did not; the one that ran before serves on. It said: {why}"
+    )
+}

@@ -1,0 +1,289 @@
+//! N4: the daemon changes under load. Another Freehold takes over, ten times; one that crashes, hangs or is no Freehold at
+//! all does not, and the one before serves on; whoever of the two is killed on the way, the box is back.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use crate::place::{PLAIN, Place, Shape};
+use crate::rig::ledger::StreamKind;
+use crate::rig::load::EVERYTHING;
+use crate::support::freehold::{BINARY, Freehold, words};
+use crate::support::process::signal;
+use crate::support::sweep::Sweep;
+use crate::support::until::{secs, until, until_true};
+
+/// Before anything is changed, so that every kind of request was there and streams are open.
+const WARM: usize = 100;
+const HANDOVERS: usize = 10;
+/// What nobody may wait longer than in the control run, in ms. Held where the machine does nothing else: `tests/soak`.
+const LONGER: u64 = 100;
+
+/// Streams that are told to come back in their own words.
+const WHOLE: &[StreamKind] = &[
+    StreamKind::WebSocket,
+    StreamKind::Events,
+    StreamKind::EventsHttp2,
+];
+
+/// What the one before has for ending what it serves: less than the streams stay, so that there are some to be told.
+const SETTINGS: &str = "[drain]\nreplica = \"4s\"\n";
+
+/// A box whose program is a file of its own, as on a server.
+fn place() -> Place {
+    Place::of_own_program(Shape {
+        replicas: 2,
+        settings: SETTINGS,
+        ..PLAIN
+    })
+}
+
+/// Puts another program in the daemon's place, as an upgrade does: beside it, then over it.
+fn install(fh: &Freehold, script: &str) {
+    let beside = fh.path("freehold.new");
+    std::fs::write(&beside, script).unwrap();
+    std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::rename(&beside, &fh.program).unwrap();
+}
+
+/// The real one, with these variables.
+fn with_variables(variables: &str) -> String {
+    format!("#!/bin/sh\n{variables} exec {BINARY} \"$@\"\n")
+}
+
+#[test]
+fn n4_ten_handovers_under_load_lose_nothing() {
+    let place = place();
+    let control = place.load(EVERYTHING, place.scale.streams);
+    until_true("the control run", secs(120), || control.over() >= 4 * WARM);
+    let control = place.report("n4-control", &control.finish());
+    control.assert_flawless(4 * WARM);
+
+    let load = place.load(EVERYTHING, place.scale.streams);
+    until_true("the load", secs(60), || load.over() >= WARM);
+    let mut pid = place.fh.pid();
+    for turn in 0..HANDOVERS {
+        load.mark(format!("handover {turn} begins"));
+        let said = place.fh.cli(&["reload"]);
+        load.mark(format!("handover {turn} is over"));
+        assert!(said.contains("has taken over"), "{said}");
+        let next = place.fh.pid();
+        assert_ne!(next, pid, "{said}");
+        pid = next;
+        let over = load.over();
+        until_true("more of the load", secs(60), || {
+            load.over() >= over + WARM / 2
+        });
+    }
+    let report = place.report("n4-handovers", &load.finish());
+    report.assert_flawless(HANDOVERS * WARM / 2);
+    report.assert_streams_whole(WHOLE);
+    let told = report.streams.get("WebSocket close 1012");
+    assert!(told.is_some_and(|n| *n > 0), "{report}");
+    if std::env::var_os("FREEHOLD_SOAK").is_some() {
+        let (longest, control) = (report.waited_ms.longest, control.waited_ms.longest);
+        assert!(
+            longest <= control + LONGER,
+            "{longest} ms, {control} in the control run\n{report}"
+        );
+    }
+    // One daemon is left, and it has the app.
+    place.until_serving(2);
+    until_true("those before to be gone", secs(60), || {
+        daemons(&place.fh) == 1
+    });
+}
+
+/// The saboteur: one that goes and cuts what it serves is noticed.
+#[test]
+fn n4_a_handover_that_cuts_what_it_serves_is_noticed() {
+    let place = place();
+    place.fh.sabotage(Some("abrupt-handover"));
+    place.until_serving(2);
+    let load = place.load(EVERYTHING, place.scale.streams);
+    until_true("the load", secs(60), || load.over() >= WARM);
+    for _ in 0..3 {
+        place.fh.cli(&["reload"]);
+        let over = load.over();
+        until_true("more of the load", secs(60), || {
+            load.over() >= over + WARM / 2
+        });
+    }
+    let report = place.report("n4-saboteur-abrupt", &load.finish());
+    assert!(report.good < report.sent, "nothing was lost\n{report}");
+}
+
+#[test]
+fn n4_a_new_freehold_that_cannot_take_over_leaves_the_old_one_serving() {
+    let place = place();
+    let load = place.load(EVERYTHING, place.scale.streams);
+    until_true("the load", secs(60), || load.over() >= WARM);
+    let mark = |name: &str| place.fh.path(name).display().to_string();
+    let dies_at = |point: &str| {
+        with_variables(&format!(
+            "FREEHOLD_CRASH_AT={point} FREEHOLD_CRASH_MARK={}",
+            mark(point)
+        ))
+    };
+    // What is installed, what is said of it, and whether the box had passed over by then.
+    let bad = [
+        ("#!/bin/sh\nexit 3\n".to_owned(), "exit code 3", false),
+        ("#!/bin/sh\nkill -SEGV $$\n".to_owned(), "signal 11", false),
+        ("not a program".to_owned(), "could not be started", false),
+        (
+            "#!/bin/sh\nexec sleep 600\n".to_owned(),
+            "within 15 s",
+            false,
+        ),
+        (dies_at("handover.looked.after"), "signal 9", false),
+        (dies_at("handover.taken.after"), "signal 9", true),
+        (dies_at("handover.opened.after"), "signal 9", true),
+        (
+            with_variables("FREEHOLD_SABOTAGE=hanging-start"),
+            "within 30 s",
+            true,
+        ),
+    ];
+    for (program, said, passed_over) in bad {
+        load.mark(format!("{program} is installed"));
+        install(&place.fh, &program);
+        let before = place.fh.pid();
+        let refused = place.fh.refused(&["reload"]);
+        assert!(
+            refused.contains(said) && refused.contains("did not take over"),
+            "{program}: {refused}"
+        );
+        assert_eq!(place.fh.pid() != before, passed_over, "{program}");
+        // The box is somebody's: it can be asked, and acts.
+        place.fh.wait_until_up();
+        let events = place.fh.cli(&["events"]);
+        assert!(
+            events.contains("did not; the one that ran before serves on"),
+            "{events}"
+        );
+    }
+    let over = load.over();
+    until_true("more of the load", secs(60), || load.over() >= over + WARM);
+    // And a good one takes over from all that.
+    install(&place.fh, &with_variables(""));
+    place.fh.cli(&["reload"]);
+    let report = place.report("n4-bad-programs", &load.finish());
+    report.assert_flawless(2 * WARM);
+    report.assert_streams_whole(WHOLE);
+}
+
+#[test]
+fn n4_a_restart_refuses_nobody() {
+    let place = place();
+    // Safe requests wait in the sockets while nobody takes them; what is answered at the end of the drain comes whole.
+    let load = place.load(crate::rig::load::SHORT_ANSWERS, 0);
+    until_true("the load", secs(60), || load.over() >= WARM);
+    for turn in 0..3 {
+        load.mark(format!("restart {turn} begins"));
+        place.fh.restart();
+        let over = load.over();
+        until_true("more of the load", secs(60), || {
+            load.over() >= over + WARM / 2
+        });
+    }
+    let report = place.report("n4-restarts", &load.finish());
+    report.assert_flawless(WARM);
+}
+
+#[test]
+fn n4_whoever_is_killed_during_a_handover_the_box_is_back() {
+    let place = place();
+    let mut sweep = Sweep::of("n4_whoever_is_killed_during_a_handover_the_box_is_back");
+    for point in sweep.points() {
+        place.fh.arm(&point);
+        // Whether it fails or the daemon is gone before it could say so: it does not hang.
+        let said = words(&place.fh.try_cli(&["reload"]));
+        sweep.struck(place.fh.crashed(&point, secs(60)));
+        place.until_serving(2);
+        until(
+            &format!("one daemon after {point}"),
+            secs(60),
+            || match daemons(&place.fh) {
+                1 => Ok(()),
+                n => Err(format!("{n} daemons; reload said {said}")),
+            },
+        );
+        place
+            .fh
+            .cli(&["env", "shop", "set", &format!("AFTER={}", point.len())]);
+    }
+    // Nothing of it stays: the next one is as ever.
+    place.fh.restart();
+    let told = place.fh.documented("reload", &["reload"]);
+    assert_eq!(
+        (&told[0]["state"], &told[0]["pid"]),
+        (&"done".into(), &place.fh.pid().into())
+    );
+}
+
+/// Two never act: one that is stopped keeps the lease, whoever else wants it.
+#[test]
+fn n4_a_daemon_that_is_paused_is_not_followed_by_another() {
+    let place = place();
+    let old = place.fh.pid();
+    signal(old, "STOP");
+    // Somebody starts another one on the same folder, without its place.
+    let mut second = std::process::Command::new(BINARY);
+    second
+        .args(["serve", "--config"])
+        .arg(place.fh.config_file());
+    let second = second.output().unwrap();
+    let said = words(&second);
+    assert!(
+        !second.status.success() && said.contains("another Freehold already runs"),
+        "{said}"
+    );
+    signal(old, "CONT");
+    place.fh.wait_until_up();
+
+    // The one that goes is paused while the other starts: it has not let go, so nobody acts.
+    let started = place.fh.path("started");
+    let slow = format!(
+        "#!/bin/sh\ntouch {}\nsleep 2\nexec {BINARY} \"$@\"\n",
+        started.display()
+    );
+    install(&place.fh, &slow);
+    let mut reload = place.fh.command(&["reload"]).spawn().unwrap();
+    until_true("the other to start", secs(60), || started.exists());
+    signal(old, "STOP");
+    std::thread::sleep(secs(4));
+    assert_eq!(place.fh.pid(), old);
+    assert!(holds_the_lease(&place.fh, old), "{}", place.fh.log_tail());
+    signal(old, "CONT");
+    assert!(reload.wait().unwrap().success(), "{}", place.fh.log_tail());
+    let new = place.fh.pid();
+    assert_ne!(new, old);
+    assert!(holds_the_lease(&place.fh, new));
+    assert!(!holds_the_lease(&place.fh, old));
+}
+
+/// Whether the process has the lock on the lease, as the kernel tells.
+fn holds_the_lease(fh: &Freehold, pid: u32) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let inode = std::fs::metadata(fh.data_dir().join("lease"))
+        .unwrap()
+        .ino();
+    let locks = std::fs::read_to_string("/proc/locks").unwrap();
+    locks.lines().any(|line| {
+        line.contains("FLOCK")
+            && line.contains(&format!(" {pid} "))
+            && line.contains(&format!(":{inode} "))
+    })
+}
+
+/// How many daemons there are of this box.
+fn daemons(fh: &Freehold) -> usize {
+    let config = fh.config_file();
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    all.filter(|process| {
+        let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+        let mut words = line.split(|b| *b == 0).map(String::from_utf8_lossy);
+        let is_daemon = words.clone().nth(1).is_some_and(|word| word == "serve");
+        is_daemon && words.any(|word| Path::new(&*word) == config)
+    })
+    .count()
+}
