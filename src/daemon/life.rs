@@ -263,6 +263,14 @@ impl Life {
                 return Passed::Stays;
             }
         };
+        // Where even this one is not seen to answer, the other one cannot be held to it.
+        let is_seen = self.answers().await;
+        if let Err(why) = &is_seen {
+            tracing::warn!(
+                why,
+                "whether the other one answers cannot be seen from here, as this one is not seen to"
+            );
+        }
         if let Some(control) = self.control.take()
             && let Err(error) = control.end().await
         {
@@ -271,7 +279,10 @@ impl Life {
         crash_point::hit(Step::LetGo.point());
         let mut failed = None;
         loop {
-            let why = match self.pass(&mut successor, began, failed.clone()).await {
+            let why = match self
+                .pass(&mut successor, began, failed.clone(), is_seen.is_ok())
+                .await
+            {
                 Ok(()) => return Passed::On(Box::new(successor)),
                 Err(why) => why,
             };
@@ -304,19 +315,27 @@ impl Life {
         successor: &mut Successor,
         began: UnixMs,
         failed: Option<String>,
+        is_seen: bool,
     ) -> Result<(), String> {
         successor.take(began, failed).await?;
         self.edge.close().await;
         crash_point::hit(Step::Closed.point());
-        let listen = self.kept.listen(&self.config.listen);
-        let proxies = !listen.proxy_protocol.is_empty();
-        let answered = front_door::answers(listen.http, proxies).await;
+        let answered = match is_seen {
+            true => self.answers().await,
+            false => Ok(()),
+        };
         if answered.is_err()
             && let Err(error) = self.edge.open()
         {
             tracing::error!(%error, "the edge cannot take connections again");
         }
         answered
+    }
+
+    /// Whether whoever takes connections answers.
+    async fn answers(&self) -> Result<(), String> {
+        let listen = self.kept.listen(&self.config.listen);
+        front_door::answers(listen.http, !listen.proxy_protocol.is_empty()).await
     }
 
     /// Serves what it has to its end; the box is the successor's.

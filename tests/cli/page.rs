@@ -172,7 +172,7 @@ pub const AS_WORDS: &[(&str, &str)] = &[
     ),
     (
         "reload",
-        "an object with `state` (`done`; another one is an error), `began_ms`, `ended_ms`, `why` (nothing here), and of the daemon that serves now `version` and `pid`.",
+        "an object with `state`, `began_ms`, `ended_ms`, `why`, `version`, `pid`.",
     ),
     (
         "check incidents",

@@ -17,7 +17,7 @@ const FROM_A_PROXY: &str = "PROXY UNKNOWN\r\n";
 /// # Errors
 /// What came instead, as a sentence.
 pub async fn answers(http: SocketAddr, proxies: bool) -> Result<(), String> {
-    match tokio::time::timeout(WITHIN, ask(reachable(http), proxies)).await {
+    match tokio::time::timeout(WITHIN, ask(http, proxies)).await {
         Ok(Ok(true)) => Ok(()),
         Ok(Ok(false)) => Err(format!(
             "it takes connections on {http} and closes them without an answer"
@@ -30,8 +30,8 @@ pub async fn answers(http: SocketAddr, proxies: bool) -> Result<(), String> {
     }
 }
 
-async fn ask(address: SocketAddr, proxies: bool) -> std::io::Result<bool> {
-    let mut stream = TcpStream::connect(address).await?;
+async fn ask(listens: SocketAddr, proxies: bool) -> std::io::Result<bool> {
+    let mut stream = TcpStream::connect(&*reachable(listens)).await?;
     if proxies {
         stream.write_all(FROM_A_PROXY.as_bytes()).await?;
     }
@@ -44,14 +44,19 @@ async fn ask(address: SocketAddr, proxies: bool) -> std::io::Result<bool> {
     }
 }
 
-/// An address that is reached where a socket listens on all of them.
-fn reachable(listens: SocketAddr) -> SocketAddr {
-    let ip = match listens.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
+/// Where a socket is reached that listens on all addresses: a box without IPv6 has one for both all the same.
+fn reachable(listens: SocketAddr) -> Vec<SocketAddr> {
+    let all = match listens.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => vec![Ipv4Addr::LOCALHOST.into()],
+        IpAddr::V6(ip) if ip.is_unspecified() => {
+            vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()]
+        }
+        ip => vec![ip],
     };
-    SocketAddr::new(ip, listens.port())
+    let port = listens.port();
+    all.into_iter()
+        .map(|ip: IpAddr| SocketAddr::new(ip, port))
+        .collect()
 }
 
 #[cfg(test)]
@@ -81,9 +86,12 @@ mod tests {
 
     #[test]
     fn n4_a_socket_on_all_addresses_is_asked_on_this_box() {
-        let of = |a: &str| reachable(a.parse().unwrap()).to_string();
-        assert_eq!(of("[::]:80"), "[::1]:80");
-        assert_eq!(of("0.0.0.0:80"), "127.0.0.1:80");
-        assert_eq!(of("192.0.2.1:80"), "192.0.2.1:80");
+        let of = |a: &str| {
+            let all = reachable(a.parse().unwrap()).into_iter();
+            all.map(|a| a.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(of("[::]:80"), ["[::1]:80", "127.0.0.1:80"]);
+        assert_eq!(of("0.0.0.0:80"), ["127.0.0.1:80"]);
+        assert_eq!(of("192.0.2.1:80"), ["192.0.2.1:80"]);
     }
 }

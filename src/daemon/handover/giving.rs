@@ -13,6 +13,9 @@ use super::{Arguments, CHECKED_WITHIN, ENDED_WITHIN, SERVING_WITHIN};
 use crate::base::clock::UnixMs;
 use crate::daemon::sockets::Kept;
 
+/// For one that takes nothing to be seen dead.
+const MOMENT: Duration = Duration::from_secs(1);
+
 /// One that was started and has looked at itself.
 pub struct Successor {
     child: Child,
@@ -44,7 +47,7 @@ impl Successor {
         for name in ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"] {
             command.env_remove(name);
         }
-        let child = command
+        let mut child = command
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .spawn()
             .map_err(|e| format!("{} could not be started: {e}", program.display()))?;
@@ -62,14 +65,18 @@ impl Successor {
         let sent = give(&ours, &given, &all)
             .and_then(|()| Wire::new(ours))
             .map_err(|e| format!("the sockets could not be given to it: {e}"));
-        let wire = match sent {
-            Ok(wire) => wire,
+        let mut successor = match sent {
+            Ok(wire) => Self { child, wire },
             Err(why) => {
+                // More often than not it is gone already, and that is why.
+                let ended = tokio::time::timeout(MOMENT, child.wait()).await;
+                if let Ok(Ok(status)) = ended {
+                    return Err(format!("it ended {}", how(status)));
+                }
                 end(child).await;
                 return Err(why);
             }
         };
-        let mut successor = Self { child, wire };
         match successor.hears(&Reply::Checked, CHECKED_WITHIN).await {
             Ok(()) => Ok(successor),
             Err(why) => {
