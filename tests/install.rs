@@ -239,8 +239,10 @@ fn n4_systemd_follows_a_handover(server: &Server) {
 fn n4_after_a_power_cut_everything_is_up_again(server: &Server) {
     server.must(
         "mkdir -p /etc/systemd/system/docker.service.d && \
-         printf '[Service]\nExecStartPre=/bin/sleep 20\n' >/etc/systemd/system/docker.service.d/slow.conf",
+         printf '[Service]\nExecStartPre=/bin/sleep 30\n' >/etc/systemd/system/docker.service.d/slow.conf",
     );
+    // Or who asks would wait for it.
+    server.must("printf '[hold]\ntime = \"1s\"\n' >>/etc/freehold/config.toml && sync");
     run(Command::new("docker").args(["kill", server.name]));
     run(Command::new("docker").args(["start", server.name]));
     let ask = || {

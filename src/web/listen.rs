@@ -1,5 +1,6 @@
 //! The two sockets: accept, learn who it is, serve.
 
+use std::convert::Infallible;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener as Std;
@@ -15,6 +16,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tower::ServiceExt;
 
 use super::caller::Caller;
+use super::unread::Noted;
 use crate::base::said::Said;
 use crate::base::shutdown::Tasks;
 
@@ -112,9 +114,12 @@ fn accept(
                         let router = router.clone();
                         let caller = caller.clone();
                         async move {
-                            let mut request = request.map(Body::new);
+                            let (parts, body) = request.into_parts();
+                            let (body, whole) = Noted::new(body);
+                            let mut request = http::Request::from_parts(parts, Body::new(body));
                             request.extensions_mut().insert(caller);
-                            router.oneshot(request).await
+                            let answer = router.oneshot(request).await?;
+                            Ok::<_, Infallible>(whole.told(answer))
                         }
                     });
                 let mut server = auto::Builder::new(TokioExecutor::new()).http1_only();

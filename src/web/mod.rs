@@ -41,6 +41,7 @@ mod services;
 mod standing;
 mod terminal;
 mod tokens;
+mod unread;
 
 #[cfg(test)]
 mod sudo_tests;

@@ -140,3 +140,38 @@ fn a1_of_two_who_go_back_from_one_release_one_is_refused() {
     let good = local(&daemon, "POST", &format!("{app}/maintenance"), &tag, &on);
     assert_eq!(good.status, 200, "{}", good.body);
 }
+
+/// What is left of a body ends the connection, and the answer says so: or the next request of the edge would go into it.
+#[test]
+fn e5_an_answer_to_a_body_that_nobody_read_says_that_its_connection_ends() {
+    use std::io::{Read as _, Write as _};
+    let daemon = Daemon::start();
+    let ask = |path: &str, body: &str| {
+        let mut stream =
+            std::os::unix::net::UnixStream::connect(daemon.socket("freehold.sock")).unwrap();
+        stream
+            .set_read_timeout(Some(std::time::Duration::from_secs(60)))
+            .unwrap();
+        let length = body.len();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        // What comes after the answer may find nobody.
+        stream.write_all(body.as_bytes()).ok();
+        let (mut head, mut piece) = (String::new(), [0; 1024]);
+        while !head.contains("\r\n\r\n") {
+            let read = stream.read(&mut piece).unwrap();
+            assert!(read > 0, "{head}");
+            head.push_str(&String::from_utf8_lossy(&piece[..read]));
+        }
+        let end = head.find("\r\n\r\n").unwrap();
+        head[..end].to_ascii_lowercase()
+    };
+    let unread = ask("/api/v1/nothing-here", &"x".repeat(300_000));
+    assert!(unread.starts_with("http/1.1 404"), "{unread}");
+    assert!(unread.contains("\r\nconnection: close"), "{unread}");
+    let read = ask("/api/v1/checks", "{}");
+    assert!(read.starts_with("http/1.1 422"), "{read}");
+    assert!(!read.contains("\r\nconnection: close"), "{read}");
+}
