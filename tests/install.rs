@@ -248,7 +248,7 @@ fn n4_after_a_power_cut_everything_is_up_again(server: &Server) {
     let ask = || {
         let root = "/run/freehold/root.pem";
         let asked = server.sh(&format!(
-            "curl -sS -m 60 -w '\n%{{http_code}} %header{{retry-after}}' --cacert {root} https://tasks.localhost/healthz"
+            "curl -sS -m 60 -H 'Accept: text/html' -w '\n%{{http_code}} %header{{retry-after}}' --cacert {root} https://tasks.localhost/healthz"
         ));
         words(&asked)
     };
@@ -260,7 +260,9 @@ fn n4_after_a_power_cut_everything_is_up_again(server: &Server) {
             Err(said)
         }
     });
-    assert!(away.contains("<html") && !away.ends_with("503 "), "{away}");
+    // A page, with what a machine needs to come back.
+    assert!(away.contains("<html") && away.contains("Try again shortly"), "{away}");
+    assert!(!away.ends_with("503 "), "{away}");
     until("the app", secs(300), || {
         let said = ask();
         if said.contains("\n200") {

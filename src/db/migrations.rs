@@ -1,7 +1,9 @@
 //! The schema, as an append-only list of steps; `PRAGMA user_version` counts them.
 //!
 //! A released step is never edited. A step must leave a schema that the
-//! previous release can still read (an upgrade may be undone).
+//! previous release can still read (an upgrade may be undone): from which
+//! version the last upgrade came is kept in `PRAGMA application_id`, and a
+//! program that knows that one opens what the upgrade left.
 
 use rusqlite::Connection;
 
@@ -47,17 +49,27 @@ pub(super) fn known(kind: Kind) -> i64 {
     i64::try_from(steps(kind).len()).unwrap_or(i64::MAX)
 }
 
-/// Whether the database is of a version that this program knows.
+/// Whether the database is of a version that this program knows, or was upgraded from one.
 pub(super) fn knows(connection: &Connection, kind: Kind) -> Result<(), DbError> {
-    let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    match known(kind) {
-        known if found > known => Err(DbError::Newer { found, known }),
-        _ => Ok(()),
+    let number = |pragma| connection.query_row(pragma, [], |row| row.get::<_, i64>(0));
+    let (found, known) = (number("PRAGMA user_version")?, known(kind));
+    if found <= known {
+        return Ok(());
+    }
+    match number("PRAGMA application_id")? {
+        from if (1..=known).contains(&from) => Ok(()),
+        _ => Err(DbError::Newer { found, known }),
     }
 }
 
-/// Brings the database to this program's version, one transaction a step.
+/// Brings the database to this program's version, one transaction a step. One that the next release has upgraded, and that
+/// is open here because the upgrade was undone, stays as it is.
 pub(super) fn migrate(connection: &mut Connection, kind: Kind) -> Result<(), DbError> {
+    knows(connection, kind)?;
+    let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if found > known(kind) {
+        return Ok(());
+    }
     migrate_to(connection, kind, known(kind))
 }
 
@@ -85,6 +97,9 @@ pub(super) fn migrate_to(
         .skip(done)
     {
         let transaction = connection.transaction()?;
+        if at == done {
+            transaction.pragma_update(None, "application_id", found)?;
+        }
         transaction.execute_batch(step)?;
         transaction.pragma_update(None, "user_version", i64::try_from(at + 1).unwrap_or(known))?;
         transaction.commit()?;
@@ -116,6 +131,36 @@ mod tests {
                 assert_eq!(usize::try_from(version).unwrap(), all.len());
             }
         }
+    }
+
+    /// An upgrade that is undone: the release before opens what it left, and none before that.
+    #[test]
+    fn n4_the_release_before_opens_what_an_upgrade_left() {
+        let known = known(Kind::State);
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate_to(&mut connection, Kind::State, known - 1).unwrap();
+        migrate(&mut connection, Kind::State).unwrap();
+        let from = |c: &Connection| {
+            c.query_row("PRAGMA application_id", [], |r| r.get::<_, i64>(0))
+                .unwrap()
+        };
+        assert_eq!(from(&connection), known - 1);
+        let upgraded = |connection: &Connection, from: i64| {
+            connection
+                .pragma_update(None, "user_version", known + 2)
+                .unwrap();
+            connection
+                .pragma_update(None, "application_id", from)
+                .unwrap();
+        };
+        upgraded(&connection, known);
+        migrate(&mut connection, Kind::State).unwrap();
+        upgraded(&connection, known + 1);
+        let refused = migrate(&mut connection, Kind::State);
+        assert!(matches!(refused, Err(DbError::Newer { .. })));
+        // A new one was upgraded from nothing.
+        upgraded(&connection, 0);
+        assert!(migrate(&mut connection, Kind::State).is_err());
     }
 
     /// Links of those who are gone and of programs end, and so do the secrets that were kept to be told again.

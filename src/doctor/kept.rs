@@ -1,5 +1,7 @@
 //! What is kept: backups of databases, and Freehold's own database.
 
+use std::cmp::Ordering;
+
 use super::Seen;
 use super::facts::{Database, Dump, State};
 use crate::base::clock::UnixMs;
@@ -128,9 +130,13 @@ pub(super) fn database(state: &State) -> Vec<Examined> {
         "A schema that another version made is not understood.",
     );
     let (done, known) = state.steps;
-    all.push(match done == known {
-        true => steps.ok(format!("all {known} steps are done")),
-        false => steps.fail(
+    all.push(match done.cmp(&known) {
+        Ordering::Equal => steps.ok(format!("all {known} steps are done")),
+        Ordering::Greater => steps.warn(
+            format!("a newer Freehold did {done} steps, and this one, which runs since it failed, knows {known}"),
+            "It works. Install the newer one again once its trouble is known: freehold events.",
+        ),
+        Ordering::Less => steps.fail(
             format!("{done} of {known} steps are done"),
             "Restart the daemon, which does the rest: sudo systemctl restart freehold.",
         ),

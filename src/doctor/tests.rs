@@ -439,6 +439,7 @@ fn a7_doctor_database() {
     assert_eq!(state(facts(|s| s.wal = 300 << 20), "Write-ahead log"), Fail);
     assert_eq!(state(facts(|_| ()), "Schema"), Well);
     assert_eq!(state(facts(|s| s.steps = (9, 10)), "Schema"), Fail);
+    assert_eq!(state(facts(|s| s.steps = (11, 10)), "Schema"), Warn);
 }
 
 #[test]
