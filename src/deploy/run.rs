@@ -106,7 +106,8 @@ impl Deploys {
         let attached = self.0.ports.attachments.env_for(deploy.app).await?;
         let log = self.0.logs.writer(id, mask(&facts, &attached));
         let cancel = self.token(id);
-        if deploy.cancel {
+        // One that was asked for in the moment in which its app was marked as going away has no word on its row.
+        if deploy.cancel || facts.removing {
             cancel.cancel();
         }
         if deploy.state == State::Draining {

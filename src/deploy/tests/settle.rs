@@ -126,6 +126,22 @@ async fn f8_a_deploy_left_without_work_is_ended_at_the_start() {
     assert_eq!(p.deploys.live(7).await.unwrap().unwrap().deploy, second);
 }
 
+/// Killed between the mark of the removal and the word to what is in work: it is taken up, and does not go on.
+#[tokio::test]
+async fn n5_a_deploy_that_is_taken_up_under_a_removal_is_cancelled() {
+    let mut p = Place::new().await;
+    let first = p.deploy("one").await;
+    p.world.told.lock().unwrap().hang.insert("build".into());
+    let second = push(&p, "two").await;
+    p.until(second, State::Building).await;
+    p.until_hung("build").await;
+    p.tasks.finish(Duration::from_secs(5)).await;
+    p.world.told.lock().unwrap().removing = true;
+    p.crash().await;
+    p.until(second, State::Cancelled).await;
+    assert_eq!(p.world.running(), [format!("tasks-web-v1-d{first}-1")]);
+}
+
 async fn causes(p: &Place) -> Vec<Cause> {
     let all = p.deploys.list(Some(7), 20).await.unwrap();
     all.iter().map(|d| d.cause).collect()
