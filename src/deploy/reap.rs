@@ -3,7 +3,9 @@
 //!
 //! Before the switch such a deploy failed. After it the release is live, and
 //! stays so: what was left of the deploy is to take the old containers away.
+//! A removal that failed is queued again: nothing else can become of its app.
 
+use rusqlite::Connection;
 use serde_json::json;
 
 use super::replicas;
@@ -21,6 +23,33 @@ const WHY: &str = "its work broke off unexpectedly; the daemon's log says where"
 impl Deploys {
     /// Ends what no open job works on.
     pub(super) async fn reap(&self) {
+        if let Err(error) = self.reap_removals().await {
+            tracing::warn!(%error, "whether removals were left half done could not be seen");
+        }
+        self.reap_deploys().await;
+    }
+
+    async fn reap_removals(&self) -> Result<(), DbError> {
+        let open = |c: &Connection| {
+            let working = jobs::worked_on(c, jobs::REMOVAL, "app")?;
+            let mut left = store::going_away(c)?;
+            left.retain(|app| !working.contains(app));
+            Ok::<_, DbError>(left)
+        };
+        for app in self.0.db.read(open).await? {
+            let again = self
+                .0
+                .db
+                .write(move |tx| jobs::requeue_removal(tx, app, UnixMs::now()))
+                .await?;
+            if again {
+                tracing::warn!(app, "a removal that nothing works on is queued again");
+            }
+        }
+        Ok(())
+    }
+
+    async fn reap_deploys(&self) {
         let left: Result<_, DbError> = self
             .0
             .db

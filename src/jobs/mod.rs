@@ -31,7 +31,7 @@ use crate::base::shutdown::{Shutdown, Tasks};
 use crate::db::{Db, DbError};
 
 pub use limit::Limit;
-pub use owed::{Owed, REMOVAL, queue_removal};
+pub use owed::{Owed, REMOVAL, queue_removal, requeue_removal};
 pub use store::{
     JobRow, NewJob, State, Told, by_id, clock_set, enqueue, hasten, listed, newest, newest_about,
     note_deploy, take_back, worked_on,

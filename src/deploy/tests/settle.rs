@@ -142,6 +142,44 @@ async fn n5_a_deploy_that_is_taken_up_under_a_removal_is_cancelled() {
     assert_eq!(p.world.running(), [format!("tasks-web-v1-d{first}-1")]);
 }
 
+/// Its work broke off where nothing of ours catches it, as at its limit of time.
+#[tokio::test]
+async fn n6_a_removal_that_failed_is_queued_again_and_ends() {
+    let p = Place::new().await;
+    p.deploy("one").await;
+    p.world.told.lock().unwrap().panic.insert("drained".into());
+    let marked: Result<(), DbError> =
+        p.db.write(|tx| {
+            tx.execute("UPDATE apps SET removing = 1 WHERE id = 7", [])?;
+            jobs::queue_removal(tx, 7, true, UnixMs::now())
+        })
+        .await;
+    marked.unwrap();
+    p.deploys.remove(7, "ana").await.unwrap();
+    let newest = async || {
+        let all: Result<Vec<jobs::Told>, DbError> =
+            p.db.read(|c| jobs::newest(c, &[jobs::REMOVAL], None, &10.into()))
+                .await;
+        all.unwrap()
+    };
+    let mut again = None;
+    for _ in 0..6_000 {
+        let all = newest().await;
+        if all.len() == 2 {
+            again = all.into_iter().next();
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let again = again.expect("a removal must end");
+    assert_eq!(again.state, "queued", "not at once: it may fail again");
+    assert_eq!(again.payload["volumes"], true, "as it was asked for");
+    p.db.write(move |tx| jobs::hasten(tx, again.id, UnixMs::now()))
+        .await
+        .unwrap();
+    p.until_done("delete row").await;
+}
+
 async fn causes(p: &Place) -> Vec<Cause> {
     let all = p.deploys.list(Some(7), 20).await.unwrap();
     all.iter().map(|d| d.cause).collect()
