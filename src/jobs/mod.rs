@@ -33,8 +33,8 @@ use crate::db::{Db, DbError};
 pub use limit::Limit;
 pub use owed::{Owed, REMOVAL, queue_removal, requeue_removal};
 pub use store::{
-    JobRow, NewJob, State, Told, by_id, clock_set, enqueue, hasten, listed, newest, newest_about,
-    note_deploy, take_back, worked_on,
+    JobRow, NewJob, State, Told, by_id, clock_set, enqueue, forget_list, hasten, is_key_open,
+    listed, newest, newest_about, note_deploy, take_back, worked_on,
 };
 
 /// How a run of a job ended.

@@ -312,6 +312,54 @@ async fn n6_an_app_is_removed_with_what_drains_and_nothing_comes_after_it() {
     assert_eq!(logs.count(), 0, "deploy {two} left its log");
 }
 
+/// A stream at each of them would keep the replicas of every deploy since.
+#[tokio::test]
+async fn n6_the_oldest_of_too_many_drains_ends_at_once() {
+    let (p, two) = draining().await;
+    for n in 0..3 {
+        assert_eq!(state(&p, two).await, State::Draining);
+        assert_eq!(p.world.count("retire tasks-web-v1-d1-1"), 0);
+        p.world.told.lock().unwrap().hang.insert("drained".into());
+        let next = p.push_event(&p.commit("next"), &format!("next{n}")).await;
+        p.until(next.deploy.unwrap(), State::Draining).await;
+        p.until_hung("drained").await;
+    }
+    p.until(two, State::Live).await;
+    assert_eq!(p.world.count("retire tasks-web-v1-d1-1"), 1);
+    let drains = p.world.told.lock().unwrap().drains.clone();
+    assert_eq!(drains.last(), Some(&Duration::ZERO));
+    assert_eq!(p.world.running().len(), 4, "the others have their time");
+}
+
+/// One that holds a stream keeps none of the others.
+#[tokio::test]
+async fn n6_a_replica_without_requests_is_stopped_beside_one_that_has_some() {
+    let p = Place::new().await;
+    let set = crate::deploy::ports::Scale {
+        min: Some(2),
+        ..Default::default()
+    };
+    p.world.told.lock().unwrap().scale.insert("web".into(), set);
+    p.deploy("one").await;
+    p.world.told.lock().unwrap().hang.insert("drained".into());
+    let two = p.push_event(&p.commit("two"), "two").await.deploy.unwrap();
+    p.until(two, State::Draining).await;
+    p.until_hung("drained").await;
+    let gone = || {
+        let done = p.world.done();
+        let retired = done.iter().filter(|d| d.starts_with("retire tasks-web-v1"));
+        retired.count()
+    };
+    for _ in 0..6_000 {
+        if gone() > 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(gone(), 1);
+    assert_eq!(state(&p, two).await, State::Draining);
+}
+
 /// A daemon from before there was such a job left a deploy in its drain.
 #[tokio::test]
 async fn n6_a_drain_without_a_job_gets_one() {
