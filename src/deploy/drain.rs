@@ -87,7 +87,8 @@ impl Deploys {
         let told = |e: DbError| e.to_string();
         let found = self.0.db.read(move |c| store::by_id(c, id)).await;
         let deploy = found.map_err(told)?;
-        let Some(deploy) = deploy.filter(|d| d.state == State::Draining) else {
+        // Whatever became of the deploy meanwhile, these containers are nobody else's to end.
+        let Some(deploy) = deploy else {
             return Ok(());
         };
         let Some(facts) = self.0.ports.apps.facts(deploy.app).await? else {
@@ -131,6 +132,9 @@ impl Deploys {
                 }
                 Err(Stop::Cancelled) => return Err("too late to cancel".into()),
             }
+        }
+        if deploy.state != State::Draining {
+            return Ok(());
         }
         self.advance(&work, Next::to(State::Watching))
             .await

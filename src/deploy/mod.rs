@@ -262,7 +262,10 @@ impl Deploys {
         });
         let this = self.clone();
         let inner = Arc::clone(&self.0);
-        let limit = Limit::asked(move || inner.limits().watch + watch::EXCUSED + SLACK);
+        let limit = Limit::asked(move || {
+            let limits = inner.limits();
+            limits.watch + watch::EXCUSED + limits.drain.max(drain::LONGEST) + SLACK
+        });
         handlers.on(WATCH_JOB, limit, move |_, payload| {
             let this = this.clone();
             async move { this.watch(payload).await }
