@@ -25,7 +25,9 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 pub use error::DbError;
 pub use examine::Examination;
 pub use safe::has_snapshots;
-pub use safe::{Recovery, confirm as confirm_recoveries, mark_told as mark_recovery_told, note};
+pub use safe::{
+    Recovery, confirm as confirm_recoveries, is_short, mark_told as mark_recovery_told, note,
+};
 #[cfg(test)]
 pub use safe::{Saboteur, until_closed};
 pub use slice::Slice;

@@ -284,6 +284,7 @@ impl Deploys {
             });
         }
         let this = self.clone();
+        handlers.destroys(jobs::REMOVAL);
         handlers.on(jobs::REMOVAL, COUNTS, move |_, payload| {
             let this = this.clone();
             async move { this.remove_app(payload).await }

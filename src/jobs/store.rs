@@ -197,6 +197,15 @@ pub(super) fn is_open(c: &Connection, kind: &str, key: &str) -> Result<bool, DbE
     )?)
 }
 
+/// Notes why a queued job is not begun.
+pub(super) fn note_waiting(tx: &Transaction<'_>, id: i64, why: &str) -> Result<(), DbError> {
+    tx.execute(
+        "UPDATE jobs SET error = ?2 WHERE id = ?1 AND state = 'queued'",
+        params![id, why],
+    )?;
+    Ok(())
+}
+
 /// Whether any work of this key is open.
 ///
 /// # Errors

@@ -29,7 +29,7 @@ use record::Change;
 pub(super) use capture::Capture;
 pub use capture::note;
 pub(super) use journal::Written;
-pub use notice::{Recovery, confirm, mark_told};
+pub use notice::{Recovery, confirm, is_short, mark_told};
 pub(super) use recover::usable;
 #[cfg(test)]
 pub use saboteur::Saboteur;
