@@ -8,6 +8,7 @@
 mod capture;
 mod journal;
 mod notice;
+mod nul;
 mod record;
 mod recover;
 mod replay;
@@ -111,8 +112,15 @@ impl Keeper {
         {
             tracing::error!(%error, "no first snapshot could be taken of the state; it is tried again");
         }
+        nul::refuse(connection)?;
+        let capture = Capture::of(connection)?;
+        #[cfg(test)]
+        let capture = match saboteur.deaf {
+            true => Capture::deaf(),
+            false => capture,
+        };
         Ok(Self {
-            capture: Capture::of(connection)?,
+            capture,
             journal: Journal::after(&folder, number),
             schema,
             large,
@@ -239,3 +247,5 @@ pub(super) fn take(connection: &Connection, path: &Path, now: UnixMs) -> Result<
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_bases;
