@@ -103,7 +103,10 @@ impl Db {
         if let Some(first) = reserves.first() {
             first.release_if_full();
         }
-        let anew = kind == Kind::State && safe::usable(path, UnixMs::now())?;
+        let used = match kind {
+            Kind::State => safe::usable(path, UnixMs::now())?,
+            Kind::Metrics => safe::Usable::default(),
+        };
         let mut connection = open::writer(path, kind)?;
         migrations::migrate(&mut connection, kind)?;
         if kind == Kind::State {
@@ -118,7 +121,7 @@ impl Db {
             Kind::State => Some(safe::Keeper::of(
                 &mut connection,
                 path,
-                anew,
+                &used,
                 Arc::clone(&large),
                 #[cfg(test)]
                 saboteur,

@@ -236,7 +236,7 @@ async fn n7_a_daemon_that_was_killed_is_not_damage() {
     assert!(db.recoveries().await.unwrap().is_empty());
     place.close(db).await;
     // Killed between the journal and the commit: nobody was answered, and nothing is made of it.
-    let mut journal = Journal::after(&folder(&place.path()), 1);
+    let mut journal = Journal::after(&folder(&place.path()), 1, None);
     let change = Change {
         at_ms: UnixMs(1),
         schema: 1,
