@@ -124,7 +124,9 @@ async fn n7_a_text_with_a_nul_is_refused_and_not_cut() {
         })
         .await,
     ] {
-        let error = refused.unwrap_err().to_string();
+        let error = refused.unwrap_err();
+        assert!(!error.is_constraint(), "nothing is taken");
+        let error = error.to_string();
         assert!(error.contains("NUL character"), "{error}");
     }
     let bytes: Result<(), DbError> = db
