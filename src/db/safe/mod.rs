@@ -113,7 +113,7 @@ impl Keeper {
         {
             tracing::error!(%error, "no first snapshot could be taken of the state; it is tried again");
         }
-        nul::refuse(connection)?;
+        nul::watch(connection)?;
         let capture = Capture::of(connection)?;
         #[cfg(test)]
         let capture = match saboteur.deaf {
@@ -145,7 +145,10 @@ impl Keeper {
         tx: &Transaction<'_>,
         rows: u64,
     ) -> Result<Option<Written>, DbError> {
-        let (statements, about) = self.capture.take()?;
+        let (mut statements, about) = self.capture.take()?;
+        let noted = nul::take(tx)?;
+        let rows = rows - noted.notes.min(rows) + noted.statements.len() as u64;
+        statements.extend(noted.statements);
         #[cfg(test)]
         if self.saboteur.no_journal {
             return Ok(None);
