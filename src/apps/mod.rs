@@ -405,8 +405,8 @@ impl Apps {
             .await
     }
 
-    /// Marks the app as going away, and queues its removal: nothing new is started for it. Volumes go only
-    /// `with_volumes`.
+    /// Marks the app as going away, and queues its removal: nothing new is started for it, and what is in work for it
+    /// and has not switched does not go on. Volumes go only `with_volumes`.
     ///
     /// # Errors
     /// Only the database's.

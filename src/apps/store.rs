@@ -462,9 +462,16 @@ pub(super) fn set_scale(
     Ok(())
 }
 
+/// Marks it, takes its routes, and takes back its deploys that have not switched: whoever cancels them right after may
+/// never come to it.
 pub(super) fn begin_removal(tx: &Transaction<'_>, id: i64) -> Result<(), DbError> {
     tx.execute("UPDATE apps SET removing = 1 WHERE id = ?1", [id])?;
     tx.execute("DELETE FROM routes WHERE app_id = ?1", [id])?;
+    tx.execute(
+        "UPDATE deploys SET cancel = 1 WHERE app_id = ?1 AND state IN
+            ('queued', 'fetching', 'building', 'releasing', 'starting', 'checking')",
+        [id],
+    )?;
     Ok(())
 }
 

@@ -250,6 +250,54 @@ async fn f4_names_are_unique_and_ids_are_not_used_twice() {
     assert!(shop(&p.apps, "shop").await.id > first.id);
 }
 
+/// The daemon may be killed right after the mark: nobody else comes to cancel what is in work then.
+#[tokio::test]
+async fn n5_the_mark_of_a_removal_takes_back_what_has_not_switched() {
+    let p = place();
+    let (shop, other) = (shop(&p.apps, "shop").await, shop(&p.apps, "other").await);
+    let (gone, stays) = (shop.id, other.id);
+    let begun: Result<(), DbError> = p
+        .apps
+        .db
+        .write(move |tx| {
+            for (app, state) in [
+                (gone, "queued"),
+                (gone, "building"),
+                (gone, "checking"),
+                (gone, "switching"),
+                (gone, "live"),
+                (stays, "building"),
+            ] {
+                tx.execute(
+                    "INSERT INTO deploys (app_id, state, source, cause, by_whom, created_ms, state_ms)
+                     VALUES (?1, ?2, '{}', 'person', 'ana', 1, 1)",
+                    rusqlite::params![app, state],
+                )?;
+            }
+            Ok(())
+        })
+        .await;
+    begun.unwrap();
+    p.apps
+        .begin_removal(gone, false, "ana", UnixMs(2))
+        .await
+        .unwrap();
+    let cancelled = p
+        .apps
+        .db
+        .read(|c| {
+            let mut all = c.prepare("SELECT cancel FROM deploys ORDER BY id")?;
+            let rows = all.query_map([], |r| r.get(0))?;
+            Ok::<Vec<bool>, DbError>(rows.collect::<Result<_, _>>()?)
+        })
+        .await;
+    assert_eq!(
+        cancelled.unwrap(),
+        [true, true, true, false, false, false],
+        "what has switched is removed with the app"
+    );
+}
+
 #[tokio::test]
 async fn f4_scale_changes_only_what_is_given() {
     let p = place();

@@ -29,7 +29,9 @@ pub fn start(db: Db, tasks: &Tasks) -> watch::Receiver<Option<String>> {
                 None => (HOUR, None),
                 Some(error) => {
                     tracing::warn!(%error, "no snapshot of the state could be taken; it is tried again");
-                    (AGAIN, Some(error.to_string()))
+                    let grown = db.journal_bytes().div_ceil(1024 * 1024);
+                    let told = format!("{error}; the journal takes {grown} MB meanwhile");
+                    (AGAIN, Some(told))
                 }
             };
             tell.send_replace(word);

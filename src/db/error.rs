@@ -66,9 +66,15 @@ impl DbError {
         matches!(self, Self::DiskFull)
     }
 
-    /// Whether a UNIQUE or foreign key constraint refused the change.
+    /// Whether a UNIQUE or foreign key constraint refused the change; what a trigger refuses is something else.
     pub fn is_constraint(&self) -> bool {
-        matches!(self, Self::Sqlite(e) if e.sqlite_error_code() == Some(ErrorCode::ConstraintViolation))
+        let Self::Sqlite(error) = self else {
+            return false;
+        };
+        error.sqlite_error().is_some_and(|e| {
+            e.code == ErrorCode::ConstraintViolation
+                && e.extended_code != rusqlite::ffi::SQLITE_CONSTRAINT_TRIGGER
+        })
     }
 }
 

@@ -25,7 +25,9 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 pub use error::DbError;
 pub use examine::Examination;
 pub use safe::has_snapshots;
-pub use safe::{Recovery, confirm as confirm_recoveries, mark_told as mark_recovery_told, note};
+pub use safe::{
+    Recovery, confirm as confirm_recoveries, is_short, mark_told as mark_recovery_told, note,
+};
 #[cfg(test)]
 pub use safe::{Saboteur, until_closed};
 pub use slice::Slice;
@@ -101,7 +103,10 @@ impl Db {
         if let Some(first) = reserves.first() {
             first.release_if_full();
         }
-        let anew = kind == Kind::State && safe::usable(path, UnixMs::now())?;
+        let used = match kind {
+            Kind::State => safe::usable(path, UnixMs::now())?,
+            Kind::Metrics => safe::Usable::default(),
+        };
         let mut connection = open::writer(path, kind)?;
         migrations::migrate(&mut connection, kind)?;
         if kind == Kind::State {
@@ -116,7 +121,7 @@ impl Db {
             Kind::State => Some(safe::Keeper::of(
                 &mut connection,
                 path,
-                anew,
+                &used,
                 Arc::clone(&large),
                 #[cfg(test)]
                 saboteur,

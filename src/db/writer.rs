@@ -33,6 +33,8 @@ pub(super) enum Message {
 pub(super) trait Work: Send {
     /// Does it within `tx`; says whether it is to be kept.
     fn run(&mut self, tx: &Transaction<'_>) -> bool;
+    /// It is not kept, because of this.
+    fn refuse(&mut self, why: DbError);
     /// Tells whoever asked what came of it, and of the commit.
     fn answer(self: Box<Self>, committed: Result<(), DbError>);
 }
@@ -63,6 +65,10 @@ where
         let good = result.is_ok();
         self.result = Some(result);
         good
+    }
+
+    fn refuse(&mut self, why: DbError) {
+        self.result = Some(Err(why.into()));
     }
 
     fn answer(self: Box<Self>, committed: Result<(), DbError>) {
@@ -186,10 +192,22 @@ impl Writer {
                 done.extend(works.drain(..));
                 return Err(error.into());
             }
-            let kept = work.run(&tx);
+            let mut kept = work.run(&tx);
+            let changed = tx.total_changes() - before;
+            if let (Some(keeper), Some(mark)) = (&self.keeper, mark)
+                && kept
+                && changed > 0
+                && keeper.capture().is_silent_since(mark)
+            {
+                // It would be acknowledged, and gone with the file.
+                kept = false;
+                work.refuse(DbError::Unavailable(
+                    "the change is not in the journal of changes, so it was not made".into(),
+                ));
+            }
             done.push(work);
             if kept && !tx.is_autocommit() {
-                rows += tx.total_changes() - before;
+                rows += changed;
                 good = true;
             } else {
                 if let (Some(keeper), Some(mark)) = (&self.keeper, mark) {

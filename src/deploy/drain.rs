@@ -5,11 +5,16 @@
 //! down with the switch: it ends these and no others, and whoever else takes
 //! containers of the app away that serve nothing leaves them to it
 //! ([`Deploys::replicas_left_over`]).
+//!
+//! Each container is stopped when its own last request has ended. Drains of
+//! several deploys run beside each other; streams would let them pile up, so
+//! the oldest of too many ends what is left at once.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use rusqlite::Transaction;
+use futures_util::future::join_all;
+use rusqlite::{Connection, Transaction};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -29,10 +34,14 @@ use super::{DRAIN_JOB, Deploys, deploy_in, plan, replicas, store};
 const MOST_TRIES: u32 = 5;
 /// The longest that freehold.toml may ask for.
 pub(super) const LONGEST: Duration = Duration::from_secs(15 * 60);
+/// Drains of one app that may be open at once: a replica of each may be held by a stream.
+const MOST_OPEN: usize = 3;
 /// Between looks whether drains of an app that goes away are over.
 const LOOK: Duration = Duration::from_millis(50);
+/// Between looks whether there are too many.
+const COUNT: Duration = Duration::from_secs(1);
 /// What a payload has the rows of the containers under.
-const ROWS: &str = "rows";
+pub(super) const ROWS: &str = "rows";
 
 /// Hands the old containers of a deploy on, in the transaction of its switch.
 pub(super) fn enqueue(
@@ -54,7 +63,10 @@ impl Deploys {
     /// The job that drains after one deploy.
     pub(super) async fn drain(&self, context: JobContext, payload: serde_json::Value) -> Outcome {
         let id = deploy_in(&payload);
-        match self.drain_after(id, &payload, context.attempt).await {
+        match self
+            .drain_after(id, &payload, (context.id, context.attempt))
+            .await
+        {
             Ok(()) => {
                 self.0.logs.close(id);
                 Outcome::Done
@@ -70,12 +82,13 @@ impl Deploys {
         &self,
         id: i64,
         payload: &serde_json::Value,
-        attempt: u32,
+        (job, attempt): (i64, u32),
     ) -> Result<(), String> {
         let told = |e: DbError| e.to_string();
         let found = self.0.db.read(move |c| store::by_id(c, id)).await;
         let deploy = found.map_err(told)?;
-        let Some(deploy) = deploy.filter(|d| d.state == State::Draining) else {
+        // Whatever became of the deploy meanwhile, these containers are nobody else's to end.
+        let Some(deploy) = deploy else {
             return Ok(());
         };
         let Some(facts) = self.0.ports.apps.facts(deploy.app).await? else {
@@ -97,7 +110,11 @@ impl Deploys {
             let asked = self
                 .0
                 .db
-                .write(move |tx| replicas::enqueue(tx, app, now))
+                .write(move |tx| {
+                    // Spoken for by this job they would be left to it, which is over.
+                    jobs::forget_list(tx, job, ROWS)?;
+                    replicas::enqueue(tx, app, now)
+                })
                 .await;
             asked.map_err(told)?;
         } else {
@@ -116,6 +133,9 @@ impl Deploys {
                 Err(Stop::Cancelled) => return Err("too late to cancel".into()),
             }
         }
+        if deploy.state != State::Draining {
+            return Ok(());
+        }
         self.advance(&work, Next::to(State::Watching))
             .await
             .map_err(told)
@@ -128,7 +148,28 @@ impl Deploys {
         let limit = release.settings.drain(self.0.limits().drain);
         let mut old = self.not_serving(work.deploy.app).await?;
         old.retain(|l| rows.contains(&l.row));
-        let whole = self.retire_drained(work.deploy.app, &old, limit).await?;
+        let app = work.deploy.app;
+        let ended = {
+            let drain = self.retire_drained(app, &old, limit);
+            tokio::pin!(drain);
+            tokio::select! {
+                whole = &mut drain => Some(whole?),
+                () = self.overtaken(app, work.deploy.id) => None,
+            }
+        };
+        let whole = match ended {
+            Some(whole) => whole,
+            None => {
+                work.log.line(&format!(
+                    "{MOST_OPEN} newer deploys have replicas that end their requests, too: what is left here is ended now."
+                ));
+                let rows: HashSet<i64> = old.iter().map(|l| l.row).collect();
+                let mut left = self.not_serving(app).await?;
+                left.retain(|l| rows.contains(&l.row));
+                self.retire_drained(app, &left, Duration::ZERO).await?;
+                true
+            }
+        };
         for container in &old {
             work.log.line(&format!("{} is stopped", container.name));
         }
@@ -198,13 +239,7 @@ impl Deploys {
                 let open: Result<bool, DbError> = self
                     .0
                     .db
-                    .read(move |c| {
-                        let draining = jobs::worked_on(c, DRAIN_JOB, "deploy")?;
-                        let open = store::unsettled(c)?;
-                        Ok(open
-                            .iter()
-                            .any(|d| d.app == app && draining.contains(&d.id)))
-                    })
+                    .read(move |c| Ok(!self::open(c, app)?.is_empty()))
                     .await;
                 if !open? {
                     return Ok(());
@@ -216,23 +251,57 @@ impl Deploys {
         over.unwrap_or_else(|_| Err(Stop::Again("a drain of the app's is not over yet".into())))
     }
 
-    /// Drains and stops; says whether every request ended by itself.
+    /// Drains and stops, each as soon as nothing is left in it; says whether every request ended by itself.
     pub(super) async fn retire_drained(
         &self,
         app: i64,
         old: &[Live],
         limit: Duration,
     ) -> Result<bool, Stop> {
-        if old.is_empty() {
-            return Ok(true);
-        }
-        let rows: Vec<i64> = old.iter().map(|l| l.row).collect();
-        let draining = self.0.ports.traffic.drained(app, rows.clone(), limit);
-        let whole = tokio::time::timeout(limit + Duration::from_secs(10), draining).await;
-        for row in rows {
-            let retired = self.0.ports.containers.retire(row, STOP_GRACE).await;
+        let each = old.iter().map(|one| async move {
+            let draining = self.0.ports.traffic.drained(app, vec![one.row], limit);
+            let whole = tokio::time::timeout(limit + Duration::from_secs(10), draining).await;
+            let retired = self.0.ports.containers.retire(one.row, STOP_GRACE).await;
             retired.map_err(|e| Stop::Again(e.to_string()))?;
+            Ok(whole.unwrap_or(false))
+        });
+        // All of them, though one could not be stopped.
+        let ends: Vec<Result<bool, Stop>> = join_all(each).await;
+        let mut whole = true;
+        for end in ends {
+            whole &= end?;
         }
-        Ok(whole.unwrap_or(false))
+        Ok(whole)
     }
+
+    /// Resolves when so many newer deploys of the app drain that this one's containers are too many.
+    async fn overtaken(&self, app: i64, deploy: i64) {
+        loop {
+            tokio::time::sleep(COUNT).await;
+            let newer: Result<usize, DbError> = self
+                .0
+                .db
+                .read(move |c| {
+                    let open = self::open(c, app)?;
+                    Ok(open.into_iter().filter(|id| *id > deploy).count())
+                })
+                .await;
+            match newer {
+                Ok(newer) if newer >= MOST_OPEN => return,
+                Ok(_) => {}
+                Err(error) => tracing::debug!(%error, "open drains could not be counted"),
+            }
+        }
+    }
+}
+
+/// The app's deploys that a drain is open of.
+fn open(c: &Connection, app: i64) -> Result<Vec<i64>, DbError> {
+    let mut open = Vec::new();
+    for id in jobs::worked_on(c, DRAIN_JOB, "deploy")? {
+        if store::by_id(c, id)?.is_some_and(|d| d.app == app) {
+            open.push(id);
+        }
+    }
+    Ok(open)
 }

@@ -262,7 +262,10 @@ impl Deploys {
         });
         let this = self.clone();
         let inner = Arc::clone(&self.0);
-        let limit = Limit::asked(move || inner.limits().watch + watch::EXCUSED + SLACK);
+        let limit = Limit::asked(move || {
+            let limits = inner.limits();
+            limits.watch + watch::EXCUSED + limits.drain.max(drain::LONGEST) + SLACK
+        });
         handlers.on(WATCH_JOB, limit, move |_, payload| {
             let this = this.clone();
             async move { this.watch(payload).await }
@@ -281,6 +284,7 @@ impl Deploys {
             });
         }
         let this = self.clone();
+        handlers.destroys(jobs::REMOVAL);
         handlers.on(jobs::REMOVAL, COUNTS, move |_, payload| {
             let this = this.clone();
             async move { this.remove_app(payload).await }

@@ -3,24 +3,99 @@
 //!
 //! Before the switch such a deploy failed. After it the release is live, and
 //! stays so: what was left of the deploy is to take the old containers away.
+//! A removal that failed is queued again: nothing else can become of its app.
+//! Replicas that a failed drain left running are taken away.
 
+use std::time::Duration;
+
+use rusqlite::{Connection, Transaction};
 use serde_json::json;
 
+use super::drain::ROWS;
+use super::plan;
 use super::replicas;
 use super::row::Deploy;
 use super::state::State;
 use super::store::{self, Change};
-use super::{DRAIN_JOB, Deploys, JOB, WATCH_JOB, job_key};
+use super::{DRAIN_JOB, Deploys, JOB, REPLICAS_JOB, WATCH_JOB, job_key};
 use crate::base::clock::UnixMs;
 use crate::db::DbError;
 use crate::events::{self, Level, NewEvent};
 use crate::jobs;
+use crate::supervise::{Kind, State as Container};
 
+/// Between work on left replicas that failed and the next.
+const REST: Duration = Duration::from_secs(600);
 const WHY: &str = "its work broke off unexpectedly; the daemon's log says where";
 
 impl Deploys {
     /// Ends what no open job works on.
     pub(super) async fn reap(&self) {
+        if let Err(error) = self.reap_removals().await {
+            tracing::warn!(%error, "whether removals were left half done could not be seen");
+        }
+        self.reap_deploys().await;
+        if let Err(error) = self.reap_replicas().await {
+            tracing::warn!(%error, "whether replicas were left over could not be seen");
+        }
+    }
+
+    /// Replicas that run, serve nothing, and are no open work's: a drain or a count of replicas that failed left them.
+    /// Whoever has the app's key may be about to serve with them.
+    async fn reap_replicas(&self) -> Result<(), DbError> {
+        let live = self.0.ports.containers.live().borrow().clone();
+        let serving = move |c: &Connection| {
+            let spoken_for = jobs::listed(c, DRAIN_JOB, ROWS)?;
+            let mut left = store::all_live(c)?;
+            left.retain(|serving| {
+                let owner = plan::owner(serving.app);
+                live.iter()
+                    .filter(|l| l.kind == Kind::Replica && l.owner == owner)
+                    .filter(|l| l.state != Container::Retiring && !serving.has(&l.name))
+                    .any(|l| !spoken_for.contains(&l.row))
+            });
+            Ok::<_, DbError>(left)
+        };
+        for app in self.0.db.read(serving).await?.into_iter().map(|s| s.app) {
+            let now = UnixMs::now();
+            let queued = move |tx: &Transaction<'_>| {
+                let last = jobs::newest_about(tx, REPLICAS_JOB, "app", app)?;
+                let failed = last.filter(|job| job.state == "failed");
+                let soon = failed.is_some_and(|job| job.finished > Some(now.minus(REST)));
+                if soon || jobs::is_key_open(tx, &job_key(app))? {
+                    return Ok(false);
+                }
+                replicas::enqueue(tx, app, now)?;
+                Ok::<_, DbError>(true)
+            };
+            if self.0.db.write(queued).await? {
+                tracing::warn!(app, "replicas that nothing works on are taken away");
+            }
+        }
+        Ok(())
+    }
+
+    async fn reap_removals(&self) -> Result<(), DbError> {
+        let open = |c: &Connection| {
+            let working = jobs::worked_on(c, jobs::REMOVAL, "app")?;
+            let mut left = store::going_away(c)?;
+            left.retain(|app| !working.contains(app));
+            Ok::<_, DbError>(left)
+        };
+        for app in self.0.db.read(open).await? {
+            let again = self
+                .0
+                .db
+                .write(move |tx| jobs::requeue_removal(tx, app, UnixMs::now()))
+                .await?;
+            if again {
+                tracing::warn!(app, "a removal that nothing works on is queued again");
+            }
+        }
+        Ok(())
+    }
+
+    async fn reap_deploys(&self) {
         let left: Result<_, DbError> = self
             .0
             .db

@@ -5,7 +5,8 @@
 //! taken again. Before the switch an error ends the deploy; after it only
 //! patience helps: the job comes again until the new release has the traffic.
 //! With that it ends, and the app's next work may begin; the old containers
-//! are the drain's (`drain.rs`).
+//! are the drain's (`drain.rs`), the new ones the watch's (`watch.rs`), both
+//! from the switch on.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use crate::base::clock::UnixMs;
 use crate::base::secret::Secret;
 use crate::db::DbError;
 use crate::events::{self, Level, NewEvent};
-use crate::jobs::{self, JobContext, NewJob, Outcome};
+use crate::jobs::{self, JobContext, Outcome};
 
 use super::drain;
 use super::error::Stop;
@@ -31,6 +32,7 @@ use super::row::{Cause, Deploy, NewRelease, Release, Serving};
 use super::source::Source;
 use super::state::State;
 use super::store::{self, Change};
+use super::watch;
 use super::{Deploys, WATCH_JOB, deploy_in, job_key};
 
 /// Starts of the daemon that one deploy survives before it is given up.
@@ -106,7 +108,8 @@ impl Deploys {
         let attached = self.0.ports.attachments.env_for(deploy.app).await?;
         let log = self.0.logs.writer(id, mask(&facts, &attached));
         let cancel = self.token(id);
-        if deploy.cancel {
+        // One that was asked for in the moment in which its app was marked as going away has no word on its row.
+        if deploy.cancel || facts.removing {
             cancel.cancel();
         }
         if deploy.state == State::Draining {
@@ -288,15 +291,14 @@ impl Deploys {
                 }
                 if to == State::Draining {
                     drain::enqueue(tx, id, &next.old, now)?;
+                    watch::enqueue(tx, id, now)?;
                 }
                 if to == State::Watching {
-                    let job = NewJob {
-                        kind: WATCH_JOB,
-                        key: format!("watch:{id}"),
-                        payload: json!({ "deploy": id }),
-                        run_at: now,
-                    };
-                    jobs::enqueue(tx, now, &job)?;
+                    // It is watched, and told to be live, since its switch; but where an older daemon switched it.
+                    if jobs::newest_about(tx, WATCH_JOB, "deploy", id)?.is_some() {
+                        return Ok(true);
+                    }
+                    watch::enqueue(tx, id, now)?;
                 }
                 if let Some(event) = event {
                     events::record(tx, now, &event)?;
@@ -385,7 +387,7 @@ fn event_of(work: &Work<'_>, next: &Next) -> Option<NewEvent> {
     let number = work.deploy.release.map(|(_, number)| number);
     let version = number.map(|n| format!("v{n}")).unwrap_or_default();
     let (kind, level, message) = match next.to {
-        State::Watching => (
+        State::Draining | State::Watching => (
             "deploy.live",
             Level::Info,
             format!(

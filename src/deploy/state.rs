@@ -25,9 +25,9 @@ pub enum State {
     Checking,
     /// Makes the new release live and waits until it gets the traffic.
     Switching,
-    /// Lets the old containers finish, then stops them.
+    /// Live and watched, while the old containers finish and are stopped.
     Draining,
-    /// Live; goes back if the new release dies soon.
+    /// Live; goes back if the new release dies soon after its switch.
     Watching,
     /// Live, and stayed so.
     Live,

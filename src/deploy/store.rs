@@ -130,6 +130,13 @@ pub(super) fn unsettled(c: &Connection) -> Result<Vec<Deploy>, DbError> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// The apps that are marked as going away.
+pub(super) fn going_away(c: &Connection) -> Result<Vec<i64>, DbError> {
+    let mut statement = c.prepare_cached("SELECT id FROM apps WHERE removing = 1 ORDER BY id")?;
+    let rows = statement.query_map([], |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// Those that are live and watched.
 pub(super) fn watching(c: &Connection) -> Result<Vec<Deploy>, DbError> {
     let mut statement = c.prepare_cached(&format!(

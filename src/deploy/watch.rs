@@ -1,17 +1,21 @@
 //! Watching: for a while after the switch a release that dies is replaced by
-//! the one before. The next deploy need not wait for it. How long is measured by
-//! the clock that nobody sets; from rows comes only what was before this look.
+//! the one before. The next deploy need not wait for it, nor does it wait for the
+//! drain: a release may die while old replicas end a long stream, and is replaced
+//! then. One that lives is called so when the drain is over, too. How long is
+//! measured by the clock that nobody sets; from rows comes only what was before
+//! this look.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use rusqlite::Transaction;
 use serde_json::json;
 
 use crate::base::clock::UnixMs;
 use crate::base::mono::Mono;
 use crate::db::DbError;
 use crate::events::{self, Level, NewEvent};
-use crate::jobs::Outcome;
+use crate::jobs::{self, NewJob, Outcome};
 use crate::supervise::{EngineState, Live, State as Container};
 
 use super::create;
@@ -21,7 +25,7 @@ use super::row::{Cause, Deploy, NewDeploy, Serving};
 use super::source::Source;
 use super::state::State;
 use super::store::{self, Change};
-use super::{Deploys, deploy_in, job_key};
+use super::{Deploys, WATCH_JOB, deploy_in, job_key};
 
 /// A process without a healthy replica for this long is dead, not hiccuping.
 const DEAD_AFTER: Duration = Duration::from_secs(8);
@@ -150,6 +154,22 @@ enum End {
     Died(String),
 }
 
+/// Queues the watch of a deploy, in the transaction of its switch.
+pub(super) fn enqueue(tx: &Transaction<'_>, deploy: i64, now: UnixMs) -> Result<(), DbError> {
+    let job = NewJob {
+        kind: WATCH_JOB,
+        key: format!("watch:{deploy}"),
+        payload: json!({ "deploy": deploy }),
+        run_at: now,
+    };
+    jobs::enqueue(tx, now, &job).map(drop)
+}
+
+/// Whether a deploy in this state is to be watched.
+fn is_watched(state: State) -> bool {
+    matches!(state, State::Draining | State::Watching)
+}
+
 impl Deploys {
     pub(super) async fn watch(&self, payload: serde_json::Value) -> Outcome {
         match self.watch_deploy(deploy_in(&payload)).await {
@@ -165,11 +185,14 @@ impl Deploys {
         let Some(deploy) = self.0.db.read(move |c| store::by_id(c, id)).await? else {
             return Ok(());
         };
-        if deploy.state != State::Watching {
+        if !is_watched(deploy.state) {
             return Ok(());
         }
         let end = self.watch_until_end(&deploy).await?;
         let log = self.0.logs.writer(id, Mask::default());
+        if !matches!(end, End::Died(_)) {
+            self.drain_is_over(id).await?;
+        }
         match end {
             End::Lived | End::Overtaken => {
                 self.finish(&deploy, State::Live, Change::default(), None)
@@ -183,6 +206,17 @@ impl Deploys {
                     .await
             }
             End::Died(why) => self.go_back(&deploy, why, &log).await,
+        }
+    }
+
+    /// Returns when the deploy is not in its drain any more.
+    async fn drain_is_over(&self, id: i64) -> Result<(), DbError> {
+        loop {
+            let deploy = self.0.db.read(move |c| store::by_id(c, id)).await?;
+            if deploy.is_none_or(|d| d.state != State::Draining) {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK).await;
         }
     }
 
@@ -305,7 +339,11 @@ impl Deploys {
             .db
             .write(move |tx| {
                 let now = UnixMs::now();
-                if !store::enter(tx, id, State::Watching, to, &change, now)? {
+                let from = store::by_id(tx, id)?.map(|d| d.state);
+                let Some(from) = from.filter(|from| is_watched(*from)) else {
+                    return Ok(None);
+                };
+                if !store::enter(tx, id, from, to, &change, now)? {
                     return Ok(None);
                 }
                 if let Some(error) = &change.error {

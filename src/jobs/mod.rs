@@ -9,6 +9,8 @@
 //! time. A job found running at start was cut
 //! by a crash: it is run again, and its handler goes on from the state in its
 //! own row. Handlers are dropped, not awaited, when the daemon stops.
+//! Where the table was made anew and something is missing in it, work that
+//! destroys or overwrites waits for a person's word ([`Handlers::destroys`]).
 //!
 //! Nothing goes on for ever: each kind has a limit of time, at which its work is
 //! stopped and has failed. What the rows of a domain say is going on though no
@@ -28,13 +30,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::base::clock::UnixMs;
 use crate::base::shutdown::{Shutdown, Tasks};
-use crate::db::{Db, DbError};
+use crate::db::{self, Db, DbError};
 
 pub use limit::Limit;
-pub use owed::{Owed, REMOVAL, queue_removal};
+pub use owed::{Owed, REMOVAL, queue_removal, requeue_removal};
 pub use store::{
-    JobRow, NewJob, State, Told, by_id, clock_set, enqueue, hasten, listed, newest, newest_about,
-    note_deploy, take_back, worked_on,
+    JobRow, NewJob, State, Told, by_id, clock_set, enqueue, forget_list, hasten, is_key_open,
+    listed, newest, newest_about, note_deploy, take_back, worked_on,
 };
 
 /// How a run of a job ended.
@@ -81,12 +83,15 @@ pub struct Jobs {
     running: Arc<Mutex<HashMap<i64, CancellationToken>>>,
     /// A job failed: what it left is to be ended.
     reap: Arc<Notify>,
+    /// Jobs that say why they wait for a word.
+    waiting: Arc<Mutex<HashSet<i64>>>,
 }
 
 /// Handlers, gathered before the queue starts.
 pub struct Handlers {
     of: HashMap<&'static str, Kind>,
     yielding: HashSet<&'static str>,
+    destroying: HashSet<&'static str>,
     reapers: Vec<Reaper>,
     reap_every: Duration,
 }
@@ -103,6 +108,7 @@ impl Default for Handlers {
         Self {
             of: HashMap::new(),
             yielding: HashSet::new(),
+            destroying: HashSet::new(),
             reapers: Vec::new(),
             reap_every: REAP_EVERY,
         }
@@ -136,6 +142,12 @@ impl Handlers {
         self.yielding.insert(kind);
     }
 
+    /// Work of this kind destroys or overwrites what was. After a recovery in which something is missing it may have
+    /// been done already, or be meant for what was there before: it is not begun until somebody confirms.
+    pub fn destroys(&mut self, kind: &'static str) {
+        self.destroying.insert(kind);
+    }
+
     /// `reaper` ends what a domain's rows say is going on though no open job
     /// works on it. Called at the start, after every job that failed, a panic
     /// included, and once a minute; never two at once. A row and its job are
@@ -150,6 +162,8 @@ impl Handlers {
     }
 }
 
+/// Why a job waits for a word.
+const WAITS: &str = "it destroys or overwrites, and the state was made anew with something missing: `freehold doctor` says what, and after `freehold doctor --confirm` it goes on";
 /// The longest the queue sleeps without looking.
 const LOOK: Duration = Duration::from_secs(30);
 /// A job that was begun keeps its key while it waits, until its tries are this many.
@@ -172,6 +186,7 @@ impl Jobs {
             handlers: Arc::new(handlers),
             running: Arc::default(),
             reap: Arc::new(Notify::new()),
+            waiting: Arc::default(),
         };
         let taken_up = match jobs.take_up().await {
             Ok(()) => true,
@@ -284,7 +299,8 @@ impl Jobs {
     async fn start_due(&self, tasks: &Tasks) -> Result<Option<UnixMs>, DbError> {
         let now = UnixMs::now();
         let open = self.db.read(store::open).await?;
-        let (due, next) = choose(&open, &self.handlers.yielding, now);
+        let waiting = self.waiting_for_a_word(&open).await?;
+        let (due, next) = choose(&open, &self.handlers.yielding, &waiting, now);
         for row in due {
             let id = row.id;
             let attempt = self
@@ -338,6 +354,32 @@ impl Jobs {
         Ok(next)
     }
 
+    /// The jobs that are not begun before a person has confirmed the state they stand in; each says so.
+    async fn waiting_for_a_word(&self, open: &[JobRow]) -> Result<HashSet<i64>, DbError> {
+        let destroying = &self.handlers.destroying;
+        let queued = open.iter().filter(|j| j.state == State::Queued);
+        let waiting: HashSet<i64> = queued
+            .filter(|j| destroying.contains(j.kind.as_str()))
+            .map(|j| j.id)
+            .collect();
+        if waiting.is_empty() || !self.db.read(db::is_short).await? {
+            return Ok(HashSet::new());
+        }
+        let untold: Vec<i64> = {
+            let told = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            waiting.difference(&told).copied().collect()
+        };
+        for id in untold {
+            self.db
+                .write(move |tx| store::note_waiting(tx, id, WAITS))
+                .await?;
+            tracing::warn!(job = id, "a job is not begun: {WAITS}");
+            let mut told = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            told.insert(id);
+        }
+        Ok(waiting)
+    }
+
     async fn finish(&self, row: &JobRow, outcome: Outcome) {
         let id = row.id;
         if let Outcome::Failed(why) = &outcome {
@@ -374,10 +416,13 @@ impl Jobs {
 
 /// Which of the open jobs may start now, and when the next waiting one is due.
 /// A key with a running job waits, and so does one whose begun job waits for
-/// its next try: but that job itself goes on when its time has come.
+/// its next try: but that job itself goes on when its time has come. Those that
+/// are `waiting` for a word do not start, and keep others from nothing but what
+/// they had begun.
 fn choose(
     open: &[JobRow],
     yielding: &HashSet<&'static str>,
+    waiting: &HashSet<i64>,
     now: UnixMs,
 ) -> (Vec<JobRow>, Option<UnixMs>) {
     let holds = |job: &JobRow| match job.state {
@@ -396,7 +441,8 @@ fn choose(
     }
     let mut due = Vec::new();
     let mut next: Option<UnixMs> = None;
-    for job in open.iter().filter(|j| j.state == State::Queued) {
+    let queued = open.iter().filter(|j| j.state == State::Queued);
+    for job in queued.filter(|j| !waiting.contains(&j.id)) {
         if job.run_at > now {
             next = Some(next.map_or(job.run_at, |n| n.min(job.run_at)));
             continue;

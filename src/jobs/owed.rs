@@ -14,6 +14,8 @@ use crate::db::DbError;
 
 /// How long whoever changed something has to ask for the work: a moment, but for a disk that is slow.
 const GRACE: Duration = Duration::from_secs(10);
+/// Between a removal that failed and the next.
+const REST: Duration = Duration::from_secs(60);
 
 /// What is owed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,11 +90,28 @@ pub fn queue_removal(
     with_volumes: bool,
     now: UnixMs,
 ) -> Result<(), DbError> {
-    let job = NewJob {
+    enqueue(tx, now, &removal(app, with_volumes, now)).map(drop)
+}
+
+/// Queues it once more, where no work on it is open: what failed at its limit of time, or panicked, left the app half
+/// removed, and a removal has to end. Volumes go as they were to go the first time. Says whether it was queued.
+///
+/// # Errors
+/// Only the database's.
+pub fn requeue_removal(tx: &Transaction<'_>, app: i64, now: UnixMs) -> Result<bool, DbError> {
+    if store::worked_on(tx, REMOVAL, "app")?.contains(&app) {
+        return Ok(false);
+    }
+    let last = store::newest_about(tx, REMOVAL, "app", app)?;
+    let volumes = last.is_some_and(|job| job.payload["volumes"].as_bool().unwrap_or(false));
+    enqueue(tx, now, &removal(app, volumes, now.plus(REST))).map(|_| true)
+}
+
+fn removal(app: i64, with_volumes: bool, run_at: UnixMs) -> NewJob {
+    NewJob {
         kind: REMOVAL,
         key: format!("app:{app}"),
         payload: serde_json::json!({ "app": app, "volumes": with_volumes }),
-        run_at: now,
-    };
-    enqueue(tx, now, &job).map(drop)
+        run_at,
+    }
 }

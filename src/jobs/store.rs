@@ -126,6 +126,18 @@ pub fn listed(connection: &Connection, kind: &str, field: &str) -> Result<HashSe
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// Takes that list out of the job's payload: it works on none of them any more.
+///
+/// # Errors
+/// Only the database's.
+pub fn forget_list(tx: &Transaction<'_>, id: i64, field: &str) -> Result<(), DbError> {
+    tx.execute(
+        "UPDATE jobs SET payload = json_remove(payload, '$.' || ?2) WHERE id = ?1",
+        params![id, field],
+    )?;
+    Ok(())
+}
+
 /// Marks a queued job running; its attempt number, or `None` when it is no longer queued.
 pub(super) fn mark_running(
     tx: &Transaction<'_>,
@@ -181,6 +193,27 @@ pub(super) fn is_open(c: &Connection, kind: &str, key: &str) -> Result<bool, DbE
     Ok(c.query_row(
         "SELECT EXISTS (SELECT 1 FROM jobs WHERE kind = ?1 AND key = ?2 AND state IN ('queued', 'running'))",
         [kind, key],
+        |row| row.get(0),
+    )?)
+}
+
+/// Notes why a queued job is not begun.
+pub(super) fn note_waiting(tx: &Transaction<'_>, id: i64, why: &str) -> Result<(), DbError> {
+    tx.execute(
+        "UPDATE jobs SET error = ?2 WHERE id = ?1 AND state = 'queued'",
+        params![id, why],
+    )?;
+    Ok(())
+}
+
+/// Whether any work of this key is open.
+///
+/// # Errors
+/// Only the database's.
+pub fn is_key_open(c: &Connection, key: &str) -> Result<bool, DbError> {
+    Ok(c.query_row(
+        "SELECT EXISTS (SELECT 1 FROM jobs WHERE key = ?1 AND state IN ('queued', 'running'))",
+        [key],
         |row| row.get(0),
     )?)
 }

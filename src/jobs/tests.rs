@@ -33,7 +33,7 @@ fn one_at_a_time_per_key_and_in_order() {
         row(4, "app:2", State::Queued, 0),
         row(5, "app:3", State::Queued, 99),
     ];
-    let (due, next) = choose(&open, &HashSet::new(), UnixMs(10));
+    let (due, next) = choose(&open, &HashSet::new(), &HashSet::new(), UnixMs(10));
     assert_eq!(ids(&due), [3]);
     assert_eq!(next, Some(UnixMs(99)));
 }
@@ -46,6 +46,9 @@ fn f8_a_job_that_was_begun_is_not_overtaken_while_it_waits() {
         [first, row(2, "app:1", State::Queued, 0)]
     };
     let none = HashSet::new();
+    let choose = |open: &[JobRow], yielding: &HashSet<&'static str>, now| {
+        super::choose(open, yielding, &HashSet::new(), now)
+    };
     let (due, next) = choose(&begun(1), &none, UnixMs(10));
     assert_eq!((ids(&due), next), (vec![], Some(UnixMs(50))));
     assert_eq!(ids(&choose(&begun(1), &none, UnixMs(50)).0), [1]);
@@ -59,6 +62,75 @@ fn f8_a_job_that_was_begun_is_not_overtaken_while_it_waits() {
     let yielding = HashSet::from(["deploy"]);
     assert_eq!(ids(&choose(&begun(1), &yielding, UnixMs(10)).0), [2]);
     assert_eq!(ids(&choose(&begun(HELD_TRIES), &none, UnixMs(10)).0), [2]);
+}
+
+#[test]
+fn n7_what_waits_for_a_word_keeps_others_only_from_what_it_had_begun() {
+    let mut open = [
+        row(1, "db:1", State::Queued, 0),
+        row(2, "db:1", State::Queued, 0),
+    ];
+    let (none, waiting) = (HashSet::new(), HashSet::from([1]));
+    assert_eq!(ids(&choose(&open, &none, &waiting, UnixMs(9)).0), [2]);
+    open[0].attempts = 1;
+    assert!(choose(&open, &none, &waiting, UnixMs(9)).0.is_empty());
+}
+
+/// A restore that was done, and whose end the disk took with the state, would overwrite what came since.
+#[tokio::test]
+async fn n7_after_a_recovery_with_losses_what_destroys_waits_for_a_word() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = Db::open(&folder.path().join("state.db"), Kind::State).unwrap();
+    let short = |losses: bool| {
+        db.write(move |tx| {
+            tx.execute(
+                "INSERT INTO recoveries (id, at_ms, why, snapshot_ms, replayed, aside, containers)
+                 VALUES (?1, 1, 'it was gone', 1, 0, '', 0)",
+                [i64::from(losses) + 1],
+            )?;
+            if losses {
+                tx.execute("INSERT INTO recovery_losses VALUES (2, 0, 'Change 2')", [])?;
+            }
+            Ok::<_, DbError>(())
+        })
+    };
+    let done = Arc::new(Mutex::new(Vec::new()));
+    let mut handlers = Handlers::default();
+    for kind in ["restore", "backup"] {
+        let done = Arc::clone(&done);
+        handlers.on(kind, AMPLE, move |_, _| {
+            done.lock().unwrap().push(kind);
+            async { Outcome::Done }
+        });
+    }
+    handlers.destroys("restore");
+    // Nothing is missing: everything goes on.
+    short(false).await.unwrap();
+    let first = queue(&db, "restore", "a").await;
+    let tasks = Tasks::new(Shutdown::new());
+    let _jobs = Jobs::start(db.clone(), handlers, &tasks).await.unwrap();
+    until(&db, first, "done").await;
+    short(true).await.unwrap();
+    let second = queue(&db, "restore", "a").await;
+    let third = queue(&db, "backup", "a").await;
+    until(&db, third, "done").await;
+    let mut why = None;
+    for _ in 0..6_000 {
+        let told = db.read(move |c| by_id(c, second)).await.unwrap().unwrap();
+        assert_eq!(told.state, "queued");
+        why = told.error;
+        if why.is_some() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(why.unwrap().contains("freehold doctor --confirm"));
+    assert_eq!(*done.lock().unwrap(), ["restore", "backup"]);
+    let confirmed: Result<usize, DbError> = db
+        .write(|tx| crate::db::confirm_recoveries(tx, UnixMs::now()))
+        .await;
+    confirmed.unwrap();
+    until(&db, second, "done").await;
 }
 
 #[tokio::test]

@@ -2,8 +2,9 @@
 //!
 //! Only one beside siblings that are well: when all of a process are ill, what they need is (their database, say), and
 //! starting them anew would make it worse. One of a process at a time, and only after longer than an answer may take, next to
-//! a sibling that was well for as long. It counts as a failure: the waits of a crash loop apply. A process with one
-//! replica is left to its owner, and databases are never restarted. Pure.
+//! a sibling that was well for as long. One that begins is waited for as long as its start may take, and keeps no other
+//! from its turn after that. It counts as a failure: the waits of a crash loop apply. A process with one replica is left to
+//! its owner, and databases are never restarted. Pure.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -17,8 +18,8 @@ pub(super) enum Standing {
     Well { since: Mono },
     /// It runs, was well, and its check fails.
     Ill { since: Mono },
-    /// It runs; no check has succeeded yet.
-    Begins,
+    /// It runs; no check has succeeded yet, which it has until then to come to.
+    Begins { until: Mono },
     /// It does not run.
     Absent,
 }
@@ -53,9 +54,17 @@ pub(super) fn to_replace(
     let mut wake: Option<Mono> = None;
     for one in members {
         let group = || members.iter().filter(|m| m.is_sibling_of(one));
-        let at_work = |m: &Member| m.standing == Standing::Begins || busy.contains(&m.row);
         // One of the group decides for all of them.
-        if group().next().map(|m| m.row) != Some(one.row) || group().any(at_work) {
+        if group().next().map(|m| m.row) != Some(one.row) || group().any(|m| busy.contains(&m.row))
+        {
+            continue;
+        }
+        let begins = group().filter_map(|m| match m.standing {
+            Standing::Begins { until } if until > now => Some(until),
+            _ => None,
+        });
+        if let Some(until) = begins.max() {
+            wake = Some(wake.map_or(until, |w| w.min(until)));
             continue;
         }
         let well = group().filter_map(|m| match m.standing {
@@ -132,8 +141,13 @@ mod tests {
     fn n3_one_at_a_time_the_longest_ill_first() {
         let mut members = process(&[ill(30), ill(60), well(900), ill(60)]);
         assert_eq!(chosen(&members), [1]);
-        members[1].standing = Standing::Begins;
-        assert!(chosen(&members).is_empty(), "the first one is not back yet");
+        let until = NOW.plus(Duration::from_secs(7));
+        members[1].standing = Standing::Begins { until };
+        let (rows, wake) = to_replace(&members, &HashSet::new(), PATIENCE, NOW);
+        assert_eq!(rows, [0; 0], "the first one is not back yet");
+        assert_eq!(wake, Some(until));
+        let (rows, _) = to_replace(&members, &HashSet::new(), PATIENCE, until);
+        assert_eq!(rows, [3], "and never comes back");
         members[1].standing = Standing::Absent;
         assert_eq!(chosen(&members), [3], "one that waits in its crash loop");
         assert!(

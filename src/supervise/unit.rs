@@ -124,6 +124,8 @@ pub(super) struct Unit {
     pub(super) row: Row,
     pub(super) spec: Spec,
     pub(super) seen: Option<Seen>,
+    /// Since when its present life is known of.
+    began: Option<Mono>,
     /// Since when its present life is known to be over.
     ended: Option<Mono>,
     /// Why it could not be made or started.
@@ -158,6 +160,7 @@ impl Unit {
             row,
             spec,
             seen: None,
+            began: None,
             ended: None,
             refused: None,
             last_answer: None,
@@ -230,6 +233,7 @@ impl Unit {
         }
         if runs && !(ran && same_life) {
             self.refused = None;
+            self.began = Some(now);
             if before.is_some() && before.as_ref().is_some_and(|b| b.started.is_some()) {
                 self.restarts = self.restarts.saturating_add(1);
             }
@@ -379,7 +383,12 @@ impl Unit {
         let standing = match (&self.health, runs) {
             (Health::Healthy { since }, Some(_)) => Standing::Well { since: *since },
             (Health::Unhealthy { since, .. }, Some(_)) => Standing::Ill { since: *since },
-            (Health::Unproven, Some(_)) => Standing::Begins,
+            (Health::Unproven, Some(_)) => Standing::Begins {
+                until: self
+                    .began
+                    .unwrap_or_default()
+                    .plus(self.spec.start_deadline),
+            },
             (_, None) => Standing::Absent,
         };
         Some(Member {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::live::State;
 use super::plan::{Action, Desired, Orphans, plan};
+use super::replace::Standing;
 use super::spec::{Kind, Spec};
 use super::store::Row;
 use super::unit::{Happening, Seen, Turns, Unit};
@@ -224,4 +225,28 @@ fn a_check_of_an_earlier_life_says_nothing() {
     unit.see(seen(Phase::Running, 5_000), true, Mono(5_000));
     check(&mut unit, 0, Ok(()), 5_100);
     assert_eq!(unit.live(None).state, State::Starting);
+}
+
+/// Each life has its own time to begin in, counted from when it was seen to.
+#[test]
+fn n3_one_that_begins_has_as_long_as_its_start_may_take() {
+    let mut unit = unit();
+    let until = |from: u64| Standing::Begins {
+        until: Mono(from).plus(unit_start()),
+    };
+    unit.see(seen(Phase::Running, 0), false, Mono(50));
+    assert_eq!(unit.member().unwrap().standing, until(50));
+    unit.see(seen(Phase::Running, 0), false, Mono(9_000));
+    assert_eq!(unit.member().unwrap().standing, until(50));
+    unit.see(seen(Phase::Running, 10_000), false, Mono(10_050));
+    assert_eq!(unit.member().unwrap().standing, until(10_050));
+    check(&mut unit, 10_000, Ok(()), 10_060);
+    let well = Standing::Well {
+        since: Mono(10_060),
+    };
+    assert_eq!(unit.member().unwrap().standing, well);
+}
+
+fn unit_start() -> Duration {
+    unit().spec.start_deadline
 }

@@ -65,11 +65,24 @@ impl Capture {
         Ok(Self { statements })
     }
 
+    /// One that hears nothing.
+    #[cfg(test)]
+    pub(super) fn deaf() -> Self {
+        Self {
+            statements: Arc::default(),
+        }
+    }
+
     pub(in crate::db) fn mark(&self) -> Mark {
         Mark {
             statements: self.list().len(),
             about: ABOUT.with_borrow(Vec::len),
         }
+    }
+
+    /// Whether no statement came after `mark`.
+    pub(in crate::db) fn is_silent_since(&self, mark: Mark) -> bool {
+        self.list().len() == mark.statements
     }
 
     /// Forgets what came after `mark`: it was rolled back.
@@ -102,28 +115,51 @@ impl Capture {
     }
 }
 
-/// Whether a statement may change something, by how it begins.
+/// Whether a statement may change something, by how it begins: any but those that are known to change nothing.
 fn changes(statement: &str) -> bool {
+    let statement = beginning(statement);
     let word: String = statement
-        .trim_start()
         .chars()
         .take_while(char::is_ascii_alphabetic)
         .collect();
     let is = |words: &[&str]| words.iter().any(|w| word.eq_ignore_ascii_case(w));
     if is(&["WITH"]) {
         let upper = statement.to_ascii_uppercase();
-        return ["INSERT", "UPDATE", "DELETE"]
+        return ["INSERT", "UPDATE", "DELETE", "REPLACE"]
             .iter()
             .any(|verb| upper.contains(verb));
     }
-    is(&[
-        "INSERT", "UPDATE", "DELETE", "REPLACE", "CREATE", "ALTER", "DROP",
-    ])
+    !word.is_empty()
+        && !is(&[
+            "SELECT",
+            "VALUES",
+            "EXPLAIN",
+            "PRAGMA",
+            "BEGIN",
+            "COMMIT",
+            "END",
+            "ROLLBACK",
+            "SAVEPOINT",
+            "RELEASE",
+        ])
+}
+
+/// A statement from its first word on.
+fn beginning(statement: &str) -> &str {
+    let mut rest = statement.trim_start();
+    loop {
+        let comment = match (rest.strip_prefix("--"), rest.strip_prefix("/*")) {
+            (Some(line), _) => line.split_once('\n'),
+            (_, Some(block)) => block.split_once("*/"),
+            _ => return rest,
+        };
+        rest = comment.map_or("", |(_, after)| after.trim_start());
+    }
 }
 
 /// Whether it changes the schema, which no count of rows shows.
 pub(in crate::db) fn is_schema(statement: &str) -> bool {
-    let start = statement.trim_start().to_ascii_uppercase();
+    let start = beginning(statement).to_ascii_uppercase();
     ["CREATE", "ALTER", "DROP"]
         .iter()
         .any(|verb| start.starts_with(verb))
@@ -203,6 +239,30 @@ mod tests {
         );
         assert_eq!(about, ["insert a 'it'", "update a"]);
         assert!(capture.take().unwrap().0.is_empty());
+    }
+
+    #[test]
+    fn n7_a_statement_that_is_not_known_to_change_nothing_is_told() {
+        for told in [
+            "-- why\n  -- and how\nUPDATE a SET t = NULL",
+            "/* why */ DELETE FROM a",
+            "replace INTO a (n) VALUES (1)",
+            "WITH w AS (SELECT 1) REPLACE INTO a (n) SELECT 1",
+            "VACUUM",
+        ] {
+            assert!(changes(told), "{told}");
+        }
+        for quiet in [
+            "",
+            "-- alone",
+            "/* open",
+            " SELECT 1",
+            "SAVEPOINT work",
+            "PRAGMA user_version",
+        ] {
+            assert!(!changes(quiet), "{quiet}");
+        }
+        assert!(is_schema("-- why\nCREATE TABLE t (n)"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The journal: files of changes, one following the other, each synced before its change is committed.
 //!
-//! A file is called by the number of its first change. It is written in room made beforehand (zeros), so that a sync
+//! A file is called by the number of its first change, and is followed by another when it is large or a snapshot was taken. It is written in room made beforehand (zeros), so that a sync
 //! has nothing to do but those bytes; where there is no room left on the disk, it is the change that fails. A number
 //! that is written twice was given up the first time: the last one counts. What stands in a record is left to
 //! `record.rs`, when files are no longer needed to `snapshot.rs`.
@@ -37,7 +37,7 @@ pub(super) struct Journal {
 pub(in crate::db) struct Written {
     pub(super) number: u64,
     at: u64,
-    length: u64,
+    pub(super) length: u64,
 }
 
 /// A file of the journal.
@@ -50,7 +50,7 @@ pub(super) struct Segment {
 impl Journal {
     /// Goes on after change `number`: in the newest file where it ends with that, else in a new one. Makes nothing
     /// yet, so that a full disk is no reason not to start.
-    pub(super) fn after(folder: &Path, number: u64) -> Self {
+    pub(super) fn after(folder: &Path, number: u64, tail: Option<&Tail>) -> Self {
         let mut journal = Self {
             folder: folder.to_owned(),
             file: None,
@@ -59,22 +59,20 @@ impl Journal {
             at: 0,
             room: 0,
         };
-        let newest = segments(folder).unwrap_or_default().pop();
-        let Some(newest) = newest.filter(|s| s.first <= number) else {
+        let goes_on =
+            |tail: &&Tail| tail.whole && tail.file.first <= number && tail.newest == Some(number);
+        let Some(tail) = tail.filter(goes_on) else {
             return journal;
         };
-        let opened = OpenOptions::new().read(true).write(true).open(&newest.path);
-        if let (Ok(bytes), Ok(file)) = (fs::read(&newest.path), opened) {
-            let entries = record::read(&bytes);
-            let whole = !entries
-                .iter()
-                .any(|e| matches!(e, Entry::Unreadable { .. }));
-            if whole && last(&entries) == Some(number) {
-                journal.at = record::end(&bytes) as u64;
-                journal.room = bytes.len() as u64;
-                journal.first = newest.first;
-                journal.file = Some(file);
-            }
+        if let Ok(file) = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&tail.file.path)
+        {
+            journal.at = tail.end;
+            journal.room = tail.length;
+            journal.first = tail.file.first;
+            journal.file = Some(file);
         }
         journal
     }
@@ -233,17 +231,6 @@ pub(super) fn segments(folder: &Path) -> io::Result<Vec<Segment>> {
     Ok(found)
 }
 
-/// The number of the newest change among `entries`.
-fn last(entries: &[Entry]) -> Option<u64> {
-    entries
-        .iter()
-        .filter_map(|entry| match entry {
-            Entry::Change(number, _) => Some(*number),
-            _ => None,
-        })
-        .next_back()
-}
-
 /// How far the journal goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Reach {
@@ -253,29 +240,62 @@ pub(super) struct Reach {
     pub(super) kept: u64,
 }
 
-/// How far the journal in `folder` goes; nothing where there is none.
+/// The journal's newest file, and what was read in it: it is read once a start.
+#[derive(Clone, Debug)]
+pub(in crate::db) struct Tail {
+    file: Segment,
+    pub(super) reach: Reach,
+    /// Everything in it is a record.
+    whole: bool,
+    /// The newest change that stands in this file.
+    newest: Option<u64>,
+    /// Where the last record ends.
+    end: u64,
+    length: u64,
+}
+
+/// The end of the journal in `folder`; nothing where there is none.
 ///
 /// # Errors
 /// When it cannot be read.
-pub(super) fn reach(folder: &Path) -> io::Result<Option<Reach>> {
-    let Some(newest) = segments(folder)?.pop() else {
+pub(super) fn tail(folder: &Path) -> io::Result<Option<Tail>> {
+    let Some(file) = segments(folder)?.pop() else {
         return Ok(None);
     };
-    let mut reach = Reach {
-        last: newest.first - 1,
-        kept: newest.first - 1,
+    let bytes = fs::read(&file.path)?;
+    let before = file.first - 1;
+    let mut tail = Tail {
+        file,
+        reach: Reach {
+            last: before,
+            kept: before,
+        },
+        whole: true,
+        newest: None,
+        end: record::end(&bytes) as u64,
+        length: bytes.len() as u64,
     };
-    for entry in record::read(&fs::read(&newest.path)?) {
+    for entry in record::entries(&bytes) {
         match entry {
             Entry::Change(number, _) => {
-                reach.last = number;
-                reach.kept = reach.kept.max(number - 1);
+                tail.reach.last = number;
+                tail.reach.kept = tail.reach.kept.max(number - 1);
+                tail.newest = Some(number);
             }
-            Entry::Kept(number) => reach.kept = reach.kept.max(number),
-            Entry::Unreadable { .. } => {}
+            Entry::Kept(number) => tail.reach.kept = tail.reach.kept.max(number),
+            Entry::Unreadable { .. } => tail.whole = false,
         }
     }
-    Ok(Some(reach))
+    Ok(Some(tail))
+}
+
+/// Bytes of all its files.
+pub(super) fn bytes(folder: &Path) -> u64 {
+    let sizes = segments(folder).unwrap_or_default().into_iter();
+    sizes
+        .filter_map(|s| s.path.metadata().ok())
+        .map(|m| m.len())
+        .sum()
 }
 
 #[cfg(test)]
@@ -292,10 +312,18 @@ mod tests {
         }
     }
 
+    fn after(folder: &Path, number: u64) -> Journal {
+        Journal::after(folder, number, tail(folder).unwrap().as_ref())
+    }
+
+    fn reach(folder: &Path) -> Option<Reach> {
+        tail(folder).unwrap().map(|tail| tail.reach)
+    }
+
     fn numbers(folder: &Path) -> Vec<(u64, String)> {
         let mut found = Vec::new();
         for segment in segments(folder).unwrap() {
-            for entry in record::read(&fs::read(segment.path).unwrap()) {
+            for entry in record::entries(&fs::read(segment.path).unwrap()) {
                 if let Entry::Change(number, change) = entry {
                     found.push((number, change.about[0].clone()));
                 }
@@ -308,18 +336,18 @@ mod tests {
     fn n7_the_journal_goes_on_where_it_ended_and_in_a_new_file_after_a_turn() {
         let folder = tempfile::tempdir().unwrap();
         let here = folder.path().join("safe");
-        assert_eq!(reach(&here).unwrap(), None);
-        let mut journal = Journal::after(&here, 0);
+        assert_eq!(reach(&here), None);
+        let mut journal = after(&here, 0);
         for words in ["a", "b"] {
             let written = journal.append(&change(words)).unwrap();
             journal.sync().unwrap();
             journal.kept(written.number);
         }
         drop(journal);
-        assert_eq!(reach(&here).unwrap(), Some(Reach { last: 2, kept: 2 }));
-        let mut journal = Journal::after(&here, 2);
+        assert_eq!(reach(&here), Some(Reach { last: 2, kept: 2 }));
+        let mut journal = after(&here, 2);
         journal.append(&change("c")).unwrap();
-        assert_eq!(reach(&here).unwrap(), Some(Reach { last: 3, kept: 2 }));
+        assert_eq!(reach(&here), Some(Reach { last: 3, kept: 2 }));
         journal.kept(3);
         journal.turn();
         journal.turn();
@@ -328,13 +356,13 @@ mod tests {
         let names = ["a", "b", "c", "d", "e"].map(str::to_owned);
         assert_eq!(numbers(&here), (1..).zip(names).collect::<Vec<_>>());
         assert_eq!(segments(&here).unwrap().len(), 2);
-        assert_eq!(reach(&here).unwrap(), Some(Reach { last: 5, kept: 4 }));
+        assert_eq!(reach(&here), Some(Reach { last: 5, kept: 4 }));
     }
 
     #[test]
     fn n7_a_change_that_was_given_up_is_not_in_the_journal() {
         let folder = tempfile::tempdir().unwrap();
-        let mut journal = Journal::after(folder.path(), 0);
+        let mut journal = after(folder.path(), 0);
         journal.append(&change("a")).unwrap();
         let written = journal.append(&change("refused")).unwrap();
         journal.give_up(&written);
@@ -346,13 +374,13 @@ mod tests {
     #[test]
     fn n7_after_a_torn_end_writing_goes_on_in_another_file() {
         let folder = tempfile::tempdir().unwrap();
-        let mut journal = Journal::after(folder.path(), 0);
+        let mut journal = after(folder.path(), 0);
         journal.append(&change("a")).unwrap();
         journal.append(&change("torn")).unwrap();
         let path = segments(folder.path()).unwrap()[0].path.clone();
         let file = OpenOptions::new().write(true).open(&path).unwrap();
         file.write_all_at(&[0; 40], journal.length() - 40).unwrap();
-        let mut journal = Journal::after(folder.path(), 1);
+        let mut journal = after(folder.path(), 1);
         journal.append(&change("b")).unwrap();
         assert_eq!(numbers(folder.path()), [(1, "a".into()), (2, "b".into())]);
         assert_eq!(segments(folder.path()).unwrap().len(), 2);
@@ -363,7 +391,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let here = folder.path().join("safe");
         fs::write(&here, "a file in its place").unwrap();
-        let error = Journal::after(&here, 0).append(&change("a")).unwrap_err();
+        let error = Journal::after(&here, 0, None)
+            .append(&change("a"))
+            .unwrap_err();
         assert!(
             error.to_string().contains("the change was not made"),
             "{error}"

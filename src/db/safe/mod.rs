@@ -8,6 +8,7 @@
 mod capture;
 mod journal;
 mod notice;
+mod nul;
 mod record;
 mod recover;
 mod replay;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Transaction};
 use tokio::sync::Notify;
 
-use super::DbError;
+use super::{Db, DbError};
 use crate::base::clock::UnixMs;
 use journal::Journal;
 use record::Change;
@@ -29,8 +30,8 @@ use record::Change;
 pub(super) use capture::Capture;
 pub use capture::note;
 pub(super) use journal::Written;
-pub use notice::{Recovery, confirm, mark_told};
-pub(super) use recover::usable;
+pub use notice::{Recovery, confirm, is_short, mark_told};
+pub(super) use recover::{Usable, usable};
 #[cfg(test)]
 pub use saboteur::Saboteur;
 #[cfg(test)]
@@ -38,6 +39,8 @@ pub use tests::until_closed;
 
 /// A snapshot is taken before its hour has come when the journal has grown by this since the last one (bytes).
 const LARGE: u64 = 64 * 1024 * 1024;
+/// A file of the journal is followed by another from this size on (bytes): one is read as a whole.
+const FILE: u64 = 16 * 1024 * 1024;
 
 /// Where the snapshots and the journal of the database at `path` lie.
 pub(super) fn folder(path: &Path) -> PathBuf {
@@ -76,6 +79,8 @@ fn hold(connection: &Connection, number: u64) -> Result<(), DbError> {
 pub(super) struct Keeper {
     capture: Capture,
     journal: Journal,
+    /// Bytes in the journal since the last snapshot.
+    grown: u64,
     schema: i64,
     large: Arc<Notify>,
     #[cfg(test)]
@@ -84,11 +89,11 @@ pub(super) struct Keeper {
 
 impl Keeper {
     /// Keeps the database at `path`, whose writer is `connection`. A snapshot is taken at once where none would do
-    /// as a beginning: `anew` says that the file was just made from one.
+    /// as a beginning, and where the file was just made from one.
     pub(super) fn of(
         connection: &mut Connection,
         path: &Path,
-        anew: bool,
+        used: &Usable,
         large: Arc<Notify>,
         #[cfg(test)] saboteur: Saboteur,
     ) -> Result<Self, DbError> {
@@ -99,21 +104,26 @@ impl Keeper {
             .unwrap_or_default()
             .into_iter()
             .next();
-        let reaches = journal::reach(&folder)
-            .ok()
-            .flatten()
-            .map(|reach| reach.last);
+        let reaches = used.tail.as_ref().map(|tail| tail.reach.last);
         let follows = newest
             .as_ref()
             .is_some_and(|s| s.number == number || reaches == Some(number));
-        if (anew || !follows)
+        if (used.anew || !follows)
             && let Err(error) = snapshot::take(connection, &folder, UnixMs::now())
         {
             tracing::error!(%error, "no first snapshot could be taken of the state; it is tried again");
         }
+        nul::watch(connection)?;
+        let capture = Capture::of(connection)?;
+        #[cfg(test)]
+        let capture = match saboteur.deaf {
+            true => Capture::deaf(),
+            false => capture,
+        };
         Ok(Self {
-            capture: Capture::of(connection)?,
-            journal: Journal::after(&folder, number),
+            capture,
+            journal: Journal::after(&folder, number, used.tail.as_ref()),
+            grown: 0,
             schema,
             large,
             #[cfg(test)]
@@ -135,7 +145,10 @@ impl Keeper {
         tx: &Transaction<'_>,
         rows: u64,
     ) -> Result<Option<Written>, DbError> {
-        let (statements, about) = self.capture.take()?;
+        let (mut statements, about) = self.capture.take()?;
+        let noted = nul::take(tx)?;
+        let rows = rows - noted.notes.min(rows) + noted.statements.len() as u64;
+        statements.extend(noted.statements);
         #[cfg(test)]
         if self.saboteur.no_journal {
             return Ok(None);
@@ -201,7 +214,11 @@ impl Keeper {
             }
             (Ok(()), Ok(())) => {
                 self.journal.kept(written.number);
-                if self.journal.length() > LARGE {
+                self.grown += written.length;
+                if self.journal.length() > FILE {
+                    self.journal.turn();
+                }
+                if self.grown > LARGE {
                     self.large.notify_one();
                 }
             }
@@ -228,6 +245,7 @@ impl Keeper {
 
     /// A snapshot was taken: the next change begins a new file.
     pub(super) fn turn(&mut self) {
+        self.grown = 0;
         self.journal.turn();
     }
 }
@@ -237,5 +255,15 @@ pub(super) fn take(connection: &Connection, path: &Path, now: UnixMs) -> Result<
     snapshot::take(connection, &folder(path), now).map(|_| ())
 }
 
+impl Db {
+    /// Bytes that the journal takes on the disk: since the oldest snapshot that is kept, and more and more of them
+    /// while none can be taken.
+    pub fn journal_bytes(&self) -> u64 {
+        journal::bytes(&folder(self.path()))
+    }
+}
+
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_bases;

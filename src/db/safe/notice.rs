@@ -127,6 +127,19 @@ fn open(connection: &Connection) -> Result<Vec<Recovery>, DbError> {
     Ok(found)
 }
 
+/// Whether something that was there is missing and nobody has confirmed it yet: work that is noted may be done already,
+/// or be meant for what was there before.
+///
+/// # Errors
+/// Only the database's.
+pub fn is_short(connection: &Connection) -> Result<bool, DbError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM recoveries JOIN recovery_losses ON recovery_id = id
+         WHERE confirmed_ms IS NULL)",
+    )?;
+    Ok(statement.query_row([], |row| row.get(0))?)
+}
+
 /// Notes that the event of a recovery is written, in the transaction of the event.
 ///
 /// # Errors

@@ -82,33 +82,24 @@ fn checksum(head: &[u8], text: &[u8]) -> [u8; SUM] {
     sum
 }
 
-/// Everything that `bytes` say, in order.
-pub(super) fn read(bytes: &[u8]) -> Vec<Entry> {
-    let mut entries = Vec::new();
+/// Everything that `bytes` say, in order, one thing at a time: a file may hold more than is to be in memory twice.
+pub(super) fn entries(bytes: &[u8]) -> impl Iterator<Item = Entry> + '_ {
     let mut at = 0;
-    while let Some(skipped) = bytes[at..].iter().position(|b| *b != 0) {
-        at += skipped;
-        match one(&bytes[at..]) {
-            Some((entry, length)) => {
-                entries.push(entry);
-                at += length;
-            }
-            None => {
-                let next = (at + 1..bytes.len()).find(|next| {
-                    bytes[*next..].starts_with(&MAGIC) && one(&bytes[*next..]).is_some()
-                });
-                entries.push(Entry::Unreadable {
-                    at,
-                    inside: next.is_some(),
-                });
-                match next {
-                    Some(next) => at = next,
-                    None => break,
-                }
-            }
+    std::iter::from_fn(move || {
+        at += bytes.get(at..)?.iter().position(|b| *b != 0)?;
+        if let Some((entry, length)) = one(&bytes[at..]) {
+            at += length;
+            return Some(entry);
         }
-    }
-    entries
+        let next = (at + 1..bytes.len())
+            .find(|next| bytes[*next..].starts_with(&MAGIC) && one(&bytes[*next..]).is_some());
+        let unreadable = Entry::Unreadable {
+            at,
+            inside: next.is_some(),
+        };
+        at = next.unwrap_or(bytes.len());
+        Some(unreadable)
+    })
 }
 
 fn one(bytes: &[u8]) -> Option<(Entry, usize)> {
@@ -138,6 +129,10 @@ pub(super) fn end(bytes: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read(bytes: &[u8]) -> Vec<Entry> {
+        entries(bytes).collect()
+    }
 
     fn of(words: &str) -> Change {
         Change {

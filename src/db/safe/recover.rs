@@ -2,8 +2,9 @@
 //!
 //! It cannot where SQLite finds it damaged, where it is gone though there are snapshots of it, and where changes that
 //! were acknowledged are not in it. Then the newest snapshot that is whole and the journal make it anew, beside; what
-//! was there is moved aside, never removed; then the new one takes its place. A recovery that breaks off anywhere is
-//! done again from the beginning at the next start.
+//! was there is moved aside, never removed; then the new one takes its place. Where that leaves something out, and the
+//! database is whole though short, a copy of itself is tried as the beginning, too: what goes further is taken. A
+//! recovery that breaks off anywhere is done again from the beginning at the next start.
 
 use std::fs::{self, File};
 use std::io;
@@ -12,10 +13,10 @@ use std::path::{Path, PathBuf};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::journal::{Reach, reach};
+use super::journal::{Reach, Tail, tail};
 use super::notice::{self, Made};
 use super::replay::{missing, replay};
-use super::snapshot::{self, Snapshot};
+use super::snapshot::{self, Snapshot, gone};
 use crate::base::clock::UnixMs;
 use crate::db::{DbError, open};
 
@@ -61,7 +62,7 @@ fn judge(found: &Found, snapshot: Option<u64>, reach: Reach) -> Verdict {
         // Whoever put it there went back to it: what it has is newer than what lies beside it.
         Found::Older if snapshot.is_some() || reach.last > 0 => Verdict::UseWithout,
         Found::Older => Verdict::Use,
-        Found::Whole(Some(held)) if *held < known && snapshot.is_some() => {
+        Found::Whole(Some(held)) if *held < known => {
             let short = known - held;
             Verdict::Recover(match short {
                 1 => "the last acknowledged change was not in it".into(),
@@ -73,48 +74,58 @@ fn judge(found: &Found, snapshot: Option<u64>, reach: Reach) -> Verdict {
     }
 }
 
-/// Leaves a database at `path` that can be used, or says why there is none. Says whether it was made anew.
+/// A database that can be used.
+#[derive(Debug, Default)]
+pub(in crate::db) struct Usable {
+    /// It was made anew.
+    pub(super) anew: bool,
+    /// The end of its journal.
+    pub(super) tail: Option<Tail>,
+}
+
+/// Leaves a database at `path` that can be used, or says why there is none.
 ///
 /// # Errors
 /// [`DbError::Damaged`] where it is damaged and nothing is left to make it anew from; that the disk is full or that
 /// files cannot be read.
-pub(in crate::db) fn usable(path: &Path, now: UnixMs) -> Result<bool, DbError> {
+pub(in crate::db) fn usable(path: &Path, now: UnixMs) -> Result<Usable, DbError> {
     let folder = super::folder(path);
     let unread =
         |e: io::Error| DbError::Unavailable(format!("{} cannot be read: {e}", folder.display()));
     let found = look(path)?;
     let is_whole = matches!(found, Found::Whole(Some(_)) | Found::Older);
-    let (snapshots, reach) = match snapshot::all(&folder).and_then(|all| Ok((all, reach(&folder)?)))
-    {
-        Ok((snapshots, reach)) => (snapshots, reach.unwrap_or_default()),
+    let (snapshots, tail) = match snapshot::all(&folder).and_then(|all| Ok((all, tail(&folder)?))) {
+        Ok(both) => both,
         // One of two copies is enough to go on with.
         Err(error) if is_whole => {
             tracing::error!(%error, "the snapshots and the journal of the state in {} cannot be read. {} is whole and is used", folder.display(), path.display());
-            return Ok(false);
+            return Ok(Usable::default());
         }
         Err(error) => return Err(unread(error)),
     };
+    let reach = tail.as_ref().map(|tail| tail.reach).unwrap_or_default();
+    let known = reach.kept.max(snapshots.first().map_or(0, |s| s.number));
+    let used = |anew| Ok(Usable { anew, tail });
     match judge(&found, snapshots.first().map(|s| s.number), reach) {
-        Verdict::Use => Ok(false),
+        Verdict::Use => used(false),
         Verdict::Redo(held) => {
             let mut connection = Connection::open(path)?;
             let done = replay(&mut connection, &folder, held)?;
-            if done.losses.is_empty() || snapshots.is_empty() {
+            if done.losses.is_empty() {
                 tracing::info!(
                     changes = done.made,
-                    losses = ?done.losses,
                     "what was about to be committed when the daemon ended is committed now"
                 );
-                return Ok(false);
+                return used(false);
             }
             drop(connection);
             let why = "a change that the journal has could not be made in it";
-            recover(path, &folder, &snapshots, why, Some(held), now)?;
-            Ok(true)
+            recover(path, &folder, &snapshots, (why, known), &found, now)?;
+            used(true)
         }
         Verdict::UseWithout => {
             set_aside(&folder, now).map_err(unread)?;
-            Ok(false)
+            Ok(Usable::default())
         }
         Verdict::Refuse(what) => Err(open::damaged(path, what)),
         Verdict::Recover(why) => {
@@ -122,17 +133,13 @@ pub(in crate::db) fn usable(path: &Path, now: UnixMs) -> Result<bool, DbError> {
                 "{} cannot be used ({why}): it is made anew from a snapshot and the journal of changes",
                 path.display()
             );
-            let held = match &found {
-                Found::Damaged(_, held) | Found::Whole(held) => *held,
-                Found::Absent | Found::Older => None,
-            };
-            match recover(path, &folder, &snapshots, &why, held, now) {
+            match recover(path, &folder, &snapshots, (&why, known), &found, now) {
                 // An older state beside an older Freehold: somebody went back to both.
                 Err(DbError::Newer { .. }) if is_whole => {
                     set_aside(&folder, now).map_err(unread)?;
-                    Ok(false)
+                    Ok(Usable::default())
                 }
-                recovered => recovered.map(|()| true),
+                recovered => recovered.and_then(|()| used(true)),
             }
         }
     }
@@ -169,13 +176,18 @@ fn look(path: &Path) -> Result<Found, DbError> {
     }
 }
 
-fn examine(path: &Path) -> Result<Found, DbError> {
+/// A connection that leaves whatever it finds as it is.
+fn as_it_lies(path: &Path) -> Result<Connection, DbError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(open::BUSY)?;
-    // Whatever is found stays as it is.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.pragma_update(None, "cache_size", -1024)?;
+    Ok(connection)
+}
+
+fn examine(path: &Path) -> Result<Found, DbError> {
+    let connection = as_it_lies(path)?;
     let said: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     let held = super::held(&connection);
     let version: i64 = connection
@@ -190,29 +202,44 @@ fn examine(path: &Path) -> Result<Found, DbError> {
     })
 }
 
+/// What the database is made anew from.
+enum Base<'a> {
+    Snapshot(&'a Snapshot),
+    /// A copy of itself, as it lies there: SQLite finds nothing wrong with it.
+    Itself(&'a Path),
+}
+
 fn recover(
     path: &Path,
     folder: &Path,
     snapshots: &[Snapshot],
-    why: &str,
-    held: Option<u64>,
+    (why, known): (&str, u64),
+    found: &Found,
     now: UnixMs,
 ) -> Result<(), DbError> {
     let beside = path.with_extension("recovering");
+    let other = path.with_extension("recovering-itself");
     let aside = there(path).then(|| suffixed(path, &format!(".damaged-{}", now.0)));
+    let held = match found {
+        Found::Damaged(_, held) | Found::Whole(held) => *held,
+        Found::Absent | Found::Older => None,
+    };
+    // What is known to have been there and is not found is a loss.
+    let until = known.max(held.unwrap_or(0));
+    let made_of = |snapshot| Made {
+        at: now,
+        why,
+        snapshot,
+        aside: aside.as_deref(),
+    };
     let mut last = DbError::Unavailable("there is no snapshot".into());
+    let mut best: Option<(&Path, Built)> = None;
     for snapshot in snapshots {
-        let made = Made {
-            at: now,
-            why,
-            snapshot: snapshot.at,
-            aside: aside.as_deref(),
-        };
-        match build(snapshot, &beside, folder, held, &made) {
-            Ok(()) => {
-                replace(path, &beside, aside.as_deref())
-                    .map_err(|e| DbError::Unavailable(format!("{}: {e}", path.display())))?;
-                return Ok(());
+        let base = Base::Snapshot(snapshot);
+        match build(&base, &beside, folder, until, &made_of(snapshot.at)) {
+            Ok(built) => {
+                best = Some((&beside, built));
+                break;
             }
             Err(error @ (DbError::DiskFull | DbError::Newer { .. })) => return Err(error),
             Err(error) => {
@@ -221,28 +248,69 @@ fn recover(
             }
         }
     }
-    Err(open::damaged(
-        path,
-        format!("{why}; and no snapshot of it can be used: {last}"),
-    ))
+    // Trusted less than a snapshot, whose bytes are known to be those that were written; but better than a loss.
+    if matches!(found, Found::Whole(Some(_))) && best.as_ref().is_none_or(|(_, b)| b.is_short) {
+        match build(&Base::Itself(path), &other, folder, until, &made_of(now)) {
+            Ok(built) if best.as_ref().is_none_or(|(_, b)| b.reached < built.reached) => {
+                tracing::error!(
+                    "no snapshot goes as far as what is left of it: it is made anew from a copy of itself"
+                );
+                best = Some((&other, built));
+            }
+            Ok(_) => {}
+            Err(error @ (DbError::DiskFull | DbError::Newer { .. })) => return Err(error),
+            Err(error) => {
+                tracing::error!(%error, "nor can a copy of itself be used");
+                last = error;
+            }
+        }
+    }
+    let Some((made, _)) = best else {
+        return Err(open::damaged(
+            path,
+            format!("{why}; and no snapshot of it can be used: {last}"),
+        ));
+    };
+    let told = |e: io::Error| DbError::Unavailable(format!("{}: {e}", path.display()));
+    replace(path, made, aside.as_deref()).map_err(told)?;
+    for left in [&beside, &other] {
+        gone(left).map_err(told)?;
+    }
+    Ok(())
+}
+
+/// What came of making it anew.
+struct Built {
+    /// Up to which change all of them are there.
+    reached: u64,
+    is_short: bool,
 }
 
 /// Makes the database anew at `beside`.
 fn build(
-    snapshot: &Snapshot,
+    base: &Base<'_>,
     beside: &Path,
     folder: &Path,
-    held: Option<u64>,
+    until: u64,
     made: &Made<'_>,
-) -> Result<(), DbError> {
-    if !snapshot::is_whole(snapshot) {
-        return Err(DbError::Unreadable("its bytes have changed since".into()));
-    }
+) -> Result<Built, DbError> {
     let trouble = |e: io::Error| match e.kind() {
         io::ErrorKind::StorageFull => DbError::DiskFull,
         _ => DbError::Unavailable(format!("{}: {e}", beside.display())),
     };
-    fs::copy(&snapshot.path, beside).map_err(trouble)?;
+    gone(beside).map_err(trouble)?;
+    match base {
+        Base::Snapshot(snapshot) if !snapshot::is_whole(snapshot) => {
+            return Err(DbError::Unreadable("its bytes have changed since".into()));
+        }
+        Base::Snapshot(snapshot) => {
+            fs::copy(&snapshot.path, beside).map_err(trouble)?;
+        }
+        Base::Itself(path) => {
+            let source = as_it_lies(path)?;
+            snapshot::copy(&source, beside)?;
+        }
+    }
     let mut connection = Connection::open(beside)?;
     connection.pragma_update(None, "synchronous", "OFF")?;
     connection.pragma_update(None, "journal_mode", "MEMORY")?;
@@ -250,7 +318,7 @@ fn build(
     connection.pragma_update(None, "trusted_schema", false)?;
     let number = snapshot::whole(&connection)?;
     let mut done = replay(&mut connection, folder, number)?;
-    missing(&mut done, held.unwrap_or(0));
+    missing(&mut done, until);
     let transaction = connection.transaction()?;
     super::hold(&transaction, done.last)?;
     notice::write(&transaction, made, &done)?;
@@ -259,7 +327,11 @@ fn build(
     connection.close().map_err(|(_, e)| DbError::from(e))?;
     File::open(beside)
         .and_then(|file| file.sync_all())
-        .map_err(trouble)
+        .map_err(trouble)?;
+    Ok(Built {
+        reached: done.reached,
+        is_short: !done.losses.is_empty(),
+    })
 }
 
 fn replace(path: &Path, beside: &Path, aside: Option<&Path>) -> io::Result<()> {

@@ -20,6 +20,8 @@ pub(super) struct Replayed {
     pub(super) made: u64,
     /// The newest change of which the journal knows.
     pub(super) last: u64,
+    /// Up to which change all of them are there.
+    pub(super) reached: u64,
     /// What is missing, by name.
     pub(super) losses: Vec<String>,
 }
@@ -43,21 +45,21 @@ pub(super) fn replay(
         .unwrap_or(0);
     let mut done = Replayed {
         last: from,
+        reached: from,
         ..Replayed::default()
     };
     // Held back until another number follows: one that comes again was given up the first time.
     let mut waiting: Option<(u64, Change)> = None;
     let mut torn = false;
     for file in &files[begin..] {
-        let entries = fs::read(&file.path).map(|bytes| record::read(&bytes));
-        let entries = match entries {
-            Ok(entries) => entries,
+        let bytes = match fs::read(&file.path) {
+            Ok(bytes) => bytes,
             Err(error) => {
                 tracing::error!(file = %file.path.display(), %error, "a file of the journal cannot be read");
                 Vec::new()
             }
         };
-        for entry in entries {
+        for entry in record::entries(&bytes) {
             match entry {
                 Entry::Change(number, _) if number <= from => {}
                 Entry::Change(number, change) => {
@@ -101,7 +103,10 @@ fn one(
         false => Err("it came after what is missing".into()),
     };
     match made {
-        Ok(()) => done.made += 1,
+        Ok(()) => {
+            done.made += 1;
+            done.reached = number;
+        }
         Err(why) => done.losses.push(format!(
             "{}: {} ({why}).",
             change.at_ms.iso(),

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub struct Saboteur {
     /// Nothing is written to the journal.
     pub no_journal: bool,
+    /// SQLite tells of no statement.
+    pub deaf: bool,
     /// Changes are acknowledged before the journal is synced.
     pub acknowledged_before_sync: bool,
     /// The power goes before the next sync: what was not synced is not in the journal.

@@ -129,7 +129,7 @@ pub(super) fn take(source: &Connection, folder: &Path, now: UnixMs) -> Result<Sn
 }
 
 /// Copies and checks; says up to which change it goes.
-fn copy(source: &Connection, to: &Path) -> Result<u64, DbError> {
+pub(super) fn copy(source: &Connection, to: &Path) -> Result<u64, DbError> {
     let mut copied = Connection::open(to)?;
     restrict(to)?;
     copied.pragma_update(None, "synchronous", "OFF")?;
@@ -162,7 +162,8 @@ fn restrict(path: &Path) -> Result<(), DbError> {
         .map_err(|e| DbError::Unavailable(format!("{}: {e}", path.display())))
 }
 
-fn gone(path: &Path) -> io::Result<()> {
+/// Removes a file; one that is not there is well.
+pub(super) fn gone(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

@@ -12,26 +12,26 @@ use super::super::{Db, DbError, Kind};
 use super::*;
 
 /// A folder with a database in it.
-struct Box {
-    folder: tempfile::TempDir,
+pub(super) struct Box {
+    pub(super) folder: tempfile::TempDir,
 }
 
 impl Box {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
         }
     }
 
-    fn path(&self) -> PathBuf {
+    pub(super) fn path(&self) -> PathBuf {
         self.folder.path().join("state.db")
     }
 
-    fn open(&self) -> Db {
+    pub(super) fn open(&self) -> Db {
         Db::open(&self.path(), Kind::State).unwrap()
     }
 
-    fn files(&self, prefix: &str) -> Vec<PathBuf> {
+    pub(super) fn files(&self, prefix: &str) -> Vec<PathBuf> {
         let read = |folder: &Path| -> Vec<PathBuf> {
             fs::read_dir(folder)
                 .map(|entries| entries.map(|e| e.unwrap().path()).collect())
@@ -51,7 +51,7 @@ impl Box {
     }
 
     /// Closes the database, as a daemon that ends does, and waits until its files are left alone.
-    async fn close(&self, db: Db) {
+    pub(super) async fn close(&self, db: Db) {
         drop(db);
         until_closed(self.folder.path());
         // A reader may have been the last to let go of it: then the log is still there.
@@ -67,7 +67,7 @@ impl Box {
     }
 
     /// Ends it as kill -9 does: the log stays as it is.
-    async fn killed(&self, db: Db) {
+    pub(super) async fn killed(&self, db: Db) {
         let wal = fs::read(self.path().with_extension("db-wal")).unwrap();
         let main = fs::read(self.path()).unwrap();
         self.close(db).await;
@@ -91,12 +91,12 @@ pub fn until_closed(folder: &Path) {
     }
 }
 
-async fn set(db: &Db, key: &'static str, value: &str) -> Result<(), DbError> {
+pub(super) async fn set(db: &Db, key: &'static str, value: &str) -> Result<(), DbError> {
     db.set_meta(key, value.to_owned()).await
 }
 
 /// Everything in a database but what tells of its own keeping.
-fn dump(path: &Path) -> Vec<String> {
+pub(super) fn dump(path: &Path) -> Vec<String> {
     let connection = Connection::open(path).unwrap();
     let mut tables = connection
         .prepare(
@@ -236,7 +236,7 @@ async fn n7_a_daemon_that_was_killed_is_not_damage() {
     assert!(db.recoveries().await.unwrap().is_empty());
     place.close(db).await;
     // Killed between the journal and the commit: nobody was answered, and nothing is made of it.
-    let mut journal = Journal::after(&folder(&place.path()), 1);
+    let mut journal = Journal::after(&folder(&place.path()), 1, None);
     let change = Change {
         at_ms: UnixMs(1),
         schema: 1,

@@ -312,13 +312,116 @@ async fn n6_an_app_is_removed_with_what_drains_and_nothing_comes_after_it() {
     assert_eq!(logs.count(), 0, "deploy {two} left its log");
 }
 
+/// A stream at each of them would keep the replicas of every deploy since.
+#[tokio::test]
+async fn n6_the_oldest_of_too_many_drains_ends_at_once() {
+    let (p, two) = draining().await;
+    for n in 0..3 {
+        assert_eq!(state(&p, two).await, State::Draining);
+        assert_eq!(p.world.count("retire tasks-web-v1-d1-1"), 0);
+        p.world.told.lock().unwrap().hang.insert("drained".into());
+        let next = p.push_event(&p.commit("next"), &format!("next{n}")).await;
+        p.until(next.deploy.unwrap(), State::Draining).await;
+        p.until_hung("drained").await;
+    }
+    p.until(two, State::Live).await;
+    assert_eq!(p.world.count("retire tasks-web-v1-d1-1"), 1);
+    let drains = p.world.told.lock().unwrap().drains.clone();
+    assert_eq!(drains.last(), Some(&Duration::ZERO));
+    assert_eq!(p.world.running().len(), 4, "the others have their time");
+}
+
+/// One that holds a stream keeps none of the others.
+#[tokio::test]
+async fn n6_a_replica_without_requests_is_stopped_beside_one_that_has_some() {
+    let p = Place::new().await;
+    let set = crate::deploy::ports::Scale {
+        min: Some(2),
+        ..Default::default()
+    };
+    p.world.told.lock().unwrap().scale.insert("web".into(), set);
+    p.deploy("one").await;
+    p.world.told.lock().unwrap().hang.insert("drained".into());
+    let two = p.push_event(&p.commit("two"), "two").await.deploy.unwrap();
+    p.until(two, State::Draining).await;
+    p.until_hung("drained").await;
+    let gone = || {
+        let done = p.world.done();
+        let retired = done.iter().filter(|d| d.starts_with("retire tasks-web-v1"));
+        retired.count()
+    };
+    for _ in 0..6_000 {
+        if gone() > 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(gone(), 1);
+    assert_eq!(state(&p, two).await, State::Draining);
+}
+
+/// What was told of a kind, in order.
+async fn told(p: &Place, kind: &'static str) -> Vec<i64> {
+    let told: Result<Vec<i64>, crate::db::DbError> =
+        p.db.read(move |c| {
+            let mut all = c.prepare(
+                "SELECT json_extract(data, '$.deploy') FROM events WHERE kind = ?1 ORDER BY id",
+            )?;
+            let rows = all.query_map([kind], |r| r.get(0))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await;
+    told.unwrap()
+}
+
+#[tokio::test]
+async fn n6_a_deploy_is_told_to_be_live_at_its_switch_and_in_order() {
+    let (mut p, two) = draining().await;
+    let three = p.deploy("three").await;
+    assert_eq!(state(&p, two).await, State::Draining);
+    assert_eq!(told(&p, "deploy.live").await, [1, two, three]);
+    p.crash().await;
+    p.until(two, State::Live).await;
+    assert_eq!(told(&p, "deploy.live").await, [1, two, three], "once");
+}
+
+/// Old replicas end a stream for a quarter of an hour; a release that dies meanwhile is not left alone with it.
+#[tokio::test]
+async fn f8_a_release_that_dies_while_old_replicas_drain_is_replaced() {
+    let mut p = Place::new().await;
+    p.deploy("one").await;
+    p.limits.watch = Duration::from_secs(60);
+    p.crash().await;
+    p.world.told.lock().unwrap().hang.insert("drained".into());
+    let two = p.push_event(&p.commit("two"), "two").await.deploy.unwrap();
+    p.until(two, State::Draining).await;
+    p.until_hung("drained").await;
+    let returned = p.dies(two, State::Returned).await;
+    assert!(returned.error.unwrap().contains("v1 comes back"));
+    let back = two + 1;
+    p.until(back, State::Watching).await;
+    let (old, new) = (
+        "tasks-web-v1-d1-1".to_owned(),
+        format!("tasks-web-v1-d{back}-1"),
+    );
+    assert_eq!(p.world.running(), [old, new.clone()], "its stream goes on");
+    // And ends as it would have.
+    p.crash().await;
+    p.until_done("retire tasks-web-v1-d1-1").await;
+    assert_eq!(p.world.running(), [new]);
+    assert_eq!(state(&p, two).await, State::Returned);
+}
+
 /// A daemon from before there was such a job left a deploy in its drain.
 #[tokio::test]
 async fn n6_a_drain_without_a_job_gets_one() {
     let (mut p, two) = draining().await;
     p.tasks.finish(Duration::from_secs(5)).await;
     let made = p.db.write(move |tx| {
-        tx.execute("DELETE FROM jobs WHERE kind = 'deploy.drain'", [])?;
+        tx.execute(
+            "DELETE FROM jobs WHERE kind IN ('deploy.drain', 'deploy.watch')",
+            [],
+        )?;
         tx.execute(
             "UPDATE jobs SET state = 'running' WHERE kind = 'deploy' AND json_extract(payload, '$.deploy') = ?1",
             [two],

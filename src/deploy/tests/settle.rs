@@ -126,6 +126,130 @@ async fn f8_a_deploy_left_without_work_is_ended_at_the_start() {
     assert_eq!(p.deploys.live(7).await.unwrap().unwrap().deploy, second);
 }
 
+/// Killed between the mark of the removal and the word to what is in work: it is taken up, and does not go on.
+#[tokio::test]
+async fn n5_a_deploy_that_is_taken_up_under_a_removal_is_cancelled() {
+    let mut p = Place::new().await;
+    let first = p.deploy("one").await;
+    p.world.told.lock().unwrap().hang.insert("build".into());
+    let second = push(&p, "two").await;
+    p.until(second, State::Building).await;
+    p.until_hung("build").await;
+    p.tasks.finish(Duration::from_secs(5)).await;
+    p.world.told.lock().unwrap().removing = true;
+    p.crash().await;
+    p.until(second, State::Cancelled).await;
+    assert_eq!(p.world.running(), [format!("tasks-web-v1-d{first}-1")]);
+}
+
+/// Its work broke off where nothing of ours catches it, as at its limit of time.
+#[tokio::test]
+async fn n6_a_removal_that_failed_is_queued_again_and_ends() {
+    let p = Place::new().await;
+    p.deploy("one").await;
+    p.world.told.lock().unwrap().panic.insert("drained".into());
+    let marked: Result<(), DbError> =
+        p.db.write(|tx| {
+            tx.execute("UPDATE apps SET removing = 1 WHERE id = 7", [])?;
+            jobs::queue_removal(tx, 7, true, UnixMs::now())
+        })
+        .await;
+    marked.unwrap();
+    p.deploys.remove(7, "ana").await.unwrap();
+    let newest = async || {
+        let all: Result<Vec<jobs::Told>, DbError> =
+            p.db.read(|c| jobs::newest(c, &[jobs::REMOVAL], None, &10.into()))
+                .await;
+        all.unwrap()
+    };
+    let mut again = None;
+    for _ in 0..6_000 {
+        let all = newest().await;
+        if all.len() == 2 {
+            again = all.into_iter().next();
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let again = again.expect("a removal must end");
+    assert_eq!(again.state, "queued", "not at once: it may fail again");
+    assert_eq!(again.payload["volumes"], true, "as it was asked for");
+    p.db.write(move |tx| jobs::hasten(tx, again.id, UnixMs::now()))
+        .await
+        .unwrap();
+    p.until_done("delete row").await;
+}
+
+/// Five tries to stop the old containers failed.
+#[tokio::test]
+async fn n6_a_drain_whose_tries_are_over_leaves_its_containers_to_the_count_of_replicas() {
+    let mut p = Place::new().await;
+    p.deploy("one").await;
+    p.world.told.lock().unwrap().hang.insert("drained".into());
+    let second = push(&p, "two").await;
+    p.until_hung("drained").await;
+    p.tasks.finish(Duration::from_secs(5)).await;
+    let tried: Result<usize, DbError> =
+        p.db.write(|tx| {
+            Ok(tx.execute(
+                "UPDATE jobs SET attempts = 5 WHERE kind = 'deploy.drain' AND state = 'running'",
+                [],
+            )?)
+        })
+        .await;
+    assert_eq!(tried.unwrap(), 1);
+    p.crash().await;
+    p.until_done("retire tasks-web-v1-d1-1").await;
+    p.until(second, State::Live).await;
+    let log = p.log(second).await;
+    assert!(log.contains("they are seen to apart"), "{log}");
+    // While that job is not over yet, too, which is not seen here by chance alone.
+    let listed = async |now: bool| {
+        let of_job: Result<_, DbError> =
+            p.db.write(move |tx| {
+                let job = NewJob {
+                    kind: crate::deploy::DRAIN_JOB,
+                    key: "drain:9".into(),
+                    payload: serde_json::json!({ "deploy": 9, "rows": [4, 5] }),
+                    run_at: UnixMs::now().plus(Duration::from_secs(600)),
+                };
+                let id = jobs::enqueue(tx, UnixMs::now(), &job)?;
+                if now {
+                    jobs::forget_list(tx, id, "rows")?;
+                }
+                let listed = jobs::listed(tx, crate::deploy::DRAIN_JOB, "rows")?;
+                jobs::take_back(tx, id, UnixMs::now())?;
+                Ok(listed.len())
+            })
+            .await;
+        of_job.unwrap()
+    };
+    assert_eq!((listed(false).await, listed(true).await), (2, 0));
+}
+
+/// What no open work is about, and nothing serves with: a failed drain left it.
+#[tokio::test]
+async fn n6_replicas_that_were_left_over_are_taken_away() {
+    let mut p = Place::new().await;
+    p.deploy("one").await;
+    let old = p.world.live.borrow()[0].clone();
+    let second = p.deploy("two").await;
+    p.until_done("retire tasks-web-v1-d1-1").await;
+    p.world.live.send_modify(|all| {
+        let mut list = all.as_ref().clone();
+        list.push(old);
+        *all = std::sync::Arc::new(list);
+    });
+    p.crash().await;
+    for _ in 0..6_000 {
+        if p.world.count("retire tasks-web-v1-d1-1") == 2 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(p.world.running(), [format!("tasks-web-v2-d{second}-1")]);
+}
+
 async fn causes(p: &Place) -> Vec<Cause> {
     let all = p.deploys.list(Some(7), 20).await.unwrap();
     all.iter().map(|d| d.cause).collect()

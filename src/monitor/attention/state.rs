@@ -21,6 +21,10 @@ pub(super) fn recovered(recovery: &Recovery) -> Attention {
         lost =
             format!("{lost} And {more} more; they stand in the event of it (`freehold events`).");
     }
+    let waits = match losses.is_empty() {
+        true => "",
+        false => ", and restores, removals, work on databases and what deletes backups wait",
+    };
     let aside = recovery.aside.as_ref().map_or_else(String::new, |path| {
         format!(" The damaged file is kept: {}.", path.display())
     });
@@ -31,7 +35,7 @@ pub(super) fn recovered(recovery: &Recovery) -> Attention {
         },
         "Freehold's own state was made anew",
         format!(
-            "At {} state.db could not be used ({}), so the snapshot of {} and {} changes of the journal were taken. {lost}{aside} Until somebody confirms, containers that the state does not know run on.",
+            "At {} state.db could not be used ({}), so the snapshot of {} and {} changes of the journal were taken. {lost}{aside} Until somebody confirms, containers that the state does not know run on{waits}.",
             recovery.at.iso(),
             recovery.why,
             recovery.snapshot.iso(),

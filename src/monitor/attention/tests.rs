@@ -416,6 +416,7 @@ fn n7_a_state_that_was_made_anew_says_what_is_missing_until_it_is_confirmed() {
             .contains("Every acknowledged change is there again")
     );
     assert!(seen[0].why.contains("state.db.damaged-1"));
+    assert!(!seen[0].why.contains("restores"));
     recovery.losses = (0..30).map(|n| format!("Change {n}.")).collect();
     facts.recoveries = vec![recovery];
     let seen = list(&facts, &[], None);
@@ -425,5 +426,6 @@ fn n7_a_state_that_was_made_anew_says_what_is_missing_until_it_is_confirmed() {
         "{}",
         seen[0].why
     );
+    assert!(seen[0].why.contains("run on, and restores, removals"));
     assert!(seen[0].remedy.contains("doctor --confirm"));
 }
