@@ -165,7 +165,7 @@ async fn e5_a_replica_that_is_well_again_comes_back() {
     assert!(!left_out(&rig, &app).now);
 }
 
-/// The saboteur: with a budget that thousands of good requests have filled, the same dead group gets each request twice.
+/// The saboteur: with a budget that thousands of good requests have just filled, the same dead group gets each request twice.
 #[tokio::test]
 async fn e5_a_dead_group_of_replicas_gets_a_fifth_more_than_its_load() {
     const REQUESTS: usize = 200;
@@ -191,13 +191,20 @@ async fn e5_a_dead_group_of_replicas_gets_a_fifth_more_than_its_load() {
         )
     };
     let (dead, seconds) = attempts(0).await;
-    let most = REQUESTS + REQUESTS / 5 + 10 + 10 * seconds;
+    let most = REQUESTS + REQUESTS / 5 + 5 + seconds;
     assert!(
         (REQUESTS..=most).contains(&dead),
         "{dead} of at most {most}"
     );
-    let (rich, _) = attempts(2_000).await;
-    assert!(rich > REQUESTS * 19 / 10, "{rich}");
+    // What they earned is lost in ten seconds: on a machine that takes as long for them, another time.
+    let mut rich = 0;
+    for _ in 0..5 {
+        rich = attempts(2_000).await.0;
+        if rich > REQUESTS * 19 / 10 {
+            return;
+        }
+    }
+    panic!("{rich}");
 }
 
 /// Ten seconds of silence, while others answer, and the reads that wait for it go elsewhere. The saboteur is the POST: what
