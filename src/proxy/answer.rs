@@ -148,7 +148,7 @@ async fn handle(
         .headers
         .get(header::EXPECT)
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    let mut body = BodySource::new(incoming, limits.body_bytes, expects);
+    let mut body = BodySource::new(incoming, limits.body_bytes, limits.header_bytes, expects);
     match client.haste(exchange.started, exchange.spoken_for) {
         Haste::None => {}
         Haste::Waits => Box::pin(tokio::time::sleep(HASTE)).await,

@@ -137,8 +137,7 @@ fn finish(
                 None
             }
         };
-        let cut = target.cut_signal().clone();
-        let tunnel = Tunnel::new(connection, cut, is_websocket, stream);
+        let tunnel = Tunnel::new(connection, target.clone(), is_websocket, stream);
         exchange.tunnel = Some(Box::new(tunnel));
         return Ok(response);
     }

@@ -209,9 +209,10 @@ impl EdgeBody {
             {
                 end.passed(data);
             }
-            if polled.is_ready() || end.poll_due(cx, client, target).is_pending() {
-                return polled;
+            if polled.is_pending() {
+                end.listen(cx, client, target);
             }
+            return polled;
         }
         let is_late = end.is_late(cx);
         let mut polled = self.content.poll(cx);

@@ -1,11 +1,14 @@
 //! Chunk guard: where a chunked body of HTTP/1 ends, and whether its chunks are well. Pure; see `head_guard`.
 //!
 //! It moves through the bytes and changes none. hyper takes off the coding behind it; that one passes over what its
-//! extensions hold, takes blanks after a size and a bare line feed between two trailers, and this does not.
+//! extensions hold, takes blanks after a size and a bare line feed between two trailers, and this does not. Extensions
+//! are bounded as hyper bounds them, and the blanks before them too.
 use super::grammar::is_token;
 
 /// Digits of a size: as many as fit into 64 bits.
 const DIGITS: u8 = 16;
+/// Bytes of a body's extensions together, with the blanks before them.
+const EXTENSIONS: u32 = 16 * 1024 - 1;
 /// Lines of trailers, as many as hyper takes.
 const TRAILERS: u32 = 100;
 
@@ -14,6 +17,8 @@ pub(super) struct Chunks {
     /// Bytes that the trailers may still have.
     room: usize,
     trailers: u32,
+    /// Bytes that extensions may still have.
+    extensions: u32,
 }
 
 #[derive(Clone, Copy)]
@@ -53,6 +58,7 @@ impl Chunks {
             state: FIRST,
             room: trailers,
             trailers: 0,
+            extensions: EXTENSIONS,
         }
     }
 
@@ -88,6 +94,9 @@ impl Chunks {
     fn step(&mut self, byte: u8) -> Option<State> {
         if matches!(self.state, State::Line | State::Name | State::Value) {
             self.room = self.room.checked_sub(1)?;
+        }
+        if matches!(self.state, State::Blank { .. } | State::Extension { .. }) && byte != b'\r' {
+            self.extensions = self.extensions.checked_sub(1)?;
         }
         let blank = matches!(byte, b' ' | b'\t');
         let text = blank || byte > b' ' && byte != 0x7f;
@@ -207,6 +216,18 @@ mod tests {
         }
         let long = format!("0\r\nX: {}", "a".repeat(100));
         assert_eq!(length(long.as_bytes(), 9), Err(3 + 50));
+        let extended = |length: usize| format!("1;{}\r\na\r\n0\r\n\r\n", "x".repeat(length));
+        let most = EXTENSIONS as usize;
+        let well = extended(most);
+        assert_eq!(length(well.as_bytes(), 999), Ok(Some(well.len())));
+        for bytes in [
+            extended(most + 1),
+            // Not each by itself, but all of a body.
+            [&well[..well.len() - 5], &extended(1)].concat(),
+            format!("1{}", " ".repeat(most + 2)),
+        ] {
+            assert!(length(bytes.as_bytes(), 999).is_err(), "{}", bytes.len());
+        }
         let mut chunks = Chunks::new(10_000);
         let many = format!("0\r\n{}", "X: a\r\n".repeat(101));
         assert_eq!(chunks.pass(many.as_bytes()), (3 + 101 * 6 - 1, true));

@@ -83,6 +83,8 @@ pub(super) struct Client {
     pub(super) tunnel: RefCell<Option<Box<Tunnel>>>,
     /// Why the head was refused that a stand-in came for.
     pub(super) refused_head: Cell<Option<EdgeError>>,
+    /// Over HTTP/2: a request's trailers were longer than what is sure to be told of them.
+    pub(super) trailers_lost: Cell<bool>,
     /// An answer whose end is that of the connection broke off: a polite end would pass it for whole.
     pub(super) is_to_be_reset: Cell<bool>,
     in_flight: Cell<u32>,
@@ -137,6 +139,7 @@ impl Client {
             http2: Cell::new(false),
             tunnel: RefCell::new(None),
             refused_head: Cell::new(None),
+            trailers_lost: Cell::new(false),
             is_to_be_reset: Cell::new(false),
             in_flight: Cell::new(0),
             answered: Cell::new(0),

@@ -74,7 +74,11 @@ impl Exchange {
     /// From now on the request counts for this route (the first it is given; a newer snapshot's is the same meter).
     pub(super) fn routed(&mut self, route: &Arc<Route>) {
         if self.route.is_none() {
-            route.meter().start(self.client.worker.index);
+            let worker = &self.client.worker;
+            route.meter().start(worker.index);
+            route
+                .budget()
+                .look(worker.ms(self.started), || route.meter().started());
             self.route = Some(route.clone());
         }
     }

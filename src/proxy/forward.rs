@@ -3,8 +3,8 @@
 //! Safe is: nothing was sent (a connect failed, a kept connection was dead before the first byte), or the method only
 //! reads (RFC 9110, 9.2.1) and nothing of the body is gone. Everything else is the target's one chance: PUT and DELETE
 //! may be repeated by who knows what else happened meanwhile, and that is not us. What may have arrived is sent again only
-//! within the route's retry budget; what was not sent costs no target anything, and is exempt: a request that comes while an
-//! app restarts must find the replica that is there.
+//! within the route's retry budget, a fifth of its requests; what was not sent costs no target anything, and is exempt: a
+//! request that comes while an app restarts must find the replica that is there.
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

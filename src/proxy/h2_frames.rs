@@ -35,8 +35,20 @@ const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const PADDED: u8 = 8;
 
+/// Bytes of a request's trailers on the wire. h2 leaves out, without a word, what of them goes over its bound for heads
+/// (`heads_of`), and who reads them would take the rest for all; of trailers within this, what is left is then over ours.
+const TRAILERS: usize = 16 * 1024;
+/// What decodes to more than `header_bytes` together with `TRAILERS`: those in Huffman code (8 to 5), a table of fields
+/// known from before (4 KB) with its last one once more, and 32 bytes that h2 counts for each of a hundred fields.
+const BESIDE: usize = TRAILERS * 8 / 5 + 2 * 4_096 + 32 * 110;
+
 /// Continuations of a head in the stand-in: more than h2 takes for any size of heads that can be set.
 const CONTINUATIONS: usize = 256;
+
+/// The bound of h2 for heads and trailers, where ours are these: more, so that ours decide.
+pub(super) fn heads_of(uri_bytes: usize, header_bytes: usize) -> u32 {
+    u32::try_from(uri_bytes + header_bytes + BESIDE).unwrap_or(u32::MAX)
+}
 
 /// What a piece of an answer earns.
 pub(super) fn earned_by(piece: usize) -> u32 {
@@ -56,6 +68,8 @@ pub(super) struct H2Frames {
     newest: u32,
     /// The frame that has begun belongs to a request's head.
     is_head: bool,
+    /// Bytes of the trailers that came last; 0 if a request's first fields came since.
+    trailers: usize,
     allowance: u32,
     /// Up to when the seconds are counted in.
     counted: Instant,
@@ -72,6 +86,7 @@ impl H2Frames {
             unfinished: None,
             newest: 0,
             is_head: false,
+            trailers: 0,
             allowance: BURST,
             counted: now,
             over: false,
@@ -114,6 +129,11 @@ impl H2Frames {
                 self.begin(self.head, earn);
             }
         }
+    }
+
+    /// Whether trailers were too long, so that h2 may not tell all of them. The connection is over then.
+    pub(super) fn trailers_are_too_long(&self) -> bool {
+        self.trailers > TRAILERS
     }
 
     /// Lets nothing pass any more once the frame that has begun is over.
@@ -160,15 +180,20 @@ impl H2Frames {
                 self.unfinished = (!has(END_HEADERS)).then_some(stream);
                 if stream > self.newest {
                     self.newest = stream;
+                    self.trailers = 0;
                     self.allowance = (self.allowance + A_REQUEST).min(SAVED);
                     0
                 } else {
+                    self.trailers = HEAD + self.left;
                     1
                 }
             }
             CONTINUATION => {
                 if has(END_HEADERS) {
                     self.unfinished = None;
+                }
+                if self.trailers > 0 {
+                    self.trailers += HEAD + self.left;
                 }
                 u32::from(length == 0)
             }
@@ -178,6 +203,7 @@ impl H2Frames {
         if cost > 0 {
             self.spend(cost, earn);
         }
+        self.over |= self.trailers_are_too_long();
     }
 
     fn spend(&mut self, cost: u32, earn: &mut impl FnMut() -> (Instant, u32)) {
@@ -325,6 +351,36 @@ mod tests {
         assert_eq!(frames.look(&data[50..80], &mut nothing()), None);
         let rest = [&data[80..], b"more"].concat();
         assert_eq!(frames.look(&rest, &mut nothing()), Some(data.len() - 80));
+    }
+
+    #[test]
+    fn e3_trailers_that_are_long_on_the_wire_are_the_last_thing_that_passes() {
+        let over = |frames: &[Vec<u8>]| {
+            let (mut guard, mut earn) = (begun(), nothing());
+            let over = frames
+                .iter()
+                .position(|frame| guard.look(frame, &mut earn).is_some());
+            assert_eq!(guard.trailers_are_too_long(), over.is_some());
+            over
+        };
+        let most = TRAILERS - HEAD;
+        let begin = frame(HEADERS, END_HEADERS, 3, most + 9);
+        let well = frame(HEADERS, END_HEADERS | END_STREAM, 3, most);
+        let long = frame(HEADERS, END_HEADERS | END_STREAM, 3, most + 1);
+        assert_eq!(over(&[begin.clone(), well]), None);
+        assert_eq!(over(&[begin.clone(), long.clone()]), Some(1));
+        // On a stream that was closed before, too; and together, wherever they are cut.
+        assert_eq!(over(&[frame(HEADERS, 0, 9, 5), begin.clone()]), Some(1));
+        let first = frame(HEADERS, END_STREAM, 3, 0);
+        let rest = |length| frame(CONTINUATION, 0, 3, length);
+        let cut = [begin.clone(), first, rest(most / 2), rest(most / 2)];
+        assert_eq!(over(&cut), Some(3));
+        // The head of a request has another bound, and counts for none of the trailers before it.
+        let head = [
+            frame(HEADERS, 0, 5, most),
+            frame(CONTINUATION, END_HEADERS, 5, most),
+        ];
+        assert_eq!(over(&[&[begin][..], &head].concat()), None);
     }
 
     proptest! {

@@ -49,6 +49,10 @@ async fn watched(client: Rc<Client>, stream: impl Future<Output = ()>) {
     let mut stall = Stall::of(client.clone());
     poll_fn(|cx| {
         client.piece.set(Piece::Untouched);
+        // A body that may have lost some of its trailers must not pass for whole; the connection is over anyway.
+        if client.trailers_lost.get() {
+            return Poll::Ready(());
+        }
         if stream.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }

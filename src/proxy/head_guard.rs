@@ -12,11 +12,9 @@ use memchr::memchr;
 use super::chunk_guard::Chunks;
 use super::error::EdgeError;
 use super::grammar::{controls, fields_of, is_plain, is_token, trimmed};
-use super::headers;
+use super::headers::{self, FIELDS};
 use super::limits::Limits;
 
-/// As many fields as hyper takes.
-const FIELDS: usize = 100;
 /// Longer than any method there is.
 const METHOD: usize = 32;
 /// Empty lines before a request, which some clients send after a body (RFC 9112, 2.2).

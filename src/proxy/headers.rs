@@ -63,6 +63,21 @@ fn is_ours_to_say(name: &str) -> bool {
     }
 }
 
+/// Fields that a head or trailers may have: as many as hyper takes over HTTP/1.
+pub(super) const FIELDS: usize = 100;
+
+/// How many fields these are, as HTTP/1.1 would have them: there cookies that HTTP/2 cut into crumbs are one.
+pub(super) fn count(fields: &HeaderMap) -> usize {
+    let crumbs = fields.get_all(header::COOKIE).iter().count();
+    fields.len() - crumbs.saturating_sub(1)
+}
+
+/// How many bytes they have there.
+pub(super) fn bytes(fields: &HeaderMap) -> usize {
+    let of = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
+    fields.iter().map(of).sum()
+}
+
 pub(super) fn may_be_trailer(name: &HeaderName) -> bool {
     // Framing, routing and who asks are not a trailer's business (RFC 9110, 6.5.1).
     !is_hop_by_hop(name) && !is_ours_to_say(name.as_str()) && *name != header::TRAILER
@@ -315,6 +330,22 @@ pub(super) fn each_of_ours(out: &mut impl FieldSink, facts: &Facts<'_>) {
 mod tests {
     use super::*;
     use crate::proxy::origin::End;
+
+    #[test]
+    fn e3_cookies_in_crumbs_are_one_field() {
+        let fields = |names: &[&'static str]| {
+            let fields = names.iter().map(|name| {
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_static("a=1"),
+                )
+            });
+            count(&fields.collect())
+        };
+        assert_eq!(fields(&[]), 0);
+        assert_eq!(fields(&["x", "x", "y"]), 3);
+        assert_eq!(fields(&["cookie", "x", "cookie", "cookie"]), 2);
+    }
 
     fn written(fields: &[(&'static str, &'static str)]) -> String {
         let mut map = HeaderMap::new();

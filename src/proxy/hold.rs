@@ -3,7 +3,9 @@
 //! It waits for a newer snapshot; where targets exist but refuse, it tries them again at growing intervals as well,
 //! because an app that restarts at the same address changes nothing in the snapshot. Where targets take only so many requests
 //! at once, it queues for a place as well. Nothing was sent, so nothing is lost.
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -69,7 +71,6 @@ impl Hold {
         if waiting.queued.is_none() && has_no_place(route) {
             waiting.queued = Some(route.gate().queue());
         }
-        let on_its_way_down = client.worker.on_its_way_down();
         let entrance = Entrance::of(client, origin);
         let newest =
             || site::find_route(&client.worker.shared.snapshot.load(), entrance, host, path);
@@ -106,7 +107,7 @@ impl Hold {
         tokio::select! {
             _changed = waiting.published.changed() => {}
             () = tokio::time::sleep(pause) => {}
-            () = on_its_way_down => {}
+            () = on_its_way_down(client) => {}
             () = place_free(waiting.queued.as_ref()) => {}
         }
         newest()
@@ -134,6 +135,19 @@ impl Hold {
             gate.place_is_free();
         }
     }
+}
+
+/// Ready once the edge ends what is idle, or waits.
+async fn on_its_way_down(client: &Client) {
+    let place = client.worker.endings.place();
+    poll_fn(|cx| {
+        place.listen(cx);
+        match client.phase() >= Phase::Ending {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
+    .await;
 }
 
 fn has_no_place(route: &Route) -> bool {

@@ -191,6 +191,7 @@ fn count_frames(frames: &mut H2Frames, client: &Client, bytes: &[u8]) -> Option<
         frames.stop();
     }
     let passed = frames.look(bytes, &mut || (Instant::now(), client.take_earned()))?;
+    client.trailers_lost.set(frames.trailers_are_too_long());
     client.condemn(Refusal::Flood);
     Some((passed, frames.stand_in()))
 }

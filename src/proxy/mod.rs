@@ -20,6 +20,7 @@ mod compressor;
 mod content_coding;
 pub mod drain;
 mod edge;
+mod endings;
 mod error;
 mod error_page;
 mod exchange;

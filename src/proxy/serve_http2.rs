@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::answer::answer;
 use super::client::Client;
 use super::client_io::ClientIo;
+use super::h2_frames::heads_of;
 use super::h2_stream::Streams;
 use super::serve::note;
 use super::watch::{Overdue, Watch};
@@ -33,9 +34,7 @@ pub(super) async fn serve_http2(client: Rc<Client>, io: ClientIo) {
     let mut connection = std::pin::pin!(
         http2::Builder::new(Streams::of(&client))
             .max_concurrent_streams(STREAMS)
-            .max_header_list_size(
-                u32::try_from(limits.uri_bytes + limits.header_bytes).unwrap_or(u32::MAX)
-            )
+            .max_header_list_size(heads_of(limits.uri_bytes, limits.header_bytes))
             .initial_stream_window_size(256 * 1024)
             .initial_connection_window_size(1024 * 1024)
             .max_send_buf_size(SENT_AHEAD)

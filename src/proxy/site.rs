@@ -8,7 +8,7 @@ use http::request::Parts;
 use super::client::Client;
 use super::error::EdgeError;
 use super::extended_connect;
-use super::headers;
+use super::headers::{self, FIELDS};
 use super::host::Host;
 use super::limits::Limits;
 use super::origin::Origin;
@@ -174,13 +174,10 @@ pub(super) fn check(parts: &Parts, limits: &Limits) -> Result<(), EdgeError> {
             "its path does not begin with a slash",
         ));
     }
-    let head: usize = parts
-        .headers
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len() + 4)
-        .sum();
-    if head > limits.header_bytes {
+    if headers::bytes(&parts.headers) > limits.header_bytes {
         Err(EdgeError::HeadTooLarge(limits.header_bytes))
+    } else if parts.headers.len() > FIELDS && headers::count(&parts.headers) > FIELDS {
+        Err(EdgeError::TooManyFields(FIELDS))
     } else {
         Ok(())
     }

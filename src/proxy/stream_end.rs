@@ -7,17 +7,18 @@
 //! An answer that never waits for its app costs a comparison a piece; what tells of the limit is made for one that does.
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::Context;
 use std::time::Duration;
 
-use futures_util::future::select;
 use http::header::{self, HeaderMap};
 use http::{Method, Response, Version};
 use http_body::Body as _;
-use tokio::time::sleep;
+use tokio::time::{Sleep, sleep};
 
 use super::body::EdgeBody;
 use super::client::{Client, Phase};
+use super::endings::Place;
 use super::exchange::Exchange;
 use super::grpc_status;
 use super::target::Target;
@@ -25,16 +26,21 @@ use super::target::Target;
 /// How long the event or message that is on its way may take.
 const FAREWELL: Duration = Duration::from_millis(500);
 
-type Signal = Pin<Box<dyn Future<Output = ()>>>;
-
 /// Of one answer.
 pub(super) struct StreamEnd {
     kind: Kind,
     /// Its client knows the end of the answer by that of the connection.
     pub(super) is_told_by_close: bool,
-    /// Wakes the answer at the limit, and then once the farewell is over.
-    signal: Option<Signal>,
-    leaves: bool,
+    signal: Signal,
+}
+
+/// What wakes the answer.
+enum Signal {
+    /// It has not waited yet.
+    None,
+    Limit(Place),
+    /// The limit has been reached: the end of the farewell.
+    Farewell(Pin<Box<Sleep>>),
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -61,8 +67,7 @@ impl StreamEnd {
         StreamEnd {
             kind: Kind::NotAtAll,
             is_told_by_close: false,
-            signal: None,
-            leaves: false,
+            signal: Signal::None,
         }
     }
 
@@ -111,31 +116,23 @@ impl StreamEnd {
         target.is_cut() || client.phase() >= Phase::AtLimit
     }
 
-    /// Ready at the limit.
-    pub(super) fn poll_due(
-        &mut self,
-        cx: &mut Context<'_>,
-        client: &Client,
-        target: &Target,
-    ) -> Poll<()> {
-        let signal = self.signal.get_or_insert_with(|| {
-            let target = Box::pin(target.cut_signal().clone().cancelled_owned());
-            let edge = Box::pin(client.worker.at_limit.clone().cancelled_owned());
-            Box::pin(async move {
-                select(target, edge).await;
-            })
-        });
-        signal.as_mut().poll(cx)
+    /// It waits for its app, and is to be woken when the limit may have been reached.
+    pub(super) fn listen(&mut self, cx: &Context<'_>, client: &Client, target: &Arc<Target>) {
+        if let Signal::None = self.signal {
+            self.signal = Signal::Limit(client.worker.endings.place_at(target));
+        }
+        if let Signal::Limit(place) = &self.signal {
+            place.listen(cx);
+        }
     }
 
     /// Whether the moment is over that what is on its way may take; it begins with the first question.
     pub(super) fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
-        if !std::mem::replace(&mut self.leaves, true) {
-            self.signal = Some(Box::pin(sleep(FAREWELL)));
-        }
-        match &mut self.signal {
-            Some(signal) => signal.as_mut().poll(cx).is_ready(),
-            None => true,
+        loop {
+            match &mut self.signal {
+                Signal::Farewell(sleep) => return sleep.as_mut().poll(cx).is_ready(),
+                signal => *signal = Signal::Farewell(Box::pin(sleep(FAREWELL))),
+            }
         }
     }
 

@@ -51,7 +51,7 @@ pub struct Target {
     id: u64,
     claims: Claims,
     cut: CancellationToken,
-    /// The same, for whoever only looks.
+    /// The same, for whoever only looks: all but one task of each worker (`endings`).
     is_cut: AtomicBool,
     idle_limit_ms: AtomicU32,
     meter: Arc<Meter>,
@@ -205,6 +205,13 @@ impl Target {
             target: self.clone(),
             wakes: None,
         })
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        // For those who wait for it: there is nothing more to come.
+        self.cut.cancel();
     }
 }
 

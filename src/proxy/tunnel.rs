@@ -6,7 +6,8 @@
 //! left of it (`tunnel_watch`).
 use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -17,12 +18,12 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 use tokio_util::io::poll_read_buf;
-use tokio_util::sync::CancellationToken;
 
 use super::access_log::Ending;
 use super::client::{Client, Phase};
 use super::exchange::Exchange;
 use super::meter::AtLimit;
+use super::target::Target;
 use super::tunnel_watch::TunnelWatch;
 use super::upstream::Connection;
 use super::ws_frames::Frames;
@@ -35,7 +36,7 @@ const SERVICE_RESTART: [u8; 4] = [0x88, 2, 0x03, 0xf4];
 
 pub(super) struct Tunnel {
     connection: Connection,
-    cut: CancellationToken,
+    target: Arc<Target>,
     is_websocket: bool,
     /// Of HTTP/2, once its answer is out.
     stream: Option<OnUpgrade>,
@@ -45,13 +46,13 @@ pub(super) struct Tunnel {
 impl Tunnel {
     pub(super) fn new(
         connection: Connection,
-        cut: CancellationToken,
+        target: Arc<Target>,
         is_websocket: bool,
         stream: Option<OnUpgrade>,
     ) -> Tunnel {
         Tunnel {
             connection,
-            cut,
+            target,
             is_websocket,
             stream,
             exchange: None,
@@ -87,14 +88,12 @@ impl Tunnel {
         let mut down = Direction::with(ahead);
         let mut watch = TunnelWatch::default();
         let mut frames = self.is_websocket.then(Frames::default);
-        let mut cut = pin!(self.cut.cancelled());
+        let answerer = self.target;
         // Not by the connection's waker: over HTTP/2 that is another task's.
-        let mut on_its_way_down = pin!(client.worker.on_its_way_down());
+        let place = client.worker.endings.place_at(&answerer);
         let (ordered, whole) = poll_fn(|cx| {
-            let ends = client.phase() >= Phase::Ending
-                || on_its_way_down.as_mut().poll(cx).is_ready()
-                || cut.as_mut().poll(cx).is_ready();
-            if ends {
+            place.listen(cx);
+            if client.phase() >= Phase::Ending || answerer.is_cut() {
                 return Poll::Ready((true, false));
             }
             let sent = up.poll(cx, &mut io, &mut target, None);

@@ -11,13 +11,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::Notify;
-use tokio::sync::futures::Notified;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::spawn_local;
-use tokio_util::sync::CancellationToken;
 
 use super::client::{Client, Phase};
+use super::endings::Endings;
 use super::handshakes::Handshakes;
 use super::listener::Arrival;
 use super::request_id::RequestIds;
@@ -46,10 +44,8 @@ pub(super) struct Worker {
     pub(super) phase: Cell<Phase>,
     /// Streams of HTTP/2 whose answer waits to be taken.
     pub(super) waiting: Cell<u32>,
-    /// Wakes the held, who wait inside a request where their connection's waker does not reach.
-    ending: Notify,
-    /// The edge's drain has reached its limit.
-    pub(super) at_limit: CancellationToken,
+    /// Wakes those who wait where their connection's waker does not reach.
+    pub(super) endings: Endings,
     clients: RefCell<HashMap<u64, Rc<Client>>>,
     next_client: Cell<u64>,
     /// Unix milliseconds at a known instant: times of ids without a second clock reading.
@@ -93,8 +89,7 @@ async fn run(index: usize, seed: u64, shared: Arc<Shared>, mut inbox: UnboundedR
         ids: RequestIds::new(seed),
         phase: Cell::new(Phase::Serving),
         waiting: Cell::new(0),
-        ending: Notify::new(),
-        at_limit: CancellationToken::new(),
+        endings: Endings::default(),
         clients: RefCell::default(),
         next_client: Cell::new(0),
         epoch: (Instant::now(), unix),
@@ -138,11 +133,6 @@ impl Worker {
         now.saturating_duration_since(self.shared.born).as_millis() as u64
     }
 
-    /// Ready once the edge enters phase `Ending`, or a later one, after this was called.
-    pub(super) fn on_its_way_down(&self) -> Notified<'_> {
-        self.ending.notified()
-    }
-
     /// The client is known to the worker until the guard is dropped.
     pub(super) fn register(self: &Rc<Self>, client: &Rc<Client>) -> Registered {
         let id = self.next_client.get();
@@ -160,12 +150,7 @@ impl Worker {
         for client in clients {
             client.enter(phase);
         }
-        if phase >= Phase::Ending {
-            self.ending.notify_waiters();
-        }
-        if phase >= Phase::AtLimit {
-            self.at_limit.cancel();
-        }
+        self.endings.wake_all();
         if phase == Phase::Cut {
             self.pool.borrow_mut().clear();
             self.h2c.borrow_mut().clear();

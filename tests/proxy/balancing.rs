@@ -165,11 +165,12 @@ async fn e5_a_replica_that_is_well_again_comes_back() {
     assert!(!left_out(&rig, &app).now);
 }
 
-/// The saboteur: with a budget that thousands of good requests have filled, the same dead group gets each request twice.
+/// The saboteur: with a budget that hundreds of good requests have just filled, the same dead group gets each request twice.
 #[tokio::test]
 async fn e5_a_dead_group_of_replicas_gets_a_fifth_more_than_its_load() {
     const REQUESTS: usize = 200;
-    let attempts = async |good: usize| {
+    const FEW: usize = 50;
+    let attempts = async |good: usize, bad: usize| {
         let seen = Arc::new(AtomicUsize::new(0));
         let dies = {
             let seen = seen.clone();
@@ -183,21 +184,28 @@ async fn e5_a_dead_group_of_replicas_gets_a_fifth_more_than_its_load() {
         let began = Instant::now();
         // A connection that was kept dies for nothing.
         tokio::time::sleep(Duration::from_millis(1_600)).await;
-        let all = statuses(&mut client, false, REQUESTS).await;
-        assert_eq!(count(&all, 502), REQUESTS);
+        let all = statuses(&mut client, false, bad).await;
+        assert_eq!(count(&all, 502), bad);
         (
             seen.load(SeqCst) - good,
             began.elapsed().as_secs() as usize + 1,
         )
     };
-    let (dead, seconds) = attempts(0).await;
-    let most = REQUESTS + REQUESTS / 5 + 10 + 10 * seconds;
+    let (dead, seconds) = attempts(0, REQUESTS).await;
+    let most = REQUESTS + REQUESTS / 5 + 5 + seconds;
     assert!(
         (REQUESTS..=most).contains(&dead),
         "{dead} of at most {most}"
     );
-    let (rich, _) = attempts(2_000).await;
-    assert!(rich > REQUESTS * 19 / 10, "{rich}");
+    // What they earned is lost in ten seconds: on a machine that takes as long for them, another time.
+    let mut rich = 0;
+    for _ in 0..5 {
+        rich = attempts(800, FEW).await.0;
+        if rich > FEW * 19 / 10 {
+            return;
+        }
+    }
+    panic!("{rich}");
 }
 
 /// Ten seconds of silence, while others answer, and the reads that wait for it go elsewhere. The saboteur is the POST: what

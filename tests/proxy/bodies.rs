@@ -101,7 +101,7 @@ async fn f5_a_stream_is_passed_on_as_it_comes() {
 }
 
 #[tokio::test]
-async fn f5_head_and_bodiless_answers_keep_their_connection() {
+async fn f5_bodiless_answers_keep_their_connection_and_those_to_head_do_not() {
     let app = app("one").await;
     let rig = Rig::start(World::of([route("tasks.test", &[&target(app.address)])]));
     let mut http1 = Http1::tls(&rig, "tasks.test").await;
@@ -140,7 +140,8 @@ async fn f5_head_and_bodiless_answers_keep_their_connection() {
             500
         );
     }
-    assert_eq!(app.connections(), 1);
+    // What an app says behind its answer to HEAD would be read as the next one; behind the others it says nothing.
+    assert_eq!(app.connections(), 3);
 }
 
 #[tokio::test]

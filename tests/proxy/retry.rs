@@ -1,5 +1,7 @@
 //! Retry: only what was not sent, or may be repeated; and connections are not used when the app is about to close them.
-use std::time::Duration;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -97,6 +99,56 @@ async fn e5_a_put_or_delete_that_may_have_arrived_is_not_repeated() {
         };
         assert_eq!((again, app.connections()), expected, "{method}");
     }
+}
+
+/// E5: "within a budget of 20 %". Of a thousand requests that each fail once, at most two hundred are sent again, and what a
+/// route may do in any case: five at once, and one a second.
+#[tokio::test]
+async fn e5_of_a_thousand_requests_that_fail_once_a_fifth_has_a_second_chance() {
+    const REQUESTS: usize = 1_000;
+    let seen = Arc::new(Mutex::new(HashMap::<String, usize>::new()));
+    let all = seen.clone();
+    let app = raw(move |mut stream, _| {
+        let all = all.clone();
+        async move {
+            let head = read_head(&mut stream).await.unwrap();
+            let path = head.split(' ').nth(1).unwrap().to_owned();
+            let times = {
+                let mut all = all.lock().unwrap();
+                let times = all.entry(path).or_default();
+                *times += 1;
+                *times
+            };
+            if times > 1 {
+                let ok = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
+                stream.write_all(ok).await.unwrap();
+            }
+        }
+    })
+    .await;
+    let rig = Rig::start(World::of([route("tasks.test", &[&target(app.address)])]));
+    let began = Instant::now();
+    let mut client = Http1::tls(&rig, "tasks.test").await;
+    let mut well = 0;
+    for number in 0..REQUESTS {
+        let url = format!("https://tasks.test/{number}");
+        let status = client.ask(get(&url)).await.unwrap().status.as_u16();
+        assert!(matches!(status, 200 | 502), "{status}");
+        well += usize::from(status == 200);
+    }
+    let seconds = began.elapsed().as_secs() as usize + 1;
+    let seen = seen.lock().unwrap();
+    let again = seen.values().sum::<usize>() - REQUESTS;
+    assert_eq!(
+        (seen.len(), again),
+        (REQUESTS, well),
+        "once each, and not in vain"
+    );
+    let most = REQUESTS / 5 + 5 + seconds;
+    assert!(
+        (REQUESTS / 5 - 5..=most).contains(&again),
+        "{again} of {most}"
+    );
 }
 
 /// An app that closes connections idle for this long; says so or not.

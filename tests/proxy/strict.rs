@@ -377,3 +377,37 @@ async fn f5_the_rest_of_a_body_nobody_wanted_is_never_a_request() {
         "{answers}"
     );
 }
+
+/// What an app says behind its answer to HEAD is not read as an answer to who asks next, whenever it comes.
+#[tokio::test]
+async fn e3_a_body_that_an_app_sends_to_head_is_nobodys_answer() {
+    const FORGED: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged";
+    let app = raw(|mut stream, _| async move {
+        while let Some(head) = read_head(&mut stream).await {
+            let (length, body): (usize, &[u8]) = match head.starts_with("HEAD ") {
+                true => (FORGED.len(), b""),
+                false => (3, b"own"),
+            };
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+            stream
+                .write_all(&[answer.as_bytes(), body].concat())
+                .await
+                .unwrap();
+            if body.is_empty() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                // Nobody may be there any more.
+                drop(stream.write_all(FORGED).await);
+            }
+        }
+    })
+    .await;
+    let rig = Rig::start(World::of([route("tasks.test", &[&target(app.address)])]));
+    let mut client = Http1::tls(&rig, "tasks.test").await;
+    for _ in 0..5 {
+        let mut head = get("https://tasks.test/");
+        *head.method_mut() = http::Method::HEAD;
+        assert_eq!(client.ask(head).await.unwrap().status, 200);
+        let answer = client.ask(get("https://tasks.test/")).await.unwrap();
+        assert_eq!((answer.status.as_u16(), answer.text()), (200, "own"));
+    }
+}

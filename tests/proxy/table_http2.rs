@@ -1,14 +1,20 @@
 //! The edge's rows over HTTP/2, frame by frame: the exact status, reset or end, and what the app was asked.
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::mpsc;
 
+use crate::app::raw;
 use crate::client::tls;
-use crate::frames::{Heard, preface, written};
-use crate::rig::Rig;
+use crate::frames::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, Heard, frame, preface, written,
+};
+use crate::rig::{Rig, World, route, target, until, within};
 use crate::table::rows::{self, EdgeHttp2, has};
 use crate::table::{expanded, witness, world};
 
+/// More than any machine takes.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// The stream of the request that follows every row.
 const NEXT: u32 = 4_097;
 
@@ -80,6 +86,29 @@ fn wrong(row: &EdgeHttp2, heard: &Heard, about: u32, seen: &[String]) -> Option<
     never.map(|never| format!("said {never:?}: {said}"))
 }
 
+/// Sends frames and hears what comes until these streams have ended, or the connection; `Err` if none of it comes.
+async fn exchange(rig: &Rig, bytes: &[u8], until: &[u32]) -> Result<Heard, Heard> {
+    let stream = tls(rig, "tasks.test", "h2").await.unwrap();
+    let (mut from, mut to) = tokio::io::split(stream);
+    let mut heard = Heard::default();
+    let hearing = async {
+        let ended = |heard: &Heard, stream| heard.streams.get(stream).is_some_and(|t| t.ended);
+        while !(heard.closed || until.iter().all(|stream| ended(&heard, stream))) {
+            heard.read(&mut from).await;
+        }
+    };
+    let sending = async {
+        // What ends the connection may not be taken to its end.
+        drop(to.write_all(bytes).await);
+        drop(to.flush().await);
+    };
+    let limit = tokio::time::timeout(PATIENCE, hearing);
+    match tokio::join!(limit, sending) {
+        (Ok(()), ()) => Ok(heard),
+        (Err(_), ()) => Err(heard),
+    }
+}
+
 #[tokio::test]
 async fn e3_every_row_over_http2_is_answered_exactly() {
     let (app, seen) = witness().await;
@@ -88,26 +117,14 @@ async fn e3_every_row_over_http2_is_answered_exactly() {
     for row in rows::table().edge_http2 {
         seen.lock().unwrap().clear();
         let (bytes, about) = sent(&row);
-        let stream = tls(&rig, "tasks.test", "h2").await.unwrap();
-        let (mut from, mut to) = tokio::io::split(stream);
-        let mut heard = Heard::default();
-        let hearing = async {
-            let done =
-                |heard: &Heard, stream| heard.streams.get(&stream).is_some_and(|told| told.ended);
-            while !(heard.closed || done(&heard, about) && (!row.goes_on || done(&heard, NEXT))) {
-                heard.read(&mut from).await;
-            }
+        let until: &[u32] = if row.goes_on {
+            &[about, NEXT]
+        } else {
+            &[about]
         };
-        let sending = async {
-            // What ends the connection may not be taken to its end.
-            drop(to.write_all(&bytes).await);
-            drop(to.flush().await);
-        };
-        let limit = tokio::time::timeout(Duration::from_secs(10), hearing);
-        let (ended, ()) = tokio::join!(limit, sending);
-        let told = match ended {
-            Ok(()) => wrong(&row, &heard, about, &seen.lock().unwrap()),
-            Err(_) => Some(format!("heard only {heard:?}")),
+        let told = match exchange(&rig, &bytes, until).await {
+            Ok(heard) => wrong(&row, &heard, about, &seen.lock().unwrap()),
+            Err(heard) => Some(format!("heard only {heard:?}")),
         };
         report.extend(told.map(|told| format!("{}: {told}", row.what)));
     }
@@ -154,5 +171,139 @@ fn e3_a_row_over_http2_that_is_answered_in_another_way_is_found() {
         (&reset, heard("", "", Some("PROTOCOL_ERROR")), &[]),
     ] {
         assert!(wrong(row, &heard, 1, seen).is_some(), "{heard:?}");
+    }
+}
+
+/// A request with a body and these trailers, whose head has put a field of 3,000 bytes into the table of known ones.
+fn with_trailers(trailers: &[u8]) -> Vec<u8> {
+    let fields = [
+        &[0x83, 0x87, 0x84, 0x41, 10][..],
+        b"tasks.test",
+        // With its index, a name of one byte, 127 + 2,873.
+        &[0x40, 1, b'x', 127, 0xb9, 0x16],
+        &[b'a'; 3_000],
+    ];
+    let data = frame(DATA, 0, 1, b"hello");
+    let mut end = Vec::new();
+    let mut pieces = trailers.chunks(16_050).peekable();
+    while let Some(piece) = pieces.next() {
+        let (kind, first) = if end.is_empty() {
+            (HEADERS, END_STREAM)
+        } else {
+            (CONTINUATION, 0)
+        };
+        let last = if pieces.peek().is_none() {
+            END_HEADERS
+        } else {
+            0
+        };
+        end.extend(frame(kind, first | last, 1, piece));
+    }
+    let head = frame(HEADERS, END_HEADERS, 1, &fields.concat());
+    [preface(), head, data, end].concat()
+}
+
+/// What these are, themselves, and how long their values are: the field that is known, again and again, and one of
+/// five-bit codes.
+fn long_trailers() -> [(&'static str, Vec<u8>, usize); 4] {
+    const KNOWN: u8 = 0x80 | 62;
+    // 127 + 15,873 bytes, with the bit that says that they are in Huffman code.
+    let mut coded = vec![0, 1, b'y', 0xff, 0x81, 0x7c];
+    coded.extend([0x18, 0xc6, 0x31, 0x8c, 0x63].repeat(3_200));
+    // 127 + 31,873 of them, for which h2 has no room whatever is asked of it here.
+    let mut longer = [vec![KNOWN; 10], vec![0, 1, b'y', 0xff, 0x81, 0xf9, 1]].concat();
+    longer.extend([0x18, 0xc6, 0x31, 0x8c, 0x63].repeat(6_400));
+    let (known, few) = (vec![KNOWN; 40], vec![KNOWN; 5]);
+    let (behind, before) = ([&*few, &*coded].concat(), [coded, few].concat());
+    [
+        ("known ones", known, 40 * 3_000),
+        ("code behind known ones", behind, 5 * 3_000 + 25_600),
+        ("known ones behind code", before, 5 * 3_000 + 25_600),
+        ("long on the wire too", longer, 10 * 3_000 + 51_200),
+    ]
+}
+
+#[tokio::test]
+async fn e3_trailers_that_are_small_only_on_the_wire_are_refused_whole() {
+    let (app, seen) = witness().await;
+    let rig = Rig::start(world(&app, 0));
+    let well = exchange(&rig, &with_trailers(&[0x80 | 62]), &[1])
+        .await
+        .unwrap();
+    assert_eq!(well.streams[&1].answer, "200");
+    let body = String::from_utf8_lossy(&well.streams[&1].body).into_owned();
+    assert!(
+        body.ends_with(&format!("hellox: {}\r\n", "a".repeat(3_000))),
+        "{body}"
+    );
+    seen.lock().unwrap().clear();
+    for (what, trailers, _) in &long_trailers()[..3] {
+        let heard = exchange(&rig, &with_trailers(trailers), &[1]).await;
+        assert_eq!(heard.unwrap().streams[&1].answer, "400", "{what}");
+        assert_eq!(*seen.lock().unwrap(), [""; 0], "{what}");
+    }
+}
+
+/// Of those that are long on the wire h2 may tell a part; by then the app has the body and waits for its end.
+#[tokio::test]
+async fn e3_trailers_that_are_long_on_the_wire_end_the_connection_and_no_part_of_them_passes() {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let app = raw(move |mut stream, _| {
+        let tell = tell.clone();
+        async move {
+            let mut bytes = Vec::new();
+            // An end by force is one, too.
+            drop(stream.read_to_end(&mut bytes).await);
+            tell.send(bytes).unwrap();
+        }
+    })
+    .await;
+    let target = target(app.address);
+    let rig = Rig::start(World::of([route("tasks.test", &[&target])]));
+    let [.., (_, trailers, _)] = long_trailers();
+    let bytes = with_trailers(&trailers);
+    let (begun, end) = bytes.split_at(with_trailers(&[]).len());
+    let stream = tls(&rig, "tasks.test", "h2").await.unwrap();
+    let (mut from, mut to) = tokio::io::split(stream);
+    to.write_all(begun).await.unwrap();
+    to.flush().await.unwrap();
+    until("the app has it", || target.in_flight() == 1).await;
+    to.write_all(end).await.unwrap();
+    to.flush().await.unwrap();
+    let mut heard = Heard::default();
+    while !heard.closed {
+        within(PATIENCE, "the end", heard.read(&mut from)).await;
+    }
+    assert_eq!(heard.goaway.as_deref(), Some("ENHANCE_YOUR_CALM"));
+    let read = within(PATIENCE, "what the app read", told.recv()).await;
+    let read = String::from_utf8(read.unwrap()).unwrap();
+    assert!(read.ends_with("\r\n\r\n5\r\nhello\r\n"), "{read}");
+}
+
+/// The saboteur: h2 itself tells a part of such trailers for all of them.
+#[tokio::test]
+async fn e3_without_the_edge_long_trailers_are_told_in_part() {
+    for (what, trailers, length) in long_trailers() {
+        let (client, server) = tokio::io::duplex(1 << 20);
+        let (_from, mut to) = tokio::io::split(client);
+        to.write_all(&with_trailers(&trailers)).await.unwrap();
+        let mut builder = h2::server::Builder::new();
+        let mut connection = builder
+            .max_header_list_size(32 * 1024)
+            .handshake::<_, bytes::Bytes>(server)
+            .await
+            .unwrap();
+        let (request, _respond) = connection.accept().await.unwrap().unwrap();
+        let mut body = request.into_body();
+        let reading = async {
+            body.data().await.unwrap().unwrap();
+            body.trailers().await.unwrap().unwrap()
+        };
+        let told = tokio::select! {
+            told = reading => told,
+            _ = connection.accept() => panic!("{what}: the connection ended"),
+        };
+        let told: usize = told.values().map(|value| value.len()).sum();
+        assert!(told < length, "{what}: {told}");
     }
 }

@@ -125,7 +125,7 @@ async fn sent(request: Request<Incoming>, limits: &Limits) -> Option<(Vec<u8>, b
         header: None,
     });
     let id = HeaderValue::from_static("0123456789abcdef0123456789abcdef");
-    let body = BodySource::new(incoming, u64::MAX, false);
+    let body = BodySource::new(incoming, u64::MAX, limits.header_bytes, false);
     let trace = Trace::of(&parts.headers, &id, 7);
     let inquiry = Inquiry {
         parts: &parts,

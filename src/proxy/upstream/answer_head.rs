@@ -180,6 +180,8 @@ fn finish(
         return Err("its answer has a Transfer-Encoding in HTTP/1.0");
     }
     let mut keep_alive = !seen.close && (version_11 || seen.keep_alive);
+    // Some apps send a body to HEAD all the same, and it may come late: it must not be the answer to who asks next.
+    keep_alive &= *method != Method::HEAD;
     let bodiless = *method == Method::HEAD || status == StatusCode::NOT_MODIFIED;
     let framing = if bodiless {
         Framing::Length(0)

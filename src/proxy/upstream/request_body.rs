@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
+use http::HeaderMap;
 use http_body::{Body, Frame};
 use hyper::body::Incoming;
 
@@ -71,20 +72,33 @@ pub(crate) struct Source {
     pub(super) again: VecDeque<Bytes>,
     /// `None`: the client has sent all of it.
     pub(super) incoming: Option<Incoming>,
+    /// Bytes that its trailers may have.
+    pub(super) trailers: usize,
 }
 
 impl Source {
     pub(super) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyTrouble>>> {
         if let Some(piece) = self.again.pop_front() {
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
-        match &mut self.incoming {
-            Some(incoming) => Pin::new(incoming).poll_frame(cx),
-            None => Poll::Ready(None),
-        }
+        let Some(incoming) = &mut self.incoming else {
+            return Poll::Ready(None);
+        };
+        let frame = ready!(Pin::new(incoming).poll_frame(cx));
+        Poll::Ready(frame.map(|frame| match frame {
+            // Over HTTP/2 nobody has looked at their number and size before.
+            Ok(frame) if frame.trailers_ref().is_some_and(|t| self.are_too_large(t)) => {
+                Err(BodyTrouble::Client)
+            }
+            frame => frame.map_err(|_| BodyTrouble::Client),
+        }))
+    }
+
+    fn are_too_large(&self, trailers: &HeaderMap) -> bool {
+        trailers.len() > headers::FIELDS || headers::bytes(trailers) > self.trailers
     }
 
     pub(super) fn is_end(&self) -> bool {
@@ -93,7 +107,13 @@ impl Source {
 }
 
 impl BodySource {
-    pub(crate) fn new(incoming: Incoming, limit: u64, expects_continue: bool) -> BodySource {
+    /// `limit`: bytes it may have; `trailers`: those that may follow it.
+    pub(crate) fn new(
+        incoming: Incoming,
+        limit: u64,
+        trailers: usize,
+        expects_continue: bool,
+    ) -> BodySource {
         let coding = match (incoming.is_end_stream(), incoming.size_hint().exact()) {
             (true, _) => Coding::None,
             (false, Some(_)) => Coding::Length,
@@ -105,6 +125,7 @@ impl BodySource {
             source: (coding != Coding::None).then_some(Source {
                 again: VecDeque::new(),
                 incoming: Some(incoming),
+                trailers,
             }),
             length,
             coding,
@@ -245,7 +266,7 @@ impl RequestBody {
             }
             match ready!(source.poll_frame(cx)) {
                 Some(Ok(frame)) => self.queue(frame)?,
-                Some(Err(_)) => return Poll::Ready(Err(BodyTrouble::Client)),
+                Some(Err(trouble)) => return Poll::Ready(Err(trouble)),
                 None => {
                     self.source = None;
                     if self.coding == Coding::Chunked {

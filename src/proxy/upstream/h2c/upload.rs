@@ -122,12 +122,12 @@ impl Upload {
             (Coding::None, _) => None,
             (_, Some(source)) => {
                 again.extend(source.again);
-                let incoming = source.incoming;
-                Some(Source { again, incoming })
+                Some(Source { again, ..source })
             }
             (_, None) => Some(Source {
                 again,
                 incoming: None,
+                trailers: 0,
             }),
         };
         Some(BodySource {
@@ -225,7 +225,7 @@ impl Upload {
             };
             match ready!(source.poll_frame(cx)) {
                 Some(Ok(frame)) => self.queue(frame)?,
-                Some(Err(_)) => return Poll::Ready(Err(self.breaks(BodyTrouble::Client))),
+                Some(Err(trouble)) => return Poll::Ready(Err(self.breaks(trouble))),
                 None => self.end(None),
             }
         }
