@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use freehold::base::log_levels;
 use freehold::proxy::{
     Address, Edge, Limits, Listeners, Protocol, Route, RouteSpec, RouteTable, Snapshot, Target,
     Traits, Upstream,
@@ -26,6 +27,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
@@ -110,7 +112,8 @@ async fn serve(
     pem: &str,
     limits: Limits,
 ) -> Outcome {
-    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(Lines))?;
+    let log = tracing_subscriber::registry().with(EnvFilter::new(log_levels::DEFAULT));
+    tracing::subscriber::set_global_default(log.with(Lines))?;
     // As in the daemon, a panic is told by the edge and not by each panic.
     std::panic::set_hook(Box::new(|_| {}));
     let (chain, key) = identity(pem)?;
@@ -174,18 +177,10 @@ async fn serve(
 
 static LINES: AtomicU64 = AtomicU64::new(0);
 
-/// Counts what the log would have.
+/// Counts what the daemon's log would have.
 struct Lines;
 
 impl<S: tracing::Subscriber> Layer<S> for Lines {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>, _: Context<'_, S>) -> bool {
-        *metadata.level() <= tracing::Level::INFO
-    }
-
-    fn max_level_hint(&self) -> Option<tracing::level_filters::LevelFilter> {
-        Some(tracing::level_filters::LevelFilter::INFO)
-    }
-
     fn on_event(&self, _: &tracing::Event<'_>, _: Context<'_, S>) {
         LINES.fetch_add(1, Relaxed);
     }

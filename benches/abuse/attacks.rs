@@ -23,6 +23,8 @@ pub const PAUSE: Duration = Duration::from_millis(500);
 const BACK: Duration = Duration::from_millis(20);
 /// More than any limit of a head.
 const LARGE_HEAD: usize = 60_000;
+/// More of them need most of an attack's time to come.
+const MANY: u32 = 2_000;
 /// Those without HTTP/2.
 const KINDS: [&str; 12] = [
     "slow-heads",
@@ -110,11 +112,12 @@ pub async fn attack(kind: &str, door: Door, lasts: Duration, part: Part) -> Outc
     }
     let (done, attackers) = (Done::default(), LocalSet::new());
     let mine = part.size / part.step;
+    // All at once would be one packet of connects; and each of very many takes its time.
+    let ramp = lasts.mul_f64(if mine > MANY { 0.9 } else { 0.2 });
     for number in 0..mine {
         let (door, kind, done) = (door.clone(), kind.to_owned(), done.clone());
         attackers.spawn_local(async move {
-            // All at once would be one packet of connects.
-            tokio::time::sleep(lasts.mul_f64(0.2) * number / mine).await;
+            tokio::time::sleep(ramp * number / mine).await;
             let mut from = part.first + number * part.step;
             loop {
                 if once(&kind, &door, from, &done).await.is_err() {

