@@ -19,6 +19,8 @@ use super::{Door, Outcome, attacks_http2};
 
 /// Between two drops of a trickle.
 pub const PAUSE: Duration = Duration::from_millis(500);
+/// How often a slow reader takes a byte: longer than it is let.
+const SIPS: u32 = 8;
 /// Whoever is turned away comes back after it, from another address where it has several.
 const BACK: Duration = Duration::from_millis(20);
 /// More than any limit of a head.
@@ -26,7 +28,8 @@ const LARGE_HEAD: usize = 60_000;
 /// More of them need most of an attack's time to come.
 const MANY: u32 = 2_000;
 /// Those without HTTP/2.
-const KINDS: [&str; 12] = [
+const KINDS: [&str; 13] = [
+    "nobody",
     "slow-heads",
     "slow-bodies",
     "slow-readers",
@@ -231,15 +234,16 @@ async fn trickle(stream: &mut dyn Stream, drop: &[u8], done: &Done) -> io::Resul
     }
 }
 
-/// Takes a byte now and then.
+/// Takes a byte now and then, of what has been received long since, so that the end is not seen; then tries anew.
 pub async fn sip(stream: &mut dyn Stream, blank: bool) -> io::Result<()> {
     let mut byte = [0];
-    loop {
+    for _ in 0..SIPS {
         tokio::time::sleep(PAUSE).await;
         if !blank && stream.read(&mut byte).await? == 0 {
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
     }
+    Ok(())
 }
 
 /// Reads to the end, and counts the answers.

