@@ -351,6 +351,7 @@ impl Client {
     /// A piece of an answer was handed over: the next move is the client's.
     pub(super) fn piece_given(&self, length: usize) {
         self.piece.set(Piece::Given);
+        self.round.moved(length);
         self.earns(length);
     }
 

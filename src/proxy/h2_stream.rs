@@ -8,7 +8,7 @@
 //! So those that wait are counted, and when a worker has many, a connection keeps no more than a few of them, and when it has four times as many, none more.
 //!
 //! Of the streams of a connection only some are run before the sockets are looked at and everything else that is ready has
-//! its turn: a hundred requests can come, or be given up, in one moment, and each may cost a tenth of a millisecond.
+//! its turn: a hundred requests can come, be answered or be given up in one moment, and each may cost a tenth of a millisecond.
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -33,21 +33,41 @@ const FEW: u32 = 16;
 /// When so many wait (640 MB), none more may: many connections of few streams hold as much as few of many.
 const FULL: u32 = 4 * CROWD;
 
-/// Streams of a connection that are run in a row.
-const IN_A_ROW: u32 = 16;
+/// What the streams of a connection may cost in a row, some milliseconds of work: each that is run costs 1, …
+const IN_A_ROW: u32 = 48;
+/// … every so many bytes of an answer 1 more, …
+const BYTES_FOR_ONE: usize = 4 * 1024;
+/// … a connection to an app that is opened so much, …
+const OPENED: u32 = 8;
+/// … and a stream that is given up, with all that was held for it, so much.
+const GIVEN_UP: u32 = 16;
 
-/// How many of a connection's streams have been run since everything else had its turn.
+/// What a connection's streams have cost since everything else had its turn.
 #[derive(Default)]
 pub(super) struct Round {
     number: Cell<u32>,
-    run: Cell<u32>,
+    spent: Cell<u32>,
 }
 
 impl Round {
     /// Everything else had its turn.
     pub(super) fn begin(&self) {
         self.number.set(self.number.get().wrapping_add(1));
-        self.run.set(0);
+        self.spent.set(0);
+    }
+
+    /// A piece of an answer was handed over.
+    pub(super) fn moved(&self, bytes: usize) {
+        self.spend(u32::try_from(bytes / BYTES_FOR_ONE).unwrap_or(IN_A_ROW));
+    }
+
+    /// A connection to an app was opened.
+    pub(super) fn opened(&self) {
+        self.spend(OPENED);
+    }
+
+    fn spend(&self, cost: u32) {
+        self.spent.set(self.spent.get().saturating_add(cost));
     }
 
     /// Whether a stream may be run; `waits` is the round at whose end it is to be asked for again.
@@ -55,11 +75,11 @@ impl Round {
         if waits.take() == Some(self.number.get()) {
             self.begin();
         }
-        if self.run.get() >= IN_A_ROW {
+        if self.spent.get() >= IN_A_ROW {
             *waits = Some(self.number.get());
             return false;
         }
-        self.run.set(self.run.get() + 1);
+        self.spend(1);
         true
     }
 }
@@ -99,6 +119,7 @@ async fn watched(client: Rc<Client>, stream: impl Future<Output = ()>) {
             Piece::Given => stall.begins(),
         }
         if stall.is_over(cx) {
+            client.round.spend(GIVEN_UP);
             client.refused(Refusal::SlowReader);
             return Poll::Ready(());
         }
@@ -198,15 +219,27 @@ mod tests {
     #[test]
     fn e4_of_many_streams_that_are_ready_a_few_are_run_in_a_row() {
         let round = Round::default();
-        let mut streams = [None; 128];
-        let mut left: Vec<_> = streams.iter_mut().collect();
-        let mut rows = Vec::new();
-        while !left.is_empty() {
-            let before = left.len();
-            left.retain_mut(|waits| !round.admits(waits));
-            rows.push(before - left.len());
-        }
-        assert_eq!(rows, [IN_A_ROW as usize; 8]);
+        // How many of 128 that are ready are run in each row, with answers of so many bytes.
+        let rows = |bytes: usize| {
+            let mut streams = [None; 128];
+            let mut left: Vec<_> = streams.iter_mut().collect();
+            let mut rows = Vec::new();
+            round.begin();
+            while !left.is_empty() {
+                let before = left.len();
+                left.retain_mut(|waits| {
+                    let is_run = round.admits(waits);
+                    if is_run {
+                        round.moved(bytes);
+                    }
+                    !is_run
+                });
+                rows.push(before - left.len());
+            }
+            rows
+        };
+        assert_eq!(rows(1_024), [48, 48, 32]);
+        assert_eq!(rows(64 * 1024)[..3], [3, 3, 3]);
         // One that is run again and again while nothing else is begins a round of its own.
         let mut waits = None;
         let run = (0..1_000).filter(|_| round.admits(&mut waits)).count();
@@ -215,7 +248,7 @@ mod tests {
         while round.admits(&mut waits) {}
         round.begin();
         assert!(round.admits(&mut waits));
-        assert_eq!(round.run.get(), 1);
+        assert_eq!(round.spent.get(), 1);
     }
 
     #[test]
