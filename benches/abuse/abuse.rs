@@ -1,19 +1,24 @@
-//! What `benches/abuse/run` attacks with, and whom: the edge alone before an app, a blank listener, a bystander.
+//! What `benches/abuse/run` attacks with, and whom: the edge alone before its apps, a blank listener, a bystander.
 //!
-//! `serve`: the edge with its default limits. `origin`: an app behind it; the downloads of slow readers come from one of their
-//! own, so that its work for them is not taken for the edge's. `blank`: answers handshakes, and throws away what comes.
-//! `attack`: one kind of abuse for some seconds. `bystander`: asks at a fixed rate and tells how long it waited.
+//! `serve`: the edge with its default limits, save for those that it is given. `origin`: an app behind it; the downloads of slow
+//! readers come from one of their own, so that its work for them is not taken for the edge's, and one speaks HTTP/2. `blank`:
+//! answers handshakes, and throws away what comes. `attack`: one kind of abuse for some seconds. `bystander`: asks at a fixed
+//! rate and tells how long it waited.
 mod attacks;
+mod attacks_http2;
 mod bystander;
 mod origin;
 
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use freehold::base::log_levels;
 use freehold::proxy::{
-    Address, Edge, Limits, Listeners, Route, RouteSpec, RouteTable, Snapshot, Target, Upstream,
+    Address, Edge, Limits, Listeners, Protocol, Route, RouteSpec, RouteTable, Snapshot, Target,
+    Traits, Upstream,
 };
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
@@ -22,10 +27,14 @@ use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
 
 const NAME: &str = "localhost";
+/// How often the edge is asked how many connections it has.
+const LOOK: Duration = Duration::from_millis(50);
 
 fn main() -> Outcome {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -37,43 +46,90 @@ fn main() -> Outcome {
         .map(String::as_str)
         .collect::<Vec<_>>()[..]
     {
-        ["serve", https, upstream, downloads, pem] => {
-            let apps = [("/", upstream.parse()?), ("/10m", downloads.parse()?)];
-            runtime.block_on(serve(https.parse()?, apps, pem))
+        ["serve", https, app, downloads, h2c, pem, limits] => {
+            let apps = [
+                ("/", app.parse()?, Protocol::Http1),
+                ("/10m", downloads.parse()?, Protocol::Http1),
+                ("/app", h2c.parse()?, Protocol::H2c),
+            ];
+            runtime.block_on(serve(https.parse()?, apps, pem, limited(limits)?))
         }
-        ["origin", address] => runtime.block_on(origin::serve(address.parse()?)),
+        ["origin", address, protocol] => {
+            runtime.block_on(origin::serve(address.parse()?, protocol == "h2c"))
+        }
         ["blank", address, pem] => runtime.block_on(blank(address.parse()?, pem)),
-        ["attack", kind, whom, address, pem, seconds, size] => {
+        ["attack", kind, whom, address, pem, seconds, size, first, step] => {
             let mut door = Door::new(address.parse()?, pem)?;
             door.blank = whom == "blank";
-            if kind == "slow-readers" {
+            if kind.starts_with("slow-readers") {
                 door.takes = Some(4096);
             }
+            door.of_one = OF_ONE.contains(&kind);
             let seconds = Duration::from_secs_f64(seconds.parse()?);
-            runtime.block_on(attacks::attack(kind, door, seconds, size.parse()?))
+            let part = attacks::Part {
+                size: size.parse()?,
+                first: first.parse()?,
+                step: step.parse()?,
+            };
+            runtime.block_on(attacks::attack(kind, door, seconds, part))
         }
-        ["bystander", address, pem, rate, seconds] => {
-            let door = Door::new(address.parse()?, pem)?;
-            runtime.block_on(bystander::ask(door, rate.parse()?, seconds.parse()?))
+        ["bystander", address, pem, path, rate, fresh, seconds] => {
+            let asks = bystander::Asks {
+                path: path.into(),
+                rate: rate.parse()?,
+                every_fresh: fresh.parse()?,
+                seconds: seconds.parse()?,
+            };
+            runtime.block_on(bystander::ask(Door::new(address.parse()?, pem)?, asks))
         }
         _ => Err(
-            "usage: serve HTTPS UPSTREAM DOWNLOADS PEM | origin ADDRESS | blank ADDRESS PEM | attack KIND edge|blank ADDRESS PEM SECONDS SIZE | bystander ADDRESS PEM RATE SECONDS"
+            "usage: serve HTTPS APP DOWNLOADS H2C PEM LIMITS | origin ADDRESS http1|h2c | blank ADDRESS PEM | attack KIND edge|blank ADDRESS PEM SECONDS SIZE FIRST STEP | bystander ADDRESS PEM PATH RATE EVERY_FRESH SECONDS"
                 .into(),
         ),
     }
 }
 
-/// The edge, until its standard input ends; then it tells what it refused.
-async fn serve(https: SocketAddr, apps: [(&str, SocketAddr); 2], pem: &str) -> Outcome {
+/// The defaults, but for what a JSON object names.
+fn limited(json: &str) -> Result<Limits, Box<dyn Error + Send + Sync>> {
+    let mut limits = Limits::default();
+    let named: std::collections::BTreeMap<String, u32> = serde_json::from_str(json)?;
+    for (name, value) in named {
+        let ms = Duration::from_millis(value.into());
+        match name.as_str() {
+            "client_header_ms" => limits.client_header = ms,
+            "client_idle_ms" => limits.client_idle = ms,
+            "connections" => limits.connections = value,
+            _ => return Err(format!("no limit is called {name}").into()),
+        }
+    }
+    Ok(limits)
+}
+
+/// The edge, until its standard input ends; then it tells what it refused, and what it had to say of it.
+async fn serve(
+    https: SocketAddr,
+    apps: [(&str, SocketAddr, Protocol); 3],
+    pem: &str,
+    limits: Limits,
+) -> Outcome {
+    let log = tracing_subscriber::registry().with(EnvFilter::new(log_levels::DEFAULT));
+    tracing::subscriber::set_global_default(log.with(Lines))?;
+    // As in the daemon, a panic is told by the edge and not by each panic.
+    std::panic::set_hook(Box::new(|_| {}));
     let (chain, key) = identity(pem)?;
     let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key)?;
-    let routes = apps.map(|(path, address)| {
+    let routes = apps.map(|(path, address, protocol)| {
+        let traits = Traits {
+            protocol,
+            ..Traits::default()
+        };
+        let target = Target::with(path, Address::Tcp(address), traits);
         let spec = RouteSpec {
             key: path.into(),
             group: NAME.into(),
             host: NAME.into(),
             path_prefix: path.into(),
-            upstream: Upstream::Targets(vec![Target::new("origin", Address::Tcp(address))]),
+            upstream: Upstream::Targets(vec![target]),
             ..RouteSpec::default()
         };
         Route::new(spec, &Snapshot::default())
@@ -88,10 +144,46 @@ async fn serve(https: SocketAddr, apps: [(&str, SocketAddr); 2], pem: &str) -> O
         https: vec![std::net::TcpListener::bind(https)?],
     };
     let (report, _failures) = tokio::sync::mpsc::channel(1);
-    let edge = Edge::start(listeners, Arc::new(snapshot), Limits::default(), report)?;
-    tokio::io::stdin().read_to_end(&mut Vec::new()).await?;
-    println!("{:?}", edge.stats().refusals);
+    let edge = Edge::start(listeners, Arc::new(snapshot), limits, report)?;
+    println!("ready");
+    let mut most = 0;
+    let mut nothing = Vec::new();
+    let mut stdin = tokio::io::stdin();
+    let over = stdin.read_to_end(&mut nothing);
+    let looking = async {
+        loop {
+            most = most.max(edge.stats().connections);
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    tokio::select! {
+        over = over => drop(over?),
+        () = looking => {}
+    }
+    let stats = edge.stats();
+    let refused: std::collections::BTreeMap<_, _> = stats
+        .refusals
+        .iter()
+        .map(|(why, count)| (why.name(), count))
+        .collect();
+    let told = serde_json::json!({
+        "refused": refused,
+        "most_connections": most,
+        "log_lines": LINES.load(Relaxed),
+    });
+    println!("{told}");
     Ok(())
+}
+
+static LINES: AtomicU64 = AtomicU64::new(0);
+
+/// Counts what the daemon's log would have.
+struct Lines;
+
+impl<S: tracing::Subscriber> Layer<S> for Lines {
+    fn on_event(&self, _: &tracing::Event<'_>, _: Context<'_, S>) {
+        LINES.fetch_add(1, Relaxed);
+    }
 }
 
 async fn blank(address: SocketAddr, pem: &str) -> Outcome {
@@ -124,6 +216,9 @@ fn identity(
     Ok((chain, PrivateKeyDer::from_pem_file(pem)?))
 }
 
+/// Attacks that come from a single address.
+const OF_ONE: [&str; 4] = ["too-many", "too-fast", "half-open", "too-many-streams"];
+
 /// Where to connect to, by TLS or as it is.
 #[derive(Clone)]
 struct Door {
@@ -132,6 +227,8 @@ struct Door {
     blank: bool,
     /// The system takes no more than this for a client that does not read.
     takes: Option<u32>,
+    /// All come from one address.
+    of_one: bool,
     http1: TlsConnector,
     http2: TlsConnector,
 }
@@ -154,20 +251,23 @@ impl Door {
             address,
             blank: false,
             takes: None,
+            of_one: false,
             http1: connector("http/1.1")?,
             http2: connector("h2")?,
         })
     }
 
-    /// A connection from one of many addresses, by number.
+    /// A connection from the address of this number, or from the one that all have.
     async fn plain(&self, from: u32) -> std::io::Result<TcpStream> {
         let socket = TcpSocket::new_v4()?;
         if let Some(bytes) = self.takes {
             socket.set_recv_buffer_size(bytes)?;
         }
-        let [_, _, high, low] = (from % 60_000 + 1).to_be_bytes();
-        let source = IpAddr::V4(Ipv4Addr::new(127, 1, high, low));
-        socket.bind((source, 0).into())?;
+        let source = match self.of_one {
+            true => Ipv4Addr::new(127, 201, 0, 1),
+            false => address(from),
+        };
+        socket.bind((IpAddr::V4(source), 0).into())?;
         let stream = socket.connect(self.address).await?;
         stream.set_nodelay(true)?;
         Ok(stream)
@@ -178,4 +278,13 @@ impl Door {
         let name = ServerName::try_from(NAME).map_err(std::io::Error::other)?;
         connector.connect(name, self.plain(from).await?).await
     }
+}
+
+/// Spread over all of 127.1.0.0 to 127.200.255.255; six million before one comes again.
+fn address(number: u32) -> Ipv4Addr {
+    if number == bystander::HOME {
+        return Ipv4Addr::new(127, 250, 0, 1);
+    }
+    let part = |by: u32, of: u32| (number / by % of) as u8;
+    Ipv4Addr::new(127, 1 + part(1, 200), part(200, 256), 1 + part(51_200, 250))
 }

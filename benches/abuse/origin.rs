@@ -1,4 +1,4 @@
-//! The app behind the edge: `/1k`, `/10m`, and bodies that are read and forgotten.
+//! The app behind the edge: `/1k`, `/10m`, `/wait`, which nobody is answered, and bodies that are read and forgotten.
 use std::convert::Infallible;
 use std::net::SocketAddr;
 
@@ -7,27 +7,34 @@ use http::{Request, Response};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpListener;
 
 use super::Outcome;
 
-pub async fn serve(address: SocketAddr) -> Outcome {
+pub async fn serve(address: SocketAddr, h2c: bool) -> Outcome {
     let listener = TcpListener::bind(address).await?;
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        tokio::spawn(
-            http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer)),
-        );
+        let stream = TokioIo::new(stream);
+        if h2c {
+            let server = http2::Builder::new(TokioExecutor::new());
+            tokio::spawn(server.serve_connection(stream, service_fn(answer)));
+        } else {
+            tokio::spawn(http1::Builder::new().serve_connection(stream, service_fn(answer)));
+        }
     }
 }
 
 async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<BoxBody<Bytes, Infallible>>, hyper::Error> {
+    if request.uri().path().ends_with("/wait") {
+        std::future::pending::<()>().await;
+    }
     let big = request.uri().path() == "/10m";
     let mut body = request.into_body();
     while let Some(frame) = body.frame().await {

@@ -8,6 +8,7 @@ pub mod cidr;
 pub mod clock;
 pub mod crash_point;
 pub mod ids;
+pub mod log_levels;
 pub mod log_share;
 pub mod marked;
 pub mod mono;

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use tracing_subscriber::EnvFilter;
 
+use crate::base::log_levels;
+
 /// Between two lines about panics at the same place.
 const AGAIN: Duration = Duration::from_secs(60);
 /// Places that are told apart.
@@ -21,7 +23,7 @@ static TOLD: Mutex<Vec<(String, Instant)>> = Mutex::new(Vec::new());
 /// Starts logging, once per process.
 pub fn start(json: bool) {
     let filter = EnvFilter::try_from_env("FREEHOLD_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("info,bollard=warn,hyper=warn,rustls=warn"));
+        .unwrap_or_else(|_| EnvFilter::new(log_levels::DEFAULT));
     let json = json || std::env::var_os("JOURNAL_STREAM").is_some();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -37,7 +37,8 @@ use super::stream_end::StreamEnd;
 use super::trace::Trace;
 use super::upstream::BodySource;
 
-/// What a request waits before it costs an app anything, on a connection that resets most of them.
+/// What a request waits before it costs an app anything, on a connection that resets most of them, and one of which its
+/// source has too many before it hears that: else who asks again at once costs more than those who are served.
 const HASTE: Duration = Duration::from_millis(100);
 
 pub(super) async fn answer(
@@ -63,6 +64,10 @@ pub(super) async fn answer(
         }
         handled => handled,
     };
+    // Not on a connection that others share.
+    if matches!(handled, Err(EdgeError::TooManyStreams)) && exchange.spoken_for.is_none() {
+        Box::pin(tokio::time::sleep(HASTE)).await;
+    }
     let mut response = match handled {
         Ok(response) => response,
         Err(error) => {

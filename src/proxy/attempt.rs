@@ -58,6 +58,7 @@ pub(super) async fn open(
     target: &Arc<Target>,
     others: bool,
 ) -> Option<Connection> {
+    client.round.opened();
     let opened = upstream::connect(target.address(), connect_limit(client, others)).await;
     opened
         .inspect_err(|error| {

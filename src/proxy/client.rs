@@ -13,6 +13,7 @@ use http::HeaderMap;
 use super::abandoned::{Abandoned, AbandonedBy, Haste};
 use super::error::EdgeError;
 use super::h2_frames::earned_by;
+use super::h2_stream::Round;
 use super::limits::Limits;
 use super::origin::{End, Header, Origin};
 use super::refusal::Refusal;
@@ -108,6 +109,8 @@ pub(super) struct Client {
     pub(super) piece: Cell<Piece>,
     /// Streams of HTTP/2 whose answer waits to be taken.
     pub(super) waiting: Cell<u32>,
+    /// Of its streams of HTTP/2, whose turn it is.
+    pub(super) round: Round,
     /// What pieces of answers have earned (`h2_frames`).
     earned: Cell<u32>,
     abandoned: Cell<Abandoned>,
@@ -155,6 +158,7 @@ impl Client {
             heard: Cell::new(false),
             piece: Cell::new(Piece::Untouched),
             waiting: Cell::new(0),
+            round: Round::default(),
             earned: Cell::new(0),
             abandoned: Cell::new(Abandoned::new(now)),
             abandoned_by: RefCell::default(),
@@ -353,6 +357,7 @@ impl Client {
     /// A piece of an answer was handed over: the next move is the client's.
     pub(super) fn piece_given(&self, length: usize) {
         self.piece.set(Piece::Given);
+        self.round.moved(length);
         self.earns(length);
     }
 

@@ -6,6 +6,10 @@
 //!
 //! A stream that waits for its client holds memory, up to 160 KB: what h2 keeps of its answer and the piece behind that.
 //! So those that wait are counted, and when a worker has many, a connection keeps no more than a few of them, and when it has four times as many, none more.
+//!
+//! Of the streams of a connection only some are run before the sockets are looked at and everything else that is ready has
+//! its turn: a hundred requests can come, be answered or be given up in one moment, and each may cost a tenth of a millisecond.
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -13,6 +17,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use hyper::rt::Executor;
+use tokio::task::yield_now;
 use tokio::time::{Sleep, sleep_until};
 
 use super::client::{Client, Piece};
@@ -27,6 +32,57 @@ const CROWD: u32 = 1_024;
 const FEW: u32 = 16;
 /// When so many wait (640 MB), none more may: many connections of few streams hold as much as few of many.
 const FULL: u32 = 4 * CROWD;
+
+/// What the streams of a connection may cost in a row, some milliseconds of work: each that is run costs 1, …
+const IN_A_ROW: u32 = 48;
+/// … every so many bytes of an answer 1 more, …
+const BYTES_FOR_ONE: usize = 4 * 1024;
+/// … a connection to an app that is opened so much, …
+const OPENED: u32 = 8;
+/// … and a stream that is given up, with all that was held for it, so much.
+const GIVEN_UP: u32 = 16;
+
+/// What a connection's streams have cost since everything else had its turn.
+#[derive(Default)]
+pub(super) struct Round {
+    number: Cell<u32>,
+    spent: Cell<u32>,
+}
+
+impl Round {
+    /// Everything else had its turn.
+    pub(super) fn begin(&self) {
+        self.number.set(self.number.get().wrapping_add(1));
+        self.spent.set(0);
+    }
+
+    /// A piece of an answer was handed over.
+    pub(super) fn moved(&self, bytes: usize) {
+        self.spend(u32::try_from(bytes / BYTES_FOR_ONE).unwrap_or(IN_A_ROW));
+    }
+
+    /// A connection to an app was opened.
+    pub(super) fn opened(&self) {
+        self.spend(OPENED);
+    }
+
+    fn spend(&self, cost: u32) {
+        self.spent.set(self.spent.get().saturating_add(cost));
+    }
+
+    /// Whether a stream may be run; `waits` is the round at whose end it is to be asked for again.
+    fn admits(&self, waits: &mut Option<u32>) -> bool {
+        if waits.take() == Some(self.number.get()) {
+            self.begin();
+        }
+        if self.spent.get() >= IN_A_ROW {
+            *waits = Some(self.number.get());
+            return false;
+        }
+        self.spend(1);
+        true
+    }
+}
 
 /// Runs the streams of one connection.
 #[derive(Clone)]
@@ -47,7 +103,12 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Streams {
 async fn watched(client: Rc<Client>, stream: impl Future<Output = ()>) {
     let mut stream = pin!(stream);
     let mut stall = Stall::of(client.clone());
+    let mut waits = None;
     poll_fn(|cx| {
+        if !client.round.admits(&mut waits) {
+            // Woken when the sockets have been looked at.
+            return pin!(yield_now()).poll(cx);
+        }
         client.piece.set(Piece::Untouched);
         // A body that may have lost some of its trailers must not pass for whole; the connection is over anyway.
         if client.trailers_lost.get() {
@@ -62,6 +123,7 @@ async fn watched(client: Rc<Client>, stream: impl Future<Output = ()>) {
             Piece::Given => stall.begins(),
         }
         if stall.is_over(cx) {
+            client.round.spend(GIVEN_UP);
             client.refused(Refusal::SlowReader);
             return Poll::Ready(());
         }
@@ -157,6 +219,41 @@ fn are_too_many(of_worker: u32, of_client: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn e4_of_many_streams_that_are_ready_a_few_are_run_in_a_row() {
+        let round = Round::default();
+        // How many of 128 that are ready are run in each row, with answers of so many bytes.
+        let rows = |bytes: usize| {
+            let mut streams = [None; 128];
+            let mut left: Vec<_> = streams.iter_mut().collect();
+            let mut rows = Vec::new();
+            round.begin();
+            while !left.is_empty() {
+                let before = left.len();
+                left.retain_mut(|waits| {
+                    let is_run = round.admits(waits);
+                    if is_run {
+                        round.moved(bytes);
+                    }
+                    !is_run
+                });
+                rows.push(before - left.len());
+            }
+            rows
+        };
+        assert_eq!(rows(1_024), [48, 48, 32]);
+        assert_eq!(rows(64 * 1024)[..3], [3, 3, 3]);
+        // One that is run again and again while nothing else is begins a round of its own.
+        let mut waits = None;
+        let run = (0..1_000).filter(|_| round.admits(&mut waits)).count();
+        assert!(run > 900, "{run}");
+        // Whoever was told to wait finds the next round begun by the connection.
+        while round.admits(&mut waits) {}
+        round.begin();
+        assert!(round.admits(&mut waits));
+        assert_eq!(round.spent.get(), 1);
+    }
 
     #[test]
     fn e4_the_more_answers_wait_the_fewer_a_connection_keeps_down_to_none() {

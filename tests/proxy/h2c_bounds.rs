@@ -1,5 +1,5 @@
 //! What one client may hold of the streams of apps that are spoken to over HTTP/2, and what cannot be said in it.
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use freehold::proxy::{Limits, Refusal};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -63,11 +63,14 @@ async fn e4_one_source_has_half_of_an_h2c_targets_streams_at_most() {
         client(&rig, "127.0.0.2").await,
         client(&rig, "127.0.0.3").await,
     );
+    let began = Instant::now();
     let answer = ask(&mut same, "/", None).await;
     assert_eq!(
         (answer.status.as_u16(), answer.header("retry-after")),
         (429, "10")
     );
+    // Not at once, so that asking again at once is no attack of its own.
+    assert!(began.elapsed() >= Duration::from_millis(100));
     assert_eq!(ask(&mut proxy, "/", Some("127.0.0.2")).await.status, 429);
     assert_eq!(ask(&mut proxy, "/", Some("192.0.2.1")).await.status, 200);
     // A proxy that does not say for whom it asks stands for many.
