@@ -183,7 +183,7 @@ struct RawProcess {
     cpus: Option<Spanned<RawCpus>>,
     start_deadline: Option<Spanned<String>>,
     concurrency: Option<Spanned<i64>>,
-    route: Option<Policies>,
+    route: Option<Spanned<Policies>>,
 }
 
 #[derive(Deserialize)]
@@ -296,6 +296,8 @@ impl At<'_> {
 
 const STATIC_RUNS_NOTHING: &str = "a folder of files (static under [build]) has no containers that could run commands or keep volumes: remove this, or build an image with a Dockerfile instead";
 
+const ROUTE_WITHOUT_FOLDER: &str = "static and single_page of a route are for an app that is a folder of files: add static = \"dist\" under [build], or remove them";
+
 fn check(text: &str, raw: Raw) -> Result<AppFile, Mistake> {
     let at = At { text };
     let mut file = AppFile {
@@ -328,6 +330,12 @@ fn check(text: &str, raw: Raw) -> Result<AppFile, Mistake> {
         file.processes.clear();
         for (name, raw) in processes {
             let parsed = ProcessName::parse(name.get_ref()).map_err(|e| at.wrong(&name, e.0))?;
+            if let Some(route) = &raw.route
+                && file.static_folder.is_none()
+                && (route.get_ref().files.is_some() || route.get_ref().single_page.is_some())
+            {
+                return Err(at.wrong(route, ROUTE_WITHOUT_FOLDER));
+            }
             let process = check_process(&at, parsed.as_str(), raw)?;
             let bare = Process {
                 route: process.route.clone(),
@@ -484,7 +492,7 @@ fn check_process(at: &At<'_>, name: &str, raw: RawProcess) -> Result<Process, Mi
             )
         })?);
     }
-    process.route = raw.route.unwrap_or_default();
+    process.route = raw.route.map(Spanned::into_inner).unwrap_or_default();
     Ok(process)
 }
 
