@@ -230,3 +230,47 @@ fn e6_an_app_file_names_a_folder_that_is_there_or_does_not_go_live() {
     world.cli(&["domain", "set", "shop", SHOP, "--static", "."]);
     world.until("all of it", ask, |a| a.text() == "<h1>home</h1>");
 }
+
+#[test]
+fn e6_a_folder_is_deployed_as_a_site_by_command_line_and_api_without_a_word_of_its_own() {
+    let world = shop();
+    let tree = world.tree("");
+    fs::remove_file(tree.join("freehold.toml")).unwrap();
+    let at = tree.to_str().unwrap();
+    let deploy = |more: &[&str]| world.try_cli(&[&["deploy", at, "--app", "shop"], more].concat());
+    let (ended_well, said) = deploy(&[]);
+    assert!(
+        !ended_well && said.contains("there is no Dockerfile"),
+        "{said}"
+    );
+    let (ended_well, said) = deploy(&["--static", "dist", "--single-page"]);
+    assert!(ended_well, "{said}");
+    let page = |path: &'static str| world.get(SHOP, path).for_a_page();
+    let shown = world.until_status(|| page("/cart"), 200);
+    assert_eq!(shown.text(), "<h1>home</h1>");
+    // What is said with the deploy holds for it alone, and goes before the file's.
+    world.tree("[build]\nstatic = \"dist\"\nsingle_page = true\n[processes.web.route]\nanswer_headers = { set = { x-a = \"1\" } }\n");
+    let (ended_well, said) = deploy(&["--static", "dist/docs", "--single-page=false"]);
+    assert!(ended_well, "{said}");
+    let docs = world.until("the docs", || page("/"), |a| a.text() == "<h1>docs</h1>");
+    assert_eq!(docs.field("x-a"), "1", "{docs}");
+    assert_eq!(page("/cart").send().unwrap().status, 404);
+    let (ended_well, said) = deploy(&[]);
+    assert!(ended_well, "{said}");
+    world.until_status(|| page("/cart"), 200);
+    for (settings, folder, words) in [
+        ("", "none", "none"),
+        ("", "../..", "static must be a path inside"),
+        ("", "/etc", "static must be a path inside"),
+        (
+            "[processes.web]\nport = 80\n",
+            "dist",
+            "this deploy was to be a folder of files",
+        ),
+    ] {
+        world.tree(settings);
+        let (ended_well, said) = deploy(&["--static", folder]);
+        assert!(!ended_well && said.contains(words), "{folder}: {said}");
+    }
+    assert_eq!(page("/cart").send().unwrap().text(), "<h1>home</h1>");
+}
