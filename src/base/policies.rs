@@ -8,6 +8,7 @@
 mod access;
 mod answers;
 mod fields;
+mod folder;
 mod paths;
 mod short;
 #[cfg(test)]
@@ -20,6 +21,7 @@ mod told;
 pub use access::{AddressRange, BasicAuth, BasicUser, RateLimit, Verifier, VerifierKey, Window};
 pub use answers::{Coding, Compress, ErrorPages, Hsts};
 pub use fields::{HeaderRules, is_edges_own};
+pub use folder::Subfolder;
 pub use paths::{Redirect, is_path};
 pub use toggle::{Size, Toggle};
 
@@ -83,6 +85,16 @@ pub struct Policies {
         skip_serializing_if = "ErrorPages::is_empty"
     )]
     pub error_pages: ErrorPages,
+    /// Of an app whose release is a folder of files: the folder of it that is served, and nothing beside it.
+    #[serde(
+        rename = "static",
+        deserialize_with = "checked",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub files: Option<Subfolder>,
+    /// Of such an app: whether paths that are no file are the folder's `index.html`'s, whatever `[build]` says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub single_page: Option<bool>,
 }
 
 impl Policies {
@@ -114,7 +126,8 @@ impl Policies {
         self.rate_limit.check()?;
         self.body_limit.check()?;
         self.compress.check()?;
-        self.error_pages.check()
+        self.error_pages.check()?;
+        self.files.check()
     }
 
     /// Puts verifiers in the place of passwords: done as soon as they are read, before anything is kept.

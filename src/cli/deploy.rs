@@ -19,6 +19,7 @@ use super::output::{self, Fail};
 use super::progress::Progress;
 use super::typed;
 use crate::base::clock::UnixMs;
+use crate::deploy::Site;
 use crate::docker::pack_context;
 use crate::wire::apps::{AppDetail, AppForm};
 use crate::wire::deploys::{Deploy, DeployForm, LogPart, Queued, RollbackForm};
@@ -30,7 +31,7 @@ use crate::wire::deploys::{Deploy, DeployForm, LogPart, Queued, RollbackForm};
 /// the watching, not the deploy: `freehold cancel` does that.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  freehold deploy --app shop                    # this folder\n  freehold deploy ./shop --app shop\n  freehold deploy --app shop --git https://github.com/you/shop.git --ref main\n  freehold deploy --app shop --image registry.example.com/shop:1.2"
+    after_help = "Examples:\n  freehold deploy --app shop                    # this folder\n  freehold deploy ./shop --app shop\n  freehold deploy ./site --app docs --static dist --single-page\n  freehold deploy --app shop --git https://github.com/you/shop.git --ref main\n  freehold deploy --app shop --image registry.example.com/shop:1.2"
 )]
 pub struct Arguments {
     /// The folder; the present one when nothing else is given
@@ -57,6 +58,12 @@ pub struct Arguments {
     /// Build though an image of the commit is kept, as when its base image moved; a folder is always built
     #[arg(long, conflicts_with = "image")]
     rebuild: bool,
+    /// The folder is a site, without an image: this part of it is served, such as dist; . is all of it
+    #[arg(long = "static", value_name = "FOLDER", conflicts_with_all = ["image", "git", "reference"])]
+    files: Option<String>,
+    /// Of a site: answer who goes to a path that is no file with its index.html
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", requires = "files")]
+    single_page: Option<bool>,
     /// Do not wait for its end
     #[arg(long)]
     detach: bool,
@@ -100,7 +107,20 @@ pub async fn run(client: &Client, global: &Global, given: Arguments) -> Result<(
         client.send(Method::POST, &deploys, &form).await?
     } else {
         let dir = given.dir.unwrap_or_else(|| PathBuf::from("."));
-        send_folder(client, global, &format!("{deploys}/upload"), dir).await?
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        if let Some(folder) = &given.files {
+            // Before anything is packed.
+            Site::parse(folder, given.single_page).map_err(Fail::usage)?;
+            query.append_pair("static", folder);
+        }
+        if let Some(single_page) = given.single_page {
+            query.append_pair("single_page", if single_page { "true" } else { "false" });
+        }
+        let to = match query.finish() {
+            none if none.is_empty() => format!("{deploys}/upload"),
+            query => format!("{deploys}/upload?{query}"),
+        };
+        send_folder(client, global, &to, dir).await?
     };
     if given.detach {
         match global.json {

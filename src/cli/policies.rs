@@ -35,6 +35,8 @@ const KEYS: &[&str] = &[
     "sticky",
     "access_log",
     "error_pages",
+    "static",
+    "single_page",
 ];
 /// Bytes of an error page that are read; the daemon takes fewer.
 const PAGE: u64 = 1 << 20;
@@ -89,6 +91,12 @@ pub struct Options {
     /// How many requests stand in the access log: off, all, or a part such as 0.1
     #[arg(long, value_name = "SHARE")]
     access_log: Option<String>,
+    /// Of an app that is a folder of files: serve this folder of it only, such as docs/en; . is all of it
+    #[arg(long = "static", value_name = "FOLDER")]
+    files: Option<String>,
+    /// Of such an app: answer who goes to a path that is no file with the folder's index.html
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    single_page: Option<bool>,
     /// Any of them as freehold.toml writes it: 'compress = { codings = ["gzip"] }'; sets its key anew; again for more
     #[arg(long, value_name = "KEY = VALUE")]
     policy: Vec<String>,
@@ -220,6 +228,8 @@ impl Options {
             self.rate.is_none(),
             self.body_limit.is_none(),
             self.access_log.is_none(),
+            self.files.is_none(),
+            self.single_page.is_none(),
         ];
         let lists = [
             &self.redirect,
@@ -265,6 +275,7 @@ fn changed(
         ("strip_prefix", options.strip_prefix),
         ("compress", options.compress),
         ("sticky", options.sticky),
+        ("single_page", options.single_page),
     ] {
         if let Some(value) = value {
             set(key, value.into());
@@ -278,8 +289,13 @@ fn changed(
     if let Some(text) = &options.hsts {
         set("hsts", json!(Hsts::short(text)?));
     }
-    if let Some(text) = &options.body_limit {
-        set("body_limit", json!(text));
+    for (key, text) in [
+        ("body_limit", &options.body_limit),
+        ("static", &options.files),
+    ] {
+        if let Some(text) = text {
+            set(key, json!(text));
+        }
     }
     if let Some(text) = &options.access_log {
         let share = match text.parse::<f64>() {
@@ -394,6 +410,8 @@ mod tests {
             rate_by: Some("header:x-key".into()),
             compress: Some(false),
             access_log: Some("0.5".into()),
+            files: Some("docs".into()),
+            single_page: Some(false),
             policy: text(&[
                 "hsts = { max_age_days = 30 }",
                 "compress = { codings = [\"gzip\"] }\nsticky = true",
@@ -421,6 +439,8 @@ mod tests {
                 // The option of its own is the later word.
                 "compress": false,
                 "access_log": 0.5,
+                "static": "docs",
+                "single_page": false,
                 "error_pages": { "404": "x", "503": "down" }
             })
         );

@@ -167,6 +167,9 @@ impl Written {
             // A key of the route itself.
             access_log: None,
             error_pages: self.error_pages,
+            // Keys of the route itself, which names a folder of this box.
+            files: None,
+            single_page: None,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::static_folders::{Folder, StaticFolders};
-use crate::base::policies::Policies;
+use crate::base::policies::{Policies, Subfolder};
 use crate::proxy::StaticSite;
 use crate::routing::Answer;
 
@@ -53,7 +53,7 @@ impl RouteFolders {
             (before.app == app && before.policies == *policies).then(|| before.site.clone())
         };
         let site = match self.folders.of(&folder) {
-            Some(site) => Some(site),
+            Some(site) => Some(shown(site, policies)),
             None => {
                 if let Some(app) = app {
                     self.now.unread.insert(app, self.folders.error_of(&folder));
@@ -86,6 +86,16 @@ impl RouteFolders {
     pub async fn changed(&mut self) {
         self.folders.changed().await;
     }
+}
+
+/// What the policies show of a folder.
+fn shown(site: Arc<StaticSite>, policies: &Policies) -> Arc<StaticSite> {
+    if policies.files.is_none() && policies.single_page.is_none() {
+        return site;
+    }
+    let below = policies.files.as_ref().map_or("", Subfolder::name);
+    let single_page = policies.single_page.unwrap_or(site.is_single_page());
+    Arc::new(site.shown(below, single_page))
 }
 
 #[cfg(test)]

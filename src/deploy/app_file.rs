@@ -17,6 +17,7 @@ use crate::base::policies::{Policies, VerifierKey};
 use crate::base::protocol::Protocol;
 use crate::config::units;
 
+use super::source::{Site, in_the_tree};
 use super::words;
 
 /// The port an app is given when neither its file nor its image names one.
@@ -85,6 +86,19 @@ pub struct Process {
     pub route: Policies,
 }
 
+impl Process {
+    /// Whether it says nothing but what its routes ask.
+    fn is_bare(&self) -> bool {
+        let bare = Self {
+            route: self.route.clone(),
+            min: 1,
+            max: 1,
+            ..Self::default()
+        };
+        *self == bare
+    }
+}
+
 /// A mistake in the file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("freehold.toml, line {line}: {why}")]
@@ -127,6 +141,26 @@ impl AppFile {
             why: plain(e.message()),
         })?;
         check(text, raw)
+    }
+
+    /// The same as a folder of files, whatever `[build]` says: somebody said so with the deploy.
+    ///
+    /// # Errors
+    /// A sentence when the file has what only containers can run or keep.
+    pub fn as_site(mut self, site: &Site) -> Result<Self, String> {
+        let is_bare = |(name, process): (&String, &Process)| name == "web" && process.is_bare();
+        let runs = !self.processes.iter().all(is_bare)
+            || !self.cron.is_empty()
+            || self.release.is_some()
+            || !self.volumes.is_empty();
+        if runs {
+            return Err(format!(
+                "this deploy was to be a folder of files, and freehold.toml says otherwise: {STATIC_RUNS_NOTHING}"
+            ));
+        }
+        self.static_folder = Some(site.folder.clone());
+        self.single_page = site.single_page.unwrap_or(self.single_page);
+        Ok(self)
     }
 
     /// Puts verifiers in the place of the passwords in policies: before anything of the file is kept.
@@ -183,7 +217,7 @@ struct RawProcess {
     cpus: Option<Spanned<RawCpus>>,
     start_deadline: Option<Spanned<String>>,
     concurrency: Option<Spanned<i64>>,
-    route: Option<Policies>,
+    route: Option<Spanned<Policies>>,
 }
 
 #[derive(Deserialize)]
@@ -278,23 +312,18 @@ impl At<'_> {
     }
 
     fn path(&self, key: &str, value: &Spanned<String>) -> Result<String, Mistake> {
-        let path = value.get_ref();
-        let good = !path.is_empty()
-            && path.len() <= 500
-            && !path.starts_with('/')
-            && !path.split('/').any(|p| p == "..")
-            && !path.chars().any(char::is_control);
-        match good {
-            true => Ok(path.trim_start_matches("./").to_owned()),
-            false => Err(self.wrong(
+        in_the_tree(value.get_ref()).ok_or_else(|| {
+            self.wrong(
                 value,
                 format!("{key} must be a path inside the repository, such as docker/Dockerfile"),
-            )),
-        }
+            )
+        })
     }
 }
 
 const STATIC_RUNS_NOTHING: &str = "a folder of files (static under [build]) has no containers that could run commands or keep volumes: remove this, or build an image with a Dockerfile instead";
+
+const ROUTE_WITHOUT_FOLDER: &str = "static and single_page of a route are for an app that is a folder of files: add static = \"dist\" under [build], or remove them";
 
 fn check(text: &str, raw: Raw) -> Result<AppFile, Mistake> {
     let at = At { text };
@@ -328,14 +357,14 @@ fn check(text: &str, raw: Raw) -> Result<AppFile, Mistake> {
         file.processes.clear();
         for (name, raw) in processes {
             let parsed = ProcessName::parse(name.get_ref()).map_err(|e| at.wrong(&name, e.0))?;
+            if let Some(route) = &raw.route
+                && file.static_folder.is_none()
+                && (route.get_ref().files.is_some() || route.get_ref().single_page.is_some())
+            {
+                return Err(at.wrong(route, ROUTE_WITHOUT_FOLDER));
+            }
             let process = check_process(&at, parsed.as_str(), raw)?;
-            let bare = Process {
-                route: process.route.clone(),
-                min: 1,
-                max: 1,
-                ..Process::default()
-            };
-            if file.static_folder.is_some() && (parsed.as_str() != "web" || process != bare) {
+            if file.static_folder.is_some() && (parsed.as_str() != "web" || !process.is_bare()) {
                 return Err(at.wrong(&name, STATIC_RUNS_NOTHING));
             }
             file.processes.insert(parsed.as_str().to_owned(), process);
@@ -484,7 +513,7 @@ fn check_process(at: &At<'_>, name: &str, raw: RawProcess) -> Result<Process, Mi
             )
         })?);
     }
-    process.route = raw.route.unwrap_or_default();
+    process.route = raw.route.map(Spanned::into_inner).unwrap_or_default();
     Ok(process)
 }
 

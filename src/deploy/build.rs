@@ -17,7 +17,7 @@ use super::places::{LONGEST_WAIT, Place};
 use super::room;
 use super::row::NewRelease;
 use super::run::{Next, Work};
-use super::source::Source;
+use super::source::{Site, Source};
 use super::state::State;
 use super::store;
 
@@ -31,7 +31,7 @@ impl Deploys {
         self.enough_disk().await?;
         room::enough_memory(self.0.limits().free_memory)?;
         let tree = match &work.deploy.source {
-            Source::Upload { file } => self.folder().join(file),
+            Source::Upload { file, .. } => self.folder().join(file),
             _ => self.tree(work.deploy.id),
         };
         if !tree.exists() {
@@ -44,6 +44,7 @@ impl Deploys {
             tree.clone(),
             trimmed.clone(),
             self.own_images(&work.facts.name),
+            work.deploy.source.site().cloned(),
         )
         .await?;
         settings.take_in(&VerifierKey::of(&self.0.key));
@@ -164,10 +165,11 @@ async fn look(
     tree: PathBuf,
     trimmed: PathBuf,
     own: Own,
+    site: Option<Site>,
 ) -> Result<(super::AppFile, Vec<String>, PathBuf), Stop> {
     let work = move || -> Result<_, String> {
         let found = context::look(&tree)?;
-        let settings = found.settings()?;
+        let settings = found.settings(site.as_ref())?;
         if settings.static_folder.is_some() {
             return Ok((settings, found.notes, tree));
         }

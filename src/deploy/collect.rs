@@ -47,7 +47,7 @@ impl Deploys {
         let found = self.0.db.read(move |c| store::by_id(c, deploy)).await;
         match found {
             Ok(Some(Deploy {
-                source: Source::Upload { file },
+                source: Source::Upload { file, .. },
                 ..
             })) => remove_file(&self.folder().join(file)),
             Ok(Some(Deploy {

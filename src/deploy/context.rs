@@ -11,6 +11,7 @@ use std::path::{Component, Path};
 use crate::docker::Ignore;
 
 use super::app_file::{AppFile, FILE_NAME};
+use super::source::Site;
 
 /// What a tree was found to hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -139,14 +140,18 @@ fn joined(folder: &Path, target: &Path) -> Option<String> {
 }
 
 impl Tree {
-    /// The app's settings, or the defaults.
+    /// The app's settings, or the defaults; `site`: as a folder of files, because the deploy says so.
     ///
     /// # Errors
     /// The first mistake in the file, or that the Dockerfile is missing.
-    pub fn settings(&self) -> Result<AppFile, String> {
+    pub fn settings(&self, site: Option<&Site>) -> Result<AppFile, String> {
         let file = match &self.app_file {
             Some(text) => AppFile::parse(text).map_err(|e| e.to_string())?,
             None => AppFile::default(),
+        };
+        let file = match site {
+            Some(site) => file.as_site(site)?,
+            None => file,
         };
         if file.static_folder.is_some() || self.dockerfiles.contains(&file.dockerfile) {
             return Ok(file);
@@ -435,7 +440,7 @@ mod tests {
     #[test]
     fn f4_a_missing_dockerfile_gets_a_sentence_that_helps() {
         let folder = tempfile::tempdir().unwrap();
-        let settings = |files: &[(&str, &str)]| look(&pack(&folder, files)).unwrap().settings();
+        let settings = |files: &[(&str, &str)]| look(&pack(&folder, files)).unwrap().settings(None);
         assert!(settings(&[("Dockerfile", "FROM x")]).is_ok());
         let none = settings(&[("main.py", "")]).unwrap_err();
         assert!(none.contains("no Dockerfile at the root"), "{none}");

@@ -70,7 +70,7 @@ impl Deploys {
     /// When the app is being removed, its image cannot be one of its own, or the database refuses.
     pub async fn create(&self, new: NewDeploy, now: UnixMs) -> Result<i64, DeployError> {
         let upload = match &new.source {
-            Source::Upload { file } => Some(self.folder().join(file)),
+            Source::Upload { file, .. } => Some(self.folder().join(file)),
             _ => None,
         };
         let created = self.record(new, now).await;
@@ -141,7 +141,7 @@ impl Deploys {
         .await;
         kept?;
         half.0 = None;
-        Ok(Source::Upload { file })
+        Ok(Source::Upload { file, site: None })
     }
 
     /// Goes back to release `number`, or to the one that was live before.
@@ -290,7 +290,7 @@ impl Deploys {
         let needed: Vec<String> = open
             .iter()
             .map(|d| match &d.source {
-                Source::Upload { file } => file.clone(),
+                Source::Upload { file, .. } => file.clone(),
                 _ => format!("{}.tar", d.id),
             })
             .collect();

@@ -47,7 +47,7 @@ impl Deploys {
                 next.change.title = Some(title);
                 Ok(next)
             }
-            Source::Upload { file } => {
+            Source::Upload { file, .. } => {
                 self.enough_disk().await?;
                 let path = self.folder().join(file);
                 let size = std::fs::metadata(&path)

@@ -42,7 +42,7 @@ pub fn upload(data: &[u8]) {
         return;
     };
     let dockerfile = tree
-        .settings()
+        .settings(None)
         .map_or_else(|_| "Dockerfile".to_owned(), |file| file.dockerfile);
     if tree.trim(&dockerfile, &tar, &trimmed) == Ok(true)
         && let Err(why) = context::look(&trimmed)

@@ -71,7 +71,7 @@ pub use intake::{Answer, Incoming, answer_for_no_app};
 pub use log::{Line, Logs};
 pub use ports::Ports;
 pub use row::{Cause, Deploy, Facing, NewDeploy, Release, Serving};
-pub use source::Source;
+pub use source::{Site, Source};
 pub use state::State;
 pub use static_folder::Files;
 pub use steps::crash_points;

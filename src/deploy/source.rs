@@ -24,6 +24,9 @@ pub enum Source {
     Upload {
         /// The file.
         file: String,
+        /// It is a folder of files, whatever its freehold.toml says.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        site: Option<Site>,
     },
     /// An image of a registry, or one the engine has.
     Image {
@@ -39,6 +42,40 @@ pub enum Source {
     },
     /// The live release's image with the settings of now: changed env or scale.
     Settings,
+}
+
+/// What `[build]` of freehold.toml says of a folder of files, said with the deploy instead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Site {
+    /// The folder of the tree that is the site.
+    pub folder: String,
+    /// Paths that are no file are its `index.html`'s; as the file says, without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub single_page: Option<bool>,
+}
+
+impl Site {
+    /// # Errors
+    /// A sentence when `folder` is no path inside the tree.
+    pub fn parse(folder: &str, single_page: Option<bool>) -> Result<Self, String> {
+        let folder = in_the_tree(folder).ok_or_else(|| {
+            "static must be a path inside the folder that is sent, such as dist, or . for all of it".to_owned()
+        })?;
+        Ok(Self {
+            folder,
+            single_page,
+        })
+    }
+}
+
+/// A path of the tree as it is kept; nothing where it leads out of it.
+pub(super) fn in_the_tree(path: &str) -> Option<String> {
+    let good = !path.is_empty()
+        && path.len() <= 500
+        && !path.starts_with('/')
+        && !path.split('/').any(|p| p == "..")
+        && !path.chars().any(char::is_control);
+    good.then(|| path.trim_start_matches("./").to_owned())
 }
 
 impl Source {
@@ -68,6 +105,22 @@ impl Source {
             *rebuild = wanted;
         }
         self
+    }
+
+    /// The same; what was uploaded is a folder of files.
+    pub fn as_site(mut self, said: Option<Site>) -> Self {
+        if let Self::Upload { site, .. } = &mut self {
+            *site = said;
+        }
+        self
+    }
+
+    /// What was said of a folder of files.
+    pub(super) fn site(&self) -> Option<&Site> {
+        match self {
+            Self::Upload { site, .. } => site.as_ref(),
+            _ => None,
+        }
     }
 
     /// The stored JSON.
@@ -112,6 +165,7 @@ mod tests {
             },
             Source::Upload {
                 file: "upload-x.tar".into(),
+                site: Some(Site::parse("./dist", Some(true)).unwrap()),
             },
             Source::Image {
                 reference: "r.test:5000/a:1".into(),
@@ -127,5 +181,21 @@ mod tests {
         let old = r#"{"kind":"git","url":"https://git.test/shop","branch":"main","commit":null}"#;
         let old: Source = serde_json::from_str(old).unwrap();
         assert!(matches!(old, Source::Git { rebuild: false, .. }));
+        let old = r#"{"kind":"upload","file":"upload-x.tar"}"#;
+        let old: Source = serde_json::from_str(old).unwrap();
+        assert!(matches!(old, Source::Upload { site: None, .. }));
+    }
+
+    #[test]
+    fn e6_a_site_is_a_folder_of_what_is_sent() {
+        for (said, folder) in [(".", "."), ("./dist", "dist"), ("a b/c", "a b/c")] {
+            assert_eq!(Site::parse(said, None).unwrap().folder, folder);
+        }
+        for said in ["", "/srv", "..", "a/../..", "a\nb", &"d".repeat(501)] {
+            assert!(
+                Site::parse(said, None).unwrap_err().contains("dist"),
+                "{said}"
+            );
+        }
     }
 }

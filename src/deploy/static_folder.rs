@@ -11,12 +11,13 @@ use std::path::{Path, PathBuf};
 
 use super::Deploys;
 use super::app_file::AppFile;
-use super::error::Stop;
+use super::error::{DeployError, Stop};
 use super::row::NewRelease;
 use super::run::{Next, Work};
 use super::state::State;
 use super::static_copy::{Copied, copy};
 use super::steps::Folder;
+use crate::base::policies::Subfolder;
 use crate::proxy::StaticSite;
 
 /// How the column of a release's image begins where there is none; no image's id begins so.
@@ -89,15 +90,26 @@ impl Deploys {
         };
         let data_dir = self.0.limits().data_dir.clone();
         let from = settings.static_folder.clone().unwrap_or_default();
-        let copying =
-            tokio::task::spawn_blocking(move || -> Result<(Copied, StaticSite), String> {
+        let shown: Vec<Subfolder> = {
+            let routes = settings.processes.values().map(|process| &process.route);
+            routes.filter_map(|route| route.files.clone()).collect()
+        };
+        let copying = tokio::task::spawn_blocking(
+            move || -> Result<(Copied, StaticSite), String> {
                 let to = files.folder(&data_dir);
                 let copied = copy(&tree, &from, &to)?;
+                if let Some(lacking) = shown.iter().find(|folder| !has_folder(&to, folder)) {
+                    return Err(format!(
+                        "static of [processes.web.route] names {}, and there is no such folder in {from}: name one that is there",
+                        lacking.name()
+                    ));
+                }
                 let site = StaticSite::record(&to, files.single_page, &files.record(&data_dir));
                 let site = site.map_err(|e| e.to_string())?;
                 Folder::Recorded.passed();
                 Ok((copied, site))
-            });
+            },
+        );
         let (copied, site) = copying
             .await
             .map_err(|_| Stop::Failed("copying the folder failed".into()))??;
@@ -147,6 +159,38 @@ impl Deploys {
             .map_err(|why| Stop::Failed(format!("the files of v{number} cannot go live: {why}")))
     }
 
+    /// Whether an app's live release can show this folder of its files, or any; without a live release, one may come.
+    ///
+    /// # Errors
+    /// [`DeployError::Invalid`] with a sentence when it runs containers, or has no such folder.
+    pub async fn check_shown(
+        &self,
+        app: i64,
+        folder: Option<Subfolder>,
+    ) -> Result<(), DeployError> {
+        let Some(serving) = self.live(app).await? else {
+            return Ok(());
+        };
+        let Some(files) = serving.files else {
+            let why = "the app's live release runs containers, and this is for a folder of files: deploy one with static = \"dist\" under [build] of freehold.toml, or serve a folder of this box by a [[route]] of config.toml";
+            return Err(DeployError::Invalid(why.into()));
+        };
+        let Some(folder) = folder else {
+            return Ok(());
+        };
+        let (at, name) = (files.folder(&self.0.limits().data_dir), folder.clone());
+        let looking = tokio::task::spawn_blocking(move || has_folder(&at, &name));
+        match looking.await {
+            Ok(false) => Err(DeployError::Invalid(format!(
+                "v{} has no folder {}: name one that its files are in",
+                serving.release,
+                folder.name()
+            ))),
+            // Not looked at is not refused: the edge looks again at each request.
+            Ok(true) | Err(_) => Ok(()),
+        }
+    }
+
     /// Removes the files of one release.
     pub(super) fn remove_files(&self, files: &Files) -> Result<(), String> {
         let data_dir = &self.0.limits().data_dir;
@@ -179,6 +223,11 @@ impl Deploys {
     pub(super) fn remove_all_folders(&self, app: i64) -> Result<(), String> {
         remove(&folders(&self.0.limits().data_dir, app))
     }
+}
+
+/// Whether a release has a folder. It holds no links, so that none is followed.
+fn has_folder(release: &Path, folder: &Subfolder) -> bool {
+    release.join(folder.name()).is_dir()
 }
 
 /// While it is being copied.

@@ -402,3 +402,59 @@ fn e6_the_command_line_sets_resets_and_shows_policies() {
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("nothing to change"), "{said}");
 }
+
+/// What a domain shows of a release's folder is asked of the release, and only of that.
+#[test]
+fn e6_a_folder_is_refused_where_there_is_none_and_told_where_containers_came_later() {
+    let shop = shop();
+    let put = |policies: Value| shop.put(AT, "", &policies);
+    for (policies, key) in [
+        (json!({ "static": "docs" }), "static: "),
+        (json!({ "single_page": true }), "single_page: "),
+    ] {
+        let refused = put(policies);
+        assert_eq!(refused.status, 422, "{}", refused.body);
+        let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+        assert!(
+            detail.starts_with(key) && detail.contains("runs containers"),
+            "{detail}"
+        );
+    }
+    let state = rusqlite::Connection::open(shop.daemon.data().join("state.db")).unwrap();
+    state.busy_timeout(Duration::from_secs(5)).unwrap();
+    let app: i64 = state
+        .query_row("SELECT id FROM apps", [], |row| row.get(0))
+        .unwrap();
+    let release = |image: &str| {
+        let changed = state.execute("UPDATE releases SET image = ?1", [image]);
+        assert_eq!(changed, Ok(1));
+    };
+    release(&format!("static:{app}/1"));
+    let files = shop.daemon.data().join(format!("static/{app}/1"));
+    std::fs::create_dir_all(files.join("docs")).unwrap();
+    std::fs::write(files.join("docs/index.html"), "docs").unwrap();
+    for (folder, status) in [
+        ("docs", 200),
+        ("dcos", 422),
+        ("docs/index.html", 422),
+        ("../1/docs", 422),
+        ("/etc", 422),
+    ] {
+        let answer = put(json!({ "static": folder }));
+        assert_eq!(answer.status, status, "{folder}: {}", answer.body);
+    }
+    let page = "/apps/shop/domains/shop.localhost/policies";
+    let sent = form(&shop.daemon, page, "more=static+%3D+%22dcos%22");
+    assert_eq!(sent.status, 422, "{}", sent.body);
+    assert!(sent.body.contains("has no folder dcos"), "{}", sent.body);
+    // A release that came since keeps nobody from setting something else, and says what became of the folder.
+    release("sha256:0");
+    let said = shop.set(&json!({ "static": "docs", "body_limit": "1MB" }));
+    let words = said["words"].to_string();
+    assert!(
+        words.contains("Bodies up to 1MB.") && words.contains("The live release runs containers"),
+        "{words}"
+    );
+    let refused = put(json!({ "static": "." }));
+    assert_eq!(refused.status, 422, "{}", refused.body);
+}

@@ -31,6 +31,7 @@ mod slow;
 mod sources;
 mod static_attacks;
 mod static_caching;
+mod static_shown;
 mod static_site;
 mod stream_ends;
 mod streams;

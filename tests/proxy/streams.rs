@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc::unbounded_channel;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::app::{App, app, raw, read_head};
 use crate::client::{Body, Http1, Http2, bytes, get, whole};
@@ -18,51 +18,83 @@ use crate::rig::{Rig, World, route, target, until, within};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The promise is 50 ms. The machine of a test has other work, so that half of the events may be later than they are on a
-/// box of their own, but none by ten times that, which is what holding back until a buffer is full looks like.
+/// The promise: the first byte of an event is at the client 50 ms after the app wrote it. Nine of ten have to keep it and
+/// none may be later than a second, in one of a few rounds: the machine of a test has other work, which makes single
+/// rounds late. What holds events back until a buffer is full or a while is over is late in each of them.
 #[tokio::test]
 async fn e2_each_event_is_at_the_client_50_ms_after_the_app_wrote_it() {
-    const EVENTS: usize = 20;
+    const EVENTS: usize = 50;
+    const PROMPT: usize = 45;
+    const ROUNDS: usize = 5;
     let (writing, mut written) = unbounded_channel();
     let app = raw(move |mut stream, _| {
         let writing = writing.clone();
         async move {
-            read_head(&mut stream).await.unwrap();
-            let head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
-            stream.write_all(head).await.unwrap();
-            for event in 0..EVENTS {
-                tokio::time::sleep(Duration::from_millis(25)).await;
-                let event = format!("data: {event:02}\n\n");
-                let chunk = format!("{:x}\r\n{event}\r\n", event.len());
-                writing.send(Instant::now()).unwrap();
-                stream.write_all(chunk.as_bytes()).await.unwrap();
+            while read_head(&mut stream).await.is_some() {
+                let head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+                stream.write_all(head).await.unwrap();
+                for event in 0..EVENTS {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    let event = format!("data: {event:02}\n\n");
+                    let chunk = format!("{:x}\r\n{event}\r\n", event.len());
+                    writing.send(Instant::now()).unwrap();
+                    stream.write_all(chunk.as_bytes()).await.unwrap();
+                }
+                stream.write_all(b"0\r\n\r\n").await.unwrap();
             }
-            stream.write_all(b"0\r\n\r\n").await.unwrap();
         }
     })
     .await;
     let rig = Rig::start(World::of([route("tasks.test", &[&target(app.address)])]));
     for http2 in [false, true] {
-        let request = get("https://tasks.test/events");
-        let response = match http2 {
-            true => Http2::tls(&rig, "tasks.test").await.send(request).await,
-            false => Http1::tls(&rig, "tasks.test").await.send(request).await,
-        };
-        let mut body = response.unwrap().into_body();
-        let mut took = Vec::new();
-        for event in 0..EVENTS {
-            let frame = within(PATIENCE, "an event", body.frame()).await;
-            let came = Instant::now();
-            let data = frame.unwrap().unwrap().into_data().unwrap();
-            assert_eq!(data, format!("data: {event:02}\n\n"));
+        let mut rounds = Vec::new();
+        while rounds.len() < ROUNDS {
+            let request = get("https://tasks.test/events");
+            let response = match http2 {
+                true => Http2::tls(&rig, "tasks.test").await.send(request).await,
+                false => Http1::tls(&rig, "tasks.test").await.send(request).await,
+            };
+            let mut took = took(response.unwrap(), EVENTS, &mut written).await;
+            took.sort();
+            let round = (took[PROMPT - 1], took[EVENTS - 1]);
+            println!(
+                "HTTP/2 {http2}: {PROMPT} of {EVENTS} within {:?}, all within {:?}",
+                round.0, round.1
+            );
+            rounds.push(round);
+            if round.0 < Duration::from_millis(50) && round.1 < Duration::from_secs(1) {
+                break;
+            }
+        }
+        let (prompt, last) = rounds[rounds.len() - 1];
+        assert!(
+            prompt < Duration::from_millis(50),
+            "HTTP/2 {http2}: {rounds:?}"
+        );
+        assert!(last < Duration::from_secs(1), "HTTP/2 {http2}: {rounds:?}");
+    }
+}
+
+/// How long after it was written the last byte of each event came, all of them in their order and none twice.
+async fn took(
+    response: Response<Incoming>,
+    events: usize,
+    written: &mut UnboundedReceiver<Instant>,
+) -> Vec<Duration> {
+    let mut body = response.into_body();
+    let (mut took, mut rest) = (Vec::new(), Vec::new());
+    while let Some(frame) = within(PATIENCE, "an event", body.frame()).await {
+        let came = Instant::now();
+        rest.extend(frame.unwrap().into_data().unwrap());
+        // Two that came together are two.
+        while let Some(end) = rest.windows(2).position(|two| two == b"\n\n") {
+            let event: Vec<u8> = rest.drain(..end + 2).collect();
+            assert_eq!(event, format!("data: {:02}\n\n", took.len()).as_bytes());
             took.push(came - written.recv().await.unwrap());
         }
-        took.sort();
-        let (median, most) = (took[EVENTS / 2], took[EVENTS - 1]);
-        println!("HTTP/2 {http2}: half within {median:?}, all within {most:?}");
-        assert!(median < Duration::from_millis(50), "{took:?}");
-        assert!(most < Duration::from_millis(500), "{took:?}");
     }
+    assert_eq!((took.len(), rest.len()), (events, 0), "not whole");
+    took
 }
 
 /// How large the bodies are: each of them many times what may be kept of it.

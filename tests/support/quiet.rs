@@ -32,18 +32,17 @@ impl Daemon {
     /// With the edge's TLS on `https`, and more settings.
     pub fn start_with(https: &str, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
-        let config = format!(
-            "data_dir = \"{}\"\nrun_dir = \"{}\"\n[listen]\nhttp = \"127.0.0.1:0\"\nhttps = \"{https}\"\n[docker]\nhost = \"unix://{}\"\n{more}",
-            at("data").display(),
-            at("run").display(),
-            at("no-engine.sock").display()
-        );
-        std::fs::write(at("config.toml"), config).unwrap();
+        write_config(&folder, https, more);
         let child = Self::serve(&folder, &[]);
         let daemon = Self { child, folder };
         daemon.until_up();
         daemon
+    }
+
+    /// Other settings, while it runs.
+    #[allow(dead_code)]
+    pub fn configure(&self, https: &str, more: &str) {
+        write_config(&self.folder, https, more);
     }
 
     /// One that kills itself at `point` and leaves `mark`.
@@ -122,4 +121,18 @@ fn answers(socket: &Path) -> std::io::Result<bool> {
     let mut head = [0; 9];
     stream.read_exact(&mut head)?;
     Ok(&head == b"HTTP/1.1 ")
+}
+
+/// `more` begins in the table `[listen]`, where its first line is a key.
+fn write_config(folder: &tempfile::TempDir, https: &str, more: &str) {
+    let at = |name: &str| folder.path().join(name);
+    let config = format!(
+        "data_dir = \"{}\"\nrun_dir = \"{}\"\n[docker]\nhost = \"unix://{}\"\n[listen]\nhttp = \"127.0.0.1:0\"\nhttps = \"{https}\"\n{more}",
+        at("data").display(),
+        at("run").display(),
+        at("no-engine.sock").display()
+    );
+    // As editors do it: there is never half a file.
+    std::fs::write(at("config.new"), config).unwrap();
+    std::fs::rename(at("config.new"), at("config.toml")).unwrap();
 }

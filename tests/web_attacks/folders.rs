@@ -107,6 +107,43 @@ fn a6_a_form_with_a_file_needs_its_token_before_the_file() {
     assert_eq!(deploys(&world), 1);
 }
 
+/// What of a folder is a site stands in front of the file, and names nothing outside of it.
+#[test]
+fn e6_a_form_says_which_part_of_a_folder_is_a_site() {
+    let world = World::new();
+    let token = field("form-token", &world.token());
+    let file = field("folder", "no tar");
+    let send = |site: &str| {
+        let site = field("static", site);
+        sent(
+            &world,
+            &[KIND, SAME_ORIGIN],
+            &format!("{token}{site}{file}{END}"),
+        )
+    };
+    for site in ["../other", "/etc", &"d".repeat(5_000)] {
+        let said = told(&send(site));
+        assert!(said.contains("static must be a path inside"), "{said}");
+        assert_eq!(deploys(&world), 0, "{site}");
+    }
+    for (number, (site, kept)) in [
+        ("", "\"kind\":\"upload\""),
+        (" dist ", "\"folder\":\"dist\""),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let answer = send(site);
+        let to = answer.header("location").unwrap_or_default();
+        assert!(to.starts_with("/apps/shop/deploys/"), "{}", answer.text);
+        let state = rusqlite::Connection::open(world.daemon.data().join("state.db")).unwrap();
+        let newest = "SELECT source FROM deploys ORDER BY id DESC LIMIT 1";
+        let source: String = state.query_row(newest, [], |row| row.get(0)).unwrap();
+        assert!(source.contains(kept), "{number}: {source}");
+        assert_eq!(source.contains("site"), number == 1, "{source}");
+    }
+}
+
 /// What a real browser sends is such a form.
 #[test]
 fn a1_a_browser_sends_a_folder() {

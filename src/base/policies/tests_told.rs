@@ -34,7 +34,8 @@ fn e6_a_domains_own_policies_go_before_the_app_files_key_by_key() {
         "redirects = [{ to = \"https://a.test\" }]\nstrip_prefix = true\nhsts = true\nallow = [\"10.0.0.1\"]\n\
          deny = [\"10.0.0.2\"]\nbody_limit = 1\ncompress = true\nsticky = true\naccess_log = \"off\"\nrate_limit = { requests = 1 }\n\
          basic_auth.users = [{ name = \"ana\", password = \"x\" }]\nrequest_headers.remove = [\"x-a\"]\n\
-         answer_headers.remove = [\"x-a\"]\nerror_pages = { \"404\" = \"x\" }",
+         answer_headers.remove = [\"x-a\"]\nerror_pages = { \"404\" = \"x\" }\n\
+         static = \"docs\"\nsingle_page = true",
     );
     assert_eq!(all.over(&Policies::default()), all);
     assert_eq!(Policies::default().over(&all), all);
@@ -68,7 +69,8 @@ fn e6_policies_are_told_in_words() {
          strip_prefix = true\nhsts = { max_age_days = 30, include_subdomains = true }\nallow = [\"10.0.0.0/8\"]\n\
          deny = [\"10.0.0.1\", \"10.0.0.2\", \"10.0.0.3\", \"10.0.0.4\", \"10.0.0.5\", \"10.0.0.6\", \"10.0.0.7\"]\n\
          body_limit = \"10MB\"\ncompress = true\nsticky = true\naccess_log = 0.1\nrate_limit = { requests = 100, header = \"x-api-key\" }\n\
-         answer_headers = { set = { x-a = \"1\" }, remove = [\"server\"] }\nerror_pages = { \"5xx\" = \"x\" }",
+         answer_headers = { set = { x-a = \"1\" }, remove = [\"server\"] }\nerror_pages = { \"5xx\" = \"x\" }\n\
+         static = \"docs/en\"\nsingle_page = true",
     );
     assert_eq!(
         policies.words(),
@@ -86,6 +88,15 @@ fn e6_policies_are_told_in_words() {
             "A browser stays with the replica that answered it first.",
             "A part of 0.1 of the requests stands in the access log.",
             "Own error pages: 5xx.",
+            "Only the folder docs/en of the release's folder is served.",
+            "Who goes to a path that is no file gets index.html.",
+        ]
+    );
+    assert_eq!(
+        read("static = \".\"\nsingle_page = false").words(),
+        [
+            "All of the release's folder is served.",
+            "A path that is no file is not found."
         ]
     );
     assert!(Policies::default().words().is_empty());

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use serde_json::{Map, Value};
 
 use super::super::log_share::LogShare;
-use super::{AddressRange, HeaderRules, Policies, Redirect};
+use super::{AddressRange, HeaderRules, Policies, Redirect, Subfolder};
 
 /// Entries of a list that are told by name; the others are counted.
 const NAMED: usize = 5;
@@ -38,6 +38,8 @@ impl Policies {
                 true => others.error_pages.clone(),
                 false => self.error_pages.clone(),
             },
+            files: self.files.clone().or(others.files.clone()),
+            single_page: self.single_page.or(others.single_page),
         }
     }
 
@@ -123,6 +125,18 @@ impl Policies {
         if !self.error_pages.is_empty() {
             let statuses = self.error_pages.0.keys();
             all.push(format!("Own error pages: {}.", some(statuses)));
+        }
+        match self.files.as_ref().map(Subfolder::name) {
+            None => {}
+            Some("") => all.push("All of the release's folder is served.".into()),
+            Some(name) => all.push(format!(
+                "Only the folder {name} of the release's folder is served."
+            )),
+        }
+        match self.single_page {
+            None => {}
+            Some(true) => all.push("Who goes to a path that is no file gets index.html.".into()),
+            Some(false) => all.push("A path that is no file is not found.".into()),
         }
         all
     }

@@ -152,6 +152,16 @@ fn f4_a_mistake_names_its_line_and_what_to_write() {
             2,
             "remove it, or dockerfile",
         ),
+        (
+            "[processes.web]\nport = 80\n[processes.web.route]\nstatic = \"docs\"",
+            3,
+            "under [build]",
+        ),
+        (
+            "[build]\nstatic = \"dist\"\n[processes.web.route]\nstatic = \"../etc\"",
+            4,
+            "docs/en",
+        ),
         ("[build]\nsingle_page = true", 2, "add static"),
         (
             "[build]\nstatic = \"dist\"\n[processes.web]\nport = 80",

@@ -254,7 +254,7 @@ async fn f4_an_image_needs_no_build_and_uploads_are_taken_from_their_tar() {
     let bytes = std::fs::read(&tar).unwrap();
     let parts = futures_util::stream::iter(bytes.chunks(100).map(|c| Ok::<_, String>(c.to_vec())));
     let source = p.deploys.spool(parts).await.unwrap();
-    let Source::Upload { file } = &source else {
+    let Source::Upload { file, .. } = &source else {
         panic!("{source:?}");
     };
     let kept = p.folder.path().join("builds").join(file);

@@ -73,12 +73,14 @@ pub(super) struct Met {
 impl Policies {
     /// Of checked policies; `key` is what verifiers were made under. A password that is still one is taken in.
     pub fn compile(from: &base::Policies, key: &base::VerifierKey) -> Policies {
-        // Which requests are logged is no business of this.
-        let logs_alone = base::Policies {
+        // Which requests are logged, and which files a folder shows, is no business of this.
+        let beside_alone = base::Policies {
             access_log: from.access_log,
+            files: from.files.clone(),
+            single_page: from.single_page,
             ..base::Policies::default()
         };
-        if *from == logs_alone {
+        if *from == beside_alone {
             return Policies::default();
         }
         Policies(Some(Box::new(Compiled {

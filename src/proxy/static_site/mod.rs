@@ -50,13 +50,19 @@ const BESIDE: [(ContentCoding, &str); 3] = [
     (ContentCoding::Gzip, ".gz"),
 ];
 
-/// A folder of files, as it was when it was read.
+/// A folder of files, as it was when it was read, and what of it is shown.
 pub struct StaticSite {
+    read: Arc<Read>,
+    /// The folder in it that is shown, without a slash at either end; all of it, when it is empty.
+    below: Box<str>,
+    single_page: bool,
+}
+
+struct Read {
     folder: PathBuf,
     root: OwnedFd,
     files: Files,
     left_out: usize,
-    single_page: bool,
     /// Of the whole manifest: two states of one folder differ here too.
     sum: u64,
 }
@@ -72,8 +78,10 @@ impl StaticSite {
         previous: Option<&StaticSite>,
     ) -> Result<StaticSite, Unserved> {
         let known = previous
-            .filter(|previous| previous.folder == folder)
-            .map_or(Known::Nothing, |previous| Known::Earlier(&previous.files));
+            .filter(|previous| previous.read.folder == folder)
+            .map_or(Known::Nothing, |previous| {
+                Known::Earlier(&previous.read.files)
+            });
         StaticSite::listed(folder, single_page, &known)
     }
 
@@ -81,7 +89,7 @@ impl StaticSite {
     /// of it.
     pub fn record(folder: &Path, single_page: bool, record: &Path) -> Result<StaticSite, Unserved> {
         let site = StaticSite::listed(folder, single_page, &Known::ToRecord)?;
-        let written = Record::of(&site.files).write(record);
+        let written = Record::of(&site.read.files).write(record);
         written.map_err(|error| Unserved::Unrecorded {
             folder: folder.to_owned(),
             error,
@@ -104,11 +112,11 @@ impl StaticSite {
     /// Whether the folder has what it had when it was recorded: at least one file, and every one that `record` names.
     pub fn check_whole(&self, record: &Path) -> Result<(), Unserved> {
         let record = Record::read(record).unwrap_or_default();
-        let lacking = record.lacking(&self.files);
-        match lacking == 0 && !self.files.is_empty() {
+        let lacking = record.lacking(&self.read.files);
+        match lacking == 0 && !self.read.files.is_empty() {
             true => Ok(()),
             false => Err(Unserved::NotWhole {
-                folder: self.folder.clone(),
+                folder: self.read.folder.clone(),
                 lacking,
                 of: record.len(),
             }),
@@ -118,46 +126,76 @@ impl StaticSite {
     fn listed(folder: &Path, single_page: bool, known: &Known<'_>) -> Result<StaticSite, Unserved> {
         let listing = manifest::list(folder, known)?;
         Ok(StaticSite {
-            folder: folder.to_owned(),
-            root: listing.root,
-            sum: sum(&listing.files),
-            files: listing.files,
-            left_out: listing.left_out,
+            read: Arc::new(Read {
+                folder: folder.to_owned(),
+                root: listing.root,
+                sum: sum(&listing.files),
+                files: listing.files,
+                left_out: listing.left_out,
+            }),
+            below: Box::default(),
             single_page,
         })
     }
 
+    /// The same folder, of which a route shows what lies `below` a folder in it, and nothing else. That one may not be
+    /// there: then no path is a file.
+    #[must_use]
+    pub fn shown(&self, below: &str, single_page: bool) -> StaticSite {
+        StaticSite {
+            read: self.read.clone(),
+            below: below.into(),
+            single_page,
+        }
+    }
+
     pub fn folder(&self) -> &Path {
-        &self.folder
+        &self.read.folder
     }
 
     /// Files that are served.
     pub fn files(&self) -> usize {
-        self.files.len()
+        self.read.files.len()
+    }
+
+    /// Whether paths that are no file are its `index.html`'s.
+    pub fn is_single_page(&self) -> bool {
+        self.single_page
     }
 
     /// Names in the folder that are not served: dotfiles, symbolic links, devices, what the daemon may not read.
     pub fn left_out(&self) -> usize {
-        self.left_out
+        self.read.left_out
     }
 
     /// Whether the other one would give the same answers.
     pub fn is_same(&self, other: &StaticSite) -> bool {
-        self.folder == other.folder
+        self.read.folder == other.read.folder
+            && self.below == other.below
             && self.single_page == other.single_page
-            && self.files == other.files
+            && self.read.files == other.read.files
     }
 
+    /// The file of a name, as the whole folder has it.
     fn find(&self, name: &str) -> Option<(&str, &Listed)> {
-        self.files
+        self.read
+            .files
             .get_key_value(name)
             .map(|(name, listed)| (&**name, listed))
     }
 
+    /// The file of a name, as paths have it: below what is shown.
+    fn at(&self, name: &str) -> Option<(&str, &Listed)> {
+        match &*self.below {
+            "" => self.find(name),
+            below => self.find(&format!("{below}/{name}")),
+        }
+    }
+
     fn index_of(&self, folder: &str) -> Option<(&str, &Listed)> {
         match folder {
-            "" => self.find(INDEX),
-            folder => self.find(&format!("{folder}/{INDEX}")),
+            "" => self.at(INDEX),
+            folder => self.at(&format!("{folder}/{INDEX}")),
         }
     }
 
@@ -178,10 +216,11 @@ impl StaticSite {
 impl fmt::Debug for StaticSite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StaticSite")
-            .field("folder", &self.folder)
-            .field("files", &self.files.len())
+            .field("folder", &self.read.folder)
+            .field("files", &self.read.files.len())
+            .field("below", &self.below)
             .field("single_page", &self.single_page)
-            .field("sum", &self.sum)
+            .field("sum", &self.read.sum)
             .finish()
     }
 }
@@ -242,7 +281,7 @@ pub(super) async fn answer(
         Err(Astray::Malformed(what)) => return Err(EdgeError::BadRequest(what)),
         Err(Astray::Nowhere) => None,
         Ok(place) if place.is_folder => site.index_of(&place.name),
-        Ok(place) => match site.find(&place.name) {
+        Ok(place) => match site.at(&place.name) {
             None if site.index_of(&place.name).is_some() => return Ok(to_the_folder(parts)),
             found => found,
         },
@@ -267,7 +306,7 @@ pub(super) async fn answer(
     {
         return Ok(response);
     }
-    if let Some((name, listed)) = site.find(NOT_FOUND) {
+    if let Some((name, listed)) = site.at(NOT_FOUND) {
         let own = Chosen {
             status: StatusCode::NOT_FOUND,
             name,
@@ -444,11 +483,11 @@ async fn unlisted(
 /// Opens a file of the manifest; nothing where there is none any more, or something else.
 async fn open(site: &Arc<StaticSite>, name: &str) -> Result<Option<(OwnedFd, State)>, EdgeError> {
     // Where the kernel has the way in memory this takes no disk; one too old to tell (before 5.12) says INVAL.
-    let opened = match manifest::open(site.root.as_fd(), name, ResolveFlags::CACHED) {
+    let opened = match manifest::open(site.read.root.as_fd(), name, ResolveFlags::CACHED) {
         Err(Errno::AGAIN | Errno::INVAL) => {
             let (site, name) = (site.clone(), name.to_owned());
             let opening = tokio::task::spawn_blocking(move || {
-                manifest::open(site.root.as_fd(), &name, ResolveFlags::empty())
+                manifest::open(site.read.root.as_fd(), &name, ResolveFlags::empty())
             });
             opening.await.unwrap_or(Err(Errno::IO))
         }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use crate::base::clock::UnixMs;
 use crate::deploy::hooks::Delivery;
-use crate::deploy::{Cause, Deploy, NewDeploy, Source};
+use crate::deploy::{Cause, Deploy, NewDeploy, Site, Source};
 use crate::git::{Branch, GitUrl};
 use crate::web::answer::{Accepted, As, DeployLog, Listed};
 use crate::web::caller::Caller;
@@ -109,16 +109,44 @@ async fn from_git(
     Source::of_git(url, own_branch, reference.as_deref()).map_err(invalid)
 }
 
+/// What a folder that is sent is.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub struct Sent {
+    /// The folder of it that is the site: it becomes a release of files without an image, as `static` under `[build]` of
+    /// freehold.toml makes it. `.` is all of it.
+    #[serde(rename = "static")]
+    files: Option<String>,
+    /// Of a site: paths that are no file are its `index.html`'s; as freehold.toml says, without.
+    single_page: Option<bool>,
+}
+
+impl Sent {
+    fn site(self) -> Result<Option<Site>, Failure> {
+        let wrong = |why: &str| Failure::new(ProblemKind::Invalid, why);
+        match self.files {
+            Some(folder) => Site::parse(&folder, self.single_page)
+                .map(Some)
+                .map_err(|why| wrong(&why)),
+            None if self.single_page.is_some() => Err(wrong(
+                "single_page is for a folder of files: say which with static",
+            )),
+            None => Ok(None),
+        }
+    }
+}
+
 /// `POST /api/v1/apps/{app}/deploys/upload`: the body is a tar of the folder.
 pub async fn upload(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
+    Query(sent): Query<Sent>,
     body: Body,
 ) -> Result<Accepted<Queued>, Failure> {
     let row = app.apps.find(&name).await?;
+    let site = sent.site()?;
     let source = app.deploys.spool(body.into_data_stream()).await?;
-    queue(&app, row.id, source, &caller).await
+    queue(&app, row.id, source.as_site(site), &caller).await
 }
 
 async fn queue(

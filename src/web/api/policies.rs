@@ -2,16 +2,19 @@
 
 use axum::Json;
 use axum::extract::{Extension, State};
+use serde_json::{Map, Value};
 
 use crate::apps::{self, Domain};
 use crate::base::clock::UnixMs;
-use crate::base::policies::Policies;
+use crate::base::policies::{Checked as _, Policies, Subfolder};
+use crate::deploy::DeployError;
 use crate::web::caller::Caller;
 use crate::web::error::Failure;
 use crate::web::input::{Input, Path};
 use crate::web::services::App;
 use crate::wire::apps::Changed;
 use crate::wire::policies::{DomainPolicies, OwnPolicies};
+use crate::wire::problem::ProblemKind;
 
 /// `GET /api/v1/apps/{app}/domains/{domain}/policies`
 pub async fn show(
@@ -32,6 +35,7 @@ pub async fn set(
 ) -> Result<Json<DomainPolicies>, Failure> {
     let row = app.apps.find(&name).await?;
     let domain = Domain::parse(&domain)?;
+    check_files(&app, row.id, &domain, &sent).await?;
     app.apps
         .set_policies(
             row.id,
@@ -71,20 +75,76 @@ pub async fn remove(
     }))
 }
 
-/// What the live release's file says for this process.
+/// Whether the live release has the files that a domain is to show: asked where they are others than before, so that
+/// whoever sets something else is not kept from it by a release that came since.
 ///
 /// # Errors
-/// Only the database's.
-pub async fn of_app_file(app: &App, route: &apps::Route) -> Result<Policies, Failure> {
-    let serving = app.deploys.live(route.app).await?;
-    let facing = serving.and_then(|mut serving| serving.facing.remove(&route.process));
-    Ok(facing.map(|facing| facing.policies).unwrap_or_default())
+/// A sentence that names the key, or the database's.
+pub async fn check_files(
+    app: &App,
+    row: i64,
+    domain: &Domain,
+    sent: &Map<String, Value>,
+) -> Result<(), Failure> {
+    let route = app.apps.route_at(row, domain.clone()).await?;
+    let stored = route.policies.map(|own| own.told()).unwrap_or_default();
+    let is_new = |key: &&str| {
+        sent.get(*key)
+            .is_some_and(|value| stored.get(*key) != Some(value))
+    };
+    let Some(key) = ["static", "single_page"].into_iter().find(is_new) else {
+        return Ok(());
+    };
+    let folder = sent.get("static").cloned().unwrap_or_default();
+    // What is no folder at all is told with all the rest.
+    let folder: Option<Subfolder> = serde_json::from_value(folder).unwrap_or_default();
+    let folder = folder.filter(|folder| folder.check().is_ok());
+    match app.deploys.check_shown(row, folder).await {
+        Err(DeployError::Invalid(why)) => {
+            Err(Failure::new(ProblemKind::Invalid, format!("{key}: {why}")))
+        }
+        other => Ok(other?),
+    }
+}
+
+/// What the live release says of a domain.
+#[derive(Default)]
+pub struct OfRelease {
+    /// What its file says for the domain's process.
+    pub app_file: Policies,
+    /// There is one, and it is no folder of files.
+    runs_containers: bool,
+}
+
+impl OfRelease {
+    /// # Errors
+    /// Only the database's.
+    pub async fn load(app: &App, route: &apps::Route) -> Result<Self, Failure> {
+        let Some(mut serving) = app.deploys.live(route.app).await? else {
+            return Ok(Self::default());
+        };
+        let facing = serving.facing.remove(&route.process);
+        Ok(Self {
+            app_file: facing.map(|facing| facing.policies).unwrap_or_default(),
+            runs_containers: serving.files.is_none(),
+        })
+    }
 }
 
 /// What holds for a domain, a sentence each.
-pub fn words(route: &apps::Route, app_file: &Policies) -> Vec<String> {
+pub fn words(route: &apps::Route, of_release: &OfRelease) -> Vec<String> {
     match &route.policies {
-        Some(own) => own.over(app_file).words(),
+        Some(own) => {
+            let both = own.over(&of_release.app_file);
+            let mut all = both.words();
+            if of_release.runs_containers && (both.files.is_some() || both.single_page.is_some()) {
+                all.push(
+                    "The live release runs containers, which answer every path: static and single_page wait for one that is a folder of files."
+                        .to_owned(),
+                );
+            }
+            all
+        }
         None => vec![
             "What is set for the domain was written by another Freehold and cannot be read, so nothing is served: set it again."
                 .to_owned(),
@@ -93,13 +153,13 @@ pub fn words(route: &apps::Route, app_file: &Policies) -> Vec<String> {
 }
 
 async fn told(app: &App, route: &apps::Route) -> Result<DomainPolicies, Failure> {
-    let app_file = of_app_file(app, route).await?;
+    let of_release = OfRelease::load(app, route).await?;
     let own = route.policies.clone().unwrap_or_default();
     Ok(DomainPolicies {
         domain: route.domain.to_string(),
-        words: words(route, &app_file),
+        words: words(route, &of_release),
         passwords_mark: own.passwords_mark(),
         policies: own.told(),
-        app_file: app_file.told(),
+        app_file: of_release.app_file.told(),
     })
 }

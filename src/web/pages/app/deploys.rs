@@ -35,6 +35,8 @@ pub struct View {
     pub reference: Field,
     /// An image's reference.
     pub image: Field,
+    /// The part of a folder that is a site.
+    pub site: Field,
     /// A folder's tar.
     pub folder: Field,
 }
@@ -79,11 +81,18 @@ pub fn reference(own: &str) -> Field {
         .hint("A branch’s newest commit, or one commit by its whole id.")
 }
 
+/// What of a folder is a site.
+pub fn site() -> Field {
+    Field::code(upload::SITE, "Serve it as a site")
+        .like("dist")
+        .hint("The folder in it that is the site, without an image; . is all of it. Empty: as its freehold.toml says.")
+}
+
 /// The tar of a folder.
 pub fn folder() -> Field {
     Field::file(upload::FIELD, "Its tar", ".tar")
         .needed()
-        .hint("Not compressed, with the Dockerfile at its root.")
+        .hint("Not compressed, with the Dockerfile at its root, where it is no site.")
 }
 
 /// `GET /apps/{app}/deploys`
@@ -149,6 +158,7 @@ pub async fn show(
             .like("registry.example.com/shop:1.4")
             .needed()
             .hint("A private registry’s user and password stand in the settings."),
+        site: site(),
         folder: folder(),
     }))
 }

@@ -14,7 +14,7 @@ use crate::apps;
 use crate::base::clock::UnixMs;
 use crate::base::ids::ProcessName;
 use crate::certs::{CertStatus, box_addresses};
-use crate::web::api::policies::{of_app_file, words};
+use crate::web::api::policies::{OfRelease, words};
 use crate::web::error::Failure;
 use crate::web::pages::certificate;
 use crate::web::pages::frame::{Frame, Theme};
@@ -73,7 +73,7 @@ async fn page(
     let mut domains = Vec::new();
     for route in &routes {
         domains.push(Domain {
-            words: words(route, &of_app_file(app, route).await?),
+            words: words(route, &OfRelease::load(app, route).await?),
             policies: policies::address(name, &route.domain.to_string()),
             ..line(route, &certificates, now)
         });

@@ -16,7 +16,7 @@ use super::act::Act;
 use super::head::{AppHead, Tab};
 use crate::apps::Domain;
 use crate::base::policies::{Policies, RateLimit, Redirect, Toggle};
-use crate::web::api::policies::{of_app_file, words};
+use crate::web::api::policies::{OfRelease, check_files, words};
 use crate::web::error::Failure;
 use crate::web::pages::frame::{Frame, Theme};
 use crate::web::pages::parts::Field;
@@ -277,7 +277,7 @@ impl Given {
             Field::code("more", "The rest, as freehold.toml has it")
                 .area()
                 .like("answer_headers = { set = { x-frame-options = \"DENY\" } }")
-                .hint("Headers, error pages, sticky, access_log, several redirects or users, details of the above.")
+                .hint("Headers, error pages, sticky, access_log, static, single_page, several redirects or users, details of the above.")
                 .value(self.more),
         ]);
         if let Some(Fault { field, why }) = fault {
@@ -312,18 +312,18 @@ async fn page(
 ) -> Result<Response, Failure> {
     let (row, head) = AppHead::load(app, name, Tab::Domains).await?;
     let route = app.apps.route_at(row.id, Domain::parse(domain)?).await?;
-    let app_file = of_app_file(app, &route).await?;
+    let of_release = OfRelease::load(app, &route).await?;
     let own = route.policies.clone().unwrap_or_default();
     let (given, fault) = match typed {
         Some((given, fault)) => (given, Some(fault)),
         None => (Given::showing(&own), None),
     };
     let domain = route.domain.to_string();
-    let keys: Vec<String> = app_file.told().keys().cloned().collect();
+    let keys: Vec<String> = of_release.app_file.told().keys().cloned().collect();
     Ok(crate::web::pages::render(&View {
         frame: head.frame(visit),
         action: address(name, &domain),
-        words: words(&route, &app_file),
+        words: words(&route, &of_release),
         app_file: keys.join(", "),
         seen: own.mark(),
         fields: given.fields(&route.domain.path, fault),
@@ -355,11 +355,15 @@ pub async fn set(
         Err(fault) => fault,
         Ok(sent) => {
             let seen = (!given.seen.is_empty()).then(|| given.seen.clone());
-            let set = app
-                .apps
-                .set_policies(act.row.id, place.clone(), sent, seen, &act.by, act.now)
-                .await;
-            match set.map_err(Failure::from) {
+            let set = async {
+                check_files(&app, act.row.id, &place, &sent).await?;
+                let (by, now) = (&act.by, act.now);
+                let set = app
+                    .apps
+                    .set_policies(act.row.id, place.clone(), sent, seen, by, now);
+                set.await.map_err(Failure::from)
+            };
+            match set.await {
                 Ok(changed) => {
                     let text = match changed {
                         true => format!("{place} is changed, and it holds from now on."),
@@ -421,6 +425,7 @@ mod tests {
             "rate_limit = { requests = 5, per = \"hour\" }\nsticky = true\nerror_pages = { 503 = \"<h1>Down</h1>\" }",
             "rate_limit = { requests = 5, header = \"x-a\" }\nanswer_headers = { set = { x-a = \"1\" }, remove = [\"b\"] }",
             "compress = { codings = [\"gzip\"] }\nbody_limit = 1000",
+            "static = \"docs/en\"\nsingle_page = false",
         ] {
             let policies: Policies = toml::from_str(text).unwrap();
             let read = shown(text).read().ok().unwrap();

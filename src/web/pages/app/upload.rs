@@ -8,7 +8,7 @@ use futures_util::{Stream, StreamExt, stream};
 
 use super::act::Act;
 use super::actions::begin;
-use crate::deploy::{DeployError, Source};
+use crate::deploy::{DeployError, Site, Source};
 use crate::web::error::Failure;
 use crate::web::multipart::{Broken, Parts};
 use crate::web::pages::visit;
@@ -16,6 +16,11 @@ use crate::web::services::App;
 
 /// The form's field with the file.
 pub const FIELD: &str = "folder";
+
+/// The field, in front of it, with the folder of it that is a site; empty for what its freehold.toml says.
+pub const SITE: &str = "static";
+/// Bytes of that.
+const LONGEST: usize = 1_000;
 
 /// `POST /apps/{app}/deploys/upload`: what the file holds is kept as it comes.
 pub async fn submit(
@@ -39,7 +44,22 @@ async fn kept(app: &App, headers: &HeaderMap, body: Body) -> Result<Source, Depl
     let broke_off =
         |why: Broken| DeployError::Invalid(format!("the upload could not be read: {why}"));
     let mut form = Parts::of(headers, body.into_data_stream()).ok_or_else(none)?;
+    let mut site = None;
     while let Some(name) = form.next().await.map_err(broke_off)? {
+        if name == SITE {
+            let mut text = Vec::new();
+            while let Some(piece) = form.piece().await.map_err(broke_off)? {
+                text.extend(piece);
+                if text.len() > LONGEST {
+                    break;
+                }
+            }
+            let text = String::from_utf8_lossy(&text);
+            site = match text.trim() {
+                "" => None,
+                folder => Some(Site::parse(folder, None).map_err(DeployError::Invalid)?),
+            };
+        }
         if name == FIELD {
             // Where none was chosen, a browser sends an empty one.
             let first = form.piece().await.map_err(broke_off)?.ok_or_else(none)?;
@@ -48,7 +68,8 @@ async fn kept(app: &App, headers: &HeaderMap, body: Body) -> Result<Source, Depl
                 return Err(DeployError::Invalid(why.to_owned()));
             }
             let pieces = stream::iter([Ok(first)]).chain(rest(form));
-            return app.deploys.spool(Box::pin(pieces)).await;
+            let source = app.deploys.spool(Box::pin(pieces)).await?;
+            return Ok(source.as_site(site));
         }
     }
     Err(none())

@@ -195,6 +195,7 @@ pub fn deploys_page() -> deploys::View {
             .like("registry.example.com/shop:1.4")
             .needed()
             .hint("For a private registry, give the app its password first."),
+        site: deploys::site(),
         folder: deploys::folder(),
     }
 }

@@ -1,0 +1,21 @@
+//! The edge of the running daemon, as its owner meets it: settings are edited while it serves, and what clients get and what
+//! the app behind sees follows. The daemon is the real one, without an engine.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod answers;
+mod app;
+#[path = "../support/authority.rs"]
+mod authority;
+mod behind;
+mod client;
+mod deployed;
+mod figures;
+mod folders;
+mod guards;
+#[path = "../support/port.rs"]
+mod port;
+#[path = "../support/quiet.rs"]
+mod quiet;
+mod ways;
+mod world;
