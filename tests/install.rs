@@ -261,7 +261,10 @@ fn n4_after_a_power_cut_everything_is_up_again(server: &Server) {
         }
     });
     // A page, with what a machine needs to come back.
-    assert!(away.contains("<html") && away.contains("Try again shortly"), "{away}");
+    assert!(
+        away.contains("<html") && away.contains("Try again shortly"),
+        "{away}"
+    );
     assert!(!away.ends_with("503 "), "{away}");
     until("the app", secs(300), || {
         let said = ask();

@@ -24,6 +24,8 @@ pub struct Arguments {}
 
 /// Past all that a handover may take, and within systemd's patience with a reload (90 s).
 const WITHIN: Duration = Duration::from_secs(85);
+/// For one answer.
+const ANSWER: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(200);
 const PATH: &str = "/api/v1/handover";
 
@@ -62,7 +64,10 @@ async fn ended(client: &Client, begun: &Handover) -> Result<Handover, Fail> {
     let since = Instant::now();
     loop {
         tokio::time::sleep(LOOK).await;
-        match client.get::<Handover>(PATH).await {
+        // While the box passes over nobody answers, and what was asked of the one that goes may be lost with it.
+        let asked = tokio::time::timeout(ANSWER, client.get::<Handover>(PATH)).await;
+        let asked = asked.unwrap_or_else(|_| Err(Fail::Unreachable("no answer yet".into())));
+        match asked {
             Ok(now) if now.began_ms == begun.began_ms && now.state != HandoverState::Running => {
                 return Ok(now);
             }
@@ -72,7 +77,7 @@ async fn ended(client: &Client, begun: &Handover) -> Result<Handover, Fail> {
                 ));
             }
             Ok(_) | Err(Fail::Unreachable(_)) if since.elapsed() < WITHIN => {}
-            Ok(_) => {
+            Ok(_) | Err(Fail::Unreachable(_)) => {
                 return Err(Fail::Failed(format!(
                     "the handover was not over within {} s; the daemon's log says where it stands: journalctl -u freehold -n 50",
                     WITHIN.as_secs()

@@ -6,7 +6,7 @@
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
@@ -52,6 +52,11 @@ const BLOCKING: usize = 16;
 const FINISH: Duration = Duration::from_secs(3);
 /// For those that did not, to be dropped where they stand.
 const DROP: Duration = Duration::from_secs(2);
+/// For those that block, to come to their end.
+const BLOCKED: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(10);
+/// What its threads are called.
+const NAME: &str = "control";
 
 /// What it stands on, which is there before it and outlasts it.
 pub struct Ground {
@@ -95,7 +100,7 @@ impl Control {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(WORKERS)
             .max_blocking_threads(BLOCKING)
-            .thread_name("control")
+            .thread_name(NAME)
             .enable_all()
             .build()
             .map_err(|e| format!("the runtime did not start: {e}"))?;
@@ -108,6 +113,8 @@ impl Control {
             }),
             Err(why) => {
                 runtime.shutdown_background();
+                // What had begun ends with this process, and the lease not before.
+                std::mem::forget(lease);
                 Err(why)
             }
         }
@@ -150,6 +157,17 @@ impl Control {
         if dropped.is_err() {
             tracing::error!("the end of the control plane panicked");
         }
+        // What blocks cannot be dropped where it stands: a copy of a folder, a snapshot.
+        let since = Instant::now();
+        while threads() > 0 && since.elapsed() < BLOCKED {
+            tokio::time::sleep(LOOK).await;
+        }
+        if threads() > 0 {
+            tracing::error!(
+                "work that blocks has not ended within {} s; whatever it still does, it writes to no database",
+                BLOCKED.as_secs()
+            );
+        }
         drop(self.running);
         drop(self.lease);
         match tasks.lost() {
@@ -159,6 +177,17 @@ impl Control {
             None => Ok(()),
         }
     }
+}
+
+/// How many threads of it there are.
+fn threads() -> usize {
+    let Ok(all) = std::fs::read_dir("/proc/self/task") else {
+        return 0;
+    };
+    let named = all.flatten().filter(|thread| {
+        std::fs::read_to_string(thread.path().join("comm")).is_ok_and(|name| name.trim() == NAME)
+    });
+    named.count()
 }
 
 async fn begin(ground: Ground) -> Result<Running, String> {

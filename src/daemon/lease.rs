@@ -2,13 +2,27 @@
 
 use std::fs::{File, OpenOptions};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 
 /// Held while this process may act; released by the kernel when it ends.
 #[derive(Debug)]
 pub struct Lease {
-    _file: File,
+    file: File,
+}
+
+/// For one that was let go of to be free: a process that was just started may share the file until it runs its program.
+const SOON: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(20);
+
+impl Drop for Lease {
+    /// For all who share the file, too.
+    fn drop(&mut self) {
+        if let Err(error) = flock(&self.file, FlockOperation::Unlock) {
+            tracing::error!(%error, "the lease could not be let go of before the end of this process");
+        }
+    }
 }
 
 impl Lease {
@@ -30,7 +44,21 @@ impl Lease {
                 data_dir.display()
             )
         })?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+
+    /// Takes one that its holder has just let go of.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    pub async fn take_soon(data_dir: &Path) -> Result<Self, String> {
+        let begun = Instant::now();
+        loop {
+            match Self::take(data_dir) {
+                Err(_) if begun.elapsed() < SOON => tokio::time::sleep(LOOK).await,
+                taken => return taken,
+            }
+        }
     }
 }
 

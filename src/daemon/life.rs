@@ -1,6 +1,7 @@
 //! One daemon's life: the edge and its sockets, which are there from beginning to end, and the control plane, which a
 //! handover ends before them.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use super::control::{Control, Ground};
 use super::handover::giving::Successor;
 use super::handover::taking::{Begun, Predecessor};
+use super::handover::wire::Word;
 use super::handover::{self, Step, front_door};
 use super::lease::Lease;
 use super::sockets::Kept;
@@ -53,6 +55,8 @@ pub struct Life {
     begun: Option<Begun>,
     /// Becomes true once no older process serves any more.
     gone: watch::Sender<bool>,
+    /// How many older ones there were when this one took over.
+    leaving: u32,
 }
 
 /// What a life begins with.
@@ -110,7 +114,7 @@ impl Life {
         let closed = Closed::new(&config, &kept)?;
         crash_point::hit(Step::Looked.point());
         let begun = predecessor.let_go().await?;
-        let lease = Lease::take(&config.data_dir)?;
+        let lease = Lease::take_soon(&config.data_dir).await?;
         crash_point::hit(Step::Taken.point());
         if Sabotage::HangingStart.is_on() {
             std::future::pending::<()>().await;
@@ -123,9 +127,7 @@ impl Life {
             lease,
             begun: Some(begun),
         };
-        let life = Self::with(start, parts).await?;
-        crash_point::hit(Step::Opened.point());
-        Ok(life)
+        Self::with(start, parts).await
     }
 
     async fn with(start: &Start, parts: Parts) -> Result<Self, String> {
@@ -139,7 +141,7 @@ impl Life {
             .entries()
             .map(|entries| AccessLog::start(entries, &logs, kept_logs, &tasks));
         let gone = watch::Sender::new(parts.begun.is_none());
-        let (handovers, desk) = Handovers::new();
+        let (handovers, desk) = Handovers::new(std::env::var_os("NOTIFY_SOCKET").is_some());
         if let Some(begun) = &parts.begun {
             desk.begins(begun.at);
         }
@@ -158,8 +160,11 @@ impl Life {
             handovers,
         };
         let control = Control::start(parts.lease, ground).await?;
-        edge.open()
-            .map_err(|e| format!("the edge cannot take connections: {e}"))?;
+        crash_point::hit(Step::Acts.point());
+        if let Err(error) = edge.open() {
+            control.end().await?;
+            return Err(format!("the edge cannot take connections: {error}"));
+        }
         let installation = control.installation();
         tracing::info!(%installation, data_dir = %config.data_dir.display(), "Freehold is up");
         Ok(Self {
@@ -177,6 +182,7 @@ impl Life {
             desk,
             begun: parts.begun,
             gone,
+            leaving: 0,
         })
     }
 
@@ -185,13 +191,21 @@ impl Life {
     /// # Errors
     /// That the predecessor is gone without that word: then so is this life.
     pub async fn confirmed(mut self, predecessor: Predecessor) -> Result<Self, String> {
-        let within = leaving(&self.config) + PATIENCE;
-        if let Err(why) = predecessor.serving(self.gone.clone(), within).await {
+        let within = leaving_for(&self.config) + PATIENCE;
+        let http = self.kept.listen(&self.config.listen).http;
+        let serving = predecessor.serving(http, self.gone.clone(), within);
+        if let Err(why) = serving.await {
             self.stop().await?;
             return Err(why);
         }
         notify(&[NotifyState::Ready]);
-        if let Some(Begun { at, failed }) = self.begun.take() {
+        if let Some(Begun {
+            at,
+            failed,
+            leaving,
+        }) = self.begun.take()
+        {
+            self.leaving = leaving;
             match &failed {
                 None => self.tell(Level::Info, "box.handover", taken_over()).await,
                 Some(why) => {
@@ -223,7 +237,7 @@ impl Life {
                 () = self.desk.asked() => {}
             }
             match self.hand_over(signals).await {
-                Passed::On(successor) => return self.leave(*successor, signals).await,
+                Passed::On(successor) => return self.leave(successor, signals).await,
                 Passed::Stays => {}
                 Passed::Stopped => return self.stop().await,
             }
@@ -233,8 +247,11 @@ impl Life {
     /// Ends it in order: the edge's requests first.
     async fn stop(self) -> Result<(), String> {
         notify(&[NotifyState::Stopping]);
-        let config = self.settings();
-        self.edge.drain(config.drain.daemon).await;
+        let limit = self.settings().drain.daemon;
+        let mut gone = self.gone.subscribe();
+        // Who handed over ends with this one, and has the same time for what it still serves.
+        let before = async { drop(tokio::time::timeout(limit, gone.wait_for(|gone| *gone)).await) };
+        tokio::join!(self.edge.drain(limit), before);
         let ended = match self.control {
             Some(control) => control.end().await,
             None => Ok(()),
@@ -247,10 +264,29 @@ impl Life {
         let began = UnixMs::now();
         self.desk.begins(began);
         self.config = self.settings();
+        let leaving = 1 + if *self.gone.borrow() { 0 } else { self.leaving };
+        // Where even this one is not seen to answer, the other one cannot be held to it.
+        let http = self.kept.listen(&self.config.listen).http;
+        let is_seen = self.answers(http).await.inspect_err(|why| {
+            tracing::warn!(
+                why,
+                "whether another one answers cannot be seen from here, as this one is not seen to"
+            );
+        });
         let program = self.program.clone();
         tracing::info!(program = %program.display(), "another Freehold is to take over");
-        let mut successor = match self.start_from(&program).await {
+        let started = match leaving > handover::MOST_LEAVING {
+            true => Err(format!(
+                "{} daemons still serve what they had before the last handovers, and each holds memory: wait until the first of them is gone, at most {} s",
+                leaving - 1,
+                leaving_for(&self.config).as_secs()
+            )),
+            false => self.start_from(&program, signals).await,
+        };
+        let ready = started.and_then(|mut one| one.is_there().map(|()| one));
+        let mut successor = match ready {
             Ok(successor) => successor,
+            Err(_) if signals.is_told => return Passed::Stopped,
             Err(why) => {
                 tracing::error!(
                     why,
@@ -263,26 +299,29 @@ impl Life {
                 return Passed::Stays;
             }
         };
-        // Where even this one is not seen to answer, the other one cannot be held to it.
-        let is_seen = self.answers().await;
-        if let Err(why) = &is_seen {
-            tracing::warn!(
-                why,
-                "whether the other one answers cannot be seen from here, as this one is not seen to"
-            );
-        }
         if let Some(control) = self.control.take()
             && let Err(error) = control.end().await
         {
             tracing::error!(%error, "the control plane ended by itself during a handover");
         }
         crash_point::hit(Step::LetGo.point());
-        let mut failed = None;
+        let mut failed: Option<String> = None;
         loop {
-            let why = match self
-                .pass(&mut successor, began, failed.clone(), is_seen.is_ok())
-                .await
-            {
+            let word = Word::Take {
+                began,
+                failed: failed.clone(),
+                leaving,
+            };
+            // The program that ran before has nobody behind it, and had the box: it is not held to a look.
+            let (within, is_held) = match failed {
+                None => (handover::SERVING_WITHIN, is_seen.is_ok()),
+                Some(_) => (handover::BACK_WITHIN, false),
+            };
+            let passed = tokio::select! {
+                passed = self.pass(&mut successor, word, within, is_held) => passed,
+                () = signals.stop() => Err("it was told to stop".into()),
+            };
+            let why = match passed {
                 Ok(()) => return Passed::On(Box::new(successor)),
                 Err(why) => why,
             };
@@ -291,37 +330,52 @@ impl Life {
                 why,
                 "the other Freehold did not take over; the program that ran before takes the box back, the edge serves meanwhile"
             );
+            if failed.is_some() {
+                signals.stop_within(handover::AGAIN).await;
+            }
             failed.get_or_insert(why);
             successor = loop {
-                match self.start_from(Path::new(OURSELVES)).await {
+                if signals.is_told {
+                    return Passed::Stopped;
+                }
+                match self.start_from(Path::new(OURSELVES), signals).await {
                     Ok(successor) => break successor,
                     Err(why) => tracing::error!(why, "the box is not taken back yet; trying again"),
                 }
-                tokio::select! {
-                    () = signals.stop() => return Passed::Stopped,
-                    () = tokio::time::sleep(handover::AGAIN) => {}
-                }
+                signals.stop_within(handover::AGAIN).await;
             };
         }
     }
 
-    async fn start_from(&self, program: &Path) -> Result<Successor, String> {
-        Successor::start(program, &self.program, &self.arguments, &self.kept).await
+    async fn start_from(&self, program: &Path, signals: &mut Signals) -> Result<Successor, String> {
+        let mut successor =
+            Successor::start(program, &self.program, &self.arguments, &self.kept).await?;
+        let checked = tokio::select! {
+            checked = successor.is_well() => checked,
+            () = signals.stop() => Err("this one was told to stop meanwhile".into()),
+        };
+        match checked {
+            Ok(()) => Ok(successor),
+            Err(why) => {
+                successor.end().await;
+                Err(why)
+            }
+        }
     }
 
     /// Lets the successor take the box, and makes sure that it answers everybody; else connections are taken here again.
     async fn pass(
         &mut self,
         successor: &mut Successor,
-        began: UnixMs,
-        failed: Option<String>,
-        is_seen: bool,
+        word: Word,
+        within: Duration,
+        is_held: bool,
     ) -> Result<(), String> {
-        successor.take(began, failed).await?;
+        let http = successor.take(word, within).await?;
         self.edge.close().await;
         crash_point::hit(Step::Closed.point());
-        let answered = match is_seen {
-            true => self.answers().await,
+        let answered = match is_held {
+            true => self.answers(http).await,
             false => Ok(()),
         };
         if answered.is_err()
@@ -332,25 +386,32 @@ impl Life {
         answered
     }
 
-    /// Whether whoever takes connections answers.
-    async fn answers(&self) -> Result<(), String> {
-        let listen = self.kept.listen(&self.config.listen);
-        front_door::answers(listen.http, !listen.proxy_protocol.is_empty()).await
+    /// Whether whoever takes connections there answers.
+    async fn answers(&self, http: SocketAddr) -> Result<(), String> {
+        let proxies = !self.config.listen.proxy_protocol.is_empty();
+        front_door::answers(http, proxies).await
     }
 
     /// Serves what it has to its end; the box is the successor's.
-    async fn leave(self, successor: Successor, signals: &mut Signals) -> Result<(), String> {
+    async fn leave(
+        self,
+        mut successor: Box<Successor>,
+        signals: &mut Signals,
+    ) -> Result<(), String> {
         if let Some(pid) = successor.pid() {
             notify(&[NotifyState::MainPid(pid)]);
         }
         crash_point::hit(Step::Told.point());
-        // Held: its end tells the successor that nobody serves here any more.
-        let wire = successor.confirm().await;
+        successor.confirm().await;
         tracing::info!("another Freehold has taken over; this one serves what it has to its end");
         let mut gone = self.gone.subscribe();
         let left = async {
             match Sabotage::AbruptHandover.is_on() {
-                false => self.edge.leave_to_successor(leaving(&self.config)).await,
+                false => {
+                    self.edge
+                        .leave_to_successor(leaving_for(&self.config))
+                        .await
+                }
                 true => self.edge.drain(Duration::ZERO).await,
             }
             self.tasks.finish(FINISH).await;
@@ -364,8 +425,9 @@ impl Life {
         tokio::select! {
             () = left => {}
             () = hurry => {}
+            // Told to stop, or crashed: systemd waits for the last of us, and starts it anew.
+            () = successor.ended() => {}
         }
-        drop(wire);
         Ok(())
     }
 
@@ -413,6 +475,8 @@ pub struct Signals {
     term: Signal,
     int: Signal,
     hang_up: Signal,
+    /// To stop, once and for all.
+    is_told: bool,
 }
 
 impl Signals {
@@ -424,15 +488,21 @@ impl Signals {
             term: of(SignalKind::terminate())?,
             int: of(SignalKind::interrupt())?,
             hang_up: of(SignalKind::hangup())?,
+            is_told: false,
         })
     }
 
-    /// Waits until this process is told to stop.
+    /// Waits so long, or until this process is told to stop.
+    async fn stop_within(&mut self, limit: Duration) {
+        drop(tokio::time::timeout(limit, self.stop()).await);
+    }
+
+    /// Waits until this process is told to stop; it is then, for good.
     pub async fn stop(&mut self) {
-        loop {
+        while !self.is_told {
             tokio::select! {
-                _ = self.term.recv() => return,
-                _ = self.int.recv() => return,
+                _ = self.term.recv() => self.is_told = true,
+                _ = self.int.recv() => self.is_told = true,
                 _ = self.hang_up.recv() => tracing::info!(
                     "told to read the settings again (SIGHUP): they are read whenever they are saved, so there is nothing to do"
                 ),
@@ -442,7 +512,7 @@ impl Signals {
 }
 
 /// How long what an edge has is served on when another one takes new connections.
-fn leaving(config: &Config) -> Duration {
+fn leaving_for(config: &Config) -> Duration {
     config.drain.replica.max(config.drain.daemon)
 }
 
@@ -450,6 +520,13 @@ fn leaving(config: &Config) -> Duration {
 fn own_program() -> Result<PathBuf, String> {
     let found = std::env::current_exe()
         .map_err(|e| format!("the file that this program was started from cannot be found: {e}"))?;
+    // As it was typed, if it is that: a link may lead elsewhere by the time of a handover.
+    let typed = std::env::args_os().next().map(PathBuf::from);
+    if let Some(typed) = typed.filter(|path| path.is_absolute())
+        && std::fs::canonicalize(&typed).is_ok_and(|real| real == found)
+    {
+        return Ok(typed);
+    }
     let text = found.to_string_lossy();
     Ok(match text.strip_suffix(" (deleted)") {
         Some(before) => PathBuf::from(before),

@@ -60,6 +60,10 @@ pub fn crash_points() -> Vec<String> {
 /// A sentence that says why it could not start.
 pub fn main(start: Start) -> Result<(), String> {
     logging::start(start.json);
+    // One that takes the box back is started from /proc/self/exe, and would be called so.
+    if let Err(error) = rustix::thread::set_name(c"freehold") {
+        tracing::debug!(%error, "the process cannot be named");
+    }
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .map_err(|_| "another crypto provider is already installed".to_owned())?;

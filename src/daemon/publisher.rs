@@ -101,13 +101,7 @@ impl Publisher {
 
     /// Waits until the retired replicas of these rows have ended what they were
     /// answering, at most `limit`; then cuts the rest, which has a moment for its last words. Says how many were cut.
-    ///
-    /// After a handover the process before may still send them requests: its end, which it has a limit for itself, comes
-    /// first.
     pub async fn drained(&self, rows: &[i64], limit: Duration) -> u64 {
-        let mut predecessor = self.predecessor.clone();
-        // Whoever could say so is gone: then so is what it would tell of.
-        drop(predecessor.wait_for(|gone| *gone).await);
         let targets: Vec<Arc<Target>> = {
             let retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
             let keys: Vec<String> = rows.iter().map(|row| format!("replica:{row}")).collect();
@@ -118,6 +112,14 @@ impl Publisher {
                 .collect()
         };
         drain::drain(&targets, limit).await
+    }
+
+    /// Waits until no process before this one sends requests to anything any more: after a handover it knows of no change.
+    /// It has a limit for itself.
+    pub async fn alone(&self) {
+        let mut predecessor = self.predecessor.clone();
+        // Whoever could say so is gone: then so is what it would tell of.
+        drop(predecessor.wait_for(|gone| *gone).await);
     }
 
     /// What the edge has apps' requests go to now.

@@ -258,6 +258,9 @@ impl Deploys {
         old: &[Live],
         limit: Duration,
     ) -> Result<bool, Stop> {
+        if !old.is_empty() {
+            self.0.ports.traffic.alone().await;
+        }
         let each = old.iter().map(|one| async move {
             let draining = self.0.ports.traffic.drained(app, vec![one.row], limit);
             let whole = tokio::time::timeout(limit + Duration::from_secs(10), draining).await;

@@ -88,6 +88,11 @@ pub trait Attachments: Send + Sync {
 pub trait Traffic: Send + Sync {
     /// Waits until the proxy serves the app as [`super::Deploys::serving`] says.
     fn switched(&self, app: i64) -> Boxed<'_, Result<(), String>>;
+    /// Waits until no proxy but this one sends requests: after a handover the one before does for a while, and knows of no
+    /// change. It ends by itself.
+    fn alone(&self) -> Boxed<'_, ()> {
+        Box::pin(async {})
+    }
     /// Waits until these containers (rows) have no request left, at most `limit`;
     /// then cuts what is left. Says whether all ended by themselves.
     fn drained(&self, app: i64, containers: Vec<i64>, limit: Duration) -> Boxed<'_, bool>;

@@ -15,6 +15,16 @@ const BEGINS_WITHIN: Duration = Duration::from_secs(5);
 pub struct Handovers {
     ask: mpsc::Sender<()>,
     standing: watch::Receiver<Handover>,
+    is_followed: bool,
+}
+
+/// Why none begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoHandover {
+    /// Whoever keeps this daemon would take its end for a crash.
+    NotFollowed,
+    /// One is running, or the daemon is on its way down.
+    Busy,
 }
 
 /// The daemon's end.
@@ -24,8 +34,8 @@ pub struct Desk {
 }
 
 impl Handovers {
-    /// Both ends.
-    pub fn new() -> (Self, Desk) {
+    /// Both ends. `is_followed`: whoever keeps this daemon hears when another process has its place.
+    pub fn new(is_followed: bool) -> (Self, Desk) {
         let (ask, asked) = mpsc::channel(1);
         let standing = watch::Sender::new(Handover {
             state: HandoverState::None,
@@ -38,6 +48,7 @@ impl Handovers {
         let handovers = Self {
             ask,
             standing: standing.subscribe(),
+            is_followed,
         };
         (handovers, Desk { asked, standing })
     }
@@ -47,17 +58,25 @@ impl Handovers {
         self.standing.borrow().clone()
     }
 
-    /// Asks for one, and returns how it stands once it has begun; `None` if one is running.
-    pub async fn ask(&self) -> Option<Handover> {
+    /// Asks for one, and returns how it stands once it has begun.
+    ///
+    /// # Errors
+    /// Why none begins.
+    pub async fn ask(&self) -> Result<Handover, NoHandover> {
+        if !self.is_followed {
+            return Err(NoHandover::NotFollowed);
+        }
         let mut standing = self.standing.clone();
         standing.mark_unchanged();
         if self.standing().state == HandoverState::Running || self.ask.try_send(()).is_err() {
-            return None;
+            return Err(NoHandover::Busy);
         }
         let begun = standing.changed();
         // It begins at once, or the daemon is on its way down.
-        matches!(tokio::time::timeout(BEGINS_WITHIN, begun).await, Ok(Ok(())))
-            .then(|| self.standing())
+        match tokio::time::timeout(BEGINS_WITHIN, begun).await {
+            Ok(Ok(())) => Ok(self.standing()),
+            _ => Err(NoHandover::Busy),
+        }
     }
 }
 

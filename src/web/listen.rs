@@ -20,6 +20,9 @@ use super::unread::Noted;
 use crate::base::said::Said;
 use crate::base::shutdown::Tasks;
 
+/// For the first head of a connection that was taken just before the end.
+const MOMENT: Duration = Duration::from_millis(100);
+
 /// Makes the socket at `path`, replacing a dead one, with `mode`.
 fn bind(path: &Path, mode: u32) -> io::Result<Std> {
     match std::fs::remove_file(path) {
@@ -135,6 +138,10 @@ fn accept(
                         tracing::debug!(%error, "a dashboard connection ended");
                     },
                     () = shutdown.begun() => {
+                        // Who was just taken is on its way to say what it wants.
+                        if tokio::time::timeout(MOMENT, connection.as_mut()).await.is_ok() {
+                            return;
+                        }
                         connection.as_mut().graceful_shutdown();
                         if tokio::time::timeout(Duration::from_secs(2), connection).await.is_err() {
                             tracing::debug!("a dashboard connection was cut at shutdown");

@@ -50,7 +50,7 @@ pub use access::{Needs, Verdict, decide};
 pub use caller::Caller;
 pub use error::Failure;
 pub use forgery::FormKey;
-pub use handover::{Desk, Handovers};
+pub use handover::{Desk, Handovers, NoHandover};
 pub use hook_body::Room as HookRoom;
 pub use listen::{bind_edge, bind_local, serve_edge, serve_local};
 pub use router::{Route, router, table};

@@ -136,7 +136,7 @@ fn n4_a_new_freehold_that_cannot_take_over_leaves_the_old_one_serving() {
         ),
         (dies_at("handover.looked.after"), "signal 9", false),
         (dies_at("handover.taken.after"), "signal 9", true),
-        (dies_at("handover.opened.after"), "signal 9", true),
+        (dies_at("handover.acts.after"), "signal 9", true),
         (
             with_variables("FREEHOLD_SABOTAGE=hanging-start"),
             "within 30 s",

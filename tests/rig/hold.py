@@ -113,7 +113,7 @@ class Holder:
     def forward(self, number, _frame):
         if number != signal.SIGHUP:
             self.stop_by = self.stop_by or time.monotonic() + STOP_TIMEOUT
-        if self.child:
+        if self.child and not self.is_gone():
             os.kill(self.child, number)
 
     def run(self):
@@ -134,6 +134,14 @@ class Holder:
                 code = os.waitstatus_to_exitcode(status)
                 print(f"hold.py: {self.command[0]} ended with {code}", file=sys.stderr, flush=True)
                 self.kill_the_rest()
+            elif not pid and self.is_gone():
+                # Another of ours was its parent, and has seen its end: systemd would not hear of it either, and waits for
+                # the last of the service.
+                if children(os.getpid()):
+                    time.sleep(0.02)
+                    continue
+                self.child = None
+                print("hold.py: the last one has left", file=sys.stderr, flush=True)
             elif pid:
                 print(f"hold.py: process {pid} has left", file=sys.stderr, flush=True)
             elif self.stop_by and time.monotonic() > self.stop_by:
@@ -141,6 +149,9 @@ class Holder:
             else:
                 time.sleep(0.02)
 
+
+    def is_gone(self):
+        return not os.path.exists(f"/proc/{self.child}")
 
     def reap(self):
         try:

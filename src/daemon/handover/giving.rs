@@ -1,5 +1,6 @@
 //! The side that goes: starts a successor, lets it look at itself, gives it the box, and is sure of it.
 
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -9,24 +10,24 @@ use std::time::Duration;
 use tokio::process::{Child, Command};
 
 use super::wire::{Given, Reply, Wire, Word, descriptors, give};
-use super::{Arguments, CHECKED_WITHIN, ENDED_WITHIN, SERVING_WITHIN};
-use crate::base::clock::UnixMs;
+use super::{Arguments, CHECKED_WITHIN, ENDED_WITHIN};
 use crate::daemon::sockets::Kept;
 
+const NONSENSE: &str = "it said something that does not belong there";
 /// For one that takes nothing to be seen dead.
 const MOMENT: Duration = Duration::from_secs(1);
 
-/// One that was started and has looked at itself.
+/// One that was started.
 pub struct Successor {
     child: Child,
     wire: Wire,
 }
 
 impl Successor {
-    /// Starts `program` beside this process and waits until it says that it could take over. Nothing has changed by then.
+    /// Starts `program` beside this process and gives it the sockets; `next` is the file of the one after it.
     ///
     /// # Errors
-    /// Why it cannot, as a sentence. It is dead then.
+    /// Why that cannot be, as a sentence. It is dead then.
     pub async fn start(
         program: &Path,
         next: &Path,
@@ -65,8 +66,8 @@ impl Successor {
         let sent = give(&ours, &given, &all)
             .and_then(|()| Wire::new(ours))
             .map_err(|e| format!("the sockets could not be given to it: {e}"));
-        let mut successor = match sent {
-            Ok(wire) => Self { child, wire },
+        match sent {
+            Ok(wire) => Ok(Self { child, wire }),
             Err(why) => {
                 // More often than not it is gone already, and that is why.
                 let ended = tokio::time::timeout(MOMENT, child.wait()).await;
@@ -74,15 +75,19 @@ impl Successor {
                     return Err(format!("it ended {}", how(status)));
                 }
                 end(child).await;
-                return Err(why);
-            }
-        };
-        match successor.hears(&Reply::Checked, CHECKED_WITHIN).await {
-            Ok(()) => Ok(successor),
-            Err(why) => {
-                successor.end().await;
                 Err(why)
             }
+        }
+    }
+
+    /// Waits until it has looked at itself. Nothing has changed by then.
+    ///
+    /// # Errors
+    /// Why it cannot take over, as a sentence. It is to be ended.
+    pub async fn is_well(&mut self) -> Result<(), String> {
+        match self.hears(CHECKED_WITHIN, "is well").await? {
+            Reply::Checked => Ok(()),
+            _ => Err(NONSENSE.into()),
         }
     }
 
@@ -91,23 +96,44 @@ impl Successor {
         self.child.id()
     }
 
-    /// Lets it take the box; by now nothing of the control plane here acts any more. Resolves when it takes connections.
+    /// Whether it is still there.
+    ///
+    /// # Errors
+    /// How it ended.
+    pub fn is_there(&mut self) -> Result<(), String> {
+        match self.child.try_wait() {
+            Ok(Some(status)) => Err(format!("it ended {}", how(status))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets it take the box; by now nothing of the control plane here acts any more. Resolves when it takes connections, with
+    /// where it takes plain ones.
     ///
     /// # Errors
     /// Why it does not, as a sentence. It is to be ended before anybody else takes the box.
-    pub async fn take(&mut self, began: UnixMs, failed: Option<String>) -> Result<(), String> {
-        if let Err(error) = self.wire.say(&Word::Take { began, failed }).await {
+    pub async fn take(&mut self, word: Word, within: Duration) -> Result<SocketAddr, String> {
+        if let Err(error) = self.wire.say(&word).await {
             tracing::debug!(%error, "the successor does not listen");
         }
-        self.hears(&Reply::Serving, SERVING_WITHIN).await
+        match self.hears(within, "serves").await? {
+            Reply::Serving { http } => Ok(http),
+            _ => Err(NONSENSE.into()),
+        }
     }
 
     /// Tells it that it is the one that everybody finds. From now on its wire's end says that this process is gone.
-    pub async fn confirm(mut self) -> Wire {
+    pub async fn confirm(&mut self) {
         if let Err(error) = self.wire.say(&Word::Confirmed).await {
             tracing::error!(%error, "the successor could not be told that it has taken over");
         }
-        self.wire
+    }
+
+    /// Resolves when it has ended. Systemd does not see that by itself, as it is not its child.
+    pub async fn ended(&mut self) {
+        if let Err(error) = self.child.wait().await {
+            tracing::error!(%error, "the successor's end could not be seen");
+        }
     }
 
     /// Ends it, whatever it does, and returns when it is dead.
@@ -115,21 +141,16 @@ impl Successor {
         end(self.child).await;
     }
 
-    async fn hears(&mut self, wanted: &Reply, within: Duration) -> Result<(), String> {
+    async fn hears(&mut self, within: Duration, wanted: &str) -> Result<Reply, String> {
         let heard = tokio::time::timeout(within, self.wire.hear::<Reply>()).await;
         match heard {
-            Ok(Ok(Some(reply))) if reply == *wanted => Ok(()),
             Ok(Ok(Some(Reply::Failed(why)))) => Err(why),
-            Ok(Ok(Some(_))) => Err("it said something that cannot be understood".into()),
+            Ok(Ok(Some(reply))) => Ok(reply),
             // Its end looks like an error where it had not read what we said.
             Ok(Ok(None) | Err(_)) => Err(self.how_it_ended().await),
             Err(_) => Err(format!(
-                "it did not say within {} s that it {}",
-                within.as_secs(),
-                match wanted {
-                    Reply::Serving => "serves",
-                    _ => "is well",
-                }
+                "it did not say within {} s that it {wanted}",
+                within.as_secs()
             )),
         }
     }

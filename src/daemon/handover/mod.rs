@@ -20,7 +20,12 @@ use std::time::Duration;
 /// For the other to start and to look at itself.
 const CHECKED_WITHIN: Duration = Duration::from_secs(15);
 /// For it to take the lease, to read the state through and to serve.
-const SERVING_WITHIN: Duration = Duration::from_secs(30);
+pub const SERVING_WITHIN: Duration = Duration::from_secs(30);
+/// The same for the program that ran before: there is nobody else to take the box back, and to make a damaged state anew
+/// takes its time. The edge serves meanwhile.
+pub const BACK_WITHIN: Duration = Duration::from_secs(600);
+/// So many may serve on what they have beside the one that has the box: each holds memory.
+pub const MOST_LEAVING: u32 = 4;
 /// For the last of it to be seen dead.
 const ENDED_WITHIN: Duration = Duration::from_secs(5);
 /// Between tries to bring back a control plane where the other one's failed.
@@ -44,8 +49,8 @@ pub enum Step {
     LetGo,
     /// The successor has the lease, and nothing else of the box.
     Taken,
-    /// The successor takes connections, and has not said so.
-    Opened,
+    /// The successor acts, and takes no connection yet.
+    Acts,
     /// The one that goes takes none any more, and has asked for no answer.
     Closed,
     /// It has told systemd, and not the successor.
@@ -58,7 +63,7 @@ impl Step {
         Self::Looked,
         Self::LetGo,
         Self::Taken,
-        Self::Opened,
+        Self::Acts,
         Self::Closed,
         Self::Told,
     ];
@@ -69,7 +74,7 @@ impl Step {
             Self::Looked => "handover.looked.after",
             Self::LetGo => "handover.let_go.after",
             Self::Taken => "handover.taken.after",
-            Self::Opened => "handover.opened.after",
+            Self::Acts => "handover.acts.after",
             Self::Closed => "handover.closed.after",
             Self::Told => "handover.told.after",
         }

@@ -1,6 +1,6 @@
 //! The side that comes: takes the sockets, looks at itself, waits for the box to be free, and tells when it serves.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
@@ -27,6 +27,8 @@ pub struct Begun {
     pub at: UnixMs,
     /// Why another one could not take over, whose place this one takes.
     pub failed: Option<String>,
+    /// How many serve on what they have, beside this one.
+    pub leaving: u32,
 }
 
 /// Takes the sockets from standard input.
@@ -88,7 +90,15 @@ impl Predecessor {
             return Err(gone);
         }
         match self.wire.hear().await {
-            Ok(Some(Word::Take { began, failed })) => Ok(Begun { at: began, failed }),
+            Ok(Some(Word::Take {
+                began,
+                failed,
+                leaving,
+            })) => Ok(Begun {
+                at: began,
+                failed,
+                leaving,
+            }),
             _ => Err(gone),
         }
     }
@@ -100,18 +110,19 @@ impl Predecessor {
         }
     }
 
-    /// Says that this process takes connections, and waits until it is confirmed. Then the predecessor only serves what it
+    /// Says that this process takes connections, at `http` plain ones, and waits until it is confirmed. Then the predecessor only serves what it
     /// has: `gone` becomes true when that has ended, or at the latest after `within`.
     ///
     /// # Errors
     /// That the predecessor is gone without a word: whoever keeps it starts it anew, and this process is in the way.
     pub async fn serving(
         mut self,
+        http: SocketAddr,
         gone: watch::Sender<bool>,
         within: Duration,
     ) -> Result<(), String> {
         let lost = "the Freehold that was handing over is gone before it was done; this one ends, so that whoever keeps Freehold starts it anew";
-        if self.wire.say(&Reply::Serving).await.is_err() {
+        if self.wire.say(&Reply::Serving { http }).await.is_err() {
             return Err(lost.into());
         }
         let Ok(Some(Word::Confirmed)) = self.wire.hear().await else {

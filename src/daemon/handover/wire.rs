@@ -5,6 +5,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as Std;
 use std::path::PathBuf;
@@ -53,6 +54,8 @@ pub enum Word {
         began: UnixMs,
         /// Why another one could not, whose place this one takes.
         failed: Option<String>,
+        /// How many serve on what they have by then, this one included.
+        leaving: u32,
     },
     /// You are the one that everybody finds.
     Confirmed,
@@ -64,8 +67,8 @@ pub enum Word {
 pub enum Reply {
     /// It could take over.
     Checked,
-    /// It takes connections.
-    Serving,
+    /// It takes connections, those of plain HTTP there.
+    Serving { http: SocketAddr },
     /// It cannot, and ends.
     Failed(String),
 }

@@ -166,6 +166,8 @@ pub struct TrafficPort {
 impl Traffic for TrafficPort {
     fn pause(&self, apps: Vec<i64>, limit: Duration) -> Answer<'_, ()> {
         Box::pin(async move {
+            // Requests of a process before this one would not be held.
+            self.publisher.alone().await;
             let targets = self.publisher.targets(&apps);
             self.apps
                 .pause(apps, limit, UnixMs::now())

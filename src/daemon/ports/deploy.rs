@@ -102,6 +102,10 @@ impl Traffic for TrafficPort {
         Box::pin(self.0.switched(app))
     }
 
+    fn alone(&self) -> Boxed<'_, ()> {
+        Box::pin(self.0.alone())
+    }
+
     fn drained(&self, _app: i64, containers: Vec<i64>, limit: Duration) -> Boxed<'_, bool> {
         Box::pin(async move { self.0.drained(&containers, limit).await == 0 })
     }

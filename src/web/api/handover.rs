@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 
 use crate::web::error::Failure;
+use crate::web::handover::NoHandover;
 use crate::web::input::Input;
 use crate::web::services::App;
 use crate::wire::handover::{BeginHandover, Handover};
@@ -28,7 +29,8 @@ pub async fn begin(
         )));
     }
     let begun = app.handovers.ask().await;
-    begun.map(Json).ok_or_else(|| {
-        refused("another Freehold is taking over already, or this one is on its way down: ask GET /api/v1/handover how that stands".into())
+    begun.map(Json).map_err(|why| match why {
+        NoHandover::NotFollowed => refused("this Freehold was not started by systemd, and whoever started it would take a handover for its end: end it and start it again".into()),
+        NoHandover::Busy => refused("another Freehold is taking over already, or this one is on its way down: ask GET /api/v1/handover how that stands".into()),
     })
 }
