@@ -6,7 +6,8 @@ use crate::client::Asked;
 use crate::world::World;
 
 const HOST: &str = "example.com";
-const ROUTE: &str = "[[route]]\nhost = \"example.com\"\nTLS\nupstream = \"http://APP\"\n";
+/// Connections stay as long as a slow machine needs.
+const ROUTE: &str = "[timeouts]\nidle = \"10m\"\n[[route]]\nhost = \"example.com\"\nTLS\nupstream = \"http://APP\"\n";
 /// A load balancer's, and what it and a stranger say.
 const PROXY: &str = "127.0.0.2";
 const CLIENT: &str = "192.0.2.1";
