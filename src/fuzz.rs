@@ -18,6 +18,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("multipart", crate::web::fuzz::multipart),
     ("proxy_protocol", crate::proxy::fuzz::proxy_protocol),
     ("request", crate::proxy::fuzz::request),
+    ("request_http2", crate::proxy::fuzz::request_http2),
     ("upload", crate::deploy::fuzz::upload),
     ("webhook", crate::deploy::fuzz::webhook),
     ("websocket", crate::proxy::fuzz::websocket),

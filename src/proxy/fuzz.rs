@@ -2,6 +2,7 @@
 mod fields;
 mod reader;
 mod request;
+mod request_http2;
 
 use std::net::IpAddr;
 use std::time::Instant;
@@ -27,6 +28,7 @@ pub use super::upstream::fuzz::{answer, answer_fields};
 pub(super) use fields::fields;
 pub use fields::{accept_encoding, compressed, sticky, trace};
 pub use request::request;
+pub use request_http2::request_http2;
 
 /// What the guard lets through, hyper reads alike, however it comes: the first byte cuts it.
 pub fn head_guard(data: &[u8]) {
@@ -137,8 +139,8 @@ pub fn host(data: &[u8]) {
     }
 }
 
-/// What of a connection's frames may pass, and what comes in place of the rest, does not depend on how the bytes arrive:
-/// the first byte cuts them.
+/// What of a connection's frames may pass, what comes in place of the rest, and whether trailers were too long, does not
+/// depend on how the bytes arrive: the first byte cuts them.
 pub fn h2_frames(data: &[u8]) {
     let [piece, bytes @ ..] = data else { return };
     let now = Instant::now();
@@ -150,6 +152,8 @@ pub fn h2_frames(data: &[u8]) {
             assert!(cut.is_between_frames());
             assert_eq!(end, Some(at + end_in_pieces));
             assert_eq!(whole.stand_in(), cut.stand_in());
+            let is_long = whole.trailers_are_too_long();
+            assert_eq!(is_long, cut.trailers_are_too_long());
             return;
         }
         at += piece.len();

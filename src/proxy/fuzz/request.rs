@@ -70,23 +70,28 @@ pub fn request(data: &[u8]) {
             Some(read.target),
             "{shown:?}"
         );
-        for name in OURS {
-            assert_eq!(read.of(name).len(), 1, "{name}: {shown:?}");
-            let lookalike = name.replace('-', "_");
-            assert!(
-                lookalike == name || read.of(&lookalike).is_empty(),
-                "{shown:?}"
-            );
-        }
-        assert_eq!(read.of("x-forwarded-for"), ["203.0.113.9"]);
-        for hop in [
-            "keep-alive",
-            "proxy-connection",
-            "proxy-authorization",
-            "http2-settings",
-        ] {
-            assert!(read.of(hop).is_empty(), "{hop}: {shown:?}");
-        }
+        says_what_is_ours(&read, &shown);
+    }
+}
+
+/// What we say of a request is said once and by us alone, and nothing of its hop goes on.
+pub(super) fn says_what_is_ours(read: &reader::Read<'_>, shown: &str) {
+    for name in OURS {
+        assert_eq!(read.of(name).len(), 1, "{name}: {shown:?}");
+        let lookalike = name.replace('-', "_");
+        assert!(
+            lookalike == name || read.of(&lookalike).is_empty(),
+            "{shown:?}"
+        );
+    }
+    assert_eq!(read.of("x-forwarded-for"), ["203.0.113.9"]);
+    for hop in [
+        "keep-alive",
+        "proxy-connection",
+        "proxy-authorization",
+        "http2-settings",
+    ] {
+        assert!(read.of(hop).is_empty(), "{hop}: {shown:?}");
     }
 }
 
@@ -114,7 +119,7 @@ fn forwarded(bytes: &[u8], limits: Limits) -> Vec<Option<(Vec<u8>, bool)>> {
     all.take()
 }
 
-async fn sent(request: Request<Incoming>, limits: &Limits) -> Option<(Vec<u8>, bool)> {
+pub(super) async fn sent(request: Request<Incoming>, limits: &Limits) -> Option<(Vec<u8>, bool)> {
     let (parts, incoming) = request.into_parts();
     let host = Host::of(&parts).ok()?;
     site::check(&parts, limits).ok()?;
