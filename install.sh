@@ -200,6 +200,11 @@ CONFIG
     place 0644 "$here/README.md" /usr/local/share/doc/freehold/README.md
     install_help
     changed=no # an edited document restarts nothing; what follows does
+    before=
+    if [ -e /usr/local/bin/freehold ] && ! cmp -s "$binary" /usr/local/bin/freehold; then
+        before=/usr/local/bin/freehold.before # until the new one has proven itself
+        cp -p /usr/local/bin/freehold "$before"
+    fi
     place 0755 "$binary" /usr/local/bin/freehold
     program_changed=$changed
     changed=no
@@ -272,6 +277,7 @@ start_service() {
     elif [ "$changed" = yes ] || runs_replaced; then
         hand_over
     fi
+    [ -z "$before" ] || rm -f "$before"
 }
 
 # What a unit says of its process is in force with a new one that systemd starts; who connects meanwhile waits.
@@ -287,7 +293,11 @@ hand_over() {
     case $code in
         0) ;;
         3) restart_service ;; # one that runs since before there were handovers
-        *) fail "the new Freehold did not take over; the one before serves on" "journalctl -u freehold -n 50 says more" ;;
+        *)
+            [ -z "$before" ] || mv -f "$before" /usr/local/bin/freehold # or the next start would be of the new one
+            fail "the new Freehold did not take over; the one before serves on, and is what is installed" \
+                "journalctl -u freehold -n 50 says more"
+            ;;
     esac
 }
 

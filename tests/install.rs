@@ -230,6 +230,18 @@ fn n4_systemd_follows_a_handover(server: &Server) {
         "{said}"
     );
     server.must("cd /usr/local/bin && mv good freehold");
+    // Installed like any other: what cannot serve is not what the next start finds.
+    server.must(&format!(
+        "printf '#!/bin/sh\ncase $1 in serve) exit 7;; *) exec {BINARY} \"$@\";; esac\n' >/root/bad && chmod +x /root/bad"
+    ));
+    let said = server.refused(&format!("sh {INSTALL} --binary /root/bad"));
+    assert!(
+        said.contains("the one before serves on, and is what is installed"),
+        "{said}"
+    );
+    server.must(&format!(
+        "cmp {BINARY} /usr/local/bin/freehold && ! test -e /usr/local/bin/freehold.before"
+    ));
     assert_eq!(main(), after);
     // Whoever has the place is systemd's: it comes back.
     server.must("systemctl kill -s KILL freehold; for i in $(seq 50); do freehold status && exit 0; sleep 0.2; done; exit 1");
