@@ -178,7 +178,7 @@ async fn held(request: Request, most: usize) -> Result<(Parts, Bytes), Failure> 
 }
 
 /// The token among a form's fields.
-fn in_form(headers: &HeaderMap, body: &Bytes) -> Option<String> {
+pub(super) fn in_form(headers: &HeaderMap, body: &Bytes) -> Option<String> {
     let form = kind(headers) == "application/x-www-form-urlencoded";
     form_urlencoded::parse(body)
         .find(|(name, _)| form && name == FIELD)

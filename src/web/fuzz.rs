@@ -1,11 +1,13 @@
 //! Fuzz targets of what browsers and programs send to the dashboard and the API.
+use axum::body::Body;
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use bytes::Bytes;
 use futures_util::{FutureExt, stream};
 
-use super::auth;
 use super::multipart::{Broken, Parts};
 use super::page::{MOST, Names, Page, Whole};
+use super::{auth, forgery, replay};
 
 type Fields = Vec<(String, Vec<u8>)>;
 
@@ -57,6 +59,63 @@ fn form(body: &[u8], piece: usize) -> Result<Fields, Broken> {
     };
     read.now_or_never()
         .unwrap_or_else(|| panic!("it waits for what is there"))
+}
+
+/// A body of a form, urlencoded: its token is what the first field of that name says, as a reader of our own decodes it.
+pub fn form_token(body: &[u8]) {
+    const KIND: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
+    let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, KIND)]);
+    let given = forgery::in_form(&headers, &Bytes::copy_from_slice(body));
+    let fields = body.split(|byte| *byte == b'&').map(|field| {
+        let equals = field.iter().position(|byte| *byte == b'=');
+        let (name, value) = field.split_at(equals.unwrap_or(field.len()));
+        (
+            decoded(name),
+            decoded(value.strip_prefix(b"=").unwrap_or(value)),
+        )
+    });
+    let mut named = fields.filter(|(name, _)| name == forgery::FIELD);
+    assert_eq!(given, named.next().map(|(_, value)| value));
+    // Nothing that calls itself something else is a form.
+    assert_eq!(
+        forgery::in_form(&HeaderMap::new(), &Bytes::copy_from_slice(body)),
+        None
+    );
+}
+
+fn decoded(text: &[u8]) -> String {
+    let digit = |at: usize| {
+        let byte = text.get(at).map(|byte| char::from(*byte));
+        byte.and_then(|byte| byte.to_digit(16))
+    };
+    let (mut bytes, mut at) = (Vec::new(), 0);
+    while let Some(byte) = text.get(at) {
+        match (byte, digit(at + 1), digit(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                bytes.push((16 * high + low) as u8);
+                at += 2;
+            }
+            (b'+', ..) => bytes.push(b' '),
+            (byte, ..) => bytes.push(*byte),
+        }
+        at += 1;
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// A key is what was sent, whole, and in visible characters; anything else is refused, and never taken for no key.
+pub fn idempotency_key(data: &[u8]) {
+    let Ok(value) = HeaderValue::from_bytes(data) else {
+        return;
+    };
+    let mut request = Request::new(Body::empty());
+    request.headers_mut().insert(replay::HEADER, value);
+    let good = (1..=200).contains(&data.len()) && data.iter().all(u8::is_ascii_graphic);
+    match replay::key_of(&request) {
+        Ok(Some(key)) => assert!(good && key.as_bytes() == data),
+        Ok(None) => panic!("a key is passed over"),
+        Err(_) => assert!(!good),
+    }
 }
 
 /// The lines are fields. A session or token that is read stands in a field of its own as it is, and reads the same there.

@@ -130,7 +130,7 @@ fn problem(kind: ProblemKind, detail: &str, remedy: &str) -> Response {
 }
 
 /// The key, if one was sent.
-fn key_of(request: &Request) -> Result<Option<String>, Failure> {
+pub(super) fn key_of(request: &Request) -> Result<Option<String>, Failure> {
     let Some(value) = request.headers().get(HEADER) else {
         return Ok(None);
     };
