@@ -62,7 +62,14 @@ pub(super) fn knows(connection: &Connection, kind: Kind) -> Result<(), DbError> 
     }
 }
 
-/// Brings the database to this program's version, one transaction a step. One that the next release has upgraded, and that
+/// Whether a newer program has upgraded the state at `path`.
+pub(super) fn is_newer(path: &std::path::Path) -> Result<bool, DbError> {
+    let connection = super::open::reader(path)?;
+    let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    Ok(found > known(Kind::State))
+}
+
+/// Brings the database to this program's version in one transaction. One that the next release has upgraded, and that
 /// is open here because the upgrade was undone, stays as it is.
 pub(super) fn migrate(connection: &mut Connection, kind: Kind) -> Result<(), DbError> {
     knows(connection, kind)?;
@@ -82,6 +89,9 @@ pub(super) fn migrate_to(
     let steps = steps(kind);
     let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     let known = known(kind);
+    if until <= found {
+        return knows(connection, kind);
+    }
     let newest = found.max(until);
     if newest > known {
         return Err(DbError::Newer {
@@ -90,20 +100,15 @@ pub(super) fn migrate_to(
         });
     }
     let done = usize::try_from(found).unwrap_or(0);
-    for (at, step) in steps
-        .iter()
-        .enumerate()
-        .take(usize::try_from(until).unwrap_or(0))
-        .skip(done)
-    {
-        let transaction = connection.transaction()?;
-        if at == done {
-            transaction.pragma_update(None, "application_id", found)?;
-        }
+    let wanted = usize::try_from(until).unwrap_or(0);
+    // All of them or none: halfway there it would be told that it came from there.
+    let transaction = connection.transaction()?;
+    transaction.pragma_update(None, "application_id", found)?;
+    for step in steps.iter().take(wanted).skip(done) {
         transaction.execute_batch(step)?;
-        transaction.pragma_update(None, "user_version", i64::try_from(at + 1).unwrap_or(known))?;
-        transaction.commit()?;
     }
+    transaction.pragma_update(None, "user_version", until)?;
+    transaction.commit()?;
     Ok(())
 }
 

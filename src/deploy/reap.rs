@@ -118,7 +118,8 @@ impl Deploys {
                 }
                 let watched = store::watching(c)?.into_iter();
                 left.extend(watched.filter(|d| !watching.contains(&d.id)));
-                Ok(left)
+                let left = left.into_iter().map(|d| (watching.contains(&d.id), d));
+                Ok(left.collect::<Vec<_>>())
             })
             .await;
         let left = match left {
@@ -128,12 +129,12 @@ impl Deploys {
                 return;
             }
         };
-        for deploy in left {
+        for (is_watched, deploy) in left {
             tracing::warn!(
                 deploy = deploy.id,
                 "a deploy that nothing works on is ended"
             );
-            if let Err(why) = self.end(&deploy).await {
+            if let Err(why) = self.end(&deploy, is_watched).await {
                 tracing::warn!(
                     why,
                     deploy = deploy.id,
@@ -143,7 +144,8 @@ impl Deploys {
         }
     }
 
-    async fn end(&self, deploy: &Deploy) -> Result<(), String> {
+    /// One that is watched is left to its watch, which may have to bring the release before back.
+    async fn end(&self, deploy: &Deploy, is_watched: bool) -> Result<(), String> {
         let told = |e: DbError| e.to_string();
         let app = deploy.app;
         let live = self.0.db.read(move |c| store::live(c, app)).await;
@@ -162,6 +164,10 @@ impl Deploys {
                         State::Watching,
                         State::Live,
                     ];
+                    let way = match is_watched {
+                        true => &way[..3],
+                        false => &way[..],
+                    };
                     let steps = way.iter().zip(way.iter().skip(1));
                     for (at, to) in steps.skip_while(|(at, _)| **at != from) {
                         store::enter(tx, id, *at, *to, &Change::default(), now)?;

@@ -70,12 +70,13 @@ impl Site {
 
 /// A path of the tree as it is kept; nothing where it leads out of it.
 pub(super) fn in_the_tree(path: &str) -> Option<String> {
+    let path = path.trim_start_matches("./");
     let good = !path.is_empty()
         && path.len() <= 500
         && !path.starts_with('/')
         && !path.split('/').any(|p| p == "..")
         && !path.chars().any(char::is_control);
-    good.then(|| path.trim_start_matches("./").to_owned())
+    good.then(|| path.to_owned())
 }
 
 impl Source {

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use crate::base::clock::UnixMs;
 use crate::db::{DbError, Slice};
 
-use super::Outcome;
+use super::{Outcome, WAITS};
 
 /// A job's place in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,9 +146,10 @@ pub(super) fn mark_running(
 ) -> Result<Option<u32>, DbError> {
     Ok(tx
         .query_row(
-            "UPDATE jobs SET state = 'running', attempts = attempts + 1, started_ms = ?2
+            "UPDATE jobs SET state = 'running', attempts = attempts + 1, started_ms = ?2,
+               error = CASE WHEN error = ?3 THEN NULL ELSE error END
              WHERE id = ?1 AND state = 'queued' RETURNING attempts",
-            params![id, now.0],
+            params![id, now.0, WAITS],
             |row| row.get(0),
         )
         .optional()?)

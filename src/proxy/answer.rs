@@ -65,6 +65,9 @@ pub(super) async fn answer(
         handled => handled,
     };
     // Not on a connection that others share.
+    if matches!(handled, Err(EdgeError::TooManyStreams)) {
+        exchange.leave_place();
+    }
     if matches!(handled, Err(EdgeError::TooManyStreams)) && exchange.spoken_for.is_none() {
         Box::pin(tokio::time::sleep(HASTE)).await;
     }

@@ -190,7 +190,12 @@ impl Edge {
     /// # Errors
     /// That the machine refuses a thread or a descriptor: none is taken then.
     pub fn open(&mut self) -> io::Result<()> {
-        if self.acceptor.is_some() {
+        // One whose thread has ended takes nothing.
+        if self
+            .acceptor
+            .as_ref()
+            .is_some_and(|a| !a.thread.is_finished())
+        {
             return Ok(());
         }
         let (wire, stop) = UnixStream::pair()?;

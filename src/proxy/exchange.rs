@@ -154,6 +154,15 @@ impl Exchange {
         self.give_back();
     }
 
+    /// Its source has too much already: the place is somebody else's, and nothing is said of the target by it.
+    pub(super) fn leave_place(&mut self) {
+        if let Some(claim) = self.claim.take() {
+            let nothing = Outcome::default();
+            let worker = self.client.worker.index;
+            claim.target().meter().end(worker, &nothing);
+        }
+    }
+
     /// The target failed before an answer; the request may go elsewhere.
     pub(super) fn give_back(&mut self) {
         if let Some(claim) = self.claim.take() {

@@ -18,7 +18,7 @@ use super::notice::{self, Made};
 use super::replay::{missing, replay};
 use super::snapshot::{self, Snapshot, gone};
 use crate::base::clock::UnixMs;
-use crate::db::{DbError, open};
+use crate::db::{DbError, migrations, open};
 
 /// The database as it lies there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,8 +134,8 @@ pub(in crate::db) fn usable(path: &Path, now: UnixMs) -> Result<Usable, DbError>
                 path.display()
             );
             match recover(path, &folder, &snapshots, (&why, known), &found, now) {
-                // An older state beside an older Freehold: somebody went back to both.
-                Err(DbError::Newer { .. }) if is_whole => {
+                // An older state beside an older Freehold: somebody went back to both. One that was upgraded is no older state.
+                Err(DbError::Newer { .. }) if is_whole && !migrations::is_newer(path)? => {
                     set_aside(&folder, now).map_err(unread)?;
                     Ok(Usable::default())
                 }

@@ -79,12 +79,16 @@ impl AnswerBody {
 
     /// The connection, if it may serve another request. Ask once the body has ended.
     pub(crate) fn reusable(&mut self) -> Option<Connection> {
-        let whole = self.is_ended()
-            && self.keep_alive
-            && self.request.as_ref().is_none_or(RequestBody::is_whole);
-        self.connection
-            .take()
-            .filter(|connection| whole && connection.read.is_empty())
+        let whole = self.is_ended() && self.request.as_ref().is_none_or(RequestBody::is_whole);
+        let connection = self.connection.take()?;
+        if whole && self.keep_alive && connection.read.is_empty() {
+            return Some(connection);
+        }
+        if whole {
+            // All was said. Who closes first would keep the port for a minute, and there are few of them to one address.
+            connection.reset();
+        }
+        None
     }
 
     /// Whether the request's body was read to its end from the client.

@@ -182,6 +182,10 @@ fn finish(
     let mut keep_alive = !seen.close && (version_11 || seen.keep_alive);
     // Some apps send a body to HEAD all the same, and it may come late: it must not be the answer to who asks next.
     keep_alive &= *method != Method::HEAD;
+    if status == StatusCode::NOT_MODIFIED {
+        // So may what a 304 announces.
+        keep_alive &= !seen.chunked && seen.length.unwrap_or(0) == 0;
+    }
     let bodiless = *method == Method::HEAD || status == StatusCode::NOT_MODIFIED;
     let framing = if bodiless {
         Framing::Length(0)
@@ -284,7 +288,7 @@ mod tests {
             (
                 "HTTP/1.1 304 Not Modified\r\nContent-Length: 3\r\n\r\n",
                 Framing::Length(0),
-                true,
+                false,
             ),
         ] {
             let found = head(text).unwrap().unwrap();

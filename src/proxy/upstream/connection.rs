@@ -11,6 +11,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_util::io::poll_read_buf;
 
 use super::timer::Timer;
+use crate::proxy::listener;
 use crate::proxy::target::Address;
 
 /// Room asked for before a read; grows with what the body turns out to be.
@@ -36,6 +37,15 @@ pub(crate) struct Connection {
     written: u64,
     /// Of all its requests, one after the other.
     pub(super) timer: Timer,
+}
+
+impl Connection {
+    /// Ends it without a word, and without keeping its port.
+    pub(crate) fn reset(self) {
+        if let Stream::Tcp(stream) = &self.stream {
+            listener::reset(stream);
+        }
+    }
 }
 
 /// Opens a connection; an error is the address's, none of it was sent.

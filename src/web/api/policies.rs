@@ -90,7 +90,7 @@ pub async fn check_files(
     let stored = route.policies.map(|own| own.told()).unwrap_or_default();
     let is_new = |key: &&str| {
         sent.get(*key)
-            .is_some_and(|value| stored.get(*key) != Some(value))
+            .is_some_and(|value| !value.is_null() && stored.get(*key) != Some(value))
     };
     let Some(key) = ["static", "single_page"].into_iter().find(is_new) else {
         return Ok(());
