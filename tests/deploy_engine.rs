@@ -585,9 +585,10 @@ fn f8_a_kill_around_an_attachment_leaves_the_app_with_what_is_written_down() {
         }
         p.fh.arm(&point);
         let verb: &[&str] = if wanted { &attach } else { &detach };
-        // The daemon is gone before it can answer.
+        // What was not written down is refused; of the rest the next daemon may tell how it ended.
         let out = p.fh.try_cli(verb);
-        assert!(!out.status.success(), "{point}: {}", words(&out));
+        let written = !point.ends_with("ing.before");
+        assert!(written || !out.status.success(), "{point}: {}", words(&out));
         sweep.struck(p.fh.crashed(&point, secs(180)));
         if point.ends_with("ing.before") {
             p.fh.cli(verb);
