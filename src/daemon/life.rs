@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use super::control::{Control, Ground};
@@ -16,8 +15,9 @@ use super::handover::taking::{Begun, Predecessor};
 use super::handover::wire::Word;
 use super::handover::{self, Step, front_door};
 use super::lease::Lease;
+use super::signals::Signals;
 use super::sockets::Kept;
-use super::{Start, settings};
+use super::{Start, settings, start};
 use crate::access_log::AccessLog;
 use crate::base::clock::UnixMs;
 use crate::base::crash_point;
@@ -25,7 +25,6 @@ use crate::base::sabotage::Sabotage;
 use crate::base::shutdown::{Shutdown, Tasks};
 use crate::config::Config;
 use crate::events::{self, Level, NewEvent};
-use crate::host::descriptors;
 use crate::proxy::{Edge, Trouble};
 use crate::web::{Desk, Handovers};
 
@@ -82,11 +81,11 @@ impl Life {
     /// # Errors
     /// A sentence that says why it could not start.
     pub async fn begin(start: &Start) -> Result<Self, String> {
-        let config = read_settings(start)?;
+        let config = start::read_settings(start)?;
         let lease = Lease::take(&config.data_dir)?;
         let kept = Kept::open(&config)?;
         let parts = Parts {
-            program: own_program()?,
+            program: start::own_program()?,
             closed: Closed::new(&config, &kept)?,
             config,
             kept,
@@ -108,7 +107,7 @@ impl Life {
         kept: Kept,
     ) -> Result<Self, String> {
         // First all that can be known while the other one still acts.
-        let config = read_settings(start)?;
+        let config = start::read_settings(start)?;
         let kept = kept.suited(&config)?;
         Predecessor::look(&config).await?;
         let closed = Closed::new(&config, &kept)?;
@@ -470,108 +469,9 @@ enum Passed {
     Stopped,
 }
 
-/// What systemd, or a terminal, says.
-pub struct Signals {
-    term: Signal,
-    int: Signal,
-    hang_up: Signal,
-    /// To stop, once and for all.
-    is_told: bool,
-}
-
-impl Signals {
-    /// # Errors
-    /// That the system does not let us hear them.
-    pub fn listen() -> Result<Self, String> {
-        let of = |kind| signal(kind).map_err(|e| format!("signals cannot be heard: {e}"));
-        Ok(Self {
-            term: of(SignalKind::terminate())?,
-            int: of(SignalKind::interrupt())?,
-            hang_up: of(SignalKind::hangup())?,
-            is_told: false,
-        })
-    }
-
-    /// Waits so long, or until this process is told to stop.
-    async fn stop_within(&mut self, limit: Duration) {
-        drop(tokio::time::timeout(limit, self.stop()).await);
-    }
-
-    /// Waits until this process is told to stop; it is then, for good.
-    pub async fn stop(&mut self) {
-        while !self.is_told {
-            tokio::select! {
-                _ = self.term.recv() => self.is_told = true,
-                _ = self.int.recv() => self.is_told = true,
-                _ = self.hang_up.recv() => tracing::info!(
-                    "told to read the settings again (SIGHUP): they are read whenever they are saved, so there is nothing to do"
-                ),
-            }
-        }
-    }
-}
-
 /// How long what an edge has is served on when another one takes new connections.
 fn leaving_for(config: &Config) -> Duration {
     config.drain.replica.max(config.drain.daemon)
-}
-
-/// The file that this process was started from. One that was replaced meanwhile is the next to be started.
-fn own_program() -> Result<PathBuf, String> {
-    let found = std::env::current_exe()
-        .map_err(|e| format!("the file that this program was started from cannot be found: {e}"))?;
-    // As it was typed, if it is that: a link may lead elsewhere by the time of a handover.
-    let typed = std::env::args_os().next().map(PathBuf::from);
-    if let Some(typed) = typed.filter(|path| path.is_absolute())
-        && std::fs::canonicalize(&typed).is_ok_and(|real| real == found)
-    {
-        return Ok(typed);
-    }
-    let text = found.to_string_lossy();
-    Ok(match text.strip_suffix(" (deleted)") {
-        Some(before) => PathBuf::from(before),
-        None => found,
-    })
-}
-
-fn read_settings(start: &Start) -> Result<Arc<Config>, String> {
-    let routes_d = Config::routes_d(&start.config);
-    let read = Config::load_or_kept(&start.config, &routes_d, start.data_dir.as_deref());
-    let (mut config, mistake) = read.map_err(|e| e.to_string())?;
-    if let Some(mistake) = mistake {
-        tracing::error!(%mistake, "starting with the settings that were last in force");
-    }
-    if let Some(data_dir) = &start.data_dir {
-        config.data_dir.clone_from(data_dir);
-    }
-    tell_descriptors(descriptors::raise(), &config);
-    for folder in ["repos", "builds", "backups"] {
-        private_folder(&config.data_dir.join(folder))?;
-    }
-    std::fs::create_dir_all(&config.run_dir)
-        .map_err(|e| format!("{}: {e}", config.run_dir.display()))?;
-    Ok(Arc::new(config))
-}
-
-/// Says so where strangers get less room than the settings say.
-fn tell_descriptors(allowed: u64, config: &Config) {
-    let wanted = config.limits.connections;
-    let fit = descriptors::connections(wanted, allowed);
-    if fit < wanted {
-        tracing::warn!(
-            allowed,
-            "the edge takes {fit} connections at once, and not the {wanted} of limits.connections: this process may have {allowed} file descriptors, and the rest needs some. Raise LimitNOFILE of freehold.service"
-        );
-    }
-}
-
-fn private_folder(path: &Path) -> Result<(), String> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|e| format!("{} cannot be made: {e}", path.display()))
 }
 
 /// Tells systemd; elsewhere this is nothing.

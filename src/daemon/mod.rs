@@ -21,7 +21,9 @@ mod ports;
 mod publisher;
 mod route_folders;
 mod settings;
+mod signals;
 mod sockets;
+mod start;
 mod static_folders;
 mod upstream_checks;
 mod upstreams;
@@ -31,7 +33,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use handover::taking;
-use life::{Life, Signals};
+use life::Life;
+use signals::Signals;
 
 /// What `freehold serve` was told.
 #[derive(Clone, Debug)]
