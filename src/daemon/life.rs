@@ -13,7 +13,7 @@ use super::control::{Control, Ground};
 use super::handover::giving::Successor;
 use super::handover::taking::{Begun, Predecessor};
 use super::handover::wire::Word;
-use super::handover::{self, Step, front_door};
+use super::handover::{self, Step, front_door, taking};
 use super::lease::Lease;
 use super::signals::Signals;
 use super::sockets::Kept;
@@ -109,7 +109,7 @@ impl Life {
         // First all that can be known while the other one still acts.
         let config = start::read_settings(start)?;
         let kept = kept.suited(&config)?;
-        Predecessor::look(&config).await?;
+        taking::look(&config).await?;
         let closed = Closed::new(&config, &kept)?;
         crash_point::hit(Step::Looked.point());
         let begun = predecessor.let_go().await?;

@@ -66,20 +66,20 @@ pub fn arrive() -> Result<(Predecessor, Kept), String> {
     Ok((Predecessor { wire, program }, kept))
 }
 
-impl Predecessor {
-    /// What can be seen without the lease: the state is of a version that this program knows, and can be read.
-    ///
-    /// # Errors
-    /// A sentence.
-    pub async fn look(config: &Config) -> Result<(), String> {
-        let state = config.data_dir.join("state.db");
-        let looked = tokio::task::spawn_blocking(move || db::look(&state));
-        looked
-            .await
-            .map_err(|_| "looking at the state panicked".to_owned())?
-            .map_err(|e| e.to_string())
-    }
+/// What can be seen without the lease: the state is of a version that this program knows, and can be read.
+///
+/// # Errors
+/// A sentence.
+pub async fn look(config: &Config) -> Result<(), String> {
+    let state = config.data_dir.join("state.db");
+    let looked = tokio::task::spawn_blocking(move || db::look(&state));
+    looked
+        .await
+        .map_err(|_| "looking at the state panicked".to_owned())?
+        .map_err(|e| e.to_string())
+}
 
+impl Predecessor {
     /// Says that this process could take over, and waits until the box is free.
     ///
     /// # Errors
