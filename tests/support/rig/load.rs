@@ -101,6 +101,12 @@ impl Load {
         self.ledger.lock().unwrap().records.len()
     }
 
+    /// How many of those failed.
+    pub fn lost(&self) -> usize {
+        let ledger = self.ledger.lock().unwrap();
+        ledger.records.iter().filter(|r| !r.is_good()).count()
+    }
+
     /// How many of this kind of stream were ended by the other side.
     pub fn streams_ended(&self, kind: StreamKind) -> usize {
         let ledger = self.ledger.lock().unwrap();
