@@ -15,6 +15,8 @@ pub enum Sabotage {
     AbruptHandover,
     /// Who takes over hangs once it has the lease.
     HangingStart,
+    /// Connections to apps are used again however long they were idle, closed or not.
+    OldConnections,
 }
 
 impl Sabotage {
@@ -32,6 +34,7 @@ impl Sabotage {
             Self::LeftFile => "left-file",
             Self::AbruptHandover => "abrupt-handover",
             Self::HangingStart => "hanging-start",
+            Self::OldConnections => "old-connections",
         };
         std::env::var("FREEHOLD_SABOTAGE").is_ok_and(|asked| asked == word)
     }

@@ -10,6 +10,7 @@ use std::time::Instant;
 use tokio::sync::Notify;
 
 use super::connection::Connection;
+use crate::base::sabotage::Sabotage;
 use crate::proxy::target::Target;
 
 const KEPT: usize = 512;
@@ -38,12 +39,12 @@ impl Pool {
             let idle = now
                 .saturating_duration_since(connection.idle_since)
                 .as_millis() as u64;
-            if idle >= u64::from(target.idle_limit_ms()) {
+            if is_too_old(target, idle) {
                 // The one on top is the freshest: the rest are older still.
                 of_target.connections.clear();
                 return None;
             }
-            if !connection.is_stale() {
+            if !is_closed(&mut connection) {
                 connection.reused = true;
                 return Some(connection);
             }
@@ -94,10 +95,10 @@ impl Pool {
                 let idle = now
                     .saturating_duration_since(connection.idle_since)
                     .as_millis() as u64;
-                if idle >= u64::from(target.idle_limit_ms()) {
+                if is_too_old(&target, idle) {
                     return false;
                 }
-                let stale = connection.is_stale();
+                let stale = is_closed(connection);
                 if stale {
                     closed_after(&target, idle);
                 }
@@ -114,6 +115,15 @@ impl Pool {
     pub(crate) fn clear(&mut self) {
         self.idle.clear();
     }
+}
+
+/// Whether the target may be about to close a connection that was idle for so long.
+fn is_too_old(target: &Target, idle_ms: u64) -> bool {
+    idle_ms >= u64::from(target.idle_limit_ms()) && !Sabotage::OldConnections.is_on()
+}
+
+fn is_closed(connection: &mut Connection) -> bool {
+    !Sabotage::OldConnections.is_on() && connection.is_stale()
 }
 
 /// The upstream said how long it keeps an idle connection.
