@@ -3,7 +3,7 @@
 //!
 //! The app is a folder of files, which needs no engine, and the settings' route serves the same folder, so that both are asked
 //! the same. What only an app behind the edge shows (`strip_prefix`, `sticky`) is asked of a `[[route]]` here and of an
-//! app's containers in tests/policies_engine.rs.
+//! app's containers in tests/edge_engine/replicas.rs.
 
 use std::fs;
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
