@@ -46,7 +46,7 @@ fn send(world: &World, host: &str, path: &str, traffic: &Traffic) -> BTreeSet<St
 }
 
 /// The lines of the access log that are whole.
-fn log(daemon: &Daemon) -> Vec<Value> {
+pub fn log(daemon: &Daemon) -> Vec<Value> {
     let at = daemon.data().join("logs").join("access.jsonl");
     let text = std::fs::read_to_string(at).unwrap_or_default();
     let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);

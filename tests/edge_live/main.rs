@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod answers;
+#[path = "../support/api.rs"]
+mod api;
 mod app;
 #[path = "../support/authority.rs"]
 mod authority;
@@ -13,9 +15,11 @@ mod deployed;
 mod figures;
 mod folders;
 mod guards;
+mod policy_rows;
 #[path = "../support/port.rs"]
 mod port;
 #[path = "../support/quiet.rs"]
 mod quiet;
+mod table;
 mod ways;
 mod world;

@@ -1,7 +1,8 @@
 //! A daemon whose settings are edited while it serves, with names that have certificates of a company's own.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,14 @@ use crate::quiet::Daemon;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Names that every world has a certificate for.
-const NAMES: [&str; 3] = ["example.com", "www.example.com", "other.example.com"];
+const NAMES: [&str; 6] = [
+    "example.com",
+    "www.example.com",
+    "other.example.com",
+    "shop.example.com",
+    "www.shop.example.com",
+    "log.example.com",
+];
 
 pub struct World {
     pub daemon: Daemon,
@@ -131,13 +139,25 @@ impl World {
     }
 
     pub fn try_cli(&self, arguments: &[&str]) -> (bool, String) {
-        let out = Command::new(env!("CARGO_BIN_EXE_freehold"))
+        self.try_cli_typing(arguments, "")
+    }
+
+    /// The same with this on its standard input.
+    pub fn try_cli_typing(&self, arguments: &[&str], typed: &str) -> (bool, String) {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_freehold"))
             .args(arguments)
             .env("FREEHOLD_SOCKET", self.daemon.socket("freehold.sock"))
             .env("NO_COLOR", "1")
-            .stdin(std::process::Stdio::null())
-            .output()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
             .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        // One that does not read may be gone already.
+        stdin.write_all(typed.as_bytes()).ok();
+        drop(stdin);
+        let out = child.wait_with_output().unwrap();
         let said = match out.status.success() {
             true => out.stdout,
             false => [out.stdout, out.stderr].concat(),

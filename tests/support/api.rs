@@ -11,6 +11,7 @@ use super::quiet::Daemon;
 
 pub struct Answer {
     pub status: u16,
+    #[allow(dead_code)]
     pub head: String,
     pub body: String,
 }
@@ -20,6 +21,7 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.body))
     }
 
+    #[allow(dead_code)]
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.head.lines().filter_map(|l| l.split_once(": "));
         lines
@@ -78,6 +80,7 @@ pub fn local(daemon: &Daemon, method: &str, path: &str, more: &str, body: &str) 
     ask(&daemon.socket("freehold.sock"), method, path, more, body)
 }
 
+#[allow(dead_code)]
 pub fn make_app(daemon: &Daemon, name: &str) {
     let made = local(
         daemon,

@@ -1,46 +1,8 @@
 //! E6: policies in the freehold.toml of an app that runs in containers, deployed on a real engine: what clients get, and what
 //! the app is told; they come and go with its releases, and a domain's own go before them at once.
 
-#[path = "support/mod.rs"]
-mod support;
+use crate::place::{HOST, PROCESS, Place, saw};
 
-use std::path::PathBuf;
-
-use support::edge::{Answer, Edge, Request};
-use support::freehold::Freehold;
-use support::until::{secs, until};
-
-const HOST: &str = "shop.localhost";
-/// An app that says what it saw; every answer of its own has the same header.
-const APP: &str = r#"
-import http.server, os
-
-class Seen(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        length = int(self.headers.get("Content-Length") or 0)
-        self.rfile.read(length)
-        lines = [self.command + " " + self.path, "body: " + str(length)]
-        lines += [name.lower() + ": " + value for name, value in self.headers.items()]
-        body = ("\n".join(lines) + "\n" * 2000).encode()
-        self.send_response(404 if self.path.startswith("/missing") else 200)
-        self.send_header("Content-Type", "text/plain")
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("X-Version", "7.1")
-        self.end_headers()
-        self.wfile.write(body)
-
-    do_POST = do_GET
-
-    def log_message(self, *_):
-        pass
-
-http.server.ThreadingHTTPServer(("", int(os.environ["PORT"])), Seen).serve_forever()
-"#;
-const DOCKERFILE: &str =
-    "FROM python:3.13-slim\nCOPY app.py .\nCMD [\"python\", \"-u\", \"app.py\"]\n";
-const PROCESS: &str = "[processes.web]\nport = 8000\nhealth = \"/\"\n";
 const ROUTE: &str = r#"[processes.web.route]
 redirects = [{ path = "/old", to = "/new", status = 302 }]
 request_headers = { set = { x-env = "staging" }, remove = ["x-debug"] }
@@ -51,69 +13,6 @@ body_limit = "1KB"
 compress = { codings = ["gzip"], with_cookies = true }
 error_pages = { "413" = "<h1>Too much</h1>" }
 "#;
-
-struct Place {
-    fh: Freehold,
-    edge: Edge,
-}
-
-impl Place {
-    fn new() -> Self {
-        let mut fh = Freehold::new();
-        fh.configure("[deploy]\nwatch = \"1s\"\n");
-        fh.start();
-        fh.cli(&["app", "create", "shop"]);
-        fh.cli(&["domain", "add", "shop", HOST]);
-        fh.cli(&["domain", "add", "shop", &format!("{HOST}/api")]);
-        let status = fh.json(&["status"]);
-        let edge = fh.edge(status["root_file"].as_str().unwrap().as_ref());
-        Self { fh, edge }
-    }
-
-    fn tree(&self, name: &str, settings: &str) -> PathBuf {
-        let tree = self.fh.path(name);
-        std::fs::create_dir_all(&tree).unwrap();
-        for (file, content) in [
-            ("Dockerfile", DOCKERFILE),
-            ("app.py", APP),
-            ("freehold.toml", settings),
-        ] {
-            std::fs::write(tree.join(file), content).unwrap();
-        }
-        tree
-    }
-
-    fn deploy(&self, name: &str, settings: &str) {
-        let tree = self.tree(name, settings).display().to_string();
-        self.fh.cli(&["deploy", &tree, "--app", "shop"]);
-    }
-
-    fn get(&self, path: &str) -> Request {
-        self.edge.get(&format!("https://{HOST}{path}"))
-    }
-
-    /// As one who may, counted by a key.
-    fn ana(&self, path: &str, key: &str) -> Request {
-        let asked = self.get(path).option(&["--user", "ana:hunter2-hunter2"]);
-        asked.header("X-Api-Key", key)
-    }
-
-    fn until(
-        &self,
-        what: &str,
-        ask: impl Fn() -> Request,
-        is_so: impl Fn(&Answer) -> bool,
-    ) -> Answer {
-        until(what, secs(60), || match ask().send()? {
-            answer if is_so(&answer) => Ok(answer),
-            answer => Err(format!("{}: {}", answer.status, answer.text())),
-        })
-    }
-}
-
-fn saw(answer: &Answer, line: &str) -> bool {
-    answer.text().lines().any(|known| known == line)
-}
 
 #[test]
 fn e6_an_app_in_containers_is_served_by_the_policies_of_its_file_and_of_its_domain() {
