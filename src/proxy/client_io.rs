@@ -4,7 +4,7 @@
 //! connection's task then must call `poll_send` before it sleeps; nothing else sends what was gathered.
 //!
 //! A client that leaves is noticed by whoever reads from it. While nobody does (its body waits for an app, or the next
-//! request for an answer), `poll_gone` reads ahead a little to find the end.
+//! request for an answer), `poll_gone` reads ahead a little to find the end, and behind more than that looks for it.
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::mem::MaybeUninit;
@@ -21,10 +21,11 @@ use super::client::Client;
 use super::inlet::Inlet;
 use super::limits::Limits;
 use super::listener::reset;
+use super::look::{Look, Seen};
 
 /// What is gathered at most: one TLS record.
 const GATHERED: usize = 16 * 1024;
-/// What is read ahead at most. A client that sent more before it left is noticed when that is read.
+/// What is read ahead at most.
 const AHEAD: usize = 16 * 1024;
 
 pub(super) enum Transport {
@@ -141,10 +142,26 @@ impl Wire {
         self.awaited.set(false);
     }
 
-    /// Ready when the client has gone and nobody who reads will find that out.
-    pub(super) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
+    /// What its socket tells of the client without being read.
+    pub(super) fn seen(&self) -> Seen {
+        match &*self.transport.borrow() {
+            Transport::Plain(stream) => Seen::of(stream),
+            Transport::Tls(stream) => Seen::of(stream.get_ref().0),
+        }
+    }
+
+    /// Ready when the client has gone and nobody who reads will find that out. Here it has gone when it has ended its
+    /// sending, whether all of its request had come or not, as it has for hyper.
+    pub(super) fn poll_gone(&self, cx: &mut Context<'_>, look: &mut Look) -> Poll<()> {
+        if self.awaited.get() {
+            look.rests();
+            return Poll::Pending;
+        }
         let mut ahead = self.ahead.borrow_mut();
-        while !self.awaited.get() && ahead.len() < AHEAD {
+        if ahead.len() < AHEAD {
+            look.rests();
+        }
+        while ahead.len() < AHEAD {
             let mut bytes = [const { MaybeUninit::uninit() }; 2_048];
             let mut buffer = ReadBuf::uninit(&mut bytes);
             match ready!(self.poll_transport(cx, &mut buffer)) {
@@ -152,7 +169,12 @@ impl Wire {
                 Ok(()) | Err(_) => return Poll::Ready(()),
             }
         }
-        Poll::Pending
+        loop {
+            ready!(look.poll_due(cx));
+            if self.seen() != Seen::Open {
+                return Poll::Ready(());
+            }
+        }
     }
 
     /// Sends what was gathered. Pending means that the client does not take it yet.
@@ -245,7 +267,9 @@ impl AsyncRead for ClientIo {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let read = this.inlet.poll_read(&this.wire, cx, buffer);
-        this.wire.awaited.set(read.is_pending());
+        this.wire
+            .awaited
+            .set(read.is_pending() && !this.inlet.is_full());
         read
     }
 }

@@ -70,6 +70,12 @@ impl Inlet {
         !self.held.is_empty()
     }
 
+    /// Whether it reads no more until an answer decides what was read.
+    pub(super) fn is_full(&self) -> bool {
+        matches!(&self.guarding, Guarding::On(guard) if guard.is_undecided())
+            && self.held.len() >= UNDECIDED
+    }
+
     /// From now on bytes are bytes.
     pub(super) fn look_away(&mut self) {
         self.guarding = Guarding::Off;

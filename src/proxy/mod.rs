@@ -45,6 +45,7 @@ mod inlet;
 mod limits;
 mod listener;
 mod local;
+mod look;
 mod meter;
 mod origin;
 mod outliers;

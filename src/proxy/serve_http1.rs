@@ -17,6 +17,7 @@ use tokio::time::{sleep_until, timeout};
 use super::answer::answer;
 use super::client::{Client, Phase};
 use super::client_io::ClientIo;
+use super::look::Look;
 use super::serve::note;
 use super::tunnel::Tunnel;
 use super::watch::{Overdue, Watch};
@@ -42,7 +43,8 @@ pub(super) async fn serve_http1(client: Rc<Client>, mut io: ClientIo) {
             },
             End::Tunnel(tunnel) => {
                 io.look_away();
-                return Box::pin(tunnel.run(&client, io, spoken.ahead)).await;
+                let wire = Some(io.wire());
+                return Box::pin(tunnel.run(&client, io, wire, spoken.ahead)).await;
             }
             End::Over => return Box::pin(close(&mut io)).await,
         }
@@ -81,6 +83,7 @@ async fn speak(client: &Rc<Client>, mut io: ClientIo) -> Option<Spoken> {
         .half_close(false)
         .serve_connection(TokioIo::new(io), service);
     let mut watch = Watch::new(client);
+    let mut look = Look::default();
     let result = poll_fn(|cx| {
         if watch.ends(client, cx) {
             Pin::new(&mut connection).graceful_shutdown();
@@ -90,7 +93,7 @@ async fn speak(client: &Rc<Client>, mut io: ClientIo) -> Option<Spoken> {
             return Poll::Ready(Some(result.map(|()| false)));
         }
         // hyper looks for the end only while it has no byte left that was sent before it.
-        if client.is_served() && wire.poll_gone(cx).is_ready() {
+        if client.is_served() && wire.poll_gone(cx, &mut look).is_ready() {
             return Poll::Ready(None);
         }
         match watch.overdue(client, cx) {

@@ -7,6 +7,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -21,6 +22,7 @@ use tokio_util::io::poll_read_buf;
 
 use super::access_log::Ending;
 use super::client::{Client, Phase};
+use super::client_io::Wire;
 use super::exchange::Exchange;
 use super::meter::AtLimit;
 use super::target::Target;
@@ -70,7 +72,10 @@ impl Tunnel {
         };
         spawn_local(async move {
             match stream.await {
-                Ok(stream) => self.run(&client, TokioIo::new(stream), Bytes::new()).await,
+                Ok(stream) => {
+                    let io = TokioIo::new(stream);
+                    self.run(&client, io, None, Bytes::new()).await;
+                }
                 Err(error) => tracing::trace!(
                     client = client.address_text, %error,
                     "a client gave its tunnel up before it was open"
@@ -79,14 +84,20 @@ impl Tunnel {
         });
     }
 
-    pub(super) async fn run<S>(self, client: &Client, mut io: S, early: Bytes)
-    where
+    /// `wire`: the client's own, where the tunnel has a whole connection.
+    pub(super) async fn run<S>(
+        self,
+        client: &Client,
+        mut io: S,
+        wire: Option<Rc<Wire>>,
+        early: Bytes,
+    ) where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let (mut target, ahead) = self.connection.into_parts();
         let mut up = Direction::with(BytesMut::from(early));
         let mut down = Direction::with(ahead);
-        let mut watch = TunnelWatch::default();
+        let mut watch = TunnelWatch::over(wire);
         let mut frames = self.is_websocket.then(Frames::default);
         let answerer = self.target;
         // Not by the connection's waker: over HTTP/2 that is another task's.

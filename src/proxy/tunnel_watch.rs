@@ -1,20 +1,20 @@
 //! Tunnel watch: when a tunnel is over though nobody has ended it.
 //!
 //! A quiet tunnel is a good one. One whose bytes are not taken holds them and a place at the app for nobody, and so does
-//! one of which a side has ended when nothing passes the other way any more.
+//! one of which a side has ended when nothing passes the other way any more. A client that nobody reads from
+//! is looked at: it may have left. Who has ended its sending alone may still hear what the app says.
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::time::{Sleep, sleep_until};
 
 use super::client::Client;
+use super::client_io::Wire;
+use super::look::{LOOK, Seen};
 use super::tunnel::Direction;
-
-/// How often a side that is left alone is looked at: a stream of HTTP/2 that is reset after it has ended tells only whoever
-/// tries to write to it.
-const LOOK: Duration = Duration::from_millis(250);
 
 #[derive(Default)]
 pub(super) struct TunnelWatch {
@@ -22,6 +22,7 @@ pub(super) struct TunnelWatch {
     down: Since,
     half: Since,
     timer: Option<Pin<Box<Sleep>>>,
+    wire: Option<Rc<Wire>>,
 }
 
 /// Since when something holds without a byte moved, and how many had by then.
@@ -40,6 +41,15 @@ impl Since {
 }
 
 impl TunnelWatch {
+    /// `wire`: the client's, if it is looked at by its socket. A stream of HTTP/2 that is reset while nobody reads from it tells
+    /// whoever tries to write to it.
+    pub(super) fn over(wire: Option<Rc<Wire>>) -> TunnelWatch {
+        TunnelWatch {
+            wire,
+            ..TunnelWatch::default()
+        }
+    }
+
     /// Ready once the tunnel has to end: a side took nothing, or one that is left alone said nothing, for as long as a client
     /// may be idle. Costs nothing while both ways are open.
     pub(super) fn poll_over(
@@ -59,11 +69,13 @@ impl TunnelWatch {
             return Poll::Pending;
         };
         let due = first + client.limits().client_idle;
-        // The timer wakes the tunnel, which looks before it asks here.
-        let next = match self.half.0 {
-            Some(_) => due.min(Instant::now() + LOOK),
-            None => due,
+        // The timer wakes the tunnel, which tries to write before it asks here.
+        let is_left_alone = self.half.0.is_some() || self.up.0.is_some();
+        let next = match is_left_alone {
+            true => due.min(Instant::now() + LOOK),
+            false => due,
         };
+        let is_read = !up.blocked && !up.ended;
         let timer = self
             .timer
             .get_or_insert_with(|| Box::pin(sleep_until(next.into())));
@@ -72,11 +84,15 @@ impl TunnelWatch {
             timer.as_mut().reset(next.into());
         }
         while timer.as_mut().poll(cx).is_ready() {
-            if Instant::now() >= due {
+            if Instant::now() >= due || (!is_read && is_broken(self.wire.as_deref())) {
                 return Poll::Ready(());
             }
             timer.as_mut().reset(next.into());
         }
         Poll::Pending
     }
+}
+
+fn is_broken(wire: Option<&Wire>) -> bool {
+    wire.is_some_and(|wire| wire.seen() == Seen::Broken)
 }

@@ -343,7 +343,7 @@ async fn e2_limits_of_bodies_and_time_hold_towards_an_h2c_app() {
 }
 
 /// An app whose streams end when it is told that nobody waits; what it hears is told.
-async fn listening() -> (App, mpsc::UnboundedReceiver<&'static str>) {
+pub async fn listening() -> (App, mpsc::UnboundedReceiver<&'static str>) {
     let (saying, heard) = mpsc::unbounded_channel();
     let app = frames(move |mut connection, _| {
         let saying = saying.clone();

@@ -5,6 +5,7 @@ mod frames;
 mod rig;
 
 mod aborts;
+mod aborts_unread;
 mod abuse;
 mod balancing;
 mod behind;

@@ -13,6 +13,7 @@ use hyper::ext::Protocol;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 use crate::app::{App, raw, read_head};
 use crate::client::{Http2, empty, get, tls};
@@ -43,6 +44,11 @@ pub async fn open(rig: &Rig, http2: bool, path: &str) -> (Box<dyn Io>, Option<(H
         let stream = hyper::upgrade::on(response).await.unwrap();
         return (Box::new(TokioIo::new(stream)), Some((http2, socket)));
     }
+    (Box::new(open_http1(rig, path).await), None)
+}
+
+/// The same over HTTP/1.1, with its socket.
+pub async fn open_http1(rig: &Rig, path: &str) -> TlsStream<TcpStream> {
     let mut stream = tls(rig, "tasks.test", "http/1.1").await.unwrap();
     let ask = format!(
         "GET {path} HTTP/1.1\r\nHost: tasks.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n"
@@ -53,7 +59,7 @@ pub async fn open(rig: &Rig, http2: bool, path: &str) -> (Box<dyn Io>, Option<(H
         head.push(stream.read_u8().await.unwrap());
     }
     assert!(head.starts_with(b"HTTP/1.1 101 "));
-    (Box::new(stream), None)
+    stream
 }
 
 /// Opens a tunnel where it is asked for one, and does there what the path says.
@@ -89,6 +95,15 @@ async fn treat(path: &str, mut stream: TcpStream) {
         "/flood" => while stream.write_all(&[0; 16_384]).await.is_ok() {},
         // Reads nothing, says nothing, stays.
         "/deaf" => std::future::pending().await,
+        // Reads nothing for a while, then all, and says how much that was.
+        "/late" => {
+            tokio::time::sleep(Duration::from_millis(1_500)).await;
+            let mut sum = 0;
+            while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+                sum += count;
+            }
+            stream.write_all(sum.to_string().as_bytes()).await.unwrap();
+        }
         // Reads to the end and stays.
         "/stays" => {
             while let Ok(1..) = stream.read(&mut buffer).await {}
