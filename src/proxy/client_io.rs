@@ -4,7 +4,8 @@
 //! connection's task then must call `poll_send` before it sleeps; nothing else sends what was gathered.
 //!
 //! A client that leaves is noticed by whoever reads from it. While nobody does (its body waits for an app, or the next
-//! request for an answer), `poll_gone` reads ahead a little to find the end, and behind more than that looks for it.
+//! request for an answer), `poll_gone` reads ahead a little to find the end; behind more than that it looks for it, and
+//! reads further, within what a worker may keep so.
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::mem::MaybeUninit;
@@ -25,8 +26,14 @@ use super::look::{Look, Seen};
 
 /// What is gathered at most: one TLS record.
 const GATHERED: usize = 16 * 1024;
-/// What is read ahead at most.
+/// What is read ahead at most …
 const AHEAD: usize = 16 * 1024;
+/// … and of a client that nobody has read from for a moment, in such steps, …
+const STEP: usize = 256 * 1024;
+/// … up to this: what its system may hold of an upload that it broke off, on most ways …
+const FAR: usize = 1024 * 1024;
+/// … and to this of all clients of a worker.
+const FAR_OF_ALL: usize = 16 * 1024 * 1024;
 
 pub(super) enum Transport {
     Plain(TcpStream),
@@ -43,6 +50,8 @@ pub(super) struct Wire {
     unsent: Cell<bool>,
     /// Read before somebody asked for it, and to be read first.
     ahead: RefCell<BytesMut>,
+    /// How much more of it there may be than usual.
+    far: Cell<usize>,
     /// Somebody waits for bytes, and would see the end.
     awaited: Cell<bool>,
 }
@@ -64,6 +73,7 @@ impl ClientIo {
             out: RefCell::default(),
             unsent: Cell::new(false),
             ahead: RefCell::default(),
+            far: Cell::new(0),
             awaited: Cell::new(false),
         };
         ClientIo {
@@ -114,6 +124,7 @@ impl Wire {
         buffer.put_slice(&ahead.split_to(count));
         if ahead.is_empty() {
             *ahead = BytesMut::new();
+            self.comes_back();
         }
         Poll::Ready(Ok(()))
     }
@@ -158,23 +169,42 @@ impl Wire {
             return Poll::Pending;
         }
         let mut ahead = self.ahead.borrow_mut();
-        if ahead.len() < AHEAD {
-            look.rests();
-        }
-        while ahead.len() < AHEAD {
-            let mut bytes = [const { MaybeUninit::uninit() }; 2_048];
-            let mut buffer = ReadBuf::uninit(&mut bytes);
-            match ready!(self.poll_transport(cx, &mut buffer)) {
-                Ok(()) if !buffer.filled().is_empty() => ahead.extend_from_slice(buffer.filled()),
-                Ok(()) | Err(_) => return Poll::Ready(()),
-            }
-        }
         loop {
-            ready!(look.poll_due(cx));
-            if self.seen() != Seen::Open {
-                return Poll::Ready(());
+            while ahead.len() < AHEAD + self.far.get() {
+                look.rests();
+                let mut bytes = [const { MaybeUninit::uninit() }; 2_048];
+                let mut buffer = ReadBuf::uninit(&mut bytes);
+                match ready!(self.poll_transport(cx, &mut buffer)) {
+                    Ok(()) if !buffer.filled().is_empty() => {
+                        ahead.extend_from_slice(buffer.filled());
+                    }
+                    Ok(()) | Err(_) => return Poll::Ready(()),
+                }
+            }
+            if self.far.get() == 0 || !self.goes_further() {
+                ready!(look.poll_due(cx));
+                if self.seen() != Seen::Open {
+                    return Poll::Ready(());
+                }
+                self.goes_further();
             }
         }
+    }
+
+    /// An end that our system has no room for is met only by who makes room.
+    fn goes_further(&self) -> bool {
+        let of_all = &self.client.worker.read_far;
+        let may = self.far.get() < FAR && of_all.get() < FAR_OF_ALL;
+        if may {
+            self.far.set(self.far.get() + STEP);
+            of_all.set(of_all.get() + STEP);
+        }
+        may
+    }
+
+    fn comes_back(&self) {
+        let of_all = &self.client.worker.read_far;
+        of_all.set(of_all.get() - self.far.take());
     }
 
     /// Sends what was gathered. Pending means that the client does not take it yet.
@@ -256,6 +286,12 @@ impl Wire {
             false => self.client.all_went(),
         }
         flushed
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.comes_back();
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The end of what a client sends stands behind all of it, and as long as there is something to read the system tells of
 //! nothing new. So the socket is asked, now and then, and only while somebody waits: who is quick never pays for it.
-//! What cannot be seen: an end that is still with the client's system, behind bytes that ours has no room for.
+//! What it does not tell is an end that is still with the client's system, behind bytes that ours has no room for.
 use std::os::fd::AsFd;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};

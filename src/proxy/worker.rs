@@ -44,6 +44,8 @@ pub(super) struct Worker {
     pub(super) phase: Cell<Phase>,
     /// Streams of HTTP/2 whose answer waits to be taken.
     pub(super) waiting: Cell<u32>,
+    /// Bytes that may be read far ahead of clients whose end is looked for (`client_io`).
+    pub(super) read_far: Cell<usize>,
     /// Wakes those who wait where their connection's waker does not reach.
     pub(super) endings: Endings,
     clients: RefCell<HashMap<u64, Rc<Client>>>,
@@ -89,6 +91,7 @@ async fn run(index: usize, seed: u64, shared: Arc<Shared>, mut inbox: UnboundedR
         ids: RequestIds::new(seed),
         phase: Cell::new(Phase::Serving),
         waiting: Cell::new(0),
+        read_far: Cell::new(0),
         endings: Endings::default(),
         clients: RefCell::default(),
         next_client: Cell::new(0),

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use freehold::base::clock::UnixMs;
-use freehold::proxy::{RouteSpec, Target, Upstream};
+use freehold::proxy::{Limits, RouteSpec, Target, Upstream};
 use http::{Method, Request};
-use rustix::net::sockopt::set_socket_linger;
+use rustix::net::sockopt::{set_socket_linger, set_socket_send_buffer_size};
 use rustix::net::{Shutdown, shutdown};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -23,7 +23,7 @@ use crate::tunnels;
 const IN_TIME: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(20);
 /// What a side takes nothing in, is full.
-const FULL: Duration = Duration::from_millis(500);
+const FULL: Duration = Duration::from_secs(1);
 const LENGTH: usize = 10_000_000;
 
 async fn post(rig: &Rig, https: bool, length: usize) -> Box<dyn Socket> {
@@ -64,17 +64,18 @@ fn resets(stream: Box<dyn Socket>) {
     set_socket_linger(stream.socket().as_fd(), Some(Duration::ZERO)).unwrap();
 }
 
-/// Sends of `LENGTH` bytes what is taken.
-async fn fill<S: AsyncWrite + Unpin + ?Sized>(stream: &mut S) {
+/// Sends of `LENGTH` bytes what is taken, and says how much that was.
+async fn fill<S: AsyncWrite + Unpin + ?Sized>(stream: &mut S) -> usize {
     let piece = [b'x'; 10_000];
-    for _ in 0..LENGTH / piece.len() {
-        if tokio::time::timeout(FULL, stream.write_all(&piece))
-            .await
-            .is_err()
-        {
-            return;
+    let mut sent = 0;
+    while sent < LENGTH {
+        let next = piece.len().min(LENGTH - sent);
+        match tokio::time::timeout(FULL, stream.write(&piece[..next])).await {
+            Ok(count) => sent += count.unwrap(),
+            Err(_) => break,
         }
     }
+    sent
 }
 
 /// Reads heads alone, and keeps what it is sent on.
@@ -84,6 +85,23 @@ async fn deaf() -> App {
         std::future::pending().await
     })
     .await
+}
+
+fn paused() -> RouteSpec {
+    let now = UnixMs::now();
+    RouteSpec {
+        upstream: Upstream::Paused {
+            since: now,
+            until: now.plus(Duration::from_secs(120)),
+        },
+        ..open_route(&[])
+    }
+}
+
+fn held(rig: &Rig) -> u32 {
+    let snapshot = rig.edge.snapshot();
+    let route = snapshot.routes.find("tasks.test", "/").unwrap();
+    route.gate().held()
 }
 
 /// As a client that speaks http is not sent to https.
@@ -112,6 +130,13 @@ async fn e2_a_client_that_resets_an_upload_that_its_app_does_not_read_is_gone() 
         fill(&mut stream).await;
         assert_eq!(target.in_flight(), 1, "{what}");
         resets(stream);
+        is_over(&rig, &target, &what).await;
+        // One that has ended, further ahead than the app's system takes it.
+        let mut stream = post(&rig, https, LENGTH).await;
+        stream.write_all(&vec![b'x'; 1_000_000]).await.unwrap();
+        stream.flush().await.unwrap();
+        until(&what, || target.in_flight() == 1).await;
+        shutdown(stream.socket(), Shutdown::Write).unwrap();
         is_over(&rig, &target, &what).await;
     }
 }
@@ -162,8 +187,11 @@ async fn e2_a_client_that_waits_for_a_slow_reader_of_its_upload_gets_its_answer(
     for https in [true, false] {
         let mut stream = post(&rig, https, LENGTH).await;
         let body = vec![b'x'; LENGTH];
-        let sent = stream.write_all(&body);
-        within(PATIENCE, "all is taken", sent).await.unwrap();
+        let sending = async {
+            stream.write_all(&body).await?;
+            stream.flush().await
+        };
+        within(PATIENCE, "all is taken", sending).await.unwrap();
         let mut said = Vec::new();
         while !said.ends_with(b"all") {
             let mut bytes = [0; 1_024];
@@ -195,27 +223,17 @@ async fn e2_a_client_that_resets_an_upload_to_an_h2c_app_that_reads_nothing_is_g
 #[tokio::test]
 async fn e2_a_held_client_that_leaves_behind_a_body_that_nobody_reads_reaches_no_app() {
     let app = crate::app::app("one").await;
-    let now = UnixMs::now();
-    let paused = RouteSpec {
-        upstream: Upstream::Paused {
-            since: now,
-            until: now.plus(Duration::from_secs(120)),
-        },
-        ..open_route(&[])
-    };
-    let rig = Rig::start(World::of([paused]));
-    let held = |rig: &Rig| {
-        let snapshot = rig.edge.snapshot();
-        let route = snapshot.routes.find("tasks.test", "/").unwrap();
-        route.gate().held()
-    };
+    let rig = Rig::start(World::of([paused()]));
     for https in [true, false] {
-        // A whole body and a part of one, and both so short that the end fits into the system's buffer behind it.
+        // A whole body and a part of one, and both so short that the end fits into the system's buffer behind them.
         for (length, sent, reset) in [
             (100_000, 100_000, true),
             (1_000_000, 100_000, true),
             (45_000, 45_000, false),
             (1_000_000, 45_000, false),
+            // Behind what the system has room for.
+            (1_000_000, 1_000_000, false),
+            (10_000_000, 1_000_000, false),
         ] {
             let what = format!("TLS {https}, {sent} of {length}, reset {reset}");
             let mut stream = post(&rig, https, length).await;
@@ -240,6 +258,39 @@ async fn e2_a_held_client_that_leaves_behind_a_body_that_nobody_reads_reaches_no
     rig.publish(World::of([open_route(&[&target(app.address)])]));
     let stays = crate::client::fetch(&rig, "https://tasks.test/").await;
     assert_eq!((stays.status.as_u16(), app.requests()), (200, 1));
+}
+
+#[tokio::test]
+async fn e4_what_is_read_far_ahead_of_held_clients_is_bounded_for_all_together() {
+    const CLIENTS: usize = 100;
+    let limits = Limits {
+        workers: Some(1),
+        held_for: Duration::from_secs(120),
+        new_connections_per_address: u32::MAX,
+        ..Limits::default()
+    };
+    let rig = Rig::with_limits(World::of([paused()]), limits);
+    let narrow = async || {
+        let stream = post(&rig, false, LENGTH).await;
+        set_socket_send_buffer_size(stream.socket(), 4_096).unwrap();
+        stream
+    };
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        clients.push(narrow().await);
+    }
+    let filling = clients.iter_mut().map(fill);
+    let sent: usize = futures_util::future::join_all(filling).await.iter().sum();
+    // What the systems of both sides hold counts as well: half a megabyte each.
+    assert!(sent < CLIENTS * 900_000, "{sent}");
+    until("all are held", || held(&rig) == CLIENTS as u32).await;
+    clients.into_iter().for_each(resets);
+    until("nobody is held", || held(&rig) == 0).await;
+    // And it is given back.
+    let mut alone = narrow().await;
+    let body = vec![b'x'; 1_000_000];
+    let sending = alone.write_all(&body);
+    within(PATIENCE, "room for one", sending).await.unwrap();
 }
 
 #[tokio::test]
@@ -310,6 +361,7 @@ async fn e2_a_tunnel_whose_client_has_ended_its_side_waits_for_an_app_that_takes
     let (mut reads, mut writes) = tokio::io::split(&mut stream);
     let writing = async {
         writes.write_all(&vec![b'x'; LENGTH]).await.unwrap();
+        writes.flush().await.unwrap();
         writes.shutdown().await.unwrap();
     };
     let mut said = Vec::new();
