@@ -59,7 +59,10 @@ fn limits(upstream_connect: Duration) -> Limits {
 #[tokio::test]
 async fn e4_a_connect_that_nobody_answers_ends_in_503_at_its_limit() {
     // The limit as it is by default, and one that an owner wrote.
-    let (two_seconds, short) = (Limits::default().upstream_connect, Duration::from_millis(400));
+    let (two_seconds, short) = (
+        Limits::default().upstream_connect,
+        Duration::from_millis(400),
+    );
     assert_eq!(two_seconds, Duration::from_secs(2));
     let (silent, app) = (silent(), app("one").await);
     let (away, away_h2c) = (target(silent.address), h2c_target(silent.address));
@@ -97,7 +100,10 @@ async fn e4_a_connect_that_nobody_answers_ends_in_503_at_its_limit() {
             let What::Refused(why) = trouble.unwrap().what else {
                 panic!("it took no connection");
             };
-            assert!(why.ends_with(&format!("within {} ms", limit.as_millis())), "{why}");
+            assert!(
+                why.ends_with(&format!("within {} ms", limit.as_millis())),
+                "{why}"
+            );
         }
     }
     // The app's failures, each once; of what clients did, there is nothing to count.
