@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 use super::access_log::{AccessLog, Entries};
 use super::client::Phase;
 use super::compressor::Compressor;
+use super::descriptors;
 use super::limits::Limits;
 use super::listener::{self, Door};
 use super::meter::Reading;
@@ -129,6 +130,7 @@ impl Edge {
             .or_else(|| std::thread::available_parallelism().ok().map(usize::from))
             .unwrap_or(1)
             .max(1);
+        descriptors::make_room(limits.connections);
         let (generation, now) = (first.generation, Instant::now());
         let snapshot = Arc::new(ArcSwap::new(first));
         let tls = tls::server_config(snapshot.clone()).map_err(io::Error::other)?;
@@ -330,6 +332,7 @@ impl EdgeHandle {
 
     /// Takes other limits: for connections and requests from now on, and for how long those that run may still wait.
     pub fn limit(&self, limits: Limits) {
+        descriptors::make_room(limits.connections);
         self.shared.limits.store(Arc::new(limits));
     }
 

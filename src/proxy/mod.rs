@@ -18,6 +18,7 @@ mod client;
 mod client_io;
 mod compressor;
 mod content_coding;
+mod descriptors;
 pub mod drain;
 mod edge;
 mod endings;

@@ -27,6 +27,7 @@ mod policies;
 mod policies_held;
 mod pools;
 mod retry;
+mod silent;
 mod slow;
 mod sources;
 mod static_attacks;
