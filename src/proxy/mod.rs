@@ -36,6 +36,7 @@ mod grammar;
 mod grpc_status;
 mod h2_frames;
 mod h2_stream;
+mod h2_trailers;
 mod handshakes;
 mod head_guard;
 mod headers;

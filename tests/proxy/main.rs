@@ -19,6 +19,7 @@ mod h2c;
 mod h2c_bounds;
 mod h2c_connections;
 mod h2c_replicas;
+mod h2c_trailers;
 mod hold;
 mod log;
 mod names;

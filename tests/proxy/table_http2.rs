@@ -203,6 +203,41 @@ fn with_trailers(trailers: &[u8]) -> Vec<u8> {
     [preface(), head, data, end].concat()
 }
 
+/// However it is written: by everybody's table, by the connection's own, behind changes of that one's size.
+#[tokio::test]
+async fn e3_a_pseudo_header_among_trailers_is_refused_in_every_spelling() {
+    let (app, seen) = witness().await;
+    let rig = Rig::start(world(&app, 0));
+    // Of the table, `x` is the first and the request's authority the second.
+    for (what, trailers) in [
+        ("by everybody's table", &[0x84][..]),
+        ("by the connection's own", &[0x80 | 63]),
+        ("behind a size", &[0x3f, 0xe1, 0x1f, 0x84]),
+        ("behind two sizes", &[0x20, 0x3f, 0xe1, 0x1f, 0x84]),
+        ("of answers", &[0x88]),
+        ("before a trailer", &[0x84, 0x80 | 62]),
+        ("behind a trailer", &[0x80 | 62, 0x84]),
+    ] {
+        let heard = exchange(&rig, &with_trailers(trailers), &[1]).await;
+        let heard = heard.unwrap_or_else(|heard| panic!("{what}: {heard:?}"));
+        let told = &heard.streams[&1];
+        assert_eq!(told.answer, "reset PROTOCOL_ERROR", "{what}: {heard:?}");
+        assert_eq!(heard.goaway, None, "{what}");
+    }
+    assert!(
+        seen.lock()
+            .unwrap()
+            .iter()
+            .all(|line| !line.contains("hello"))
+    );
+    for trailers in [&[0x3f, 0xe1, 0x1f, 0x80 | 62][..], &[0x3f, 0xe1, 0x1f]] {
+        let heard = exchange(&rig, &with_trailers(trailers), &[1])
+            .await
+            .unwrap();
+        assert_eq!(heard.streams[&1].answer, "200", "{trailers:?}: {heard:?}");
+    }
+}
+
 /// What these are, themselves, and how long their values are: the field that is known, again and again, and one of
 /// five-bit codes.
 fn long_trailers() -> [(&'static str, Vec<u8>, usize); 4] {

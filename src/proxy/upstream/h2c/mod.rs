@@ -6,6 +6,7 @@
 mod answer;
 mod ask;
 mod connections;
+mod frames;
 mod upload;
 
 pub(in crate::proxy) use ask::ask;
