@@ -28,6 +28,15 @@ fn waits(fh: &Freehold) -> String {
     )
 }
 
+/// That one, once it says so.
+fn started(fh: &Freehold, old: u32) -> u32 {
+    let mark = fh.path("started");
+    until_true("the other to start", secs(60), || mark.exists());
+    let children = format!("/proc/{old}/task/{old}/children");
+    let children = std::fs::read_to_string(children).unwrap();
+    children.split_whitespace().next().unwrap().parse().unwrap()
+}
+
 /// Asks for a handover, and does not wait for it.
 fn reload(fh: &Freehold) -> Child {
     let mut command = fh.command(&["reload"]);
@@ -87,13 +96,7 @@ fn n4_whoever_is_told_to_stop_during_a_handover_nothing_is_lost() {
         let mut asked = reload(&place.fh);
         let new = match has_lease {
             true => taken(&place.fh, old),
-            false => {
-                let started = place.fh.path("started");
-                until_true("the other to start", secs(60), || started.exists());
-                let children = format!("/proc/{old}/task/{old}/children");
-                let children = std::fs::read_to_string(children).unwrap();
-                children.split_whitespace().next().unwrap().parse().unwrap()
-            }
+            false => started(&place.fh, old),
         };
         // What is started next is a good one.
         put_back(&place.fh);
@@ -220,4 +223,33 @@ fn settled_once(place: &Place, mut changed: Child, since: &str, before: usize) {
         "{made:?}\n{}",
         place.fh.log_tail()
     );
+}
+
+/// It has looked at itself, and waits for the old one to let go, which is paused: told to stop, it takes nothing any more.
+#[test]
+fn n4_a_successor_that_is_told_to_stop_before_it_has_the_lease_takes_nothing() {
+    let place = place();
+    let old = place.fh.pid();
+    install(&place.fh, &waits(&place.fh));
+    let mut asked = reload(&place.fh);
+    let new = started(&place.fh, old);
+    put_back(&place.fh);
+    signal(old, "STOP");
+    let program = std::fs::canonicalize(BINARY).unwrap();
+    let exe = format!("/proc/{new}/exe");
+    until_true("the other to be the program", secs(60), || {
+        std::fs::read_link(&exe).is_ok_and(|at| at == program)
+    });
+    // A moment later it waits; before that it is ended by the signal, which comes to the same.
+    std::thread::sleep(secs(1));
+    signal(new, "TERM");
+    until_true("it to be over", secs(60), || {
+        let state = std::fs::read_to_string(format!("/proc/{new}/stat"));
+        state.map_or(true, |state| state.contains(") Z "))
+    });
+    assert_eq!(lease_holder(&place.fh), Some(old));
+    signal(old, "CONT");
+    assert!(!asked.wait().unwrap().success(), "{}", place.fh.log_tail());
+    until_settled(&place);
+    assert_ne!(place.fh.pid(), new);
 }
