@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use rusqlite::Connection;
+
 use super::dump::soon;
 use super::error::BackupError;
 use super::ports::Trouble;
@@ -299,6 +301,16 @@ impl Backups {
             fresh: over(&dropped),
         }
     }
+}
+
+/// Whether the work of a restore may overwrite anything: one that was taken back in time only drops what it loaded itself.
+///
+/// # Errors
+/// Only the database's.
+pub(super) fn overwrites(c: &Connection, payload: &serde_json::Value) -> Result<bool, DbError> {
+    let id = number(payload, "restore").unwrap_or_default();
+    let restore = store::restore_by_id(c, id)?;
+    Ok(restore.is_some_and(|r| !r.is_cancelled() || r.state >= RestoreState::Swapping))
 }
 
 fn over(tried: &Result<(), Trouble>) -> Over {

@@ -134,7 +134,14 @@ impl Deploys {
             true => Vec::new(),
             false => self.wanted_now(&serving).await?,
         };
-        let grown = self.grow(&serving, &wanted).await?;
+        let grown = match self.grow(&serving, &wanted).await {
+            // What nothing serves with goes all the same: as long as it is there, this is tried again.
+            Err(Stop::Failed(why)) => {
+                self.take_left_over(app, &serving).await?;
+                return Err(Stop::Failed(why));
+            }
+            grown => grown?,
+        };
         let names = by_process(&wanted);
         if grown || names != serving.replicas {
             Scaling::Unlisted.passed();
@@ -146,8 +153,13 @@ impl Deploys {
         }
         self.wait_published(app).await?;
         Scaling::Published.passed();
+        self.take_left_over(app, &serving).await
+    }
+
+    /// Drains and stops what runs and gets no traffic.
+    async fn take_left_over(&self, app: i64, serving: &Serving) -> Result<(), Stop> {
         let old = self.replicas_left_over(app).await?;
-        let drain = self.drain_of(&serving).await?;
+        let drain = self.drain_of(serving).await?;
         self.retire_drained(app, &old, drain).await?;
         if !old.is_empty() {
             Scaling::Drained.passed();

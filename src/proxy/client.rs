@@ -39,7 +39,9 @@ pub(super) enum Phase {
     /// The same, and another edge takes new connections by now: those of HTTP/2 end, what cannot be
     /// told without an end, idle ones of HTTP/1.1 and tunnels, goes on for a while.
     Succeeded,
-    /// Idle connections and tunnels end, running requests go on.
+    /// As `Ending`, beside another edge: the held wait on, for it may say that what they wait for is there.
+    Parting,
+    /// Idle connections and tunnels end, and so do the held; running requests go on.
     Ending,
     /// The drain's limit is reached: streams end in their own way, other answers without a length are broken off.
     AtLimit,

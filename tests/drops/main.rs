@@ -16,5 +16,8 @@ mod n2_deploys;
 mod n3_engine;
 mod n3_replicas;
 mod n4_handover;
+mod n4_held;
+mod n4_listen;
+mod n4_lives;
 mod own_engine;
 mod place;

@@ -49,7 +49,7 @@ pub struct Place {
     pub fh: Freehold,
     engine: String,
     shape: Shape,
-    edge: Edge,
+    pub edge: Edge,
     pub scale: Scale,
     version: u32,
 }

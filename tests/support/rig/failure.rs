@@ -12,7 +12,22 @@ pub fn connecting(error: &io::Error) -> Outcome {
 
 /// Whether the connection had ended for requests when this one came to it.
 pub fn was_never_written(error: &hyper::Error) -> bool {
-    error.is_canceled() || error.is_closed()
+    error.is_canceled() || error.is_closed() || was_told_to_go(error)
+}
+
+/// GOAWAY without an error: the other side takes no request that meets it, so that whoever sent it may send it again
+/// (RFC 9113, 6.8), and a browser does.
+fn was_told_to_go(error: &hyper::Error) -> bool {
+    let mut next: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(this) = next {
+        if let Some(error) = this.downcast_ref::<h2::Error>() {
+            return error.is_go_away()
+                && error.is_remote()
+                && error.reason() == Some(h2::Reason::NO_ERROR);
+        }
+        next = this.source();
+    }
+    false
 }
 
 /// An error before the answer's head.

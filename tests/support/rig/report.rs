@@ -26,6 +26,8 @@ pub struct Report {
     pub failures: BTreeMap<String, usize>,
     /// From due to the answer's head.
     pub waited_ms: Spread,
+    /// The longest by kind.
+    pub longest_ms: BTreeMap<String, u64>,
     /// The longest of those that may be sent again by whoever stands between.
     pub longest_safe_ms: u64,
     /// Of whom waited longest.
@@ -63,6 +65,9 @@ impl Report {
         let mut waits = Vec::new();
         for record in &ledger.records {
             waits.push(millis(record.waited()));
+            let longest = report.longest_ms.entry(format!("{:?}", record.kind));
+            let longest = longest.or_default();
+            *longest = (*longest).max(millis(record.waited()));
             if record.kind.is_safe() {
                 report.longest_safe_ms = report.longest_safe_ms.max(millis(record.waited()));
             }
@@ -161,6 +166,7 @@ impl std::fmt::Display for Report {
             self.late_ms
         )?;
         writeln!(f, "    longest: {}", self.longest)?;
+        writeln!(f, "    longest in ms by kind: {:?}", self.longest_ms)?;
         writeln!(f, "    answered by {:?}", self.instances)?;
         writeln!(f, "    streams: {:?}", self.streams)?;
         for broken in self.streams_broken.iter().take(5) {
