@@ -1,6 +1,7 @@
 //! The schedule at work, with servers that need no engine.
 
 mod cancelled;
+mod cut_off;
 mod gone;
 mod retain;
 
