@@ -106,10 +106,10 @@ impl Servers for OneServer {
 }
 
 impl Traffic for OneServer {
-    fn pause(&self, _: Vec<i64>, _: Duration) -> Answer<'_, ()> {
+    fn pause(&self, _: String, _: Vec<i64>, _: Duration) -> Answer<'_, ()> {
         refuse()
     }
-    fn resume(&self, _: Vec<i64>) -> Answer<'_, ()> {
+    fn resume(&self, _: String) -> Answer<'_, ()> {
         refuse()
     }
 }
