@@ -1,6 +1,8 @@
-//! Work that is cut off, or whose outcome cannot be written: nothing of it stays in its store.
+//! Work that is cut off, or whose outcome cannot be written: nothing of it stays in its store, and none is done twice.
 
+use super::cancelled::begun;
 use super::*;
+use crate::backup::PLAN_JOB;
 use crate::backup::error::BackupError;
 use crate::jobs::Outcome;
 
@@ -90,4 +92,44 @@ async fn n5_what_a_failed_dump_left_on_a_disk_that_is_away_is_not_forgotten() {
     std::fs::rename(&away, &here).unwrap();
     a.backups.retain(3, UnixMs::now()).await.unwrap();
     is_gone(&a).await;
+}
+
+/// Killed when the night's dumps were written down, and before their plan was: they are not written down again.
+#[tokio::test]
+async fn n5_a_night_that_is_planned_is_not_planned_again_after_a_kill() {
+    let a = a_box().await;
+    let part = |name: &str| Part {
+        name: name.into(),
+        owner: "app".into(),
+        roles: Vec::new(),
+        size_bytes: 1,
+        has_content: true,
+    };
+    *a.server.parts.lock().unwrap() = vec![part("blog"), part("shop")];
+    let next = a.backups.look(UnixMs::now()).await.unwrap().unwrap();
+    a.backups.look(next).await.unwrap();
+    let (context, payload) = begun(&a, PLAN_JOB).await;
+    assert_eq!(a.backups.run_plan(context, payload).await, Outcome::Done);
+    // What the next daemon takes up.
+    let taken_up: Result<usize, DbError> =
+        a.db.write(|tx| {
+            let cut = "UPDATE jobs SET state = 'queued' WHERE state = 'running'";
+            Ok(tx.execute(cut, [])?)
+        })
+        .await;
+    assert_eq!(taken_up.unwrap(), 0, "nothing is");
+    let planned = a.db.read(|c| {
+        let all =
+            "SELECT group_concat(logical, ' ') FROM (SELECT logical FROM backups ORDER BY id)";
+        Ok::<String, DbError>(c.query_row(all, [], |r| r.get(0))?)
+    });
+    assert_eq!(planned.await.unwrap(), "blog shop");
+
+    // A plan that could not be made is tried again.
+    a.server.parts.lock().unwrap().clear();
+    let next = a.backups.look(next).await.unwrap().unwrap();
+    a.backups.look(next).await.unwrap();
+    let (context, payload) = begun(&a, PLAN_JOB).await;
+    let outcome = a.backups.run_plan(context, payload).await;
+    assert!(matches!(outcome, Outcome::Again { .. }), "{outcome:?}");
 }
