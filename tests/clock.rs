@@ -117,7 +117,7 @@ fn n7_an_hour_and_a_year_forward_and_back_delay_nothing_and_lose_nothing() {
         let state = state(daemon);
         queue(&state, "an hour back", queued, queued + WAIT);
         let pause =
-            "INSERT INTO app_pauses (app_id, since_ms, until_ms) SELECT id, ?1, ?2 FROM apps";
+            "INSERT INTO app_pause_owners (app_id, owner, since_ms, until_ms) SELECT id, 'restore:1', ?1, ?2 FROM apps";
         let row = rusqlite::params![queued, queued + 10 * WAIT];
         state.execute(pause, row).unwrap();
     });
@@ -126,7 +126,7 @@ fn n7_an_hour_and_a_year_forward_and_back_delay_nothing_and_lose_nothing() {
     set(&file, -HOUR);
     until_told(&state, "set back by 1 h 0 min");
     until("the pause to end when it had to", secs(30), || {
-        let until_ms = number(&state, "SELECT until_ms FROM app_pauses");
+        let until_ms = number(&state, "SELECT until_ms FROM app_pause_owners");
         let late = until_ms - (queued + 10 * WAIT - HOUR);
         if late.abs() < 5_000 {
             Ok(())

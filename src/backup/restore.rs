@@ -262,7 +262,8 @@ impl Backups {
             .servers
             .apps(restore.database, restore.logical.clone())
             .await?;
-        self.traffic.pause(apps.clone(), PAUSE).await?;
+        let owner = format!("restore:{}", restore.id);
+        self.traffic.pause(owner.clone(), apps, PAUSE).await?;
         let swapped = self
             .servers
             .swap(
@@ -273,7 +274,7 @@ impl Backups {
             )
             .await;
         // The pause has a deadline of its own, should this fail.
-        if let Err(trouble) = self.traffic.resume(apps).await {
+        if let Err(trouble) = self.traffic.resume(owner).await {
             tracing::warn!(error = %trouble, restore = restore.id, "held requests go on when their pause ends");
         }
         swapped?;

@@ -133,13 +133,16 @@ impl Deploys {
             let given_up = attempt > MOST_ATTEMPTS && deploy.state.is_before_switch();
             let ended = match given_up {
                 true => Err(Stop::Failed(format!(
-                    "it was begun {attempt} times and could not go on; the daemon's log has why"
+                    "it was begun {attempt} times and could not go on; the log above has why"
                 ))),
                 false => self.turn(&work).await,
             };
             let next = match ended {
                 Ok(next) => next,
-                Err(Stop::Again(why)) => return Err(why),
+                Err(Stop::Again(why)) => {
+                    log.line(&format!("{why}; trying again"));
+                    return Err(why);
+                }
                 Err(stop) if deploy.state.is_before_switch() => self.give_up(&work, stop).await?,
                 Err(Stop::Failed(why)) => {
                     log.line(&format!("{why}; trying again"));

@@ -37,7 +37,7 @@ use crate::db::{self, Db, DbError};
 pub use limit::Limit;
 pub use owed::{Owed, REMOVAL, queue_removal, requeue_removal};
 pub use store::{
-    JobRow, NewJob, State, Told, by_id, clock_set, enqueue, forget_list, hasten, is_key_open,
+    JobRow, NewJob, State, Told, by_id, clock_set, done, enqueue, forget_list, hasten, is_key_open,
     listed, newest, newest_about, note_deploy, take_back, worked_on,
 };
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::jobs::{self, JobContext, Outcome};
 
 /// The newest job of a kind, begun, as the queue would.
-async fn begun(a: &Machine, kind: &'static str) -> (JobContext, serde_json::Value) {
+pub(super) async fn begun(a: &Machine, kind: &'static str) -> (JobContext, serde_json::Value) {
     let taken: Result<(i64, String), DbError> =
         a.db.write(move |tx| {
             Ok(tx.query_row(

@@ -164,13 +164,13 @@ pub struct TrafficPort {
 }
 
 impl Traffic for TrafficPort {
-    fn pause(&self, apps: Vec<i64>, limit: Duration) -> Answer<'_, ()> {
+    fn pause(&self, owner: String, apps: Vec<i64>, limit: Duration) -> Answer<'_, ()> {
         Box::pin(async move {
             // Requests of a process before this one would not be held.
             self.publisher.alone().await;
             let targets = self.publisher.targets(&apps);
             self.apps
-                .pause(apps, limit, UnixMs::now())
+                .pause(owner, apps, limit, UnixMs::now())
                 .await
                 .map_err(passing)?;
             self.publisher.published().await.map_err(passing)?;
@@ -182,9 +182,9 @@ impl Traffic for TrafficPort {
         })
     }
 
-    fn resume(&self, apps: Vec<i64>) -> Answer<'_, ()> {
+    fn resume(&self, owner: String) -> Answer<'_, ()> {
         Box::pin(async move {
-            self.apps.resume(apps).await.map_err(passing)?;
+            self.apps.resume(owner).await.map_err(passing)?;
             self.publisher.published().await.map_err(passing)
         })
     }

@@ -1,6 +1,7 @@
 //! Deploys from end to end on a real database and real git, with an engine
 //! that does as it is told.
 
+mod counts;
 mod crash;
 mod engine;
 mod flow;
