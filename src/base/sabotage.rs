@@ -15,6 +15,12 @@ pub enum Sabotage {
     AbruptHandover,
     /// Who takes over hangs once it has the lease.
     HangingStart,
+    /// A restore does not pause the apps of its database.
+    NoPause,
+    /// A request is sent once, to whom it was meant for, and on a kept connection without a look whether it still lives.
+    NoRetries,
+    /// No target of a route is left out, whatever it does to requests.
+    NoEjection,
 }
 
 impl Sabotage {
@@ -32,7 +38,13 @@ impl Sabotage {
             Self::LeftFile => "left-file",
             Self::AbruptHandover => "abrupt-handover",
             Self::HangingStart => "hanging-start",
+            Self::NoPause => "no-pause",
+            Self::NoRetries => "no-retries",
+            Self::NoEjection => "no-ejection",
         };
-        std::env::var("FREEHOLD_SABOTAGE").is_ok_and(|asked| asked == word)
+        // Read once: some are asked for on a request's path.
+        static ASKED: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+        let asked = ASKED.get_or_init(|| std::env::var("FREEHOLD_SABOTAGE").ok());
+        asked.as_deref() == Some(word)
     }
 }
