@@ -9,6 +9,8 @@ mod build_cache;
 #[cfg(feature = "crash-points")]
 #[path = "deploy_engine/crash.rs"]
 mod crash;
+#[path = "deploy_engine/reuse.rs"]
+mod reuse;
 #[path = "deploy_engine/states.rs"]
 mod states;
 #[path = "support/mod.rs"]
