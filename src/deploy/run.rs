@@ -76,7 +76,7 @@ impl Deploys {
     /// The job of one deploy.
     pub(super) async fn run(&self, context: JobContext, payload: serde_json::Value) -> Outcome {
         let id = deploy_in(&payload);
-        match self.run_deploy(id, context.attempt).await {
+        match self.run_deploy(id, &context).await {
             Ok(end) => {
                 self.forget_token(id);
                 // The drain has lines of its own.
@@ -96,8 +96,9 @@ impl Deploys {
     ///
     /// # Errors
     /// Why it has to be tried again.
-    async fn run_deploy(&self, id: i64, attempt: u32) -> Result<Option<State>, String> {
+    async fn run_deploy(&self, id: i64, context: &JobContext) -> Result<Option<State>, String> {
         let told = |e: DbError| e.to_string();
+        let (job, attempt) = (context.id, context.attempt);
         let found = self.0.db.read(move |c| store::by_id(c, id)).await;
         let Some(mut deploy) = found.map_err(told)? else {
             return Ok(None);
@@ -132,9 +133,14 @@ impl Deploys {
             };
             let given_up = attempt > MOST_ATTEMPTS && deploy.state.is_before_switch();
             let ended = match given_up {
-                true => Err(Stop::Failed(format!(
-                    "it was begun {attempt} times and could not go on; the log above has why"
-                ))),
+                true => {
+                    let last = self.0.db.read(move |c| jobs::by_id(c, job)).await;
+                    let why = last.map_err(told)?.and_then(|job| job.error);
+                    Err(Stop::Failed(format!(
+                        "it was begun {attempt} times and could not go on: {}",
+                        why.as_deref().unwrap_or("the daemon ended each time")
+                    )))
+                }
                 false => self.turn(&work).await,
             };
             let next = match ended {

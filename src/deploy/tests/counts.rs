@@ -54,6 +54,38 @@ async fn n5_a_deploy_meets_an_engine_that_restarts_and_goes_on_when_it_is_back()
     assert!(log.contains("does not answer"), "{log}");
 }
 
+#[tokio::test]
+async fn n5_a_deploy_gives_up_on_an_engine_that_stays_away_and_says_so() {
+    let mut p = Place::new().await;
+    p.deploy("one").await;
+    p.world.told.lock().unwrap().no_engine = true;
+    let commit = p.commit("two");
+    let id = p.push_event(&commit, "two").await.deploy.unwrap();
+    p.until_done("the engine is away").await;
+    let waits = async || {
+        let job: Result<Option<jobs::Told>, DbError> =
+            p.db.read(move |c| jobs::newest_about(c, crate::deploy::JOB, "deploy", id))
+                .await;
+        job.unwrap().is_some_and(|job| job.error.is_some())
+    };
+    while !waits().await {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    p.tasks.finish(Duration::from_secs(5)).await;
+    let tried: Result<usize, DbError> =
+        p.db.write(|tx| {
+            let tried = "UPDATE jobs SET attempts = 20 WHERE kind = 'deploy' AND state <> 'done'";
+            Ok(tx.execute(tried, [])?)
+        })
+        .await;
+    assert_eq!(tried.unwrap(), 1);
+    p.crash().await;
+    let why = p.until(id, State::Failed).await.error.unwrap();
+    assert!(why.contains("begun 21 times"), "{why}");
+    assert!(why.contains("does not answer"), "{why}");
+    assert_eq!(p.world.running(), ["tasks-web-v1-d1-1"]);
+}
+
 /// Work that broke off where nothing of ours catches it is tried once more, and a release that does not come up not for ever.
 #[tokio::test]
 async fn n6_replicas_that_are_too_few_because_their_count_failed_are_tried_once_more() {
