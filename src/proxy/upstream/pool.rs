@@ -10,6 +10,7 @@ use std::time::Instant;
 use tokio::sync::Notify;
 
 use super::connection::Connection;
+use crate::base::sabotage::Sabotage;
 use crate::proxy::target::Target;
 
 const KEPT: usize = 512;
@@ -43,7 +44,7 @@ impl Pool {
                 of_target.connections.clear();
                 return None;
             }
-            if !connection.is_stale() {
+            if !connection.is_stale() || Sabotage::NoRetries.is_on() {
                 connection.reused = true;
                 return Some(connection);
             }
