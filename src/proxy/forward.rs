@@ -35,6 +35,7 @@ use super::trace::Trace;
 use super::upstream::{BodySource, Coding, SendFailure};
 use super::vigil::{Vigil, may_resend};
 use super::worker::Worker;
+use crate::base::sabotage::Sabotage;
 
 /// How often one request is sent again, at most.
 const MOST: usize = 4;
@@ -188,6 +189,7 @@ pub(super) async fn forward(
             || reads && resent < of.saturating_sub(1).clamp(1, MOST) && may_resend(&route, worker);
         let mut was_stale = false;
         let again = match &why {
+            _ if Sabotage::NoRetries.is_on() => false,
             SendFailure::Left => true,
             SendFailure::Unanswered(error) => {
                 tracing::debug!(target = %target.key(), %error, "a target ended the request before it answered");

@@ -12,6 +12,7 @@ mod support;
 
 mod by_hand;
 mod bystander;
+mod changes;
 mod ledger;
 mod place;
 mod soak;
