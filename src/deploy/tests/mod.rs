@@ -2,6 +2,7 @@
 //! that does as it is told.
 
 mod crash;
+mod deadlines;
 mod engine;
 mod flow;
 mod git;
