@@ -21,8 +21,10 @@ const UNDER_WAY_MS: u64 = 1_000;
 pub struct Death {
     /// The replica's name in the edge's log.
     target: String,
-    /// By the engine.
+    /// By the engine, which notes no better one of those that end with it than when it is back.
     moment: Duration,
+    /// Not before.
+    from: Duration,
 }
 
 impl Death {
@@ -44,7 +46,12 @@ impl Death {
         };
         until_true("its death", secs(60), dead);
         load.mark(format!("{} is dead", victim.id));
-        let death = Self::seen(load, victim, target);
+        let moment = load.at(victim.ended_ms());
+        let death = Self {
+            target,
+            moment,
+            from: moment,
+        };
         let why = match way {
             "kill -9" => "was killed by SIGKILL",
             "docker stop" => "ended with exit code 0",
@@ -57,16 +64,20 @@ impl Death {
         death
     }
 
-    /// The last one of this container.
-    pub fn seen(load: &Load, victim: &Container, target: String) -> Self {
+    /// The last one of this container, which lived until then at least.
+    pub fn seen(load: &Load, victim: &Container, target: String, from: Duration) -> Self {
         let moment = load.at(victim.ended_ms());
-        Self { target, moment }
+        Self {
+            target,
+            moment,
+            from,
+        }
     }
 
     /// Whether this request was under way then, by its times.
     fn met(&self, record: &Record) -> bool {
         let sent = record.sent.is_some_and(|sent| sent <= self.moment + CLOCKS);
-        sent && record.end + CLOCKS >= self.moment
+        sent && record.end + CLOCKS >= self.from
     }
 }
 

@@ -59,7 +59,9 @@ fn n3_an_engine_that_is_restarted_costs_no_safe_request() {
     own.up();
     load.mark("the engine is back");
     let deaths = replicas.iter().zip(targets);
-    let deaths: Vec<Death> = deaths.map(|(c, t)| Death::seen(&load, c, t)).collect();
+    let deaths: Vec<Death> = deaths
+        .map(|(c, t)| Death::seen(&load, c, t, down))
+        .collect();
     place.until_serving(2);
     load.mark("two replicas serve");
     goes_on(&load, WARM);
