@@ -97,8 +97,10 @@ fn n4_ten_handovers_under_load_lose_nothing() {
     let report = place.report("n4-handovers", &load.finish());
     report.assert_flawless(HANDOVERS * WARM / 2);
     report.assert_streams_whole(WHOLE);
-    let told = report.streams.get("WebSocket close 1012");
-    assert!(told.is_some_and(|n| *n > 0), "{report}");
+    report.assert_streams_told(WHOLE);
+    // Connections of HTTP/2 are told in its own words.
+    let goodbyes = report.goaways.get("NO_ERROR").copied().unwrap_or(0);
+    assert!(goodbyes >= HANDOVERS as u64, "{goodbyes} GOAWAY\n{report}");
     if std::env::var_os("FREEHOLD_SOAK").is_some() {
         for (kind, longest) in &report.longest_ms {
             let control = control.longest_ms[kind];

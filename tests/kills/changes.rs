@@ -87,7 +87,11 @@ pub fn change(p: &Place, dice: &mut Dice, round: u64) -> Change {
     };
     let number = dice.below(4);
     // Half of them have their certificates from outside, half of them the box's own.
-    let end = if number % 2 == 0 { "localhost" } else { "test" };
+    let end = if number.is_multiple_of(2) {
+        "localhost"
+    } else {
+        "test"
+    };
     let host = format!("more{number}.{end}");
     let side = format!("side{number}");
     let token = format!("token{number}");

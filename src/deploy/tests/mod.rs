@@ -3,6 +3,7 @@
 
 mod counts;
 mod crash;
+mod deadlines;
 mod engine;
 mod flow;
 mod git;
