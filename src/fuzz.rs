@@ -10,12 +10,17 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: &[(&str, Target)] = &[
     ("answer", crate::proxy::fuzz::answer),
     ("app_file", crate::deploy::fuzz::app_file),
+    ("build_progress", crate::docker::fuzz::build_progress),
     ("chunk_guard", crate::proxy::fuzz::chunk_guard),
     ("config", crate::config::fuzz::config),
     ("doubtful_path", crate::proxy::fuzz::doubtful_path),
+    ("engine_stream", crate::docker::fuzz::engine_stream),
     ("h2_frames", crate::proxy::fuzz::h2_frames),
+    ("h2_trailers", crate::proxy::fuzz::h2_trailers),
+    ("h2c_frames", crate::proxy::fuzz::h2c_frames),
     ("head_guard", crate::proxy::fuzz::head_guard),
     ("multipart", crate::web::fuzz::multipart),
+    ("policies", crate::apps::fuzz::policies),
     ("proxy_protocol", crate::proxy::fuzz::proxy_protocol),
     ("request", crate::proxy::fuzz::request),
     ("request_http2", crate::proxy::fuzz::request_http2),
@@ -27,6 +32,7 @@ pub const TARGETS: &[(&str, Target)] = &[
 /// Those that read a line or a field: a third of the time finds what there is.
 pub const SHORT: &[(&str, Target)] = &[
     ("accept_encoding", crate::proxy::fuzz::accept_encoding),
+    ("acme_refusal", crate::certs::fuzz::acme_refusal),
     ("answer_fields", crate::proxy::fuzz::answer_fields),
     ("archive_list", crate::backup::fuzz::archive_list),
     ("basic_auth", crate::proxy::fuzz::basic_auth),

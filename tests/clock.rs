@@ -1,15 +1,20 @@
 //! N7: the box's clock is set by an hour and by a year under the real daemon. Only the daemon's own: libfaketime stands
-//! between it and the machine's clock, which nobody touches, and leaves the monotonic one alone.
+//! between it and the machine's clock, which nobody touches, and leaves the monotonic one alone. Clients that look at what
+//! certificates and sessions are worth then have the same clock.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+#[path = "support/port.rs"]
+mod port;
 #[path = "support/quiet.rs"]
 mod quiet;
 #[allow(dead_code)]
 #[path = "support/until.rs"]
 mod until;
+#[path = "support/upstream.rs"]
+mod upstream;
 
 use until::{secs, until};
 
@@ -37,6 +42,16 @@ fn set(file: &Path, by_ms: i64) {
     let whole = file.with_extension("new");
     std::fs::write(&whole, format!("{:+}\n", by_ms / 1_000)).unwrap();
     std::fs::rename(whole, file).unwrap();
+}
+
+/// The environment of a process whose clock is the one in the file.
+fn by<'a>(library: &'a str, clock: &'a str) -> [(&'a str, &'a str); 4] {
+    [
+        ("LD_PRELOAD", library),
+        ("FAKETIME_TIMESTAMP_FILE", clock),
+        ("FAKETIME_NO_CACHE", "1"),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+    ]
 }
 
 fn state(daemon: &quiet::Daemon) -> rusqlite::Connection {
@@ -106,18 +121,13 @@ fn n7_an_hour_and_a_year_forward_and_back_delay_nothing_and_lose_nothing() {
     let mut daemon = quiet::Daemon::start();
     works(&daemon, "first");
     let (library, clock) = (library(), file.to_str().unwrap().to_owned());
-    let fake = [
-        ("LD_PRELOAD", library.to_str().unwrap()),
-        ("FAKETIME_TIMESTAMP_FILE", clock.as_str()),
-        ("FAKETIME_NO_CACHE", "1"),
-        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-    ];
+    let fake = by(library.to_str().unwrap(), &clock);
     let queued = now_ms();
     daemon.restart_with(&fake, |daemon| {
         let state = state(daemon);
         queue(&state, "an hour back", queued, queued + WAIT);
         let pause =
-            "INSERT INTO app_pauses (app_id, since_ms, until_ms) SELECT id, ?1, ?2 FROM apps";
+            "INSERT INTO app_pause_owners (app_id, owner, since_ms, until_ms) SELECT id, 'restore:1', ?1, ?2 FROM apps";
         let row = rusqlite::params![queued, queued + 10 * WAIT];
         state.execute(pause, row).unwrap();
     });
@@ -126,7 +136,7 @@ fn n7_an_hour_and_a_year_forward_and_back_delay_nothing_and_lose_nothing() {
     set(&file, -HOUR);
     until_told(&state, "set back by 1 h 0 min");
     until("the pause to end when it had to", secs(30), || {
-        let until_ms = number(&state, "SELECT until_ms FROM app_pauses");
+        let until_ms = number(&state, "SELECT until_ms FROM app_pause_owners");
         let late = until_ms - (queued + 10 * WAIT - HOUR);
         if late.abs() < 5_000 {
             Ok(())
@@ -162,4 +172,110 @@ fn n7_an_hour_and_a_year_forward_and_back_delay_nothing_and_lose_nothing() {
         ),
         4
     );
+}
+
+/// A request over TLS by somebody whose clock is the daemon's, certificate verified; and the certificate's first and last day.
+fn visit(fake: &[(&str, &str)], port: u16, root: &Path) -> Result<String, String> {
+    let to = format!("other.test:443:127.0.0.1:{port}");
+    let asked = Command::new("curl")
+        .args(["--silent", "--show-error", "--max-time", "20"])
+        .args(["--no-sessionid", "--connect-to", &to, "--cacert"])
+        .arg(root)
+        .arg("https://other.test/")
+        .envs(fake.iter().copied())
+        .output()
+        .unwrap();
+    match asked.status.success() {
+        true => Ok(String::from_utf8_lossy(&asked.stdout).into_owned()),
+        false => Err(String::from_utf8_lossy(&asked.stderr).into_owned()),
+    }
+}
+
+fn until_visited(fake: &[(&str, &str)], port: u16, root: &Path, when: &str) {
+    until(
+        &format!("TLS by the clock {when}"),
+        secs(120),
+        || match visit(fake, port, root)? {
+            body if body == "here" => Ok(()),
+            other => Err(other),
+        },
+    );
+}
+
+/// What a page that needs a session answers to this one's cookie: a status.
+fn page_with(daemon: &quiet::Daemon, cookie: &str) -> u16 {
+    let asked = Command::new("curl")
+        .args(["--silent", "--max-time", "20", "--output", "/dev/null"])
+        .args(["--write-out", "%{http_code}", "--unix-socket"])
+        .arg(daemon.socket("edge.sock"))
+        .args(["--header", &format!("Cookie: __Host-freehold={cookie}")])
+        .args(["--header", "Accept: text/html", "http://panel.test/account"])
+        .output()
+        .unwrap();
+    String::from_utf8_lossy(&asked.stdout).parse().unwrap()
+}
+
+/// A session of ana's that begins at `created` and lives for a month, as a sign-in writes it.
+fn sign_in(state: &rusqlite::Connection, cookie: &str, created: i64) {
+    let digest = freehold::base::secret::sha256_hex(cookie.as_bytes());
+    let row = "INSERT INTO sessions (digest, user_id, created_ms, seen_ms, confirmed_ms, expires_ms, address, agent)
+        SELECT ?1, id, ?2, ?2, ?2, ?3, '127.0.0.1', 'test' FROM users WHERE name = 'ana'";
+    let values = rusqlite::params![digest, created, created + 30 * 24 * HOUR];
+    assert_eq!(state.execute(row, values), Ok(1));
+}
+
+/// A leap of a year, and the way back under the running daemon: whoever has the daemon's clock is served over TLS in the end,
+/// by a certificate of that time; a session of a month is over in a year, and what was queued for then is done after the way back.
+#[test]
+fn n7_a_year_forward_and_back_under_the_daemon_leaves_tls_and_sessions_by_the_clock_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("clock");
+    set(&file, 0);
+    let port = port::free_port(std::net::Ipv4Addr::LOCALHOST);
+    let upstream = upstream::answering("here");
+    let route = format!(
+        "[[route]]\nhost = \"other.test\"\nupstream = \"http://127.0.0.1:{upstream}\"\ntls = \"internal\"\n"
+    );
+    let mut daemon = quiet::Daemon::start_with(&format!("127.0.0.1:{port}"), &route);
+    let (library, clock) = (library(), file.to_str().unwrap().to_owned());
+    let fake = by(library.to_str().unwrap(), &clock);
+    daemon.restart_with(&fake, |_| {});
+    let root = daemon.socket("root.pem");
+    until_visited(&fake, port, &root, "as it was");
+    let state = state(&daemon);
+    let ana = "INSERT INTO users (name, role, password_hash, created_ms) VALUES ('ana', 'owner', 'none', 1)";
+    assert_eq!(state.execute(ana, []), Ok(1));
+    let cookie = "a-session-of-now-0123456789abcdef";
+    sign_in(&state, cookie, now_ms());
+    assert_eq!(page_with(&daemon, cookie), 200);
+
+    // The certificate that was is over by then: this waits for another one.
+    set(&file, YEAR);
+    until_told(&state, "forward by 365 d");
+    until_visited(&fake, port, &root, "a year ahead");
+    let ended = page_with(&daemon, cookie);
+    assert_ne!(ended, 200, "a session of a month lives for a year");
+    let ahead = now_ms() + YEAR;
+    queue(&state, "a year back", ahead, ahead + WAIT);
+    works(&daemon, "ahead");
+    // Nobody whose clock is right takes that one, and there is no other.
+    let right = visit(&[], port, &root);
+    assert!(
+        right.is_err(),
+        "who has the right clock is served: {right:?}"
+    );
+
+    set(&file, 0);
+    until_told(&state, "set back by 365 d");
+    until_visited(&[], port, &root, "set right");
+    until_begun(&state, "a year back");
+    let late = number(
+        &state,
+        "SELECT started_ms FROM jobs WHERE kind = 'a year back'",
+    ) - now_ms();
+    assert!(late < HOUR, "it is said to begin in {late} ms");
+    let cookie = "a-session-of-after-0123456789abcd";
+    sign_in(&state, cookie, now_ms());
+    assert_eq!(page_with(&daemon, cookie), 200);
+    works(&daemon, "back");
 }

@@ -1,5 +1,5 @@
-//! N7: the state of a real daemon is damaged while it is away. With no engine: what was acknowledged is there again,
-//! routes are served, what is missing has a name, and it is said until somebody confirms it.
+//! N7: the state of a real daemon is damaged while it is away. What was acknowledged is there again, routes are served, what
+//! is missing has a name, and it is said until somebody confirms it: with no engine, and with one whose containers run on.
 
 use std::fs;
 use std::os::unix::fs::FileExt as _;
@@ -12,18 +12,21 @@ use serde_json::{Value, json};
 #[allow(dead_code)]
 #[path = "support/api.rs"]
 mod api;
-#[path = "support/port.rs"]
-mod port;
+#[path = "damage/full_disk.rs"]
+mod full_disk;
 #[path = "support/quiet.rs"]
 mod quiet;
-#[path = "support/until.rs"]
-mod until;
-#[path = "support/upstream.rs"]
-mod upstream;
+#[allow(dead_code)]
+#[path = "worse_days/served_box.rs"]
+mod served_box;
+mod support;
 
 use api::{local, make_app};
 use quiet::Daemon;
-use until::{secs, until, until_true};
+use served_box::ServedBox;
+use support::process::run;
+use support::until::{secs, until, until_true};
+use support::{port, upstream};
 
 /// A daemon with an app at a domain, and a route of its settings to something that answers.
 struct World {
@@ -260,4 +263,123 @@ fn n7_a_state_without_its_key_is_not_made_anew() {
         fs::rename(&away, &key).unwrap();
     });
     assert!(world.has("shop"));
+}
+
+/// The app's container, since when it runs, and how often it was started.
+fn container(on: &ServedBox) -> String {
+    let label = format!("label=freehold.installation={}", on.fh.installation());
+    let mut list = Command::new("docker");
+    list.args(["ps", "-aq", "--filter", &label, "--filter"]);
+    let all = run(list.arg("label=freehold.kind=replica"));
+    let mut inspect = Command::new("docker");
+    inspect.args(["inspect", "--format"]);
+    inspect.arg("{{.Id}} {{.State.Running}} {{.State.StartedAt}} {{.RestartCount}}");
+    match all.trim() {
+        "" => String::new(),
+        one => run(inspect.arg(one)),
+    }
+}
+
+/// Makes the journal's first record that begins with `record` and says `name` unreadable.
+fn spoil(safe: &Path, record: &str, name: &str) {
+    let mut hit = 0;
+    for journal in files(safe, "journal-") {
+        let bytes = fs::read(&journal).unwrap();
+        let found = bytes.windows(record.len()).enumerate().find(|(at, w)| {
+            let rest = &bytes[*at..(*at + 400).min(bytes.len())];
+            *w == record.as_bytes() && rest.windows(name.len()).any(|w| w == name.as_bytes())
+        });
+        if let Some((at, _)) = found {
+            overwrite(&journal, at as u64, b"XXXX");
+            hit += 1;
+        }
+    }
+    assert_eq!(hit, 1, "the record of {name} was not found once");
+}
+
+/// The app was deployed after the last snapshot. Its container runs on, untouched, and is taken over: by the journal, which
+/// leads to it, and even where the journal leads to nothing of the app, until somebody confirms that it may go.
+#[test]
+fn n7_a_box_whose_state_is_gone_takes_over_the_containers_that_run_and_serves() {
+    let port = upstream::answering("from the other side");
+    let mut on = ServedBox::start(&format!(
+        "[build]\nfree_disk = \"1M\"\n\
+         [[route]]\nhost = \"other.localhost\"\nupstream = \"http://127.0.0.1:{port}\"\ntls = \"internal\"\n"
+    ));
+    let safe = on.fh.data_dir().join("state.safe");
+    // A copy, as one would bring it: three are kept, and each start takes one.
+    let of_old: Vec<(PathBuf, Vec<u8>)> = files(&safe, "snapshot-")
+        .into_iter()
+        .map(|file| (file.clone(), fs::read(file).unwrap()))
+        .collect();
+    let old: Vec<&PathBuf> = of_old.iter().map(|(file, _)| file).collect();
+    on.fh.cli(&["app", "create", "lost"]);
+    on.fh.cli(&["app", "create", "later"]);
+    let before = container(&on);
+    assert!(before.contains(" true "), "{before}");
+    let gone = |on: &mut ServedBox, meanwhile: &dyn Fn()| {
+        on.fh.stop();
+        for file in files(&on.fh.data_dir(), "state.db") {
+            fs::remove_file(file).unwrap();
+        }
+        meanwhile();
+        on.fh.start();
+    };
+    let doctor = |on: &ServedBox, more: &[&str]| {
+        let said = on.fh.try_cli(&[&["doctor"], more].concat());
+        support::freehold::words(&said)
+    };
+
+    // A snapshot from before the app, and the journal as far as it can be read: up to what came after the app.
+    gone(&mut on, &|| {
+        for snapshot in files(&safe, "snapshot-") {
+            if !old.contains(&&snapshot) {
+                fs::remove_file(snapshot).unwrap();
+            }
+        }
+        spoil(&safe, "INSERT INTO apps (name", "'lost'");
+    });
+    on.until_served();
+    assert_eq!(container(&on), before, "it was made or started anew");
+    let shown = on.fh.json(&["app", "show", served_box::APP]);
+    assert_eq!(shown["replicas"][0]["state"], "healthy", "{shown:#}");
+    let told = doctor(&on, &[]);
+    for words in ["state was made anew", "What is missing: Change", "later"] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    let apps = on.fh.json(&["app", "list"]);
+    assert_eq!(apps.as_array().unwrap().len(), 1, "{apps:#}");
+    assert_eq!(container(&on), before);
+
+    // All that was acknowledged is there again where the journal is whole.
+    on.fh.cli(&["app", "create", "after"]);
+    gone(&mut on, &|| {});
+    on.until_served();
+    assert_eq!(container(&on), before);
+    on.fh.cli(&["app", "show", "after"]);
+
+    // A snapshot from before the app, and nothing of the journal: the box knows of no app, and its container is left alone.
+    gone(&mut on, &|| {
+        for file in files(&safe, "") {
+            fs::remove_file(file).unwrap();
+        }
+        for (file, bytes) in &of_old {
+            fs::write(file, bytes).unwrap();
+        }
+    });
+    let other = || on.edge().get("https://other.localhost/").send();
+    until("the route of the settings", secs(60), || match other()? {
+        answer if answer.text() == "from the other side" => Ok(()),
+        answer => Err(answer.text()),
+    });
+    assert_eq!(on.fh.json(&["app", "list"]), json!([]));
+    let told = doctor(&on, &[]);
+    assert!(told.contains("state was made anew"), "{told}");
+    // Its reconciler has looked by now, and found one that no row knows: the same look takes it away once that is confirmed.
+    assert_eq!(container(&on), before);
+    doctor(&on, &["--confirm"]);
+    until("the container to go", secs(120), || match container(&on) {
+        none if none.is_empty() => Ok(()),
+        still => Err(still),
+    });
 }

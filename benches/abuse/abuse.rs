@@ -6,15 +6,18 @@
 //! rate and tells how long it waited.
 mod attacks;
 mod attacks_http2;
+mod attacks_sizes;
 mod bystander;
 mod origin;
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use freehold::base::clock::UnixMs;
 use freehold::base::log_levels;
 use freehold::proxy::{
     Address, Edge, Limits, Listeners, Protocol, Route, RouteSpec, RouteTable, Snapshot, Target,
@@ -35,6 +38,9 @@ type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
 const NAME: &str = "localhost";
 /// How often the edge is asked how many connections it has.
 const LOOK: Duration = Duration::from_millis(50);
+/// The app there is paused for longer than any attack lasts.
+const HELD: &str = "/held";
+const PAUSED: Duration = Duration::from_secs(3_600);
 
 fn main() -> Outcome {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -73,17 +79,18 @@ fn main() -> Outcome {
             };
             runtime.block_on(attacks::attack(kind, door, seconds, part))
         }
-        ["bystander", address, pem, path, rate, fresh, seconds] => {
+        ["bystander", address, pem, path, rate, fresh, seconds, patience] => {
             let asks = bystander::Asks {
                 path: path.into(),
                 rate: rate.parse()?,
                 every_fresh: fresh.parse()?,
                 seconds: seconds.parse()?,
+                patience: Duration::from_secs_f64(patience.parse()?),
             };
             runtime.block_on(bystander::ask(Door::new(address.parse()?, pem)?, asks))
         }
         _ => Err(
-            "usage: serve HTTPS APP DOWNLOADS H2C PEM LIMITS | origin ADDRESS http1|h2c | blank ADDRESS PEM | attack KIND edge|blank ADDRESS PEM SECONDS SIZE FIRST STEP | bystander ADDRESS PEM PATH RATE EVERY_FRESH SECONDS"
+            "usage: serve HTTPS APP DOWNLOADS H2C PEM LIMITS | origin ADDRESS http1|h2c | blank ADDRESS PEM | attack KIND edge|blank ADDRESS PEM SECONDS SIZE FIRST STEP | bystander ADDRESS PEM PATH RATE EVERY_FRESH SECONDS PATIENCE"
                 .into(),
         ),
     }
@@ -92,13 +99,17 @@ fn main() -> Outcome {
 /// The defaults, but for what a JSON object names.
 fn limited(json: &str) -> Result<Limits, Box<dyn Error + Send + Sync>> {
     let mut limits = Limits::default();
-    let named: std::collections::BTreeMap<String, u32> = serde_json::from_str(json)?;
+    let named: BTreeMap<String, u32> = serde_json::from_str(json)?;
     for (name, value) in named {
         let ms = Duration::from_millis(value.into());
         match name.as_str() {
             "client_header_ms" => limits.client_header = ms,
             "client_idle_ms" => limits.client_idle = ms,
             "connections" => limits.connections = value,
+            "connections_per_address" => limits.connections_per_address = value,
+            "new_connections_per_address" => limits.new_connections_per_address = value,
+            "body_bytes" => limits.body_bytes = value.into(),
+            "held" => limits.held = value,
             _ => return Err(format!("no limit is called {name}").into()),
         }
     }
@@ -118,18 +129,28 @@ async fn serve(
     std::panic::set_hook(Box::new(|_| {}));
     let (chain, key) = identity(pem)?;
     let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key)?;
-    let routes = apps.map(|(path, address, protocol)| {
+    let now = UnixMs::now();
+    let paused = Upstream::Paused {
+        since: now,
+        until: now.plus(PAUSED),
+    };
+    let of_apps = apps.map(|(path, address, protocol)| {
         let traits = Traits {
             protocol,
             ..Traits::default()
         };
         let target = Target::with(path, Address::Tcp(address), traits);
+        (path, Upstream::Targets(vec![target]))
+    });
+    let routes = of_apps.into_iter().chain([(HELD, paused)]);
+    // Each is an app of its own.
+    let routes = routes.map(|(path, upstream)| {
         let spec = RouteSpec {
             key: path.into(),
-            group: NAME.into(),
+            group: path.into(),
             host: NAME.into(),
             path_prefix: path.into(),
-            upstream: Upstream::Targets(vec![target]),
+            upstream,
             ..RouteSpec::default()
         };
         Route::new(spec, &Snapshot::default())
@@ -146,13 +167,15 @@ async fn serve(
     let (report, _failures) = tokio::sync::mpsc::channel(1);
     let edge = Edge::start(listeners, Arc::new(snapshot), limits, report)?;
     println!("ready");
-    let mut most = 0;
+    let (mut most, mut most_held) = (0, 0);
     let mut nothing = Vec::new();
     let mut stdin = tokio::io::stdin();
     let over = stdin.read_to_end(&mut nothing);
     let looking = async {
         loop {
-            most = most.max(edge.stats().connections);
+            let stats = edge.stats();
+            most = most.max(stats.connections);
+            most_held = most_held.max(stats.held);
             tokio::time::sleep(LOOK).await;
         }
     };
@@ -161,14 +184,21 @@ async fn serve(
         () = looking => {}
     }
     let stats = edge.stats();
-    let refused: std::collections::BTreeMap<_, _> = stats
+    let refused: BTreeMap<_, _> = stats
         .refusals
         .iter()
         .map(|(why, count)| (why.name(), count))
         .collect();
+    let failed: BTreeMap<_, _> = stats
+        .routes
+        .iter()
+        .map(|(key, reading)| (&**key, reading.failures))
+        .collect();
     let told = serde_json::json!({
         "refused": refused,
+        "failed": failed,
         "most_connections": most,
+        "most_held": most_held,
         "log_lines": LINES.load(Relaxed),
     });
     println!("{told}");

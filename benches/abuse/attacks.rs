@@ -1,5 +1,5 @@
 //! The attacks, each as hard as its processor time allows: from many addresses of 127.0.0.0/8, or from one where that one's
-//! limit is attacked. Those over HTTP/2 are in `attacks_http2`.
+//! limit is attacked. Those over HTTP/2 are in `attacks_http2`, those with what is too large in `attacks_sizes`.
 //!
 //! From a blank listener, which answers no request, no answer is waited for. `size` is how many connections an attack holds
 //! or uses. What the other side says or does in return is counted by name, and told at the end.
@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::LocalSet;
 use tokio::time::timeout;
 
-use super::{Door, Outcome, attacks_http2};
+use super::{Door, Outcome, attacks_http2, attacks_sizes};
 
 /// Between two drops of a trickle.
 pub const PAUSE: Duration = Duration::from_millis(500);
@@ -27,7 +27,7 @@ const BACK: Duration = Duration::from_millis(20);
 const LARGE_HEAD: usize = 60_000;
 /// More of them need most of an attack's time to come.
 const MANY: u32 = 2_000;
-/// Those without HTTP/2.
+/// Those that are here.
 const KINDS: [&str; 13] = [
     "nobody",
     "slow-heads",
@@ -109,8 +109,9 @@ pub struct Part {
 }
 
 pub async fn attack(kind: &str, door: Door, lasts: Duration, part: Part) -> Outcome {
-    if !KINDS.contains(&kind) && !attacks_http2::KINDS.contains(&kind) {
-        let known = [&KINDS[..], &attacks_http2::KINDS].concat().join(", ");
+    let known = [&KINDS[..], &attacks_http2::KINDS, &attacks_sizes::KINDS].concat();
+    if !known.contains(&kind) {
+        let known = known.join(", ");
         return Err(format!("attacks are {known}").into());
     }
     let (done, attackers) = (Done::default(), LocalSet::new());
@@ -214,6 +215,9 @@ async fn once(kind: &str, door: &Door, from: u32, done: &Done) -> io::Result<()>
                 false => listen(&mut *stream, done).await,
             }
         }
+        sized if attacks_sizes::KINDS.contains(&sized) => {
+            attacks_sizes::once(sized, door, from, done).await
+        }
         over_http2 => {
             let mut stream = open(door, from, true, done).await?;
             attacks_http2::once(over_http2, &mut *stream, from, door.blank, done).await
@@ -247,7 +251,7 @@ pub async fn sip(stream: &mut dyn Stream, blank: bool) -> io::Result<()> {
 }
 
 /// Reads to the end, and counts the answers.
-async fn listen(stream: &mut dyn Stream, done: &Done) -> io::Result<()> {
+pub async fn listen(stream: &mut dyn Stream, done: &Done) -> io::Result<()> {
     let mut piece = [0; 4096];
     loop {
         match stream.read(&mut piece).await? {
@@ -257,7 +261,7 @@ async fn listen(stream: &mut dyn Stream, done: &Done) -> io::Result<()> {
     }
 }
 
-fn status(piece: &[u8], done: &Done) {
+pub fn status(piece: &[u8], done: &Done) {
     if let Some(answer) = piece.strip_prefix(b"HTTP/1.1 ")
         && let Some(code) = answer.first_chunk::<3>()
     {
@@ -297,7 +301,7 @@ fn hello() -> &'static [u8] {
     })
 }
 
-async fn open(door: &Door, from: u32, http2: bool, done: &Done) -> io::Result<Box<dyn Stream>> {
+pub async fn open(door: &Door, from: u32, http2: bool, done: &Done) -> io::Result<Box<dyn Stream>> {
     let stream = Box::new(door.tls(from, http2).await?);
     done.connected();
     Ok(stream)

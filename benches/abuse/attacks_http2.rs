@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::attacks::{Done, PAUSE, Stream, send, sip};
 
-pub const KINDS: [&str; 17] = [
+pub const KINDS: [&str; 18] = [
     "handshakes",
     "slow-heads-h2",
     "slow-bodies-h2",
@@ -15,6 +15,7 @@ pub const KINDS: [&str; 17] = [
     "large-heads-h2",
     "hpack-bomb",
     "too-many-streams",
+    "held",
     "rapid-reset",
     "paced-reset",
     "continuation",
@@ -27,8 +28,8 @@ pub const KINDS: [&str; 17] = [
     "unknown-frames",
 ];
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
+pub const DATA: u8 = 0;
+pub const HEADERS: u8 = 1;
 const PRIORITY: u8 = 2;
 const RESET: u8 = 3;
 const SETTINGS: u8 = 4;
@@ -36,10 +37,16 @@ const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
+pub const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub const END_HEADERS: u8 = 4;
 
+/// Answers, as the first of a connection begin that say so: `:status` as a literal, in Huffman's code (RFC 7541, appendix B).
+const TOLD: [(&str, [u8; 5]); 3] = [
+    ("413", [0x48, 0x83, 0x68, 0x2c, 0xff]),
+    ("414", [0x48, 0x83, 0x68, 0x2d, 0x7f]),
+    ("503", [0x48, 0x83, 0x6c, 0x0c, 0xff]),
+];
 const FLOOD_PIECE: usize = 32 * 1024;
 const LARGEST_FRAME: usize = 16_384;
 /// Requests of a connection at a time, as many as the edge allows.
@@ -50,7 +57,7 @@ const BODIES: u32 = 8;
 const SIPS: u32 = 16;
 /// Requests that are reset together, and how long each is let live.
 const PACED: u32 = 10;
-const LIVES: Duration = Duration::from_millis(5);
+pub const LIVES: Duration = Duration::from_millis(5);
 /// As long as one connection floods.
 const LASTS: Duration = Duration::from_secs(60);
 
@@ -142,14 +149,15 @@ pub async fn once(
             }
             Ok(())
         }
-        "too-many-streams" => {
+        "too-many-streams" | "held" => {
+            let path = if kind == "held" { "/held" } else { "/app/wait" };
             let (mut next, mut free) = (1, STREAMS);
             send(stream, &wide(1 << 24), done).await?;
             loop {
                 // Whoever is refused asks again.
                 let mut bytes = Vec::new();
                 for _ in 0..free {
-                    bytes.extend(asked(next, "/app/wait"));
+                    bytes.extend(asked(next, path));
                     next += 2;
                 }
                 send(stream, &bytes, done).await?;
@@ -217,13 +225,13 @@ async fn flooded(
 
 /// What the other side says, as far as it has been read.
 #[derive(Default)]
-struct Ear {
+pub struct Ear {
     read: Vec<u8>,
 }
 
 impl Ear {
     /// Listens so long; the streams that ended meanwhile. An error where the connection is over.
-    async fn hear(
+    pub async fn hear(
         &mut self,
         stream: &mut dyn Stream,
         long: Duration,
@@ -264,7 +272,7 @@ impl Ear {
                     _ => {}
                 }
                 if kind == HEADERS {
-                    done.heard("answer");
+                    done.heard(told(&rest[..length]));
                 }
             }
             self.read.drain(..at);
@@ -274,6 +282,12 @@ impl Ear {
         }
         Ok(over)
     }
+}
+
+/// What an answer says, if that is among what is listened for.
+fn told(head: &[u8]) -> &'static str {
+    let is_told = |(_, field): &&(&str, [u8; 5])| head.starts_with(field);
+    TOLD.iter().find(is_told).map_or("answer", |(said, _)| said)
 }
 
 /// The error that a frame tells of, by its name.
@@ -290,7 +304,7 @@ fn code(payload: &[u8], at: usize) -> String {
 }
 
 /// What a connection begins with; the settings are pairs of a number and a value.
-fn preface(settings: &[(u16, u32)]) -> Vec<u8> {
+pub fn preface(settings: &[(u16, u32)]) -> Vec<u8> {
     let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
     let pairs = settings.iter();
     let payload: Vec<u8> = pairs
@@ -315,7 +329,7 @@ fn get(path: &str) -> Vec<u8> {
     fields(0x82, path)
 }
 
-fn fields(method: u8, path: &str) -> Vec<u8> {
+pub fn fields(method: u8, path: &str) -> Vec<u8> {
     let mut block = vec![method, 0x87, 0x04, path.len() as u8];
     block.extend(path.as_bytes());
     block.extend(b"\x01\x09localhost");
@@ -326,15 +340,21 @@ fn fields(method: u8, path: &str) -> Vec<u8> {
 fn field(name: &str, length: usize) -> Vec<u8> {
     let mut block = vec![0, name.len() as u8];
     block.extend(name.as_bytes());
-    // A number with a prefix of seven bits (5.1); from 255 up to 16,510.
-    let rest = length - 127;
-    block.extend([127, 128 | (rest % 128) as u8, (rest / 128) as u8]);
-    block.resize(block.len() + length, b'a');
+    block.extend(literal(length));
     block
 }
 
+/// A string of so many bytes, a path as well, not in Huffman's code.
+pub fn literal(length: usize) -> Vec<u8> {
+    // A number with a prefix of seven bits (5.1); from 255 up to 16,510.
+    let rest = length - 127;
+    let mut string = vec![127, 128 | (rest % 128) as u8, (rest / 128) as u8, b'/'];
+    string.resize(3 + length, b'a');
+    string
+}
+
 /// A whole request without a body.
-fn asked(stream: u32, path: &str) -> Vec<u8> {
+pub fn asked(stream: u32, path: &str) -> Vec<u8> {
     head(stream, &get(path))
 }
 
@@ -355,7 +375,7 @@ fn reset(stream: u32) -> Vec<u8> {
     frame(RESET, 0, stream, &8u32.to_be_bytes())
 }
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = (payload.len() as u32).to_be_bytes();
     let mut bytes = length[1..].to_vec();
     bytes.extend([kind, flags]);

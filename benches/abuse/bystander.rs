@@ -20,8 +20,6 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 type Http1 = http1::SendRequest<Empty<Bytes>>;
 type Http2 = http2::SendRequest<Empty<Bytes>>;
 
-/// A request that waits longer has failed.
-const PATIENCE: Duration = Duration::from_secs(5);
 const CONNECTIONS: usize = 16;
 /// The bystander's own address, by its number.
 pub const HOME: u32 = u32::MAX;
@@ -33,6 +31,8 @@ pub struct Asks {
     /// Of so many requests one has a connection of its own; 0: none.
     pub every_fresh: u64,
     pub seconds: f64,
+    /// A request that waits longer has failed.
+    pub patience: Duration,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -141,6 +141,7 @@ async fn asked(door: Door, asks: Asks) -> Outcome {
     // Whoever attacks may begin.
     println!("ready");
     let (of_kept, of_fresh) = (<Rc<RefCell<Ledger>>>::default(), Rc::default());
+    let patience = asks.patience;
     let (count, begun) = ((asks.rate * asks.seconds) as u64, Instant::now());
     for number in 0..count {
         let due = begun + Duration::from_secs_f64(number as f64 / asks.rate);
@@ -158,11 +159,11 @@ async fn asked(door: Door, asks: Asks) -> Outcome {
         ledger.borrow_mut().asked += 1;
         let (ledger, kept) = (ledger.clone(), kept.clone());
         tokio::task::spawn_local(async move {
-            let told = match tokio::time::timeout(PATIENCE, kept.answer(way)).await {
+            let told = match tokio::time::timeout(patience, kept.answer(way)).await {
                 Ok(Ok((StatusCode::OK, 1024))) => None,
                 Ok(Ok((status, length))) => Some(format!("{status} with {length} bytes")),
                 Ok(Err(error)) => Some(error.to_string()),
-                Err(_) => Some(format!("no answer within {PATIENCE:?}")),
+                Err(_) => Some(format!("no answer within {patience:?}")),
             };
             let mut ledger = ledger.borrow_mut();
             match told {
@@ -174,7 +175,7 @@ async fn asked(door: Door, asks: Asks) -> Outcome {
             }
         });
     }
-    let over = Instant::now() + PATIENCE + Duration::from_secs(1);
+    let over = Instant::now() + patience + Duration::from_secs(1);
     while !(of_kept.borrow().is_settled() && of_fresh.borrow().is_settled())
         && Instant::now() < over
     {

@@ -90,7 +90,7 @@ async fn run(
             return;
         }
         let kept = *settings.borrow();
-        let dropped = entries.dropped();
+        let (dropped, taken) = (entries.dropped(), batch.len() as u64);
         let written = tokio::task::spawn_blocking(move || {
             let unwritten = writer.write(&batch, dropped, kept, UnixMs::now());
             (writer, unwritten)
@@ -102,6 +102,7 @@ async fn run(
             }
             Err(error) => {
                 tracing::error!(%error, "writing the access log panicked; it goes on with the next requests");
+                entries.drop_unwritten(taken);
                 writer = Writer {
                     files: Files::new(path.clone()),
                     told: dropped,

@@ -9,6 +9,8 @@ mod app;
 mod domain;
 pub mod env;
 mod error;
+#[cfg(freehold_fuzz)]
+pub mod fuzz;
 pub mod maintenance;
 pub mod pause;
 mod policies;

@@ -86,7 +86,7 @@ fn differing(was: &Policies, new: &Policies) -> Vec<String> {
 ///
 /// # Errors
 /// A sentence that names the key and what to write instead.
-fn read(mut sent: Map<String, Value>, stored: &Policies) -> Result<Policies, String> {
+pub(super) fn read(mut sent: Map<String, Value>, stored: &Policies) -> Result<Policies, String> {
     let users = sent.get_mut("basic_auth").and_then(|a| a.get_mut("users"));
     for user in users.and_then(Value::as_array_mut).into_iter().flatten() {
         let Some(user) = user.as_object_mut() else {

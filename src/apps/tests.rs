@@ -395,14 +395,53 @@ async fn n7_a_pause_ends_when_it_had_to_whatever_the_clock_was_set_to() {
         (now.0 + HOUR, None, 60_000),
         (now.0 - 20_000, None, 40_000),
     ] {
-        let pause = place.apps.pause(vec![app], minute, UnixMs(since));
+        let owner = || "restore:1".to_owned();
+        let pause = place.apps.pause(owner(), vec![app], minute, UnixMs(since));
         pause.await.unwrap();
         place.apps.clock_set(by, now).await.unwrap();
         let open = place.apps.pauses().await.unwrap();
         let left = open[0].until.0 - now.0;
         assert_eq!((open.len(), left), (1, left_ms), "{since} {by:?}");
-        place.apps.resume(vec![app]).await.unwrap();
+        place.apps.resume(owner()).await.unwrap();
     }
+}
+
+/// Two databases of one app, on two servers, are exchanged at once.
+#[tokio::test]
+async fn n5_an_app_is_paused_until_the_last_who_needs_it_lets_it_go_or_is_over() {
+    let p = place();
+    let (one, two) = (shop(&p.apps, "one").await.id, shop(&p.apps, "two").await.id);
+    let minute = Duration::from_secs(60);
+    let begin = UnixMs(1_000);
+    let pause = async |owner: &str, apps: &[i64], limit, now| {
+        let asked = p.apps.pause(owner.into(), apps.to_vec(), limit, now);
+        asked.await.unwrap();
+    };
+    let paused = async || {
+        let mut all = p.apps.pauses().await.unwrap();
+        all.sort_by_key(|pause| pause.app);
+        all.into_iter()
+            .map(|pause| (pause.app, pause.since, pause.until))
+            .collect::<Vec<_>>()
+    };
+    pause("restore:1", &[one, two], minute, begin).await;
+    let first = begin.plus(minute);
+    // A later and shorter one makes it no shorter.
+    let later = begin.plus(minute / 4);
+    pause("restore:2", &[one], minute / 4, later).await;
+    assert_eq!(paused().await, [(one, begin, first), (two, begin, first)]);
+    // Asked for again, as by work that a crash cut off, it is the same one.
+    pause("restore:1", &[one, two], minute, later).await;
+    let again = later.plus(minute);
+    assert_eq!(paused().await, [(one, begin, again), (two, begin, again)]);
+    p.apps.resume("restore:1".into()).await.unwrap();
+    let second = later.plus(minute / 4);
+    assert_eq!(paused().await, [(one, later, second)]);
+    p.apps.resume("restore:1".into()).await.unwrap();
+    p.apps.end_pauses(second.minus(minute / 60)).await.unwrap();
+    assert_eq!(paused().await, [(one, later, second)]);
+    p.apps.end_pauses(second).await.unwrap();
+    assert_eq!(paused().await, []);
 }
 
 #[tokio::test]
@@ -414,7 +453,10 @@ async fn n6_a_pause_and_maintenance_end_by_themselves_and_are_cleared_away() {
     let on = async |app: &App, time| p.apps.set_maintenance(app.id, time, "ana", begin).await;
     assert!(on(&one, Some(hour)).await.unwrap());
     assert!(on(&two, Some(hour * 2)).await.unwrap());
-    p.apps.pause(vec![one.id], hour / 2, begin).await.unwrap();
+    let pause = p
+        .apps
+        .pause("restore:1".into(), vec![one.id], hour / 2, begin);
+    pause.await.unwrap();
     let find = async |name: &str| p.apps.find(name).await.unwrap();
     let before = find("one").await;
     assert_eq!(before.maintained(begin), Some(end));

@@ -259,7 +259,8 @@ impl Backups {
             false => error.to_string(),
         };
         self.note_use(backup.target, Some(&error)).await;
-        let begun = backup.state == BackupState::Verifying;
+        // Of a folder's file nothing is noted while it is written, nor after it was named where that note failed.
+        let begun = backup.state != BackupState::Queued;
         let left = self.take_back(backup, begun).await;
         crash_point::hit("backup.failed.before");
         let retry = (backup.attempt < TRIES && !gone).then(|| {

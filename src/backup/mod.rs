@@ -144,9 +144,10 @@ impl Backups {
 
     /// Registers the handlers of every job kind of this domain.
     pub fn register(&self, handlers: &mut Handlers) {
-        for kind in [RETAIN_JOB, RESTORE_JOB, CONFIRM_JOB] {
+        for kind in [RETAIN_JOB, CONFIRM_JOB] {
             handlers.destroys(kind);
         }
+        handlers.destroys_when(RESTORE_JOB, restore::overwrites);
         let this = self.clone();
         handlers.on(BACKUP_JOB, MOST, move |context, payload| {
             let this = this.clone();

@@ -19,7 +19,7 @@ use crate::base::retry::Backoff;
 use crate::base::shutdown::Tasks;
 use crate::db::DbError;
 use crate::events::{self, Level, NewEvent};
-use crate::jobs::{JobContext, Outcome};
+use crate::jobs::{self, JobContext, Outcome};
 
 /// The longest the loop sleeps: a database made meanwhile has its first minute soon.
 const LOOK: Duration = Duration::from_secs(60);
@@ -196,11 +196,17 @@ impl Backups {
                 "the database {database} is not ready: `freehold db show {database}` says why"
             )));
         }
-        self.write_down(&server, Cause::Asked).await
+        self.write_down(&server, Cause::Asked, None).await
     }
 
-    /// One row and one job for each database on the server.
-    async fn write_down(&self, server: &Server, cause: Cause) -> Result<Vec<Backup>, BackupError> {
+    /// One row and one job for each database on the server. The job that is to do so ends with that: were it begun again
+    /// after a crash, everything would be dumped twice.
+    async fn write_down(
+        &self,
+        server: &Server,
+        cause: Cause,
+        by: Option<i64>,
+    ) -> Result<Vec<Backup>, BackupError> {
         let parts = self.servers.parts(server.id).await?;
         let server = server.clone();
         let this = self.clone();
@@ -237,6 +243,9 @@ impl Backups {
                         now,
                     )?;
                     made.extend(store::by_id(tx, id)?);
+                }
+                if let Some(job) = by {
+                    jobs::done(tx, job, now)?;
                 }
                 Ok(made)
             })
@@ -282,7 +291,12 @@ impl Backups {
         let Some(server) = servers.into_iter().find(|s| s.id == id) else {
             return Outcome::Done;
         };
-        match self.write_down(&server, Cause::Schedule).await {
+        crash_point::hit("backup.plan.before");
+        let written = self
+            .write_down(&server, Cause::Schedule, Some(context.id))
+            .await;
+        crash_point::hit("backup.plan.after");
+        match written {
             Ok(_) => Outcome::Done,
             Err(error) => {
                 self.plan_failed(&context, Some(&server), error.to_string())

@@ -91,8 +91,9 @@ pub trait Servers: Send + Sync {
 
 /// The requests on their way to apps.
 pub trait Traffic: Send + Sync {
-    /// Holds the requests of these apps for at most `limit`, and lets those that run end, for a few seconds of it.
-    fn pause(&self, apps: Vec<i64>, limit: Duration) -> Answer<'_, ()>;
-    /// Lets them through again.
-    fn resume(&self, apps: Vec<i64>) -> Answer<'_, ()>;
+    /// Holds the requests of these apps for at most `limit`, because `owner` needs it, and lets those that run end, for a
+    /// few seconds of it.
+    fn pause(&self, owner: String, apps: Vec<i64>, limit: Duration) -> Answer<'_, ()>;
+    /// Lets all through again that nobody but `owner` held.
+    fn resume(&self, owner: String) -> Answer<'_, ()>;
 }

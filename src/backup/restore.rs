@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use rusqlite::Connection;
+
 use super::dump::soon;
 use super::error::BackupError;
 use super::ports::Trouble;
@@ -260,7 +262,8 @@ impl Backups {
             .servers
             .apps(restore.database, restore.logical.clone())
             .await?;
-        self.traffic.pause(apps.clone(), PAUSE).await?;
+        let owner = format!("restore:{}", restore.id);
+        self.traffic.pause(owner.clone(), apps, PAUSE).await?;
         let swapped = self
             .servers
             .swap(
@@ -271,7 +274,7 @@ impl Backups {
             )
             .await;
         // The pause has a deadline of its own, should this fail.
-        if let Err(trouble) = self.traffic.resume(apps).await {
+        if let Err(trouble) = self.traffic.resume(owner).await {
             tracing::warn!(error = %trouble, restore = restore.id, "held requests go on when their pause ends");
         }
         swapped?;
@@ -299,6 +302,16 @@ impl Backups {
             fresh: over(&dropped),
         }
     }
+}
+
+/// Whether the work of a restore may overwrite anything: one that was taken back in time only drops what it loaded itself.
+///
+/// # Errors
+/// Only the database's.
+pub(super) fn overwrites(c: &Connection, payload: &serde_json::Value) -> Result<bool, DbError> {
+    let id = number(payload, "restore").unwrap_or_default();
+    let restore = store::restore_by_id(c, id)?;
+    Ok(restore.is_some_and(|r| !r.is_cancelled() || r.state >= RestoreState::Swapping))
 }
 
 fn over(tried: &Result<(), Trouble>) -> Over {

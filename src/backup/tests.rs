@@ -1,11 +1,12 @@
 //! The schedule at work, with servers that need no engine.
 
 mod cancelled;
+mod cut_off;
 mod gone;
 mod retain;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
@@ -34,6 +35,8 @@ struct OneServer {
     asked: AtomicBool,
     /// Refuses side containers for now only.
     away: AtomicBool,
+    /// What it says is on it; it says nothing where that is empty.
+    parts: Mutex<Vec<Part>>,
 }
 
 fn refuse<T: Send + 'static>() -> Answer<'static, T> {
@@ -59,7 +62,11 @@ impl Servers for OneServer {
         Box::pin(async { Ok(all) })
     }
     fn parts(&self, _: i64) -> Answer<'_, Vec<Part>> {
-        refuse()
+        let parts = self.parts.lock().unwrap().clone();
+        match parts.is_empty() {
+            true => refuse(),
+            false => Box::pin(async { Ok(parts) }),
+        }
     }
     fn side(&self, _: i64, _: String, _: Vec<String>, _: String) -> Answer<'_, Spec> {
         Box::pin(async {
@@ -105,10 +112,10 @@ impl Servers for OneServer {
 }
 
 impl Traffic for OneServer {
-    fn pause(&self, _: Vec<i64>, _: Duration) -> Answer<'_, ()> {
+    fn pause(&self, _: String, _: Vec<i64>, _: Duration) -> Answer<'_, ()> {
         refuse()
     }
-    fn resume(&self, _: Vec<i64>) -> Answer<'_, ()> {
+    fn resume(&self, _: String) -> Answer<'_, ()> {
         refuse()
     }
 }
@@ -145,6 +152,7 @@ async fn a_box() -> Machine {
         gate: Semaphore::new(1),
         asked: AtomicBool::new(false),
         away: AtomicBool::new(false),
+        parts: Mutex::default(),
     });
     let backups = Backups::new(Parts {
         db: db.clone(),

@@ -17,6 +17,12 @@ pub enum Sabotage {
     HangingStart,
     /// Connections to apps are used again however long they were idle, closed or not.
     OldConnections,
+    /// A restore does not pause the apps of its database.
+    NoPause,
+    /// A request is sent once, to whom it was meant for, and on a kept connection without a look whether it still lives.
+    NoRetries,
+    /// No target of a route is left out, whatever it does to requests.
+    NoEjection,
 }
 
 impl Sabotage {
@@ -35,7 +41,13 @@ impl Sabotage {
             Self::AbruptHandover => "abrupt-handover",
             Self::HangingStart => "hanging-start",
             Self::OldConnections => "old-connections",
+            Self::NoPause => "no-pause",
+            Self::NoRetries => "no-retries",
+            Self::NoEjection => "no-ejection",
         };
-        std::env::var("FREEHOLD_SABOTAGE").is_ok_and(|asked| asked == word)
+        // Read once: some are asked for on a request's path.
+        static ASKED: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+        let asked = ASKED.get_or_init(|| std::env::var("FREEHOLD_SABOTAGE").ok());
+        asked.as_deref() == Some(word)
     }
 }

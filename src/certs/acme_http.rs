@@ -112,7 +112,7 @@ async fn once(
 }
 
 /// instant-acme reads an error's body as JSON; one that is not is told as such.
-fn understood(answer: Response<Bytes>) -> Result<BytesResponse, Error> {
+pub(super) fn understood(answer: Response<Bytes>) -> Result<BytesResponse, Error> {
     let status = answer.status();
     let bad = status.is_client_error() || status.is_server_error();
     if bad && serde_json::from_slice::<serde_json::Value>(answer.body()).is_err() {

@@ -32,7 +32,7 @@ pub(super) fn acme(
     let Some(cert) = cert else {
         return Due::Now;
     };
-    let renew = renew_at(cert.life, cert.issued, cert.ari_at);
+    let renew = renew_at(cert.life, issued(cert, now), cert.ari_at);
     if has_open_order || renew <= now {
         return Due::Now;
     }
@@ -51,8 +51,10 @@ pub(super) fn internal(name: &NameRow, cert: Option<&CertRow>, fits: bool, now: 
         return Due::At(next);
     }
     match cert {
+        // Of a time to come: the clock was set back since, and no client takes it yet.
+        Some(cert) if cert.life.not_before > now => Due::Now,
         Some(cert) if fits => {
-            let renew = renew_at(cert.life, cert.issued, None);
+            let renew = renew_at(cert.life, issued(cert, now), None);
             if renew > now {
                 Due::At(renew)
             } else {
@@ -60,6 +62,14 @@ pub(super) fn internal(name: &NameRow, cert: Option<&CertRow>, fits: bool, now: 
             }
         }
         _ => Due::Now,
+    }
+}
+
+/// When it was issued. By a clock that was ahead and is set back since, nothing is waited for until that time comes.
+fn issued(cert: &CertRow, now: UnixMs) -> UnixMs {
+    match cert.issued > now {
+        true => cert.life.not_before.min(now),
+        false => cert.issued,
     }
 }
 
@@ -139,5 +149,28 @@ mod tests {
             acme(&name(None), Some(&good), true, "d", UnixMs(1)),
             Due::Now
         );
+    }
+
+    #[test]
+    fn n7_a_certificate_of_a_clock_that_was_ahead_is_renewed_by_the_clock_as_it_is() {
+        // The server's own clock was right, ours was not.
+        let ahead = CertRow {
+            issued: UnixMs(1_000_000),
+            ..cert("d", None)
+        };
+        let ask = |c: &CertRow, now| acme(&name(None), Some(c), false, "d", UnixMs(now));
+        assert_eq!(ask(&ahead, 10), Due::At(UnixMs(60_000)));
+        assert_eq!(ask(&ahead, 60_000), Due::Now);
+        // Ours alone.
+        let own = CertRow {
+            life: Life {
+                not_before: UnixMs(1_000_000),
+                not_after: UnixMs(1_090_000),
+            },
+            ..ahead
+        };
+        let ask = |c: &CertRow, now| internal(&name(None), Some(c), true, UnixMs(now));
+        assert_eq!(ask(&own, 10), Due::Now);
+        assert_eq!(ask(&own, 1_000_000), Due::At(UnixMs(1_060_000)));
     }
 }

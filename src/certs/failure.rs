@@ -9,6 +9,10 @@ use instant_acme::{Error, Problem};
 
 use crate::db::DbError;
 
+/// Characters of what a server says, and of its problem's type.
+const DETAIL: usize = 400;
+const KIND: usize = 100;
+
 /// What becomes of the order that was being worked on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
@@ -123,7 +127,8 @@ fn problem_sentence(host: &str, server: &str, problem: &Problem) -> Failure {
             ))
         },
         _ => Failure::over(format!(
-            "The certificate authority refused {host}: {said} ({kind})."
+            "The certificate authority refused {host}: {said} ({}).",
+            short(kind, KIND)
         )),
     }
 }
@@ -142,8 +147,13 @@ fn detail(problem: &Problem) -> String {
             said.push_str(more);
         }
     }
-    let short: String = said.trim_end_matches('.').chars().take(400).collect();
-    short
+    short(said.trim_end_matches('.'), DETAIL)
+}
+
+/// The beginning of a server's text, on one line: it stands in the middle of ours, in a row and on a page.
+fn short(text: &str, most: usize) -> String {
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    text.chars().take(most).map(plain).collect()
 }
 
 #[cfg(test)]
@@ -191,6 +201,17 @@ mod tests {
             assert!(failure.sentence.ends_with('.'), "{}", failure.sentence);
             assert_eq!(failure.fate, fate, "{kind}");
         }
+    }
+
+    #[test]
+    fn f5_a_servers_words_are_a_part_of_one_line_whatever_they_are() {
+        let text = serde_json::json!({
+            "type": "x\n".repeat(100_000), "detail": "no\r\n".repeat(100_000), "status": 400,
+        });
+        let error = Error::Api(serde_json::from_value(text).unwrap());
+        let sentence = explain("a.example", "acme.example", &error, None).sentence;
+        assert!(sentence.chars().count() < 600, "{}", sentence.len());
+        assert!(!sentence.contains(char::is_control), "{sentence}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Order of start: key, databases, domains, publisher, jobs, then the two web sockets; it has begun once the edge serves
 //! what is committed. It runs on a runtime of its own, so that it can end as a whole while the edge serves on.
 
+use std::collections::HashMap;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,7 +40,7 @@ use crate::http_client::HttpClient;
 use crate::jobs::{Handlers, Jobs};
 use crate::monitor::{self, Monitor};
 use crate::postgres::Databases;
-use crate::proxy::{EdgeHandle, Trouble};
+use crate::proxy::{EdgeHandle, Reading, Trouble};
 use crate::supervise::Supervisor;
 use crate::users::Users;
 use crate::web;
@@ -73,6 +74,8 @@ pub struct Ground {
     /// True once nobody serves from an older process any more.
     pub predecessor: watch::Receiver<bool>,
     pub handovers: web::Handovers,
+    /// What routes had counted when figures were written down for the last time.
+    pub counted: watch::Sender<Option<Arc<HashMap<String, Reading>>>>,
 }
 
 /// A control plane that acts, with the right to.
@@ -356,6 +359,7 @@ async fn begin(ground: Ground) -> Result<Running, String> {
             data_dir: data_dir.clone(),
             edge: listen.https,
             extra_roots: ports::monitor::extra_roots(&certs, &config),
+            counted: ground.counted,
         },
         &tasks,
     )?;

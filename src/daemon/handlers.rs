@@ -13,8 +13,7 @@ const LIMIT: Duration = Duration::from_secs(3_600);
 /// that whoever follows that is told the deploy.
 pub fn databases(handlers: &mut Handlers, databases: &Databases, deploys: &Deploys) {
     let all = databases.clone();
-    // A removal among them takes the volume with it.
-    handlers.destroys(postgres::JOB);
+    handlers.destroys_when(postgres::JOB, postgres::takes_data_away);
     handlers.on_yielding(postgres::JOB, LIMIT, move |context, payload| {
         let all = all.clone();
         async move { all.run(context, payload).await }

@@ -1,6 +1,7 @@
 //! One daemon's life: the edge and its sockets, which are there from beginning to end, and the control plane, which a
 //! handover ends before them.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,9 +11,10 @@ use sd_notify::NotifyState;
 use tokio::sync::{mpsc, watch};
 
 use super::control::{Control, Ground};
+use super::handover::counted::Tally;
 use super::handover::giving::Successor;
-use super::handover::taking::{Begun, Predecessor};
-use super::handover::wire::Word;
+use super::handover::taking::{Begun, Beside, Predecessor};
+use super::handover::wire::{Serving, Word};
 use super::handover::{self, Step, front_door, taking};
 use super::lease::Lease;
 use super::signals::Signals;
@@ -25,7 +27,7 @@ use crate::base::sabotage::Sabotage;
 use crate::base::shutdown::{Shutdown, Tasks};
 use crate::config::Config;
 use crate::events::{self, Level, NewEvent};
-use crate::proxy::{Edge, Trouble};
+use crate::proxy::{Edge, Reading, Trouble};
 use crate::web::{Desk, Handovers};
 
 /// For the access log to be written to its end.
@@ -56,7 +58,14 @@ pub struct Life {
     gone: watch::Sender<bool>,
     /// How many older ones there were when this one took over.
     leaving: u32,
+    /// How long older ones have, once this one is to stop.
+    hurry: watch::Sender<Option<Duration>>,
+    /// What routes had counted when figures were written down for the last time.
+    written: watch::Receiver<Option<Written>>,
 }
+
+/// Readings by route.
+type Written = Arc<HashMap<String, Reading>>;
 
 /// What a life begins with.
 struct Parts {
@@ -105,14 +114,19 @@ impl Life {
         start: &Start,
         predecessor: &mut Predecessor,
         kept: Kept,
+        signals: &mut Signals,
     ) -> Result<Self, String> {
         // First all that can be known while the other one still acts.
         let config = start::read_settings(start)?;
+        predecessor.keeps_in(&config)?;
         let kept = kept.suited(&config)?;
         taking::look(&config).await?;
         let closed = Closed::new(&config, &kept)?;
         crash_point::hit(Step::Looked.point());
-        let begun = predecessor.let_go().await?;
+        let begun = tokio::select! {
+            begun = predecessor.let_go() => begun?,
+            () = signals.stop() => return Err("it was told to stop".into()),
+        };
         let lease = Lease::take_soon(&config.data_dir).await?;
         crash_point::hit(Step::Taken.point());
         if Sabotage::HangingStart.is_on() {
@@ -145,6 +159,7 @@ impl Life {
             desk.begins(begun.at);
         }
         let [edge_socket, local_socket] = kept.dashboard()?;
+        let (counted, written) = watch::channel(None);
         let ground = Ground {
             config_file: start.config.clone(),
             config: Arc::clone(&config),
@@ -157,6 +172,7 @@ impl Life {
             local_socket,
             predecessor: gone.subscribe(),
             handovers,
+            counted,
         };
         let control = Control::start(parts.lease, ground).await?;
         crash_point::hit(Step::Acts.point());
@@ -182,6 +198,8 @@ impl Life {
             begun: parts.begun,
             gone,
             leaving: 0,
+            hurry: watch::Sender::new(None),
+            written,
         })
     }
 
@@ -190,9 +208,18 @@ impl Life {
     /// # Errors
     /// That the predecessor is gone without that word: then so is this life.
     pub async fn confirmed(mut self, predecessor: Predecessor) -> Result<Self, String> {
-        let within = leaving_for(&self.config) + PATIENCE;
-        let http = self.kept.listen(&self.config.listen).http;
-        let serving = predecessor.serving(http, self.gone.clone(), within);
+        let listen = self.kept.listen(&self.config.listen);
+        let at = Serving {
+            http: listen.http,
+            https: Some(listen.https),
+        };
+        let beside = Beside {
+            edge: self.edge.handle(),
+            gone: self.gone.clone(),
+            hurry: self.hurry.subscribe(),
+            within: leaving_for(&self.config) + PATIENCE,
+        };
+        let serving = predecessor.serving(at, beside);
         if let Err(why) = serving.await {
             self.stop().await?;
             return Err(why);
@@ -236,7 +263,7 @@ impl Life {
                 () = self.desk.asked() => {}
             }
             match self.hand_over(signals).await {
-                Passed::On(successor) => return self.leave(successor, signals).await,
+                Passed::On(successor, at) => return self.leave(*successor, at, signals).await,
                 Passed::Stays => {}
                 Passed::Stopped => return self.stop().await,
             }
@@ -248,7 +275,8 @@ impl Life {
         notify(&[NotifyState::Stopping]);
         let limit = self.settings().drain.daemon;
         let mut gone = self.gone.subscribe();
-        // Who handed over ends with this one, and has the same time for what it still serves.
+        // Who handed over ends with this one, and has the same time for what it still serves, but for a moment.
+        self.hurry.send_replace(Some(limit * 9 / 10));
         let before = async { drop(tokio::time::timeout(limit, gone.wait_for(|gone| *gone)).await) };
         tokio::join!(self.edge.drain(limit), before);
         let ended = match self.control {
@@ -321,7 +349,7 @@ impl Life {
                 () = signals.stop() => Err("it was told to stop".into()),
             };
             let why = match passed {
-                Ok(()) => return Passed::On(Box::new(successor)),
+                Ok(at) => return Passed::On(Box::new(successor), at),
                 Err(why) => why,
             };
             successor.end().await;
@@ -347,8 +375,14 @@ impl Life {
     }
 
     async fn start_from(&self, program: &Path, signals: &mut Signals) -> Result<Successor, String> {
-        let mut successor =
-            Successor::start(program, &self.program, &self.arguments, &self.kept).await?;
+        let mut successor = Successor::start(
+            program,
+            &self.program,
+            &self.arguments,
+            &self.config.data_dir,
+            &self.kept,
+        )
+        .await?;
         let checked = tokio::select! {
             checked = successor.is_well() => checked,
             () = signals.stop() => Err("this one was told to stop meanwhile".into()),
@@ -369,12 +403,12 @@ impl Life {
         word: Word,
         within: Duration,
         is_held: bool,
-    ) -> Result<(), String> {
-        let http = successor.take(word, within).await?;
+    ) -> Result<Serving, String> {
+        let at = successor.take(word, within).await?;
         self.edge.close().await;
         crash_point::hit(Step::Closed.point());
         let answered = match is_held {
-            true => self.answers(http).await,
+            true => self.answers(at.http).await,
             false => Ok(()),
         };
         if answered.is_err()
@@ -382,7 +416,7 @@ impl Life {
         {
             tracing::error!(%error, "the edge cannot take connections again");
         }
-        answered
+        answered.map(|()| at)
     }
 
     /// Whether whoever takes connections there answers.
@@ -391,10 +425,11 @@ impl Life {
         front_door::answers(http, proxies).await
     }
 
-    /// Serves what it has to its end; the box is the successor's.
+    /// Serves what it has to its end; the box is the successor's, which takes connections there.
     async fn leave(
-        self,
-        mut successor: Box<Successor>,
+        mut self,
+        mut successor: Successor,
+        at: Serving,
         signals: &mut Signals,
     ) -> Result<(), String> {
         if let Some(pid) = successor.pid() {
@@ -403,13 +438,21 @@ impl Life {
         crash_point::hit(Step::Told.point());
         successor.confirm().await;
         tracing::info!("another Freehold has taken over; this one serves what it has to its end");
+        let (heard, mut mouth, mut living) = successor.divided();
+        let edge = self.edge.handle();
+        let mut tally = Tally::new(edge.clone(), self.written.borrow().as_deref());
+        let limit = leaving_for(&self.config);
         let mut gone = self.gone.subscribe();
+        if self.kept.is_elsewhere(at) {
+            self.take_last_comers().await;
+        }
+        // Whoever waits in them is the other one's.
+        drop(self.kept);
         let left = async {
             match Sabotage::AbruptHandover.is_on() {
                 false => {
-                    self.edge
-                        .leave_to_successor(leaving_for(&self.config))
-                        .await
+                    let hurried = hurried(self.hurry.subscribe());
+                    self.edge.leave_to_successor(limit, hurried).await;
                 }
                 true => self.edge.drain(Duration::ZERO).await,
             }
@@ -417,17 +460,43 @@ impl Life {
             // It tells for the one before it, too, which may have longer to go.
             drop(gone.wait_for(|gone| *gone).await);
         };
-        let hurry = async {
+        let told = async {
+            loop {
+                tokio::time::sleep(handover::TOLD_EVERY).await;
+                tally.tell(&mut mouth).await;
+            }
+        };
+        let told_to_stop = async {
             signals.stop().await;
-            tokio::time::sleep(self.config.drain.daemon).await;
+            self.hurry.send_replace(Some(self.config.drain.daemon));
+            std::future::pending::<()>().await;
+        };
+        let too_late = async {
+            let within = hurried(self.hurry.subscribe()).await;
+            tokio::time::sleep(within + FINISH).await;
+        };
+        let beside = async {
+            tokio::join!(heard.follow(&edge, &self.hurry), told, told_to_stop);
         };
         tokio::select! {
             () = left => {}
-            () = hurry => {}
+            () = beside => {}
+            () = too_late => {}
             // Told to stop, or crashed: systemd waits for the last of us, and starts it anew.
-            () = successor.ended() => {}
+            () = living.ended() => return Ok(()),
         }
+        drop(tokio::time::timeout(handover::TOLD_WITHIN, tally.tell(&mut mouth)).await);
         Ok(())
+    }
+
+    /// The successor takes no connections where this one did: those who came there before it was known are taken here.
+    async fn take_last_comers(&mut self) {
+        if let Err(error) = self.edge.open() {
+            tracing::error!(%error, "who came to an address that is given up is not served");
+            return;
+        }
+        tokio::time::sleep(handover::LAST_COMERS).await;
+        self.edge.close().await;
     }
 
     /// The settings in force.
@@ -463,7 +532,7 @@ impl Closed {
 
 /// What came of a handover.
 enum Passed {
-    On(Box<Successor>),
+    On(Box<Successor>, Serving),
     Stays,
     /// Told to stop before anybody had the box again.
     Stopped,
@@ -472,6 +541,16 @@ enum Passed {
 /// How long what an edge has is served on when another one takes new connections.
 fn leaving_for(config: &Config) -> Duration {
     config.drain.replica.max(config.drain.daemon)
+}
+
+/// Resolves once there is only so much time left.
+async fn hurried(mut hurry: watch::Receiver<Option<Duration>>) -> Duration {
+    let within = hurry.wait_for(Option::is_some).await.map(|within| *within);
+    match within {
+        Ok(Some(within)) => within,
+        // Nobody can say so any more.
+        _ => std::future::pending().await,
+    }
 }
 
 /// Tells systemd; elsewhere this is nothing.

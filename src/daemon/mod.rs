@@ -87,7 +87,7 @@ async fn live(start: Start) -> Result<(), String> {
         return Life::begin(&start).await?.go_on(&mut signals).await;
     }
     let (mut predecessor, kept) = taking::arrive()?;
-    match Life::take_over(&start, &mut predecessor, kept).await {
+    match Life::take_over(&start, &mut predecessor, kept, &mut signals).await {
         Ok(life) => life.confirmed(predecessor).await?.go_on(&mut signals).await,
         Err(why) => {
             predecessor.failed(&why).await;

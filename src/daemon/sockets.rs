@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use listenfd::ListenFd;
 use rustix::io::{FdFlags, fcntl_setfd};
 
+use super::handover::wire::Serving;
 use crate::config::{Config, Listen};
 use crate::proxy::Listeners;
 use crate::web;
@@ -104,6 +105,14 @@ impl Kept {
     pub fn dashboard(&self) -> Result<[UnixListener; 2], String> {
         let both = || Ok::<_, std::io::Error>([self.edge.try_clone()?, self.local.try_clone()?]);
         both().map_err(|e| format!("the dashboard's sockets cannot be used: {e}"))
+    }
+
+    /// Whether connections are taken somewhere that is not among these addresses.
+    pub fn is_elsewhere(&self, at: Serving) -> bool {
+        let is_another = |all: &[TcpListener], at: Option<SocketAddr>| {
+            at.is_some_and(|at| address(all).is_some_and(|here| here != at))
+        };
+        is_another(&self.http, Some(at.http)) || is_another(&self.https, at.https)
     }
 
     /// The addresses the sockets really have; `wanted` where there is none.

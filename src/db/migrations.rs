@@ -33,6 +33,7 @@ const STATE: &[&str] = &[
     include_str!("migrations/0021_route_policies.sql"),
     include_str!("migrations/0022_maintenance_until.sql"),
     include_str!("migrations/0023_recoveries.sql"),
+    include_str!("migrations/0024_pause_owners.sql"),
 ];
 
 const METRICS: &[&str] = &[include_str!("migrations/metrics_0001.sql")];
@@ -204,6 +205,51 @@ mod tests {
         assert_eq!(all(kept), ["POST /api/v1/apps"]);
         let taken = "SELECT key FROM replays";
         assert_eq!(all(taken).len(), 3);
+    }
+
+    /// A pause that an upgrade cut off is its restore's, and the release before finds its own table as it was.
+    #[test]
+    fn n5_a_pause_that_an_upgrade_cut_off_is_let_go_by_whoever_held_it() {
+        let at = STATE
+            .iter()
+            .position(|step| step.contains("app_pause_owners"));
+        let before = i64::try_from(at.unwrap()).unwrap();
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate_to(&mut connection, Kind::State, before).unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO apps (id, name, created_ms, webhook_secret) VALUES (7, 'a', 1, x'');
+                 INSERT INTO app_pauses (app_id, since_ms, until_ms) VALUES (7, 10, 20);
+                 INSERT INTO backups (id, database_id, database_name, logical, owner, server_version, expected_bytes,
+                    object_key, state, cause, attempt, created_ms, due_ms)
+                 VALUES (1, 3, 'main', 'shop', 'shop', 17, 0, 'k', 'stored', 'asked', 1, 1, 1);
+                 INSERT INTO restores (id, backup_id, database_id, logical, fresh, kept, state, created_ms)
+                 VALUES (4, 1, 3, 'shop', 'f', 'k', 'done', 1), (5, 1, 3, 'shop', 'f', 'k', 'swapping', 1);",
+            )
+            .unwrap();
+        migrate(&mut connection, Kind::State).unwrap();
+        let row = connection
+            .query_row(
+                "SELECT app_id, owner, since_ms, until_ms FROM app_pause_owners",
+                [],
+                |r| {
+                    let owner: String = r.get(1)?;
+                    Ok((
+                        r.get::<_, i64>(0)?,
+                        owner,
+                        r.get::<_, i64>(2)?,
+                        r.get::<_, i64>(3)?,
+                    ))
+                },
+            )
+            .unwrap();
+        assert_eq!(row, (7, "restore:5".to_owned(), 10, 20));
+        connection
+            .execute_batch(
+                "INSERT INTO app_pauses (app_id, since_ms, until_ms) VALUES (7, 11, 30)
+                 ON CONFLICT (app_id) DO UPDATE SET until_ms = excluded.until_ms",
+            )
+            .unwrap();
     }
 
     #[test]

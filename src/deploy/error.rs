@@ -2,6 +2,7 @@
 
 use crate::base::ids::InvalidName;
 use crate::db::DbError;
+use crate::supervise::SuperviseError;
 
 /// A refusal, before a deploy exists or about one that does.
 #[derive(Debug, thiserror::Error)]
@@ -48,13 +49,28 @@ pub(super) enum Stop {
     Failed(String),
     /// Because somebody asked.
     Cancelled,
-    /// The state could not be written; to be tried again as it is.
+    /// What it needs is away, or the state could not be written; to be tried again as it is.
     Again(String),
 }
 
 impl From<DbError> for Stop {
     fn from(error: DbError) -> Self {
         Self::Again(error.to_string())
+    }
+}
+
+impl From<SuperviseError> for Stop {
+    /// What passes by itself is nobody's failure: an engine that is away, a row that cannot be written, a daemon that stops.
+    fn from(error: SuperviseError) -> Self {
+        let passes = match &error {
+            SuperviseError::Engine(error) => error.is_unreachable(),
+            SuperviseError::State(_) | SuperviseError::Stopping => true,
+            _ => false,
+        };
+        match passes {
+            true => Self::Again(error.to_string()),
+            false => Self::Failed(error.to_string()),
+        }
     }
 }
 

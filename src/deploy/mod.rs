@@ -163,6 +163,9 @@ struct Inner {
     working: Mutex<HashMap<i64, CancellationToken>>,
     /// Unsigned webhooks of an app in a minute.
     strangers: Mutex<HashMap<i64, (i64, u32)>>,
+    /// A state whose deadline a test does not wait for, and what stands for it.
+    #[cfg(test)]
+    hastened: Mutex<Option<(State, Duration)>>,
 }
 
 impl Inner {
@@ -227,6 +230,8 @@ impl Deploys {
             installation,
             working: Mutex::default(),
             strangers: Mutex::default(),
+            #[cfg(test)]
+            hastened: Mutex::default(),
         }));
         this.sweep_uploads(&unsettled);
         Ok(this)

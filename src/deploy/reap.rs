@@ -4,7 +4,8 @@
 //! Before the switch such a deploy failed. After it the release is live, and
 //! stays so: what was left of the deploy is to take the old containers away.
 //! A removal that failed is queued again: nothing else can become of its app.
-//! Replicas that a failed drain left running are taken away.
+//! Replicas that a failed drain left running are taken away, and replicas that
+//! a failed count did not make are tried once more.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use serde_json::json;
 use super::drain::ROWS;
 use super::plan;
 use super::replicas;
-use super::row::Deploy;
+use super::row::{Deploy, Serving};
 use super::state::State;
 use super::store::{self, Change};
 use super::{DRAIN_JOB, Deploys, JOB, REPLICAS_JOB, WATCH_JOB, job_key};
@@ -41,38 +42,68 @@ impl Deploys {
     }
 
     /// Replicas that run, serve nothing, and are no open work's: a drain or a count of replicas that failed left them.
-    /// Whoever has the app's key may be about to serve with them.
+    /// And those that are too few, because their count failed. Whoever has the app's key may be about to serve with them,
+    /// or to make them.
     async fn reap_replicas(&self) -> Result<(), DbError> {
         let live = self.0.ports.containers.live().borrow().clone();
         let serving = move |c: &Connection| {
             let spoken_for = jobs::listed(c, DRAIN_JOB, ROWS)?;
-            let mut left = store::all_live(c)?;
-            left.retain(|serving| {
+            // What dies in its watch is replaced by the release before, not completed.
+            let watched = store::watching(c)?;
+            let serving = store::all_live(c)?.into_iter().map(|serving| {
                 let owner = plan::owner(serving.app);
-                live.iter()
+                let left_over = live
+                    .iter()
                     .filter(|l| l.kind == Kind::Replica && l.owner == owner)
                     .filter(|l| l.state != Container::Retiring && !serving.has(&l.name))
-                    .any(|l| !spoken_for.contains(&l.row))
+                    .any(|l| !spoken_for.contains(&l.row));
+                let is_watched = watched.iter().any(|d| d.app == serving.app);
+                (serving, left_over, is_watched)
             });
-            Ok::<_, DbError>(left)
+            Ok::<_, DbError>(serving.collect::<Vec<_>>())
         };
-        for app in self.0.db.read(serving).await?.into_iter().map(|s| s.app) {
-            let now = UnixMs::now();
+        for (serving, left_over, is_watched) in self.0.db.read(serving).await? {
+            if !left_over && (is_watched || !self.are_too_few(&serving).await) {
+                continue;
+            }
+            let (app, now) = (serving.app, UnixMs::now());
             let queued = move |tx: &Transaction<'_>| {
                 let last = jobs::newest_about(tx, REPLICAS_JOB, "app", app)?;
                 let failed = last.filter(|job| job.state == "failed");
-                let soon = failed.is_some_and(|job| job.finished > Some(now.minus(REST)));
-                if soon || jobs::is_key_open(tx, &job_key(app))? {
+                let soon = failed
+                    .as_ref()
+                    .is_some_and(|job| job.finished > Some(now.minus(REST)));
+                // A release that does not come up is not tried for ever.
+                let again = failed.is_some_and(|job| replicas::is_once_more(&job.payload));
+                if soon || (again && !left_over) || jobs::is_key_open(tx, &job_key(app))? {
                     return Ok(false);
                 }
-                replicas::enqueue(tx, app, now)?;
+                replicas::enqueue_once_more(tx, app, now)?;
                 Ok::<_, DbError>(true)
             };
             if self.0.db.write(queued).await? {
-                tracing::warn!(app, "replicas that nothing works on are taken away");
+                tracing::warn!(app, left_over, "replicas that nothing works on are seen to");
             }
         }
         Ok(())
+    }
+
+    /// Whether fewer replicas serve than the app's scale says. What cannot be read is not known to be.
+    async fn are_too_few(&self, serving: &Serving) -> bool {
+        if serving.stopped || serving.files.is_some() {
+            return false;
+        }
+        let facts = match self.0.ports.apps.facts(serving.app).await {
+            Ok(Some(facts)) if !facts.removing => facts,
+            _ => return false,
+        };
+        let Ok(release) = self.release_row(serving.release_id).await else {
+            return false;
+        };
+        let has = |process: &str| serving.replicas.get(process).map_or(0, Vec::len);
+        let wanted = plan::counts(&release.settings, &facts.scale);
+        let fewer = |(process, n): (&String, &u32)| has(process) < *n as usize;
+        wanted.iter().any(fewer)
     }
 
     async fn reap_removals(&self) -> Result<(), DbError> {

@@ -13,7 +13,7 @@ use crate::base::secret::Secret;
 use crate::db::DbError;
 use crate::events::{self, Level, NewEvent};
 use crate::jobs::{self, JobContext, NewJob, Outcome, Owed};
-use crate::supervise::Spec;
+use crate::supervise::{Cause, EngineState, NotReady, Spec};
 
 use super::error::{DeployError, Stop};
 use super::plan::Making;
@@ -23,6 +23,9 @@ use super::start::STOP_GRACE;
 use super::steps::Scaling;
 use super::store;
 use super::{Deploys, REPLICAS_JOB, app_in, job_key};
+
+/// What a payload has that was queued because the work before failed.
+const ONCE_MORE: &str = "once_more";
 
 impl Deploys {
     /// Brings the number of running replicas to what the app's scale says now.
@@ -134,7 +137,14 @@ impl Deploys {
             true => Vec::new(),
             false => self.wanted_now(&serving).await?,
         };
-        let grown = self.grow(&serving, &wanted).await?;
+        let grown = match self.grow(&serving, &wanted).await {
+            // What nothing serves with goes all the same: as long as it is there, this is tried again.
+            Err(Stop::Failed(why)) => {
+                self.take_left_over(app, &serving).await?;
+                return Err(Stop::Failed(why));
+            }
+            grown => grown?,
+        };
         let names = by_process(&wanted);
         if grown || names != serving.replicas {
             Scaling::Unlisted.passed();
@@ -146,8 +156,13 @@ impl Deploys {
         }
         self.wait_published(app).await?;
         Scaling::Published.passed();
+        self.take_left_over(app, &serving).await
+    }
+
+    /// Drains and stops what runs and gets no traffic.
+    async fn take_left_over(&self, app: i64, serving: &Serving) -> Result<(), Stop> {
         let old = self.replicas_left_over(app).await?;
-        let drain = self.drain_of(&serving).await?;
+        let drain = self.drain_of(serving).await?;
         self.retire_drained(app, &old, drain).await?;
         if !old.is_empty() {
             Scaling::Drained.passed();
@@ -228,6 +243,10 @@ impl Deploys {
         let deadline = self.0.limits().start_deadline * 2;
         for row in &rows {
             if let Err(not_ready) = self.0.ports.containers.wait_ready(*row, deadline).await {
+                // What is made stays: the next try finds it.
+                if let Some(why) = self.passing(&not_ready) {
+                    return Err(Stop::Again(why));
+                }
                 for row in &rows {
                     let retired = self.0.ports.containers.retire(*row, STOP_GRACE).await;
                     retired.map_err(|e| Stop::Again(e.to_string()))?;
@@ -238,6 +257,18 @@ impl Deploys {
         Scaling::Ready.passed();
         Ok(true)
     }
+
+    /// Why a container is not ready, where that is no fault of the release's and passes.
+    fn passing(&self, not_ready: &NotReady) -> Option<String> {
+        match &not_ready.cause {
+            Cause::Broken(why) => Some(why.clone()),
+            Cause::Deadline(_) => match &*self.0.ports.containers.engine().borrow() {
+                EngineState::Unreachable { why, .. } => Some(why.clone()),
+                EngineState::Unknown | EngineState::Reachable { .. } => None,
+            },
+            Cause::Exited(_) | Cause::Refused(_) | Cause::Gone => None,
+        }
+    }
 }
 
 pub(super) fn enqueue(
@@ -245,10 +276,32 @@ pub(super) fn enqueue(
     app: i64,
     now: UnixMs,
 ) -> Result<(), DbError> {
+    queue(tx, json!({ "app": app }), app, now)
+}
+
+/// [`enqueue`], for work that nobody asked for: [`is_once_more`] says of it that it is that.
+pub(super) fn enqueue_once_more(
+    tx: &rusqlite::Transaction<'_>,
+    app: i64,
+    now: UnixMs,
+) -> Result<(), DbError> {
+    queue(tx, json!({ "app": app, ONCE_MORE: true }), app, now)
+}
+
+pub(super) fn is_once_more(payload: &serde_json::Value) -> bool {
+    payload[ONCE_MORE].as_bool().unwrap_or(false)
+}
+
+fn queue(
+    tx: &rusqlite::Transaction<'_>,
+    payload: serde_json::Value,
+    app: i64,
+    now: UnixMs,
+) -> Result<(), DbError> {
     let job = NewJob {
         kind: REPLICAS_JOB,
         key: job_key(app),
-        payload: json!({ "app": app }),
+        payload,
         run_at: now,
     };
     jobs::enqueue(tx, now, &job)?;

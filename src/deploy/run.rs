@@ -76,7 +76,7 @@ impl Deploys {
     /// The job of one deploy.
     pub(super) async fn run(&self, context: JobContext, payload: serde_json::Value) -> Outcome {
         let id = deploy_in(&payload);
-        match self.run_deploy(id, context.attempt).await {
+        match self.run_deploy(id, &context).await {
             Ok(end) => {
                 self.forget_token(id);
                 // The drain has lines of its own.
@@ -96,8 +96,9 @@ impl Deploys {
     ///
     /// # Errors
     /// Why it has to be tried again.
-    async fn run_deploy(&self, id: i64, attempt: u32) -> Result<Option<State>, String> {
+    async fn run_deploy(&self, id: i64, context: &JobContext) -> Result<Option<State>, String> {
         let told = |e: DbError| e.to_string();
+        let (job, attempt) = (context.id, context.attempt);
         let found = self.0.db.read(move |c| store::by_id(c, id)).await;
         let Some(mut deploy) = found.map_err(told)? else {
             return Ok(None);
@@ -132,14 +133,22 @@ impl Deploys {
             };
             let given_up = attempt > MOST_ATTEMPTS && deploy.state.is_before_switch();
             let ended = match given_up {
-                true => Err(Stop::Failed(format!(
-                    "it was begun {attempt} times and could not go on; the daemon's log has why"
-                ))),
+                true => {
+                    let last = self.0.db.read(move |c| jobs::by_id(c, job)).await;
+                    let why = last.map_err(told)?.and_then(|job| job.error);
+                    Err(Stop::Failed(format!(
+                        "it was begun {attempt} times and could not go on: {}",
+                        why.as_deref().unwrap_or("the daemon ended each time")
+                    )))
+                }
                 false => self.turn(&work).await,
             };
             let next = match ended {
                 Ok(next) => next,
-                Err(Stop::Again(why)) => return Err(why),
+                Err(Stop::Again(why)) => {
+                    log.line(&format!("{why}; trying again"));
+                    return Err(why);
+                }
                 Err(stop) if deploy.state.is_before_switch() => self.give_up(&work, stop).await?,
                 Err(Stop::Failed(why)) => {
                     log.line(&format!("{why}; trying again"));
@@ -184,7 +193,7 @@ impl Deploys {
         // Steps that end others' work on a cancel see to it themselves.
         let own_end = matches!(state, State::Building | State::Releasing);
         let limit = state.deadline(self.0.limits().build_deadline) + Duration::from_secs(90);
-        let bounded = tokio::time::timeout(limit, step);
+        let bounded = tokio::time::timeout(self.waited(state, limit), step);
         let ended = if own_end || !state.is_before_switch() {
             bounded.await
         } else {
@@ -200,6 +209,21 @@ impl Deploys {
                 limit.as_secs() / 60
             )))
         })
+    }
+
+    /// How long a state's deadline takes.
+    #[cfg(not(test))]
+    const fn waited(&self, _: State, limit: Duration) -> Duration {
+        limit
+    }
+
+    /// Those of some minutes are over sooner where a test says so.
+    #[cfg(test)]
+    fn waited(&self, state: State, limit: Duration) -> Duration {
+        let hastened = self.0.hastened.lock().ok().and_then(|told| *told);
+        hastened
+            .filter(|(which, _)| *which == state)
+            .map_or(limit, |(_, after)| after)
     }
 
     /// From the queue to the first state that has work.

@@ -43,17 +43,16 @@ impl Deploys {
         if Files::parse(&release.image).is_some() {
             return Ok(Vec::new());
         }
-        let told = |e: SuperviseError| Stop::Failed(e.to_string());
         let containers = &self.0.ports.containers;
         let own = plan::network(app);
-        containers.ensure_network(&own).await.map_err(told)?;
+        containers.ensure_network(&own).await?;
         let others = self.0.ports.attachments.networks_for(app).await?;
         for network in &others {
-            containers.ensure_network(network).await.map_err(told)?;
+            containers.ensure_network(network).await?;
         }
         for volume in release.settings.volumes.keys() {
             let name = plan::volume(app, volume);
-            containers.ensure_volume(&name).await.map_err(told)?;
+            containers.ensure_volume(&name).await?;
         }
         Ok(others)
     }
@@ -152,11 +151,7 @@ impl Deploys {
     pub(super) async fn want_all(&self, specs: Vec<Spec>) -> Result<Vec<i64>, Stop> {
         let mut rows = Vec::new();
         for spec in specs {
-            let wanted = self.0.ports.containers.want(spec).await;
-            rows.push(wanted.map_err(|e| match e {
-                SuperviseError::Stopping => Stop::Again("the daemon is stopping".into()),
-                other => Stop::Failed(other.to_string()),
-            })?);
+            rows.push(self.0.ports.containers.want(spec).await?);
         }
         Ok(rows)
     }

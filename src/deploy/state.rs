@@ -1,7 +1,8 @@
 //! Where a deploy stands, and what may follow.
 //!
 //! Before `Switching` nothing that is live is touched; from `Switching` on a
-//! deploy only goes forward.
+//! deploy only goes forward, but for one that has not written its switch and
+//! misses a container: that is checked again.
 
 use std::fmt;
 use std::time::Duration;

@@ -1,10 +1,13 @@
-//! Fuzz targets of what an app brings along and what it says: `.dockerignore`, and its log.
+//! Fuzz targets of what an app brings along and what it and the engine say: `.dockerignore`, a log, a build's progress, and
+//! what comes out of a container.
 
 use bollard::container::LogOutput;
 use futures_util::{FutureExt, StreamExt, stream};
 
 use super::Ignore;
+use super::hijack;
 use super::logs;
+use super::progress;
 
 /// The first line is a path, the rest are the rules: they are decided, and in time.
 pub fn dockerignore(data: &[u8]) {
@@ -48,4 +51,24 @@ pub fn log_lines(data: &[u8]) {
         false => &expected[..],
     };
     assert_eq!(said.collect::<Vec<_>>(), expected);
+}
+
+/// The first byte says how it is read, the second cuts it. What comes out, and whether it ends well, does not depend on how
+/// it arrives; nothing is told that did not come.
+pub fn engine_stream(data: &[u8]) {
+    let [kind, cut, bytes @ ..] = data else {
+        return;
+    };
+    let whole = hijack::fuzz::read(*kind, bytes, bytes.len().max(1));
+    let pieces = hijack::fuzz::read(*kind, bytes, usize::from(*cut).max(1));
+    assert_eq!(whole, pieces);
+    assert!(whole.out.len() + whole.error.len() <= bytes.len());
+}
+
+/// Each line is a report: `s` begins a step, `e` ends it, and everything else is what it prints. Of one step all that is
+/// printed is told, and in bounded lines.
+pub fn build_progress(data: &[u8]) {
+    let said: Vec<&[u8]> = data.split(|byte| *byte == b'\n').collect();
+    let lines = progress::fuzz::lines(&said);
+    assert!(lines.iter().all(|line| line.len() <= 3 * (8 << 10) + 64));
 }

@@ -191,6 +191,58 @@ impl Decoder for Demux {
     }
 }
 
+/// What a stream says, for the fuzzer.
+#[cfg(freehold_fuzz)]
+pub(super) mod fuzz {
+    use super::*;
+
+    /// All of both outputs, and whether the end was one.
+    #[derive(Debug, Default, PartialEq, Eq)]
+    pub(in crate::docker) struct Read {
+        pub(in crate::docker) out: Vec<u8>,
+        pub(in crate::docker) error: Vec<u8>,
+        pub(in crate::docker) ended_well: bool,
+    }
+
+    impl Read {
+        fn take(&mut self, chunk: Chunk) {
+            match chunk {
+                Chunk::Out(bytes) => self.out.extend(bytes),
+                Chunk::Err(bytes) => self.error.extend(bytes),
+            }
+        }
+    }
+
+    pub(in crate::docker) fn read(kind: u8, bytes: &[u8], piece: usize) -> Read {
+        let framing = match kind % 3 {
+            0 => Framing::Terminal,
+            1 => Framing::Frames,
+            _ => Framing::FramesOrWords,
+        };
+        let (mut demux, mut read) = (Demux::new(framing), Read::default());
+        let mut buffer = BytesMut::new();
+        for piece in bytes.chunks(piece) {
+            buffer.extend_from_slice(piece);
+            loop {
+                match demux.decode(&mut buffer) {
+                    Ok(Some(chunk)) => read.take(chunk),
+                    Ok(None) => break,
+                    Err(_) => return read,
+                }
+            }
+        }
+        loop {
+            match demux.decode_eof(&mut buffer) {
+                Ok(Some(chunk)) => read.take(chunk),
+                Ok(None) => break,
+                Err(_) => return read,
+            }
+        }
+        read.ended_well = true;
+        read
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

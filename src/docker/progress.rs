@@ -153,6 +153,72 @@ fn seconds(seconds: i64, nanos: i32) -> f64 {
     seconds as f64 + f64::from(nanos) / 1e9
 }
 
+/// A build's reports, for the fuzzer.
+#[cfg(freehold_fuzz)]
+pub(super) mod fuzz {
+    use super::*;
+    use bollard::moby::buildkit::v1::{Vertex, VertexLog};
+
+    /// All lines of these reports: `s` begins and `e` ends the step whose letter follows, others are its output.
+    pub(in crate::docker) fn lines(reports: &[&[u8]]) -> Vec<String> {
+        let (mut progress, mut lines) = (Progress::default(), Vec::new());
+        let (mut printed, mut told) = (0, 0);
+        for report in reports {
+            let [kind, step, rest @ ..] = report else {
+                continue;
+            };
+            let digest = char::from(*step).to_string();
+            let mut status = StatusResponse::default();
+            let vertex = Vertex {
+                digest: digest.clone(),
+                name: "a step".into(),
+                ..Default::default()
+            };
+            match kind {
+                b's' => status.vertexes.push(Vertex {
+                    started: Some(Default::default()),
+                    ..vertex
+                }),
+                b'e' => status.vertexes.push(Vertex {
+                    completed: Some(Default::default()),
+                    error: String::from_utf8_lossy(rest).into_owned(),
+                    ..vertex
+                }),
+                _ => {
+                    // The letter before stands for its line's end.
+                    let msg = [rest, if *kind == b'l' { b"\n" } else { b"" }].concat();
+                    printed += msg.iter().filter(|byte| **byte == b'~').count();
+                    status.logs.push(VertexLog {
+                        vertex: digest,
+                        msg,
+                        ..Default::default()
+                    });
+                }
+            }
+            let more = progress.take(&status);
+            if *kind != b'e' || !rest.contains(&b'~') {
+                told += more
+                    .iter()
+                    .map(|line| line.matches('~').count())
+                    .sum::<usize>();
+            }
+            lines.extend(more);
+        }
+        let more = progress.finish();
+        told += more
+            .iter()
+            .map(|line| line.matches('~').count())
+            .sum::<usize>();
+        lines.extend(more);
+        // What a bar draws over is left out, and what an error says is said beside.
+        let plain = |report: &&[u8]| !report.contains(&b'\r') && !matches!(report, [b'e', ..]);
+        if reports.iter().all(plain) {
+            assert_eq!(printed, told, "{lines:?}");
+        }
+        lines
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,7 +10,8 @@
 //! by a crash: it is run again, and its handler goes on from the state in its
 //! own row. Handlers are dropped, not awaited, when the daemon stops.
 //! Where the table was made anew and something is missing in it, work that
-//! destroys or overwrites waits for a person's word ([`Handlers::destroys`]).
+//! destroys or overwrites waits for a person's word ([`Handlers::destroys`]), and
+//! keeps its key from nothing meanwhile.
 //!
 //! Nothing goes on for ever: each kind has a limit of time, at which its work is
 //! stopped and has failed. What the rows of a domain say is going on though no
@@ -25,6 +26,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rusqlite::Connection;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -35,7 +37,7 @@ use crate::db::{self, Db, DbError};
 pub use limit::Limit;
 pub use owed::{Owed, REMOVAL, queue_removal, requeue_removal};
 pub use store::{
-    JobRow, NewJob, State, Told, by_id, clock_set, enqueue, forget_list, hasten, is_key_open,
+    JobRow, NewJob, State, Told, by_id, clock_set, done, enqueue, forget_list, hasten, is_key_open,
     listed, newest, newest_about, note_deploy, take_back, worked_on,
 };
 
@@ -73,6 +75,7 @@ pub struct JobContext {
 type Running = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 type Reaping = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Reaper = Arc<dyn Fn() -> Reaping + Send + Sync>;
+type Destroys = Arc<dyn Fn(&Connection, &serde_json::Value) -> Result<bool, DbError> + Send + Sync>;
 type Handler = Arc<dyn Fn(JobContext, serde_json::Value) -> Running + Send + Sync>;
 
 /// The queue and its handlers.
@@ -91,7 +94,7 @@ pub struct Jobs {
 pub struct Handlers {
     of: HashMap<&'static str, Kind>,
     yielding: HashSet<&'static str>,
-    destroying: HashSet<&'static str>,
+    destroying: HashMap<&'static str, Destroys>,
     reapers: Vec<Reaper>,
     reap_every: Duration,
 }
@@ -108,7 +111,7 @@ impl Default for Handlers {
         Self {
             of: HashMap::new(),
             yielding: HashSet::new(),
-            destroying: HashSet::new(),
+            destroying: HashMap::new(),
             reapers: Vec::new(),
             reap_every: REAP_EVERY,
         }
@@ -145,7 +148,15 @@ impl Handlers {
     /// Work of this kind destroys or overwrites what was. After a recovery in which something is missing it may have
     /// been done already, or be meant for what was there before: it is not begun until somebody confirms.
     pub fn destroys(&mut self, kind: &'static str) {
-        self.destroying.insert(kind);
+        self.destroys_when(kind, |_, _| Ok(true));
+    }
+
+    /// [`Self::destroys`], for a kind of which only some does: by its payload, and by what its row says before it begins.
+    pub fn destroys_when<F>(&mut self, kind: &'static str, does: F)
+    where
+        F: Fn(&Connection, &serde_json::Value) -> Result<bool, DbError> + Send + Sync + 'static,
+    {
+        self.destroying.insert(kind, Arc::new(does));
     }
 
     /// `reaper` ends what a domain's rows say is going on though no open job
@@ -163,7 +174,7 @@ impl Handlers {
 }
 
 /// Why a job waits for a word.
-const WAITS: &str = "it destroys or overwrites, and the state was made anew with something missing: `freehold doctor` says what, and after `freehold doctor --confirm` it goes on";
+pub const WAITS: &str = "it destroys or overwrites, and the state was made anew with something missing: `freehold doctor` says what, and after `freehold doctor --confirm` it goes on";
 /// The longest the queue sleeps without looking.
 const LOOK: Duration = Duration::from_secs(30);
 /// A job that was begun keeps its key while it waits, until its tries are this many.
@@ -356,15 +367,26 @@ impl Jobs {
 
     /// The jobs that are not begun before a person has confirmed the state they stand in; each says so.
     async fn waiting_for_a_word(&self, open: &[JobRow]) -> Result<HashSet<i64>, DbError> {
-        let destroying = &self.handlers.destroying;
+        let handlers = Arc::clone(&self.handlers);
         let queued = open.iter().filter(|j| j.state == State::Queued);
-        let waiting: HashSet<i64> = queued
-            .filter(|j| destroying.contains(j.kind.as_str()))
-            .map(|j| j.id)
+        let queued: Vec<JobRow> = queued
+            .filter(|j| handlers.destroying.contains_key(j.kind.as_str()))
+            .cloned()
             .collect();
-        if waiting.is_empty() || !self.db.read(db::is_short).await? {
+        if queued.is_empty() || !self.db.read(db::is_short).await? {
             return Ok(HashSet::new());
         }
+        let destroying = move |c: &Connection| {
+            let mut waiting = HashSet::new();
+            for job in &queued {
+                let does = handlers.destroying.get(job.kind.as_str());
+                if does.is_some_and(|does| does(c, &job.payload).unwrap_or(true)) {
+                    waiting.insert(job.id);
+                }
+            }
+            Ok::<_, DbError>(waiting)
+        };
+        let waiting = self.db.read(destroying).await?;
         let untold: Vec<i64> = {
             let told = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             waiting.difference(&told).copied().collect()
@@ -417,8 +439,8 @@ impl Jobs {
 /// Which of the open jobs may start now, and when the next waiting one is due.
 /// A key with a running job waits, and so does one whose begun job waits for
 /// its next try: but that job itself goes on when its time has come. Those that
-/// are `waiting` for a word do not start, and keep others from nothing but what
-/// they had begun.
+/// are `waiting` for a word do not start, and keep others from nothing: a person
+/// may take days, and what destroys besides them waits as well.
 fn choose(
     open: &[JobRow],
     yielding: &HashSet<&'static str>,
@@ -433,7 +455,7 @@ fn choose(
     };
     // The job that has each key, if one has.
     let mut held: HashMap<&str, i64> = HashMap::new();
-    for job in open.iter().filter(|j| holds(j)) {
+    for job in open.iter().filter(|j| holds(j) && !waiting.contains(&j.id)) {
         let holder = held.entry(job.key.as_str()).or_insert(job.id);
         if job.state == State::Running {
             *holder = job.id;

@@ -268,6 +268,14 @@ pub(super) fn settle(
     Ok(())
 }
 
+/// This job is done, by what else the transaction does: cut off after it, it is not begun again.
+///
+/// # Errors
+/// Only the database's.
+pub fn done(tx: &Transaction<'_>, id: i64, now: UnixMs) -> Result<(), DbError> {
+    finish(tx, id, &Outcome::Done, now)
+}
+
 pub(super) fn finish(
     tx: &Transaction<'_>,
     id: i64,

@@ -65,7 +65,7 @@ fn f8_a_job_that_was_begun_is_not_overtaken_while_it_waits() {
 }
 
 #[test]
-fn n7_what_waits_for_a_word_keeps_others_only_from_what_it_had_begun() {
+fn n7_what_waits_for_a_word_keeps_its_key_from_nothing() {
     let mut open = [
         row(1, "db:1", State::Queued, 0),
         row(2, "db:1", State::Queued, 0),
@@ -73,7 +73,10 @@ fn n7_what_waits_for_a_word_keeps_others_only_from_what_it_had_begun() {
     let (none, waiting) = (HashSet::new(), HashSet::from([1]));
     assert_eq!(ids(&choose(&open, &none, &waiting, UnixMs(9)).0), [2]);
     open[0].attempts = 1;
-    assert!(choose(&open, &none, &waiting, UnixMs(9)).0.is_empty());
+    assert_eq!(ids(&choose(&open, &none, &waiting, UnixMs(9)).0), [2]);
+    // Once the word is given, what was begun goes first.
+    let nobody = HashSet::new();
+    assert_eq!(ids(&choose(&open, &none, &nobody, UnixMs(9)).0), [1]);
 }
 
 /// A restore that was done, and whose end the disk took with the state, would overwrite what came since.
@@ -103,7 +106,9 @@ async fn n7_after_a_recovery_with_losses_what_destroys_waits_for_a_word() {
             async { Outcome::Done }
         });
     }
+    handlers.on("making", AMPLE, |_, _| async { Outcome::Done });
     handlers.destroys("restore");
+    handlers.destroys_when("making", |_, payload| Ok(payload["removes"] == true));
     // Nothing is missing: everything goes on.
     short(false).await.unwrap();
     let first = queue(&db, "restore", "a").await;
@@ -114,6 +119,22 @@ async fn n7_after_a_recovery_with_losses_what_destroys_waits_for_a_word() {
     let second = queue(&db, "restore", "a").await;
     let third = queue(&db, "backup", "a").await;
     until(&db, third, "done").await;
+    // Of a kind that destroys by its row, what does not is done.
+    let making = |removes: bool| {
+        let job = NewJob {
+            kind: "making",
+            key: "b".into(),
+            payload: serde_json::json!({ "removes": removes }),
+            run_at: UnixMs(0),
+        };
+        db.write(move |tx| enqueue(tx, UnixMs::now(), &job))
+    };
+    let removes: Result<i64, DbError> = making(true).await;
+    let removes = removes.unwrap();
+    let makes: Result<i64, DbError> = making(false).await;
+    until(&db, makes.unwrap(), "done").await;
+    let told = db.read(move |c| by_id(c, removes)).await.unwrap().unwrap();
+    assert_eq!(told.state, "queued");
     let mut why = None;
     for _ in 0..6_000 {
         let told = db.read(move |c| by_id(c, second)).await.unwrap().unwrap();

@@ -38,6 +38,7 @@ pub(super) struct Collector {
     pub(super) now: watch::Sender<Option<HostFigures>>,
     pub(super) usages: watch::Sender<Arc<Usages>>,
     pub(super) minute: watch::Sender<Minute>,
+    pub(super) counted: watch::Sender<Option<Arc<HashMap<String, Reading>>>>,
 }
 
 impl Collector {
@@ -86,7 +87,11 @@ impl Collector {
             }
             round = round.wrapping_add(1);
             tokio::select! {
-                () = shutdown.begun() => return,
+                () = shutdown.begun() => {
+                    // Whoever counts on from there counts nothing twice.
+                    self.counted.send_replace(Some(Arc::new(before)));
+                    return;
+                }
                 () = tokio::time::sleep(if round == 1 { FIRST } else { EVERY }) => {}
             }
         }

@@ -23,6 +23,7 @@ mod uptime;
 mod verdict;
 mod whole;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -35,6 +36,7 @@ use crate::base::shutdown::Tasks;
 use crate::config::Config;
 use crate::db::{Db, DbError};
 use crate::host::{HostFacts, HostFigures, HostMeter};
+use crate::proxy::Reading;
 
 pub use attention::{Picture, attention, disk};
 pub use containers::{ContainerUsage, Usages};
@@ -64,6 +66,8 @@ pub struct Parts {
     pub edge: SocketAddr,
     /// Roots beside the system's, in PEM: the box's own CA, a private ACME server's.
     pub extra_roots: Vec<Vec<u8>>,
+    /// Told at the end what each route had counted when figures were written down for the last time.
+    pub counted: watch::Sender<Option<Arc<HashMap<String, Reading>>>>,
 }
 
 /// Why a change to the checks was refused.
@@ -128,6 +132,7 @@ impl Monitor {
             now,
             usages,
             minute,
+            counted: parts.counted,
         };
         tasks.spawn_core("figures", collector.run(tasks.shutdown().clone()));
         let uptime = Arc::new(uptime::Uptime {

@@ -120,6 +120,7 @@ async fn f7_a_domain_is_checked_from_birth_and_an_incident_opens_and_closes() {
             data_dir: folder.path().to_owned(),
             edge: listener(Arc::clone(&well)).await,
             extra_roots: vec![],
+            counted: tokio::sync::watch::Sender::new(None),
         },
         &tasks,
     )
@@ -261,6 +262,7 @@ async fn f8_figures_never_end_unnoticed() {
             data_dir: folder.path().to_owned(),
             edge: ([127, 0, 0, 1], 1).into(),
             extra_roots: vec![],
+            counted: tokio::sync::watch::Sender::new(None),
         },
         &tasks,
     )

@@ -134,8 +134,10 @@ impl Folder {
 
     async fn remove(&self, path: &Path) -> Result<(), StoreError> {
         match fs::remove_file(path).await {
-            Err(e) if e.kind() != ErrorKind::NotFound => Err(self.error(&e)),
-            _ => Ok(()),
+            Ok(()) => Ok(()),
+            // It may lie on a disk that is not mounted.
+            Err(e) if e.kind() == ErrorKind::NotFound => self.is_there().await,
+            Err(e) => Err(self.error(&e)),
         }
     }
 

@@ -94,6 +94,13 @@ pub struct Database {
 }
 
 impl Database {
+    /// Whether the work that its row asks for takes a volume away: its removal, and another try to make it, which begins
+    /// with an empty one.
+    pub(super) fn takes_data_away(&self) -> bool {
+        self.state == State::Removing
+            || self.state == State::Creating && self.ready.is_none() && self.attempt > 1
+    }
+
     /// As events name it.
     pub fn subject(&self) -> String {
         subject(self.id)

@@ -13,9 +13,9 @@ use crate::base::clock::UnixMs;
 use crate::base::crash_point;
 use crate::base::retry::Backoff;
 use crate::base::secret::sha256_hex;
-use crate::db::DbError;
+use crate::db::{self, DbError};
 use crate::events::{self, Level, NewEvent};
-use crate::jobs::{JobContext, Outcome};
+use crate::jobs::{self, JobContext, Outcome};
 
 const PULL_LIMIT: Duration = Duration::from_secs(900);
 const GONE_LIMIT: Duration = Duration::from_secs(120);
@@ -37,6 +37,19 @@ impl Databases {
                 Ok(None) => return Outcome::Done,
                 Err(error) => return again(&context, &error),
             };
+            // Asked for since this began: it waits for its word like any other.
+            if database.takes_data_away() {
+                match self.db.read(db::is_short).await {
+                    Ok(false) => {}
+                    Ok(true) => {
+                        return Outcome::Again {
+                            at: UnixMs::now(),
+                            why: jobs::WAITS.into(),
+                        };
+                    }
+                    Err(error) => return again(&context, &PostgresError::Db(error)),
+                }
+            }
             let step = match database.state {
                 State::Ready => return Outcome::Done,
                 State::Failed => {

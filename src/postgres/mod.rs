@@ -297,6 +297,20 @@ impl Databases {
     }
 }
 
+/// Whether the work of [`JOB`] takes a volume away: the removal of a server, and another try to make one, which begins with
+/// an empty volume.
+///
+/// # Errors
+/// Only the database's.
+pub fn takes_data_away(
+    c: &rusqlite::Connection,
+    payload: &serde_json::Value,
+) -> Result<bool, DbError> {
+    let id = payload.get("database").and_then(serde_json::Value::as_i64);
+    let database = store::by_id(c, id.unwrap_or_default())?;
+    Ok(database.is_some_and(|d| d.takes_data_away()))
+}
+
 fn enqueue(tx: &rusqlite::Transaction<'_>, id: i64, now: UnixMs) -> Result<(), DbError> {
     jobs::enqueue(
         tx,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::database::{Attachment, Database, Link, State};
 use super::link::fail;
-use super::{Databases, PostgresError, store};
+use super::{Databases, PostgresError, store, takes_data_away};
 use crate::base::clock::UnixMs;
 use crate::base::ids::{DatabaseName, InstallationId};
 use crate::base::secret::{MasterKey, Secret};
@@ -101,6 +101,52 @@ async fn f3_a_removal_asked_for_while_the_server_is_made_is_not_lost() {
         let ended = a.databases.run(context, payload).await;
         assert!(matches!(ended, Outcome::Again { .. }), "{ended:?}");
         assert_eq!(now(&a, in_work.id).await.state, State::Removing);
+    }
+}
+
+/// After a recovery with losses a volume may hold what the state does not know of any more.
+#[tokio::test]
+async fn n7_making_a_database_waits_for_no_word_and_what_takes_its_volume_does() {
+    let a = a_box().await;
+    let id = made(&a, State::Creating).await.id;
+    let payload = serde_json::json!({ "database": id });
+    let takes = async || {
+        let payload = payload.clone();
+        let takes = a.db.read(move |c| takes_data_away(c, &payload)).await;
+        takes.unwrap()
+    };
+    let set = async |sql: &'static str| {
+        let set: Result<(), DbError> =
+            a.db.write(move |tx| {
+                tx.execute_batch(sql)?;
+                Ok(())
+            })
+            .await;
+        set.unwrap();
+    };
+    assert!(!takes().await);
+    set("UPDATE databases SET attempt = 2").await;
+    assert!(takes().await, "it begins with an empty volume");
+    set("UPDATE databases SET ready_ms = 1").await;
+    assert!(!takes().await);
+    a.databases.remove("main", "main", "ana").await.unwrap();
+    assert!(takes().await);
+    // Work that was begun before, and meets it, waits as well.
+    set(
+        "INSERT INTO recoveries (id, at_ms, why, snapshot_ms, replayed, aside, containers)
+           VALUES (2, 1, 'it was gone', 1, 0, '', 0);
+         INSERT INTO recovery_losses VALUES (2, 0, 'Change 2')",
+    )
+    .await;
+    let context = JobContext {
+        id: 1,
+        key: "db".into(),
+        attempt: 1,
+        cancel: Default::default(),
+    };
+    match a.databases.run(context, payload.clone()).await {
+        Outcome::Again { why, .. } => assert_eq!(why, crate::jobs::WAITS),
+        ended => panic!("{ended:?}"),
     }
 }
 

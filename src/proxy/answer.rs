@@ -38,7 +38,8 @@ use super::trace::Trace;
 use super::upstream::BodySource;
 
 /// What a request waits before it costs an app anything, on a connection that resets most of them, and one of which its
-/// source has too many before it hears that: else who asks again at once costs more than those who are served.
+/// source has too many, or its app too many that are held, before it hears that: else who asks again at once costs more than
+/// those who are served.
 const HASTE: Duration = Duration::from_millis(100);
 
 pub(super) async fn answer(
@@ -64,11 +65,15 @@ pub(super) async fn answer(
         }
         handled => handled,
     };
-    // Not on a connection that others share.
     if matches!(handled, Err(EdgeError::TooManyStreams)) {
         exchange.leave_place();
     }
-    if matches!(handled, Err(EdgeError::TooManyStreams)) && exchange.spoken_for.is_none() {
+    let is_one_too_many = matches!(
+        handled,
+        Err(EdgeError::TooManyStreams | EdgeError::HeldFull)
+    );
+    // Not on a connection that others share.
+    if is_one_too_many && exchange.spoken_for.is_none() {
         Box::pin(tokio::time::sleep(HASTE)).await;
     }
     let mut response = match handled {

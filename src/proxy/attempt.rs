@@ -11,6 +11,8 @@ use super::target::Target;
 use super::upstream::{self, BodySource, Connection, SendFailure};
 use super::worker::Worker;
 
+/// What the end of a kept connection takes to be seen by who sends on it: later it is the request that was ended.
+pub(super) const MOMENT: Duration = Duration::from_millis(250);
 /// With another target to turn to, an address that says nothing is given up this early.
 const SILENCE: Duration = Duration::from_millis(250);
 
@@ -28,8 +30,8 @@ pub(super) struct Failed {
     pub(super) why: SendFailure,
     /// The target has done nothing for it.
     pub(super) unsent: bool,
-    /// Its connection had served before, and may have been closed before the request came.
-    pub(super) reused: bool,
+    /// Its connection had served before and ended within a moment: most likely it was closed before the request came.
+    pub(super) stale: bool,
     /// The request's body, if nothing of it is gone.
     pub(super) body: Option<BodySource>,
 }

@@ -6,7 +6,7 @@ use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
 use tokio::time::timeout_at;
 
-use super::attempt::{Failed, Tried, open};
+use super::attempt::{Failed, MOMENT, Tried, open};
 use super::body::EdgeBody;
 use super::client::Client;
 use super::exchange::Exchange;
@@ -42,7 +42,7 @@ pub(super) async fn over_http1(
 ) -> Tried {
     let client = exchange.client.clone();
     let obtained = obtain(&client, target, manner.fresh_only, manner.others).await;
-    let Some(mut connection) = obtained else {
+    let Some((mut connection, since)) = obtained else {
         return Tried::Unreachable(body);
     };
     hold.over();
@@ -67,7 +67,7 @@ pub(super) async fn over_http1(
                         return Tried::Failed(Failed {
                             why: SendFailure::Malformed(what),
                             unsent: false,
-                            reused: false,
+                            stale: false,
                             body: None,
                         });
                     }
@@ -78,27 +78,30 @@ pub(super) async fn over_http1(
     Tried::Failed(Failed {
         why,
         unsent: connection.written() == 0,
-        reused: connection.reused,
+        stale: connection.reused && since.elapsed() < MOMENT,
         body: request.into_source(),
     })
 }
 
-/// A connection to the target: an idle one, unless that is not wanted, or a new one when it is this request's turn.
+/// A connection to the target, and since when: an idle one, unless that is not wanted, or a new one when it is this
+/// request's turn.
 async fn obtain(
     client: &Client,
     target: &Arc<Target>,
     fresh_only: bool,
     others: bool,
-) -> Option<Connection> {
+) -> Option<(Connection, Instant)> {
     let (pool, turns) = (&client.worker.pool, &client.worker.turns);
     let mut since = None;
     loop {
-        if !fresh_only && let Some(idle) = pool.borrow_mut().take(target, Instant::now()) {
-            return Some(idle);
+        let now = Instant::now();
+        if !fresh_only && let Some(idle) = pool.borrow_mut().take(target, now) {
+            return Some((idle, now));
         }
         let is_patient = since.is_none_or(|since: Instant| since.elapsed() < PATIENCE);
         if let Some(_turn) = turns.take(target.id(), fresh_only || !is_patient) {
-            return open(client, target, others).await;
+            let opened = open(client, target, others).await;
+            return opened.map(|connection| (connection, now));
         }
         let until = *since.get_or_insert_with(Instant::now) + PATIENCE;
         // Whether it was woken or its patience is over, it looks again.

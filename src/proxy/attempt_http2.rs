@@ -38,7 +38,7 @@ pub(super) async fn over_http2(
             return Tried::Failed(Failed {
                 why,
                 unsent: true,
-                reused: false,
+                stale: false,
                 body: Some(body),
             });
         }
@@ -48,7 +48,7 @@ pub(super) async fn over_http2(
         Tried::Failed(Failed {
             why,
             unsent: true,
-            reused: false,
+            stale: false,
             body: None,
         })
     };
@@ -72,7 +72,7 @@ pub(super) async fn over_http2(
         Err(failure) => Tried::Failed(Failed {
             why: failure.why,
             unsent: failure.unsent,
-            reused: failure.reused,
+            stale: failure.stale,
             body: failure.body,
         }),
     }

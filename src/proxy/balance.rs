@@ -40,13 +40,16 @@ pub(super) fn choose(
         return Some(claim);
     }
     let count = targets.len();
+    let request = random;
     let mut found: Option<&Arc<Target>> = None;
     for _ in 0..if count > 1 { DRAWS } else { 0 } {
         let first = (random as u32) as usize % count;
         let second = (first + 1 + (random >> 32) as usize % (count - 1)) % count;
         random = mixed(random);
-        for (index, chance) in [(first, random as u16), (second, (random >> 16) as u16)] {
+        for index in [first, second] {
             let target = &targets[index];
+            // Of one request and one target the same in each draw: one that comes back slowly is not asked until it agrees.
+            let chance = || mixed(request ^ target.id()) as u16;
             if !may(target) || !target.standing().takes(now, chance) {
                 continue;
             }
@@ -133,6 +136,36 @@ mod tests {
             );
         }
         drop(held);
+    }
+
+    #[test]
+    fn e5_one_that_comes_back_gets_the_share_that_is_stated_however_few_there_are() {
+        let ids = RequestIds::new(1);
+        for count in [2, 4] {
+            let targets = targets(count);
+            let (back, others) = (&targets[0], u64::from(count) - 1);
+            assert!(back.standing().eject(NOW, Cause::Failures, || false));
+            let until = (NOW..).find(|now| !back.standing().is_out(*now)).unwrap();
+            for (since, part) in [(0, 0.0625), (2_000, 0.2), (5_000, 0.5), (10_000, 1.0)] {
+                let wish = Wish {
+                    tried: &[],
+                    last: None,
+                };
+                let asked = 4_000;
+                // Nothing is in flight, so of two that take it either is as good.
+                let got = (0..asked).filter(|_| {
+                    let claim = super::choose(&targets, &wish, ids.random(), || until + since);
+                    claim.unwrap().target().id() == back.id()
+                });
+                let got = got.count() as f64 / f64::from(asked);
+                let most = part / (part + others as f64) + 0.03;
+                let least = part / (1.0 + others as f64) * 0.4;
+                assert!(
+                    (least..most).contains(&got),
+                    "{count} targets, {since} ms: {got}, of {least} to {most}"
+                );
+            }
+        }
     }
 
     #[test]

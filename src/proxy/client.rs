@@ -39,7 +39,9 @@ pub(super) enum Phase {
     /// The same, and another edge takes new connections by now: those of HTTP/2 end, what cannot be
     /// told without an end, idle ones of HTTP/1.1 and tunnels, goes on for a while.
     Succeeded,
-    /// Idle connections and tunnels end, running requests go on.
+    /// As `Ending`, beside another edge: the held wait on, for it may say that what they wait for is there.
+    Parting,
+    /// Idle connections and tunnels end, and so do the held; running requests go on.
     Ending,
     /// The drain's limit is reached: streams end in their own way, other answers without a length are broken off.
     AtLimit,
@@ -84,6 +86,8 @@ pub(super) struct Client {
     pub(super) tunnel: RefCell<Option<Box<Tunnel>>>,
     /// Why the head was refused that a stand-in came for.
     pub(super) refused_head: Cell<Option<EdgeError>>,
+    /// Over HTTP/2, what a request's head and its trailers may have: as much as when h2 was given its bound.
+    pub(super) header_bytes: Cell<usize>,
     /// Over HTTP/2: a request's trailers were longer than what is sure to be told of them.
     pub(super) trailers_lost: Cell<bool>,
     /// An answer whose end is that of the connection broke off: a polite end would pass it for whole.
@@ -142,6 +146,7 @@ impl Client {
             http2: Cell::new(false),
             tunnel: RefCell::new(None),
             refused_head: Cell::new(None),
+            header_bytes: Cell::new(usize::MAX),
             trailers_lost: Cell::new(false),
             is_to_be_reset: Cell::new(false),
             in_flight: Cell::new(0),
@@ -168,9 +173,12 @@ impl Client {
         }
     }
 
-    /// The limits in force now.
+    /// The limits in force now. Over HTTP/2 that of heads is at most what it was when the connection began: h2 keeps the
+    /// bound it was given, and leaves out what of trailers goes over it, so that ours must decide before.
     pub(super) fn limits(&self) -> Limits {
-        **self.worker.shared.limits.load()
+        let mut limits = **self.worker.shared.limits.load();
+        limits.header_bytes = limits.header_bytes.min(self.header_bytes.get());
+        limits
     }
 
     /// Who a request with these fields comes from: this connection's peer, or whom it speaks for.

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 use super::access_log::{AccessLog, Entries};
 use super::client::Phase;
 use super::compressor::Compressor;
+use super::descriptors;
 use super::limits::Limits;
 use super::listener::{self, Door};
 use super::meter::Reading;
@@ -129,6 +130,7 @@ impl Edge {
             .or_else(|| std::thread::available_parallelism().ok().map(usize::from))
             .unwrap_or(1)
             .max(1);
+        descriptors::make_room(limits.connections);
         let (generation, now) = (first.generation, Instant::now());
         let snapshot = Arc::new(ArcSwap::new(first));
         let tls = tls::server_config(snapshot.clone()).map_err(io::Error::other)?;
@@ -247,27 +249,56 @@ impl Edge {
         self.close().await;
         self.order(Phase::Leaving);
         self.wait_for_the_last(began + LEAVING.min(limit / 2)).await;
-        self.end(began, limit).await;
+        self.end(began, limit, Phase::Ending, std::future::pending())
+            .await;
     }
 
     /// As [`Edge::drain`], for an edge beside which another one takes connections from the same sockets by now: whoever is
     /// told to come back is served at once. So connections of HTTP/2 are told in the first moment, which costs them nothing.
     /// What can only be ended, an idle connection of HTTP/1.1 or a WebSocket, goes on for half of the limit: until then most
-    /// have said what they were about to say.
-    pub async fn leave_to_successor(mut self, limit: Duration) {
-        let began = Instant::now();
+    /// have said what they were about to say. The held wait on until a second before the limit: what is published meanwhile
+    /// releases them. The listening sockets are closed here: they are the other one's.
+    ///
+    /// `hurried` says that there is only so much time from then on.
+    pub async fn leave_to_successor(
+        mut self,
+        limit: Duration,
+        hurried: impl Future<Output = Duration>,
+    ) {
+        let (began, mut hurried) = (Instant::now(), std::pin::pin!(hurried));
         self.close().await;
+        self.doors = Arc::default();
         self.order(Phase::Succeeded);
-        self.wait_for_the_last(began + limit / 2).await;
-        self.end(began, limit).await;
+        tokio::select! {
+            () = self.wait_for_the_last(began + limit / 2) => {
+                self.end(began, limit, Phase::Parting, hurried).await;
+            }
+            left = &mut hurried => {
+                self.end(Instant::now(), left, Phase::Ending, std::future::pending()).await;
+            }
+        }
     }
 
     /// What is left of the drain that began then.
-    async fn end(self, began: Instant, limit: Duration) {
-        self.order(Phase::Ending);
-        let farewell = FAREWELL.min(limit / 4);
-        self.wait_for_the_last(began + limit.saturating_sub(farewell))
-            .await;
+    async fn end(
+        self,
+        mut began: Instant,
+        mut limit: Duration,
+        first: Phase,
+        hurried: impl Future<Output = Duration>,
+    ) {
+        self.order(first);
+        let without_farewell = |limit: Duration| limit.saturating_sub(FAREWELL.min(limit / 4));
+        tokio::select! {
+            () = self.wait_for_the_last(began + without_farewell(limit)) => {}
+            left = hurried => {
+                let ends = began + limit;
+                began = Instant::now();
+                limit = left.min(ends.saturating_duration_since(began));
+                self.order(Phase::Ending);
+                self.wait_for_the_last(began + without_farewell(limit)).await;
+            }
+        }
         self.order(Phase::AtLimit);
         self.wait_for_the_last(began + limit).await;
         let left = self.shared.connections.load(Relaxed);
@@ -330,6 +361,7 @@ impl EdgeHandle {
 
     /// Takes other limits: for connections and requests from now on, and for how long those that run may still wait.
     pub fn limit(&self, limits: Limits) {
+        descriptors::make_room(limits.connections);
         self.shared.limits.store(Arc::new(limits));
     }
 
@@ -345,6 +377,11 @@ impl EdgeHandle {
 
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.shared.snapshot.load_full()
+    }
+
+    /// The generation of what is served, for whoever wants to hear of the next.
+    pub fn published(&self) -> watch::Receiver<u64> {
+        self.shared.published.subscribe()
     }
 
     pub fn stats(&self) -> EdgeStats {

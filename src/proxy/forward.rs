@@ -35,6 +35,7 @@ use super::trace::Trace;
 use super::upstream::{BodySource, Coding, SendFailure};
 use super::vigil::{Vigil, may_resend};
 use super::worker::Worker;
+use crate::base::sabotage::Sabotage;
 
 /// How often one request is sent again, at most.
 const MOST: usize = 4;
@@ -180,7 +181,7 @@ pub(super) async fn forward(
         let Failed {
             why,
             unsent,
-            reused,
+            stale,
             body: untouched,
         } = failed;
         // As often as there are others, so that the last one there is reached; once where there is none.
@@ -188,12 +189,13 @@ pub(super) async fn forward(
             || reads && resent < of.saturating_sub(1).clamp(1, MOST) && may_resend(&route, worker);
         let mut was_stale = false;
         let again = match &why {
+            _ if Sabotage::NoRetries.is_on() => false,
             SendFailure::Left => true,
             SendFailure::Unanswered(error) => {
                 tracing::debug!(target = %target.key(), %error, "a target ended the request before it answered");
-                // A kept connection was most likely closed before the request came, and the next is a fresh one: no budget
+                // What was closed before the request came cost the target nothing, and the next is a fresh one: no budget
                 // either.
-                was_stale = reused && !fresh_only;
+                was_stale = stale && !fresh_only;
                 unsent || reads && was_stale || may_repeat()
             }
             SendFailure::CutShort => may_repeat(),
@@ -230,7 +232,7 @@ fn judge(route: &Route, target: &Target, attempt: &Tried, begun: u64, now: u64) 
         Tried::Unreachable(_) => return outliers::failed(route, target, now),
         Tried::Full(_) => return,
         Tried::Failed(failed)
-            if failed.reused && matches!(failed.why, SendFailure::Unanswered(_)) =>
+            if failed.stale && matches!(failed.why, SendFailure::Unanswered(_)) =>
         {
             return;
         }

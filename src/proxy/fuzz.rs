@@ -12,7 +12,8 @@ use http::header;
 
 use super::chunk_guard::Chunks;
 use super::framing;
-use super::h2_frames::H2Frames;
+use super::h2_frames::{Earning, H2Frames};
+use super::h2_trailers::{Passed, Trailers};
 use super::host::{Host, parse};
 use super::origin::{End, Origin};
 use super::proxies::Proxies;
@@ -20,6 +21,7 @@ use super::proxy_protocol::read_from;
 use super::ws_frames::Frames;
 
 use super::upstream::fuzz::without_coding;
+use super::upstream::h2c::AnswerFrames;
 use crate::base::cidr::Cidr;
 
 pub use super::policies::fuzz::{basic_auth, doubtful_path, rate_key, rewritten_path};
@@ -160,6 +162,50 @@ pub fn h2_frames(data: &[u8]) {
     }
     assert_eq!(end, None);
     assert_eq!(whole.is_between_frames(), cut.is_between_frames());
+}
+
+/// What goes on of a client's frames, trailers marked, does not depend on how they arrive: the first byte cuts them.
+pub fn h2_trailers(data: &[u8]) {
+    let now = Instant::now();
+    passed_alike(
+        data,
+        || H2Frames::new(now),
+        |frames, trailers, piece| trailers.pass(&mut Earning(frames, || (now, 0)), piece),
+    );
+}
+
+/// The same of what an app says that speaks HTTP/2.
+pub fn h2c_frames(data: &[u8]) {
+    passed_alike(data, AnswerFrames::default, |frames, trailers, piece| {
+        trailers.pass(frames, piece)
+    });
+}
+
+fn passed_alike<F>(
+    data: &[u8],
+    begun: impl Fn() -> F,
+    pass: impl Fn(&mut F, &mut Trailers, &[u8]) -> (Passed, bool),
+) {
+    let [piece, bytes @ ..] = data else { return };
+    let all = |piece: usize| {
+        let (mut frames, mut trailers, mut all) = (begun(), Trailers::default(), Vec::new());
+        for piece in bytes.chunks(piece) {
+            let (passed, is_over) = pass(&mut frames, &mut trailers, piece);
+            match passed {
+                Passed::AsTheyAre(count) => all.extend(&piece[..count]),
+                Passed::Instead(bytes) => all.extend(bytes),
+            }
+            if is_over {
+                return (all, true);
+            }
+        }
+        (all, false)
+    };
+    let whole = all(bytes.len().max(1));
+    assert_eq!(whole, all(usize::from(*piece).max(1)));
+    // A mark and a head of its own for each frame at most, and of a head that is cut nothing.
+    let most = bytes.len() + bytes.len() / 9 * 12;
+    assert!(whole.0.len() <= most);
 }
 
 /// Where frames end does not depend on how the bytes arrive.

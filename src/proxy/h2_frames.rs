@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
+use super::h2_trailers::{Follow, HEAD, LARGEST, Stop};
+
 const PREFACE: usize = 24;
-const HEAD: usize = 9;
 
 /// What a connection may spend at once from its start.
 const BURST: u32 = 400;
@@ -73,8 +74,23 @@ pub(super) struct H2Frames {
     allowance: u32,
     /// Up to when the seconds are counted in.
     counted: Instant,
+    /// Trailers begin with the payload that comes now.
+    trailers_begin: bool,
     /// Nothing goes on after the frame that is on its way.
     over: bool,
+}
+
+/// A connection's frames, and what it earns.
+pub(super) struct Earning<'a, F>(pub(super) &'a mut H2Frames, pub(super) F);
+
+impl<F: FnMut() -> (Instant, u32)> Follow for Earning<'_, F> {
+    fn follow(&mut self, bytes: &[u8]) -> Option<Stop> {
+        self.0.follow(bytes, &mut self.1)
+    }
+
+    fn cut(&self) -> &[u8] {
+        &self.0.head[..self.0.read]
+    }
 }
 
 impl H2Frames {
@@ -87,15 +103,15 @@ impl H2Frames {
             newest: 0,
             is_head: false,
             trailers: 0,
+            trailers_begin: false,
             allowance: BURST,
             counted: now,
             over: false,
         }
     }
 
-    /// Follows these bytes. `Some`: the connection has spent more than it had, or was stopped, and a frame ends here;
-    /// only the bytes before may go on. `earn` is asked when the allowance is spent: what time it is, and what answers
-    /// have earned since it was asked last.
+    /// [`H2Frames::follow`] past trailers: where the connection is over.
+    #[cfg(any(test, freehold_fuzz))]
     pub(super) fn look(
         &mut self,
         bytes: &[u8],
@@ -103,11 +119,27 @@ impl H2Frames {
     ) -> Option<usize> {
         let mut at = 0;
         loop {
+            match self.follow(&bytes[at..], earn)? {
+                Stop::Over(here) => return Some(at + here),
+                Stop::Trailers(here, _) => at += here,
+            }
+        }
+    }
+
+    /// Follows these bytes up to trailers, or to where it is over: the connection has spent more than it had, or was
+    /// stopped, and a frame ends here; only the bytes before may go on. `earn` is asked when the allowance is spent: what
+    /// time it is, and what answers have earned since it was asked last.
+    fn follow(&mut self, bytes: &[u8], earn: &mut impl FnMut() -> (Instant, u32)) -> Option<Stop> {
+        let mut at = 0;
+        loop {
+            if std::mem::take(&mut self.trailers_begin) {
+                return Some(Stop::Trailers(at, self.head));
+            }
             let skipped = self.left.min(bytes.len() - at);
             at += skipped;
             self.left -= skipped;
             if self.over && self.is_between_frames() {
-                return Some(at);
+                return Some(Stop::Over(at));
             }
             let rest = &bytes[at..];
             if rest.is_empty() {
@@ -167,6 +199,7 @@ impl H2Frames {
     }
 
     fn begin(&mut self, head: [u8; HEAD], earn: &mut impl FnMut() -> (Instant, u32)) {
+        self.head = head;
         let [a, b, c, kind, flags, stream @ ..] = head;
         let length = u32::from_be_bytes([0, a, b, c]);
         let stream = u32::from_be_bytes(stream) & (u32::MAX >> 1);
@@ -204,6 +237,8 @@ impl H2Frames {
             self.spend(cost, earn);
         }
         self.over |= self.trailers_are_too_long();
+        // What is too long is the last thing anyway.
+        self.trailers_begin = kind == HEADERS && (HEAD..LARGEST).contains(&self.trailers);
     }
 
     fn spend(&mut self, cost: u32, earn: &mut impl FnMut() -> (Instant, u32)) {

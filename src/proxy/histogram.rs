@@ -20,6 +20,14 @@ impl Counting {
         self.0[bucket(micros)].fetch_add(1, Relaxed);
     }
 
+    pub(super) fn add(&self, histogram: &Histogram) {
+        for (sum, count) in self.0.iter().zip(histogram.0.iter()) {
+            if *count > 0 {
+                sum.fetch_add(u32::try_from(*count).unwrap_or(u32::MAX), Relaxed);
+            }
+        }
+    }
+
     pub(super) fn add_to(&self, histogram: &mut Histogram) {
         for (sum, count) in histogram.0.iter_mut().zip(&self.0) {
             *sum += u64::from(count.load(Relaxed));
@@ -69,6 +77,15 @@ impl Histogram {
         for (sum, count) in self.0.iter_mut().zip(other.0.iter()) {
             *sum += count;
         }
+    }
+
+    /// What [`Histogram::buckets`] told.
+    pub fn of_buckets(buckets: impl IntoIterator<Item = (u64, u64)>) -> Histogram {
+        let mut histogram = Histogram::default();
+        for (largest, count) in buckets {
+            histogram.0[bucket(largest)] += count;
+        }
+        histogram
     }
 
     /// Buckets as (largest value in microseconds, count), empty ones left out.

@@ -137,7 +137,7 @@ impl Hold {
     }
 }
 
-/// Ready once the edge ends what is idle, or waits.
+/// Ready once the edge ends what waits.
 async fn on_its_way_down(client: &Client) {
     let place = client.worker.endings.place();
     poll_fn(|cx| {

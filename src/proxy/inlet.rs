@@ -11,7 +11,8 @@ use tokio::io::ReadBuf;
 
 use super::client::Client;
 use super::client_io::Wire;
-use super::h2_frames::H2Frames;
+use super::h2_frames::{Earning, H2Frames};
+use super::h2_trailers::{Passed, Trailers};
 use super::head_guard::{HeadGuard, Then};
 use super::limits::Limits;
 use super::refusal::Refusal;
@@ -33,7 +34,7 @@ enum Guarding {
     /// It is no HTTP, or does not matter any more.
     Off,
     On(HeadGuard),
-    Frames(H2Frames),
+    Frames(H2Frames, Trailers),
     /// The last thing to be read is a stand-in for what was refused.
     Refused,
     /// A body cannot be understood any more.
@@ -47,7 +48,7 @@ impl Inlet {
             early: Bytes::new(),
             held: BytesMut::new(),
             guarding: match http2 {
-                true => Guarding::Frames(H2Frames::new(Instant::now())),
+                true => Guarding::Frames(H2Frames::new(Instant::now()), Trailers::default()),
                 false => Guarding::On(HeadGuard::new()),
             },
         }
@@ -109,7 +110,7 @@ impl Inlet {
                     }
                     break;
                 }
-                Guarding::Frames(frames) => {
+                Guarding::Frames(frames, trailers) => {
                     if !(wire.client().is_condemned() && frames.is_between_frames()) {
                         ready!(wire.poll_read(cx, buffer))?;
                         if buffer.filled().len() == begin {
@@ -117,15 +118,24 @@ impl Inlet {
                         }
                         wire.client().bytes_arrived();
                     }
-                    if let Some((passed, stand_in)) =
-                        count_frames(frames, wire.client(), &buffer.filled()[begin..])
-                    {
-                        buffer.set_filled(begin + passed);
-                        self.early = stand_in;
-                        self.end(Guarding::Refused);
-                    } else {
-                        wire.client().head_goes_on(frames.is_in_a_head());
+                    let read = &buffer.filled()[begin..];
+                    let (passed, stand_in) = count_frames(frames, trailers, wire.client(), read);
+                    let mut instead = BytesMut::new();
+                    match passed {
+                        Passed::AsTheyAre(count) => buffer.set_filled(begin + count),
+                        Passed::Instead(bytes) => {
+                            buffer.set_filled(begin);
+                            instead = bytes;
+                        }
                     }
+                    match stand_in {
+                        Some(stand_in) => {
+                            instead.extend_from_slice(&stand_in);
+                            self.end(Guarding::Refused);
+                        }
+                        None => wire.client().head_goes_on(frames.is_in_a_head()),
+                    }
+                    self.early = instead.freeze();
                     continue;
                 }
                 // The stand-in is being answered. An end here would look as if nobody waited for that.
@@ -191,13 +201,22 @@ impl Inlet {
     }
 }
 
-/// What of these bytes may pass, and what comes in place of the rest, if the connection is to end.
-fn count_frames(frames: &mut H2Frames, client: &Client, bytes: &[u8]) -> Option<(usize, Bytes)> {
+/// What of these bytes may pass, and what comes behind it, if the connection is to end.
+fn count_frames(
+    frames: &mut H2Frames,
+    trailers: &mut Trailers,
+    client: &Client,
+    bytes: &[u8],
+) -> (Passed, Option<Bytes>) {
     if client.is_condemned() {
         frames.stop();
     }
-    let passed = frames.look(bytes, &mut || (Instant::now(), client.take_earned()))?;
+    let earning = || (Instant::now(), client.take_earned());
+    let (passed, is_over) = trailers.pass(&mut Earning(frames, earning), bytes);
+    if !is_over {
+        return (passed, None);
+    }
     client.trailers_lost.set(frames.trailers_are_too_long());
     client.condemn(Refusal::Flood);
-    Some((passed, frames.stand_in()))
+    (passed, Some(frames.stand_in()))
 }

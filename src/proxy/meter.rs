@@ -57,6 +57,32 @@ pub struct Reading {
     pub latency: Histogram,
 }
 
+impl Reading {
+    /// What was counted since an earlier reading of the same meter; nothing is in flight in it.
+    #[must_use]
+    pub fn since(&self, earlier: &Reading) -> Reading {
+        let mut classes = self.classes;
+        for (now, before) in classes.iter_mut().zip(earlier.classes) {
+            *now = now.saturating_sub(before);
+        }
+        let of = |count: fn(&Reading) -> u64| count(self).saturating_sub(count(earlier));
+        Reading {
+            requests: of(|r| r.requests),
+            in_flight: 0,
+            classes,
+            failures: of(|r| r.failures),
+            rate_limited: of(|r| r.rate_limited),
+            denied: of(|r| r.denied),
+            tunnels: of(|r| r.tunnels),
+            ended_at_limit: of(|r| r.ended_at_limit),
+            cut_at_limit: of(|r| r.cut_at_limit),
+            bytes_in: of(|r| r.bytes_in),
+            bytes_out: of(|r| r.bytes_out),
+            latency: self.latency.since(&earlier.latency),
+        }
+    }
+}
+
 impl Meter {
     pub fn new() -> Meter {
         Meter::default()
@@ -82,6 +108,29 @@ impl Meter {
             slab.latency.add_to(&mut reading.latency);
         }
         reading
+    }
+
+    /// Counts what another meter has counted for this one.
+    pub fn add(&self, counted: &Reading) {
+        let slab = self.slab(0);
+        slab.started.fetch_add(counted.requests, Relaxed);
+        for (class, count) in slab.classes.iter().zip(counted.classes) {
+            class.fetch_add(count, Relaxed);
+        }
+        for (sum, count) in [
+            (&slab.failures, counted.failures),
+            (&slab.rate_limited, counted.rate_limited),
+            (&slab.denied, counted.denied),
+            (&slab.tunnels, counted.tunnels),
+            (&slab.ended_at_limit, counted.ended_at_limit),
+            (&slab.cut_at_limit, counted.cut_at_limit),
+            (&slab.bytes_in, counted.bytes_in),
+            (&slab.bytes_out, counted.bytes_out),
+        ] {
+            sum.fetch_add(count, Relaxed);
+        }
+        slab.latency.add(&counted.latency);
+        slab.ended.fetch_add(counted.requests, Relaxed);
     }
 
     /// Requests begun so far.
@@ -175,4 +224,36 @@ pub(super) struct Outcome {
     pub(super) at_limit: Option<AtLimit>,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn n4_what_another_meter_counted_is_added_once_and_what_came_since_is_told_apart() {
+        let outcome = |status, head_micros| Outcome {
+            status: Some(status),
+            head_micros,
+            bytes_out: 10,
+            ..Outcome::default()
+        };
+        let (here, there) = (Meter::new(), Meter::new());
+        for meter in [&here, &there] {
+            meter.start(1);
+            meter.end(1, &outcome(200, 1_500));
+        }
+        let first = there.read();
+        there.start(2);
+        there.end(2, &outcome(503, 90));
+        there.start(2);
+        let news = there.read().since(&first);
+        here.add(&news);
+        let sum = here.read();
+        assert_eq!((sum.requests, sum.in_flight), (2, 0));
+        assert_eq!((sum.classes, sum.bytes_out), ([0, 1, 0, 0, 1], 20));
+        // Each lies in the bucket that it was counted in.
+        assert_eq!(sum.latency, there.read().latency);
+        assert_eq!(there.read().since(&there.read()).requests, 0);
+    }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::routes::Route;
 use super::standing::Cause;
 use super::target::Target;
+use crate::base::sabotage::Sabotage;
 
 /// An answer that took this long, in ms, was slow.
 pub(super) const SLOW_MS: u64 = 5_000;
@@ -62,7 +63,7 @@ fn others_answered(route: &Route, target: &Target, since: u64) -> bool {
 
 fn eject(route: &Route, target: &Target, now: u64, why: Cause) -> bool {
     let too_many = || more_than_half_out(route.targets(), now);
-    let ejected = target.standing().eject(now, why, too_many);
+    let ejected = !Sabotage::NoEjection.is_on() && target.standing().eject(now, why, too_many);
     if ejected {
         tracing::warn!(target = %target.key(), route = %route.spec.key, "left out for a while: {}", why.words());
     }

@@ -137,7 +137,7 @@ async fn park(client: &Client, io: &mut ClientIo) -> Option<Bytes> {
     let mut limit = std::pin::pin!(sleep_until(client.idle_until().into()));
     poll_fn(|cx| {
         client.listen(cx);
-        if client.phase() >= Phase::Ending || limit.as_mut().poll(cx).is_ready() {
+        if client.phase() >= Phase::Parting || limit.as_mut().poll(cx).is_ready() {
             return Poll::Ready(None);
         }
         let mut bytes = [0; 2_048];

@@ -26,6 +26,7 @@ const LAST_FRAMES: Duration = Duration::from_secs(1);
 
 pub(super) async fn serve_http2(client: Rc<Client>, io: ClientIo) {
     let limits = client.limits();
+    client.header_bytes.set(limits.header_bytes);
     let service = {
         let client = client.clone();
         service_fn(move |request| Box::pin(answer(client.clone(), request)))

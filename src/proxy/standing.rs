@@ -134,8 +134,9 @@ impl Standing {
         out != 0 && (out >> 8..(out >> 8) + RETURN_MS).contains(&now)
     }
 
-    /// Whether it takes a request: not while it is out, and then with a probability that grows; `chance` is a uniform number.
-    pub(super) fn takes(&self, now: u64, chance: u16) -> bool {
+    /// Whether it takes a request: not while it is out, and then with a probability that grows; `chance` is a uniform number,
+    /// the same however often one request asks.
+    pub(super) fn takes(&self, now: u64, chance: impl FnOnce() -> u16) -> bool {
         let out = self.out.load(Relaxed);
         if out == 0 {
             return true;
@@ -143,7 +144,7 @@ impl Standing {
         let Some(since) = now.checked_sub(out >> 8) else {
             return false;
         };
-        since >= RETURN_MS || u64::from(chance) * RETURN_MS < since.max(RETURN_MS / 16) << 16
+        since >= RETURN_MS || u64::from(chance()) * RETURN_MS < since.max(RETURN_MS / 16) << 16
     }
 
     pub(super) fn answered_since(&self, moment: u64) -> bool {
@@ -306,7 +307,7 @@ mod tests {
     fn of_a_thousand(standing: &Standing, now: u64) -> usize {
         let chances = (0..1_000u32).map(|part| (part * 65_536 / 1_000) as u16);
         chances
-            .filter(|chance| standing.takes(now, *chance))
+            .filter(|chance| standing.takes(now, || *chance))
             .count()
     }
 
@@ -314,7 +315,7 @@ mod tests {
     fn e5_nobody_is_left_out_where_too_many_are() {
         let standing = Standing::default();
         assert!(!standing.eject(10, Cause::Errors, || true));
-        assert!(standing.takes(10, u16::MAX) && !standing.is_out(10));
+        assert!(standing.takes(10, || u16::MAX) && !standing.is_out(10));
         assert_eq!(standing.ejections(), 0);
     }
 

@@ -104,7 +104,7 @@ impl Tunnel {
         let place = client.worker.endings.place_at(&answerer);
         let (ordered, whole) = poll_fn(|cx| {
             place.listen(cx);
-            if client.phase() >= Phase::Ending || answerer.is_cut() {
+            if client.phase() >= Phase::Parting || answerer.is_cut() {
                 return Poll::Ready((true, false));
             }
             let sent = up.poll(cx, &mut io, &mut target, None);

@@ -17,6 +17,7 @@ use super::routes::Route;
 use super::target::Target;
 use super::upstream::Timer;
 use super::worker::Worker;
+use crate::base::sabotage::Sabotage;
 
 const MOMENT: Duration = Duration::from_millis(250);
 /// So long a silence speaks against a target, if its siblings answer.
@@ -116,5 +117,5 @@ impl<'a> Vigil<'a> {
 /// Takes one off what a route may send again, if there is one left.
 pub(super) fn may_resend(route: &Route, worker: &Worker) -> bool {
     let now = worker.ms(Instant::now());
-    route.budget().spend(route.meter().started(), now)
+    !Sabotage::NoRetries.is_on() && route.budget().spend(route.meter().started(), now)
 }

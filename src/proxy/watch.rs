@@ -41,7 +41,7 @@ impl Watch {
         // What is told over HTTP/2 costs nobody a request; over HTTP/1.1 an end meets one that is on its way.
         let phase = match client.http2.get() {
             true => Phase::Succeeded,
-            false => Phase::Ending,
+            false => Phase::Parting,
         };
         let ends = !self.ending && client.phase() >= phase;
         self.ending |= ends;

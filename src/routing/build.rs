@@ -101,7 +101,8 @@ fn made(
         Answer::Addresses(addresses) => Upstream::Targets(
             addresses
                 .into_iter()
-                .map(|a| target(route.group.clone(), Address::Tcp(a)))
+                // Each is one of its own, to cookies, figures and the access log, too.
+                .map(|a| target(format!("{} {a}", route.group), Address::Tcp(a)))
                 .collect(),
         ),
         Answer::Replicas(replicas) => Upstream::Targets(
@@ -304,6 +305,21 @@ mod tests {
         let after = of(None, &same.snapshot);
         assert_eq!((cap(&same), same.gone.len()), (Some(20), 0));
         assert_eq!((cap(&after), after.gone.len()), (None, 1));
+    }
+
+    /// Else a client's cookie names all of them, and it is sent to the first.
+    #[test]
+    fn e5_each_address_of_a_route_is_a_target_of_its_own() {
+        let addresses = [81, 82].map(|port| ([127, 0, 0, 1], port).into());
+        let answer = Answer::Addresses(addresses.to_vec());
+        let built = build(
+            input(vec![route("route:7", "a.test", answer)]),
+            &Snapshot::default(),
+        );
+        let keys = built.snapshot.targets().map(|t| t.key().to_string());
+        let mut keys: Vec<_> = keys.collect();
+        keys.sort();
+        assert_eq!(keys, ["route:7 127.0.0.1:81", "route:7 127.0.0.1:82"]);
     }
 
     #[test]

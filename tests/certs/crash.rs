@@ -17,6 +17,7 @@ use freehold::db::{Db, DbError, Kind};
 use crate::rig::{Running, with};
 use crate::support::acme::Acme;
 use crate::support::address::own_address;
+use crate::support::census::Census;
 use crate::support::sweep::{Killed, Sweep};
 
 const HOST: &str = "tasks.test";
@@ -55,6 +56,9 @@ fn f8_an_order_survives_kill_9_at_every_crash_point() {
         );
         assert_eq!(after.issued, i64::from(!fails), "{point}");
         assert_eq!(after.challenges, 0, "{point}: a challenge is left over");
+        // Neither an open order, nor a file that is not whole, nor work that nobody does.
+        let left = Census::of_folder(&home).difference(&Census::default());
+        assert!(left.is_empty(), "{point}: {left:#?}");
     }
 }
 

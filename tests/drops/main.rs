@@ -10,11 +10,17 @@ mod rig;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod deaths;
 mod n1_edge;
+mod n1_liar;
 mod n1_lies;
 mod n2_deploys;
 mod n3_engine;
 mod n3_replicas;
+mod n3_told;
 mod n4_handover;
+mod n4_held;
+mod n4_listen;
+mod n4_lives;
 mod own_engine;
 mod place;

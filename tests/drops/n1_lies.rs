@@ -1,103 +1,21 @@
-//! The rig itself, against a server that lies: each lie is found, counted and named; an honest one has none.
+//! The rig itself, against a server that lies: each lie is found, counted and named, over each protocol and of each kind of
+//! request and stream; an honest server has none.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use crate::rig::ask::expected;
+use crate::n1_liar::{End, LATE, Lie, WHICH, closing, events, events_h2, server, server_h2};
+use crate::rig::ask::NEVER;
 use crate::rig::door::Door;
 use crate::rig::ledger::{Kind, Ledger, Outcome, Record, StreamEnd, StreamKind};
-use crate::rig::load::{Load, Plan};
+use crate::rig::load::{EVERYTHING, Load, Plan};
 use crate::rig::report::Report;
+use crate::support::until::{secs, until_true};
 
-/// What is done to one request of all; the others are answered well.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Lie {
-    None,
-    /// Another byte in the middle.
-    OtherByte,
-    /// A whole body that is a byte shorter, as its length says.
-    OneLess,
-    /// The connection ends inside a body of a known length.
-    Cut,
-    /// The same in chunks.
-    CutChunks,
-    /// The connection ends instead of an answer.
-    Gone,
-    /// It is reset instead of an answer.
-    Reset,
-    /// The answer to another request.
-    Others,
-    Status,
-    /// An answer that is late, but well.
-    Late,
-}
-
-/// Lies about the request with the number 20.
-const WHICH: u64 = 20;
-const LATE: Duration = Duration::from_millis(1_500);
-
-fn server(lie: Lie) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            std::thread::spawn(move || serve(stream, lie));
-        }
-    });
-    address
-}
-
-fn serve(stream: TcpStream, lie: Lie) {
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let mut stream = stream;
-    loop {
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            if reader.read_line(&mut head).unwrap_or(0) == 0 {
-                return;
-            }
-        }
-        let path = head.split(' ').nth(1).unwrap();
-        let number = path.split('?').next().unwrap().rsplit('/').next().unwrap();
-        let number: u64 = number.parse().unwrap();
-        let lie = if number == WHICH { lie } else { Lie::None };
-        let mut body = expected(Kind::KeepAlive, number);
-        match lie {
-            Lie::OtherByte => body[500] = b'!',
-            Lie::Others => body = expected(Kind::KeepAlive, number + 1),
-            Lie::OneLess => {
-                body.pop();
-            }
-            Lie::Late => std::thread::sleep(LATE),
-            Lie::Gone => return,
-            Lie::Reset => {
-                rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
-                return;
-            }
-            _ => {}
-        }
-        let status = if lie == Lie::Status {
-            "503 Away"
-        } else {
-            "200 OK"
-        };
-        let mut answer = format!("HTTP/1.1 {status}\r\nX-Instance: liar\r\n").into_bytes();
-        if lie == Lie::CutChunks {
-            answer.extend(b"Transfer-Encoding: chunked\r\n\r\n3e8\r\n");
-        } else {
-            answer.extend(format!("Content-Length: {}\r\n\r\n", body.len()).bytes());
-        }
-        if matches!(lie, Lie::Cut | Lie::CutChunks) {
-            body.truncate(400);
-        }
-        answer.extend(body);
-        stream.write_all(&answer).unwrap();
-        if matches!(lie, Lie::Cut | Lie::CutChunks) {
-            return;
-        }
-    }
-}
+/// Requests of a run; few, because there are many lies.
+const MANY: usize = 40;
+/// Who says nothing for so long never answers.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 fn door(address: SocketAddr) -> Door {
     Door {
@@ -107,36 +25,78 @@ fn door(address: SocketAddr) -> Door {
     }
 }
 
-fn run(address: SocketAddr, mix: &'static [Kind]) -> Ledger {
+fn run(address: SocketAddr, mix: &'static [Kind], patience: Duration) -> Ledger {
     let load = Load::start(Plan {
         door: door(address),
-        rate: 200,
+        // Several run at a time, and a slow machine has a connection for each that waits.
+        rate: 50,
         mix,
         streams: 0,
+        patience,
     });
-    while load.over() < 60 {
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    until_true("the load", secs(300), || load.over() >= MANY);
     load.finish()
 }
 
-fn the_failure(lie: Lie, mix: &'static [Kind]) -> Record {
-    let ledger = run(server(lie), mix);
+/// The record of the request that was lied about, once all is said that must be.
+fn the_failure(lie: Lie, mix: &'static [Kind]) -> (Record, Report) {
+    let over_http2 = matches!(mix, [Kind::Http2 | Kind::SlowHttp2]);
+    let address = match over_http2 {
+        true => server_h2(lie),
+        false => server(lie),
+    };
+    let patience = if lie == Lie::Silence { PATIENCE } else { NEVER };
+    let ledger = run(address, mix, patience);
     let report = Report::of("lies", &ledger, None);
     let failed: Vec<&Record> = ledger.records.iter().filter(|r| !r.is_good()).collect();
-    assert_eq!(failed.len(), 1, "{lie:?}: {failed:?}");
-    assert_eq!(failed[0].number, WHICH, "{lie:?}");
-    let named = report.first_failure.clone().unwrap();
-    assert!(named.contains("/ok/20?"), "{named}");
-    let flawless = std::panic::catch_unwind(|| report.assert_flawless(1));
-    assert!(flawless.is_err(), "{lie:?} passes for flawless");
-    failed[0].clone()
+    let its = failed.iter().find(|r| r.number == WHICH);
+    let its = its.unwrap_or_else(|| panic!("{lie:?} {mix:?}: {failed:?}"));
+    // Where requests share a connection, some share its end; and a slow machine tries a short patience.
+    if !over_http2 && lie != Lie::Silence {
+        assert_eq!(failed.len(), 1, "{lie:?} {mix:?}: {failed:?}");
+        let named = report.first_failure.clone().unwrap();
+        assert!(named.contains("/20"), "{named}");
+    }
+    let what = format!("{:?} {}", its.kind, its.outcome.word());
+    assert!(report.failures.contains_key(&what), "{report}");
+    assert!(report.flaw(1).is_some(), "{lie:?} passes for flawless");
+    ((*its).clone(), report)
+}
+
+/// Of each kind beside the others, because some take their time.
+fn each(kinds: &'static [Kind], lies: &'static [(Lie, &'static str)]) {
+    std::thread::scope(|all| {
+        for kind in kinds {
+            all.spawn(move || {
+                for (lie, wanted) in lies {
+                    let (record, report) = the_failure(*lie, std::slice::from_ref(kind));
+                    assert_eq!(record.outcome.word(), *wanted, "{lie:?}: {record:?}");
+                    assert_eq!(record.kind, *kind);
+                    let cut = record.outcome.word() == "short" || record.bytes > 0;
+                    if matches!(lie, Lie::Cut | Lie::CutChunks) && *kind != Kind::WebSocket {
+                        assert!(cut, "{lie:?}: {record:?}");
+                    }
+                    if *lie == Lie::Nonsense && matches!(kind, Kind::Http2 | Kind::SlowHttp2) {
+                        assert!(report.goaways.contains_key("code 2"), "{report}");
+                    }
+                }
+            });
+        }
+    });
 }
 
 #[test]
 fn n1_each_lie_about_an_answer_is_found_and_named() {
-    for mix in [&[Kind::KeepAlive][..], &[Kind::Fresh]] {
-        for (lie, wanted) in [
+    each(
+        &[
+            Kind::KeepAlive,
+            Kind::Fresh,
+            Kind::Slow,
+            Kind::Upload,
+            Kind::Download,
+            Kind::Events,
+        ],
+        &[
             (Lie::OtherByte, "wrong"),
             (Lie::OneLess, "wrong"),
             (Lie::Others, "wrong"),
@@ -145,36 +105,96 @@ fn n1_each_lie_about_an_answer_is_found_and_named() {
             (Lie::Gone, "eof"),
             (Lie::Reset, "reset"),
             (Lie::Status, "status 503"),
-        ] {
-            let record = the_failure(lie, mix);
-            assert_eq!(record.outcome.word(), wanted, "{lie:?}: {record:?}");
-            if wanted == "short" {
-                assert_eq!(record.outcome, Outcome::Short(400));
-            }
-        }
-    }
+            (Lie::Nonsense, "broken"),
+            (Lie::Silence, "never"),
+        ],
+    );
+}
+
+#[test]
+fn n1_each_lie_over_http2_is_found_and_named() {
+    each(
+        &[Kind::Http2, Kind::SlowHttp2],
+        &[
+            (Lie::OtherByte, "wrong"),
+            (Lie::OneLess, "wrong"),
+            (Lie::Others, "wrong"),
+            (Lie::Cut, "short"),
+            // Of a stream that is reset inside its body.
+            (Lie::CutChunks, "reset"),
+            (Lie::Gone, "eof"),
+            (Lie::Reset, "reset"),
+            (Lie::Status, "status 503"),
+            // With a reproach, which is seen in any case.
+            (Lie::Nonsense, "eof"),
+            (Lie::Silence, "never"),
+        ],
+    );
+}
+
+#[test]
+fn n1_each_lie_of_a_websocket_is_found_and_named() {
+    each(
+        &[Kind::WebSocket],
+        &[
+            (Lie::OtherByte, "wrong"),
+            // Its close was answered with something else.
+            (Lie::OneLess, "wrong"),
+            // Another's handshake.
+            (Lie::Others, "wrong"),
+            (Lie::Cut, "eof"),
+            (Lie::Gone, "eof"),
+            (Lie::Reset, "reset"),
+            (Lie::Status, "status 503"),
+            (Lie::Silence, "never"),
+        ],
+    );
 }
 
 #[test]
 fn n1_an_honest_server_has_no_failure() {
-    let report = Report::of("honest", &run(server(Lie::None), &[Kind::KeepAlive]), None);
-    report.assert_flawless(60);
-    assert_eq!(report.instances.keys().collect::<Vec<_>>(), ["liar"]);
+    let mix = &[
+        Kind::KeepAlive,
+        Kind::Fresh,
+        Kind::Slow,
+        Kind::Upload,
+        Kind::Download,
+        Kind::Events,
+        Kind::WebSocket,
+    ];
+    let report = Report::of("honest", &run(server(Lie::None), mix, NEVER), None);
+    report.assert_flawless(MANY);
+    assert!(report.instances.contains_key("liar"), "{report}");
+    let mix = &[Kind::Http2, Kind::SlowHttp2];
+    let report = Report::of("honest", &run(server_h2(Lie::None), mix, NEVER), None);
+    report.assert_flawless(MANY);
 }
 
 /// Those behind a request that waits leave at their time, and how long it waited is told.
 #[test]
 fn n1_a_late_answer_delays_nobody_else_and_is_told() {
-    let ledger = run(server(Lie::Late), &[Kind::KeepAlive]);
+    let ledger = run(server(Lie::Late), &[Kind::KeepAlive], NEVER);
     let report = Report::of("late", &ledger, None);
-    report.assert_flawless(60);
-    assert!(report.waited_ms.longest >= 1_500, "{report}");
+    report.assert_flawless(MANY);
+    let late = u64::try_from(LATE.as_millis()).unwrap();
+    assert!(report.waited_ms.longest >= late, "{report}");
     assert!(report.longest.contains("/ok/20?"), "{report}");
     let sent_meanwhile = ledger.records.iter().filter(|r| {
         let late = ledger.records.iter().find(|r| r.number == WHICH).unwrap();
         r.number > WHICH && r.sent.is_some_and(|sent| sent < late.end)
     });
-    assert!(sent_meanwhile.count() > 20, "closed loop");
+    assert!(sent_meanwhile.count() > MANY / 4, "closed loop");
+}
+
+/// A generator that did not come to a request in time has shown nothing.
+#[test]
+fn n1_a_generator_that_is_late_is_no_proof() {
+    let mut ledger = run(server(Lie::None), &[Kind::KeepAlive], NEVER);
+    Report::of("in time", &ledger, None).assert_flawless(MANY);
+    ledger.records[30].left += Duration::from_secs(30);
+    let report = Report::of("late itself", &ledger, None);
+    assert!(report.late_ms >= 30_000, "{report}");
+    assert!(report.flaw(1).is_some(), "passes for flawless");
 }
 
 #[test]
@@ -182,34 +202,39 @@ fn n1_nobody_there_is_a_failure_of_each_request() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    let report = Report::of("nobody", &run(address, &[Kind::KeepAlive]), None);
+    let report = Report::of("nobody", &run(address, EVERYTHING, NEVER), None);
     assert_eq!(report.good, 0);
-    assert_eq!(
-        report.failures.keys().collect::<Vec<_>>(),
-        ["KeepAlive refused"]
-    );
+    let refused = |what: &String| what.ends_with(" refused");
+    assert!(report.failures.keys().all(refused), "{report}");
+    assert_eq!(report.failures.len(), 9, "{report}");
 }
 
-/// Ends a stream of events in one of three ways.
-fn events(end: &'static str) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            let mut head = [0; 2_048];
-            let read = stream.read(&mut head).unwrap_or(0);
-            let head = String::from_utf8_lossy(&head[..read]).into_owned();
-            let path = head.split(' ').nth(1).unwrap_or("/0?");
-            let number = path.split('?').next().unwrap().rsplit('/').next().unwrap();
-            let event = format!("id: 0\ndata: {number}\n\n");
-            let length = event.len();
-            let answer = format!(
-                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{length:x}\r\n{event}\r\n{end}"
-            );
-            stream.write_all(answer.as_bytes()).ok();
-        }
+/// How the other side ended streams of this kind, twice over.
+fn ended(address: SocketAddr, kind: StreamKind) -> (Vec<StreamEnd>, Report) {
+    let load = Load::start(Plan {
+        door: door(address),
+        rate: 1,
+        mix: &[Kind::KeepAlive],
+        // One of each kind.
+        streams: 3,
+        patience: NEVER,
     });
-    address
+    until_true("streams to end", secs(300), || {
+        load.streams_ended(kind) >= 2
+    });
+    let ledger = load.finish();
+    let streams = ledger.streams.iter().filter(|s| s.kind == kind);
+    let ends = streams.map(|s| s.end.clone());
+    let ends = ends.filter(|end| *end != StreamEnd::Ours).collect();
+    (ends, Report::of("streams", &ledger, None))
+}
+
+/// Each of them is what it is, and the report says so.
+fn assert_ended(address: SocketAddr, kind: StreamKind, clean: bool, what: &str) {
+    let (ends, report) = ended(address, kind);
+    let as_wanted = |end: &StreamEnd| matches!(end, StreamEnd::Clean(_)) == clean;
+    assert!(ends.iter().all(as_wanted), "{what}: {ends:?}");
+    assert_eq!(report.streams_of(kind), (clean, clean), "{what}");
 }
 
 #[test]
@@ -220,26 +245,41 @@ fn n1_a_stream_that_breaks_off_is_told_from_one_that_ends() {
         // A last chunk, but inside an event.
         ("6\r\nid: 1\n\r\n0\r\n\r\n", false),
     ] {
-        let load = Load::start(Plan {
-            door: door(events(end)),
-            rate: 1,
-            mix: &[Kind::KeepAlive],
-            // The second of them is one of events over HTTP/1.1.
-            streams: 2,
-        });
-        while load.streams_ended(StreamKind::Events) < 2 {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        let ledger = load.finish();
-        let streams = ledger
-            .streams
-            .iter()
-            .filter(|s| s.kind == StreamKind::Events);
-        let ended: Vec<_> = streams.filter(|s| s.end != StreamEnd::Ours).collect();
-        let as_wanted = |end: &StreamEnd| matches!(end, StreamEnd::Clean(_)) == clean;
-        assert!(
-            ended.iter().all(|s| as_wanted(&s.end)),
-            "{end:?}: {ended:?}"
-        );
+        assert_ended(events(end), StreamKind::Events, clean, end);
     }
+    for (end, clean) in [
+        (End::Whole, true),
+        (End::InsideAnEvent, false),
+        (End::Reset, false),
+        (End::Gone, false),
+    ] {
+        let what = format!("{end:?}");
+        assert_ended(events_h2(end), StreamKind::EventsHttp2, clean, &what);
+    }
+}
+
+/// "Service restart" is what the edge says; all else is the app's death, or somebody's mistake.
+#[test]
+fn n1_a_websocket_ends_cleanly_with_1012_alone() {
+    for (end, clean) in [
+        (&[0x88, 2, 0x03, 0xf4][..], true),
+        (&[0x88, 2, 0x03, 0xe8], false),
+        (&[0x88, 2, 0x03, 0xf3], false),
+        (&[0x88, 0], false),
+        // In the middle of a frame, and without a word.
+        (&[0x81, 5, b'x'], false),
+        (&[], false),
+    ] {
+        let what = format!("{end:?}");
+        assert_ended(closing(end), StreamKind::WebSocket, clean, &what);
+    }
+}
+
+/// What is counted as an answer of another, or a half one, is counted as such.
+#[test]
+fn n1_short_and_wrong_answers_are_counted_apart() {
+    let ledger = run(server(Lie::Cut), &[Kind::KeepAlive], NEVER);
+    let its = ledger.records.iter().find(|r| r.number == WHICH).unwrap();
+    assert_eq!(its.outcome, Outcome::Short(500));
+    assert_eq!(Report::of("cut", &ledger, None).wrong, 1);
 }

@@ -75,9 +75,7 @@ fn n2_no_request_of_three_replicas_fails_while_all_is_changed() {
     );
     report.assert_flawless(WARM);
     report.assert_streams_whole(WHOLE);
-    // Some were open for longer than the drain, or nothing was shown.
-    let told = report.streams.get("WebSocket close 1012");
-    assert!(told.is_some_and(|n| *n > 0), "{report}");
+    report.assert_streams_told(WHOLE);
     assert!(report.instances.len() > 6, "{report}");
 }
 
@@ -92,12 +90,13 @@ fn n2_no_request_of_one_replica_fails() {
         &mut place,
         "n2-one-replica",
         scale.deploys,
-        1,
+        scale.rollbacks,
         scale.scales,
-        0,
+        scale.only_large(scale.reloads),
     );
     report.assert_flawless(WARM);
     report.assert_streams_whole(WHOLE);
+    report.assert_streams_told(WHOLE);
 }
 
 #[test]
@@ -108,10 +107,19 @@ fn n2_no_request_of_an_app_that_starts_and_stops_slowly_fails() {
         stop_ms: 5_000,
         ..PLAIN
     });
-    let deploys = place.scale.deploys.div_ceil(2);
-    let report = run(&mut place, "n2-slow-app", deploys, 0, 0, 0);
+    // Each takes a good ten seconds.
+    let scale = place.scale;
+    let report = run(
+        &mut place,
+        "n2-slow-app",
+        scale.only_large(scale.deploys).max(1),
+        scale.only_large(scale.rollbacks),
+        scale.only_large(scale.scales),
+        scale.only_large(scale.reloads),
+    );
     report.assert_flawless(WARM);
     report.assert_streams_whole(WHOLE);
+    report.assert_streams_told(WHOLE);
 }
 
 /// The saboteur: whoever gives replicas no time to end what they began loses requests, and the rig says which. Whether one

@@ -6,12 +6,13 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::rig::ask::NEVER;
 use crate::rig::door::Door;
 use crate::rig::ledger::{Kind, Ledger};
 use crate::rig::load::{Load, Plan};
 use crate::rig::report::Report;
 use crate::rig::scale::Scale;
-use crate::support::edge::Edge;
+use crate::support::edge::{Answer, Edge};
 use crate::support::freehold::{BINARY, Freehold, engine};
 use crate::support::load::trust;
 use crate::support::process::run;
@@ -49,7 +50,7 @@ pub struct Place {
     pub fh: Freehold,
     engine: String,
     shape: Shape,
-    edge: Edge,
+    pub edge: Edge,
     pub scale: Scale,
     version: u32,
 }
@@ -142,8 +143,7 @@ impl Place {
     pub fn until_serving(&self, replicas: u32) {
         let wanted = usize::try_from(replicas).unwrap();
         until("the replicas", secs(120), || {
-            let app = self.fh.json(&["app", "show", APP]);
-            let all = app["replicas"].as_array().unwrap().clone();
+            let all = self.replicas();
             let well = all.iter().filter(|r| r["state"] == "healthy");
             let is_so = well.count() == wanted && all.len() == wanted;
             is_so
@@ -171,6 +171,12 @@ impl Place {
         });
     }
 
+    /// Other lines of the config from now on.
+    pub fn settle(&mut self, mark: u32, lines: &'static str) {
+        self.shape.settings = lines;
+        self.reload(mark, "");
+    }
+
     pub fn load(&self, mix: &'static [Kind], streams: usize) -> Load {
         Load::start(Plan {
             door: Door {
@@ -181,16 +187,56 @@ impl Place {
             rate: self.scale.rate,
             mix,
             streams,
+            patience: NEVER,
         })
     }
 
     /// Adds up, tells and keeps what a run came to.
     pub fn report(&self, name: &str, ledger: &Ledger) -> Report {
-        let log = self.fh.data_dir().join("logs");
-        let report = Report::of(name, ledger, Some(&log));
+        self.report_with(name, ledger, |_| ())
+    }
+
+    /// The same with what the test itself looked at.
+    pub fn report_with(
+        &self,
+        name: &str,
+        ledger: &Ledger,
+        more: impl FnOnce(&mut Report),
+    ) -> Report {
+        let mut report = Report::of(name, ledger, Some(&self.log()));
+        more(&mut report);
         println!("{report}");
         report.save(&self.scale);
         report
+    }
+
+    /// The folder of the edge's access log.
+    pub fn log(&self) -> PathBuf {
+        self.fh.data_dir().join("logs")
+    }
+
+    /// What the API says of the app's replicas.
+    pub fn replicas(&self) -> Vec<Value> {
+        let app = self.fh.json(&["app", "show", APP]);
+        app["replicas"].as_array().unwrap().clone()
+    }
+
+    /// The name by which the edge's access log knows this container.
+    pub fn target_of(&self, container: &Container) -> String {
+        until("the edge to know it", secs(60), || {
+            let seen = self.fh.json(&["status", "--routes"]);
+            let routes = seen["routes"].as_array().unwrap();
+            let mut targets = routes.iter().flat_map(|r| r["targets"].as_array().unwrap());
+            let its = targets.find(|t| t["container"] == container.name.as_str());
+            let key = its.and_then(|t| t["key"].as_str());
+            key.map(ToOwned::to_owned).ok_or_else(|| seen.to_string())
+        })
+    }
+
+    /// Asks the app once, as any client does.
+    pub fn ask(&self, path: &str) -> Answer {
+        let url = format!("https://{HOST}{path}");
+        self.edge.get(&url).send().unwrap()
     }
 
     /// The app's containers.
@@ -220,19 +266,23 @@ fn settings(shape: Shape, more: &str) -> String {
 pub struct Container {
     engine: String,
     pub id: String,
+    pub name: String,
     address: SocketAddr,
 }
 
 impl Container {
     fn of(engine: &str, id: &str) -> Self {
-        let format = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
+        let format = "{{.Name}} {{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
         let mut inspect = Command::new("docker");
         inspect.args(["-H", engine, "inspect", "-f", format, id]);
-        let ip = run(&mut inspect);
-        let ip: std::net::IpAddr = ip.trim().parse().unwrap();
+        let said = run(&mut inspect);
+        let (name, ip) = said.trim().split_once(' ').unwrap();
+        let ip: std::net::IpAddr = ip.parse().unwrap();
         Self {
             engine: engine.to_owned(),
             id: id.to_owned(),
+            // `/fh-`, the beginning of the installation's id, and ours.
+            name: name.splitn(3, '-').nth(2).unwrap().to_owned(),
             address: SocketAddr::new(ip, 8000),
         }
     }
@@ -254,6 +304,13 @@ impl Container {
         let mut command = Command::new("docker");
         command.args(["-H", &self.engine]).args(verb).arg(&self.id);
         run(&mut command);
+    }
+
+    /// When it ended the last time, by the engine's clock in ms.
+    pub fn ended_ms(&self) -> i64 {
+        let at = self.state()["FinishedAt"].as_str().unwrap().to_owned();
+        let at: jiff::Timestamp = at.parse().unwrap();
+        at.as_millisecond()
     }
 
     /// What the engine says of it.

@@ -3,14 +3,16 @@
 //! to take up what the line before left; in the end it is as if it had never died. And, in `tests/soak`, kills at random
 //! under load, with a list of all that was acknowledged.
 //!
-//! First light and `deploy_engine` kill at the lines of a deploy that builds.
+//! First light kills at the lines of a deploy from git, `deploy_engine` at the ends of deploys.
 #![cfg(feature = "crash-points")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "../support/mod.rs"]
 mod support;
 
+mod by_hand;
 mod bystander;
+mod changes;
 mod ledger;
 mod place;
 mod soak;

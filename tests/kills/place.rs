@@ -11,6 +11,7 @@ use crate::support::sweep::Sweep;
 use crate::support::until::{secs, until};
 
 pub const APP: &str = "hello";
+pub const HOST: &str = "hello.localhost";
 pub const URL: &str = "https://hello.localhost/";
 
 pub struct Place {
@@ -20,8 +21,18 @@ pub struct Place {
 impl Place {
     /// A box with nothing on it.
     pub fn empty() -> Self {
-        let mut fh = Freehold::new();
-        fh.configure("[deploy]\nwatch = \"1s\"\nreleases_kept = 2\n");
+        Self::with("")
+    }
+
+    /// The same with more settings.
+    pub fn with(settings: &str) -> Self {
+        Self::on(Freehold::new(), settings)
+    }
+
+    /// A box that was not started yet, with these settings.
+    pub fn on(mut fh: Freehold, settings: &str) -> Self {
+        let text = format!("[deploy]\nwatch = \"1s\"\nreleases_kept = 2\n{settings}");
+        fh.configure(&text);
         fh.start();
         Self { fh }
     }
@@ -36,7 +47,7 @@ impl Place {
 
     pub fn add_app(&self) {
         self.fh.cli(&["app", "create", APP]);
-        self.fh.cli(&["domain", "add", APP, "hello.localhost"]);
+        self.fh.cli(&["domain", "add", APP, HOST]);
     }
 
     /// A folder whose app's page is "page TEXT VALUE", the value that of the variable KEY.
@@ -123,7 +134,7 @@ impl Place {
     }
 
     pub fn census(&self) -> Census {
-        Census::of(&self.fh)
+        Census::of(&self.fh).by_release(&self.fh.data_dir())
     }
 
     pub fn bystander(&self) -> Bystander {

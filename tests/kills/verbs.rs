@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use crate::place::{APP, Place};
+use crate::support::authority::Authority;
+use crate::support::git_host::GitHost;
 use crate::support::sweep::Sweep;
 
 fn none(_: &str) -> bool {
@@ -86,20 +88,54 @@ fn n5_more_and_fewer_replicas_survive_a_kill_at_every_point() {
     assert!(seen.wrong.is_empty() && seen.answered > 0, "{seen:?}");
 }
 
+/// The app has all that an app can have: a database, a repository, a volume, an image and a folder of files.
 #[test]
 fn n5_a_removal_survives_a_kill_at_every_point() {
-    let p = Place::empty();
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new(&folder.path().join("authority"));
+    let host = GitHost::start(folder.path(), &authority);
+    let git = format!("[git]\nca_file = \"{}\"\n", authority.root_file.display());
+    let p = Place::with(&git);
+    p.fh.cli(&["db", "create", "main"]);
     let before = p.census();
     p.add_app();
-    p.deploy(&p.folder("one"));
+    p.fh.cli(&["db", "attach", "main", APP]);
+    p.deploy(&p.pages("files"));
+    let built = p.folder("one");
+    let settings = "[processes.web]\nport = 8000\n[volumes]\nkept = \"/kept\"\n";
+    std::fs::write(built.join("freehold.toml"), settings).unwrap();
+    let copy = host.repository("hello", &built);
+    p.fh.cli(&["app", "set", APP, "--git", &copy.url]);
+    p.fh.cli(&["deploy", "--git", &copy.url, "--app", APP]);
+    p.until_settled("the deploy from the repository");
+    p.until_page("page one", "the deploy from the repository");
+    let whole = p.census();
+    let more = |what: &str| whole.count(what) - before.count(what);
+    assert_eq!(
+        [
+            "volume ",
+            "image of a kept",
+            "file repos/",
+            "file static/1/"
+        ]
+        .map(more),
+        // A folder of files, and the record of what is in it.
+        [1, 1, 1, 2],
+        "{whole:?}"
+    );
+    let apps = || p.told(&["db", "show", "main"])["apps"].to_string();
+    assert!(apps().contains(APP), "{}", apps());
+
     let mut sweep = Sweep::of("n5_a_removal_survives_a_kill_at_every_point");
     let points = sweep.points();
-    p.die_through(&mut sweep, &points, &["app", "rm", APP, "--yes"], || {
+    let rm = ["app", "rm", APP, "--yes", "--volumes"];
+    p.die_through(&mut sweep, &points, &rm, || {
         let all = p.told(&["app", "list"]);
         let mut all = all.as_array().unwrap().iter();
         all.all(|app| app["name"] != APP || app["state"] == "being removed")
     });
     before.until_equal("the removal", || p.census(), none);
+    assert_eq!(apps(), "[]");
     assert!(
         p.fh.refused(&["app", "show", APP])
             .contains("no app called")
@@ -108,6 +144,25 @@ fn n5_a_removal_survives_a_kill_at_every_point() {
     p.add_app();
     p.deploy(&p.folder("again"));
     p.until_page("page again", "a new app of the name");
+}
+
+#[test]
+fn n5_an_uploaded_folder_survives_a_kill_at_every_point() {
+    let p = Place::with_app("one");
+    let (before, last) = (p.census(), p.newest());
+    let bystander = p.bystander();
+    let mut sweep = Sweep::of("n5_an_uploaded_folder_survives_a_kill_at_every_point");
+    let points = sweep.points();
+    let folder = p.folder("two").display().to_string();
+    let deploy = ["deploy", &folder, "--app", APP, "--detach"];
+    p.die_through(&mut sweep, &points, &deploy, || p.newest() > last);
+    p.until_page("page two", "the deploy");
+    p.until_settled("the deploy");
+    assert_eq!(p.newest(), last + 1, "it was done once");
+    let about = |line: &str| line == "+1 image of a kept release";
+    before.until_equal("the deploy", || p.census(), about);
+    let seen = bystander.leaves();
+    assert!(seen.wrong.is_empty() && seen.answered > 0, "{seen:?}");
 }
 
 #[test]

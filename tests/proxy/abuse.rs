@@ -1,6 +1,7 @@
 //! Limits: each one reached, each one answered as written.
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use freehold::proxy::{Limits, Refusal, RouteSpec};
 use http::Request;
 use http_body_util::{BodyExt, StreamBody};
@@ -9,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::app::app;
-use crate::client::{Http1, Http2, bytes, get, post, tls};
+use crate::client::{Http1, Http2, bytes, empty, get, post, tls};
 use crate::rig::{Rig, World, route, target, until, within};
 
 fn limits() -> Limits {
@@ -319,6 +320,50 @@ async fn f5_edited_limits_count_from_the_next_request_and_connection_on() {
     rig.edge.limit(limits());
     let mut client = Http1::tls(&rig, "tasks.test").await;
     assert_eq!(client.ask(large()).await.unwrap().status, 200);
+}
+
+/// h2 keeps the bound it was given and leaves out, without a word, what of trailers goes over it: no part may pass for all.
+#[tokio::test]
+async fn e3_larger_heads_are_taken_on_connections_that_begin_after_the_edit() {
+    let app = app("one").await;
+    let rig = Rig::start(World::of([route("tasks.test", &[&target(app.address)])]));
+    let mut before = Http2::tls(&rig, "tasks.test").await;
+    let large = || {
+        let request = Request::get("https://tasks.test/").header("x-large", "a".repeat(50_000));
+        request.body(empty()).unwrap()
+    };
+    assert_eq!(before.ask(large()).await.unwrap().status, 431);
+    rig.edge.limit(Limits {
+        header_bytes: 512 * 1024,
+        ..limits()
+    });
+    assert_eq!(before.ask(large()).await.unwrap().status, 431);
+    // On the wire a byte each, but for the first.
+    let mut trailers = http::HeaderMap::new();
+    for _ in 0..60 {
+        trailers.append("x", "a".repeat(3_000).parse().unwrap());
+    }
+    let frames = vec![
+        Ok(Frame::data(Bytes::from_static(b"12345"))),
+        Ok(Frame::trailers(trailers)),
+    ];
+    let body = BodyExt::boxed(StreamBody::new(futures_util::stream::iter(frames)));
+    let request = Request::post("https://tasks.test/count")
+        .body(body)
+        .unwrap();
+    let answer = before.ask(request).await;
+    assert!(
+        answer.as_ref().map_or(true, |answer| answer.status != 200),
+        "{answer:?}"
+    );
+    let mut after = Http2::tls(&rig, "tasks.test").await;
+    assert_eq!(after.ask(large()).await.unwrap().status, 200);
+    rig.edge.limit(limits());
+    assert_eq!(
+        after.ask(large()).await.unwrap().status,
+        431,
+        "less counts at once"
+    );
 }
 
 #[cfg(feature = "crash-points")]

@@ -216,7 +216,9 @@ async fn n4_an_edge_leaves_to_its_successor_without_losing_a_request() {
     let running = http2.send(get("https://tasks.test/slow?ms=1500"));
     let leave = async {
         until("it is begun", || target.in_flight() >= 1).await;
-        rig.edge.leave_to_successor(Duration::from_secs(60)).await;
+        rig.edge
+            .leave_to_successor(Duration::from_secs(60), std::future::pending())
+            .await;
     };
     let rest = async {
         until("it is begun", || target.in_flight() >= 1).await;

@@ -5,8 +5,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::app::{App, h2c_app};
 use crate::balancing::{reads_leave_what_is_given_up, reads_leave_what_is_silent};
+use crate::client::{Http1, post};
 use crate::h2c::{PATIENCE, frames};
-use crate::rig::{h2c_target, within};
+use crate::rig::{Rig, World, h2c_target, route, within};
 
 /// Takes each request and never answers; tells the methods of those that were taken back.
 async fn hung() -> (App, UnboundedReceiver<http::Method>) {
@@ -50,4 +51,35 @@ async fn n3_reads_leave_an_h2c_replica_that_is_given_up_and_nothing_else_does() 
     // The POST's, whose client left at the end.
     let second = tokio::time::timeout(Duration::from_secs(5), heard.recv()).await;
     assert_ne!(second, Ok(Some(http::Method::GET)));
+}
+
+/// Answers the first request of each connection and resets all that follow.
+async fn resets() -> App {
+    frames(|mut connection, _| async move {
+        let mut has_answered = false;
+        while let Some(Ok((_request, mut respond))) = connection.accept().await {
+            match std::mem::replace(&mut has_answered, true) {
+                false => drop(respond.send_response(http::Response::new(()), true)),
+                true => respond.send_reset(h2::Reason::INTERNAL_ERROR),
+            }
+        }
+    })
+    .await
+}
+
+/// A stream that is reset on a connection that goes on is the app's doing, whatever the connection has served before.
+#[tokio::test]
+async fn e5_an_h2c_replica_that_resets_what_it_is_asked_is_left_out() {
+    let (sick, well) = (resets().await, h2c_app("well").await);
+    let targets = [h2c_target(sick.address), h2c_target(well.address)];
+    let route = route("tasks.test", &[&targets[0], &targets[1]]);
+    let rig = Rig::start(World::of([route]));
+    let mut client = Http1::tls(&rig, "tasks.test").await;
+    let mut failed = 0;
+    for _ in 0..100 {
+        let status = client.ask(post("https://tasks.test/", "x")).await;
+        failed += usize::from(status.unwrap().status != 200);
+    }
+    // Half of them otherwise.
+    assert!((1..20).contains(&failed), "{failed}");
 }

@@ -111,6 +111,82 @@ async fn n4_the_held_are_answered_when_the_edge_goes_down() {
     }
 }
 
+/// Another edge takes connections, and says when a pause is over: nobody is sent away for that this one goes.
+#[tokio::test]
+async fn n4_the_held_of_an_edge_that_leaves_to_its_successor_go_on() {
+    let app = app("one").await;
+    let mut open = route("open.test", &[]);
+    open.upstream = Upstream::Targets(vec![target(app.address)]);
+    let rig = Rig::start(World::of([paused(60_000), open]));
+    let (mut http1, mut http2) = (
+        Http1::tls(&rig, "tasks.test").await,
+        Http2::tls(&rig, "tasks.test").await,
+    );
+    let mut idle = Http1::tls(&rig, "open.test").await;
+    idle.ask(get("https://open.test/")).await.unwrap();
+    let gate = rig.edge.snapshot().gate("tasks.test").unwrap();
+    let edge = rig.edge.handle();
+    let next = {
+        let before = rig.edge.snapshot();
+        let open = route("tasks.test", &[&target(app.address)]);
+        let open = freehold::proxy::Route::new(open, &before);
+        freehold::proxy::Snapshot {
+            generation: before.generation + 1,
+            routes: freehold::proxy::RouteTable::new([open]),
+            ..Default::default()
+        }
+    };
+    let asking = async {
+        tokio::join!(
+            http1.ask(post("https://tasks.test/echo", "kept")),
+            http2.ask(post("https://tasks.test/echo", "kept"))
+        )
+    };
+    let leave = async {
+        until("both are held", || gate.held() == 2).await;
+        rig.edge
+            .leave_to_successor(Duration::from_secs(20), std::future::pending())
+            .await;
+    };
+    let resume = async {
+        // Half of the time has passed: who does nothing is sent away, and who waits is not.
+        until("the idle one is closed", || idle.is_closed()).await;
+        assert_eq!(gate.held(), 2);
+        edge.publish(std::sync::Arc::new(next));
+    };
+    let ((first, second), (), ()) = tokio::join!(asking, leave, resume);
+    assert_eq!(first.unwrap().text(), "kept");
+    assert_eq!(second.unwrap().text(), "kept");
+}
+
+/// It is told to hurry: then they are answered, as by one that goes down.
+#[tokio::test]
+async fn n4_an_edge_that_leaves_and_is_hurried_answers_the_held() {
+    let rig = Rig::start(World::of([paused(60_000)]));
+    let mut client = Http1::tls(&rig, "tasks.test").await;
+    let gate = rig.edge.snapshot().gate("tasks.test").unwrap();
+    let leave = async {
+        until("it is held", || gate.held() == 1).await;
+        let hurried = async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            Duration::from_secs(4)
+        };
+        let began = Instant::now();
+        let all = rig
+            .edge
+            .leave_to_successor(Duration::from_secs(600), hurried);
+        within(Duration::from_secs(60), "it left", all).await;
+        began.elapsed()
+    };
+    let (answer, took) = tokio::join!(client.ask(get("https://tasks.test/")), leave);
+    let answer = answer.unwrap();
+    assert_eq!(
+        (answer.status.as_u16(), answer.header("retry-after")),
+        (503, "10")
+    );
+    assert!(took < Duration::from_secs(60), "{took:?}");
+}
+
 #[tokio::test]
 async fn f4_not_more_than_the_limit_are_held() {
     let rig = Rig::with_limits(

@@ -2,7 +2,7 @@
 //!
 //! Bursts with pauses about as long as those limits, for FREEHOLD_SOAK_SECONDS (60). FREEHOLD_GUNICORN names a gunicorn
 //! (tests/soak installs one); without it Python's own http.server stands in, with the same limit. What came of it is
-//! written to target/rig/e5-pools.json. The same with connections that are used again whatever their age loses requests.
+//! written to target/pools.json. The same with connections that are used again whatever their age loses requests.
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -197,7 +197,13 @@ async fn e5_pools_of_real_servers_lose_nothing_when_those_close() {
 }
 
 fn write_down(seconds: u64, found: &[(&str, Seen)]) {
-    let mut report = serde_json::json!({ "seconds": seconds });
+    let mut git = Command::new("git");
+    git.args(["rev-parse", "--short", "HEAD"]);
+    let commit = git
+        .output()
+        .map(|out| String::from_utf8_lossy(&out.stdout).trim().to_owned());
+    let mut report =
+        serde_json::json!({ "seconds": seconds, "commit": commit.unwrap_or_default() });
     report["python_is"] = match std::env::var_os("FREEHOLD_GUNICORN") {
         Some(_) => "gunicorn".into(),
         None => "http.server".into(),
@@ -208,10 +214,9 @@ fn write_down(seconds: u64, found: &[(&str, Seen)]) {
             "failed_posts": seen.failed_posts, "failed_posts_while_learning": seen.lessons,
         });
     }
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/rig");
-    std::fs::create_dir_all(&folder).unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target");
     let text = serde_json::to_string_pretty(&report).unwrap();
-    std::fs::write(folder.join("e5-pools.json"), text).unwrap();
+    std::fs::write(folder.join("pools.json"), text).unwrap();
 }
 
 /// The saboteur: the test above, in a process of its own, with the pool's care for age and closings switched off.

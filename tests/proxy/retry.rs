@@ -151,6 +151,63 @@ async fn e5_of_a_thousand_requests_that_fail_once_a_fifth_has_a_second_chance() 
     );
 }
 
+/// The same of requests over connections that had served before: what an app worked on for a while before it closed was
+/// not lost to a connection that was closed already.
+#[tokio::test]
+async fn e5_what_ends_after_a_while_on_a_kept_connection_is_sent_again_within_the_budget_only() {
+    const CLIENTS: usize = 40;
+    const ROUNDS: usize = 2;
+    let seen = Arc::new(Mutex::new(HashMap::<String, usize>::new()));
+    let all = seen.clone();
+    let app = raw(move |mut stream, _| {
+        let all = all.clone();
+        async move {
+            while let Some(head) = read_head(&mut stream).await {
+                let path = head.split(' ').nth(1).unwrap().to_owned();
+                let times = {
+                    let mut all = all.lock().unwrap();
+                    let times = all.entry(path.clone()).or_default();
+                    *times += 1;
+                    *times
+                };
+                if path.starts_with("/bad") && times == 1 {
+                    tokio::time::sleep(Duration::from_millis(600)).await;
+                    return;
+                }
+                let ok = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+                stream.write_all(ok).await.unwrap();
+            }
+        }
+    })
+    .await;
+    let rig = Rig::start(World::of([route("tasks.test", &[&target(app.address)])]));
+    let began = Instant::now();
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        clients.push(Http1::tls(&rig, "tasks.test").await);
+    }
+    for round in 0..ROUNDS {
+        // All at once, so that there is a connection for each.
+        for kind in ["ok", "bad"] {
+            let asking = clients.iter_mut().enumerate().map(|(client, http)| {
+                let url = format!("https://tasks.test/{kind}/{round}/{client}");
+                async move { http.ask(get(&url)).await.unwrap().status.as_u16() }
+            });
+            for status in futures_util::future::join_all(asking).await {
+                assert!(
+                    status == 200 || (kind == "bad" && status == 502),
+                    "{status}"
+                );
+            }
+        }
+    }
+    let seconds = began.elapsed().as_secs() as usize + 1;
+    let bad = |(path, times): (&String, &usize)| path.starts_with("/bad").then_some(times - 1);
+    let again: usize = seen.lock().unwrap().iter().filter_map(bad).sum();
+    let most = 2 * CLIENTS * ROUNDS / 5 + 5 + seconds;
+    assert!((1..=most).contains(&again), "{again} of {most}");
+}
+
 /// An app that closes connections idle for this long; says so or not.
 async fn closes_after(idle: Duration, says: &'static str) -> crate::app::App {
     raw(move |mut stream, _| async move {

@@ -1,4 +1,6 @@
 //! The edge's rows over HTTP/2, frame by frame: the exact status, reset or end, and what the app was asked.
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -203,6 +205,41 @@ fn with_trailers(trailers: &[u8]) -> Vec<u8> {
     [preface(), head, data, end].concat()
 }
 
+/// However it is written: by everybody's table, by the connection's own, behind changes of that one's size.
+#[tokio::test]
+async fn e3_a_pseudo_header_among_trailers_is_refused_in_every_spelling() {
+    let (app, seen) = witness().await;
+    let rig = Rig::start(world(&app, 0));
+    // Of the table, `x` is the first and the request's authority the second.
+    for (what, trailers) in [
+        ("by everybody's table", &[0x84][..]),
+        ("by the connection's own", &[0x80 | 63]),
+        ("behind a size", &[0x3f, 0xe1, 0x1f, 0x84]),
+        ("behind two sizes", &[0x20, 0x3f, 0xe1, 0x1f, 0x84]),
+        ("of answers", &[0x88]),
+        ("before a trailer", &[0x84, 0x80 | 62]),
+        ("behind a trailer", &[0x80 | 62, 0x84]),
+    ] {
+        let heard = exchange(&rig, &with_trailers(trailers), &[1]).await;
+        let heard = heard.unwrap_or_else(|heard| panic!("{what}: {heard:?}"));
+        let told = &heard.streams[&1];
+        assert_eq!(told.answer, "reset PROTOCOL_ERROR", "{what}: {heard:?}");
+        assert_eq!(heard.goaway, None, "{what}");
+    }
+    assert!(
+        seen.lock()
+            .unwrap()
+            .iter()
+            .all(|line| !line.contains("hello"))
+    );
+    for trailers in [&[0x3f, 0xe1, 0x1f, 0x80 | 62][..], &[0x3f, 0xe1, 0x1f]] {
+        let heard = exchange(&rig, &with_trailers(trailers), &[1])
+            .await
+            .unwrap();
+        assert_eq!(heard.streams[&1].answer, "200", "{trailers:?}: {heard:?}");
+    }
+}
+
 /// What these are, themselves, and how long their values are: the field that is known, again and again, and one of
 /// five-bit codes.
 fn long_trailers() -> [(&'static str, Vec<u8>, usize); 4] {
@@ -248,18 +285,23 @@ async fn e3_trailers_that_are_small_only_on_the_wire_are_refused_whole() {
 #[tokio::test]
 async fn e3_trailers_that_are_long_on_the_wire_end_the_connection_and_no_part_of_them_passes() {
     let (tell, mut told) = mpsc::unbounded_channel();
+    let has_body = Arc::new(AtomicBool::new(false));
+    let has_it = has_body.clone();
     let app = raw(move |mut stream, _| {
-        let tell = tell.clone();
+        let (tell, has_body) = (tell.clone(), has_it.clone());
         async move {
             let mut bytes = Vec::new();
             // An end by force is one, too.
-            drop(stream.read_to_end(&mut bytes).await);
+            while let Ok(1..) = stream.read_buf(&mut bytes).await {
+                if bytes.ends_with(b"\r\nhello\r\n") {
+                    has_body.store(true, SeqCst);
+                }
+            }
             tell.send(bytes).unwrap();
         }
     })
     .await;
-    let target = target(app.address);
-    let rig = Rig::start(World::of([route("tasks.test", &[&target])]));
+    let rig = Rig::start(World::of([route("tasks.test", &[&target(app.address)])]));
     let [.., (_, trailers, _)] = long_trailers();
     let bytes = with_trailers(&trailers);
     let (begun, end) = bytes.split_at(with_trailers(&[]).len());
@@ -267,7 +309,7 @@ async fn e3_trailers_that_are_long_on_the_wire_end_the_connection_and_no_part_of
     let (mut from, mut to) = tokio::io::split(stream);
     to.write_all(begun).await.unwrap();
     to.flush().await.unwrap();
-    until("the app has it", || target.in_flight() == 1).await;
+    until("the app has it", || has_body.load(SeqCst)).await;
     to.write_all(end).await.unwrap();
     to.flush().await.unwrap();
     let mut heard = Heard::default();

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Holds listening sockets as systemd's socket activation does, and keeps a command running with them.
 
-    hold.py [--pidfile FILE] [--env-file FILE] NAME=ADDRESS:PORT [NAME=ADDRESS:PORT ...] -- COMMAND [ARG ...]
+    hold.py [--pidfile FILE] [--env-file FILE] [NAME=ADDRESS:PORT ...] -- COMMAND [ARG ...]
 
 The sockets are bound once, before the first start, and stay open between runs of the command, so that a connection
 made while it is down waits in the backlog. The command finds them as systemd would hand them over: file descriptors
 from 3 on, LISTEN_FDS, LISTEN_PID (its own process id) and LISTEN_FDNAMES. It is started again 100 ms after it ends,
 however it ends; its process id is written to the pidfile at each start, so that a test can kill just it, and the
 environment file (KEY=VALUE lines, may be absent) is read at each start, so that a test can change what the next one sees.
+With no socket at all it is kept the same way, and binds its own.
 
 Another process takes the command's place as it does under systemd: by `MAINPID=` on NOTIFY_SOCKET, which is believed only
 of the process that has the place. The one before is left alone; what is left of all is killed when the one that has the
@@ -65,9 +66,10 @@ def become(command, sockets):
     for i, fd in enumerate(moved):
         os.dup2(fd, FIRST_FD + i, inheritable=True)
         os.close(fd)
-    os.environ["LISTEN_FDS"] = str(len(sockets))
-    os.environ["LISTEN_PID"] = str(os.getpid())
-    os.environ["LISTEN_FDNAMES"] = ":".join(name for name, _ in sockets)
+    if sockets:
+        os.environ["LISTEN_FDS"] = str(len(sockets))
+        os.environ["LISTEN_PID"] = str(os.getpid())
+        os.environ["LISTEN_FDNAMES"] = ":".join(name for name, _ in sockets)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     os.execvp(command[0], command)
@@ -188,7 +190,7 @@ def main(arguments):
     files = {"--pidfile": None, "--env-file": None}
     while arguments[:1] and arguments[0] in files:
         files[arguments[0]], arguments = arguments[1], arguments[2:]
-    if "--" not in arguments[1:]:
+    if "--" not in arguments:
         sys.exit(__doc__)
     cut = arguments.index("--")
     sockets = [bind(spec) for spec in arguments[:cut]]

@@ -3,7 +3,7 @@
 //!
 //! Objects are counted by what they are for, and not by their ids: a rollback's containers are others, and as many.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -19,6 +19,20 @@ use super::until::until;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Census(BTreeMap<String, i64>);
 
+/// Rows of what is under way or held for a while: none is left once all is calm.
+const FOR_A_WHILE: &[(&str, &str)] = &[
+    ("pause of app", "SELECT app_id FROM app_pauses"),
+    (
+        "challenge of order",
+        "SELECT order_id FROM certificate_challenges",
+    ),
+    (
+        "open order for",
+        "SELECT host FROM certificate_orders WHERE state NOT IN ('issued', 'failed')",
+    ),
+];
+/// An image that its release keeps, as [`Census::by_release`] has it.
+const KEPT: &str = "image of a kept release";
 /// Jobs that come again by the clock: one of them is open at any time.
 const BY_THE_CLOCK: &[&str] = &["backup.plan", "backup.retain", "certificate"];
 /// Ends of names under which nothing is ever kept.
@@ -28,9 +42,8 @@ impl Census {
     /// Of a box whose daemon answers.
     pub fn of(fh: &Freehold) -> Self {
         let mut all = Self::of_engine(&fh.installation());
-        all.files(&fh.data_dir());
+        all.beside(&fh.data_dir());
         all.half_files(&fh.path("run"));
-        all.jobs(&fh.data_dir().join("state.db"));
         let told = fh.json(&["status", "--routes"]);
         let held = told["edge"]["held"].as_i64().unwrap();
         (0..held).for_each(|_| all.one("held request"));
@@ -44,6 +57,24 @@ impl Census {
             all.one(format!("part of an upload {part}"));
         }
         all
+    }
+
+    /// The files and rows of a data folder, whether or not a daemon works with it.
+    pub fn of_folder(data: &Path) -> Self {
+        let mut all = Self::default();
+        all.beside(data);
+        all
+    }
+
+    fn beside(&mut self, data: &Path) {
+        self.files(data);
+        let state = opened(data);
+        self.jobs(&state);
+        for (what, ask) in FOR_A_WHILE {
+            for row in texts(&state, ask) {
+                self.one(format!("{what} {row}"));
+            }
+        }
     }
 
     /// The engine's objects of one installation.
@@ -114,27 +145,34 @@ impl Census {
         }
     }
 
-    fn jobs(&mut self, state: &Path) {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
-        let state = Connection::open_with_flags(state, flags).unwrap();
-        state.busy_timeout(Duration::from_secs(5)).unwrap();
-        let mut open = state
-            .prepare("SELECT kind, key FROM jobs WHERE state IN ('queued', 'running')")
-            .unwrap();
-        let rows = open
-            .query_map([], |row| {
-                Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
-            })
-            .unwrap();
-        for (kind, key) in rows.map(Result::unwrap) {
-            if !BY_THE_CLOCK.iter().any(|word| kind.starts_with(word)) {
-                self.one(format!("open job {kind} {key}"));
+    fn jobs(&mut self, state: &Connection) {
+        let ask = "SELECT kind || ' ' || key FROM jobs WHERE state IN ('queued', 'running')";
+        for job in texts(state, ask) {
+            if !BY_THE_CLOCK.iter().any(|word| job.starts_with(word)) {
+                self.one(format!("open job {job}"));
             }
         }
     }
 
     fn one(&mut self, what: impl Into<String>) {
         *self.0.entry(what.into()).or_default() += 1;
+    }
+
+    /// The same with the images that a release of the box keeps told by that alone: after deploys they are others. One that
+    /// no release knows stands by its name, and so does one that is not there though its release is kept.
+    pub fn by_release(mut self, data: &Path) -> Self {
+        let state = opened(data);
+        let kept = texts(
+            &state,
+            "SELECT image_tag FROM releases WHERE gone_ms IS NULL AND image_tag NOT LIKE 'static:%'",
+        );
+        for tag in kept.into_iter().collect::<BTreeSet<_>>() {
+            match self.0.remove(&format!("image {tag}")) {
+                Some(_) => self.one(KEPT),
+                None => self.one(format!("release without its image {tag}")),
+            }
+        }
+        self
     }
 
     /// How many there are whose words begin so.
@@ -145,8 +183,7 @@ impl Census {
 
     /// What there is more of or less of since, a line each: `+1 image fh-1a2b3c/shop:d4`.
     pub fn difference(&self, since: &Self) -> Vec<String> {
-        let all: std::collections::BTreeSet<&String> =
-            self.0.keys().chain(since.0.keys()).collect();
+        let all: BTreeSet<&String> = self.0.keys().chain(since.0.keys()).collect();
         all.into_iter()
             .filter_map(|what| {
                 let count = |census: &Self| census.0.get(what).copied().unwrap_or_default();
@@ -167,6 +204,35 @@ impl Census {
             }
         });
     }
+}
+
+fn opened(data: &Path) -> Connection {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let state = Connection::open_with_flags(data.join("state.db"), flags).unwrap();
+    state.busy_timeout(Duration::from_secs(5)).unwrap();
+    state
+}
+
+/// The first column of each row, as text.
+fn texts(state: &Connection, ask: &str) -> Vec<String> {
+    let mut rows = state.prepare(ask).unwrap();
+    let text = |row: &rusqlite::Row<'_>| {
+        let value = row.get_ref(0)?;
+        Ok(match value.as_i64() {
+            Ok(number) => number.to_string(),
+            Err(_) => value.as_str()?.to_owned(),
+        })
+    };
+    let found = rows.query_map([], text).unwrap();
+    found.map(Result::unwrap).collect()
+}
+
+/// Of a line of a difference: what every deploy may change in a census [`Census::by_release`]. As many releases as the box
+/// keeps have an image, the newest is watched, and a job that was open is over.
+pub fn about_a_deploy(line: &str) -> bool {
+    line.ends_with(KEPT)
+        || line.contains(" open job deploy.watch ")
+        || (line.starts_with('-') && line.contains(" open job "))
 }
 
 /// For work that the daemon takes up again and for old containers to end.

@@ -21,6 +21,8 @@ pub struct Freehold {
     pub address: Ipv4Addr,
     /// The daemon's file; [`BINARY`] unless a test wants one that it can replace.
     pub program: PathBuf,
+    /// Somebody else holds its sockets, as systemd does; else it binds its own.
+    pub is_held: bool,
     holder: Option<Process>,
 }
 
@@ -33,6 +35,7 @@ impl Freehold {
             dir,
             address: own_address(),
             program: BINARY.into(),
+            is_held: true,
             holder: None,
         }
     }
@@ -90,9 +93,13 @@ impl Freehold {
             .arg("--pidfile")
             .arg(self.path("pid"))
             .arg("--env-file")
-            .arg(self.path("env"))
-            .arg(format!("http={}:80", self.address))
-            .arg(format!("https={}:443", self.address))
+            .arg(self.path("env"));
+        if self.is_held {
+            command
+                .arg(format!("http={}:80", self.address))
+                .arg(format!("https={}:443", self.address));
+        }
+        command
             .arg("--")
             .arg(&self.program)
             .args(["serve", "--config"])

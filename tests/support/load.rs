@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -31,7 +31,15 @@ const LATE: Duration = Duration::from_secs(5);
 /// Load that runs until [`Load::finish`].
 pub struct Load {
     stop: Arc<AtomicBool>,
+    counts: Arc<Counts>,
     thread: JoinHandle<Report>,
+}
+
+/// While it runs.
+#[derive(Default)]
+struct Counts {
+    sent: AtomicUsize,
+    over: AtomicUsize,
 }
 
 /// What became of the requests.
@@ -53,15 +61,32 @@ impl Load {
     /// body, whose status must be 200.
     pub fn start(edge: &Edge, url: &str, rate: u32, good: fn(&str) -> bool) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
+        let counts: Arc<Counts> = Arc::default();
         let (edge, url, until) = (edge.clone(), url.to_owned(), stop.clone());
+        let counted = counts.clone();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
                 .unwrap();
-            runtime.block_on(drive(&edge, &url, rate, good, &until))
+            runtime.block_on(drive(&edge, &url, rate, good, &until, &counted))
         });
-        Self { stop, thread }
+        Self {
+            stop,
+            counts,
+            thread,
+        }
+    }
+
+    /// How many requests were sent so far.
+    pub fn sent(&self) -> usize {
+        self.counts.sent.load(Ordering::SeqCst)
+    }
+
+    /// How many of them have no answer yet.
+    pub fn under_way(&self) -> usize {
+        let over = self.counts.over.load(Ordering::SeqCst);
+        self.sent() - over
     }
 
     /// Stops sending, waits for what is under way, and reports.
@@ -93,6 +118,7 @@ async fn drive(
     rate: u32,
     good: fn(&str) -> bool,
     stop: &AtomicBool,
+    counts: &Arc<Counts>,
 ) -> Report {
     let client = client(edge);
     let report = Arc::new(Mutex::new(Report::default()));
@@ -103,11 +129,14 @@ async fn drive(
         ticks.tick().await;
         while running.try_join_next().is_some() {}
         report.lock().unwrap().sent += 1;
+        counts.sent.fetch_add(1, Ordering::SeqCst);
         let (client, url, report) = (client.clone(), url.to_owned(), report.clone());
+        let counts = counts.clone();
         running.spawn(async move {
             let begun = Instant::now();
             let outcome = tokio::time::timeout(LATE * 4, once(&client, &url, good)).await;
             let took = begun.elapsed();
+            counts.over.fetch_add(1, Ordering::SeqCst);
             let mut report = report.lock().unwrap();
             report.slowest = report.slowest.max(took);
             report.took.push(took);

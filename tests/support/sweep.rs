@@ -59,13 +59,13 @@ pub const SHARES: &[Share] = &[
     },
     Share {
         test: "f8_a_kill_at_every_end_of_a_deploy_changes_nothing_about_it",
-        file: "deploy_engine.rs",
+        file: "deploy_engine/crash.rs",
         registry: "deploy",
         takes: &[".live.", ".failed.", ".cancelled.", ".returned."],
     },
     Share {
         test: "f8_a_kill_while_a_deploy_overtakes_another_leaves_one_of_them",
-        file: "deploy_engine.rs",
+        file: "deploy_engine/crash.rs",
         registry: "deploy",
         takes: &[".superseded.", ".queued.after"],
     },
@@ -106,6 +106,15 @@ pub const SHARES: &[Share] = &[
         takes: &[".fetching.", ".building.", "static.", ".releasing.", ".starting.", ".checking.", ".switching."],
     },
     Share {
+        test: "n5_an_uploaded_folder_survives_a_kill_at_every_point",
+        file: "kills/verbs.rs",
+        registry: "deploy",
+        takes: &[
+            ".queued.", ".fetching.", ".building.", ".releasing.", ".starting.", ".checking.", ".switching.",
+            ".draining.", ".watching.", ".live.",
+        ],
+    },
+    Share {
         test: "f8_an_order_survives_a_kill_at_every_point",
         file: "first_light/steps/f8_crash.rs",
         registry: "certs",
@@ -135,7 +144,7 @@ pub const SHARES: &[Share] = &[
     },
     Share {
         test: "f8_a_kill_around_an_attachment_leaves_the_app_with_what_is_written_down",
-        file: "deploy_engine.rs",
+        file: "deploy_engine/crash.rs",
         registry: "postgres",
         takes: &[".attaching.", ".attached.", ".detaching.", ".detached."],
     },
@@ -153,6 +162,12 @@ pub const SHARES: &[Share] = &[
         file: "backup_life.rs",
         registry: "backup",
         takes: &["backup.failed.", "backup.expired.", "restore.failed."],
+    },
+    Share {
+        test: "n5_a_night_that_a_kill_cuts_off_is_dumped_once",
+        file: "backup_life.rs",
+        registry: "backup",
+        takes: &["backup.plan."],
     },
     Share {
         test: "f8_a_kill_at_any_point_loses_and_doubles_nothing",

@@ -1,4 +1,4 @@
-//! The table `app_pauses`.
+//! The table `app_pause_owners`.
 
 use rusqlite::{Connection, Transaction, params};
 
@@ -9,24 +9,23 @@ use crate::db::DbError;
 
 pub(super) fn pause(
     tx: &Transaction<'_>,
+    owner: &str,
     apps: &[i64],
     since: UnixMs,
     until: UnixMs,
 ) -> Result<(), DbError> {
     for app in apps {
         tx.execute(
-            "INSERT INTO app_pauses (app_id, since_ms, until_ms) VALUES (?1, ?2, ?3)
-             ON CONFLICT (app_id) DO UPDATE SET until_ms = excluded.until_ms",
-            params![app, since.0, until.0],
+            "INSERT INTO app_pause_owners (app_id, owner, since_ms, until_ms) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (app_id, owner) DO UPDATE SET until_ms = excluded.until_ms",
+            params![app, owner, since.0, until.0],
         )?;
     }
     Ok(())
 }
 
-pub(super) fn resume(tx: &Transaction<'_>, apps: &[i64]) -> Result<(), DbError> {
-    for app in apps {
-        tx.execute("DELETE FROM app_pauses WHERE app_id = ?1", [app])?;
-    }
+pub(super) fn resume(tx: &Transaction<'_>, owner: &str) -> Result<(), DbError> {
+    tx.execute("DELETE FROM app_pause_owners WHERE owner = ?1", [owner])?;
     Ok(())
 }
 
@@ -44,7 +43,7 @@ pub(super) fn clock_set(
             )?;
             tx.execute(
             // What began since the clock was set, at most moments ago, is by the new time already.
-            "UPDATE app_pauses SET since_ms = since_ms + ?2, until_ms = until_ms + ?2
+            "UPDATE app_pause_owners SET since_ms = since_ms + ?2, until_ms = until_ms + ?2
              WHERE CASE WHEN ?2 > 0 THEN since_ms <= ?1 - ?2 ELSE since_ms NOT BETWEEN ?1 - 2000 AND ?1 END
                AND until_ms < 1 << 60",
             params![now.0, by],
@@ -57,7 +56,7 @@ pub(super) fn clock_set(
                 [now.plus(LONGEST).0],
             )?;
             tx.execute(
-            "UPDATE app_pauses SET since_ms = ?1, until_ms = ?1 + (until_ms - since_ms) WHERE since_ms > ?1",
+            "UPDATE app_pause_owners SET since_ms = ?1, until_ms = ?1 + (until_ms - since_ms) WHERE since_ms > ?1",
             [now.0],
             )?
         }
@@ -67,12 +66,14 @@ pub(super) fn clock_set(
 
 /// Takes away those whose deadline is over.
 pub(in crate::apps) fn end(tx: &Transaction<'_>, now: UnixMs) -> Result<(), DbError> {
-    tx.execute("DELETE FROM app_pauses WHERE until_ms <= ?1", [now.0])?;
+    tx.execute("DELETE FROM app_pause_owners WHERE until_ms <= ?1", [now.0])?;
     Ok(())
 }
 
 pub(super) fn all(c: &Connection) -> Result<Vec<Pause>, DbError> {
-    let mut statement = c.prepare_cached("SELECT app_id, since_ms, until_ms FROM app_pauses")?;
+    let mut statement = c.prepare_cached(
+        "SELECT app_id, min(since_ms), max(until_ms) FROM app_pause_owners GROUP BY app_id",
+    )?;
     let rows = statement.query_map([], |row| {
         Ok(Pause {
             app: row.get(0)?,

@@ -4,7 +4,7 @@ use super::*;
 use crate::jobs::{self, JobContext, Outcome};
 
 /// The newest job of a kind, begun, as the queue would.
-async fn begun(a: &Machine, kind: &'static str) -> (JobContext, serde_json::Value) {
+pub(super) async fn begun(a: &Machine, kind: &'static str) -> (JobContext, serde_json::Value) {
     let taken: Result<(i64, String), DbError> =
         a.db.write(move |tx| {
             Ok(tx.query_row(
@@ -270,4 +270,28 @@ async fn is_not_taken_up_again(night: &'static [(&'static str, BackupState)]) {
     let row = a.db.read(move |c| jobs::by_id(c, job)).await;
     let row: Option<jobs::Told> = Result::<_, DbError>::unwrap(row);
     assert_eq!(row.unwrap().state, "queued", "the queue writes its end");
+}
+
+/// Begun before the state was made anew with something missing, it is not begun again without a word, but to be ended.
+#[tokio::test]
+async fn n7_a_restore_that_waits_for_a_word_is_taken_back_without_it() {
+    let a = a_box().await;
+    a_stored(&a).await;
+    let restore = a.backups.restore(1, None, "ana").await.unwrap();
+    let (context, payload) = begun(&a, crate::backup::RESTORE_JOB).await;
+    let overwrites = async || {
+        let payload = payload.clone();
+        let overwrites =
+            a.db.read(move |c| crate::backup::restore::overwrites(c, &payload))
+                .await;
+        let overwrites: Result<bool, DbError> = overwrites;
+        overwrites.unwrap()
+    };
+    assert!(overwrites().await);
+    a.backups.cancel(context.id, "ana").await.unwrap();
+    assert!(!overwrites().await);
+    let ended = a.backups.run_restore(context, payload.clone()).await;
+    assert_eq!(ended, Outcome::Cancelled);
+    let restore = a.backups.find_restore(restore.id).await.unwrap();
+    assert_eq!(restore.state, RestoreState::Failed);
 }

@@ -110,7 +110,8 @@ async fn f6_a_dead_target_holds_up_no_other_and_is_told() {
     let (refused, key) = row(&a, Some(disk), BackupState::Expired, None).await;
     stays.push(refused);
     // A folder in an object's place cannot be removed as one.
-    std::fs::create_dir_all(usb.path().join(key).join("x")).unwrap();
+    let in_place = usb.path().join(key);
+    std::fs::create_dir_all(in_place.join("x")).unwrap();
     let (_, gone) = row(&a, Some(disk), BackupState::Expired, None).await;
     let gone = usb.path().join(gone);
     std::fs::write(&gone, "dump").unwrap();
@@ -153,7 +154,14 @@ async fn f6_a_dead_target_holds_up_no_other_and_is_told() {
         })
         .await;
     elsewhere.unwrap();
-    std::fs::remove_dir_all(usb.path()).unwrap();
+    std::fs::remove_dir_all(in_place).unwrap();
+    // A disk that is not mounted gives nothing up, and is not believed to hold nothing.
+    let unmounted = usb.path().with_extension("away");
+    std::fs::rename(usb.path(), &unmounted).unwrap();
+    let error = a.backups.retain(3, later).await.unwrap_err();
+    assert!(error.to_string().contains("mount its disk"), "{error}");
+    assert_eq!(ids(&a.db).await, [refused]);
+    std::fs::rename(&unmounted, usb.path()).unwrap();
     a.backups.retain(3, later).await.unwrap();
     assert_eq!(ids(&a.db).await, Vec::<i64>::new());
     assert_eq!(a.backups.unremoved().await.unwrap(), []);
@@ -163,6 +171,7 @@ async fn f6_a_dead_target_holds_up_no_other_and_is_told() {
 #[tokio::test]
 async fn f6_what_is_being_restored_is_not_removed_meanwhile() {
     let a = a_box().await;
+    std::fs::create_dir(a.folder.path().join("backups")).unwrap();
     let mut made = Vec::new();
     for _ in 0..40 {
         made.push(row(&a, None, BackupState::Stored, None).await.0);

@@ -1,6 +1,5 @@
 //! The side that goes: starts a successor, lets it look at itself, gives it the box, and is sure of it.
 
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -8,10 +7,12 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use tokio::process::{Child, Command};
+use tokio::sync::watch;
 
-use super::wire::{Given, Reply, Wire, Word, descriptors, give};
-use super::{Arguments, CHECKED_WITHIN, ENDED_WITHIN};
+use super::wire::{Ear, Given, Mouth, Reply, Serving, Wire, Word, descriptors, give};
+use super::{Arguments, CHECKED_WITHIN, ENDED_WITHIN, leads};
 use crate::daemon::sockets::Kept;
+use crate::proxy::EdgeHandle;
 
 const NONSENSE: &str = "it said something that does not belong there";
 /// For one that takes nothing to be seen dead.
@@ -32,6 +33,7 @@ impl Successor {
         program: &Path,
         next: &Path,
         arguments: &Arguments,
+        data_dir: &Path,
         kept: &Kept,
     ) -> Result<Self, String> {
         let (ours, theirs) = UnixStream::pair().map_err(|e| format!("no wire to it: {e}"))?;
@@ -60,6 +62,7 @@ impl Successor {
             held: kept.held,
             run_dir: kept.run_dir.clone(),
             program: next.to_owned(),
+            data_dir: Some(data_dir.to_owned()),
         };
         let mut all = descriptors(kept.http.iter().chain(&kept.https));
         all.extend(descriptors([&kept.edge, &kept.local]));
@@ -108,16 +111,16 @@ impl Successor {
     }
 
     /// Lets it take the box; by now nothing of the control plane here acts any more. Resolves when it takes connections, with
-    /// where it takes plain ones.
+    /// where it does.
     ///
     /// # Errors
     /// Why it does not, as a sentence. It is to be ended before anybody else takes the box.
-    pub async fn take(&mut self, word: Word, within: Duration) -> Result<SocketAddr, String> {
+    pub async fn take(&mut self, word: Word, within: Duration) -> Result<Serving, String> {
         if let Err(error) = self.wire.say(&word).await {
             tracing::debug!(%error, "the successor does not listen");
         }
         match self.hears(within, "serves").await? {
-            Reply::Serving { http } => Ok(http),
+            Reply::Serving(at) => Ok(at),
             _ => Err(NONSENSE.into()),
         }
     }
@@ -129,11 +132,10 @@ impl Successor {
         }
     }
 
-    /// Resolves when it has ended. Systemd does not see that by itself, as it is not its child.
-    pub async fn ended(&mut self) {
-        if let Err(error) = self.child.wait().await {
-            tracing::error!(%error, "the successor's end could not be seen");
-        }
+    /// What is heard of it, how it is told, and its process.
+    pub fn divided(self) -> (Heard, Mouth, Living) {
+        let Wire { ear, mouth } = self.wire;
+        (Heard(ear), mouth, Living(self.child))
     }
 
     /// Ends it, whatever it does, and returns when it is dead.
@@ -159,6 +161,36 @@ impl Successor {
         match tokio::time::timeout(ENDED_WITHIN, self.child.wait()).await {
             Ok(Ok(status)) => format!("it ended {}", how(status)),
             _ => "it said nothing that can be understood".into(),
+        }
+    }
+}
+
+/// What one that has the box says.
+pub struct Heard(Ear);
+
+impl Heard {
+    /// Has the edge here lead its requests where the other one's does, for as long as that says so; `hurry` hears of a limit.
+    pub async fn follow(mut self, edge: &EdgeHandle, hurry: &watch::Sender<Option<Duration>>) {
+        while let Some(reply) = self.0.news().await {
+            match reply {
+                Reply::Leads(told) => leads::follow(edge, told).await,
+                Reply::Hurry(millis) => {
+                    hurry.send_replace(Some(Duration::from_millis(millis)));
+                }
+                Reply::Checked | Reply::Serving(_) | Reply::Failed(_) => {}
+            }
+        }
+    }
+}
+
+/// The process of one that has the box.
+pub struct Living(Child);
+
+impl Living {
+    /// Resolves when it has ended. Systemd does not see that by itself, as it is not its child.
+    pub async fn ended(&mut self) {
+        if let Err(error) = self.0.wait().await {
+            tracing::error!(%error, "the successor's end could not be seen");
         }
     }
 }

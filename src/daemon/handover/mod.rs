@@ -3,14 +3,17 @@
 //! The one that goes starts the other beside itself and gives it the listening sockets. The other looks at itself while
 //! nothing has changed yet ([`taking`]). Then the work on the box passes over: everything of the control plane here ends,
 //! its database is closed, the lease is free, and the other takes it, all while the edge here serves on. When the other
-//! takes connections, they go through it ([`front_door`] asks), and this one serves what it has to its end ([`giving`]).
+//! takes connections, they go through it ([`front_door`] asks), and this one serves what it has to its end ([`giving`]): it
+//! hears where routes lead meanwhile ([`leads`]) and tells what it still counts ([`counted`]).
 //!
 //! Invariants: never do two control planes act, for the lease is given up by whoever has ended already, and taken before
 //! anything is done. Whatever the other does, crash, hang or refuse, the edge here serves until it is proven that the
 //! other does; a control plane that has ended is replaced by one of the program that ran before.
 
+pub mod counted;
 pub mod front_door;
 pub mod giving;
+pub mod leads;
 pub mod taking;
 pub mod wire;
 
@@ -26,6 +29,12 @@ pub const SERVING_WITHIN: Duration = Duration::from_secs(30);
 pub const BACK_WITHIN: Duration = Duration::from_secs(600);
 /// So many may serve on what they have beside the one that has the box: each holds memory.
 pub const MOST_LEAVING: u32 = 4;
+/// Between what the one that leaves tells of its figures.
+pub const TOLD_EVERY: Duration = Duration::from_secs(1);
+/// For the last of that to go over.
+pub const TOLD_WITHIN: Duration = Duration::from_secs(1);
+/// For those who came to an address that is given up to be taken.
+pub const LAST_COMERS: Duration = Duration::from_secs(1);
 /// For the last of it to be seen dead.
 const ENDED_WITHIN: Duration = Duration::from_secs(5);
 /// Between tries to bring back a control plane where the other one's failed.

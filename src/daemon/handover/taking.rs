@@ -1,6 +1,6 @@
 //! The side that comes: takes the sockets, looks at itself, waits for the box to be free, and tells when it serves.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
@@ -8,17 +8,33 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::wire::{Reply, Wire, Word, take};
+use super::wire::{Reply, Serving, Wire, Word, take};
+use super::{counted, leads};
 use crate::base::clock::UnixMs;
 use crate::config::Config;
 use crate::daemon::sockets::Kept;
 use crate::db;
+use crate::proxy::EdgeHandle;
 
 /// The one whose place this process takes.
 pub struct Predecessor {
     wire: Wire,
     /// The file that the next successor is started from.
     pub program: PathBuf,
+    /// What it keeps everything in.
+    data_dir: Option<PathBuf>,
+}
+
+/// What goes on beside whoever leaves.
+pub struct Beside {
+    /// Ours, which the other one's follows, and which counts for it.
+    pub edge: EdgeHandle,
+    /// Becomes true once it is gone.
+    pub gone: watch::Sender<bool>,
+    /// How long it has, once this one is to stop.
+    pub hurry: watch::Receiver<Option<Duration>>,
+    /// It is not waited for longer.
+    pub within: Duration,
 }
 
 /// What the predecessor said when it let go.
@@ -62,8 +78,12 @@ pub fn arrive() -> Result<(Predecessor, Kept), String> {
         local,
     };
     let wire = Wire::new(stream).map_err(words)?;
-    let program = given.program;
-    Ok((Predecessor { wire, program }, kept))
+    let predecessor = Predecessor {
+        wire,
+        program: given.program,
+        data_dir: given.data_dir,
+    };
+    Ok((predecessor, kept))
 }
 
 /// What can be seen without the lease: the state is of a version that this program knows, and can be read.
@@ -80,6 +100,21 @@ pub async fn look(config: &Config) -> Result<(), String> {
 }
 
 impl Predecessor {
+    /// Whether this one would go on with what that one has.
+    ///
+    /// # Errors
+    /// That the settings name another data folder by now.
+    pub fn keeps_in(&self, config: &Config) -> Result<(), String> {
+        match &self.data_dir {
+            Some(before) if *before != config.data_dir => Err(format!(
+                "the settings name the data folder {}, and the one that runs keeps everything in {}: another would begin with an empty box. `freehold status` says how it is moved",
+                config.data_dir.display(),
+                before.display()
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Says that this process could take over, and waits until the box is free.
     ///
     /// # Errors
@@ -110,27 +145,35 @@ impl Predecessor {
         }
     }
 
-    /// Says that this process takes connections, at `http` plain ones, and waits until it is confirmed. Then the predecessor only serves what it
-    /// has: `gone` becomes true when that has ended, or at the latest after `within`.
+    /// Says that this process takes connections, and waits until it is confirmed. Then the predecessor only serves what it
+    /// has, and both say what there is to know for the other, until that has ended.
     ///
     /// # Errors
     /// That the predecessor is gone without a word: whoever keeps it starts it anew, and this process is in the way.
-    pub async fn serving(
-        mut self,
-        http: SocketAddr,
-        gone: watch::Sender<bool>,
-        within: Duration,
-    ) -> Result<(), String> {
+    pub async fn serving(mut self, at: Serving, beside: Beside) -> Result<(), String> {
         let lost = "the Freehold that was handing over is gone before it was done; this one ends, so that whoever keeps Freehold starts it anew";
-        if self.wire.say(&Reply::Serving { http }).await.is_err() {
+        if self.wire.say(&Reply::Serving(at)).await.is_err() {
             return Err(lost.into());
         }
         let Ok(Some(Word::Confirmed)) = self.wire.hear().await else {
             return Err(lost.into());
         };
+        let Beside {
+            edge,
+            gone,
+            hurry,
+            within,
+        } = beside;
+        let Wire { mut ear, mouth } = self.wire;
+        let telling = tokio::spawn(leads::tell(mouth, edge.clone(), hurry));
         tokio::spawn(async move {
-            // Nothing is said any more: what comes is the end.
-            let end = async { while let Ok(Some(Word::Confirmed)) = self.wire.hear().await {} };
+            let end = async {
+                while let Some(word) = ear.news().await {
+                    if let Word::Counted(counted) = word {
+                        counted::take_in(&edge, &counted);
+                    }
+                }
+            };
             match tokio::time::timeout(within, end).await {
                 Ok(()) => tracing::info!(
                     "the Freehold that handed over has served what it had, and is gone"
@@ -139,6 +182,7 @@ impl Predecessor {
                     "the Freehold that handed over is still there past its limit, and is not waited for any more"
                 ),
             }
+            telling.abort();
             gone.send_replace(true);
         });
         Ok(())

@@ -1,7 +1,8 @@
 //! What two daemons say to each other during a handover: a socket pair, the successor's standard input.
 //!
 //! First come the listening sockets, as descriptors beside a line that says what they are; then lines of JSON each way.
-//! The end of the wire is the end of the other.
+//! What is said before the other one is confirmed is answered; what is said after it is news, of which one that does not know
+//! it, because it is of another release, takes no notice. The end of the wire is the end of the other.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -21,6 +22,8 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
+use super::counted::Counted;
+use super::leads::Lead;
 use crate::base::clock::UnixMs;
 
 /// Descriptors that are given at once, at most: two sockets of our own, and up to so many that systemd holds.
@@ -30,7 +33,7 @@ const FIRST: usize = 16 * 1024;
 /// For the first line to arrive once the successor looks for it.
 const FIRST_WITHIN: Duration = Duration::from_secs(5);
 /// Bytes of any other line.
-const LINE: u64 = 64 * 1024;
+const LINE: u64 = 1024 * 1024;
 
 /// What the descriptors are: those of plain HTTP, those of HTTPS, then `edge.sock` and `freehold.sock`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +46,9 @@ pub struct Given {
     pub run_dir: PathBuf,
     /// The file that the next successor is started from, whatever this one was.
     pub program: PathBuf,
+    /// What the one that goes keeps everything in.
+    #[serde(default)]
+    pub data_dir: Option<PathBuf>,
 }
 
 /// What the one that goes says.
@@ -59,6 +65,8 @@ pub enum Word {
     },
     /// You are the one that everybody finds.
     Confirmed,
+    /// What was counted here since the last such word, or since the control plane here wrote figures down.
+    Counted(Vec<Counted>),
 }
 
 /// What the successor says.
@@ -67,10 +75,22 @@ pub enum Word {
 pub enum Reply {
     /// It could take over.
     Checked,
-    /// It takes connections, those of plain HTTP there.
-    Serving { http: SocketAddr },
+    /// It takes connections there.
+    Serving(Serving),
     /// It cannot, and ends.
     Failed(String),
+    /// Where these routes lead now.
+    Leads(Vec<Lead>),
+    /// It is to stop, and whoever serves beside it has so many milliseconds.
+    Hurry(u64),
+}
+
+/// Where a successor takes connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Serving {
+    pub http: SocketAddr,
+    #[serde(default)]
+    pub https: Option<SocketAddr>,
 }
 
 /// Sends the descriptors, in order, and what they are.
@@ -138,9 +158,15 @@ pub fn take(wire: &Std) -> io::Result<(Given, Vec<OwnedFd>)> {
 
 /// One end, for lines.
 pub struct Wire {
-    read: BufReader<OwnedReadHalf>,
-    write: OwnedWriteHalf,
+    pub ear: Ear,
+    pub mouth: Mouth,
 }
+
+/// The half of it that hears.
+pub struct Ear(BufReader<OwnedReadHalf>);
+
+/// The half of it that says.
+pub struct Mouth(OwnedWriteHalf);
 
 impl Wire {
     /// # Errors
@@ -149,33 +175,64 @@ impl Wire {
         stream.set_nonblocking(true)?;
         let (read, write) = UnixStream::from_std(stream)?.into_split();
         Ok(Self {
-            read: BufReader::new(read),
-            write,
+            ear: Ear(BufReader::new(read)),
+            mouth: Mouth(write),
         })
     }
 
     /// # Errors
     /// That the other is gone.
     pub async fn say<T: Serialize>(&mut self, word: &T) -> io::Result<()> {
-        let mut line = serde_json::to_vec(word).map_err(io::Error::other)?;
-        line.push(b'\n');
-        self.write.write_all(&line).await
+        self.mouth.say(word).await
     }
 
+    /// # Errors
+    /// As [`Ear::hear`].
+    pub async fn hear<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
+        self.ear.hear().await
+    }
+}
+
+impl Mouth {
+    /// To be awaited to its end: half a line would spoil the next.
+    ///
+    /// # Errors
+    /// That the other is gone.
+    pub async fn say<T: Serialize>(&mut self, word: &T) -> io::Result<()> {
+        let mut line = serde_json::to_vec(word).map_err(io::Error::other)?;
+        line.push(b'\n');
+        self.0.write_all(&line).await
+    }
+}
+
+impl Ear {
     /// The next word; `None` once the other is gone. To be awaited to its end: half a line would be lost.
     ///
     /// # Errors
-    /// The system's, or a word that none of ours says.
+    /// The system's, or `InvalidData` for a word that none of ours says.
     pub async fn hear<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
         use tokio::io::AsyncReadExt;
         let mut line = String::new();
-        let read = (&mut self.read).take(LINE).read_line(&mut line).await?;
+        let read = (&mut self.0).take(LINE).read_line(&mut line).await?;
         if read == 0 {
             return Ok(None);
         }
         serde_json::from_str(&line)
             .map(Some)
-            .map_err(io::Error::other)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
+    /// The next word that is known; `None` once nothing more comes.
+    pub async fn news<T: DeserializeOwned>(&mut self) -> Option<T> {
+        loop {
+            match self.hear().await {
+                Ok(word) => return word,
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    tracing::debug!(%error, "a word of another release is not understood");
+                }
+                Err(_) => return None,
+            }
+        }
     }
 }
 
@@ -204,6 +261,7 @@ mod tests {
             held: true,
             run_dir: "/run/freehold".into(),
             program: "/usr/local/bin/freehold".into(),
+            data_dir: Some("/var/lib/freehold".into()),
         };
         give(&one, &given, &descriptors(&listeners)).unwrap();
         drop(listeners);
@@ -227,6 +285,10 @@ mod tests {
             one.hear::<Reply>().await.unwrap(),
             Some(Reply::Failed("two\nlines".into()))
         );
+        // What a later release says is passed over.
+        one.say(&"something new").await.unwrap();
+        one.say(&Word::Confirmed).await.unwrap();
+        assert_eq!(other.ear.news::<Word>().await, Some(Word::Confirmed));
         drop(one);
         assert_eq!(other.hear::<Word>().await.unwrap(), None);
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::apps::Apps;
 use crate::backup::{Answer, Found, Part, Server, Servers, Traffic, Trouble};
 use crate::base::clock::UnixMs;
+use crate::base::sabotage::Sabotage;
 use crate::daemon::publisher::Publisher;
 use crate::postgres::{Database, Databases, PostgresError, State, derived};
 use crate::proxy::drain;
@@ -164,13 +165,16 @@ pub struct TrafficPort {
 }
 
 impl Traffic for TrafficPort {
-    fn pause(&self, apps: Vec<i64>, limit: Duration) -> Answer<'_, ()> {
+    fn pause(&self, owner: String, apps: Vec<i64>, limit: Duration) -> Answer<'_, ()> {
         Box::pin(async move {
+            if Sabotage::NoPause.is_on() {
+                return Ok(());
+            }
             // Requests of a process before this one would not be held.
             self.publisher.alone().await;
             let targets = self.publisher.targets(&apps);
             self.apps
-                .pause(apps, limit, UnixMs::now())
+                .pause(owner, apps, limit, UnixMs::now())
                 .await
                 .map_err(passing)?;
             self.publisher.published().await.map_err(passing)?;
@@ -182,9 +186,9 @@ impl Traffic for TrafficPort {
         })
     }
 
-    fn resume(&self, apps: Vec<i64>) -> Answer<'_, ()> {
+    fn resume(&self, owner: String) -> Answer<'_, ()> {
         Box::pin(async move {
-            self.apps.resume(apps).await.map_err(passing)?;
+            self.apps.resume(owner).await.map_err(passing)?;
             self.publisher.published().await.map_err(passing)
         })
     }

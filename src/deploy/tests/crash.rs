@@ -90,6 +90,58 @@ async fn f8_replicas_asked_for_between_the_checks_and_the_switch_are_made() {
     assert_eq!(p.world.running(), [name(1), name(2)]);
 }
 
+/// The end of the checks is written down, and at the next start the container's row cannot be opened.
+async fn unseen_at_the_switch(unhealthy: bool) -> (Place, i64) {
+    let mut p = Place::new().await;
+    p.deploy("one").await;
+    p.world.told.lock().unwrap().hang.insert("ready".into());
+    let commit = p.commit("two");
+    let id = p.push_event(&commit, "two").await.deploy.unwrap();
+    p.until(id, State::Checking).await;
+    p.until_hung("ready").await;
+    p.tasks.finish(std::time::Duration::from_secs(5)).await;
+    let moved: Result<bool, crate::db::DbError> =
+        p.db.write(move |tx| {
+            let nothing = crate::deploy::store::Change::default();
+            let (from, to) = (State::Checking, State::Switching);
+            let now = crate::base::clock::UnixMs::now();
+            crate::deploy::store::enter(tx, id, from, to, &nothing, now)
+        })
+        .await;
+    assert!(moved.unwrap());
+    p.world.told.lock().unwrap().unhealthy = unhealthy;
+    p.world.live.send_modify(|all| {
+        let old = format!("-d{id}-");
+        let left = all.iter().filter(|l| !l.name.contains(&old)).cloned();
+        *all = std::sync::Arc::new(left.collect());
+    });
+    p.crash().await;
+    (p, id)
+}
+
+#[tokio::test]
+async fn n5_a_switch_that_misses_a_container_checks_again_and_switches_to_no_fewer() {
+    let (p, id) = unseen_at_the_switch(false).await;
+    p.until(id, State::Live).await;
+    let name = format!("tasks-web-v2-d{id}-1");
+    assert_eq!(p.world.running(), [name.as_str()]);
+    let serves = p.world.done();
+    let serves: Vec<&String> = serves.iter().filter(|d| d.starts_with("serve ")).collect();
+    let serving = |name: &str| format!("serve {name}");
+    assert_eq!(serves, [&serving("tasks-web-v1-d1-1"), &serving(&name)]);
+    let log = p.log(id).await;
+    assert!(log.contains("is not seen any more"), "{log}");
+}
+
+#[tokio::test]
+async fn n5_a_switch_whose_containers_do_not_come_back_leaves_the_old_release_serving() {
+    let (p, id) = unseen_at_the_switch(true).await;
+    p.until(id, State::Failed).await;
+    assert_eq!(p.world.running(), ["tasks-web-v1-d1-1"]);
+    let live = p.deploys.live(7).await.unwrap().unwrap();
+    assert_eq!((live.deploy, live.release), (1, 1));
+}
+
 #[tokio::test]
 async fn f8_a_cancel_that_was_written_down_survives_the_crash() {
     let (p, id) = {

@@ -188,11 +188,16 @@ impl Containers for World {
             self.pass("ready").await;
             let all = self.live.borrow().clone();
             let one = all.iter().find(|l| l.row == row).unwrap().clone();
-            match self.told.lock().unwrap().unhealthy {
+            let mut told = self.told.lock().unwrap();
+            let cause = match std::mem::take(&mut told.broken) {
+                true => NotReadyCause::Broken("the daemon is stopping".into()),
+                false => NotReadyCause::Deadline(limit),
+            };
+            match told.unhealthy || matches!(cause, NotReadyCause::Broken(_)) {
                 false => Ok(one),
                 true => Err(NotReady {
                     name: one.name,
-                    cause: NotReadyCause::Deadline(limit),
+                    cause,
                     check: Some("GET http://10.83.0.2:8000/healthz".into()),
                     last_answer: Some("500 Internal Server Error".into()),
                     expected_port: Some(8000),
@@ -239,7 +244,16 @@ impl Containers for World {
     }
 
     fn ensure_network<'a>(&'a self, _: &'a str) -> Boxed<'a, Result<(), SuperviseError>> {
-        Box::pin(async { Ok(()) })
+        Box::pin(async {
+            if self.told.lock().unwrap().no_engine {
+                self.note("the engine is away");
+                return Err(SuperviseError::Engine(EngineError::Unreachable {
+                    host: "/var/run/docker.sock".into(),
+                    why: "connection refused".into(),
+                }));
+            }
+            Ok(())
+        })
     }
 
     fn remove_network<'a>(&'a self, name: &'a str) -> Boxed<'a, Result<(), SuperviseError>> {

@@ -3,7 +3,6 @@
 use super::world::{APP_FILE, Place};
 use crate::base::clock::UnixMs;
 use crate::base::secret::Secret;
-use crate::deploy::ports::Scale;
 use crate::deploy::{Cause, NewDeploy, Source, State};
 use std::time::Duration;
 
@@ -348,21 +347,12 @@ async fn f9_images_beyond_those_kept_are_collected() {
 async fn f4_scaling_down_drains_and_scaling_up_waits_for_health() {
     let p = Place::new().await;
     let id = p.deploy("one").await;
-    let scale = |n| {
-        let set = Scale {
-            min: Some(n),
-            ..Scale::default()
-        };
-        p.world.told.lock().unwrap().scale.insert("web".into(), set);
-    };
     let name = |n| format!("tasks-web-v1-d{id}-{n}");
-    scale(3);
-    p.deploys.apply_counts(7, UnixMs::now()).await.unwrap();
+    p.scale(3).await;
     p.until_done(&format!("serve {},{},{}", name(1), name(2), name(3)))
         .await;
     let start = p.world.done().len();
-    scale(1);
-    p.deploys.apply_counts(7, UnixMs::now()).await.unwrap();
+    p.scale(1).await;
     p.until_done(&format!("retire {}", name(3))).await;
     let done = p.world.done().split_off(start);
     let at = |what: &str| done.iter().position(|d| d == what).unwrap();

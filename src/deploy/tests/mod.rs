@@ -1,7 +1,9 @@
 //! Deploys from end to end on a real database and real git, with an engine
 //! that does as it is told.
 
+mod counts;
 mod crash;
+mod deadlines;
 mod engine;
 mod flow;
 mod git;

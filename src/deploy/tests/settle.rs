@@ -250,6 +250,39 @@ async fn n6_replicas_that_were_left_over_are_taken_away() {
     assert_eq!(p.world.running(), [format!("tasks-web-v2-d{second}-1")]);
 }
 
+/// More replicas that do not come up: what is left over goes all the same, or they would be tried again and again for it.
+#[tokio::test]
+async fn n6_what_is_left_over_goes_though_more_replicas_do_not_come_up() {
+    let p = Place::new().await;
+    p.deploy("one").await;
+    let old = p.world.live.borrow()[0].clone();
+    let second = p.deploy("two").await;
+    p.until_done("retire tasks-web-v1-d1-1").await;
+    p.world.live.send_modify(|all| {
+        let mut list = all.as_ref().clone();
+        list.push(old);
+        *all = std::sync::Arc::new(list);
+    });
+    {
+        let mut told = p.world.told.lock().unwrap();
+        let set = crate::deploy::ports::Scale {
+            min: Some(2),
+            ..Default::default()
+        };
+        told.scale.insert("web".into(), set);
+        told.unhealthy = true;
+    }
+    p.deploys.apply_counts(7, UnixMs::now()).await.unwrap();
+    for _ in 0..6_000 {
+        if p.world.count("retire tasks-web-v1-d1-1") == 2 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(p.world.count("retire tasks-web-v1-d1-1"), 2);
+    assert_eq!(p.world.running(), [format!("tasks-web-v2-d{second}-1")]);
+}
+
 async fn causes(p: &Place) -> Vec<Cause> {
     let all = p.deploys.list(Some(7), 20).await.unwrap();
     all.iter().map(|d| d.cause).collect()

@@ -30,6 +30,10 @@ pub struct Told {
     pub hang: HashSet<String>,
     /// Calls in which our own code panics, once.
     pub panic: HashSet<String>,
+    /// The engine does not answer.
+    pub no_engine: bool,
+    /// The supervisor cannot watch the next container.
+    pub broken: bool,
     /// The proxy takes over nothing.
     pub no_proxy: bool,
     /// The app is on its way out.
@@ -325,6 +329,21 @@ impl Place {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         panic!("deploy {deploy} does not die");
+    }
+
+    /// The scale of `web` is set, and its work asked for.
+    pub async fn scale(&self, n: u32) {
+        let set = Scale {
+            min: Some(n),
+            ..Scale::default()
+        };
+        self.world
+            .told
+            .lock()
+            .unwrap()
+            .scale
+            .insert("web".into(), set);
+        self.deploys.apply_counts(7, UnixMs::now()).await.unwrap();
     }
 
     /// Until the call that shall hang does.

@@ -153,6 +153,11 @@ impl StaticSite {
         &self.read.folder
     }
 
+    /// The folder in it that is shown; all of it when that is empty.
+    pub fn below(&self) -> &str {
+        &self.below
+    }
+
     /// Files that are served.
     pub fn files(&self) -> usize {
         self.read.files.len()

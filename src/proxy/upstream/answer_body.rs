@@ -84,8 +84,9 @@ impl AnswerBody {
         if whole && self.keep_alive && connection.read.is_empty() {
             return Some(connection);
         }
-        if whole {
-            // All was said. Who closes first would keep the port for a minute, and there are few of them to one address.
+        if whole && self.taken_before + self.taken() == 0 {
+            // All was said. Who closes first would keep the port for a minute, and there are few of them to one address. Of a
+            // body some may be on its way yet, and a reset would take it back.
             connection.reset();
         }
         None

@@ -85,6 +85,9 @@ impl Chunked {
                         Ok(httparse::Status::Partial) => return Err("the trailers are too large"),
                         Err(_) => return Err("the trailers are malformed"),
                     };
+                    if has_bare_line_feed(&buffer[..length]) {
+                        return Err("a line of the trailers ends in a bare line feed");
+                    }
                     buffer.advance(length);
                     *self = Chunked::Done;
                     return Ok(Decoded::Trailers(trailers));
@@ -121,6 +124,13 @@ fn line_end(buffer: &[u8], limit: usize) -> Result<Option<usize>, &'static str> 
     }
 }
 
+/// The parser takes it for the end of a line.
+fn has_bare_line_feed(bytes: &[u8]) -> bool {
+    let ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+    ends.into_iter()
+        .any(|(at, _)| at == 0 || bytes[at - 1] != b'\r')
+}
+
 fn chunk_size(line: &[u8]) -> Result<u64, &'static str> {
     let digits = line
         .iter()
@@ -129,7 +139,10 @@ fn chunk_size(line: &[u8]) -> Result<u64, &'static str> {
     if digits == 0 || digits > 15 {
         return Err("a chunk size is malformed");
     }
-    let rest = line[digits..].trim_ascii_start();
+    let blank = line[digits..]
+        .iter()
+        .take_while(|byte| matches!(**byte, b' ' | b'\t'));
+    let rest = &line[digits + blank.count()..];
     if !(rest.is_empty() || rest[0] == b';') || rest.contains(&b'\r') {
         return Err("a chunk size is malformed");
     }
@@ -205,6 +218,10 @@ mod tests {
             b"1234567890123456\r\n",
             b"5;a\rb\r\nhello\r\n0\r\n\r\n",
             b"0\r\nbad header\r\n\r\n",
+            b"5\r\r\nhello\r\n0\r\n\r\n",
+            b"5\x0c\r\nhello\r\n0\r\n\r\n",
+            b"5\r\nhello\r\n0\r\n\n",
+            b"5\r\nhello\r\n0\r\nx-sum: 1\n\r\n",
         ] {
             for piece in [1, 3, bytes.len()] {
                 assert!(

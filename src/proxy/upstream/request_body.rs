@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::HeaderMap;
+use http::header::{self, HeaderMap};
 use http_body::{Body, Frame};
 use hyper::body::Incoming;
 
@@ -87,7 +87,13 @@ impl Source {
         let Some(incoming) = &mut self.incoming else {
             return Poll::Ready(None);
         };
-        let frame = ready!(Pin::new(incoming).poll_frame(cx));
+        let mut frame = ready!(Pin::new(incoming).poll_frame(cx));
+        if let Some(Ok(frame)) = &mut frame
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            // Ours, over HTTP/2 (`h2_trailers`): not one of theirs to be counted.
+            trailers.remove(header::PROXY_AUTHENTICATE);
+        }
         Poll::Ready(frame.map(|frame| match frame {
             // Over HTTP/2 nobody has looked at their number and size before.
             Ok(frame) if frame.trailers_ref().is_some_and(|t| self.are_too_large(t)) => {

@@ -1,9 +1,11 @@
 //! F6: dumps that are stored whole or called failed, brought back by rename.
 
+use std::path::PathBuf;
+
 use serde_json::Value;
 
 use super::f3_database::psql;
-use super::f8_crash::{containers, the_replica};
+use super::f8_crash::{census, containers, nothing_is_over, the_replica};
 use crate::support::freehold::words;
 use crate::support::sweep::Sweep;
 use crate::support::until::{secs, until};
@@ -188,6 +190,7 @@ pub fn f8_backups_and_restores_survive_a_kill_at_every_point(world: &mut World) 
     );
     world.fh.cli(&["backup", "now", "main"]);
     let live = the_replica(world);
+    let before = census(world);
     let mut sweep = Sweep::of("f8_backups_and_restores_survive_a_kill_at_every_point");
     for point in sweep.points() {
         let restore = point.contains("restore");
@@ -219,7 +222,61 @@ pub fn f8_backups_and_restores_survive_a_kill_at_every_point(world: &mut World) 
         world.fh.cli(&["backup", "now", "main"]);
         let said = psql(world, "main", "SELECT 'left: ' || count(*) FROM kept;");
         assert!(said.contains("left: 1000"), "{point}: {said}");
+        // One that failed by the kill is tried again by the clock, and the first dumps stayed on the box's own disk.
+        let by_the_clock = |line: &str| line.contains(" open job backup ");
+        nothing_is_over(world, &before, &point, by_the_clock);
+        until(
+            &format!("whole things alone after {point}"),
+            secs(90),
+            || rows_and_things(world),
+        );
         assert_eq!(containers(world), live, "{point}: the app was touched");
     }
     assert!(world.containers("label=freehold.kind=job").is_empty());
+}
+
+/// Whether the store has an object for each backup that is stored there and no other, and the server no database but
+/// those that are live, and those that a restore that was not confirmed keeps.
+fn rows_and_things(world: &World) -> Result<(), String> {
+    let list = |arguments: &[&str]| world.fh.json(arguments).as_array().unwrap().clone();
+    let text = |row: &Value, field: &str| row[field].as_str().unwrap_or_default().to_owned();
+    let backups = list(&["backup", "list", "--limit", "1000"]);
+    let kept = |backup: &&Value| {
+        backup["target"] == "offsite" && ["stored", "proven"].contains(&&*text(backup, "state"))
+    };
+    let mut wanted: Vec<String> = backups
+        .iter()
+        .filter(kept)
+        .map(|b| text(b, "key"))
+        // The dump, and what is said of it beside it.
+        .flat_map(|key| [format!("{key}.json"), key])
+        .collect();
+    wanted.sort();
+    let bucket = world.s3.root().join("dumps/box");
+    let name = |object: &PathBuf| object.strip_prefix(&bucket).unwrap().display().to_string();
+    let mut stored: Vec<String> = world.s3.objects("dumps").iter().map(name).collect();
+    stored.sort();
+    if wanted != stored {
+        return Err(format!(
+            "{wanted:?} are stored by the rows, and {stored:?} are there"
+        ));
+    }
+    let asked = "SELECT 'part ' || datname FROM pg_database WHERE NOT datistemplate;";
+    let said = psql(world, "main", asked);
+    let parts = said.lines().filter_map(|l| l.trim().strip_prefix("part "));
+    let restores = list(&["backup", "restores", "main"]);
+    let kept = |part: &str| {
+        let keeps = |r: &Value| r["kept"] == part && r["confirmed_ms"].is_null();
+        restores.iter().any(keeps)
+    };
+    // The one the server came with, and the app's.
+    let astray = |part: &&str| {
+        *part != "postgres"
+            && (part.contains("_restore_") || part.contains("_before_"))
+            && !kept(part)
+    };
+    match parts.filter(astray).collect::<Vec<_>>() {
+        none if none.is_empty() => Ok(()),
+        some => Err(format!("{some:?} are left on the server: {restores:?}")),
+    }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::app::{APP, URL};
+use crate::support::census::{Census, about_a_deploy};
 use crate::support::load::trust;
 use crate::support::process::signal;
 use crate::support::sweep::Sweep;
@@ -41,6 +42,17 @@ pub fn the_replica(world: &World) -> BTreeMap<String, String> {
             .then(|| found.clone())
             .ok_or_else(|| format!("{found:?}"))
     })
+}
+
+/// All that the box holds, and what lies half done in the store.
+pub fn census(world: &World) -> Census {
+    Census::with_store(&world.fh, &world.s3).by_release(&world.fh.data_dir())
+}
+
+/// Waits until the box holds what it did, but for what deploys change and what `about` says.
+pub fn nothing_is_over(world: &World, before: &Census, when: &str, about: impl Fn(&str) -> bool) {
+    let about = |line: &str| about_a_deploy(line) || about(line);
+    before.until_equal(when, || census(world), about);
 }
 
 /// When a container began, if it is there.
@@ -108,6 +120,8 @@ fn answered(stream: TcpStream, tls: Arc<rustls::ClientConfig>) -> SystemTime {
 /// kill -9 before and after each state of a deploy is written.
 pub fn f8_a_deploy_survives_a_kill_at_every_point(world: &mut World) {
     let (installation, app) = (world.fh.installation(), world.app_id());
+    the_replica(world);
+    let before = census(world);
     let mut sweep = Sweep::of("f8_a_deploy_survives_a_kill_at_every_point");
     for (number, point) in sweep.points().into_iter().enumerate() {
         world.set_version(&format!("crash {number}"));
@@ -156,6 +170,7 @@ pub fn f8_a_deploy_survives_a_kill_at_every_point(world: &mut World) {
         if traffic_has_moved(&point) {
             assert_eq!(left, serving, "{point}: another one serves");
         }
+        nothing_is_over(world, &before, &point, |_| false);
     }
 }
 
@@ -169,6 +184,7 @@ pub fn f8_an_order_survives_a_kill_at_every_point(world: &mut World) {
     let file = world.fh.path("routes.d").join("crash.toml");
     let port = upstream::answering("legacy");
     let live = the_replica(world);
+    let before = census(world);
     let mut sweep = Sweep::of("f8_an_order_survives_a_kill_at_every_point");
     for (number, point) in sweep.points().into_iter().enumerate() {
         let failing = point.contains(".failed.");
@@ -206,6 +222,7 @@ pub fn f8_an_order_survives_a_kill_at_every_point(world: &mut World) {
             let answer = world.public().get(&format!("https://{host}/")).send();
             assert_eq!(answer.unwrap().text(), "legacy");
         }
+        nothing_is_over(world, &before, &point, |_| false);
         assert_eq!(containers(world), live, "{point}: the app was touched");
     }
     std::fs::remove_file(&file).unwrap();
@@ -214,6 +231,7 @@ pub fn f8_an_order_survives_a_kill_at_every_point(world: &mut World) {
 /// kill -9 before and after each state of a new database is written: it is made, or gone.
 pub fn f8_a_new_database_survives_a_kill_at_every_point(world: &mut World) {
     let live = the_replica(world);
+    let before = census(world);
     let mut sweep = Sweep::of("f8_a_new_database_survives_a_kill_at_every_point");
     for (number, point) in sweep.points().into_iter().enumerate() {
         let name = format!("crash{number}");
@@ -260,6 +278,7 @@ pub fn f8_a_new_database_survives_a_kill_at_every_point(world: &mut World) {
             world.fh.cli(&["db", "rm", &name, "--yes"]);
             until_true("the database to be gone", secs(60), || shown() == "gone");
         }
+        nothing_is_over(world, &before, &point, |_| false);
         assert_eq!(containers(world), live, "{point}: the app was touched");
     }
 }

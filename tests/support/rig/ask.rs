@@ -18,16 +18,16 @@ use super::ledger::{Kind, Outcome, Record};
 use super::pattern;
 
 /// Whoever has no answer by then gets none.
-const NEVER: Duration = Duration::from_secs(60);
+pub const NEVER: Duration = Duration::from_secs(60);
 /// An upload comes in so many pieces of this size, so far apart.
 const PIECES: u64 = 6;
 const PIECE: usize = 4_000;
 const APART: Duration = Duration::from_millis(40);
 
-/// Asks once; `start` is the run's.
+/// Asks once; `start` is the run's, and so is its patience.
 pub async fn ask(
     connections: &Connections,
-    start: Instant,
+    (start, patience): (Instant, Duration),
     kind: Kind,
     number: u64,
     due: Duration,
@@ -36,6 +36,7 @@ pub async fn ask(
         number,
         kind,
         due,
+        left: start.elapsed(),
         sent: None,
         head: None,
         end: due,
@@ -45,7 +46,7 @@ pub async fn ask(
         instance: None,
         outcome: Outcome::Never,
     };
-    let outcome = tokio::time::timeout(NEVER, attempt(connections, start, &mut record)).await;
+    let outcome = tokio::time::timeout(patience, attempt(connections, start, &mut record)).await;
     record.outcome = outcome.unwrap_or(Outcome::Never);
     record.end = start.elapsed();
     record

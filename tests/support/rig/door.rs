@@ -20,6 +20,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::goodbyes::{Goodbyes, Heard};
+
 pub type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// A connection that was idle for longer is ours to close: well below the edge's own limit, so that the two never meet.
@@ -32,7 +34,7 @@ const SHARED: usize = 3;
 pub struct Door {
     pub address: SocketAddr,
     pub name: String,
-    /// None: plain, for HTTP/1.1 alone.
+    /// None: plain; HTTP/2 as one who knows that it is spoken there.
     pub tls: Option<rustls::ClientConfig>,
 }
 
@@ -50,6 +52,7 @@ pub struct Connections {
     /// Requests that were never written, because their connection had been told to end (GOAWAY) when they came to it: each
     /// went over a new one, as RFC 9113 section 6.8 has every client do.
     pub moved: Cell<u64>,
+    pub goodbyes: Goodbyes,
     made: Cell<u64>,
 }
 
@@ -71,6 +74,7 @@ impl Connections {
             shared: std::array::from_fn(|_| tokio::sync::Mutex::new(None)),
             closed_while_idle: Cell::new(0),
             moved: Cell::new(0),
+            goodbyes: Goodbyes::default(),
             made: Cell::new(0),
         }
     }
@@ -133,14 +137,11 @@ impl Connections {
             }
             self.closed_while_idle.set(self.closed_while_idle.get() + 1);
         }
-        let Wire::Tls(stream) = self.wire("h2").await? else {
-            return Err(io::Error::other("HTTP/2 goes over TLS only"));
+        let goodbyes = self.goodbyes.clone();
+        let sender = match self.wire("h2").await? {
+            Wire::Plain(stream) => among_others(stream, goodbyes).await?,
+            Wire::Tls(stream) => among_others(stream, goodbyes).await?,
         };
-        let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .map_err(io::Error::other)?;
-        // What ends it is told to each of its requests.
-        tokio::spawn(connection);
         self.made.set(self.made.get() + 1);
         let shared = Shared {
             sender,
@@ -172,6 +173,19 @@ where
         .await
         .map_err(io::Error::other)?;
     tokio::spawn(connection.with_upgrades());
+    Ok(sender)
+}
+
+async fn among_others<S>(stream: S, goodbyes: Goodbyes) -> io::Result<http2::SendRequest<Body>>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let stream = TokioIo::new(Heard::new(stream, goodbyes));
+    let (sender, connection) = http2::handshake(TokioExecutor::new(), stream)
+        .await
+        .map_err(io::Error::other)?;
+    // What ends it is told to each of its requests.
+    tokio::spawn(connection);
     Ok(sender)
 }
 

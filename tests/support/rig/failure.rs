@@ -12,7 +12,22 @@ pub fn connecting(error: &io::Error) -> Outcome {
 
 /// Whether the connection had ended for requests when this one came to it.
 pub fn was_never_written(error: &hyper::Error) -> bool {
-    error.is_canceled() || error.is_closed()
+    error.is_canceled() || error.is_closed() || was_told_to_go(error)
+}
+
+/// GOAWAY without an error: the other side takes no request that meets it, so that whoever sent it may send it again
+/// (RFC 9113, 6.8), and a browser does.
+fn was_told_to_go(error: &hyper::Error) -> bool {
+    let mut next: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(this) = next {
+        if let Some(error) = this.downcast_ref::<h2::Error>() {
+            return error.is_go_away()
+                && error.is_remote()
+                && error.reason() == Some(h2::Reason::NO_ERROR);
+        }
+        next = this.source();
+    }
+    false
 }
 
 /// An error before the answer's head.
@@ -39,17 +54,15 @@ fn deeper(error: &hyper::Error) -> Outcome {
     let mut next: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(this) = next {
         if let Some(error) = this.downcast_ref::<io::Error>() {
-            match error.kind() {
-                ErrorKind::UnexpectedEof => return Outcome::Eof,
-                ErrorKind::ConnectionReset
-                | ErrorKind::BrokenPipe
-                | ErrorKind::ConnectionAborted => {
-                    return Outcome::Reset(words(error));
-                }
-                _ => {}
+            let outcome = met(error);
+            if !matches!(outcome, Outcome::Broken(_)) {
+                return outcome;
             }
         }
         if let Some(error) = this.downcast_ref::<h2::Error>() {
+            if let Some(error) = error.get_io() {
+                return met(error);
+            }
             if error.is_go_away() {
                 return Outcome::Refused(words(error));
             }
@@ -60,6 +73,19 @@ fn deeper(error: &hyper::Error) -> Outcome {
         next = this.source();
     }
     Outcome::Broken(words(error))
+}
+
+/// What a connection came to.
+fn met(error: &io::Error) -> Outcome {
+    match error.kind() {
+        ErrorKind::UnexpectedEof => Outcome::Eof,
+        // Nobody's but h2's own, of a connection that had ended.
+        ErrorKind::BrokenPipe if error.raw_os_error().is_none() => Outcome::Eof,
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted => {
+            Outcome::Reset(words(error))
+        }
+        _ => Outcome::Broken(words(error)),
+    }
 }
 
 /// An error and all its causes.

@@ -1,6 +1,7 @@
 //! The ledger: a record of each request, whatever became of it, and of each stream that was kept open. Pure but for the
 //! clock of whoever writes into it; what a whole run amounts to is `report.rs`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -98,6 +99,8 @@ pub struct Record {
     pub number: u64,
     pub kind: Kind,
     pub due: Duration,
+    /// When the generator came to it: what lies between is the generator's, and no wait for a connection is in it.
+    pub left: Duration,
     /// When it was handed to its connection.
     pub sent: Option<Duration>,
     /// When the answer's head was there.
@@ -117,6 +120,11 @@ impl Record {
     /// To the answer's head, from when it was due, whatever kept it: a generator that stalls hides nothing.
     pub fn waited(&self) -> Duration {
         self.head.unwrap_or(self.end).saturating_sub(self.due)
+    }
+
+    /// How late the generator came to it.
+    pub fn late(&self) -> Duration {
+        self.left.saturating_sub(self.due)
     }
 
     pub fn is_good(&self) -> bool {
@@ -162,6 +170,14 @@ impl StreamKind {
             StreamKind::Events | StreamKind::EventsHttp2 => format!("/events/{number}?every=100"),
         }
     }
+
+    /// How it ends when it is told to: nobody else ends one cleanly.
+    pub fn told(self) -> &'static str {
+        match self {
+            StreamKind::WebSocket => "close 1012",
+            StreamKind::Events | StreamKind::EventsHttp2 => "end of the body",
+        }
+    }
 }
 
 /// All that was noted, in the order in which it ended.
@@ -175,4 +191,6 @@ pub struct Ledger {
     pub closed_while_idle: u64,
     /// Requests that were never written to theirs, and went over a new one.
     pub moved: u64,
+    /// GOAWAY frames that came, by their code.
+    pub goaways: BTreeMap<String, u64>,
 }

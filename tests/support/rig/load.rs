@@ -27,6 +27,8 @@ pub struct Plan {
     pub mix: &'static [Kind],
     /// So many streams are kept open, each kind in turn.
     pub streams: usize,
+    /// How long an answer is waited for; [`NEVER`](super::ask::NEVER) but where that is what is looked at.
+    pub patience: Duration,
 }
 
 /// Everything there is, most of it small.
@@ -65,6 +67,8 @@ pub const SHORT_ANSWERS: &[Kind] = &[
 /// A run that goes on until [`Load::finish`].
 pub struct Load {
     start: Instant,
+    /// The same moment by the clock on the wall, which the engine and the daemon go by.
+    start_ms: i64,
     stop: Arc<AtomicBool>,
     ledger: Arc<Mutex<Ledger>>,
     thread: Option<JoinHandle<()>>,
@@ -84,6 +88,7 @@ impl Load {
         });
         Self {
             start,
+            start_ms: freehold::base::clock::UnixMs::now().0,
             stop,
             ledger,
             thread: Some(thread),
@@ -117,6 +122,11 @@ impl Load {
     /// Since it began.
     pub fn elapsed(&self) -> Duration {
         self.start.elapsed()
+    }
+
+    /// The moment of the run that the clock on the wall names.
+    pub fn at(&self, unix_ms: i64) -> Duration {
+        Duration::from_millis(u64::try_from(unix_ms - self.start_ms).unwrap_or(0))
     }
 
     /// Sends nothing more, waits for what is under way, and gives what was noted.
@@ -163,7 +173,7 @@ async fn drive(plan: Plan, start: Instant, stop: Arc<AtomicBool>, ledger: Arc<Mu
             }
         });
     }
-    let schedule = Schedule { rate: plan.rate };
+    let (schedule, run) = (Schedule { rate: plan.rate }, (start, plan.patience));
     let mut running = JoinSet::new();
     for place in 0.. {
         let due = schedule.due(place);
@@ -176,7 +186,7 @@ async fn drive(plan: Plan, start: Instant, stop: Arc<AtomicBool>, ledger: Arc<Mu
         let (connections, ledger) = (connections.clone(), ledger.clone());
         let number = take(&next);
         running.spawn_local(async move {
-            let record = ask(&connections, start, kind, number, due).await;
+            let record = ask(&connections, run, kind, number, due).await;
             ledger.lock().unwrap().records.push(record);
         });
     }
@@ -186,4 +196,5 @@ async fn drive(plan: Plan, start: Instant, stop: Arc<AtomicBool>, ledger: Arc<Mu
     let mut ledger = ledger.lock().unwrap();
     ledger.closed_while_idle = connections.closed_while_idle.get();
     ledger.moved = connections.moved.get();
+    ledger.goaways = connections.goodbyes.counted();
 }

@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::edge_log;
 use super::ledger::{Ledger, Outcome, Record, StreamEnd, StreamKind};
+use super::scale::Scale;
 
 /// The sum of a ledger.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -26,11 +28,13 @@ pub struct Report {
     pub failures: BTreeMap<String, usize>,
     /// From due to the answer's head.
     pub waited_ms: Spread,
+    /// The longest by kind.
+    pub longest_ms: BTreeMap<String, u64>,
     /// The longest of those that may be sent again by whoever stands between.
     pub longest_safe_ms: u64,
     /// Of whom waited longest.
     pub longest: String,
-    /// How late the generator itself was at most, in ms: what exceeds it is not the edge's.
+    /// How late the generator itself was at most, in ms: of a wait, so much may be its own.
     pub late_ms: u64,
     pub instances: BTreeMap<String, usize>,
     pub streams: BTreeMap<String, usize>,
@@ -38,6 +42,12 @@ pub struct Report {
     pub closed_while_idle: u64,
     /// Requests that went over a new connection of HTTP/2 because theirs had been told to end.
     pub moved: u64,
+    /// GOAWAY frames, by their code.
+    pub goaways: BTreeMap<String, u64>,
+    /// Until the app was back, from when it was taken away, in ms; of the test that looked at it.
+    pub recovered_ms: Option<u64>,
+    /// Until a replica got nothing more, from when it began to misbehave, in ms.
+    pub left_out_ms: Option<u64>,
     pub marks: Vec<String>,
     pub first_failure: Option<String>,
 }
@@ -58,11 +68,15 @@ impl Report {
             sent: ledger.records.len(),
             closed_while_idle: ledger.closed_while_idle,
             moved: ledger.moved,
+            goaways: ledger.goaways.clone(),
             ..Self::default()
         };
         let mut waits = Vec::new();
         for record in &ledger.records {
             waits.push(millis(record.waited()));
+            let longest = report.longest_ms.entry(format!("{:?}", record.kind));
+            let longest = longest.or_default();
+            *longest = (*longest).max(millis(record.waited()));
             if record.kind.is_safe() {
                 report.longest_safe_ms = report.longest_safe_ms.max(millis(record.waited()));
             }
@@ -84,11 +98,8 @@ impl Report {
         report.waited_ms = spread(waits);
         let longest = ledger.records.iter().max_by_key(|r| r.waited());
         report.longest = longest.map(|r| line(r, ledger)).unwrap_or_default();
-        let sent = ledger
-            .records
-            .iter()
-            .filter_map(|r| r.sent.map(|s| s.saturating_sub(r.due)));
-        report.late_ms = sent.map(millis).max().unwrap_or(0);
+        let late = ledger.records.iter().map(Record::late);
+        report.late_ms = late.map(millis).max().unwrap_or(0);
         for stream in &ledger.streams {
             let end = match &stream.end {
                 StreamEnd::Ours => "ours".to_owned(),
@@ -121,29 +132,74 @@ impl Report {
         report
     }
 
-    /// Panics unless every request was answered well, and there were some.
-    pub fn assert_flawless(&self, least: usize) {
-        assert!(self.sent >= least, "only {} requests were sent", self.sent);
+    /// What is wrong with it: too few requests, one that was not answered well or left long after it was due, a connection
+    /// of HTTP/2 that was ended with a reproach.
+    pub fn flaw(&self, least: usize) -> Option<String> {
         let failed = self.sent - self.good;
-        assert!(failed == 0, "{failed} of {} failed\n{self}", self.sent);
+        let most = Scale::of_env().late_most_ms;
+        let reproach = self.goaways.keys().find(|code| *code != "NO_ERROR");
+        if self.sent < least {
+            Some(format!("only {} requests were sent", self.sent))
+        } else if failed > 0 {
+            Some(format!("{failed} of {} failed", self.sent))
+        } else if self.late_ms > most {
+            Some(format!("the generator was late by {} ms", self.late_ms))
+        } else {
+            reproach.map(|code| format!("a GOAWAY with {code}"))
+        }
+    }
+
+    /// Panics unless it has no flaw.
+    pub fn assert_flawless(&self, least: usize) {
+        let flaw = self.flaw(least);
+        assert!(flaw.is_none(), "{}\n{self}", flaw.unwrap_or_default());
+    }
+
+    /// Whether every stream of this kind was ended as its protocol has it, and whether any was told to: still open at the
+    /// drain's limit.
+    pub fn streams_of(&self, kind: StreamKind) -> (bool, bool) {
+        let some = |how: &str| self.streams.contains_key(&format!("{kind:?} {how}"));
+        (!some("broken"), some(kind.told()))
     }
 
     /// Panics unless every stream of these kinds was ended as its protocol has it.
     pub fn assert_streams_whole(&self, kinds: &[StreamKind]) {
-        for kind in kinds {
-            let broken = self.streams.get(&format!("{kind:?} broken"));
-            assert!(broken.is_none(), "streams broke off\n{self}");
-        }
+        let whole = |kind: &StreamKind| self.streams_of(*kind).0;
+        assert!(kinds.iter().all(whole), "streams broke off\n{self}");
+    }
+
+    /// Panics unless some of each of these kinds were told to end: or nothing was shown.
+    pub fn assert_streams_told(&self, kinds: &[StreamKind]) {
+        let told = |kind: &StreamKind| self.streams_of(*kind).1;
+        assert!(kinds.iter().all(told), "not each kind was told to\n{self}");
     }
 
     /// Writes it for whoever makes tables of it: `target/rig/NAME.json`.
     pub fn save(&self, scale: &impl Serialize) {
         let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/rig");
         std::fs::create_dir_all(&folder).unwrap();
-        let whole = serde_json::json!({ "scale": scale, "report": self });
+        let whole = serde_json::json!({ "commit": commit(), "scale": scale, "report": self });
         let text = serde_json::to_string_pretty(&whole).unwrap();
         std::fs::write(folder.join(format!("{}.json", self.name)), text).unwrap();
     }
+}
+
+/// Of the tree that is tested; with a plus where it is not quite that.
+fn commit() -> String {
+    let git = |arguments: &[&str]| {
+        let mut git = Command::new("git");
+        git.args(["-C", env!("CARGO_MANIFEST_DIR")]).args(arguments);
+        let out = git.output().ok().filter(|out| out.status.success());
+        out.map(|out| String::from_utf8_lossy(&out.stdout).trim().to_owned())
+    };
+    let changed = git(&["status", "--porcelain", "--untracked-files=no"]);
+    let plus = if changed.as_deref() == Some("") {
+        ""
+    } else {
+        "+"
+    };
+    let head = git(&["rev-parse", "--short=9", "HEAD"]);
+    head.map_or_else(|| "unknown".to_owned(), |head| format!("{head}{plus}"))
 }
 
 impl std::fmt::Display for Report {
@@ -161,8 +217,19 @@ impl std::fmt::Display for Report {
             self.late_ms
         )?;
         writeln!(f, "    longest: {}", self.longest)?;
+        writeln!(f, "    longest in ms by kind: {:?}", self.longest_ms)?;
         writeln!(f, "    answered by {:?}", self.instances)?;
-        writeln!(f, "    streams: {:?}", self.streams)?;
+        writeln!(
+            f,
+            "    streams: {:?}; GOAWAY: {:?}; closed while idle: {}, moved: {}",
+            self.streams, self.goaways, self.closed_while_idle, self.moved
+        )?;
+        if let Some(ms) = self.recovered_ms {
+            writeln!(f, "    back after {ms} ms")?;
+        }
+        if let Some(ms) = self.left_out_ms {
+            writeln!(f, "    left out after {ms} ms")?;
+        }
         for broken in self.streams_broken.iter().take(5) {
             writeln!(f, "    broken: {broken}")?;
         }

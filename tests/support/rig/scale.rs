@@ -3,6 +3,8 @@
 /// The numbers of a run.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 pub struct Scale {
+    /// Whether this is the large form.
+    pub soak: bool,
     /// Requests a second.
     pub rate: u32,
     pub deploys: u32,
@@ -13,12 +15,15 @@ pub struct Scale {
     pub streams: usize,
     /// Replicas killed in each way.
     pub kills: u32,
+    /// How late the generator may be, in ms, before a run says nothing: much where the machine does other things too.
+    pub late_most_ms: u64,
 }
 
 impl Scale {
     pub fn of_env() -> Self {
         match std::env::var_os("FREEHOLD_SOAK") {
             Some(_) => Self {
+                soak: true,
                 rate: 500,
                 deploys: 50,
                 rollbacks: 20,
@@ -26,8 +31,10 @@ impl Scale {
                 reloads: 10,
                 streams: 24,
                 kills: 10,
+                late_most_ms: 250,
             },
             None => Self {
+                soak: false,
                 rate: 60,
                 deploys: 2,
                 rollbacks: 1,
@@ -35,7 +42,13 @@ impl Scale {
                 reloads: 2,
                 streams: 6,
                 kills: 1,
+                late_most_ms: 10_000,
             },
         }
+    }
+
+    /// What costs too much time for the short form.
+    pub fn only_large(self, many: u32) -> u32 {
+        if self.soak { many } else { 0 }
     }
 }

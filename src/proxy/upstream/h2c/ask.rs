@@ -19,6 +19,7 @@ use super::super::timer::Timer;
 use super::answer::AnswerBody;
 use super::connections::Slot;
 use super::upload::{Progress, Upload};
+use crate::proxy::attempt::MOMENT;
 use crate::proxy::limits::Limits;
 use crate::proxy::vigil::Vigil;
 
@@ -35,8 +36,8 @@ pub(in crate::proxy) struct Failure {
     pub(in crate::proxy) why: SendFailure,
     /// The target has not seen the request, or says that it did nothing for it.
     pub(in crate::proxy) unsent: bool,
-    /// The connection had served before.
-    pub(in crate::proxy) reused: bool,
+    /// The connection had served before and ended within a moment: most likely it was closed before the request came.
+    pub(in crate::proxy) stale: bool,
     /// The body, if nothing was taken from it.
     pub(in crate::proxy) body: Option<BodySource>,
 }
@@ -51,7 +52,7 @@ pub(in crate::proxy) async fn ask(
     mut vigil: Option<Vigil<'_>>,
 ) -> Result<Answer, Failure> {
     let method = request.method().clone();
-    let reused = slot.is_reused();
+    let (reused, began) = (slot.is_reused(), Instant::now());
     let before = slot.written();
     let bodiless = body.coding() == Coding::None;
     let (mut response, stream) = match slot.sender.send_request(request, bodiless) {
@@ -61,7 +62,7 @@ pub(in crate::proxy) async fn ask(
             return Err(Failure {
                 why: unanswered(&slot, error),
                 unsent: slot.has_spoken(),
-                reused,
+                stale: reused,
                 body: Some(body),
             });
         }
@@ -69,6 +70,8 @@ pub(in crate::proxy) async fn ask(
     let mut upload = Upload::new(stream, body);
     upload.hurry(limits.client_idle);
     let mut clock = Clock::default();
+    // A stream, by a target that is there.
+    let mut was_reset = false;
     let answered = poll_fn(|cx| {
         if !upload.is_done() {
             match upload.poll_pump(cx) {
@@ -85,6 +88,7 @@ pub(in crate::proxy) async fn ask(
             return Poll::Ready(result.map_err(|error| {
                 let untouched = slot.has_spoken() && slot.written() == before;
                 let unsent = untouched || was_refused(&error);
+                was_reset = error.is_remote() && error.is_reset();
                 (unanswered(&slot, error), unsent)
             }));
         }
@@ -123,7 +127,7 @@ pub(in crate::proxy) async fn ask(
             finish(response, &method, slot, upload).map_err(|what| Failure {
                 why: SendFailure::Malformed(what),
                 unsent: false,
-                reused,
+                stale: false,
                 body: None,
             })
         }
@@ -135,7 +139,7 @@ pub(in crate::proxy) async fn ask(
             Err(Failure {
                 why,
                 unsent,
-                reused,
+                stale: reused && !was_reset && began.elapsed() < MOMENT,
                 body: upload.into_source(),
             })
         }

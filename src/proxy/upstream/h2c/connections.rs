@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -21,6 +21,8 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use super::super::connection::Stream;
+use super::frames::AnswerFrames;
+use crate::proxy::h2_trailers::{Passed, Trailers};
 use crate::proxy::sources::{Place, Source, Sources};
 use crate::proxy::target::Target;
 use crate::proxy::worker::Worker;
@@ -194,6 +196,9 @@ impl Slot {
         let counted = Counted {
             stream,
             life: life.clone(),
+            frames: AnswerFrames::default(),
+            trailers: Trailers::default(),
+            early: Bytes::new(),
         };
         let (sender, connection) = Builder::new()
             .enable_push(false)
@@ -345,10 +350,14 @@ async fn move_frames(
     worker.turns.freed(target);
 }
 
-/// A stream that counts what is written to it.
+/// A stream that counts what is written to it, and on which trailers are such that h2 judges them.
 struct Counted {
     stream: Stream,
     life: Rc<Life>,
+    frames: AnswerFrames,
+    trailers: Trailers,
+    /// Looked at already, and to be read first.
+    early: Bytes,
 }
 
 impl Counted {
@@ -367,7 +376,32 @@ impl AsyncRead for Counted {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_read(cx, buffer)
+        let this = self.get_mut();
+        let begin = buffer.filled().len();
+        while buffer.filled().len() == begin {
+            if !this.early.is_empty() {
+                let count = this.early.len().min(buffer.remaining());
+                buffer.put_slice(&this.early.split_to(count));
+                break;
+            }
+            ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
+            let read = &buffer.filled()[begin..];
+            if read.is_empty() {
+                break;
+            }
+            let (passed, is_over) = this.trailers.pass(&mut this.frames, read);
+            match passed {
+                Passed::AsTheyAre(count) => buffer.set_filled(begin + count),
+                Passed::Instead(bytes) => {
+                    buffer.set_filled(begin);
+                    this.early = bytes.freeze();
+                }
+            }
+            if is_over {
+                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

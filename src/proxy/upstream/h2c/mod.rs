@@ -6,8 +6,11 @@
 mod answer;
 mod ask;
 mod connections;
+mod frames;
 mod upload;
 
 pub(in crate::proxy) use ask::ask;
 pub(in crate::proxy) use connections::{Connections, MOST, Slot};
+#[cfg(freehold_fuzz)]
+pub(in crate::proxy) use frames::AnswerFrames;
 pub(in crate::proxy) use upload::Progress;

@@ -1,0 +1,255 @@
+//! N4: who of the two in a handover is told to stop, or stopped for longer than every limit: nothing is lost, and never do
+//! two act.
+
+use std::collections::BTreeMap;
+use std::process::{Child, Command, Stdio};
+
+use crate::n4_handover::{WARM, daemons, install, lease_holder, place, put_back, with_variables};
+use crate::place::Place;
+use crate::rig::ledger::Kind;
+use crate::support::freehold::{BINARY, Freehold, engine};
+use crate::support::process::{run, signal};
+use crate::support::until::{secs, until, until_true};
+
+/// Above the longest that a handover gives the other: 30 s to serve.
+const PAST_ALL: u64 = 36;
+
+/// An end over HTTP/2 is told, and who connects waits in the sockets. An idle connection of HTTP/1.1 can only be ended, which
+/// meets the request that is on its way: who stops ends it.
+const MOVES: &[Kind] = &[Kind::Http2, Kind::Fresh, Kind::SlowHttp2, Kind::Http2];
+
+/// A program that waits before it takes over, and says that it does.
+fn waits(fh: &Freehold) -> String {
+    let started = fh.path("started");
+    std::fs::remove_file(&started).ok();
+    format!(
+        "#!/bin/sh\ncase \"$*\" in *--takes-over*) touch {}; sleep 3;; esac\nexec {BINARY} \"$@\"\n",
+        started.display()
+    )
+}
+
+/// That one, once it says so.
+fn started(fh: &Freehold, old: u32) -> u32 {
+    let mark = fh.path("started");
+    until_true("the other to start", secs(60), || mark.exists());
+    let children = format!("/proc/{old}/task/{old}/children");
+    let children = std::fs::read_to_string(children).unwrap();
+    children.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// Asks for a handover, and does not wait for it.
+fn reload(fh: &Freehold) -> Child {
+    let mut command = fh.command(&["reload"]);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    command.stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// The successor, once it has the lease.
+fn taken(fh: &Freehold, old: u32) -> u32 {
+    let begun = std::time::Instant::now();
+    loop {
+        // Looked at without a rest: a moment later it serves.
+        match lease_holder(fh) {
+            Some(pid) if pid != old => return pid,
+            holder => assert!(begun.elapsed() < secs(60), "{holder:?} has the lease"),
+        }
+    }
+}
+
+fn is_there(pid: u32) -> bool {
+    std::path::Path::new(&format!("/proc/{pid}")).exists()
+}
+
+/// One daemon, which has the lease and the place, and acts.
+fn until_settled(place: &Place) {
+    until("one daemon, which acts", secs(120), || {
+        let all = (daemons(&place.fh), lease_holder(&place.fh), place.fh.pid());
+        match all {
+            (1, Some(holder), pid) if holder == pid => Ok(()),
+            _ => Err(format!("{all:?}\n{}", place.fh.log_tail())),
+        }
+    });
+    place.fh.wait_until_up();
+    place.until_serving(2);
+}
+
+#[test]
+fn n4_whoever_is_told_to_stop_during_a_handover_nothing_is_lost() {
+    let place = place();
+    let load = place.load(MOVES, 0);
+    until_true("the load", secs(60), || load.over() >= WARM);
+    let hangs = with_variables("FREEHOLD_SABOTAGE=hanging-start");
+    let ways = [
+        ("the old one while the other starts", true, false),
+        ("the old one while the other has the lease", true, true),
+        ("the new one while it starts", false, false),
+        ("the new one once it has the lease", false, true),
+    ];
+    for (who, is_old, has_lease) in ways {
+        load.mark(who);
+        let old = place.fh.pid();
+        match (is_old, has_lease) {
+            (true, true) => install(&place.fh, &hangs),
+            (false, true) => {}
+            (_, false) => install(&place.fh, &waits(&place.fh)),
+        }
+        let mut asked = reload(&place.fh);
+        let new = match has_lease {
+            true => taken(&place.fh, old),
+            false => started(&place.fh, old),
+        };
+        // What is started next is a good one.
+        put_back(&place.fh);
+        signal(if is_old { old } else { new }, "TERM");
+        if is_old {
+            until_true("the old one to be gone", secs(60), || !is_there(old));
+        }
+        asked.wait().unwrap();
+        until_settled(&place);
+        // One that was told to stop before it had anything leaves the old one serving.
+        assert_eq!(place.fh.pid() == old, !is_old && !has_lease, "{who}");
+        let over = load.over();
+        until_true("more of the load", secs(60), || {
+            load.over() >= over + WARM / 2
+        });
+    }
+    // One that has taken over is told to stop: the one before, which still serves, ends in order with it.
+    load.mark("right after a handover");
+    place.fh.cli(&["reload"]);
+    place.fh.restart();
+    until_settled(&place);
+    let over = load.over();
+    until_true("more of the load", secs(60), || {
+        load.over() >= over + WARM / 2
+    });
+    let report = place.report("n4-told-to-stop", &load.finish());
+    report.assert_flawless(WARM);
+}
+
+/// What the engine was asked to make since then, by container, and how often.
+fn made(fh: &Freehold, since: &str) -> BTreeMap<String, usize> {
+    let label = format!("label=freehold.installation={}", fh.installation());
+    let mut events = Command::new("docker");
+    events.args(["-H", &engine(), "events", "--since", since, "--until", "0s"]);
+    events.args(["--filter", &label, "--filter", "event=create"]);
+    events.args(["--format", "{{.Actor.Attributes.name}}"]);
+    let mut all = BTreeMap::new();
+    for name in run(&mut events).lines() {
+        *all.entry(name.to_owned()).or_default() += 1;
+    }
+    all
+}
+
+fn now() -> String {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.unwrap().as_secs().to_string()
+}
+
+fn deploys(fh: &Freehold) -> usize {
+    fh.json(&["deploys", "shop"]).as_array().unwrap().len()
+}
+
+/// Changes a setting, which is a row, a job and containers; the one that acts does it, once there is one.
+fn change(fh: &Freehold, value: &str) -> Child {
+    let setting = format!("PAUSED={value}");
+    let mut command = fh.command(&["env", "shop", "set", &setting]);
+    command.stdin(Stdio::null()).spawn().unwrap()
+}
+
+/// Whoever has the lease during a pause, in order. Never another one while the one before could still act.
+fn watched(fh: &Freehold, seconds: u64) -> Vec<u32> {
+    let mut holders: Vec<u32> = Vec::new();
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < secs(seconds) {
+        if let Some(holder) = lease_holder(fh)
+            && holders.last() != Some(&holder)
+        {
+            if let Some(before) = holders.last() {
+                assert!(!is_there(*before), "{before} lives, and {holder} acts");
+            }
+            holders.push(holder);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    holders
+}
+
+/// The successor has the lease and is stopped: nobody acts until it is seen dead; waking it then is too late.
+#[test]
+fn n4_a_successor_that_is_paused_with_the_lease_is_dead_before_another_acts() {
+    let place = place();
+    let (old, since, before) = (place.fh.pid(), now(), deploys(&place.fh));
+    let mut asked = reload(&place.fh);
+    let new = taken(&place.fh, old);
+    signal(new, "STOP");
+    let changed = change(&place.fh, "successor");
+    let holders = watched(&place.fh, PAST_ALL);
+    assert_eq!(holders[0], new, "{holders:?}");
+    // It was killed as it stood; a third one has the box.
+    signal(new, "CONT");
+    until_true("the paused one to be gone", secs(60), || !is_there(new));
+    assert!(!asked.wait().unwrap().success(), "{}", place.fh.log_tail());
+    settled_once(&place, changed, &since, before);
+    assert_ne!(place.fh.pid(), new);
+}
+
+/// The old one is stopped once it has said that the other may act: it does nothing any more, however late it wakes.
+#[test]
+fn n4_a_daemon_that_is_paused_behind_its_last_word_acts_no_more() {
+    let place = place();
+    let (old, since, before) = (place.fh.pid(), now(), deploys(&place.fh));
+    let mut asked = reload(&place.fh);
+    let new = taken(&place.fh, old);
+    signal(old, "STOP");
+    let changed = change(&place.fh, "old");
+    let holders = watched(&place.fh, PAST_ALL);
+    assert_eq!(holders, [new]);
+    signal(old, "CONT");
+    // Whether it took the silence for a failure or not: the lease went over at most once more, and from a dead one.
+    watched(&place.fh, 5);
+    asked.wait().unwrap();
+    settled_once(&place, changed, &since, before);
+}
+
+/// All that was to be done was done, once, by whoever acts now.
+fn settled_once(place: &Place, mut changed: Child, since: &str, before: usize) {
+    assert!(changed.wait().unwrap().success(), "{}", place.fh.log_tail());
+    until_settled(place);
+    assert_eq!(deploys(&place.fh), before + 1);
+    let made = made(&place.fh, since);
+    let replicas = made.values().sum::<usize>();
+    assert!(
+        replicas == 2 && made.values().all(|times| *times == 1),
+        "{made:?}\n{}",
+        place.fh.log_tail()
+    );
+}
+
+/// It has looked at itself, and waits for the old one to let go, which is paused: told to stop, it takes nothing any more.
+#[test]
+fn n4_a_successor_that_is_told_to_stop_before_it_has_the_lease_takes_nothing() {
+    let place = place();
+    let old = place.fh.pid();
+    install(&place.fh, &waits(&place.fh));
+    let mut asked = reload(&place.fh);
+    let new = started(&place.fh, old);
+    put_back(&place.fh);
+    signal(old, "STOP");
+    let program = std::fs::canonicalize(BINARY).unwrap();
+    let exe = format!("/proc/{new}/exe");
+    until_true("the other to be the program", secs(60), || {
+        std::fs::read_link(&exe).is_ok_and(|at| at == program)
+    });
+    // A moment later it waits; before that it is ended by the signal, which comes to the same.
+    std::thread::sleep(secs(1));
+    signal(new, "TERM");
+    until_true("it to be over", secs(60), || {
+        let state = std::fs::read_to_string(format!("/proc/{new}/stat"));
+        state.map_or(true, |state| state.contains(") Z "))
+    });
+    assert_eq!(lease_holder(&place.fh), Some(old));
+    signal(old, "CONT");
+    assert!(!asked.wait().unwrap().success(), "{}", place.fh.log_tail());
+    until_settled(&place);
+    assert_ne!(place.fh.pid(), new);
+}
