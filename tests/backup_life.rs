@@ -560,35 +560,3 @@ fn f8_a_kill_while_a_backup_fails_or_expires_or_a_restore_fails_leaves_nothing_o
         before.until_equal(&point, census, |line| line.contains(" open job "));
     }
 }
-
-/// A night's dumps are planned by the clock; killed around that, every database of the server is dumped, and once.
-#[cfg(feature = "crash-points")]
-#[test]
-fn n5_a_night_that_a_kill_cuts_off_is_dumped_once() {
-    // No night of its own comes meanwhile.
-    let far = (jiff::Zoned::now().hour() + 12) % 24;
-    let world = World::with(&format!("[database]\ndump_after_hour = {far}\n"));
-    let mut sweep = Sweep::of("n5_a_night_that_a_kill_cuts_off_is_dumped_once");
-    for (night, point) in (1..).zip(sweep.points()) {
-        world.fh.arm(&point);
-        // From the first look on there is a schedule.
-        until_true("a schedule", secs(120), || {
-            world.number("SELECT count(*) FROM backup_schedules") == 1
-        });
-        world.meddle("UPDATE backup_schedules SET next_due_ms = 1");
-        sweep.struck(world.fh.crashed(&point, secs(180)));
-        let is_over = || {
-            let stored =
-                "SELECT count(*) FROM backups WHERE cause = 'schedule' AND state = 'stored'";
-            let plans = "SELECT count(*) FROM jobs WHERE kind = 'backup.plan' AND state IN ('queued', 'running')";
-            let all = world.number("SELECT count(*) FROM backups");
-            (all, world.number(stored), world.number(plans))
-        };
-        until(&format!("the night after {point}"), secs(180), || {
-            let seen = is_over();
-            (seen == (night, night, 0))
-                .then_some(())
-                .ok_or_else(|| format!("{seen:?}"))
-        });
-    }
-}

@@ -291,11 +291,9 @@ impl Backups {
         let Some(server) = servers.into_iter().find(|s| s.id == id) else {
             return Outcome::Done;
         };
-        crash_point::hit("backup.plan.before");
         let written = self
             .write_down(&server, Cause::Schedule, Some(context.id))
             .await;
-        crash_point::hit("backup.plan.after");
         match written {
             Ok(_) => Outcome::Done,
             Err(error) => {

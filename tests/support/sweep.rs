@@ -164,12 +164,6 @@ pub const SHARES: &[Share] = &[
         takes: &["backup.failed.", "backup.expired.", "restore.failed."],
     },
     Share {
-        test: "n5_a_night_that_a_kill_cuts_off_is_dumped_once",
-        file: "backup_life.rs",
-        registry: "backup",
-        takes: &["backup.plan."],
-    },
-    Share {
         test: "f8_a_kill_at_any_point_loses_and_doubles_nothing",
         file: "supervise/crash.rs",
         registry: "supervise",
