@@ -142,7 +142,9 @@ fn made(fh: &Freehold, since: &str) -> BTreeMap<String, usize> {
 
 fn now() -> String {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.unwrap().as_secs().to_string()
+    let since = since.unwrap();
+    // To the nanosecond: what was made a moment before is not of it.
+    format!("{}.{:09}", since.as_secs(), since.subsec_nanos())
 }
 
 fn deploys(fh: &Freehold) -> usize {
