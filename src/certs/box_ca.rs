@@ -18,6 +18,8 @@ use crate::base::clock::UnixMs;
 use crate::base::secret::{Secret, sha256_hex};
 
 const ROOT_LIFE: Duration = Duration::from_secs(10 * 365 * 86_400);
+/// Before the clock of the box's first start.
+const ROOT_SLACK: Duration = Duration::from_secs(5 * 365 * 86_400);
 /// Clocks of clients may be behind ours.
 const SLACK: Duration = Duration::from_secs(300);
 
@@ -35,7 +37,8 @@ pub(super) fn make_root(now: UnixMs) -> Result<Made, rcgen::Error> {
     params.distinguished_name = named(&format!("Freehold box CA {mark}"));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params.not_before = at(now.minus(SLACK)).into();
+    // Made at a box's first start, whose clock may be ahead: nothing hangs on when it begins.
+    params.not_before = at(now.minus(ROOT_SLACK)).into();
     params.not_after = at(now.plus(ROOT_LIFE)).into();
     Ok(Made {
         chain_pem: params.self_signed(&key)?.pem(),

@@ -140,6 +140,9 @@ fn detail(problem: &Problem) -> String {
         .clone()
         .unwrap_or_else(|| "without a reason".into());
     for sub in &problem.subproblems {
+        if said.len() > DETAIL {
+            break;
+        }
         if let Some(more) = &sub.detail
             && !said.contains(more)
         {

@@ -440,6 +440,8 @@ impl Life {
         tracing::info!("another Freehold has taken over; this one serves what it has to its end");
         let (heard, mut mouth, mut living) = successor.divided();
         let edge = self.edge.handle();
+        // The release before takes no word after this for news, but for the end.
+        let hears = at.https.is_some();
         let mut tally = Tally::new(edge.clone(), self.written.borrow().as_deref());
         let limit = leaving_for(&self.config);
         let mut gone = self.gone.subscribe();
@@ -463,7 +465,9 @@ impl Life {
         let told = async {
             loop {
                 tokio::time::sleep(handover::TOLD_EVERY).await;
-                tally.tell(&mut mouth).await;
+                if hears {
+                    tally.tell(&mut mouth).await;
+                }
             }
         };
         let told_to_stop = async {
@@ -485,7 +489,9 @@ impl Life {
             // Told to stop, or crashed: systemd waits for the last of us, and starts it anew.
             () = living.ended() => return Ok(()),
         }
-        drop(tokio::time::timeout(handover::TOLD_WITHIN, tally.tell(&mut mouth)).await);
+        if hears {
+            drop(tokio::time::timeout(handover::TOLD_WITHIN, tally.tell(&mut mouth)).await);
+        }
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use crate::supervise::{Cause, Kind, Live, NotReady};
+use crate::supervise::{Kind, Live};
 
 use super::Deploys;
 use super::error::Stop;
@@ -30,11 +30,10 @@ impl Deploys {
         for one in all {
             match one {
                 Ok(live) => work.log.line(&format!("{} is healthy", live.name)),
-                Err(NotReady {
-                    cause: Cause::Broken(why),
-                    ..
-                }) => return Err(Stop::Again(why)),
-                Err(not_ready) => bad.push(not_ready.to_string()),
+                Err(not_ready) => match self.passing(&not_ready) {
+                    Some(why) => return Err(Stop::Again(why)),
+                    None => bad.push(not_ready.to_string()),
+                },
             }
         }
         match bad.is_empty() {

@@ -25,7 +25,7 @@ use crate::events::{self, Level, NewEvent};
 use crate::jobs;
 use crate::supervise::{Kind, State as Container};
 
-/// Between work on left replicas that failed and the next.
+/// Between work on replicas, left or too few, that failed and the next.
 const REST: Duration = Duration::from_secs(600);
 const WHY: &str = "its work broke off unexpectedly; the daemon's log says where";
 
@@ -73,12 +73,17 @@ impl Deploys {
                 let soon = failed
                     .as_ref()
                     .is_some_and(|job| job.finished > Some(now.minus(REST)));
-                // A release that does not come up is not tried for ever.
+                // A release that does not come up is tried once more, and no more.
+                let is_first = failed.is_none();
                 let again = failed.is_some_and(|job| replicas::is_once_more(&job.payload));
                 if soon || (again && !left_over) || jobs::is_key_open(tx, &job_key(app))? {
                     return Ok(false);
                 }
-                replicas::enqueue_once_more(tx, app, now)?;
+                match is_first {
+                    // What was to make them was never queued.
+                    true => replicas::enqueue(tx, app, now)?,
+                    false => replicas::enqueue_once_more(tx, app, now)?,
+                }
                 Ok::<_, DbError>(true)
             };
             if self.0.db.write(queued).await? {

@@ -238,10 +238,10 @@ impl Deploys {
         if more.is_empty() {
             return Ok(false);
         }
+        let deadlines: Vec<Duration> = more.iter().map(|s| s.start_deadline * 2).collect();
         let rows = self.want_all(more).await?;
         Scaling::Made.passed();
-        let deadline = self.0.limits().start_deadline * 2;
-        for row in &rows {
+        for (row, deadline) in rows.iter().zip(deadlines) {
             if let Err(not_ready) = self.0.ports.containers.wait_ready(*row, deadline).await {
                 // What is made stays: the next try finds it.
                 if let Some(why) = self.passing(&not_ready) {
@@ -259,7 +259,7 @@ impl Deploys {
     }
 
     /// Why a container is not ready, where that is no fault of the release's and passes.
-    fn passing(&self, not_ready: &NotReady) -> Option<String> {
+    pub(super) fn passing(&self, not_ready: &NotReady) -> Option<String> {
         match &not_ready.cause {
             Cause::Broken(why) => Some(why.clone()),
             Cause::Deadline(_) => match &*self.0.ports.containers.engine().borrow() {

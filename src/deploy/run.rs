@@ -35,7 +35,7 @@ use super::store::{self, Change};
 use super::watch;
 use super::{Deploys, WATCH_JOB, deploy_in, job_key};
 
-/// Starts of the daemon that one deploy survives before it is given up.
+/// Tries of one deploy before it is given up: starts of the daemon, and an engine that is away.
 const MOST_ATTEMPTS: u32 = 20;
 /// Between tries of what cannot fail any more.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
@@ -64,7 +64,7 @@ impl Next {
 /// What every step is given.
 pub(super) struct Work<'a> {
     pub deploy: &'a Deploy,
-    /// 1 at the first run of the deploy's job; higher after a crash.
+    /// 1 at the first run of the deploy's job; higher after a crash, or where it was to be tried again.
     pub attempt: u32,
     pub facts: &'a AppFacts,
     pub attached: &'a BTreeMap<String, Secret>,

@@ -12,7 +12,7 @@ use super::upstream::{self, BodySource, Connection, SendFailure};
 use super::worker::Worker;
 
 /// What the end of a kept connection takes to be seen by who sends on it: later it is the request that was ended.
-pub(super) const MOMENT: Duration = Duration::from_millis(250);
+pub(super) const STALE_WITHIN: Duration = Duration::from_millis(250);
 /// With another target to turn to, an address that says nothing is given up this early.
 const SILENCE: Duration = Duration::from_millis(250);
 

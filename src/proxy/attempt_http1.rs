@@ -6,7 +6,7 @@ use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
 use tokio::time::timeout_at;
 
-use super::attempt::{Failed, MOMENT, Tried, open};
+use super::attempt::{Failed, STALE_WITHIN, Tried, open};
 use super::body::EdgeBody;
 use super::client::Client;
 use super::exchange::Exchange;
@@ -78,7 +78,7 @@ pub(super) async fn over_http1(
     Tried::Failed(Failed {
         why,
         unsent: connection.written() == 0,
-        stale: connection.reused && since.elapsed() < MOMENT,
+        stale: connection.reused && since.elapsed() < STALE_WITHIN,
         body: request.into_source(),
     })
 }

@@ -52,6 +52,8 @@ pub(super) struct Wire {
     ahead: RefCell<BytesMut>,
     /// How much more of it there may be than usual.
     far: Cell<usize>,
+    /// Of that, since its last step.
+    was_read: Cell<bool>,
     /// Somebody waits for bytes, and would see the end.
     awaited: Cell<bool>,
 }
@@ -74,6 +76,7 @@ impl ClientIo {
             unsent: Cell::new(false),
             ahead: RefCell::default(),
             far: Cell::new(0),
+            was_read: Cell::new(false),
             awaited: Cell::new(false),
         };
         ClientIo {
@@ -124,8 +127,8 @@ impl Wire {
         buffer.put_slice(&ahead.split_to(count));
         if ahead.is_empty() {
             *ahead = BytesMut::new();
-            self.comes_back();
         }
+        self.comes_back_to(ahead.len());
         Poll::Ready(Ok(()))
     }
 
@@ -181,11 +184,12 @@ impl Wire {
                     Ok(()) | Err(_) => return Poll::Ready(()),
                 }
             }
-            if self.far.get() == 0 || !self.goes_further() {
+            if self.far.get() == 0 || self.was_read.get() || !self.goes_further() {
                 ready!(look.poll_due(cx));
                 if self.seen() != Seen::Open {
                     return Poll::Ready(());
                 }
+                self.was_read.set(false);
                 self.goes_further();
             }
         }
@@ -202,9 +206,15 @@ impl Wire {
         may
     }
 
-    fn comes_back(&self) {
-        let of_all = &self.client.worker.read_far;
-        of_all.set(of_all.get() - self.far.take());
+    /// Somebody reads, and so much is left: what is free of its share is others' again, until nobody has read for a moment.
+    fn comes_back_to(&self, left: usize) {
+        let (of_all, far) = (&self.client.worker.read_far, self.far.get());
+        if far > 0 {
+            let kept = left.saturating_sub(AHEAD).next_multiple_of(STEP).min(far);
+            of_all.set(of_all.get() - (far - kept));
+            self.far.set(kept);
+            self.was_read.set(true);
+        }
     }
 
     /// Sends what was gathered. Pending means that the client does not take it yet.
@@ -291,7 +301,7 @@ impl Wire {
 
 impl Drop for Wire {
     fn drop(&mut self) {
-        self.comes_back();
+        self.comes_back_to(0);
     }
 }
 

@@ -274,7 +274,9 @@ impl Edge {
                 self.end(began, limit, Phase::Parting, hurried).await;
             }
             left = &mut hurried => {
-                self.end(Instant::now(), left, Phase::Ending, std::future::pending()).await;
+                let now = Instant::now();
+                let left = left.min((began + limit).saturating_duration_since(now));
+                self.end(now, left, Phase::Ending, std::future::pending()).await;
             }
         }
     }

@@ -193,8 +193,8 @@ pub(super) async fn forward(
             SendFailure::Left => true,
             SendFailure::Unanswered(error) => {
                 tracing::debug!(target = %target.key(), %error, "a target ended the request before it answered");
-                // What was closed before the request came cost the target nothing, and the next is a fresh one: no budget
-                // either.
+                // What was closed before the request came cost the target nothing: no budget either. Once, over HTTP/1.1
+                // on a fresh connection.
                 was_stale = stale && !fresh_only;
                 unsent || reads && was_stale || may_repeat()
             }

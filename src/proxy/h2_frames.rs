@@ -238,7 +238,7 @@ impl H2Frames {
         }
         self.over |= self.trailers_are_too_long();
         // What is too long is the last thing anyway.
-        self.trailers_begin = kind == HEADERS && (HEAD..LARGEST).contains(&self.trailers);
+        self.trailers_begin = kind == HEADERS && (HEAD..=LARGEST).contains(&self.trailers);
     }
 
     fn spend(&mut self, cost: u32, earn: &mut impl FnMut() -> (Instant, u32)) {

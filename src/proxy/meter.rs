@@ -18,6 +18,8 @@ pub struct Meter {
 struct Slab {
     started: AtomicU64,
     ended: AtomicU64,
+    /// Begun and ended in another process.
+    elsewhere: AtomicU64,
     classes: [AtomicU64; 5],
     failures: AtomicU64,
     rate_limited: AtomicU64,
@@ -92,7 +94,7 @@ impl Meter {
         let mut reading = Reading::default();
         for slab in self.slabs.iter().filter_map(OnceLock::get) {
             let ended = slab.ended.load(Relaxed);
-            reading.requests += ended;
+            reading.requests += ended + slab.elsewhere.load(Relaxed);
             reading.in_flight += slab.started.load(Relaxed).saturating_sub(ended);
             for (sum, class) in reading.classes.iter_mut().zip(&slab.classes) {
                 *sum += class.load(Relaxed);
@@ -113,7 +115,8 @@ impl Meter {
     /// Counts what another meter has counted for this one.
     pub fn add(&self, counted: &Reading) {
         let slab = self.slab(0);
-        slab.started.fetch_add(counted.requests, Relaxed);
+        // Not as begun here: what was begun earns this process second chances.
+        slab.elsewhere.fetch_add(counted.requests, Relaxed);
         for (class, count) in slab.classes.iter().zip(counted.classes) {
             class.fetch_add(count, Relaxed);
         }
@@ -130,7 +133,6 @@ impl Meter {
             sum.fetch_add(count, Relaxed);
         }
         slab.latency.add(&counted.latency);
-        slab.ended.fetch_add(counted.requests, Relaxed);
     }
 
     /// Requests begun so far.
@@ -180,6 +182,7 @@ impl Meter {
             Box::new(Slab {
                 started: AtomicU64::new(0),
                 ended: AtomicU64::new(0),
+                elsewhere: AtomicU64::new(0),
                 classes: [const { AtomicU64::new(0) }; 5],
                 failures: AtomicU64::new(0),
                 rate_limited: AtomicU64::new(0),

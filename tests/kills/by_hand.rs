@@ -103,7 +103,7 @@ fn n5_saboteur_files_rows_parts_and_images_that_are_left_are_named() {
     let app = p.told(&["app", "show", APP])["id"].as_i64().unwrap();
     state
         .execute_batch(&format!(
-            "INSERT INTO app_pauses (app_id, since_ms, until_ms) VALUES ({app}, 1, 1 << 50);
+            "INSERT INTO app_pause_owners (app_id, owner, since_ms, until_ms) VALUES ({app}, 'nobody', 1, 1 << 50);
              INSERT INTO certificate_orders (id, host, directory, state, key_sealed, csr, created_ms, updated_ms)
                  VALUES (77, 'left.test', 'x', 'ordered', x'', x'', 1, 1);
              INSERT INTO certificate_challenges (token, answer, order_id) VALUES ('left', 'x', 77);
@@ -115,7 +115,7 @@ fn n5_saboteur_files_rows_parts_and_images_that_are_left_are_named() {
     let found = census().difference(&before);
     state
         .execute_batch(
-            "DELETE FROM app_pauses; DELETE FROM certificate_challenges;
+            "DELETE FROM app_pause_owners; DELETE FROM certificate_challenges;
              DELETE FROM certificate_orders WHERE id = 77; DELETE FROM jobs WHERE key = 'left';
              UPDATE releases SET gone_ms = NULL",
         )

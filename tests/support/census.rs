@@ -21,7 +21,7 @@ pub struct Census(BTreeMap<String, i64>);
 
 /// Rows of what is under way or held for a while: none is left once all is calm.
 const FOR_A_WHILE: &[(&str, &str)] = &[
-    ("pause of app", "SELECT app_id FROM app_pauses"),
+    ("pause of app", "SELECT app_id FROM app_pause_owners"),
     (
         "challenge of order",
         "SELECT order_id FROM certificate_challenges",

@@ -1,7 +1,8 @@
 //! What the one that leaves still counts, told to the one that has the box: figures are of the box, whoever served.
 //!
-//! Told is what came since the control plane here wrote figures down for the last time, so that none is missing and none
-//! counts twice. What of it is about routes or replicas that the other one has no more is left out.
+//! Of routes told is what came since the control plane here wrote figures down for the last time, so that none is missing and
+//! none counts twice; of replicas, whose figures are written nowhere, what came since the other one took over. Where the last
+//! writing did not end in time, it is the same of routes. What of it is about routes or replicas that the other one has no more is left out.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ const TOGETHER: usize = 50;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counted {
     of: Of,
+    #[serde(default)]
     requests: u64,
     classes: [u64; 5],
     failures: u64,

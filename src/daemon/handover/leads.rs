@@ -2,7 +2,8 @@
 //! for what only the other hears of, the end of a pause or another replica.
 //!
 //! Only where routes lead is told, not which there are or what is asked of requests: of that the one that leaves keeps to
-//! what it knew. It never gives up targets for none. Whoever is told goes on telling the one before it, for what is told is
+//! what it knew. So where something else is asked by now, it follows pauses alone: what is guarded there would be open here.
+//! It never gives up targets or files for nobody. Whoever is told goes on telling the one before it, for what is told is
 //! what the edge here serves.
 
 use std::collections::HashMap;
@@ -16,6 +17,7 @@ use tokio::sync::watch;
 
 use super::wire::{Mouth, Reply};
 use crate::base::clock::UnixMs;
+use crate::base::secret::sha256_hex;
 use crate::proxy::{
     Address, EdgeHandle, Protocol, Route, RouteSpec, RouteTable, Snapshot, StaticSite, Target,
     Traits, Upstream,
@@ -30,6 +32,9 @@ pub struct Lead {
     /// Its key.
     pub route: String,
     pub to: To,
+    /// What is asked of requests there, as a digest.
+    #[serde(default)]
+    pub asked: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,8 +145,15 @@ fn all(snapshot: &Snapshot) -> Vec<Lead> {
     let of = |route: &Arc<Route>| Lead {
         route: route.spec.key.to_string(),
         to: To::of(&route.spec.upstream),
+        asked: asked(route),
     };
     snapshot.all_routes().map(of).collect()
+}
+
+/// A digest of the policies. Two that differ in a password alone look alike: either guards.
+fn asked(route: &Route) -> String {
+    let (path, policies) = (&route.spec.path_prefix, &route.spec.policies);
+    sha256_hex(format!("{path} {policies:?}").as_bytes())
 }
 
 /// Tells whoever leaves where routes lead, again and again until it is gone, and of the hurry there may be.
@@ -151,7 +163,7 @@ pub async fn tell(
     mut hurry: watch::Receiver<Option<Duration>>,
 ) {
     let mut published = edge.published();
-    let mut told: HashMap<String, To> = HashMap::new();
+    let mut told: HashMap<String, (To, String)> = HashMap::new();
     let mut is_hurried = false;
     loop {
         published.mark_unchanged();
@@ -164,16 +176,18 @@ pub async fn tell(
             }
         }
         let leads = all(&edge.snapshot());
-        let news = leads
-            .into_iter()
-            .filter(|lead| told.get(&lead.route) != Some(&lead.to));
+        let news = leads.into_iter().filter(|lead| {
+            let before = told.get(&lead.route);
+            before.is_none_or(|(to, asked)| *to != lead.to || *asked != lead.asked)
+        });
         let news: Vec<Lead> = news.collect();
         for some in news.chunks(TOGETHER) {
             if mouth.say(&Reply::Leads(some.to_vec())).await.is_err() {
                 return;
             }
         }
-        told.extend(news.into_iter().map(|lead| (lead.route, lead.to)));
+        let news = news.into_iter();
+        told.extend(news.map(|lead| (lead.route, (lead.to, lead.asked))));
         let next = tokio::select! {
             changed = published.changed() => changed,
             changed = hurry.changed() => changed,
@@ -193,8 +207,10 @@ pub async fn follow(edge: &EdgeHandle, told: Vec<Lead>) {
             let known = before.route(&lead.route);
             known.is_some_and(|route| {
                 let now = To::of(&route.spec.upstream);
-                let gives_up = lead.to.is_nobody() && matches!(now, To::Targets(_));
-                now != lead.to && !gives_up
+                let is_pause = |to: &To| matches!(to, To::Paused { .. });
+                let gives_up = lead.to.is_nobody() && !is_pause(&now);
+                let may = is_pause(&lead.to) || lead.asked == asked(route);
+                now != lead.to && may && !gives_up
             })
         })
         .collect();
@@ -270,6 +286,16 @@ mod tests {
         Route::new(spec, &Snapshot::default())
     }
 
+    fn guarded(key: &str, upstream: Upstream) -> Arc<Route> {
+        let asked = toml::from_str("allow = [\"10.0.0.0/8\"]").unwrap();
+        let verifiers = crate::base::policies::VerifierKey::new(b"key");
+        let spec = RouteSpec {
+            policies: Arc::new(crate::proxy::Policies::compile(&asked, &verifiers)),
+            ..route(key, upstream).spec.clone()
+        };
+        Route::new(spec, &Snapshot::default())
+    }
+
     fn replica(port: u16) -> Arc<Target> {
         let traits = Traits {
             cap: Some(7),
@@ -317,6 +343,8 @@ mod tests {
             route("kept", Upstream::Targets(vec![kept.clone()])),
             route("gone", Upstream::Targets(vec![])),
             route("unknown", Upstream::Targets(vec![])),
+            guarded("open", Upstream::Targets(vec![replica(82)])),
+            route("read", Upstream::Targets(vec![])),
         ]);
         let leaves = edge(vec![
             route("a", paused()),
@@ -324,6 +352,8 @@ mod tests {
             route("files", paused()),
             route("kept", Upstream::Targets(vec![kept.clone()])),
             route("gone", Upstream::Targets(vec![kept.clone()])),
+            route("open", Upstream::Targets(vec![kept.clone()])),
+            route("read", Upstream::Static(Arc::new(site.shown("", true)))),
         ]);
         let told = all(&has_it.snapshot());
         // As it goes over the wire.
@@ -339,6 +369,10 @@ mod tests {
         assert!(Arc::ptr_eq(&first("kept"), &kept));
         // Somebody is better than nobody.
         assert!(Arc::ptr_eq(&first("gone"), &kept));
+        // A folder that the other one has not read yet is there all the same.
+        assert!(matches!(leads_to(&leaves, "read"), To::Files { .. }));
+        // What has a password there is not shown without one here.
+        assert!(Arc::ptr_eq(&first("open"), &kept));
         assert!(snapshot.route("unknown").is_none());
         // Said again, it changes nothing.
         follow(&leaves, serde_json::from_str(&told).unwrap()).await;

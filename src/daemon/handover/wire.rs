@@ -2,7 +2,8 @@
 //!
 //! First come the listening sockets, as descriptors beside a line that says what they are; then lines of JSON each way.
 //! What is said before the other one is confirmed is answered; what is said after it is news, of which one that does not know
-//! it, because it is of another release, takes no notice. The end of the wire is the end of the other.
+//! it, because it is of another release, takes no notice. The first release of all took such a word for the end: it is told
+//! none, and is known by its [`Serving`], which does not say where HTTPS is. The end of the wire is the end of the other.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;

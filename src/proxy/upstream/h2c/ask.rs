@@ -19,7 +19,7 @@ use super::super::timer::Timer;
 use super::answer::AnswerBody;
 use super::connections::Slot;
 use super::upload::{Progress, Upload};
-use crate::proxy::attempt::MOMENT;
+use crate::proxy::attempt::STALE_WITHIN;
 use crate::proxy::limits::Limits;
 use crate::proxy::vigil::Vigil;
 
@@ -36,7 +36,8 @@ pub(in crate::proxy) struct Failure {
     pub(in crate::proxy) why: SendFailure,
     /// The target has not seen the request, or says that it did nothing for it.
     pub(in crate::proxy) unsent: bool,
-    /// The connection had served before and ended within a moment: most likely it was closed before the request came.
+    /// The connection had served before and ended within a moment, or took no more: most likely it was closed before the
+    /// request came.
     pub(in crate::proxy) stale: bool,
     /// The body, if nothing was taken from it.
     pub(in crate::proxy) body: Option<BodySource>,
@@ -70,7 +71,7 @@ pub(in crate::proxy) async fn ask(
     let mut upload = Upload::new(stream, body);
     upload.hurry(limits.client_idle);
     let mut clock = Clock::default();
-    // A stream, by a target that is there.
+    // A stream, by a target that is there and began with it.
     let mut was_reset = false;
     let answered = poll_fn(|cx| {
         if !upload.is_done() {
@@ -88,7 +89,9 @@ pub(in crate::proxy) async fn ask(
             return Poll::Ready(result.map_err(|error| {
                 let untouched = slot.has_spoken() && slot.written() == before;
                 let unsent = untouched || was_refused(&error);
-                was_reset = error.is_remote() && error.is_reset();
+                was_reset = error.is_remote()
+                    && error.is_reset()
+                    && error.reason() != Some(Reason::REFUSED_STREAM);
                 (unanswered(&slot, error), unsent)
             }));
         }
@@ -139,7 +142,7 @@ pub(in crate::proxy) async fn ask(
             Err(Failure {
                 why,
                 unsent,
-                stale: reused && !was_reset && began.elapsed() < MOMENT,
+                stale: reused && !was_reset && began.elapsed() < STALE_WITHIN,
                 body: upload.into_source(),
             })
         }
