@@ -63,7 +63,7 @@ impl From<SuperviseError> for Stop {
     /// What passes by itself is nobody's failure: an engine that is away, a row that cannot be written, a daemon that stops.
     fn from(error: SuperviseError) -> Self {
         let passes = match &error {
-            SuperviseError::Engine(error) => error.is_unreachable(),
+            SuperviseError::Engine(error) => error.is_passing(),
             SuperviseError::State(_) | SuperviseError::Stopping => true,
             _ => false,
         };

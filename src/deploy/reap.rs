@@ -22,7 +22,7 @@ use super::{DRAIN_JOB, Deploys, JOB, REPLICAS_JOB, WATCH_JOB, job_key};
 use crate::base::clock::UnixMs;
 use crate::db::DbError;
 use crate::events::{self, Level, NewEvent};
-use crate::jobs;
+use crate::jobs::{self, Owed};
 use crate::supervise::{Kind, State as Container};
 
 /// Between work on replicas, left or too few, that failed and the next.
@@ -74,16 +74,13 @@ impl Deploys {
                     .as_ref()
                     .is_some_and(|job| job.finished > Some(now.minus(REST)));
                 // A release that does not come up is tried once more, and no more.
-                let is_first = failed.is_none();
                 let again = failed.is_some_and(|job| replicas::is_once_more(&job.payload));
-                if soon || (again && !left_over) || jobs::is_key_open(tx, &job_key(app))? {
+                // A change of scale that is yet to be queued does it.
+                let comes = Owed::Counts.is_owed(tx, app)? || jobs::is_key_open(tx, &job_key(app))?;
+                if soon || (again && !left_over) || comes {
                     return Ok(false);
                 }
-                match is_first {
-                    // What was to make them was never queued.
-                    true => replicas::enqueue(tx, app, now)?,
-                    false => replicas::enqueue_once_more(tx, app, now)?,
-                }
+                replicas::enqueue_once_more(tx, app, now)?;
                 Ok::<_, DbError>(true)
             };
             if self.0.db.write(queued).await? {

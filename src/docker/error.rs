@@ -72,6 +72,12 @@ impl EngineError {
         matches!(self, Self::Unreachable { .. } | Self::TimedOut { .. })
     }
 
+    /// Whether the same may well be done a moment later: the engine is away, or found the machine's firewall in the midst
+    /// of somebody else's change.
+    pub fn is_passing(&self) -> bool {
+        self.is_unreachable() || self.to_string().contains("iptables failed")
+    }
+
     /// Whether the thing named does not exist.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound { .. })

@@ -22,6 +22,8 @@ const LINES: usize = 20;
 const LINE: usize = 500;
 /// What is read of a log: some lines may be of the next life already.
 const READ: u32 = 100;
+/// So much later than it was written the engine may have read a line.
+const READ_LATE: Duration = Duration::from_millis(500);
 /// Reading them must not take long.
 const LIMIT: Duration = Duration::from_secs(5);
 
@@ -100,9 +102,10 @@ pub(super) fn remember(shared: &Arc<Shared>, row: i64, container: Option<String>
     });
 }
 
-/// The last lines that were written before `end`.
+/// The last lines that were written before `end`. The engine gives them their time when it reads them, which may be a moment
+/// after the container that wrote them has ended.
 fn last(lines: Vec<LogLine>, end: Option<UnixMs>) -> Vec<String> {
-    let before = |line: &LogLine| end.is_none_or(|end| line.at_ms <= end.0);
+    let before = |line: &LogLine| end.is_none_or(|end| line.at_ms <= end.plus(READ_LATE).0);
     let mut lines: Vec<String> = lines
         .into_iter()
         .filter(before)
@@ -151,12 +154,12 @@ mod tests {
             is_error: true,
             text: format!("at {at_ms}"),
         };
-        let lines: Vec<LogLine> = (0..40).map(line).collect();
-        let kept = last(lines.clone(), Some(UnixMs(29)));
+        let lines: Vec<LogLine> = (0..40).map(|second| line(second * 1_000)).collect();
+        let kept = last(lines.clone(), Some(UnixMs(28_600)));
         assert_eq!(
             (kept.len(), kept[0].as_str(), kept[19].as_str()),
-            (20, "at 10", "at 29")
+            (20, "at 10000", "at 29000")
         );
-        assert_eq!(last(lines, None)[19], "at 39");
+        assert_eq!(last(lines, None)[19], "at 39000");
     }
 }

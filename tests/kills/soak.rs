@@ -466,7 +466,8 @@ fn n5_saboteur_a_change_that_is_acknowledged_before_it_is_written_is_found_lost(
     // The first round that sets a variable and kills at the answer.
     let is_one = |seed: &u64| {
         let mut dice = Dice::of(*seed, 0);
-        let sets = change(&p, &mut dice, 0).verb.contains(&"set".to_owned());
+        let verb = change(&p, &mut dice, 0).verb;
+        let sets = verb.first().is_some_and(|v| v == "env") && verb.contains(&"set".to_owned());
         sets && matches!(blow(&mut dice), Blow::AtTheAnswer)
     };
     let seed = (0..1_000).find(is_one).unwrap();
