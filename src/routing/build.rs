@@ -102,7 +102,10 @@ fn made(
             addresses
                 .into_iter()
                 // Each is one of its own, to cookies, figures and the access log, too.
-                .map(|a| target(format!("{} {a}", route.group), Address::Tcp(a)))
+                .map(|a| match route.group.ends_with(&a.to_string()) {
+                    true => target(route.group.clone(), Address::Tcp(a)),
+                    false => target(format!("{} {a}", route.group), Address::Tcp(a)),
+                })
                 .collect(),
         ),
         Answer::Replicas(replicas) => Upstream::Targets(
