@@ -297,7 +297,7 @@ impl Filling {
         }
         // A dump and what it says of itself; and of uploads nothing but the logs of what became of them.
         for (folder, count) in [("backups", 2 * self.dumps.len()), ("builds", 0)] {
-            until(&format!("{folder} to be tidy"), secs(120), || {
+            until(&format!("{folder} to be tidy"), secs(600), || {
                 let all = files(&self.fh.data_dir().join(folder));
                 let all: Vec<_> = all
                     .into_iter()
