@@ -2,8 +2,9 @@
 //!
 //! Each turn does the work of the state the row is in and then writes the next
 //! one. All work may be done twice, so after a crash the same turn is simply
-//! taken again. Before the switch an error ends the deploy; after it only
-//! patience helps: the job comes again until the new release has the traffic.
+//! taken again. Before the switch an error ends the deploy; at it only
+//! patience helps: the job comes again until the new release has the traffic,
+//! or goes back to the checks where a replica is not seen any more.
 //! With that it ends, and the app's next work may begin; the old containers
 //! are the drain's (`drain.rs`), the new ones the watch's (`watch.rs`), both
 //! from the switch on.

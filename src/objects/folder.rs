@@ -82,7 +82,8 @@ impl Folder {
         self.root.join(format!("{key}{PARTIAL}"))
     }
 
-    /// A disk that is not mounted holds nothing, and says nothing of what it held.
+    /// Where the folder itself is gone, as with most disks that are not mounted, nothing is said of what it held. One whose
+    /// empty mount point stays looks empty.
     async fn is_there(&self) -> Result<(), StoreError> {
         match fs::try_exists(&self.root).await {
             Ok(true) => Ok(()),
@@ -135,7 +136,7 @@ impl Folder {
     async fn remove(&self, path: &Path) -> Result<(), StoreError> {
         match fs::remove_file(path).await {
             Ok(()) => Ok(()),
-            // It may lie on a disk that is not mounted.
+            // It may be away with its folder.
             Err(e) if e.kind() == ErrorKind::NotFound => self.is_there().await,
             Err(e) => Err(self.error(&e)),
         }

@@ -1,7 +1,6 @@
 //! Limits: each one reached, each one answered as written.
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use freehold::proxy::{Limits, Refusal, RouteSpec};
 use http::Request;
 use http_body_util::{BodyExt, StreamBody};
@@ -10,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::app::app;
-use crate::client::{Http1, Http2, bytes, empty, get, post, tls};
+use crate::client::{Http1, Http2, bytes, empty, get, post, post_with_trailers, tls};
 use crate::rig::{Rig, World, route, target, until, within};
 
 fn limits() -> Limits {
@@ -343,14 +342,7 @@ async fn e3_larger_heads_are_taken_on_connections_that_begin_after_the_edit() {
     for _ in 0..60 {
         trailers.append("x", "a".repeat(3_000).parse().unwrap());
     }
-    let frames = vec![
-        Ok(Frame::data(Bytes::from_static(b"12345"))),
-        Ok(Frame::trailers(trailers)),
-    ];
-    let body = BodyExt::boxed(StreamBody::new(futures_util::stream::iter(frames)));
-    let request = Request::post("https://tasks.test/count")
-        .body(body)
-        .unwrap();
+    let request = post_with_trailers("https://tasks.test/count", "12345", trailers);
     let answer = before.ask(request).await;
     assert!(
         answer.as_ref().map_or(true, |answer| answer.status != 200),

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Empty, Full};
+use http_body_util::{BodyExt, Empty, Full, StreamBody};
+use hyper::body::Frame;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -36,6 +37,12 @@ pub fn get(uri: &str) -> Request<Body> {
 
 pub fn post(uri: &str, body: impl Into<Bytes>) -> Request<Body> {
     Request::post(uri).body(full(body)).unwrap()
+}
+
+pub fn post_with_trailers(uri: &str, body: impl Into<Bytes>, trailers: HeaderMap) -> Request<Body> {
+    let frames = [Ok(Frame::data(body.into())), Ok(Frame::trailers(trailers))];
+    let body = BodyExt::boxed(StreamBody::new(futures_util::stream::iter(frames)));
+    Request::post(uri).body(body).unwrap()
 }
 
 /// An answer read to its end.

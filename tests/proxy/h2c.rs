@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use crate::app::{App, app, h2c_app, raw};
-use crate::client::{Body, Http1, Http2, bytes, full, get, post, tls};
+use crate::client::{Body, Http1, Http2, bytes, full, get, post, post_with_trailers, tls};
 use crate::rig::{Rig, World, h2c_target, route, until, within};
 
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -224,14 +224,7 @@ async fn e2_trailers_pass_both_ways_to_an_h2c_app_and_only_those_that_may() {
     let mut trailers = HeaderMap::new();
     trailers.insert("x-check", "7".parse().unwrap());
     trailers.insert("x-forwarded-for", "6.6.6.6".parse().unwrap());
-    let frames = vec![
-        Ok(Frame::data(Bytes::from_static(b"12345"))),
-        Ok(Frame::trailers(trailers)),
-    ];
-    let body = BodyExt::boxed(StreamBody::new(futures_util::stream::iter(frames)));
-    let request = Request::post("https://tasks.test/count")
-        .body(body)
-        .unwrap();
+    let request = post_with_trailers("https://tasks.test/count", "12345", trailers);
     let answer = http2.ask(request).await.unwrap();
     assert_eq!(answer.text(), "5 {\"x-check\": \"7\"}");
 }

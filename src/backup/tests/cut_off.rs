@@ -4,7 +4,9 @@ use super::cancelled::begun;
 use super::*;
 use crate::backup::PLAN_JOB;
 use crate::backup::error::BackupError;
+use crate::backup::row::Backup;
 use crate::jobs::Outcome;
+use crate::objects::Upload;
 
 /// The one backup of a night, in work, and the files that lie in its folder.
 async fn in_work(a: &Machine) -> std::path::PathBuf {
@@ -12,6 +14,15 @@ async fn in_work(a: &Machine) -> std::path::PathBuf {
     a_night(a, UnixMs::now(), &[("shop", BackupState::Running)]).await;
     let key = a.backups.find(1).await.unwrap().key;
     a.folder.path().join("backups").join(key)
+}
+
+/// That backup, and its dump on the way into the folder.
+async fn under_way(a: &Machine) -> (Backup, Upload) {
+    let backup = a.backups.find(1).await.unwrap();
+    let objects = a.backups.store(backup.target).await.unwrap();
+    let mut upload = objects.begin(&backup.key, 5).await.unwrap();
+    upload.write(b"PGDMP").await.unwrap();
+    (backup, upload)
 }
 
 fn files(below: &std::path::Path) -> Vec<String> {
@@ -42,10 +53,7 @@ async fn is_gone(a: &Machine) {
 async fn n7_a_dump_that_is_whole_but_could_not_be_noted_does_not_stay_in_its_folder() {
     let a = a_box().await;
     in_work(&a).await;
-    let backup = a.backups.find(1).await.unwrap();
-    let objects = a.backups.store(backup.target).await.unwrap();
-    let mut upload = objects.begin(&backup.key, 5).await.unwrap();
-    upload.write(b"PGDMP").await.unwrap();
+    let (backup, upload) = under_way(&a).await;
     upload.finish().await.unwrap();
     let why = BackupError::Db(DbError::Unreadable("no space".into()));
     let outcome = a.backups.fail(&backup, why).await;
@@ -58,10 +66,7 @@ async fn n7_a_dump_that_is_whole_but_could_not_be_noted_does_not_stay_in_its_fol
 async fn n5_a_dump_whose_work_broke_off_leaves_no_half_a_file_in_its_folder() {
     let a = a_box().await;
     in_work(&a).await;
-    let backup = a.backups.find(1).await.unwrap();
-    let objects = a.backups.store(backup.target).await.unwrap();
-    let mut upload = objects.begin(&backup.key, 5).await.unwrap();
-    upload.write(b"PGDMP").await.unwrap();
+    let (_, upload) = under_way(&a).await;
     drop(upload);
     assert_eq!(files(&a.folder.path().join("backups")).len(), 1);
     let gone: Result<usize, DbError> =
