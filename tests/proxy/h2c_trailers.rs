@@ -3,11 +3,11 @@
 use http::{HeaderMap, Response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::app::{App, h2c_app, raw};
+use crate::app::{App, always, h2c_app, raw};
 use crate::client::{Http2, bytes, get};
 use crate::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, SETTINGS, frame};
 use crate::h2c::{frames, rig as h2c_rig};
-use crate::rig::{Rig, World, h2c_target, route};
+use crate::rig::{Rig, World, h2c_target, route, target};
 
 const PREFACE: usize = 24;
 const HEAD: usize = 9;
@@ -154,8 +154,8 @@ async fn e2_trailers_pass_both_ways_between_an_http1_client_and_an_h2c_app() {
 
 /// hyper writes behind the last chunk what `Trailer` has named, alone; over HTTP/2 all of them come.
 #[tokio::test]
-async fn e2_trailers_that_an_h2c_app_has_not_named_reach_clients_over_http2_alone() {
-    let app = frames(|mut connection, _| async move {
+async fn e2_trailers_that_an_app_has_not_named_reach_clients_over_http2_alone() {
+    let h2c = frames(|mut connection, _| async move {
         while let Some(Ok((_, mut respond))) = connection.accept().await {
             let mut stream = respond.send_response(Response::new(()), false).unwrap();
             stream.send_data("hello".into(), false).unwrap();
@@ -165,14 +165,20 @@ async fn e2_trailers_that_an_h2c_app_has_not_named_reach_clients_over_http2_alon
         }
     })
     .await;
-    let rig = h2c_rig(&app);
-    let head =
-        "GET / HTTP/1.1\r\nHost: tasks.test\r\nTE: trailers\r\nConnection: close, TE\r\n\r\n";
-    let answer = bytes(&rig, "tasks.test", head).await;
-    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-    assert_eq!(body, "5\r\nhello\r\n0\r\n\r\n");
-    let mut http2 = Http2::tls(&rig, "tasks.test").await;
-    let answer = http2.ask(get("https://tasks.test/")).await.unwrap();
-    assert_eq!(answer.text(), "hello");
-    assert_eq!(answer.trailers.unwrap()["x-sum"], "42");
+    let http1 = always(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nx-sum: 42\r\n\r\n",
+    )
+    .await;
+    for target in [h2c_target(h2c.address), target(http1.address)] {
+        let rig = Rig::start(World::of([route("tasks.test", &[&target])]));
+        let head =
+            "GET / HTTP/1.1\r\nHost: tasks.test\r\nTE: trailers\r\nConnection: close, TE\r\n\r\n";
+        let answer = bytes(&rig, "tasks.test", head).await;
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert_eq!(body, "5\r\nhello\r\n0\r\n\r\n");
+        let mut http2 = Http2::tls(&rig, "tasks.test").await;
+        let answer = http2.ask(get("https://tasks.test/")).await.unwrap();
+        assert_eq!(answer.text(), "hello");
+        assert_eq!(answer.trailers.unwrap()["x-sum"], "42");
+    }
 }
