@@ -1,6 +1,8 @@
 //! Deploys that say they go on though nothing works on them any more: their
 //! job failed without a word, as one that panics does.
 //!
+//! And drains that go on for longer than any may.
+//!
 //! Before the switch such a deploy failed. After it the release is live, and
 //! stays so: what was left of the deploy is to take the old containers away.
 //! A removal that failed is queued again: nothing else can become of its app.
@@ -36,9 +38,36 @@ impl Deploys {
             tracing::warn!(%error, "whether removals were left half done could not be seen");
         }
         self.reap_deploys().await;
+        if let Err(error) = self.reap_drains().await {
+            tracing::warn!(%error, "whether drains are past their deadline could not be seen");
+        }
         if let Err(error) = self.reap_replicas().await {
             tracing::warn!(%error, "whether replicas were left over could not be seen");
         }
+    }
+
+    /// Drains that go on past the deadline of their state, whatever their job says of it: one that is tried again and
+    /// again, or hangs where nothing else bounds it.
+    async fn reap_drains(&self) -> Result<(), DbError> {
+        let draining = |c: &Connection| {
+            let mut all = store::unsettled(c)?;
+            all.retain(|d| d.state == State::Draining);
+            Ok::<_, DbError>((all, jobs::worked_on(c, WATCH_JOB, "deploy")?))
+        };
+        let (draining, watching) = self.0.db.read(draining).await?;
+        for deploy in self.past_their_drain(draining) {
+            let id = deploy.id;
+            tracing::warn!(deploy = id, "a drain is past its deadline and is ended");
+            let cut = self.cut_off(&deploy).await;
+            let ended = match cut {
+                Ok(()) => self.end(&deploy, watching.contains(&id)).await,
+                Err(why) => Err(why),
+            };
+            if let Err(why) = ended {
+                tracing::warn!(why, deploy = id, "a drain could not be ended yet");
+            }
+        }
+        Ok(())
     }
 
     /// Replicas that run, serve nothing, and are no open work's: a drain or a count of replicas that failed left them.
