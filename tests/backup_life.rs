@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[cfg(feature = "crash-points")]
+#[path = "backup_life/night.rs"]
+mod night;
 mod support;
 #[path = "backup_life/world.rs"]
 mod world;

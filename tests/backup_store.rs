@@ -7,6 +7,7 @@ mod support;
 use freehold::base::secret::{Secret, sha256_hex};
 use freehold::http_client::HttpClient;
 use freehold::objects::{Location, S3Location, S3Options, Store, StoreError};
+use support::disk::Disk;
 use support::s3::S3;
 
 fn location(s3: &S3, bucket: &str, key: &str, secret: &str) -> Location {
@@ -153,4 +154,55 @@ async fn f6_bucket_missing_key_refused_and_nobody_there_are_sentences() {
         gone.contains("127.0.0.1") && gone.contains("refused"),
         "{gone}"
     );
+}
+
+/// A folder's disk that fills up behind the last look at what is free, in the midst of a dump's stream.
+#[tokio::test]
+async fn n7_a_stream_into_a_folder_that_fills_up_in_its_midst_leaves_no_file() {
+    let disk = Disk::mount(300);
+    let store = Store::folder(disk.path().to_owned());
+    let mut upload = store.begin("main/a.dump", 0).await.unwrap();
+    upload.write(&noise(2_000_000)).await.unwrap();
+    // What is left is less than the stream brings until anybody looks again.
+    disk.fill(1_000_000);
+    let mut refused = None;
+    for _ in 0..8 {
+        // A write's failure may be told by the one after it.
+        if let Err(error) = upload.write(&noise(1_000_000)).await {
+            refused = Some(error);
+            break;
+        }
+    }
+    upload.abort().await;
+    let refused = refused.expect("the disk was full");
+    assert!(matches!(refused, StoreError::DiskFull { .. }), "{refused}");
+    disk.free();
+    assert_eq!(files_below(disk.path()), Vec::<std::path::PathBuf>::new());
+    // One that meets it at its end says so, too, and takes itself away.
+    let mut upload = store.begin("main/b.dump", 0).await.unwrap();
+    disk.fill(100_000);
+    upload.write(&noise(1_000_000)).await.ok();
+    let ended = upload.finish().await;
+    assert!(matches!(ended, Err(StoreError::DiskFull { .. })));
+    disk.free();
+    assert_eq!(files_below(disk.path()), Vec::<std::path::PathBuf>::new());
+    // With space all is well.
+    let mut upload = store.begin("main/b.dump", 0).await.unwrap();
+    upload.write(&noise(1_000_000)).await.unwrap();
+    upload.finish().await.unwrap();
+    assert_eq!(files_below(disk.path()).len(), 1);
+}
+
+fn files_below(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for path in std::fs::read_dir(folder)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+    {
+        match path.is_dir() {
+            true => found.extend(files_below(&path)),
+            false => found.push(path),
+        }
+    }
+    found
 }

@@ -46,6 +46,11 @@ impl Place {
         let mut fh = Freehold::new();
         fh.configure(&format!("[deploy]\nwatch = \"20s\"\n{settings}"));
         fh.start();
+        Self::of(fh)
+    }
+
+    /// One whose daemon runs.
+    fn of(fh: Freehold) -> Self {
         fh.cli(&["app", "create", APP]);
         fh.cli(&["domain", "add", APP, "hello.localhost"]);
         let id = fh.installation();

@@ -141,14 +141,17 @@ impl Backups {
         schedule: Schedule,
         now: UnixMs,
     ) -> Result<(), BackupError> {
-        self.db
+        crash_point::hit("backup.due.before");
+        let queued = self
+            .db
             .write(move |tx| {
                 store::set_schedule(tx, server, schedule.minute, schedule.next_due, now)?;
                 let payload = serde_json::json!({ "database": server });
                 enqueue(tx, PLAN_JOB, server, payload, now, now)
             })
-            .await
-            .map_err(BackupError::Db)
+            .await;
+        crash_point::hit("backup.due.after");
+        queued.map_err(BackupError::Db)
     }
 
     /// An event for each database of the server whose missing backup is to be told now.
@@ -291,9 +294,11 @@ impl Backups {
         let Some(server) = servers.into_iter().find(|s| s.id == id) else {
             return Outcome::Done;
         };
+        crash_point::hit("backup.plan.before");
         let written = self
             .write_down(&server, Cause::Schedule, Some(context.id))
             .await;
+        crash_point::hit("backup.plan.after");
         match written {
             Ok(_) => Outcome::Done,
             Err(error) => {

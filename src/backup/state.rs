@@ -103,13 +103,14 @@ impl RestoreState {
 }
 
 /// The names of the lines at which the tests kill the daemon: one before and
-/// one after each write of a state.
+/// one after each write of a state, of a night that is due, and of what its plan
+/// makes of it.
 pub fn crash_points() -> Vec<String> {
     let backup = BackupState::ALL.map(|s| format!("backup.{}", s.as_str()));
     let restore = RestoreState::ALL.map(|s| format!("restore.{}", s.as_str()));
-    backup
-        .iter()
-        .chain(&restore)
+    let night = ["backup.due", "backup.plan"].map(str::to_owned);
+    let writes = backup.iter().chain(&restore).chain(&night);
+    writes
         .flat_map(|name| [format!("{name}.before"), format!("{name}.after")])
         .collect()
 }
@@ -121,8 +122,13 @@ mod tests {
     #[test]
     fn f8_crash_points_cover_every_state_and_words_come_back() {
         let points = crash_points();
-        assert_eq!(points.len(), 24);
-        for wanted in ["backup.verifying.before", "restore.swapping.after"] {
+        assert_eq!(points.len(), 28);
+        for wanted in [
+            "backup.verifying.before",
+            "restore.swapping.after",
+            "backup.due.before",
+            "backup.plan.after",
+        ] {
             assert!(points.iter().any(|p| p == wanted), "{wanted}");
         }
         for state in BackupState::ALL {

@@ -436,10 +436,7 @@ async fn f5_edits_are_followed_and_a_bad_one_changes_nothing() {
         panic!("{change}");
     };
     assert_eq!(waiting[0].setting, "listen");
-    assert!(
-        change.to_string().contains("Restart the daemon"),
-        "{change}"
-    );
+    assert!(change.to_string().contains("`freehold reload`"), "{change}");
     assert_eq!(*seen.waiting.borrow(), *waiting);
     assert_eq!(seen.settings.borrow().listen, Listen::default());
     assert!(seen.refused.borrow().is_none());

@@ -1,4 +1,4 @@
-//! Settings that only a start takes up: an edit of them is reported with what to do, and waits. Pure.
+//! Settings that only a start takes up, a reload's included: an edit of them is reported with what to do, and waits. Pure.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -24,7 +24,7 @@ pub fn waiting(asked: &Config, running: &Config, held: Option<&Listen>) -> Vec<W
         all.push(data_dir(&asked.data_dir, &running.data_dir));
     }
     if asked.run_dir != running.run_dir {
-        all.push(at_restart(
+        all.push(taken_over(
             "run_dir",
             format!(
                 "The sockets lie in {} until then.",
@@ -34,7 +34,7 @@ pub fn waiting(asked: &Config, running: &Config, held: Option<&Listen>) -> Vec<W
     }
     all.extend(match held {
         Some(held) => listen_held(&asked.listen, held),
-        None if addresses(&asked.listen) != addresses(&running.listen) => Some(at_restart(
+        None if addresses(&asked.listen) != addresses(&running.listen) => Some(taken_over(
             "listen",
             format!(
                 "The daemon listens on {} and {} until then.",
@@ -44,7 +44,7 @@ pub fn waiting(asked: &Config, running: &Config, held: Option<&Listen>) -> Vec<W
         None => None,
     });
     if asked.docker != running.docker {
-        all.push(at_restart(
+        all.push(taken_over(
             "docker.host",
             format!("The engine at {} is used until then.", running.docker.host),
         ));
@@ -67,11 +67,20 @@ pub(super) fn in_force(asked: Config, running: &Config) -> Config {
     }
 }
 
-fn at_restart(setting: &'static str, why: String) -> Waiting {
+/// How another daemon takes the place of the one that runs.
+const RELOAD: &str = "Run `freehold reload` when it suits you, which loses no request; without systemd end `freehold serve` and start it again";
+
+fn taken_over(setting: &'static str, why: String) -> Waiting {
     Waiting {
         setting,
         why,
-        remedy: "Restart the daemon when it suits you: `systemctl restart freehold`; without systemd end `freehold serve` and start it again.".into(),
+        // A reload loses no request; two that overlap cannot be listened on side by side.
+        remedy: match setting {
+            "listen" => format!(
+                "{RELOAD}; an address that overlaps with the one of now, as [::]:443 does with 0.0.0.0:443, takes `systemctl restart freehold`."
+            ),
+            _ => format!("{RELOAD}."),
+        },
     }
 }
 
@@ -131,13 +140,18 @@ mod tests {
     }
 
     #[test]
-    fn f5_own_sockets_wait_for_a_restart() {
+    fn f5_own_sockets_wait_for_a_reload() {
         let running = Config::default();
         let mut asked = running.clone();
         asked.listen.https = "[::]:8443".parse().unwrap();
+        asked.docker.host = "unix:///run/other.sock".into();
         let told = waiting(&asked, &running, None);
+        assert_eq!(told.len(), 2);
+        assert!(told[1].remedy.contains("`freehold reload`"), "{told:?}");
+        assert!(!told[1].remedy.contains("restart"), "{told:?}");
         assert!(told[0].why.contains("[::]:443"), "{told:?}");
-        assert!(told[0].remedy.contains("Restart the daemon"), "{told:?}");
+        assert!(told[0].remedy.contains("`freehold reload`"), "{told:?}");
+        assert!(told[0].remedy.contains("overlaps"), "{told:?}");
         assert_eq!(in_force(asked, &running), running);
     }
 

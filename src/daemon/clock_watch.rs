@@ -3,7 +3,8 @@
 //! Waits in memory go by the monotonic clock and do not notice. What lies in rows is by the box's clock: after an hour
 //! back, work that waits a second for its next try would wait that hour, and a pause would hold requests for it. What
 //! happened while no daemon ran is seen by what lies in the future. Backup schedules and retention bear a jump by
-//! themselves (`backup/plan`, `backup/retention`), sessions and links end by the clock as it is.
+//! themselves (`backup/plan`, `backup/retention`), links end by the clock as it is, and sessions, which end as well when they
+//! began in a time to come (`users/store_sessions`).
 
 use std::time::Duration;
 

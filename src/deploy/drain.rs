@@ -11,6 +11,7 @@
 //! the oldest of too many ends what is left at once.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -19,11 +20,13 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::base::clock::UnixMs;
+use crate::base::mono::Mono;
 use crate::db::DbError;
 use crate::jobs::{self, JobContext, NewJob, Outcome};
 use crate::supervise::{Kind, Live, State as Container};
 
 use super::error::Stop;
+use super::mask::Mask;
 use super::row::Deploy;
 use super::run::{Next, PATIENCE, Work, mask};
 use super::start::STOP_GRACE;
@@ -91,6 +94,10 @@ impl Deploys {
         let Some(deploy) = deploy else {
             return Ok(());
         };
+        // They were taken from this job at the deadline, and the deploy went on without it.
+        if payload[ROWS].is_null() && deploy.state != State::Draining {
+            return Ok(());
+        }
         let Some(facts) = self.0.ports.apps.facts(deploy.app).await? else {
             return Ok(());
         };
@@ -118,13 +125,7 @@ impl Deploys {
                 .await;
             asked.map_err(told)?;
         } else {
-            let rows: HashSet<i64> = payload[ROWS]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(serde_json::Value::as_i64)
-                .collect();
-            match self.end_old(&work, &rows).await {
+            match self.end_old(&work, &rows_in(payload)).await {
                 Ok(()) => {}
                 Err(Stop::Failed(why) | Stop::Again(why)) => {
                     log.line(&format!("{why}; trying again"));
@@ -182,13 +183,49 @@ impl Deploys {
         Ok(())
     }
 
+    /// Which of these drain for longer than that may take. By the clock that nobody sets: what drained before this daemon
+    /// began counts anew, as its requests ended with the one before.
+    pub(super) fn past_their_drain(&self, mut draining: Vec<Deploy>) -> Vec<Deploy> {
+        let limits = self.0.limits();
+        let limit = State::Draining.deadline(limits.build_deadline) + limits.drain.max(LONGEST);
+        let limit = self.waited(State::Draining, limit);
+        let now = Mono::now();
+        let since = self.0.draining.lock();
+        let mut since = since.unwrap_or_else(PoisonError::into_inner);
+        since.retain(|id, _| draining.iter().any(|d| d.id == *id));
+        draining.retain(|d| now.since(*since.entry(d.id).or_insert(now)) >= limit);
+        draining
+    }
+
+    /// Ends the old containers of a deploy whose drain is past its deadline, with all that is in them. Its job works on
+    /// none of them any more.
+    pub(super) async fn cut_off(&self, deploy: &Deploy) -> Result<(), String> {
+        let (id, told) = (deploy.id, |e: DbError| e.to_string());
+        let job = move |c: &Connection| jobs::newest_about(c, DRAIN_JOB, "deploy", id);
+        let job = self.0.db.read(job).await.map_err(told)?;
+        if let Some(job) = job {
+            let rows = rows_in(&job.payload);
+            let mut old = self.not_serving(deploy.app).await.map_err(words)?;
+            old.retain(|l| rows.contains(&l.row));
+            for one in old {
+                let retired = self.0.ports.containers.retire(one.row, STOP_GRACE).await;
+                retired.map_err(|e| e.to_string())?;
+            }
+            let forgotten = self
+                .0
+                .db
+                .write(move |tx| jobs::forget_list(tx, job.id, ROWS));
+            forgotten.await.map_err(told)?;
+        }
+        let log = self.0.logs.writer(id, Mask::default());
+        log.line("The old containers did not finish within the longest that may take: they are stopped as they are.");
+        Ok(())
+    }
+
     /// A deploy found in its drain has a job for it; one from before there was such a job gets it now.
     pub(super) async fn see_to_the_drain(&self, deploy: &Deploy) -> Result<(), String> {
         let old = self.replicas_left_over(deploy.app).await;
-        let old = old.map_err(|stop| match stop {
-            Stop::Failed(why) | Stop::Again(why) => why,
-            Stop::Cancelled => "too late to cancel".into(),
-        })?;
+        let old = old.map_err(words)?;
         let rows: Vec<i64> = old.iter().map(|l| l.row).collect();
         let (id, now) = (deploy.id, UnixMs::now());
         let seen = self
@@ -295,6 +332,19 @@ impl Deploys {
                 Err(error) => tracing::debug!(%error, "open drains could not be counted"),
             }
         }
+    }
+}
+
+/// The containers that a drain is to end.
+fn rows_in(payload: &serde_json::Value) -> HashSet<i64> {
+    let rows = payload[ROWS].as_array().into_iter().flatten();
+    rows.filter_map(serde_json::Value::as_i64).collect()
+}
+
+fn words(stop: Stop) -> String {
+    match stop {
+        Stop::Failed(why) | Stop::Again(why) => why,
+        Stop::Cancelled => "too late to cancel".into(),
     }
 }
 

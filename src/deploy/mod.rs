@@ -60,6 +60,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::base::ids::InstallationId;
+use crate::base::mono::Mono;
 use crate::base::secret::{MasterKey, hmac_sha256};
 use crate::db::{Db, DbError};
 use crate::git::Git;
@@ -163,6 +164,8 @@ struct Inner {
     working: Mutex<HashMap<i64, CancellationToken>>,
     /// Unsigned webhooks of an app in a minute.
     strangers: Mutex<HashMap<i64, (i64, u32)>>,
+    /// The deploys that drain, and since when that is seen.
+    draining: Mutex<HashMap<i64, Mono>>,
     /// A state whose deadline a test does not wait for, and what stands for it.
     #[cfg(test)]
     hastened: Mutex<Option<(State, Duration)>>,
@@ -230,6 +233,7 @@ impl Deploys {
             installation,
             working: Mutex::default(),
             strangers: Mutex::default(),
+            draining: Mutex::default(),
             #[cfg(test)]
             hastened: Mutex::default(),
         }));

@@ -1,6 +1,8 @@
 //! Deploys that say they go on though nothing works on them any more: their
 //! job failed without a word, as one that panics does.
 //!
+//! And drains that go on for longer than any may.
+//!
 //! Before the switch such a deploy failed. After it the release is live, and
 //! stays so: what was left of the deploy is to take the old containers away.
 //! A removal that failed is queued again: nothing else can become of its app.
@@ -36,9 +38,36 @@ impl Deploys {
             tracing::warn!(%error, "whether removals were left half done could not be seen");
         }
         self.reap_deploys().await;
+        if let Err(error) = self.reap_drains().await {
+            tracing::warn!(%error, "whether drains are past their deadline could not be seen");
+        }
         if let Err(error) = self.reap_replicas().await {
             tracing::warn!(%error, "whether replicas were left over could not be seen");
         }
+    }
+
+    /// Drains that go on past the deadline of their state, whatever their job says of it: one that is tried again and
+    /// again, or hangs where nothing else bounds it.
+    async fn reap_drains(&self) -> Result<(), DbError> {
+        let draining = |c: &Connection| {
+            let mut all = store::unsettled(c)?;
+            all.retain(|d| d.state == State::Draining);
+            Ok::<_, DbError>((all, jobs::worked_on(c, WATCH_JOB, "deploy")?))
+        };
+        let (draining, watching) = self.0.db.read(draining).await?;
+        for deploy in self.past_their_drain(draining) {
+            let id = deploy.id;
+            tracing::warn!(deploy = id, "a drain is past its deadline and is ended");
+            let cut = self.cut_off(&deploy).await;
+            let ended = match cut {
+                Ok(()) => self.end(&deploy, watching.contains(&id)).await,
+                Err(why) => Err(why),
+            };
+            if let Err(why) = ended {
+                tracing::warn!(why, deploy = id, "a drain could not be ended yet");
+            }
+        }
+        Ok(())
     }
 
     /// Replicas that run, serve nothing, and are no open work's: a drain or a count of replicas that failed left them.
@@ -46,11 +75,13 @@ impl Deploys {
     /// or to make them.
     async fn reap_replicas(&self) -> Result<(), DbError> {
         let live = self.0.ports.containers.live().borrow().clone();
+        let now = UnixMs::now();
         let serving = move |c: &Connection| {
             let spoken_for = jobs::listed(c, DRAIN_JOB, ROWS)?;
             // What dies in its watch is replaced by the release before, not completed.
             let watched = store::watching(c)?;
-            let serving = store::all_live(c)?.into_iter().map(|serving| {
+            let mut seen_to = Vec::new();
+            for serving in store::all_live(c)? {
                 let owner = plan::owner(serving.app);
                 let left_over = live
                     .iter()
@@ -58,26 +89,19 @@ impl Deploys {
                     .filter(|l| l.state != Container::Retiring && !serving.has(&l.name))
                     .any(|l| !spoken_for.contains(&l.row));
                 let is_watched = watched.iter().any(|d| d.app == serving.app);
-                (serving, left_over, is_watched)
-            });
-            Ok::<_, DbError>(serving.collect::<Vec<_>>())
+                if (left_over || !is_watched) && is_its_turn(c, serving.app, left_over, now)? {
+                    seen_to.push((serving, left_over));
+                }
+            }
+            Ok::<_, DbError>(seen_to)
         };
-        for (serving, left_over, is_watched) in self.0.db.read(serving).await? {
-            if !left_over && (is_watched || !self.are_too_few(&serving).await) {
+        for (serving, left_over) in self.0.db.read(serving).await? {
+            if !left_over && !self.are_too_few(&serving).await {
                 continue;
             }
-            let (app, now) = (serving.app, UnixMs::now());
+            let app = serving.app;
             let queued = move |tx: &Transaction<'_>| {
-                let last = jobs::newest_about(tx, REPLICAS_JOB, "app", app)?;
-                let failed = last.filter(|job| job.state == "failed");
-                let soon = failed
-                    .as_ref()
-                    .is_some_and(|job| job.finished > Some(now.minus(REST)));
-                // A release that does not come up is tried once more, and no more.
-                let again = failed.is_some_and(|job| replicas::is_once_more(&job.payload));
-                // A change of scale that is yet to be queued does it.
-                let comes = Owed::Counts.is_owed(tx, app)? || jobs::is_key_open(tx, &job_key(app))?;
-                if soon || (again && !left_over) || comes {
+                if !is_its_turn(tx, app, left_over, now)? {
                     return Ok(false);
                 }
                 replicas::enqueue_once_more(tx, app, now)?;
@@ -242,4 +266,22 @@ impl Deploys {
         self.0.logs.close(id);
         Ok(())
     }
+}
+
+/// Whether the replicas of `app` that are left over, or too few, would be seen to now. A look at those that would not is
+/// all that an app costs each minute that stays as it is: no write, and none of its seals is opened.
+fn is_its_turn(c: &Connection, app: i64, left_over: bool, now: UnixMs) -> Result<bool, DbError> {
+    let last = jobs::newest_about(c, REPLICAS_JOB, "app", app)?;
+    let failed = last.filter(|job| job.state == "failed");
+    let turn = match failed {
+        // Not at once; and a release that does not come up is tried once more, and no more.
+        Some(job) => {
+            let rested = job.finished <= Some(now.minus(REST));
+            rested && (left_over || !replicas::is_once_more(&job.payload))
+        }
+        // They are too few where their count failed, and nowhere else.
+        None => left_over,
+    };
+    // A change of scale that is yet to be queued does it.
+    Ok(turn && !Owed::Counts.is_owed(c, app)? && !jobs::is_key_open(c, &job_key(app))?)
 }

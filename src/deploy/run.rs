@@ -214,13 +214,13 @@ impl Deploys {
 
     /// How long a state's deadline takes.
     #[cfg(not(test))]
-    const fn waited(&self, _: State, limit: Duration) -> Duration {
+    pub(super) const fn waited(&self, _: State, limit: Duration) -> Duration {
         limit
     }
 
     /// Those of some minutes are over sooner where a test says so.
     #[cfg(test)]
-    fn waited(&self, state: State, limit: Duration) -> Duration {
+    pub(super) fn waited(&self, state: State, limit: Duration) -> Duration {
         let hastened = self.0.hastened.lock().ok().and_then(|told| *told);
         hastened
             .filter(|(which, _)| *which == state)

@@ -148,7 +148,7 @@ impl State {
         }
     }
 
-    /// The longest this state may last, where the settings say nothing else.
+    /// The longest this state may last, where the settings say nothing else: a drain, beyond what its requests may take.
     pub fn deadline(self, build: Duration) -> Duration {
         let minutes = |m: u64| Duration::from_secs(m * 60);
         match self {

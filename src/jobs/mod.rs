@@ -19,6 +19,7 @@
 
 mod limit;
 mod owed;
+mod points;
 mod store;
 
 use std::collections::{HashMap, HashSet};
@@ -31,11 +32,13 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::base::clock::UnixMs;
+use crate::base::crash_point;
 use crate::base::shutdown::{Shutdown, Tasks};
 use crate::db::{self, Db, DbError};
 
 pub use limit::Limit;
 pub use owed::{Owed, REMOVAL, queue_removal, requeue_removal};
+pub use points::crash_points;
 pub use store::{
     JobRow, NewJob, State, Told, by_id, clock_set, done, enqueue, forget_list, hasten, is_key_open,
     listed, newest, newest_about, note_deploy, take_back, worked_on,
@@ -314,10 +317,12 @@ impl Jobs {
         let (due, next) = choose(&open, &self.handlers.yielding, &waiting, now);
         for row in due {
             let id = row.id;
+            crash_point::hit("jobs.running.before");
             let attempt = self
                 .db
                 .write(move |tx| store::mark_running(tx, id, now))
                 .await?;
+            crash_point::hit("jobs.running.after");
             let Some(attempt) = attempt else { continue };
             let context = JobContext {
                 id,
@@ -414,6 +419,7 @@ impl Jobs {
             );
         }
         let mut wait = Duration::from_millis(200);
+        points::before(&outcome);
         loop {
             let wanted = outcome.clone();
             let written = self
@@ -429,6 +435,7 @@ impl Jobs {
                 }
             }
         }
+        points::after(&outcome);
         self.lock().remove(&id);
         if matches!(outcome, Outcome::Failed(_)) {
             self.reap.notify_one();

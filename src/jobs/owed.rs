@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use rusqlite::Transaction;
+use rusqlite::{Connection, Transaction};
 
 use super::{NewJob, enqueue, store};
 use crate::base::clock::UnixMs;
@@ -63,8 +63,8 @@ impl Owed {
     ///
     /// # Errors
     /// Only the database's.
-    pub fn is_owed(self, tx: &Transaction<'_>, app: i64) -> Result<bool, DbError> {
-        store::is_open(tx, self.kind(), &self.key(app))
+    pub fn is_owed(self, c: &Connection, app: i64) -> Result<bool, DbError> {
+        store::is_open(c, self.kind(), &self.key(app))
     }
 
     /// The work is queued by the same transaction, or nothing runs that it could be done to.

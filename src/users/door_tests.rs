@@ -258,3 +258,26 @@ async fn a6_strangers_do_not_make_a_long_line_of_passwords() {
     // None of these counts as a wrong try.
     assert!(knock(&users, RIGHT, from(3), NOW).await.is_ok());
 }
+
+/// It would be good for as long as the clock was ahead, and two weeks more.
+#[tokio::test]
+async fn n7_a_session_begun_while_the_clock_was_ahead_is_over_when_it_is_set_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let (users, _) = owned(&folder).await;
+    let hours = |n: u64| NOW.plus(Duration::from_secs(n * 3600));
+    let ahead = hours(365 * 24);
+    let year = knock(&users, RIGHT, from(2), ahead).await.unwrap();
+    let of = async |entered: &Entered, now| {
+        let found = users.session(entered.session.expose(), now).await;
+        found.unwrap()
+    };
+    let user = of(&year, ahead).await.expect("by that clock it is").user;
+    assert!(of(&year, NOW).await.is_none());
+    assert!(users.sessions(user, NOW).await.unwrap().is_empty());
+    // An hour signs nobody out.
+    let hour = knock(&users, RIGHT, from(3), hours(1)).await.unwrap();
+    assert!(of(&hour, NOW).await.is_some());
+    assert_eq!(users.sessions(user, NOW).await.unwrap().len(), 1);
+    // And nothing of the other is left to come back with its time.
+    assert!(of(&year, ahead).await.is_none());
+}

@@ -1,5 +1,7 @@
 //! The table `sessions`.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::store::role;
@@ -54,13 +56,26 @@ pub(super) const MARK: usize = 8;
 /// Sessions of one user.
 pub(super) const OF_ONE: u32 = 100;
 
+/// How far ahead of now a session may have begun: a clock that was an hour wrong signs nobody out, and one that was a year
+/// ahead lets nobody stay in for that year.
+const AHEAD: Duration = Duration::from_secs(24 * 3600);
+
+/// When a session that counts now has begun at the latest.
+fn begun_by(now: UnixMs) -> UnixMs {
+    now.plus(AHEAD)
+}
+
 /// Begins a session; it ends those seen longest ago when there are too many.
 pub(super) fn insert(
     tx: &Transaction<'_>,
     new: &Beginning<'_>,
     now: UnixMs,
 ) -> Result<(), DbError> {
-    tx.execute("DELETE FROM sessions WHERE expires_ms <= ?1", [now.0])?;
+    // And those of a time to come, which would be there again with it.
+    tx.execute(
+        "DELETE FROM sessions WHERE expires_ms <= ?1 OR created_ms > ?2",
+        [now.0, begun_by(now).0],
+    )?;
     let address = new.from.address.map(|a| a.to_string()).unwrap_or_default();
     let agent: String = new.from.agent.chars().take(200).collect();
     tx.execute(
@@ -94,8 +109,8 @@ pub(super) fn find(c: &Connection, digest: &str, now: UnixMs) -> Result<Option<S
                  WHERE ua.user_id = u.id),
                 s.confirmed_ms
          FROM sessions s JOIN users u ON u.id = s.user_id
-         WHERE s.digest = ?1 AND s.expires_ms > ?2",
-        params![digest, now.0],
+         WHERE s.digest = ?1 AND s.expires_ms > ?2 AND s.created_ms <= ?3",
+        params![digest, now.0, begun_by(now).0],
         |r| {
             let apps: String = r.get(4)?;
             Ok(Session {
@@ -173,9 +188,9 @@ pub(super) fn end_all(
 pub(super) fn list(c: &Connection, user: i64, now: UnixMs) -> Result<Vec<SessionRow>, DbError> {
     let mut statement = c.prepare_cached(
         "SELECT substr(digest, 1, 8), created_ms, seen_ms, expires_ms, address, agent FROM sessions
-         WHERE user_id = ?1 AND expires_ms > ?2 ORDER BY seen_ms DESC",
+         WHERE user_id = ?1 AND expires_ms > ?2 AND created_ms <= ?3 ORDER BY seen_ms DESC",
     )?;
-    let rows = statement.query_map(params![user, now.0], |r| {
+    let rows = statement.query_map(params![user, now.0, begun_by(now).0], |r| {
         Ok(SessionRow {
             mark: r.get(0)?,
             created: UnixMs(r.get(1)?),

@@ -115,9 +115,19 @@ impl World {
 
     /// Changes one row behind the daemon's back.
     pub fn meddle(&self, sql: &str) {
+        assert_eq!(self.state().execute(sql, []), Ok(1), "{sql}");
+    }
+
+    fn state(&self) -> rusqlite::Connection {
         let state = rusqlite::Connection::open(self.fh.data_dir().join("state.db")).unwrap();
         state.busy_timeout(secs(10)).unwrap();
-        assert_eq!(state.execute(sql, []), Ok(1), "{sql}");
+        state
+    }
+
+    /// A number that the daemon has written down.
+    #[cfg(feature = "crash-points")]
+    pub fn number(&self, sql: &str) -> i64 {
+        self.state().query_row(sql, [], |r| r.get(0)).unwrap()
     }
 
     /// Makes a backup one of the schedule, too old to be kept.

@@ -3,11 +3,13 @@
 
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
 use crate::support::census::about_a_deploy;
+use crate::support::door::Door;
+use crate::support::freehold::Freehold;
 use crate::support::process::run;
 use crate::support::until::{secs, until};
 use crate::{APP, Place};
@@ -210,6 +212,41 @@ fn n6_a_deploy_is_cancelled_in_any_state_and_leaves_nothing() {
     let checking = p.queued(APP, &[&of(deaf)]);
     p.until_in(APP, checking, "checking");
     cancelled(checking, "checking");
+}
+
+/// An engine that is away holds a deploy in its start, which needs it: cancelled there it is over, what serves serves on,
+/// and with the engine nothing of it comes.
+#[test]
+fn n6_a_deploy_is_cancelled_in_its_start_and_leaves_nothing() {
+    let mut fh = Freehold::new();
+    let door = Door::open(&fh.path("engine.sock"));
+    fh.configure_on(&door.host(), "");
+    fh.start();
+    let p = Place::of(fh);
+    p.deploy_well(&p.good("one"));
+    p.deploy_well(&p.good("two"));
+    let before = p.census();
+    door.shut();
+    let serving = p.newest()["id"].as_i64().unwrap();
+    let mut asked = p.fh.command(&["rollback", APP, "v1"]);
+    asked.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut asked = asked.spawn().unwrap();
+    let back = until("the rollback to be there", secs(60), || {
+        let newest = p.newest();
+        let id = newest["id"].as_i64().filter(|id| *id > serving);
+        id.ok_or_else(|| newest.to_string())
+    });
+    p.until_in(APP, back, "starting");
+    p.fh.cli(&["cancel", APP, &back.to_string()]);
+    p.until_in(APP, back, "cancelled");
+    asked.wait().unwrap();
+    assert_eq!(p.answer(), "two");
+    door.reopen();
+    before.until_equal("a cancel in starting", || p.census(), about_a_deploy);
+    assert_eq!(p.answer(), "two");
+    // The next one begins.
+    p.deploy_well(&p.good("three"));
+    assert_eq!(p.answer(), "three");
 }
 
 /// Whether a process of this machine was started with this word.

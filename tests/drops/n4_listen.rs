@@ -202,7 +202,7 @@ fn n4_another_address_is_listened_on_and_nobody_at_the_old_one_is_lost() {
     }
     let told = fh.cli(&["status"]);
     assert!(
-        !told.contains("Restart the daemon when it suits you"),
+        !told.contains("`freehold reload` when it suits you"),
         "{told}"
     );
 }

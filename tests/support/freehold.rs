@@ -157,6 +157,12 @@ impl Freehold {
     /// Restarts the daemon so that it kills itself at `point` the first time
     /// it passes it. [`Freehold::crashed`] says when it has.
     pub fn arm(&self, point: &str) {
+        self.arm_next(point);
+        self.restart();
+    }
+
+    /// The same for the daemon that is started next.
+    pub fn arm_next(&self, point: &str) {
         let mark = self.crash_mark(point);
         std::fs::remove_file(&mark).ok();
         let text = format!(
@@ -164,7 +170,6 @@ impl Freehold {
             mark.display()
         );
         std::fs::write(self.path("env"), text).unwrap();
-        self.restart();
     }
 
     /// Restarts the daemon so that it kills itself at each of `points`, one after another, and each next one goes on.

@@ -16,6 +16,7 @@ pub fn registries() -> Vec<(&'static str, Vec<String>)> {
         ("certs", freehold::certs::crash_points()),
         ("daemon", freehold::daemon::crash_points()),
         ("deploy", freehold::deploy::crash_points()),
+        ("jobs", freehold::jobs::crash_points()),
         ("postgres", freehold::postgres::crash_points()),
         ("supervise", freehold::supervise::crash_points()),
     ]
@@ -162,6 +163,18 @@ pub const SHARES: &[Share] = &[
         file: "backup_life.rs",
         registry: "backup",
         takes: &["backup.failed.", "backup.expired.", "restore.failed."],
+    },
+    Share {
+        test: "n5_a_night_that_a_kill_cuts_off_is_dumped_once",
+        file: "backup_life/night.rs",
+        registry: "backup",
+        takes: &["backup.due.", "backup.plan."],
+    },
+    Share {
+        test: "n5_a_job_survives_a_kill_around_each_write_of_its_state",
+        file: "kills/jobs.rs",
+        registry: "jobs",
+        takes: &[".running.", ".done.", ".again.", ".failed.", ".cancelled."],
     },
     Share {
         test: "f8_a_kill_at_any_point_loses_and_doubles_nothing",

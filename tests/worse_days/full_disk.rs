@@ -137,6 +137,74 @@ fn n7_a_disk_that_is_full_at_any_write_loses_nothing_acknowledged() {
     }
 }
 
+/// The journal of changes lies on a disk with space, so that each change is written ahead and meets the full disk in SQLite's
+/// own commit: it is refused whole, and a start plays nothing of it. An upload meets it in its midst, behind the look at what
+/// is free.
+#[test]
+fn n7_a_disk_that_fills_in_the_midst_of_a_commit_or_an_upload_leaves_nothing_half() {
+    let _turn = crate::beside_others();
+    let disk = Disk::loop_ext4(DISK_MB);
+    let elsewhere = tempfile::tempdir().unwrap();
+    symlink(elsewhere.path(), disk.path().join("state.safe")).unwrap();
+    let mut on = QuietBox::new(&format!("[build]\nfree_disk = \"1M\"\n{QUOTAS}"));
+    symlink(disk.path(), on.data()).unwrap();
+    on.start();
+    let pid = on.pid();
+    let mut ledger = Ledger::begin(&on);
+    // The log of SQLite grows with every change, and each time there is room for a page or some.
+    for n in 0..40 {
+        disk.fill((n as u64 % 4) * (8 << 10));
+        ledger.ask(&on, Verb::ALL[n % Verb::ALL.len()], n);
+    }
+    assert!(ledger.counts.1 > 0, "the disk was never full");
+    for said in &ledger.said {
+        assert!(said.contains("is full"), "{said}");
+    }
+    tells(&on);
+    assert_eq!(on.pid(), pid);
+    on.kill();
+    on.start();
+    let wrong = ledger.wrong_but_values(&on);
+    assert!(
+        wrong.is_empty(),
+        "after a kill on the full disk: {wrong:#?}"
+    );
+    disk.free();
+    hold(&ledger, &on, "with space again");
+
+    // More than is asked for is free when it begins, and less than it takes.
+    let tree = on.path("tree");
+    std::fs::create_dir(&tree).unwrap();
+    std::fs::write(tree.join("Dockerfile"), "FROM scratch\n").unwrap();
+    let mut dice = Dice(7);
+    let ballast: Vec<u8> = (0..1 << 20)
+        .flat_map(|_| dice.roll(u64::MAX).to_le_bytes())
+        .collect();
+    std::fs::write(tree.join("ballast"), ballast).unwrap();
+    let pid = on.pid();
+    disk.fill(3 << 20);
+    let tree = tree.display().to_string();
+    let said = on.try_cli(&["deploy", &tree, "--app", APP, "--detach"]);
+    let words = words(&said);
+    assert!(!said.status.success(), "{words}");
+    assert!(words.contains("No space left on device"), "{words}");
+    let uploads = || {
+        let all = std::fs::read_dir(on.data().join("builds"))
+            .unwrap()
+            .flatten();
+        all.map(|e| e.file_name()).collect::<Vec<_>>()
+    };
+    until("the upload to be gone", secs(60), || match uploads() {
+        all if all.is_empty() => Ok(()),
+        all => Err(format!("{all:?}")),
+    });
+    assert_eq!(on.json(&["deploys", APP]), serde_json::json!([]));
+    assert_eq!(on.pid(), pid);
+    disk.free();
+    hold(&ledger, &on, "after the upload");
+    on.cli(&["deploy", &tree, "--app", APP, "--detach"]);
+}
+
 /// The reserve is what tells a full disk and lets changes through for a while; without it the first full write is followed
 /// by others. And a state from before is found out: what the tests above say would be said of a loss.
 #[test]

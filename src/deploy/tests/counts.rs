@@ -135,6 +135,16 @@ async fn n6_replicas_that_are_too_few_because_their_count_failed_are_tried_once_
     p.scale(3).await;
     assert_eq!(reaped(2).await, 1);
     assert_eq!(reaped(3).await, 0, "it is not tried for ever");
+    // And a look at what stays as it is costs next to nothing.
+    let mut commits = p.db.commits();
+    commits.mark_unchanged();
+    let asked = || p.world.told.lock().unwrap().facts;
+    let before = asked();
+    for _ in 0..3 {
+        p.deploys.reap().await;
+    }
+    assert!(!commits.has_changed().unwrap(), "a write changed nothing");
+    assert_eq!(asked(), before);
     assert_eq!(failed_scales(&p).await, 2);
     assert_eq!(p.world.running(), [name(1), name(2)]);
     // Nor against what somebody wants.

@@ -164,3 +164,19 @@ async fn f8_a_cancel_that_was_written_down_survives_the_crash() {
     p.until(id, State::Cancelled).await;
     assert_eq!(p.world.running(), ["tasks-web-v1-d1-1"]);
 }
+
+/// Its container is there still, and says how it ended when it is asked again: a disk that was full for a moment is no
+/// failure of the release.
+#[tokio::test]
+async fn n7_a_release_command_whose_end_could_not_be_written_down_is_asked_for_it_again() {
+    let p = Place::new().await;
+    p.world.told.lock().unwrap().unnoted = true;
+    let id = p.deploy("one").await;
+    let log = p.log(id).await;
+    assert!(
+        log.contains("could not be written down: the disk is full; trying again"),
+        "{log}"
+    );
+    assert_eq!(log.matches("Running migrate").count(), 1, "{log}");
+    assert_eq!(p.world.count("job"), 2);
+}

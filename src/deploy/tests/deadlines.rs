@@ -8,7 +8,9 @@ use futures_util::future::join_all;
 
 use super::world::Place;
 use crate::base::clock::UnixMs;
-use crate::deploy::{Cause, NewDeploy, Source, State};
+use crate::db::DbError;
+use crate::deploy::{Cause, DRAIN_JOB, NewDeploy, Source, State};
+use crate::jobs;
 
 /// Later than a slow machine needs to get to where the work hangs.
 const MOMENT: Duration = Duration::from_secs(4);
@@ -83,4 +85,54 @@ async fn n6_a_switch_that_does_not_end_is_tried_again_at_its_deadline() {
     assert!(log.contains(again), "{log}");
     let live = p.deploys.live(7).await.unwrap().unwrap();
     assert_eq!(live.deploy, id);
+}
+
+/// The reaper looks until it has ended the drain; by itself it does so once a minute.
+async fn until_cut(p: &Place, id: i64) {
+    *p.deploys.0.hastened.lock().unwrap() = Some((State::Draining, MOMENT));
+    // From the first look on the time runs.
+    p.deploys.reap().await;
+    let seen = p.deploys.get(7, id).await.unwrap();
+    assert_eq!(seen.state, State::Draining);
+    for _ in 0..6_000 {
+        p.deploys.reap().await;
+        if p.deploys.get(7, id).await.unwrap().state != State::Draining {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    p.until(id, State::Live).await;
+    let log = p.log(id).await;
+    assert!(log.contains("they are stopped as they are"), "{log}");
+    assert_eq!(p.world.running(), [format!("tasks-web-v2-d{id}-1")]);
+}
+
+#[tokio::test]
+async fn n6_a_drain_that_does_not_end_is_cut_at_its_deadline() {
+    let p = Place::new().await;
+    p.deploy("one").await;
+    let id = hanging(&p, "drained", State::Draining).await;
+    until_cut(&p, id).await;
+    p.deploy("three").await;
+}
+
+#[tokio::test]
+async fn n6_a_drain_that_is_tried_again_and_again_is_cut_at_its_deadline() {
+    let mut p = Place::new().await;
+    p.deploy("one").await;
+    let id = hanging(&p, "drained", State::Draining).await;
+    p.world.told.lock().unwrap().no_facts = true;
+    p.crash().await;
+    until_cut(&p, id).await;
+    // Its job finds that there is nothing left to do, though it is as badly off as before.
+    for _ in 0..6_000 {
+        let job =
+            p.db.read(move |c| jobs::newest_about(c, DRAIN_JOB, "deploy", id));
+        let job: Result<Option<jobs::Told>, DbError> = job.await;
+        if job.unwrap().unwrap().state == "done" {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the drain goes on");
 }

@@ -213,12 +213,18 @@ impl Containers for World {
         spec: Spec,
         _: Duration,
         line: &'a mut (dyn FnMut(LogLine) + Send),
-        _: CancellationToken,
+        cancel: CancellationToken,
     ) -> Boxed<'a, Result<JobEnd, SuperviseError>> {
         Box::pin(async move {
-            self.pass("job").await;
+            tokio::select! {
+                () = self.pass("job") => {}
+                () = cancel.cancelled() => return Err(SuperviseError::Cancelled(spec.name)),
+            }
             // As the real one: the result is kept under the name.
             let mut told = self.told.lock().unwrap();
+            if std::mem::take(&mut told.unnoted) {
+                return Err(SuperviseError::State("the disk is full".into()));
+            }
             *told.jobs.entry(spec.name.clone()).or_default() += 1;
             line(LogLine {
                 at_ms: 0,

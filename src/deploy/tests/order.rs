@@ -41,6 +41,7 @@ async fn n6_a_deploy_says_cancelled_when_its_containers_are_seen_gone() {
 async fn n6_a_deploy_is_cancelled_in_any_state_before_the_switch_and_leaves_nothing() {
     for (what, state) in [
         ("build", State::Building),
+        ("job", State::Releasing),
         ("wanted", State::Starting),
         ("ready", State::Checking),
     ] {

@@ -40,6 +40,8 @@ pub struct Told {
     pub removing: bool,
     pub fail_build: bool,
     pub release_exit: i64,
+    /// How the next release command ends cannot be written down.
+    pub unnoted: bool,
     pub unhealthy: bool,
     pub images: BTreeMap<String, String>,
     pub builds: Vec<BuildRequest>,
@@ -48,6 +50,10 @@ pub struct Told {
     pub specs: BTreeMap<String, Spec>,
     pub jobs: BTreeMap<String, i64>,
     pub next_row: i64,
+    /// How often an app's facts were asked for, which opens its seals.
+    pub facts: usize,
+    /// They cannot be had.
+    pub no_facts: bool,
 }
 
 pub struct World {
@@ -107,7 +113,11 @@ impl World {
 
 impl Apps for World {
     fn facts(&self, app: i64) -> Boxed<'_, Result<Option<AppFacts>, String>> {
-        let told = self.told.lock().unwrap();
+        let mut told = self.told.lock().unwrap();
+        told.facts += 1;
+        if told.no_facts {
+            return Box::pin(async { Err("the apps cannot be read".into()) });
+        }
         let facts = AppFacts {
             id: app,
             name: "tasks".into(),
