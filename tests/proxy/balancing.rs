@@ -474,7 +474,8 @@ pub async fn all_at_once(rig: &Rig, count: usize) -> Vec<Whole> {
 }
 
 /// Of two replicas one is at its cap and the other refuses. Who waits tries again at its pace, and wakes nobody for a place
-/// that is none.
+/// that is none. No saboteur runs: waking at each refusal is a line of `Exchange`, and a switch for it would be in the code for
+/// this test alone.
 #[tokio::test]
 async fn e5_a_replica_that_refuses_wakes_nobody_who_queues_for_another() {
     let (app, _) = busy(Duration::from_millis(1_500)).await;
