@@ -80,7 +80,7 @@ async fn run(index: usize, seed: u64, shared: Arc<Shared>, mut inbox: UnboundedR
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
         .as_millis() as u64;
-    let pool = Pool::default();
+    let pool = Pool::new(shared.loads.len());
     let worker = Rc::new(Worker {
         index,
         handshakes: Handshakes::new(shared.loads.len()),

@@ -13,7 +13,7 @@ use crate::app::{App, always, app, raw, read_head};
 use crate::client::{Http1, Whole, get, post};
 use crate::rig::{Rig, World, route, target, until, within};
 
-const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+pub const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const BROKEN: &str = "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 2\r\n\r\nno";
 
 /// Reads each request and closes without a word for as long as `dies` says so.
@@ -431,7 +431,7 @@ async fn e5_a_client_with_the_cookie_stays_at_its_replica() {
 }
 
 /// Takes so long for an answer, and knows how many it was asked at once.
-async fn busy(pause: Duration) -> (App, Arc<AtomicUsize>) {
+pub async fn busy(pause: Duration) -> (App, Arc<AtomicUsize>) {
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let told = most.clone();
     let app = raw(move |mut stream, _| {
@@ -449,7 +449,7 @@ async fn busy(pause: Duration) -> (App, Arc<AtomicUsize>) {
     (app, told)
 }
 
-fn capped(app: &App, cap: Option<u32>) -> Arc<Target> {
+pub fn capped(app: &App, cap: Option<u32>) -> Arc<Target> {
     let traits = Traits {
         cap,
         ..Traits::default()
@@ -461,7 +461,7 @@ fn capped(app: &App, cap: Option<u32>) -> Arc<Target> {
     )
 }
 
-async fn all_at_once(rig: &Rig, count: usize) -> Vec<Whole> {
+pub async fn all_at_once(rig: &Rig, count: usize) -> Vec<Whole> {
     let mut clients = Vec::new();
     for _ in 0..count {
         clients.push(Http1::tls(rig, "tasks.test").await);
@@ -474,7 +474,8 @@ async fn all_at_once(rig: &Rig, count: usize) -> Vec<Whole> {
 }
 
 /// Of two replicas one is at its cap and the other refuses. Who waits tries again at its pace, and wakes nobody for a place
-/// that is none.
+/// that is none. No saboteur runs: waking at each refusal is a line of `Exchange`, and a switch for it would be in the code for
+/// this test alone.
 #[tokio::test]
 async fn e5_a_replica_that_refuses_wakes_nobody_who_queues_for_another() {
     let (app, _) = busy(Duration::from_millis(1_500)).await;

@@ -35,6 +35,7 @@ mod retry;
 mod silent;
 mod slow;
 mod sources;
+mod spread;
 mod static_attacks;
 mod static_caching;
 mod static_shown;

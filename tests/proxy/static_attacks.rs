@@ -9,6 +9,7 @@ use crate::client::{Http1, bytes, get};
 use crate::rig::{Rig, World, within};
 use crate::static_site::{IMMUTABLE, site, spec, write};
 
+/// The saboteur: a site whose folder is the one around it shows the secret to the same question.
 #[tokio::test]
 async fn e6_no_path_leads_out_of_a_folder_or_to_what_is_hidden_in_it() {
     let outer = tempfile::tempdir().unwrap();
@@ -30,6 +31,9 @@ async fn e6_no_path_leads_out_of_a_folder_or_to_what_is_hidden_in_it() {
     symlink("..", folder.join("up")).unwrap();
     symlink("index.html", folder.join("inside")).unwrap();
     let rig = Rig::start(World::of([spec("site.test", &folder, false)]));
+    let around = Rig::start(World::of([spec("site.test", outer.path(), false)]));
+    let head = "GET /secret HTTP/1.1\r\nhost: site.test\r\nconnection: close\r\n\r\n";
+    assert!(bytes(&around, "site.test", head).await.contains("SECRET"));
     let ask = async |path: &str| {
         let head = format!("GET {path} HTTP/1.1\r\nhost: site.test\r\nconnection: close\r\n\r\n");
         let answer = bytes(&rig, "site.test", head).await;

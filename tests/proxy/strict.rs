@@ -379,6 +379,7 @@ async fn f5_the_rest_of_a_body_nobody_wanted_is_never_a_request() {
 }
 
 /// What an app says behind its answer to HEAD is not read as an answer to who asks next, whenever it comes.
+/// The saboteur: who asks the app itself over one connection reads the forged answer.
 #[tokio::test]
 async fn e3_a_body_that_an_app_sends_to_head_is_nobodys_answer() {
     const FORGED: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged";
@@ -410,4 +411,12 @@ async fn e3_a_body_that_an_app_sends_to_head_is_nobodys_answer() {
         let answer = client.ask(get("https://tasks.test/")).await.unwrap();
         assert_eq!((answer.status.as_u16(), answer.text()), (200, "own"));
     }
+    let mut stream = tokio::net::TcpStream::connect(app.address).await.unwrap();
+    let both = b"HEAD / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n";
+    stream.write_all(both).await.unwrap();
+    read_head(&mut stream).await.unwrap();
+    read_head(&mut stream).await.unwrap();
+    let mut body = [0; 6];
+    stream.read_exact(&mut body).await.unwrap();
+    assert_eq!(&body, b"forged");
 }

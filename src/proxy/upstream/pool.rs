@@ -2,6 +2,9 @@
 //!
 //! A connection is used again only while younger than its target's idle limit. The limit starts short, follows what the
 //! upstream says in `Keep-Alive: timeout`, and shrinks when a connection is found closed earlier than that.
+//!
+//! Of a target with a cap each worker keeps the cap shared among workers, rounded down: beside the requests of one worker less
+//! than another cap lies idle at the rest, and a cap below the count of workers is one of connections as well.
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
@@ -21,10 +24,10 @@ const SHORTEST_MS: u32 = 400;
 const TOO_YOUNG_MS: u64 = 500;
 const LONGEST_MS: u32 = 60_000;
 
-#[derive(Default)]
 pub(crate) struct Pool {
     idle: HashMap<u64, OfTarget>,
     filled: Rc<Notify>,
+    workers: usize,
 }
 
 struct OfTarget {
@@ -33,6 +36,15 @@ struct OfTarget {
 }
 
 impl Pool {
+    /// One of so many workers'.
+    pub(crate) fn new(workers: usize) -> Pool {
+        Pool {
+            idle: HashMap::new(),
+            filled: Rc::default(),
+            workers: workers.max(1),
+        }
+    }
+
     pub(crate) fn take(&mut self, target: &Arc<Target>, now: Instant) -> Option<Connection> {
         let of_target = self.idle.get_mut(&target.id())?;
         while let Some(mut connection) = of_target.connections.pop() {
@@ -62,6 +74,13 @@ impl Pool {
         if target.is_retiring() || !connection.read.is_empty() {
             return;
         }
+        let kept = match target.traits().cap {
+            None => KEPT,
+            Some(cap) => KEPT.min(cap as usize / self.workers),
+        };
+        if kept == 0 {
+            return;
+        }
         connection.idle_since = now;
         if self.idle.is_empty() {
             self.filled.notify_one();
@@ -70,7 +89,7 @@ impl Pool {
             target: Arc::downgrade(target),
             connections: Vec::new(),
         });
-        if of_target.connections.len() < KEPT {
+        if of_target.connections.len() < kept {
             of_target.connections.push(connection);
         }
     }
