@@ -62,7 +62,8 @@ struct Marking {
     before: usize,
     /// Of that, padding.
     padding: usize,
-    is_padded: bool,
+    /// The head of a frame whose padding is not known yet. It is held back: only a sound frame may become longer.
+    padded: Option<[u8; HEAD]>,
     /// In the midst of a number.
     goes_on: bool,
     is_marked: bool,
@@ -139,26 +140,37 @@ impl Marking {
                 ..Marking::default()
             };
         }
-        put_head(out, left + mark, (kind, flags), stream);
         let is_padded = flags & PADDED != 0;
         let priority = if flags & PRIORITY != 0 { 5 } else { 0 };
-        Marking {
+        let mut marking = Marking {
             left: left as usize,
             before: usize::from(is_padded) + priority,
             padding: 0,
-            is_padded,
+            padded: None,
             goes_on: false,
             is_marked: false,
+        };
+        match is_padded && left > 0 {
+            true => marking.padded = Some(head),
+            false => marking.begin(head, marking.before <= marking.left, out),
         }
+        marking
+    }
+
+    /// The head goes out, with room for the mark. A frame with less in it than its flags and its padding say has no place
+    /// for one, and three bytes more might make it whole: it goes as it is, and h2 ends the connection.
+    fn begin(&mut self, head: [u8; HEAD], is_sound: bool, out: &mut BytesMut) {
+        let [a, b, c, kind, flags, stream @ ..] = head;
+        let mark = if is_sound { MARK.len() as u32 } else { 0 };
+        let length = u32::from_be_bytes([0, a, b, c]) + mark;
+        put_head(out, length, (kind, flags), stream);
+        self.is_marked = !is_sound;
     }
 
     /// Takes the payload's bytes up to where the mark belongs, and puts it there; how many were taken.
     fn feed(&mut self, bytes: &[u8], out: &mut BytesMut) -> usize {
         let mut taken = 0;
-        if self.is_marked {
-            return taken;
-        }
-        loop {
+        while !self.is_marked {
             let is_size = |byte: u8| byte & 0xe0 == 0x20;
             let byte = bytes.get(taken).copied();
             let fields_are_over = self.left <= self.padding;
@@ -166,15 +178,17 @@ impl Marking {
             if self.left == 0 || (self.before == 0 && fields_are_over) || begins {
                 out.extend_from_slice(&MARK);
                 self.is_marked = true;
-                return taken;
+                break;
             }
             let Some(byte) = byte else {
-                return taken;
+                break;
             };
             if self.before > 0 {
                 self.before -= 1;
-                if std::mem::take(&mut self.is_padded) {
+                if let Some(head) = self.padded.take() {
                     self.padding = usize::from(byte);
+                    // The byte itself is not padding.
+                    self.begin(head, self.before + self.padding < self.left, out);
                 }
             } else if self.goes_on {
                 self.goes_on = byte & 0x80 != 0;
@@ -186,5 +200,6 @@ impl Marking {
             self.left -= 1;
             taken += 1;
         }
+        taken
     }
 }

@@ -81,8 +81,9 @@ pub(super) async fn hold(
 
 /// Kills and removes the held container, then lets its row go. The executor may
 /// never have seen it, so it is not left to the executor; should the engine be
-/// away, the next survey finds it without a row and removes it.
-pub(super) async fn release(shared: &Arc<Shared>, row: i64, id: Option<&str>) {
+/// away, the next survey finds it without a row and removes it. Whether the row
+/// goes: where it cannot be written, such as on a full disk, it stays.
+pub(super) async fn release(shared: &Arc<Shared>, row: i64, id: Option<&str>) -> bool {
     if let Some(id) = id
         && let Err(error) = act::remove(shared, id, Duration::ZERO).await
     {
@@ -91,12 +92,13 @@ pub(super) async fn release(shared: &Arc<Shared>, row: i64, id: Option<&str>) {
     let written = shared
         .write(move |tx| store::retire(tx, row, Duration::ZERO))
         .await;
-    if let Err(error) = written {
+    if let Err(error) = &written {
         tracing::warn!(%error, "a finished container could not be released; the next start does it");
     }
     if let Err(error) = shared.kick().await {
         tracing::debug!(%error, "the executor was not told of a finished container");
     }
+    written.is_ok()
 }
 
 pub(super) async fn run_piped(
@@ -132,9 +134,11 @@ pub(super) async fn run_piped(
             () = cancel.cancelled() => Err(SuperviseError::Cancelled(name.clone())),
             () = tokio::time::sleep(deadline) => Err(SuperviseError::Deadline { what: name.clone(), limit: deadline }),
         };
-        release(&work_shared, row.id, Some(&id)).await;
-        let gone = super::job::wait_gone(&work_shared, row.id, Duration::from_secs(90)).await;
-        if let Err(error) = gone {
+        // A row that stays is not waited for: why the job failed is to be heard, and not that nobody knows.
+        if release(&work_shared, row.id, Some(&id)).await
+            && let Err(error) =
+                super::job::wait_gone(&work_shared, row.id, Duration::from_secs(90)).await
+        {
             tracing::warn!(%error, job = name, "a finished job's container is still there");
         }
         if told.send(result).is_err() {

@@ -13,6 +13,7 @@ use crate::client::{Body, Http1, Http2, Whole, over_tls};
 use crate::origin::{
     SIGNATURE, V1, ask, from, ranges, rig_of, says, seen_of, speaking, trusting, v2,
 };
+use crate::policies::policed;
 use crate::rig::{Rig, World, route, target, until};
 
 const FOUR: [u8; 12] = [192, 0, 2, 1, 198, 51, 100, 1, 0xdc, 4, 1, 0xbb];
@@ -323,4 +324,56 @@ async fn e2_edits_of_the_protocols_list_leave_open_connections_what_they_are() {
     );
     let answer = early.ask(seen(&[])).await.unwrap();
     says(answer.text(), &["x-real-ip: 192.0.2.1"]);
+}
+
+/// Each of two clients behind one proxy that may speak for them, and a stranger who names others at will.
+#[tokio::test]
+async fn e6_clients_behind_a_trusted_proxy_have_quotas_of_their_own_and_a_stranger_has_one() {
+    let app = app("one").await;
+    let limited = || {
+        let limit = "rate_limit = { requests = 2, per = \"day\" }";
+        policed("tasks.test", &app, limit)
+    };
+    let rig = Rig::start(World::of([limited()]));
+    rig.edge.trust(Proxies {
+        trusted: ranges(&["127.0.0.2"]),
+        ..speaking(&["127.0.0.4"])
+    });
+    // The first over HTTP/1.1, the others over HTTP/2: the protocols share a quota.
+    let statuses = async |rig: &Rig, source: &str, first: &[u8], named: [&str; 3]| {
+        let named = named.map(|client| seen(&[("x-forwarded-for", client)]));
+        let [one, two, three] = named;
+        let mut shared = http2(rig, source, first).await;
+        [
+            ask(rig, source, first, one).await,
+            shared.ask(two).await.unwrap(),
+            shared.ask(three).await.unwrap(),
+        ]
+        .map(|answer| answer.status.as_u16())
+    };
+    let once = [200, 200, 429];
+    // A stranger is who sends, whomever it names, and takes nothing from those it names.
+    let forged = ["192.0.2.1", "192.0.2.2", "192.0.2.3"];
+    assert_eq!(statuses(&rig, "127.0.0.3", b"", forged).await, once);
+    for client in ["192.0.2.1", "192.0.2.2"] {
+        assert_eq!(statuses(&rig, "127.0.0.2", b"", [client; 3]).await, once);
+    }
+    // What a client itself puts in front of the trusted one's word makes nobody else of it.
+    let lied = "6.6.6.6, 192.0.2.2";
+    let through = statuses(&rig, "127.0.0.2", b"", [lied; 3]).await;
+    assert_eq!(through, [429; 3]);
+    // By the PROXY protocol, too, and then no field counts.
+    for client in ["203.0.113.1", "203.0.113.2"] {
+        let first = format!("PROXY TCP4 {client} 198.51.100.1 56324 443\r\n");
+        let first = first.as_bytes();
+        assert_eq!(statuses(&rig, "127.0.0.4", first, forged).await, once);
+    }
+    // The saboteurs: where nobody is trusted the second client finds the quota used up by the first, and where the
+    // stranger is, those it names have one each.
+    let rig = Rig::start(World::of([limited()]));
+    assert_eq!(statuses(&rig, "127.0.0.2", b"", forged).await, once);
+    let second = statuses(&rig, "127.0.0.2", b"", ["192.0.2.2"; 3]).await;
+    assert_eq!(second, [429; 3]);
+    rig.edge.trust(trusting(&["127.0.0.3"]));
+    assert_eq!(statuses(&rig, "127.0.0.3", b"", forged).await, [200; 3]);
 }

@@ -82,7 +82,7 @@ async fn app() -> App {
     .await
 }
 
-fn compressing(spec: RouteSpec, settings: &str) -> RouteSpec {
+pub fn compressing(spec: RouteSpec, settings: &str) -> RouteSpec {
     let policies: base::Policies = toml::from_str(settings).unwrap();
     let key = base::VerifierKey::new(&[7; 32]);
     RouteSpec {

@@ -45,6 +45,7 @@ where
     raw(move |stream, number| {
         let treat = treat.clone();
         async move {
+            stream.set_nodelay(true).unwrap();
             let connection = h2::server::handshake(stream).await.unwrap();
             treat(connection, number).await;
         }

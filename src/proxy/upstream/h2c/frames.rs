@@ -298,12 +298,18 @@ mod tests {
                 &[0x20, 0x3f, 0x80, 0x7f, 0x0f, 33, 0, 0x84],
             ),
             ("a size alone", 0, &[0x20], &[0x20, 0x0f, 33, 0]),
+            // Such as h2 refuses stay so: three bytes more would make them whole.
+            ("nothing, and padded", PADDED, &[], &[]),
+            ("more padding than there is", PADDED, &[3], &[3]),
+            ("padding where a field is", PADDED, &[2, 0x84], &[2, 0x84]),
+            ("half of a priority", PRIORITY, &[0, 0, 0, 0], &[0, 0, 0, 0]),
             (
-                "too short for its flags",
+                "padding in a priority",
                 PADDED | PRIORITY,
-                &[9],
-                &[9, 0x0f, 33, 0],
+                &[1, 0, 0, 0, 0, 9],
+                &[1, 0, 0, 0, 0, 9],
             ),
+            ("too short for its flags", PADDED | PRIORITY, &[9], &[9]),
         ] {
             let flags = flags | END_STREAM;
             let next = frame(6, 0, 0, &[7; 8]);
