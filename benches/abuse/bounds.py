@@ -9,9 +9,10 @@ FLOOR_US, SHORT_FLOOR_US, CHECK_FLOOR_US = 5_000, 25_000, 10_000_000
 DISTURBED = 0.1
 # Of log, an attack: what is said once a minute, of several kinds.
 LINES = 10
-# docs/limits.md, "Memory", in KB: a quiet connection, and one of HTTP/2; the head of a request; a piece of a body; an answer that its client does
-# not take, over HTTP/1.1 and over HTTP/2; the heads and the bodies of a connection of HTTP/2; such answers of a worker.
-QUIET, QUIET2, HEAD, PIECE, ANSWER1, ANSWER2, HEADS, BODIES, OF_WORKER = 15, 40, 40, 64, 200, 160, 5 * 1024, 1024, 1024
+# docs/limits.md, "Memory", in KB: a quiet connection, one while others end and come, and one of HTTP/2; the head of a request; a piece of a body; an answer that its client does
+# not take, over HTTP/1.1 and over HTTP/2; the heads and the bodies of a connection of HTTP/2; such answers of a worker, and those that a connection keeps
+# beside them.
+QUIET, ANEW, QUIET2, HEAD, PIECE, ANSWER1, ANSWER2, HEADS, BODIES, OF_WORKER, FEW = 15, 20, 40, 40, 64, 200, 160, 5 * 1024, 1024, 512, 16
 CORES = os.cpu_count()
 # Whatever comes: the counts of sources, twice, and what the allocator of each worker keeps.
 FIXED_KB = 2 * 256 + CORES * 1024
@@ -65,8 +66,8 @@ ATTACKS = {
     "slow-bodies": one(200, ("slow_body",), QUIET + PIECE, "15 KB + a piece 64 KB", **TIMED),
     "slow-bodies-h2": one(50, ("slow_body",), QUIET + BODIES, "15 KB + bodies 1 MB", **TIMED),
     "slow-readers": one(100, ("slow_reader",), QUIET + ANSWER1, "15 KB + an answer 200 KB", **TIMED),
-    "slow-readers-h2": Attack(MANY, ("slow_reader",), (f"1,024 answers of 160 KB for each of {CORES} cores, {MANY} x (15 KB + heads 5 MB)",
-                              CORES * OF_WORKER * ANSWER2 + MANY * (QUIET + HEADS)), **TIMED),
+    "slow-readers-h2": Attack(MANY, ("slow_reader",), (f"512 answers of 160 KB for each of {CORES} cores, {MANY} x (15 KB + heads 5 MB + 16 answers of 160 KB)",
+                              CORES * OF_WORKER * ANSWER2 + MANY * (QUIET + HEADS + FEW * ANSWER2)), **TIMED),
     "large-heads": one(16, ("bad_request",), QUIET + HEAD, "15 KB + head 40 KB"),
     "large-heads-h2": flood(("bad_request",)),
     "long-uris": one(16, ("bad_request",), QUIET + HEAD, "15 KB + head 40 KB", hears=("414",)),
@@ -84,7 +85,8 @@ ATTACKS = {
     "too-fast": quick(16, ("too_fast_of_address",)),
     # All of them taken: new ones of the bystander would be too many as well, so it asks over those that it has.
     "in-all": quick(1_500, ("too_many_connections",), limits={"connections": 1_000}, fresh=0),
-    "idle": quick(600, (), hears=("end",), **TIMED),
+    # All of them end at once and are made anew.
+    "idle": one(600, (), ANEW, "20 KB", hears=("end",), **TIMED),
     "idle-h2": one(600, (), QUIET2, "40 KB", hears=("GOAWAY NO_ERROR",), **TIMED),
     "too-many-streams": one(32, ("too_many_streams",), QUIET + HEADS, "15 KB + heads 5 MB", path="/app/1k"),
     # The bystander asks an app that is not paused.

@@ -21,6 +21,8 @@ type Http1 = http1::SendRequest<Empty<Bytes>>;
 type Http2 = http2::SendRequest<Empty<Bytes>>;
 
 const CONNECTIONS: usize = 16;
+/// So many of the longest waits are told one by one.
+const LONGEST: usize = 12;
 /// The bystander's own address, by its number.
 pub const HOME: u32 = u32::MAX;
 
@@ -47,6 +49,8 @@ enum Way {
 struct Ledger {
     asked: u64,
     waited_us: Vec<u64>,
+    /// When each of them was due, and the same, to tell what held the longest up.
+    waits_ms_us: Vec<(u64, u64)>,
     failed: u64,
     first_failure: Option<String>,
 }
@@ -58,6 +62,9 @@ impl Ledger {
 
     fn told(&mut self) -> serde_json::Value {
         self.waited_us.sort_unstable();
+        self.waits_ms_us
+            .sort_unstable_by_key(|(_, waited)| std::cmp::Reverse(*waited));
+        self.waits_ms_us.truncate(LONGEST);
         let waited = &self.waited_us;
         let at = |share: f64| {
             let at = (waited.len() as f64 * share) as usize;
@@ -70,6 +77,7 @@ impl Ledger {
             "p50_us": at(0.5),
             "p99_us": at(0.99),
             "max_us": at(1.0),
+            "longest_due_ms_us": self.waits_ms_us,
         })
     }
 }
@@ -167,7 +175,12 @@ async fn asked(door: Door, asks: Asks) -> Outcome {
             };
             let mut ledger = ledger.borrow_mut();
             match told {
-                None => ledger.waited_us.push(due.elapsed().as_micros() as u64),
+                None => {
+                    let waited = due.elapsed().as_micros() as u64;
+                    let due_ms = due.duration_since(begun).as_millis() as u64;
+                    ledger.waited_us.push(waited);
+                    ledger.waits_ms_us.push((due_ms, waited));
+                }
                 Some(told) => {
                     ledger.failed += 1;
                     ledger.first_failure.get_or_insert(told);

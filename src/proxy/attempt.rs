@@ -7,6 +7,7 @@ use http::Response;
 use super::body::EdgeBody;
 use super::client::Client;
 use super::edge::{Trouble, What};
+use super::h2_line;
 use super::target::Target;
 use super::upstream::{self, BodySource, Connection, SendFailure};
 use super::worker::Worker;
@@ -60,7 +61,7 @@ pub(super) async fn open(
     target: &Arc<Target>,
     others: bool,
 ) -> Option<Connection> {
-    client.round.opened();
+    client.spends(h2_line::OPENED);
     let opened = upstream::connect(target.address(), connect_limit(client, others)).await;
     opened
         .inspect_err(|error| {

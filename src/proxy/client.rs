@@ -13,7 +13,7 @@ use http::HeaderMap;
 use super::abandoned::{Abandoned, AbandonedBy, Haste};
 use super::error::EdgeError;
 use super::h2_frames::earned_by;
-use super::h2_stream::Round;
+use super::h2_line::{self, Share};
 use super::limits::Limits;
 use super::origin::{End, Header, Origin};
 use super::refusal::Refusal;
@@ -113,8 +113,8 @@ pub(super) struct Client {
     pub(super) piece: Cell<Piece>,
     /// Streams of HTTP/2 whose answer waits to be taken.
     pub(super) waiting: Cell<u32>,
-    /// Of its streams of HTTP/2, whose turn it is.
-    pub(super) round: Round,
+    /// What its streams of HTTP/2 have cost.
+    pub(super) share: Share,
     /// What pieces of answers have earned (`h2_frames`).
     earned: Cell<u32>,
     abandoned: Cell<Abandoned>,
@@ -163,7 +163,7 @@ impl Client {
             heard: Cell::new(false),
             piece: Cell::new(Piece::Untouched),
             waiting: Cell::new(0),
-            round: Round::default(),
+            share: Share::default(),
             earned: Cell::new(0),
             abandoned: Cell::new(Abandoned::new(now)),
             abandoned_by: RefCell::default(),
@@ -365,8 +365,15 @@ impl Client {
     /// A piece of an answer was handed over: the next move is the client's.
     pub(super) fn piece_given(&self, length: usize) {
         self.piece.set(Piece::Given);
-        self.round.moved(length);
+        self.spends(h2_line::cost_of(length));
         self.earns(length);
+    }
+
+    /// One of its streams of HTTP/2 has cost the worker so much more than being run.
+    pub(super) fn spends(&self, cost: u32) {
+        if self.http2.get() {
+            self.worker.line.spend(&self.share, cost);
+        }
     }
 
     /// So much was handed over: its client will grant room for more.

@@ -5,84 +5,39 @@
 //! queued for it and says RST_STREAM CANCEL, and the claim on the app is given back.
 //!
 //! A stream that waits for its client holds memory, up to 160 KB: what h2 keeps of its answer and the piece behind that.
-//! So those that wait are counted, and when a worker has many, a connection keeps no more than a few of them, and when it has four times as many, none more.
+//! So those that wait are counted, and when a worker has many, a connection keeps no more than a few of them, and when it has eight times as many, none more.
+//! One that would be a further one of those is ended before it costs an app anything.
 //!
-//! Of the streams of a connection only some are run before the sockets are looked at and everything else that is ready has
-//! its turn: a hundred requests can come, be answered or be given up in one moment, and each may cost a tenth of a millisecond.
-use std::cell::Cell;
+//! A hundred requests of a connection can come, be answered or be given up in one moment, and each may cost a tenth of a
+//! millisecond: whose turn it is says `h2_line`.
 use std::future::{Future, poll_fn};
+use std::mem::replace;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hyper::rt::Executor;
-use tokio::task::yield_now;
 use tokio::time::{Sleep, sleep_until};
 
 use super::client::{Client, Piece};
+use super::h2_line::Place;
 use super::local::Local;
 use super::refusal::Refusal;
 
 /// A stream is looked at again after this part of the limit while the whole connection waits for its client.
 const AGAIN: u32 = 8;
-/// When so many streams of a worker wait for their clients (160 MB) …
-const CROWD: u32 = 1_024;
+/// When so many streams of a worker wait for their clients (80 MB) …
+const CROWD: u32 = 512;
 /// … those of one connection may be no more than these: more than a page of large pictures on a slow line needs.
 const FEW: u32 = 16;
 /// When so many wait (640 MB), none more may: many connections of few streams hold as much as few of many.
-const FULL: u32 = 4 * CROWD;
+const FULL: u32 = 8 * CROWD;
 
-/// What the streams of a connection may cost in a row, some milliseconds of work: each that is run costs 1, …
-const IN_A_ROW: u32 = 48;
-/// … every so many bytes of an answer 1 more, …
-const BYTES_FOR_ONE: usize = 4 * 1024;
-/// … a connection to an app that is opened so much, …
-const OPENED: u32 = 8;
-/// … and a stream that is given up, with all that was held for it, so much.
+/// What a stream that is given up costs its worker (`h2_line`), with all that was held for it.
 const GIVEN_UP: u32 = 16;
-
-/// What a connection's streams have cost since everything else had its turn.
-#[derive(Default)]
-pub(super) struct Round {
-    number: Cell<u32>,
-    spent: Cell<u32>,
-}
-
-impl Round {
-    /// Everything else had its turn.
-    pub(super) fn begin(&self) {
-        self.number.set(self.number.get().wrapping_add(1));
-        self.spent.set(0);
-    }
-
-    /// A piece of an answer was handed over.
-    pub(super) fn moved(&self, bytes: usize) {
-        self.spend(u32::try_from(bytes / BYTES_FOR_ONE).unwrap_or(IN_A_ROW));
-    }
-
-    /// A connection to an app was opened.
-    pub(super) fn opened(&self) {
-        self.spend(OPENED);
-    }
-
-    fn spend(&self, cost: u32) {
-        self.spent.set(self.spent.get().saturating_add(cost));
-    }
-
-    /// Whether a stream may be run; `waits` is the round at whose end it is to be asked for again.
-    fn admits(&self, waits: &mut Option<u32>) -> bool {
-        if waits.take() == Some(self.number.get()) {
-            self.begin();
-        }
-        if self.spent.get() >= IN_A_ROW {
-            *waits = Some(self.number.get());
-            return false;
-        }
-        self.spend(1);
-        true
-    }
-}
+/// So does one that ends after it has waited for its client so long.
+const LONG: Duration = Duration::from_millis(100);
 
 /// Runs the streams of one connection.
 #[derive(Clone)]
@@ -103,11 +58,14 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Streams {
 async fn watched(client: Rc<Client>, stream: impl Future<Output = ()>) {
     let mut stream = pin!(stream);
     let mut stall = Stall::of(client.clone());
-    let mut waits = None;
+    let (mut place, mut begun) = (Place::default(), false);
     poll_fn(|cx| {
-        if !client.round.admits(&mut waits) {
-            // Woken when the sockets have been looked at.
-            return pin!(yield_now()).poll(cx);
+        let Some(_turn) = client.worker.line.turn(&client.share, &mut place, cx) else {
+            return Poll::Pending;
+        };
+        if !replace(&mut begun, true) && client.has_its_few() {
+            client.refused(Refusal::SlowReader);
+            return Poll::Ready(());
         }
         client.piece.set(Piece::Untouched);
         // A body that may have lost some of its trailers must not pass for whole; the connection is over anyway.
@@ -115,6 +73,10 @@ async fn watched(client: Rc<Client>, stream: impl Future<Output = ()>) {
             return Poll::Ready(());
         }
         if stream.as_mut().poll(cx).is_ready() {
+            // Its connection has gone, most likely, and with it all the others at once.
+            if stall.since.is_some_and(|since| since.elapsed() > LONG) {
+                client.spends(GIVEN_UP);
+            }
             return Poll::Ready(());
         }
         match client.piece.get() {
@@ -123,7 +85,7 @@ async fn watched(client: Rc<Client>, stream: impl Future<Output = ()>) {
             Piece::Given => stall.begins(),
         }
         if stall.is_over(cx) {
-            client.round.spend(GIVEN_UP);
+            client.spends(GIVEN_UP);
             client.refused(Refusal::SlowReader);
             return Poll::Ready(());
         }
@@ -211,6 +173,13 @@ impl Drop for Stall {
     }
 }
 
+impl Client {
+    /// Many streams wait, and of its own so many that another one would be reset as soon as it does too.
+    fn has_its_few(&self) -> bool {
+        self.worker.waiting.get() > CROWD && self.waiting.get() >= FEW
+    }
+}
+
 /// Whether a stream that waits is one too many, when so many of its worker and of its connection do.
 fn are_too_many(of_worker: u32, of_client: u32) -> bool {
     of_worker > FULL || (of_worker > CROWD && of_client > FEW)
@@ -219,41 +188,6 @@ fn are_too_many(of_worker: u32, of_client: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn e4_of_many_streams_that_are_ready_a_few_are_run_in_a_row() {
-        let round = Round::default();
-        // How many of 128 that are ready are run in each row, with answers of so many bytes.
-        let rows = |bytes: usize| {
-            let mut streams = [None; 128];
-            let mut left: Vec<_> = streams.iter_mut().collect();
-            let mut rows = Vec::new();
-            round.begin();
-            while !left.is_empty() {
-                let before = left.len();
-                left.retain_mut(|waits| {
-                    let is_run = round.admits(waits);
-                    if is_run {
-                        round.moved(bytes);
-                    }
-                    !is_run
-                });
-                rows.push(before - left.len());
-            }
-            rows
-        };
-        assert_eq!(rows(1_024), [48, 48, 32]);
-        assert_eq!(rows(64 * 1024)[..3], [3, 3, 3]);
-        // One that is run again and again while nothing else is begins a round of its own.
-        let mut waits = None;
-        let run = (0..1_000).filter(|_| round.admits(&mut waits)).count();
-        assert!(run > 900, "{run}");
-        // Whoever was told to wait finds the next round begun by the connection.
-        while round.admits(&mut waits) {}
-        round.begin();
-        assert!(round.admits(&mut waits));
-        assert_eq!(round.spent.get(), 1);
-    }
 
     #[test]
     fn e4_the_more_answers_wait_the_fewer_a_connection_keeps_down_to_none() {

@@ -35,6 +35,7 @@ mod gate;
 mod grammar;
 mod grpc_status;
 mod h2_frames;
+mod h2_line;
 mod h2_stream;
 mod h2_trailers;
 mod handshakes;

@@ -46,7 +46,7 @@ pub(super) async fn serve_http2(client: Rc<Client>, io: ClientIo) {
     );
     let mut watch = Watch::new(&client);
     let result = poll_fn(|cx| {
-        client.round.begin();
+        wire.wakes_up();
         if watch.ends(&client, cx) {
             connection.as_mut().graceful_shutdown();
         }

@@ -44,6 +44,9 @@ pub struct Traits {
     pub cap: Option<u32>,
 }
 
+/// So often it may close idle connections earlier than it says, by a restart, before its word counts for nothing.
+const BROKEN_WORDS: u32 = 3;
+
 pub struct Target {
     key: Arc<str>,
     address: Address,
@@ -54,6 +57,9 @@ pub struct Target {
     /// The same, for whoever only looks: all but one task of each worker (`endings`).
     is_cut: AtomicBool,
     idle_limit_ms: AtomicU32,
+    /// What it said of that, 0 where it said nothing, and how often it did not keep to it.
+    idle_told_ms: AtomicU32,
+    idle_broken: AtomicU32,
     meter: Arc<Meter>,
     standing: Standing,
     left: AtomicU64,
@@ -87,6 +93,8 @@ impl Target {
             cut: CancellationToken::new(),
             is_cut: AtomicBool::new(false),
             idle_limit_ms: AtomicU32::new(super::limits::FIRST_IDLE_LIMIT_MS),
+            idle_told_ms: AtomicU32::new(0),
+            idle_broken: AtomicU32::new(0),
             meter: Arc::new(Meter::new()),
             standing: Standing::default(),
             left: AtomicU64::new(0),
@@ -156,8 +164,28 @@ impl Target {
         self.idle_limit_ms.load(Relaxed)
     }
 
-    pub(super) fn learn_idle_limit_ms(&self, limit: u32) {
-        self.idle_limit_ms.store(limit, Relaxed);
+    /// It said how long it keeps an idle connection: believed, until it has closed some earlier a few times.
+    pub(super) fn idle_limit_is_told(&self, limit: u32) {
+        let is_doubted = self.idle_broken.load(Relaxed) >= BROKEN_WORDS;
+        let now = self.idle_limit_ms();
+        if limit < now || (limit > now && !is_doubted) {
+            self.idle_limit_ms.store(limit, Relaxed);
+        }
+        if limit != self.idle_told_ms.load(Relaxed) {
+            self.idle_told_ms.store(limit, Relaxed);
+        }
+    }
+
+    /// It has closed one before the limit, which is this from now on.
+    pub(super) fn idle_limit_is_found(&self, limit: u32) {
+        let now = self.idle_limit_ms();
+        if limit < now {
+            // One that restarts does so once.
+            if now == self.idle_told_ms.load(Relaxed) {
+                self.idle_broken.fetch_add(1, Relaxed);
+            }
+            self.idle_limit_ms.store(limit, Relaxed);
+        }
     }
 
     pub(super) fn standing(&self) -> &Standing {
@@ -279,6 +307,27 @@ mod tests {
     }
 
     /// Claimers run against retirement: after `drained` nobody may be using the target any more.
+    #[test]
+    fn e5_whoever_closes_earlier_than_it_says_is_believed_a_few_times() {
+        let target = Target::new("one", Address::Tcp(([127, 0, 0, 1], 1).into()));
+        for limit in [59_500, 59_500, 59_500, 2_250] {
+            target.idle_limit_is_told(59_500);
+            assert_eq!(target.idle_limit_ms(), limit);
+            target.idle_limit_is_found(2_250);
+            // Of connections that are closed together one tells.
+            target.idle_limit_is_found(2_300);
+            assert_eq!(target.idle_limit_ms(), 2_250);
+        }
+        // What is shorter is always heeded.
+        target.idle_limit_is_told(1_500);
+        assert_eq!(target.idle_limit_ms(), 1_500);
+        // What was found alone, before anything was said, is no broken word.
+        let target = Target::new("two", Address::Tcp(([127, 0, 0, 1], 1).into()));
+        (0..9).for_each(|n| target.idle_limit_is_found(1_000 - n));
+        target.idle_limit_is_told(4_500);
+        assert_eq!(target.idle_limit_ms(), 4_500);
+    }
+
     #[test]
     fn f4_no_claim_is_in_use_after_the_drain_whatever_the_timing() {
         for round in 0..300 {

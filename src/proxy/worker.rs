@@ -16,6 +16,8 @@ use tokio::task::spawn_local;
 
 use super::client::{Client, Phase};
 use super::endings::Endings;
+
+use super::h2_line::Line;
 use super::handshakes::Handshakes;
 use super::listener::Arrival;
 use super::request_id::RequestIds;
@@ -42,6 +44,8 @@ pub(super) struct Worker {
     pub(super) handshakes: Handshakes,
     pub(super) ids: RequestIds,
     pub(super) phase: Cell<Phase>,
+    /// Whose turn it is of the streams of HTTP/2.
+    pub(super) line: Line,
     /// Streams of HTTP/2 whose answer waits to be taken.
     pub(super) waiting: Cell<u32>,
     /// Bytes that may be read far ahead of clients whose end is looked for (`client_io`).
@@ -90,6 +94,7 @@ async fn run(index: usize, seed: u64, shared: Arc<Shared>, mut inbox: UnboundedR
         turns: Turns::default(),
         ids: RequestIds::new(seed),
         phase: Cell::new(Phase::Serving),
+        line: Line::default(),
         waiting: Cell::new(0),
         read_far: Cell::new(0),
         endings: Endings::default(),
@@ -98,6 +103,10 @@ async fn run(index: usize, seed: u64, shared: Arc<Shared>, mut inbox: UnboundedR
         epoch: (Instant::now(), unix),
     });
     let sweeping = spawn_local(sweep(worker.clone()));
+    let calling = {
+        let worker = worker.clone();
+        spawn_local(async move { worker.line.calls().await })
+    };
     while let Some(order) = inbox.recv().await {
         match order {
             Order::Serve(arrival) => {
@@ -110,6 +119,7 @@ async fn run(index: usize, seed: u64, shared: Arc<Shared>, mut inbox: UnboundedR
         }
     }
     sweeping.abort();
+    calling.abort();
 }
 
 /// Closes upstream connections that nobody will use again.

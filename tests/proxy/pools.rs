@@ -1,4 +1,5 @@
-//! Pools beside real servers that close idle connections: Node after its 5 s, Python after 2 s.
+//! Pools beside real servers that close idle connections: Node after its 5 s, Python after 2 s, and one that does so although it
+//! says that it keeps them for a minute.
 //!
 //! Bursts with pauses about as long as those limits, for FREEHOLD_SOAK_SECONDS (60). FREEHOLD_GUNICORN names a gunicorn
 //! (tests/soak installs one); without it Python's own http.server stands in, with the same limit. What came of it is
@@ -20,7 +21,9 @@ if (server.keepAliveTimeout !== 5000) throw new Error("Node's own limit is anoth
 server.listen(0, "127.0.0.1", () => console.log(server.address().port));
 "#;
 
+/// With an argument it says that it keeps connections for longer than it does.
 const PYTHON: &str = r#"
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -29,6 +32,8 @@ class Handler(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.send_response(200)
         self.send_header("Content-Length", "2")
+        if len(sys.argv) > 1:
+            self.send_header("Keep-Alive", "timeout=" + sys.argv[1])
         self.end_headers()
         self.wfile.write(b"ok")
     do_POST = do_GET
@@ -168,20 +173,23 @@ async fn bursts(rig: &Rig, host: &'static str, length: Duration) -> Seen {
 async fn e5_pools_of_real_servers_lose_nothing_when_those_close() {
     let seconds = std::env::var("FREEHOLD_SOAK_SECONDS").map_or(60, |text| text.parse().unwrap());
     let (node, python) = (printing_its_port("node", &["-e", NODE]), python().await);
+    let liar = printing_its_port("python3", &["-c", PYTHON, "60"]);
     let mut routes = [
         route("node.test", &[&target(node.1)]),
         route("python.test", &[&target(python.1)]),
+        route("liar.test", &[&target(liar.1)]),
     ];
     for route in &mut routes {
         route.redirect_http = false;
     }
     let rig = Rig::start(World::of(routes));
     let length = Duration::from_secs(seconds);
-    let (node, python) = tokio::join!(
+    let (node, python, liar) = tokio::join!(
         bursts(&rig, "node.test", length),
-        bursts(&rig, "python.test", length)
+        bursts(&rig, "python.test", length),
+        bursts(&rig, "liar.test", length)
     );
-    let found = [("node", node), ("python", python)];
+    let found = [("node", node), ("python", python), ("liar", liar)];
     // What the saboteur's run finds is nobody's figure.
     if std::env::var_os("FREEHOLD_SABOTAGE").is_none() {
         write_down(seconds, &found);

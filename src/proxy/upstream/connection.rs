@@ -5,7 +5,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_util::io::poll_read_buf;
@@ -19,8 +19,15 @@ const READ: usize = 8 * 1024;
 const READ_BODY: usize = 64 * 1024;
 /// A target that takes a connect in this time is on this box or beside it, and needs no window for what is on the way.
 const NEAR: Duration = Duration::from_millis(5);
-/// What the system holds, each way, of what one of both sides takes slowly; its own measure goes to 6 MB and more.
+/// What the system holds of what the target takes slowly, and of what is not read of its answer (it takes that twice); its own
+/// measure goes to 6 MB and more. The less of an answer waits here, the less work is done for whoever does not take it.
 const HELD: usize = 256 * 1024;
+const UNREAD: usize = 64 * 1024;
+/// When a target elsewhere that says nothing is asked whether it is still there, and how often: what is open and quiet, such as a
+/// WebSocket, would else outlive a server that lost its power.
+const QUIET: Duration = Duration::from_secs(60);
+const ASKED_EVERY: Duration = Duration::from_secs(15);
+const ASKED: u32 = 4;
 
 pub(crate) enum Stream {
     Tcp(TcpStream),
@@ -59,6 +66,9 @@ pub(crate) async fn connect(address: &Address, limit: Duration) -> io::Result<Co
                 if asked.elapsed() < NEAR {
                     hold_little(&stream);
                 }
+                if !address.ip().is_loopback() {
+                    keep_in_touch(&stream);
+                }
                 Stream::Tcp(stream)
             }
             Address::Unix(path) => Stream::Unix(UnixStream::connect(path).await?),
@@ -79,8 +89,17 @@ pub(crate) async fn connect(address: &Address, limit: Duration) -> io::Result<Co
 /// Where the system does not let us, it goes by its own measure.
 fn hold_little(stream: &TcpStream) {
     let socket = SockRef::from(stream);
-    socket.set_recv_buffer_size(HELD).ok();
+    socket.set_recv_buffer_size(UNREAD).ok();
     socket.set_tcp_notsent_lowat(HELD as u32).ok();
+}
+
+/// Where the system does not let us, an end is noticed by who writes.
+fn keep_in_touch(stream: &TcpStream) {
+    let times = TcpKeepalive::new()
+        .with_time(QUIET)
+        .with_interval(ASKED_EVERY)
+        .with_retries(ASKED);
+    SockRef::from(stream).set_tcp_keepalive(&times).ok();
 }
 
 impl Connection {

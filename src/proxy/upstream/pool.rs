@@ -1,7 +1,8 @@
 //! Pool: idle connections of one worker, by target, the freshest first.
 //!
 //! A connection is used again only while younger than its target's idle limit. The limit starts short, follows what the
-//! upstream says in `Keep-Alive: timeout`, and shrinks when a connection is found closed earlier than that.
+//! upstream says in `Keep-Alive: timeout`, and shrinks when a connection is found closed earlier than that; after a few times
+//! what it says counts no more.
 //!
 //! Of a target with a cap each worker keeps the cap shared among workers, rounded down: beside the requests of one worker less
 //! than another cap lies idle at the rest, and a cap below the count of workers is one of connections as well.
@@ -152,9 +153,7 @@ pub(crate) fn told_timeout(target: &Target, seconds: u32) {
         .saturating_mul(1_000)
         .saturating_sub(MARGIN_MS)
         .clamp(SHORTEST_MS, LONGEST_MS);
-    if limit != target.idle_limit_ms() {
-        target.learn_idle_limit_ms(limit);
-    }
+    target.idle_limit_is_told(limit);
 }
 
 /// The upstream closed an idle connection at this age: stay below it from now on.
@@ -165,7 +164,5 @@ fn closed_after(target: &Target, idle_ms: u64) {
     let limit = u32::try_from(idle_ms * 3 / 4)
         .unwrap_or(LONGEST_MS)
         .clamp(SHORTEST_MS, LONGEST_MS);
-    if limit < target.idle_limit_ms() {
-        target.learn_idle_limit_ms(limit);
-    }
+    target.idle_limit_is_found(limit);
 }
