@@ -15,14 +15,17 @@ use std::task::{Context, Waker};
 use tokio::sync::Notify;
 use tokio::task::yield_now;
 
-/// What all streams of a worker may cost in a row, a millisecond or two of work: each that is run costs 1, …
-const IN_A_ROW: u32 = 48;
+/// What all streams of a worker may cost in a row, some milliseconds of work: each that is run costs 1, some ten microseconds, …
+/// With fewer, a connection's answers go out in more and smaller records and writes.
+const IN_A_ROW: u32 = 256;
 /// … every so many bytes of an answer 1 more, …
-const BYTES_FOR_ONE: usize = 4 * 1024;
-/// … and a connection to an app that is opened so much.
-pub(super) const OPENED: u32 = 8;
+const BYTES_FOR_ONE: usize = 1_280;
+/// … a connection to an app that is opened so much, …
+pub(super) const OPENED: u32 = 32;
+/// … and a stream that is given up, with all that was held for it, so much.
+pub(super) const GIVEN_UP: u32 = 64;
 /// What is forgiven a connection of its cost each time that everything else has had its turn.
-const FORGIVEN: u32 = 4;
+const FORGIVEN: u32 = 16;
 /// No connection is held to more of what it has cost: it would stand in line for long after.
 const MOST: u32 = 2 * IN_A_ROW;
 
@@ -204,10 +207,10 @@ mod tests {
     #[test]
     fn e4_of_many_streams_that_are_ready_a_few_are_run_in_a_row() {
         for (connections, streams, bytes, expected) in [
-            (1, 128, 1_024, vec![48, 48, 32]),
-            (1, 10, 64 * 1_024, vec![3, 3, 3, 1]),
+            (6, 128, 1_024, vec![260, 256, 252]),
+            (1, 12, 64 * 1_024, vec![5, 5, 2]),
             // The first of each connection, which has cost nothing before.
-            (10, 3, 64 * 1_024, vec![12, 3, 3, 3, 3, 3, 3]),
+            (10, 3, 64 * 1_024, vec![13, 5, 5, 5, 2]),
         ] {
             let (line, shares) = (Line::default(), shares(connections));
             let mut calls = pin!(line.calls());
@@ -229,11 +232,11 @@ mod tests {
         let (line, shares) = (Line::default(), shares(4));
         let mut calls = pin!(line.calls());
         let mut all = ready(4, 4);
-        assert_eq!(run(&line, &shares, &mut all, 48), [0, 1, 2, 3]);
+        assert_eq!(run(&line, &shares, &mut all, IN_A_ROW), [0, 1, 2, 3]);
         // Each connection has cost what is not forgiven in some rows.
         for of in [0, 0, 0, 1] {
             next_row(&line, calls.as_mut());
-            assert_eq!(run(&line, &shares, &mut all, 48), [of]);
+            assert_eq!(run(&line, &shares, &mut all, IN_A_ROW), [of]);
         }
     }
 
@@ -243,15 +246,15 @@ mod tests {
         let mut calls = pin!(line.calls());
         let mut crowd = ready(20, 128);
         for _ in 0..50 {
-            run(&line, &shares, &mut crowd, 17);
+            run(&line, &shares, &mut crowd, 52);
             let mut bystander = vec![(20, Place::default())];
-            assert_eq!(run(&line, &shares, &mut bystander, 3), [20]);
+            assert_eq!(run(&line, &shares, &mut bystander, 10), [20]);
             next_row(&line, calls.as_mut());
         }
         assert!(crowd.len() > 2_000, "all of the crowd was run too");
         // Saboteur: one that costs as much as the others stands where they do.
         let mut bystander: Ready = (0..10).map(|_| (20, Place::default())).collect();
-        assert!(run(&line, &shares, &mut bystander, 17).len() < 2);
+        assert!(run(&line, &shares, &mut bystander, 52).len() < 2);
     }
 
     #[test]
@@ -259,17 +262,17 @@ mod tests {
         let (line, shares) = (Line::default(), shares(1));
         let mut calls = pin!(line.calls());
         let mut all = ready(1, 9);
-        run(&line, &shares, &mut all, 48);
+        run(&line, &shares, &mut all, IN_A_ROW);
         assert_eq!(all.len(), 8);
         all.drain(..7);
         next_row(&line, calls.as_mut());
-        assert_eq!(run(&line, &shares, &mut all, 48), [0]);
+        assert_eq!(run(&line, &shares, &mut all, IN_A_ROW), [0]);
         // One that is called and goes before it is run: the next row calls another.
         let mut all = ready(1, 9);
         next_row_begins(&line, calls.as_mut(), &shares, &mut all);
         all.remove(0);
         next_row(&line, calls.as_mut());
-        assert_eq!(run(&line, &shares, &mut all, 48), [0]);
+        assert_eq!(run(&line, &shares, &mut all, IN_A_ROW), [0]);
     }
 
     /// Of streams of which none has room the first is called.

@@ -21,7 +21,7 @@ use hyper::rt::Executor;
 use tokio::time::{Sleep, sleep_until};
 
 use super::client::{Client, Piece};
-use super::h2_line::Place;
+use super::h2_line::{GIVEN_UP, Place};
 use super::local::Local;
 use super::refusal::Refusal;
 
@@ -34,9 +34,7 @@ const FEW: u32 = 16;
 /// When so many wait (640 MB), none more may: many connections of few streams hold as much as few of many.
 const FULL: u32 = 8 * CROWD;
 
-/// What a stream that is given up costs its worker (`h2_line`), with all that was held for it.
-const GIVEN_UP: u32 = 16;
-/// So does one that ends after it has waited for its client so long.
+/// A stream that ends after it has waited for its client so long costs as much as one that is given up.
 const LONG: Duration = Duration::from_millis(100);
 
 /// Runs the streams of one connection.
