@@ -15,23 +15,24 @@ use std::task::{Context, Waker};
 use tokio::sync::Notify;
 use tokio::task::yield_now;
 
-/// What all streams of a worker may cost in a row, some milliseconds of work: each that is run costs 1, some ten microseconds, …
-/// With fewer, a connection's answers go out in more and smaller records and writes.
-const IN_A_ROW: u32 = 256;
-/// … every so many bytes of an answer 1 more, …
-const BYTES_FOR_ONE: usize = 1_280;
+/// What all streams of a worker may cost in a row, ten milliseconds of work at most: each that is run costs 1 … (With fewer of them,
+/// small answers of one connection would go out in more and smaller records and writes.)
+const IN_A_ROW: u32 = 1_024;
+/// … every so many bytes of a piece of an answer that is not small 1 more, …
+const BYTES_FOR_ONE: usize = 320;
+const SMALL: usize = 2 * 1024;
 /// … a connection to an app that is opened so much, …
-pub(super) const OPENED: u32 = 32;
+pub(super) const OPENED: u32 = 128;
 /// … and a stream that is given up, with all that was held for it, so much.
-pub(super) const GIVEN_UP: u32 = 64;
+pub(super) const GIVEN_UP: u32 = 256;
 /// What is forgiven a connection of its cost each time that everything else has had its turn.
-const FORGIVEN: u32 = 16;
+const FORGIVEN: u32 = 64;
 /// No connection is held to more of what it has cost: it would stand in line for long after.
 const MOST: u32 = 2 * IN_A_ROW;
 
 /// What a piece of an answer of so many bytes costs.
 pub(super) fn cost_of(bytes: usize) -> u32 {
-    u32::try_from(bytes / BYTES_FOR_ONE).unwrap_or(IN_A_ROW)
+    u32::try_from(bytes.saturating_sub(SMALL) / BYTES_FOR_ONE).unwrap_or(IN_A_ROW)
 }
 
 /// What the streams of one connection have cost lately.
@@ -207,10 +208,10 @@ mod tests {
     #[test]
     fn e4_of_many_streams_that_are_ready_a_few_are_run_in_a_row() {
         for (connections, streams, bytes, expected) in [
-            (6, 128, 1_024, vec![260, 256, 252]),
-            (1, 12, 64 * 1_024, vec![5, 5, 2]),
+            (20, 128, 1_024, vec![1_036, 1_024, 500]),
+            (1, 12, 64 * 1_024, vec![6, 6]),
             // The first of each connection, which has cost nothing before.
-            (10, 3, 64 * 1_024, vec![13, 5, 5, 5, 2]),
+            (10, 3, 64 * 1_024, vec![14, 6, 6, 4]),
         ] {
             let (line, shares) = (Line::default(), shares(connections));
             let mut calls = pin!(line.calls());
@@ -246,15 +247,15 @@ mod tests {
         let mut calls = pin!(line.calls());
         let mut crowd = ready(20, 128);
         for _ in 0..50 {
-            run(&line, &shares, &mut crowd, 52);
+            run(&line, &shares, &mut crowd, 200);
             let mut bystander = vec![(20, Place::default())];
-            assert_eq!(run(&line, &shares, &mut bystander, 10), [20]);
+            assert_eq!(run(&line, &shares, &mut bystander, 50), [20]);
             next_row(&line, calls.as_mut());
         }
         assert!(crowd.len() > 2_000, "all of the crowd was run too");
         // Saboteur: one that costs as much as the others stands where they do.
         let mut bystander: Ready = (0..10).map(|_| (20, Place::default())).collect();
-        assert!(run(&line, &shares, &mut bystander, 52).len() < 2);
+        assert!(run(&line, &shares, &mut bystander, 200).len() < 2);
     }
 
     #[test]
