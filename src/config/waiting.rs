@@ -79,6 +79,8 @@ fn taken_over(setting: &'static str, why: String) -> Waiting {
             "listen" => format!(
                 "{RELOAD}; an address that overlaps with the one of now, as [::]:443 does with 0.0.0.0:443, takes `systemctl restart freehold`."
             ),
+            // The command would wait for its answer where nobody listens any more.
+            "run_dir" => "Restart the daemon when it suits you: `systemctl restart freehold`; without systemd end `freehold serve` and start it again.".into(),
             _ => format!("{RELOAD}."),
         },
     }

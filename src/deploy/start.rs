@@ -118,9 +118,9 @@ impl Deploys {
             ))),
             Err(SuperviseError::Cancelled(_)) => Err(Stop::Cancelled),
             Err(SuperviseError::Stopping) => Err(Stop::Again("the daemon is stopping".into())),
-            // It is there still, with how it ended: what could not be written is read from it again.
+            // If it has run it is there still, with how it ended, which is read from it again.
             Err(SuperviseError::State(why)) => Err(Stop::Again(format!(
-                "how the release command ended could not be written down: {why}"
+                "the release command's state could not be read or written: {why}"
             ))),
             Err(error) => Err(Stop::Failed(format!("the release command: {error}"))),
         }

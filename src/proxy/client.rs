@@ -113,6 +113,8 @@ pub(super) struct Client {
     pub(super) piece: Cell<Piece>,
     /// Streams of HTTP/2 whose answer waits to be taken.
     pub(super) waiting: Cell<u32>,
+    /// Tasks of its streams of HTTP/2, those that stand in line included.
+    pub(super) streams: Cell<u32>,
     /// What its streams of HTTP/2 have cost.
     pub(super) share: Share,
     /// What pieces of answers have earned (`h2_frames`).
@@ -163,6 +165,7 @@ impl Client {
             heard: Cell::new(false),
             piece: Cell::new(Piece::Untouched),
             waiting: Cell::new(0),
+            streams: Cell::new(0),
             share: Share::default(),
             earned: Cell::new(0),
             abandoned: Cell::new(Abandoned::new(now)),

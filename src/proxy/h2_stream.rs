@@ -6,12 +6,11 @@
 //!
 //! A stream that waits for its client holds memory, up to 160 KB: what h2 keeps of its answer and the piece behind that.
 //! So those that wait are counted, and when a worker has many, a connection keeps no more than a few of them, and when it has eight times as many, none more.
-//! One that would be a further one of those is ended before it costs an app anything.
+//! A request that would be a further one of those is refused before it costs an app anything (`serve_http2`).
 //!
 //! A hundred requests of a connection can come, be answered or be given up in one moment, and each may cost a tenth of a
 //! millisecond: whose turn it is says `h2_line`.
 use std::future::{Future, poll_fn};
-use std::mem::replace;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -34,6 +33,8 @@ const FEW: u32 = 16;
 /// When so many wait (640 MB), none more may: many connections of few streams hold as much as few of many.
 const FULL: u32 = 8 * CROWD;
 
+/// Tasks of a connection: 128 streams at most run at a time, but one that is reset while it stands in line leaves its task there.
+const MOST_TASKS: u32 = 1_024;
 /// A stream that ends after it has waited for its client so long costs as much as one that is given up.
 const LONG: Duration = Duration::from_millis(100);
 
@@ -49,30 +50,48 @@ impl Streams {
 
 impl<F: Future<Output = ()> + 'static> Executor<F> for Streams {
     fn execute(&self, stream: F) {
-        Local.execute(watched(self.0.clone(), stream));
+        if self.0.streams.get() > MOST_TASKS {
+            return self.0.condemn(Refusal::Abandoned);
+        }
+        Local.execute(watched(Task::of(&self.0), stream));
     }
 }
 
-async fn watched(client: Rc<Client>, stream: impl Future<Output = ()>) {
+/// One of a client's tasks, counted until it is dropped.
+struct Task(Rc<Client>);
+
+impl Task {
+    fn of(client: &Rc<Client>) -> Task {
+        client.streams.set(client.streams.get() + 1);
+        Task(client.clone())
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.streams.set(self.0.streams.get() - 1);
+    }
+}
+
+async fn watched(task: Task, stream: impl Future<Output = ()>) {
+    let client = &task.0;
     let mut stream = pin!(stream);
     let mut stall = Stall::of(client.clone());
-    let (mut place, mut begun) = (Place::default(), false);
+    let mut place = Place::default();
     poll_fn(|cx| {
         let Some(_turn) = client.worker.line.turn(&client.share, &mut place, cx) else {
             return Poll::Pending;
         };
-        if !replace(&mut begun, true) && client.has_its_few() {
-            client.refused(Refusal::SlowReader);
-            return Poll::Ready(());
-        }
         client.piece.set(Piece::Untouched);
         // A body that may have lost some of its trailers must not pass for whole; the connection is over anyway.
         if client.trailers_lost.get() {
             return Poll::Ready(());
         }
         if stream.as_mut().poll(cx).is_ready() {
-            // Its connection has gone, most likely, and with it all the others at once.
-            if stall.since.is_some_and(|since| since.elapsed() > LONG) {
+            // One whose last piece was taken just now has not waited to its end; if its connection has gone, many end at once.
+            if client.piece.get() == Piece::Untouched
+                && stall.since.is_some_and(|since| since.elapsed() > LONG)
+            {
                 client.spends(GIVEN_UP);
             }
             return Poll::Ready(());
@@ -172,9 +191,10 @@ impl Drop for Stall {
 }
 
 impl Client {
-    /// Many streams wait, and of its own so many that another one would be reset as soon as it does too.
-    fn has_its_few(&self) -> bool {
-        self.worker.waiting.get() > CROWD && self.waiting.get() >= FEW
+    /// Many streams wait, and of its own so many that another one would be reset as soon as it does too. Who speaks for many is
+    /// not asked: what one of them leaves lying is not the others' doing.
+    pub(super) fn has_its_few(&self) -> bool {
+        self.worker.waiting.get() > CROWD && self.waiting.get() >= FEW && !self.stands_for_many()
     }
 }
 

@@ -4,6 +4,9 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::{Either, ready};
+use h2::Reason;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -14,6 +17,7 @@ use super::client::Client;
 use super::client_io::ClientIo;
 use super::h2_frames::heads_of;
 use super::h2_stream::Streams;
+use super::refusal::Refusal;
 use super::serve::note;
 use super::watch::{Overdue, Watch};
 
@@ -29,7 +33,15 @@ pub(super) async fn serve_http2(client: Rc<Client>, io: ClientIo) {
     client.header_bytes.set(limits.header_bytes);
     let service = {
         let client = client.clone();
-        service_fn(move |request| Box::pin(answer(client.clone(), request)))
+        service_fn(move |request| {
+            if client.has_its_few() {
+                client.refused(Refusal::SlowReader);
+                // Nothing was done for it: its client may ask again.
+                return Either::Left(ready(Err(h2::Error::from(Reason::REFUSED_STREAM))));
+            }
+            let answer = Box::pin(answer(client.clone(), request));
+            Either::Right(answer.map(|answered| answered.map_err(|never| match never {})))
+        })
     };
     let wire = io.wire();
     let mut connection = std::pin::pin!(

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +17,7 @@ use super::claims::Claims;
 use super::gate::Gate;
 use super::meter::Meter;
 use super::standing::Standing;
+use crate::base::mono::Mono;
 pub use crate::base::protocol::Protocol;
 use crate::base::said::Said;
 
@@ -46,6 +47,10 @@ pub struct Traits {
 
 /// So often it may close idle connections earlier than it says, by a restart, before its word counts for nothing.
 const BROKEN_WORDS: u32 = 3;
+/// What is found within this is the same closing.
+const ONE_BREAK: Duration = Duration::from_secs(1);
+/// After this long it is another one's.
+const FORGOTTEN: Duration = Duration::from_secs(3600);
 
 pub struct Target {
     key: Arc<str>,
@@ -60,6 +65,7 @@ pub struct Target {
     /// What it said of that, 0 where it said nothing, and how often it did not keep to it.
     idle_told_ms: AtomicU32,
     idle_broken: AtomicU32,
+    idle_broken_at: AtomicU64,
     meter: Arc<Meter>,
     standing: Standing,
     left: AtomicU64,
@@ -95,6 +101,7 @@ impl Target {
             idle_limit_ms: AtomicU32::new(super::limits::FIRST_IDLE_LIMIT_MS),
             idle_told_ms: AtomicU32::new(0),
             idle_broken: AtomicU32::new(0),
+            idle_broken_at: AtomicU64::new(0),
             meter: Arc::new(Meter::new()),
             standing: Standing::default(),
             left: AtomicU64::new(0),
@@ -177,15 +184,27 @@ impl Target {
     }
 
     /// It has closed one before the limit, which is this from now on.
-    pub(super) fn idle_limit_is_found(&self, limit: u32) {
-        let now = self.idle_limit_ms();
-        if limit < now {
-            // One that restarts does so once.
-            if now == self.idle_told_ms.load(Relaxed) {
-                self.idle_broken.fetch_add(1, Relaxed);
+    pub(super) fn idle_limit_is_found(&self, limit: u32, now: Mono) {
+        let before = self.idle_limit_ms();
+        if limit < before {
+            if before == self.idle_told_ms.load(Relaxed) {
+                self.word_is_broken(now);
             }
             self.idle_limit_ms.store(limit, Relaxed);
         }
+    }
+
+    /// One that restarts does so for all workers, which find it out one after the other, and not every hour.
+    fn word_is_broken(&self, now: Mono) {
+        let last = Mono(self.idle_broken_at.load(Relaxed));
+        let times = self.idle_broken.load(Relaxed);
+        if times > 0 && now.since(last) < ONE_BREAK {
+            return;
+        }
+        let is_long_ago = now.since(last) > FORGOTTEN;
+        self.idle_broken_at.store(now.0, Relaxed);
+        self.idle_broken
+            .store(if is_long_ago { 1 } else { times + 1 }, Relaxed);
     }
 
     pub(super) fn standing(&self) -> &Standing {
@@ -308,27 +327,6 @@ mod tests {
 
     /// Claimers run against retirement: after `drained` nobody may be using the target any more.
     #[test]
-    fn e5_whoever_closes_earlier_than_it_says_is_believed_a_few_times() {
-        let target = Target::new("one", Address::Tcp(([127, 0, 0, 1], 1).into()));
-        for limit in [59_500, 59_500, 59_500, 2_250] {
-            target.idle_limit_is_told(59_500);
-            assert_eq!(target.idle_limit_ms(), limit);
-            target.idle_limit_is_found(2_250);
-            // Of connections that are closed together one tells.
-            target.idle_limit_is_found(2_300);
-            assert_eq!(target.idle_limit_ms(), 2_250);
-        }
-        // What is shorter is always heeded.
-        target.idle_limit_is_told(1_500);
-        assert_eq!(target.idle_limit_ms(), 1_500);
-        // What was found alone, before anything was said, is no broken word.
-        let target = Target::new("two", Address::Tcp(([127, 0, 0, 1], 1).into()));
-        (0..9).for_each(|n| target.idle_limit_is_found(1_000 - n));
-        target.idle_limit_is_told(4_500);
-        assert_eq!(target.idle_limit_ms(), 4_500);
-    }
-
-    #[test]
     fn f4_no_claim_is_in_use_after_the_drain_whatever_the_timing() {
         for round in 0..300 {
             let target = target();
@@ -359,6 +357,39 @@ mod tests {
                 assert_eq!(using.load(SeqCst), 0);
             });
             assert_eq!(target.in_flight(), 0);
+        }
+    }
+
+    #[test]
+    fn e5_whoever_closes_earlier_than_it_says_is_believed_a_few_times() {
+        let target = Target::new("one", Address::Tcp(([127, 0, 0, 1], 1).into()));
+        let at = |seconds| Mono::now().plus(Duration::from_secs(seconds));
+        for (seconds, limit) in [(0, 59_500), (5, 59_500), (10, 59_500), (15, 2_250)] {
+            target.idle_limit_is_told(59_500);
+            assert_eq!(target.idle_limit_ms(), limit);
+            // What the workers find one after the other is one closing.
+            for _ in 0..4 {
+                target.idle_limit_is_found(2_250, at(seconds));
+                assert_eq!(target.idle_limit_ms(), 2_250);
+                if limit > 2_250 {
+                    target.idle_limit_is_told(59_500);
+                }
+            }
+            target.idle_limit_is_found(2_250, at(seconds));
+        }
+        // What is shorter is always heeded.
+        target.idle_limit_is_told(1_500);
+        assert_eq!(target.idle_limit_ms(), 1_500);
+        // What was found alone, before anything was said, is no broken word.
+        let target = Target::new("two", Address::Tcp(([127, 0, 0, 1], 1).into()));
+        (0..9).for_each(|n| target.idle_limit_is_found(1_000 - n, at(10 * u64::from(n))));
+        target.idle_limit_is_told(4_500);
+        assert_eq!(target.idle_limit_ms(), 4_500);
+        // Nor are restarts now and then.
+        for hours in 1..9 {
+            target.idle_limit_is_told(59_500);
+            assert_eq!(target.idle_limit_ms(), 59_500);
+            target.idle_limit_is_found(2_250, at(hours * 4_000));
         }
     }
 }

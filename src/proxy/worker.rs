@@ -16,7 +16,6 @@ use tokio::task::spawn_local;
 
 use super::client::{Client, Phase};
 use super::endings::Endings;
-
 use super::h2_line::Line;
 use super::handshakes::Handshakes;
 use super::listener::Arrival;

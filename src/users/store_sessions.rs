@@ -71,10 +71,11 @@ pub(super) fn insert(
     new: &Beginning<'_>,
     now: UnixMs,
 ) -> Result<(), DbError> {
-    // And those of a time to come, which would be there again with it.
+    // And the user's own of a time to come, which would be there again with it. Others' stay: it may be now that the clock is
+    // wrong.
     tx.execute(
-        "DELETE FROM sessions WHERE expires_ms <= ?1 OR created_ms > ?2",
-        [now.0, begun_by(now).0],
+        "DELETE FROM sessions WHERE expires_ms <= ?1 OR (created_ms > ?2 AND user_id = ?3)",
+        params![now.0, begun_by(now).0, new.user],
     )?;
     let address = new.from.address.map(|a| a.to_string()).unwrap_or_default();
     let agent: String = new.from.agent.chars().take(200).collect();

@@ -174,7 +174,7 @@ async fn n7_a_release_command_whose_end_could_not_be_written_down_is_asked_for_i
     let id = p.deploy("one").await;
     let log = p.log(id).await;
     assert!(
-        log.contains("could not be written down: the disk is full; trying again"),
+        log.contains("could not be read or written: the disk is full; trying again"),
         "{log}"
     );
     assert_eq!(log.matches("Running migrate").count(), 1, "{log}");

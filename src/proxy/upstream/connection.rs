@@ -19,6 +19,8 @@ const READ: usize = 8 * 1024;
 const READ_BODY: usize = 64 * 1024;
 /// A target that takes a connect in this time is on this box or beside it, and needs no window for what is on the way.
 const NEAR: Duration = Duration::from_millis(5);
+/// In this, on this one.
+const ON_THIS_BOX: Duration = Duration::from_millis(1);
 /// What the system holds of what the target takes slowly, and of what is not read of its answer (it takes that twice); its own
 /// measure goes to 6 MB and more. The less of an answer waits here, the less work is done for whoever does not take it.
 const HELD: usize = 256 * 1024;
@@ -63,8 +65,9 @@ pub(crate) async fn connect(address: &Address, limit: Duration) -> io::Result<Co
                 let asked = Instant::now();
                 let stream = TcpStream::connect(address).await?;
                 stream.set_nodelay(true)?;
-                if asked.elapsed() < NEAR {
-                    hold_little(&stream);
+                let took = asked.elapsed();
+                if took < NEAR {
+                    hold_little(&stream, took);
                 }
                 if !address.ip().is_loopback() {
                     keep_in_touch(&stream);
@@ -87,9 +90,10 @@ pub(crate) async fn connect(address: &Address, limit: Duration) -> io::Result<Co
 }
 
 /// Where the system does not let us, it goes by its own measure.
-fn hold_little(stream: &TcpStream) {
+fn hold_little(stream: &TcpStream, took: Duration) {
     let socket = SockRef::from(stream);
-    socket.set_recv_buffer_size(UNREAD).ok();
+    let unread = if took < ON_THIS_BOX { UNREAD } else { HELD };
+    socket.set_recv_buffer_size(unread).ok();
     socket.set_tcp_notsent_lowat(HELD as u32).ok();
 }
 

@@ -14,6 +14,7 @@ use std::time::Instant;
 use tokio::sync::Notify;
 
 use super::connection::Connection;
+use crate::base::mono::Mono;
 use crate::base::sabotage::Sabotage;
 use crate::proxy::target::Target;
 
@@ -164,5 +165,5 @@ fn closed_after(target: &Target, idle_ms: u64) {
     let limit = u32::try_from(idle_ms * 3 / 4)
         .unwrap_or(LONGEST_MS)
         .clamp(SHORTEST_MS, LONGEST_MS);
-    target.idle_limit_is_found(limit);
+    target.idle_limit_is_found(limit, Mono::now());
 }
