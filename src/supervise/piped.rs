@@ -34,6 +34,8 @@ const PIECES: usize = 8;
 const TOGETHER: usize = 8;
 /// What may be left in pipes and sockets when a process ends, with room.
 const LEFT: usize = 8 << 20;
+/// How often a container that could not be let go of is tried again.
+const AGAIN: Duration = Duration::from_secs(5);
 /// How often a stalled reader looks whether the process still runs.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -93,12 +95,35 @@ pub(super) async fn release(shared: &Arc<Shared>, row: i64, id: Option<&str>) ->
         .write(move |tx| store::retire(tx, row, Duration::ZERO))
         .await;
     if let Err(error) = &written {
-        tracing::warn!(%error, "a finished container could not be released; the next start does it");
+        tracing::warn!(%error, "a finished container could not be let go of; it is tried again");
+        release_later(shared, row);
     }
     if let Err(error) = shared.kick().await {
         tracing::debug!(%error, "the executor was not told of a finished container");
     }
     written.is_ok()
+}
+
+/// Lets a row go when that can be written: whoever waits for all containers of its owner to be gone would wait in vain.
+fn release_later(shared: &Arc<Shared>, row: i64) {
+    let stop = shared.tasks.shutdown().child();
+    let of_task = Arc::clone(shared);
+    shared.tasks.spawn("release of a container", async move {
+        loop {
+            tokio::select! {
+                // The next start does it.
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(AGAIN) => {}
+            }
+            let written = of_task.write(move |tx| store::retire(tx, row, Duration::ZERO));
+            if written.await.is_ok() {
+                break;
+            }
+        }
+        if let Err(error) = of_task.kick().await {
+            tracing::debug!(%error, "the executor was not told of a finished container");
+        }
+    });
 }
 
 pub(super) async fn run_piped(
