@@ -291,22 +291,26 @@ impl Filling {
             1 + self.names.len(),
             "{listed:#}"
         );
-        // One that failed for the disk is tried again by itself, a minute later.
+        // One that failed for the disk is tried again by itself, a minute later: what has not begun has nothing there.
         until("backups to be over", secs(600), || {
             let all: Value = self.fh.json(&["backup", "list", "main"]);
-            let over = ["stored", "failed", "expired"];
+            let over = ["queued", "stored", "failed", "expired"];
             let mut open = all.as_array().unwrap().iter();
             let open = open.find(|b| !over.contains(&b["state"].as_str().unwrap_or_default()));
             open.map_or(Ok(()), |open| Err(open.to_string()))
         });
         let stored = stored_dumps(&self.fh);
         assert!(stored.is_superset(&self.dumps), "{stored:?}");
-        for dump in &stored {
+        for dump in &self.dumps {
             self.fh.cli(&["backup", "verify", &dump.to_string()]);
         }
         // A dump and what it says of itself; and of uploads nothing but the logs of what became of them.
-        for (folder, count) in [("backups", 2 * stored.len()), ("builds", 0)] {
+        for folder in ["backups", "builds"] {
             until(&format!("{folder} to be tidy"), secs(600), || {
+                let count = match folder {
+                    "backups" => 2 * stored_dumps(&self.fh).len(),
+                    _ => 0,
+                };
                 let all = files(&self.fh.data_dir().join(folder));
                 let all: Vec<_> = all
                     .into_iter()
