@@ -35,7 +35,7 @@ const FULL: u32 = 8 * CROWD;
 
 /// Tasks of a connection: 128 streams at most run at a time, but one that is reset while it stands in line leaves its task there.
 const MOST_TASKS: u32 = 1_024;
-/// A stream that ends after it has waited for its client so long costs as much as one that is given up.
+/// A stream that ends after it has waited for its client this long costs as much as one that is given up.
 const LONG: Duration = Duration::from_millis(100);
 
 /// Runs the streams of one connection.

@@ -84,7 +84,7 @@ pub(super) async fn hold(
 /// Kills and removes the held container, then lets its row go. The executor may
 /// never have seen it, so it is not left to the executor; should the engine be
 /// away, the next survey finds it without a row and removes it. Whether the row
-/// goes: where it cannot be written, such as on a full disk, it stays.
+/// goes now: where that cannot be written, such as on a full disk, it goes later.
 pub(super) async fn release(shared: &Arc<Shared>, row: i64, id: Option<&str>) -> bool {
     if let Some(id) = id
         && let Err(error) = act::remove(shared, id, Duration::ZERO).await
