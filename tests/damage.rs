@@ -271,13 +271,22 @@ fn container(on: &ServedBox) -> String {
     let mut list = Command::new("docker");
     list.args(["ps", "-aq", "--filter", &label, "--filter"]);
     let all = run(list.arg("label=freehold.kind=replica"));
-    let mut inspect = Command::new("docker");
-    inspect.args(["inspect", "--format"]);
-    inspect.arg("{{.Id}} {{.State.Running}} {{.State.StartedAt}} {{.RestartCount}}");
-    match all.trim() {
-        "" => String::new(),
-        one => run(inspect.arg(one)),
+    let one = all.trim();
+    if one.is_empty() {
+        return String::new();
     }
+    let format = "{{.Id}} {{.State.Running}} {{.State.StartedAt}} {{.RestartCount}}";
+    let said = Command::new("docker")
+        .args(["inspect", "--format", format, one])
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&said.stderr);
+    // It may go between the list and the question.
+    if !said.status.success() && error.contains("No such object") {
+        return String::new();
+    }
+    assert!(said.status.success(), "{error}");
+    String::from_utf8_lossy(&said.stdout).into_owned()
 }
 
 /// Makes the journal's first record that begins with `record` and says `name` unreadable.

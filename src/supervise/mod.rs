@@ -29,6 +29,7 @@ mod network;
 mod not_ready;
 mod note;
 mod piped;
+mod piped_input;
 mod plan;
 mod ready;
 mod replace;

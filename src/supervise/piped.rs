@@ -22,6 +22,7 @@ use crate::docker::{Attached, Chunk, ChunkStream, EngineError};
 use super::act::{self, Terminal};
 use super::error::SuperviseError;
 use super::job::ERRORS;
+use super::piped_input;
 use super::plan::Desired;
 use super::run::{JobEnd, Piped};
 use super::shared::Shared;
@@ -149,16 +150,20 @@ pub(super) async fn run_piped(
         out,
         errors: VecDeque::new(),
     };
-    let input = stdin.then_some(attached.input);
+    let over = CancellationToken::new();
+    let input = stdin.then(|| piped_input::until(&over, attached.input));
     let stream = attached.output;
     let work_shared = Arc::clone(shared);
     shared.tasks.spawn("piped job", async move {
+        // However this ends, what would still be written ends with it.
+        let over = over.drop_guard();
         let work = pump.run(stream);
         let result = tokio::select! {
             result = work => result,
             () = cancel.cancelled() => Err(SuperviseError::Cancelled(name.clone())),
             () = tokio::time::sleep(deadline) => Err(SuperviseError::Deadline { what: name.clone(), limit: deadline }),
         };
+        drop(over);
         // A row that stays is not waited for: why the job failed is to be heard, and not that nobody knows.
         if release(&work_shared, row.id, Some(&id)).await
             && let Err(error) =

@@ -76,3 +76,41 @@ async fn f6_piped_input_reaches_its_end_and_a_dropped_job_dies() {
     })
     .await;
 }
+
+/// As `pg_restore --list`, which reads an archive's head and ends: what is written after that is not taken, and the write ends.
+#[tokio::test]
+async fn f6_a_job_that_wants_no_more_of_its_input_is_over_for_its_writer_too() {
+    on_a_machine(|m| async move {
+        let daemon = m.daemon().await;
+        let spec = shell(Kind::Job, "list-1", "head -c 1000 | wc -c");
+        let mut piped = daemon
+            .supervisor
+            .run_piped(spec, true, 2 * PATIENCE, CancellationToken::new())
+            .await
+            .unwrap();
+        let mut input = piped.input.take().unwrap();
+        let fed = tokio::spawn(async move {
+            let mut pieces = 0;
+            while input.write_all(&[b'a'; 60_000]).await.is_ok() {
+                pieces += 1;
+            }
+            let _ = input.shutdown().await;
+            (pieces, std::time::Instant::now())
+        });
+        let said = piped.output.recv().await.unwrap().unwrap();
+        assert_eq!(&said[..], b"1000\n");
+        assert!(piped.output.recv().await.is_none());
+        assert!(piped.end.await.unwrap().unwrap().is_success());
+        let ended = std::time::Instant::now();
+        let (pieces, at) = fed.await.unwrap();
+        // The engine lets go of such a connection after two minutes.
+        let late = at.saturating_duration_since(ended);
+        assert!(
+            late < 60 * SECOND,
+            "{pieces} pieces, {late:?} after the end"
+        );
+        m.has_no_container().await;
+        daemon.stop().await;
+    })
+    .await;
+}
