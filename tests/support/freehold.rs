@@ -215,11 +215,14 @@ impl Freehold {
     /// Waits until the armed point has killed the daemon; the next one may just be beginning.
     pub fn struck(&self, point: &str, limit: Duration) -> Killed {
         let mark = self.crash_mark(point);
+        // The mark is made just before the kill: until that has come through, the one that dies answers still, and would be
+        // taken for the next.
         until(&format!("the crash at {point}"), limit, || {
-            if mark.exists() {
-                Ok(())
-            } else {
-                Err(self.log_tail())
+            let pid = std::fs::read_to_string(&mark).map_err(|_| self.log_tail())?;
+            let pid: u32 = pid.parse().map_err(|_| "its mark is being written")?;
+            match is_dead(pid) {
+                true => Ok(()),
+                false => Err(format!("process {pid} has not ended")),
             }
         });
         Killed::at(point, &mark)
@@ -366,6 +369,16 @@ impl Drop for Freehold {
             self.clean_engine(&id);
         }
     }
+}
+
+/// Whether a process has ended, if only its number is left of it.
+fn is_dead(pid: u32) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return true;
+    };
+    // Behind its name, which may hold anything.
+    let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
+    state.is_none_or(|state| state.starts_with(['Z', 'X']))
 }
 
 /// The engine that the rig put up.
