@@ -135,7 +135,9 @@ pub fn deploys(p: &mut Person, world: &World) {
     );
     let jobs = world.fh.json(&["jobs", "--open"]);
     let jobs = jobs.as_array().unwrap().iter();
-    let job = jobs.clone().find(|j| j["cancellable"] == true);
+    // A backup that failed before may wait for its next try beside it, and may be cancelled, too.
+    let is_it = |j: &&serde_json::Value| j["kind"] == "deploy" && j["cancellable"] == true;
+    let job = jobs.clone().find(is_it);
     let cancel = format!("/jobs/{}/cancel", job.expect("no job")["id"]);
     p.send(
         "/jobs/{id}/cancel",

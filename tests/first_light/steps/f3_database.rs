@@ -163,13 +163,18 @@ pub fn f3_psql_opens_at_a_terminal(world: &mut World) {
 pub fn f4_run_and_exec_open_at_a_terminal(world: &mut World) {
     for verb in ["exec", "run"] {
         let command = world.fh.command(&[verb, APP, "-it", "--", "sh"]);
+        // A size takes its time to get there, so it is asked for until it is the one; together it stands in no echo.
+        let until_size = |size: &str| {
+            format!(
+                "for n in $(seq 300); do [ \"$(stty size | tr -d ' ')\" = {size} ] && break; sleep 0.2; done; stty size"
+            )
+        };
+        let first = until_size("24100") + "; test -t 0 && echo a terminal it is";
+        let second = until_size("40120");
         let talk = [
-            (
-                "$ ",
-                "sleep 1; stty size; test -t 0 && echo a terminal it is",
-            ),
+            ("$ ", first.as_str()),
             ("$ ", "!size 40 120"),
-            ("$ ", "sleep 1; stty size"),
+            ("$ ", second.as_str()),
             ("$ ", "exit 7"),
         ];
         let out = at_a_terminal(100, &talk, &command);

@@ -128,5 +128,6 @@ pub fn f5_websockets_and_streams_pass(world: &mut World) {
     child.wait().unwrap();
     assert_eq!(lines.first().map(|l| l.0.as_str()), Some("inicio"));
     assert_eq!(lines.last().map(|l| l.0.as_str()), Some("fim"));
-    assert!(lines[lines.len() - 1].1 - lines[0].1 > 2.5, "{lines:?}");
+    // Held back until its end all of it would come at once; that the first was read a little late says nothing.
+    assert!(lines[lines.len() - 1].1 - lines[0].1 > 1.0, "{lines:?}");
 }
