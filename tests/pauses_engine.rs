@@ -297,6 +297,13 @@ fn n6_requests_sent_through_a_restore_are_all_answered_and_without_its_pause_som
     if cfg!(feature = "crash-points") {
         place.fh.sabotage(Some("no-pause"));
         place.until_counted(DUMPED);
+        // The daemon answers before it has seen which containers run.
+        until("the server to be known", secs(120), || {
+            let shell = ["db", "psql", "main", "--part", APP];
+            let out = place.fh.try_cli(&shell);
+            let said = words(&out);
+            out.status.success().then_some(()).ok_or(said)
+        });
         let noticed = (0..TRIES).any(|_| !place.restored_under_load().failures.is_empty());
         assert!(
             noticed,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::support::edge::Answer;
+use crate::support::freehold::words;
 use crate::support::git_host::signature;
 use crate::support::until::{secs, until};
 use crate::world::World;
@@ -160,8 +161,15 @@ impl World {
 
     /// The container that answers for the app.
     pub fn app_is_up_container(&self) -> String {
-        let instance = self.app_is_up().header("x-instance").to_owned();
-        self.docker(&["inspect", "--format", "{{.Id}}", &instance])
+        // One that answered last may be gone before it is looked at.
+        until("the container that answers", secs(120), || {
+            let instance = self.app_is_up().header("x-instance").to_owned();
+            let mut inspect = std::process::Command::new("docker");
+            let looked = inspect.args(["inspect", "--format", "{{.Id}}", &instance]);
+            let looked = looked.output().unwrap();
+            let said = words(&looked);
+            looked.status.success().then(|| said.clone()).ok_or(said)
+        })
     }
 
     /// A line of the app's activity that contains `words`.

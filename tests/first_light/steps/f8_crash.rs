@@ -178,8 +178,8 @@ pub fn f8_a_deploy_survives_a_kill_at_every_point(world: &mut World) {
 /// Whether a deploy after this one is past the point at which it takes the old containers away.
 fn has_moved_the_traffic(world: &World, after: i64) -> bool {
     let deploy = world.newest_deploy().unwrap_or_default();
-    let moved = ["draining", "watching", "live"];
-    deploy["id"].as_i64() > Some(after) && moved.iter().any(|state| deploy["state"] == *state)
+    let state = deploy["state"].as_str().unwrap_or_default();
+    deploy["id"].as_i64() > Some(after) && ["draining", "watching", "live"].contains(&state)
 }
 
 fn traffic_has_moved(point: &str) -> bool {
