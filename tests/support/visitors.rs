@@ -170,7 +170,7 @@ impl World {
     /// Every session's password was given long ago.
     pub fn let_confirmations_age(&self) {
         let state = rusqlite::Connection::open(self.daemon.data().join("state.db")).unwrap();
-        state.busy_timeout(Duration::from_secs(5)).unwrap();
+        state.busy_timeout(Duration::from_secs(60)).unwrap();
         state
             .execute("UPDATE sessions SET confirmed_ms = 0", [])
             .unwrap();

@@ -126,7 +126,7 @@ pub fn deploys(p: &mut Person, world: &World) {
         &form(&second, &cancel, &[]),
         "cancelled",
     );
-    p.sees(&second, &["Cancelled"], secs(60));
+    p.sees(&second, &["Cancelled"], secs(120));
     // The same from the page of all long work.
     p.send(
         "/apps/{app}/deploys",
@@ -216,7 +216,7 @@ pub fn databases(p: &mut Person) {
         "is being detached",
     );
     let env = "/apps/looks/env";
-    p.sees(env, &["No database is attached"], secs(60));
+    p.sees(env, &["No database is attached"], secs(120));
     p.send(
         "/apps/{app}/attach",
         &form(env, "/apps/looks/attach", &[]),

@@ -10,7 +10,7 @@ use crate::world::World;
 
 pub fn f3_one_command_starts_a_postgres(world: &mut World) {
     world.fh.cli(&["db", "create", "main"]);
-    until("the database to be healthy", secs(90), || {
+    until("the database to be healthy", secs(180), || {
         let shown = world.fh.json(&["db", "show", "main"]);
         let state = shown["state"].as_str().unwrap_or("none").to_lowercase();
         if ["healthy", "ready", "running"].contains(&state.as_str()) {
@@ -188,7 +188,7 @@ pub fn f4_run_and_exec_open_at_a_terminal(world: &mut World) {
 
 /// The variable in the container that this deploy of the app `late` made, once it is live.
 fn database_url(world: &World, deploy: i64) -> Option<String> {
-    until(&format!("deploy {deploy} to be live"), secs(120), || {
+    until(&format!("deploy {deploy} to be live"), secs(240), || {
         let all = world.fh.json(&["deploys", "late"]);
         let mut all = all.as_array().unwrap().iter();
         let row = all.find(|d| d["id"].as_i64() == Some(deploy)).unwrap();
