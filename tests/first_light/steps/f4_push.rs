@@ -223,7 +223,7 @@ pub fn f4_no_request_fails_during_a_deploy(world: &mut World) {
         report.instances
     );
     assert_eq!(world.version(), "second");
-    until_true("the old replica to be gone", secs(60), || {
+    until_true("the old replica to be gone", secs(120), || {
         !world
             .docker(&["ps", "-q", "--no-trunc"])
             .lines()
@@ -335,7 +335,7 @@ pub fn f4_the_log_in_a_browser_outlives_the_daemon(world: &mut World) {
     shown("after-42");
     world.live_after(before);
     let whole = world.owner_page(&format!("{page}/log"));
-    until("the page to have the whole log once", secs(60), || {
+    until("the page to have the whole log once", secs(120), || {
         let log = log();
         (log == whole).then_some(()).ok_or(log)
     });

@@ -35,7 +35,7 @@ fn containers_of(world: &World, installation: &str, app: i64) -> BTreeMap<String
 /// The app's one replica, once what an earlier deploy left is gone: no kill that is not about it may touch it.
 pub fn the_replica(world: &World) -> BTreeMap<String, String> {
     world.app_is_up();
-    until("one replica alone", secs(60), || {
+    until("one replica alone", secs(120), || {
         let found = containers(world);
         let is_alone = found.len() == 1;
         is_alone
@@ -74,7 +74,7 @@ pub fn f8_a_killed_daemon_is_back_before_anybody_notices(world: &mut World) {
         let pid = world.fh.pid();
         // Stopped, it takes no connection any more: all wait for the next one.
         signal(pid, "STOP");
-        until_true("the daemon to be stopped", secs(60), || {
+        until_true("the daemon to be stopped", secs(120), || {
             let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
             stat.contains(") T ")
         });
@@ -106,7 +106,7 @@ pub fn f8_a_killed_daemon_is_back_before_anybody_notices(world: &mut World) {
 
 /// Asks the app on this connection; when its answer came.
 fn answered(stream: TcpStream, tls: Arc<rustls::ClientConfig>) -> SystemTime {
-    stream.set_read_timeout(Some(secs(60))).unwrap();
+    stream.set_read_timeout(Some(secs(120))).unwrap();
     let client = rustls::ClientConnection::new(tls, "tasks.test".try_into().unwrap());
     let mut stream = rustls::StreamOwned::new(client.unwrap(), stream);
     stream
@@ -160,7 +160,7 @@ pub fn f8_a_deploy_survives_a_kill_at_every_point(world: &mut World) {
             "{point}: {deploy:#}"
         );
         assert_eq!(world.version(), format!("crash {number}"), "{point}");
-        let left = until(&format!("one replica after {point}"), secs(60), || {
+        let left = until(&format!("one replica after {point}"), secs(120), || {
             let found = containers(world);
             if found.len() == 1 {
                 Ok(found)
@@ -229,7 +229,7 @@ pub fn f8_an_order_survives_a_kill_at_every_point(world: &mut World) {
         );
         if !failing {
             // It is written down before the edge has it.
-            until(&format!("{host} to be served"), secs(60), || {
+            until(&format!("{host} to be served"), secs(120), || {
                 let answer = world.public().get(&format!("https://{host}/")).send()?;
                 let text = answer.text();
                 (text == "legacy").then_some(()).ok_or(text)
@@ -289,7 +289,7 @@ pub fn f8_a_new_database_survives_a_kill_at_every_point(world: &mut World) {
         );
         if !removing {
             world.fh.cli(&["db", "rm", &name, "--yes"]);
-            until_true("the database to be gone", secs(60), || shown() == "gone");
+            until_true("the database to be gone", secs(120), || shown() == "gone");
         }
         nothing_is_over(world, &before, &point, |_| false);
         assert_eq!(containers(world), live, "{point}: the app was touched");
@@ -304,7 +304,7 @@ fn movable(world: &World) -> (String, String) {
         let last = world.newest_deploy_id();
         world.fh.cli(&["app", "restart", APP]);
         world.live_after(last);
-        until("one container alone", secs(60), || {
+        until("one container alone", secs(120), || {
             match world.containers(&owner).as_slice() {
                 [_] => Ok(()),
                 others => Err(format!("{others:?}")),
@@ -350,7 +350,7 @@ pub fn f8_a_killed_replica_comes_back(world: &mut World) {
         world.docker(&[verb, &id]);
         until(
             &format!("the app to be back after {verb}"),
-            secs(60),
+            secs(120),
             || {
                 let answer = world.public().get(&format!("{URL}/healthz")).send()?;
                 match (answer.status, world.app_is_up_container() == id) {
@@ -365,7 +365,7 @@ pub fn f8_a_killed_replica_comes_back(world: &mut World) {
             "the address is the same after {verb}: nothing was followed"
         );
     }
-    until_true("the app to be said healthy", secs(60), || {
+    until_true("the app to be said healthy", secs(120), || {
         let status = world.fh.json(&["status"]);
         let apps = status["apps"].as_array().unwrap().clone();
         apps.iter()
