@@ -20,8 +20,9 @@ mod visitors;
 
 use visitors::{Somebody, World};
 
-/// Longer than a stream may outlive what let it be opened, on a slow machine too.
-const SOON: Duration = Duration::from_secs(60);
+/// Longer than a stream may outlive what let it be opened, on a slow machine too, and shorter than a deploy waits for a git
+/// host that says nothing.
+const SOON: Duration = Duration::from_secs(30);
 /// Nothing but a stream that goes on is still open by then.
 const MOMENT: Duration = Duration::from_millis(1500);
 
