@@ -152,7 +152,7 @@ fn config(held: &Held, session: &str, form: &str, root: &Path, operations: &[Str
             .1
     };
     let mut text = format!(
-        "seed = {}\nhooks = \"own_keys\"\nworkers = 1\ncontinue-on-failure = true\ntls-verify = {root:?}\nmax-stream-events = 2\nrequest-timeout = 30\n\
+        "seed = {}\nhooks = \"own_keys\"\nworkers = 1\ncontinue-on-failure = true\ntls-verify = {root:?}\nmax-stream-events = 2\nrequest-timeout = 90\n\
          [headers]\nSec-Fetch-Site = \"same-origin\"\nX-Form-Token = \"{form}\"\n\
          [generation]\nmax-examples = {}\nno-shrink = true\n\
          [auth.openapi.session]\napi_key = \"{session}\"\n[checks]\nenabled = true\n",

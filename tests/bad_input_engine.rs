@@ -52,7 +52,7 @@ impl Served {
             fh,
             container: String::new(),
         };
-        until("the app to answer", secs(30), || this.serving());
+        until("the app to answer", secs(120), || this.serving());
         this.container = this.containers();
         this
     }
@@ -62,7 +62,9 @@ impl Served {
         let ids = self.docker(&["ps", "-q"], "label=freehold.kind=replica");
         let mut inspect = Command::new("docker");
         inspect.args(["inspect", "--format", "{{.Id}} {{.State.StartedAt}}"]);
-        run(inspect.args(ids.split_whitespace()))
+        // One of a deploy that failed may go between the list and the look: what is told are the others.
+        let out = inspect.args(ids.split_whitespace()).output().unwrap();
+        String::from_utf8(out.stdout).unwrap()
     }
 
     /// What the engine holds of this box.
@@ -149,12 +151,32 @@ impl Served {
             if difference.is_empty() {
                 return None;
             }
-            if begun.elapsed() > secs(30) {
+            if begun.elapsed() > secs(120) {
                 return Some(format!("changed something:{difference}"));
             }
             std::thread::sleep(std::time::Duration::from_millis(200));
         }
     }
+}
+
+/// Waits until the database has its row among the schedules, which moves by itself: the first look at them makes it, within
+/// a minute of the daemon's start, and at a start it looks at once.
+fn is_scheduled(fh: &Freehold) {
+    fh.restart();
+    let state = rusqlite::Connection::open(fh.data_dir().join("state.db")).unwrap();
+    state.busy_timeout(secs(10)).unwrap();
+    until("the database's schedule", secs(120), || {
+        let count = "SELECT count(*) FROM backup_schedules";
+        let found: i64 = state.query_row(count, [], |row| row.get(0)).unwrap();
+        (found == 1)
+            .then_some(())
+            .ok_or_else(|| format!("there are {found}"))
+    });
+    // The daemon answers before it has seen which containers run.
+    until_true("the server to be known", secs(120), || {
+        let shell = ["db", "psql", "main"];
+        fh.try_cli(&shell).status.success()
+    });
 }
 
 fn good() -> BTreeMap<String, String> {
@@ -248,6 +270,7 @@ fn a_target_or_backup_that_fails_changes_nothing() {
     fh.configure("");
     fh.start();
     fh.cli(&["db", "create", "main"]);
+    is_scheduled(&fh);
     let mut wrong = Vec::new();
     let (endpoint, key, closed) = (s3.endpoint(), s3.access_key.clone(), closed());
     let names = [
@@ -382,6 +405,7 @@ fn a_full_disk_changes_nothing_and_passes() {
     fh.configure("[build]\nfree_disk = \"48M\"\n");
     fh.start();
     fh.cli(&["db", "create", "main"]);
+    is_scheduled(&fh);
     let the_box = Served::with_app(fh);
     let fh = &the_box.fh;
     let pid = fh.pid();
@@ -400,14 +424,14 @@ fn a_full_disk_changes_nothing_and_passes() {
         );
     }
     assert_eq!(fh.pid(), pid, "the daemon died of a full disk");
-    until("the full disk to be told", secs(30), || {
+    until("the full disk to be told", secs(120), || {
         let said = words(&fh.try_cli(&["doctor"]));
         said.contains("The disk is full").then_some(()).ok_or(said)
     });
     // Not even a restart needs space: not with what the reserve gave, and not without a byte.
     for _ in 0..2 {
         fh.restart();
-        until("the app to answer on a full disk", secs(20), || {
+        until("the app to answer on a full disk", secs(120), || {
             the_box.serving()
         });
         disk.fill(0);
@@ -416,7 +440,7 @@ fn a_full_disk_changes_nothing_and_passes() {
     let good = folder(fh, "good", &good());
     fh.cli(&["deploy", &good, "--app", APP]);
     fh.cli(&["env", APP, "set", "A=b"]);
-    until("the app to serve again", secs(30), || the_box.serving());
+    until("the app to serve again", secs(120), || the_box.serving());
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
@@ -444,9 +468,9 @@ fn an_engine_that_is_away_changes_nothing_and_comes_back() {
                     .stderr(std::process::Stdio::piped())
                     .spawn()
                     .unwrap();
-                until_true("the build to begin", secs(60), || building(fh));
+                until_true("the build to begin", secs(120), || building(fh));
                 door.shut();
-                let limit = secs(120);
+                let limit = secs(240);
                 until_true("the command to end", limit, || {
                     child.try_wait().unwrap().is_some()
                 });
@@ -469,7 +493,7 @@ fn an_engine_that_is_away_changes_nothing_and_comes_back() {
         );
     }
     let good = folder(fh, "good", &good());
-    until("a deploy to succeed again", secs(60), || {
+    until("a deploy to succeed again", secs(180), || {
         let out = fh.try_cli(&["deploy", &good, "--app", APP]);
         out.status
             .success()

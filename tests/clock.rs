@@ -87,7 +87,7 @@ fn until_begun(state: &rusqlite::Connection, kind: &str) {
 }
 
 fn until_told(state: &rusqlite::Connection, words: &str) {
-    until(&format!("an event with \"{words}\""), secs(60), || {
+    until(&format!("an event with \"{words}\""), secs(120), || {
         let found =
             "SELECT count(*) FROM events WHERE kind = 'clock.jumped' AND instr(message, ?1)";
         let found: i64 = state.query_row(found, [words], |row| row.get(0)).unwrap();
@@ -135,7 +135,7 @@ fn n7_an_hour_and_a_year_forward_and_back_delay_nothing_and_lose_nothing() {
 
     set(&file, -HOUR);
     until_told(&state, "set back by 1 h 0 min");
-    until("the pause to end when it had to", secs(30), || {
+    until("the pause to end when it had to", secs(120), || {
         let until_ms = number(&state, "SELECT until_ms FROM app_pause_owners");
         let late = until_ms - (queued + 10 * WAIT - HOUR);
         if late.abs() < 5_000 {
@@ -205,7 +205,7 @@ fn until_visited(fake: &[(&str, &str)], port: u16, root: &Path, when: &str) {
 /// What a page that needs a session answers to this one's cookie: a status.
 fn page_with(daemon: &quiet::Daemon, cookie: &str) -> u16 {
     let asked = Command::new("curl")
-        .args(["--silent", "--max-time", "20", "--output", "/dev/null"])
+        .args(["--silent", "--max-time", "120", "--output", "/dev/null"])
         .args(["--write-out", "%{http_code}", "--unix-socket"])
         .arg(daemon.socket("edge.sock"))
         .args(["--header", &format!("Cookie: __Host-freehold={cookie}")])

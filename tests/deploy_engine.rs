@@ -43,8 +43,13 @@ impl Place {
 
     /// One with more settings.
     fn with(settings: &str) -> Self {
+        Self::watching("20s", settings)
+    }
+
+    /// One that watches a new release for so long.
+    fn watching(watch: &str, settings: &str) -> Self {
         let mut fh = Freehold::new();
-        fh.configure(&format!("[deploy]\nwatch = \"20s\"\n{settings}"));
+        fh.configure(&format!("[deploy]\nwatch = \"{watch}\"\n{settings}"));
         fh.start();
         Self::of(fh)
     }
@@ -212,7 +217,7 @@ fn f4_run_exec_logs_env_and_removal_do_what_they_say() {
     assert!(p.fh.cli(&["env", APP, "--values"]).contains("s3cr3t"));
 
     p.fh.cli(&["scale", APP, "web=2"]);
-    until_true("two replicas", secs(30), || p.containers().len() == 2);
+    until_true("two replicas", secs(120), || p.containers().len() == 2);
     assert!(
         p.fh.refused(&["scale", APP, "worker=2"])
             .contains("it has web")
@@ -254,6 +259,22 @@ fn heard(stream: &mut UnixStream, limit: Duration) -> (String, bool) {
     (String::from_utf8_lossy(&all).into_owned(), over)
 }
 
+/// What comes until these words have; whoever is to go on does so then, for a moment at least.
+fn said_while_open(stream: &mut UnixStream, words: &str) -> String {
+    let begun = Instant::now();
+    let mut said = String::new();
+    while !said.contains(words) {
+        assert!(begun.elapsed() < secs(60), "no {words:?} in {said}");
+        let (more, over) = heard(stream, Duration::from_millis(200));
+        said.push_str(&more);
+        assert!(!over, "it ended: {said}");
+    }
+    let (more, over) = heard(stream, secs(1));
+    said.push_str(&more);
+    assert!(!over, "it ended: {said}");
+    said
+}
+
 /// What is revoked keeps neither a shell nor a followed log; what a container writes is text, whatever it looks like.
 #[test]
 fn a3_a_shell_and_a_followed_log_end_with_the_token_and_a6_their_lines_are_text() {
@@ -264,7 +285,7 @@ fn a3_a_shell_and_a_followed_log_end_with_the_token_and_a6_their_lines_are_text(
         "freehold.sock",
         "GET /apps/hello/logs HTTP/1.1\r\nConnection: close\r\nAccept: text/html",
     );
-    let (page, _) = heard(&mut { page }, Duration::from_secs(10));
+    let (page, _) = heard(&mut { page }, Duration::from_secs(60));
     assert!(page.contains("img src=x onerror=alert(1)"), "{page}");
     assert!(
         !page.contains("<img src=x") && !page.contains("<script>alert"),
@@ -280,15 +301,13 @@ fn a3_a_shell_and_a_followed_log_end_with_the_token_and_a6_their_lines_are_text(
         "edge.sock",
         &format!("POST /api/v1/apps/hello/exec?command=%5B%22cat%22%5D HTTP/1.1\r\n{bearer}\r\nConnection: upgrade\r\nUpgrade: freehold-terminal\r\nContent-Length: 0"),
     );
-    let (said, over) = heard(&mut page_log, Duration::from_secs(3));
-    assert!(!over && said.contains(line), "{said}");
+    let said = said_while_open(&mut page_log, line);
     let said = said.to_lowercase();
     assert!(said.contains("content-type: text/plain"), "{said}");
     assert!(said.contains("x-content-type-options: nosniff"), "{said}");
-    let (said, over) = heard(&mut log, Duration::from_secs(2));
-    assert!(!over && said.contains("onerror"), "{said}");
-    let (said, over) = heard(&mut shell, Duration::from_secs(2));
-    assert!(!over && said.starts_with("HTTP/1.1 101"), "{said}");
+    said_while_open(&mut log, "onerror");
+    let said = said_while_open(&mut shell, "\r\n\r\n");
+    assert!(said.starts_with("HTTP/1.1 101"), "{said}");
 
     let id = p.fh.json(&["token", "list"])[0]["id"].to_string();
     p.fh.cli(&["token", "rm", &id, "--yes"]);
@@ -297,18 +316,19 @@ fn a3_a_shell_and_a_followed_log_end_with_the_token_and_a6_their_lines_are_text(
         ("log", &mut log),
         ("shell", &mut shell),
     ] {
-        let (said, over) = heard(stream, Duration::from_secs(15));
+        let (said, over) = heard(stream, Duration::from_secs(60));
         assert!(over, "the {what} goes on: {said}");
     }
 }
 
 #[test]
 fn f4_a_release_that_dies_after_the_switch_gives_way_to_the_one_before() {
-    let p = Place::new();
+    // It must die while it is watched, however long it takes to tell it to.
+    let p = Place::watching("10m", "");
     p.deploy_well(&p.good("one"));
     let id = p.deploy_and_die(&p.mortal("two"));
     p.until_state(id, "returned");
-    until("the first release to answer", secs(30), || {
+    until("the first release to answer", secs(120), || {
         let edge = p.fh.edge(&p.fh.path("run").join("root.pem"));
         let answer = edge.get("https://hello.localhost/").send()?;
         match answer.text().trim() {
@@ -325,7 +345,8 @@ fn f4_a_release_that_dies_after_the_switch_gives_way_to_the_one_before() {
 /// Every deploy has a stream open at what it takes over from, so that each is in its drain when the next begins.
 #[test]
 fn n6_a_rollback_waits_for_no_stream_that_is_open() {
-    let p = Place::with("[drain]\nreplica = \"60s\"\n");
+    // Longer than a slow machine needs for all that follows: it ends with the streams.
+    let p = Place::with("[drain]\nreplica = \"300s\"\n");
     let ticks = "RUN mkdir cgi-bin && printf '#!/bin/sh\\necho; while echo tick; do sleep 1; done' > cgi-bin/ticks && chmod +x cgi-bin/ticks";
     let serve = "exec httpd -f -p 8000";
     p.deploy_well(&p.folder("one", ticks, serve));
@@ -359,7 +380,7 @@ fn n6_a_rollback_waits_for_no_stream_that_is_open() {
         asked.stdout(Stdio::null()).stderr(Stdio::null());
         let before = p.newest()["id"].as_i64();
         let mut asked = asked.spawn().unwrap();
-        let deploy = until("the traffic to move", secs(90), || {
+        let deploy = until("the traffic to move", secs(120), || {
             let newest = p.newest();
             let moved = newest["id"].as_i64() != before && newest["switched_ms"].is_i64();
             moved
@@ -379,7 +400,7 @@ fn n6_a_rollback_waits_for_no_stream_that_is_open() {
     for deploy in &switched[1..] {
         let took = time(deploy, "switched_ms") - time(deploy, "created_ms");
         println!("a rollback under an open stream moved the traffic after {took} ms");
-        assert!(took < 15_000, "a drain was waited for: {took} ms");
+        assert!(took < 60_000, "a drain was waited for: {took} ms");
     }
     for stream in &mut streams {
         assert!(stream.try_wait().unwrap().is_none(), "it was cut");
@@ -403,7 +424,12 @@ fn f9_a_failed_deploy_leaves_no_container_and_no_image() {
     std::fs::write(mute.join("freehold.toml"), file).unwrap();
     let (good, said) = p.deploy(&mute);
     assert!(!good && said.contains("9000"), "{said}");
-    assert_eq!((p.containers(), p.images()), (containers, images));
+    // They go behind the end of the deploy.
+    until("nothing to be left of the failed ones", secs(120), || {
+        let now = (p.containers(), p.images());
+        let same = now.0 == containers && now.1 == images;
+        same.then_some(()).ok_or_else(|| format!("{now:?}"))
+    });
     assert_eq!(p.answer(), "one");
 }
 
@@ -413,26 +439,34 @@ async fn f9_build_cache_of_our_own_builds_is_collected_and_nobody_elses() {
     let engine = Engine::connect(&support::freehold::engine()).unwrap();
     engine.negotiate().await.unwrap();
     let p = Place::with("[build]\ncache = \"1M\"\n");
-    let before = build_cache::seen(&engine).await;
     build_cache::leave(&engine, MUCH).await;
-    let mut neighbours = build_cache::seen(&engine).await;
-    neighbours.retain(|r| !r.held && !before.iter().any(|b| b.id == r.id));
-    assert!(neighbours.iter().any(|r| r.size >= MUCH), "{neighbours:?}");
+    let is_much = |(_, size): &(String, u64)| *size >= MUCH;
+    let mut neighbours = build_cache::of_step(&build_cache::left()).await;
+    neighbours.retain(is_much);
+    assert!(!neighbours.is_empty(), "the neighbour's build left nothing");
     // A build that fails late leaves layers that no image holds.
-    let much = format!("RUN head -c {MUCH} /dev/urandom >/much\nRUN exit 4");
-    let (good, said) = p.deploy(&p.folder("broken", &much, "true"));
-    assert!(!good && said.contains("exit code 4"), "{said}");
-    until("the rest of the build to be collected", secs(30), || {
-        let log = p.fh.log_text();
-        let done = log.contains("build cache was collected");
-        if done { Ok(()) } else { Err(log) }
+    let file = format!(">/much-{}", std::process::id());
+    let much = format!("RUN head -c {MUCH} /dev/urandom {file}\nRUN exit 4");
+    let broken = p.folder("broken", &much, "true");
+    // The engine adds its cache up for one at a time and refuses others meanwhile: then the next deploy tries again.
+    until("the rest of the build to be collected", secs(240), || {
+        let (good, said) = p.deploy(&broken);
+        assert!(!good && said.contains("exit code 4"), "{said}");
+        let ended = Instant::now();
+        while ended.elapsed() < secs(20) {
+            let log = p.fh.log_text();
+            if log.contains("build cache was collected") {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        Err(p.fh.log_tail())
     });
-    let after = build_cache::seen(&engine).await;
-    for one in &neighbours {
-        let there = after.iter().any(|a| a.id == one.id);
-        assert!(there, "{one:?} of the neighbour is gone");
+    let after = build_cache::of_step(&build_cache::left()).await;
+    for (one, _) in &neighbours {
+        let there = after.iter().any(|(id, _)| id == one);
+        assert!(there, "{one} of the neighbour is gone");
     }
-    let known = |id: &str| before.iter().chain(&neighbours).any(|b| b.id == id);
-    let ours = after.iter().filter(|a| a.size >= MUCH && !known(&a.id));
-    assert_eq!(ours.count(), 0, "{after:?}");
+    let ours = build_cache::of_step(&file).await;
+    assert!(!ours.iter().any(is_much), "{ours:?}");
 }

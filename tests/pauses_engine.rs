@@ -87,8 +87,12 @@ fn n6_requests_of_an_app_in_maintenance_wait_for_its_end_or_get_a_page_at_their_
         assert_eq!((answer.status, answer.text().as_str()), (200, "fine"));
         assert!(at > over, "it was answered before the maintenance was over");
     }
-    let told = on.fh.json(&["status", "--routes"]);
-    assert_eq!(told["edge"]["held"], 0);
+    // The last place is given back behind the answer.
+    until("nobody to be held", secs(60), || {
+        let told = on.fh.json(&["status", "--routes"]);
+        let held = &told["edge"]["held"];
+        (*held == 0).then_some(()).ok_or_else(|| held.to_string())
+    });
 }
 
 /// An app that counts rows, over a connection of its own for each request, which it needs for a while.
@@ -293,6 +297,13 @@ fn n6_requests_sent_through_a_restore_are_all_answered_and_without_its_pause_som
     if cfg!(feature = "crash-points") {
         place.fh.sabotage(Some("no-pause"));
         place.until_counted(DUMPED);
+        // The daemon answers before it has seen which containers run.
+        until("the server to be known", secs(120), || {
+            let shell = ["db", "psql", "main", "--part", APP];
+            let out = place.fh.try_cli(&shell);
+            let said = words(&out);
+            out.status.success().then_some(()).ok_or(said)
+        });
         let noticed = (0..TRIES).any(|_| !place.restored_under_load().failures.is_empty());
         assert!(
             noticed,

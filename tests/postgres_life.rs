@@ -174,7 +174,7 @@ fn f3_a_database_from_its_creation_to_its_removal() {
     );
 
     fh.cli(&["db", "rm", "main", "--yes"]);
-    until("all of it to be gone", secs(90), || {
+    until("all of it to be gone", secs(180), || {
         let left = [
             of_ours(&fh, &["ps", "-a"], ""),
             of_ours(&fh, &["volume", "ls"], ""),

@@ -211,7 +211,7 @@ fn f8_n3_after_an_engine_restart_the_edge_answers_from_the_new_address() {
             other => Err(format!("{}: {other}", answer.status)),
         }
     };
-    support::until::until("the app to answer", 60 * SECOND, answers);
+    support::until::until("the app to answer", 120 * SECOND, answers);
     // New containers beside the old one: the lowest address is free afterwards, and the next start takes it.
     fh.cli(&["app", "restart", "web"]);
     let address = || {
@@ -226,21 +226,23 @@ fn f8_n3_after_an_engine_restart_the_edge_answers_from_the_new_address() {
         let address = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
         let mut inspect = Command::new("docker");
         inspect.args(["-H", &own.host(), "inspect", "-f", address, id]);
-        match run(&mut inspect).trim() {
+        // The one that was listed may be gone by now.
+        let looked = inspect.output().unwrap();
+        match String::from_utf8(looked.stdout).unwrap().trim() {
             "" => Err("it has no address".to_owned()),
             found => Ok(found.to_owned()),
         }
     };
-    let before = support::until::until("one container alone", 60 * SECOND, address);
+    let before = support::until::until("one container alone", 120 * SECOND, address);
     let gone = Instant::now();
     own.down();
     own.up();
-    support::until::until("the app to answer again", 90 * SECOND, answers);
+    support::until::until("the app to answer again", 180 * SECOND, answers);
     println!(
         "without live-restore the app answers again after {:?}",
         gone.elapsed()
     );
-    let after = support::until::until("its address", 30 * SECOND, address);
+    let after = support::until::until("its address", 120 * SECOND, address);
     assert_ne!(
         after, before,
         "the address is the same: nothing was followed"
@@ -248,6 +250,6 @@ fn f8_n3_after_an_engine_restart_the_edge_answers_from_the_new_address() {
 
     kill(&own);
     own.up();
-    support::until::until("the app to answer after kill -9", 90 * SECOND, answers);
+    support::until::until("the app to answer after kill -9", 180 * SECOND, answers);
     drop(fh);
 }

@@ -147,7 +147,7 @@ fn e7_a_developer_reads_the_figures_of_their_own_routes() {
     // The edge takes up the domains in a moment.
     let there = |text: &str| text.contains("shop.test") && text.contains("blog.test");
     while !there(&world.local("GET", "/api/v1/routes", "").1) {
-        assert!(begun.elapsed().as_secs() < 20, "the routes are not there");
+        assert!(begun.elapsed().as_secs() < 120, "the routes are not there");
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
     let viewer = world.somebody("viewer", Role::Viewer, &[]);
@@ -469,7 +469,7 @@ fn f2_a_stranger_on_the_box_is_no_owner_even_where_files_would_let_them() {
     }
     let asked_as = |uid: u32| {
         let mut curl = Command::new("curl");
-        curl.args(["-sS", "-m", "10", "-o", "/dev/null", "-w", "%{http_code}"]);
+        curl.args(["-sS", "-m", "60", "-o", "/dev/null", "-w", "%{http_code}"]);
         curl.arg("--unix-socket").arg(&socket);
         curl.arg("http://localhost/api/v1/status");
         let out = curl.uid(uid).gid(uid).output().unwrap();

@@ -3,7 +3,8 @@
 //! With the cargo feature `crash-points` and `FREEHOLD_CRASH_AT=<name>` in the
 //! environment the process kills itself (SIGKILL, nothing flushed) the first
 //! time it passes that point. `FREEHOLD_CRASH_MARK=<file>` is created first,
-//! and a point whose mark exists no longer fires, so that a restarted daemon
+//! with the number of the process that is about to die in it, and a point whose
+//! mark exists no longer fires, so that a restarted daemon
 //! with the same environment goes on. Several names stand apart by commas; each
 //! then has a mark of its own, `<file>` with the name behind it, and the daemon
 //! dies once at each. Without the feature this is nothing.
@@ -30,8 +31,13 @@ pub fn hit(name: &str) {
             .write(true)
             .create_new(true)
             .open(&mark);
-        if made.is_err() {
+        let Ok(mut made) = made else {
             return;
+        };
+        // Who sees the mark may be quicker than the kill: so it can wait for the end of this very process.
+        let number = std::process::id().to_string();
+        if std::io::Write::write_all(&mut made, number.as_bytes()).is_err() {
+            std::process::abort();
         }
     }
     let me = rustix::process::getpid();

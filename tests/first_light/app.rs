@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::support::edge::Answer;
+use crate::support::freehold::words;
 use crate::support::git_host::signature;
 use crate::support::until::{secs, until};
 use crate::world::World;
@@ -148,7 +149,7 @@ impl World {
 
     /// Waits until the app answers 200 over HTTPS, certificate verified.
     pub fn app_is_up(&self) -> Answer {
-        until("the app to answer", secs(60), || {
+        until("the app to answer", secs(120), || {
             let answer = self.public().get(&format!("{URL}/healthz")).send()?;
             if answer.status == 200 {
                 Ok(answer)
@@ -160,17 +161,23 @@ impl World {
 
     /// The container that answers for the app.
     pub fn app_is_up_container(&self) -> String {
-        let instance = self.app_is_up().header("x-instance").to_owned();
-        self.docker(&["inspect", "--format", "{{.Id}}", &instance])
+        // One that answered last may be gone before it is looked at.
+        until("the container that answers", secs(120), || {
+            let instance = self.app_is_up().header("x-instance").to_owned();
+            let mut inspect = std::process::Command::new("docker");
+            let looked = inspect.args(["inspect", "--format", "{{.Id}}", &instance]);
+            let looked = looked.output().unwrap();
+            let said = words(&looked);
+            looked.status.success().then(|| said.clone()).ok_or(said)
+        })
     }
 
     /// A line of the app's activity that contains `words`.
     pub fn activity_says(&self, words: &str) {
-        let text = self.owner_page(&format!("/apps/{APP}/activity"));
-        assert!(
-            text.contains(words),
-            "the activity does not say {words:?}:\n{text}"
-        );
+        until(&format!("the activity to say {words:?}"), secs(60), || {
+            let text = self.owner_page(&format!("/apps/{APP}/activity"));
+            text.contains(words).then_some(()).ok_or(text)
+        });
     }
 
     /// Does `deed`, which leaves one line more with `words` on the app's activity.
@@ -181,7 +188,13 @@ impl World {
         };
         let before = lines();
         let done = deed();
-        assert_eq!(lines(), before + 1, "lines of the activity with {words:?}");
+        // Whoever asked may have the answer before the line is written.
+        until(&format!("one line more with {words:?}"), secs(60), || {
+            let now = lines();
+            (now == before + 1)
+                .then_some(())
+                .ok_or_else(|| format!("{before} before, {now} now"))
+        });
         done
     }
 

@@ -20,7 +20,7 @@ use futures_util::FutureExt;
 pub const SECOND: Duration = Duration::from_secs(1);
 
 /// How long anything here may take to come about on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The engine all tests share.
 pub fn shared_engine() -> String {

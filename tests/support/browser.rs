@@ -97,7 +97,7 @@ impl Browser {
 
     /// Waits until the page at `url` is open, after a click that leads there.
     pub fn arrives(&self, url: &str) {
-        until(&format!("the browser to be at {url}"), secs(60), || {
+        until(&format!("the browser to be at {url}"), secs(120), || {
             let now = self.url();
             if now == url {
                 Ok(())
@@ -109,7 +109,7 @@ impl Browser {
 
     /// The same for any page under `url`.
     pub fn arrives_under(&self, url: &str) {
-        until(&format!("the browser to be under {url}"), secs(60), || {
+        until(&format!("the browser to be under {url}"), secs(120), || {
             let now = self.url();
             if now.starts_with(url) {
                 Ok(())
@@ -143,7 +143,7 @@ impl Browser {
         self.script("document.documentElement.setAttribute('data-old-page', '')");
         act();
         let old = "return document.documentElement.hasAttribute('data-old-page')";
-        until(&format!("{what} to be answered"), secs(60), || {
+        until(&format!("{what} to be answered"), secs(120), || {
             // Between two pages there is none to ask.
             match self.runtime.block_on(self.client.execute(old, Vec::new())) {
                 Ok(serde_json::Value::Bool(false)) => Ok(()),

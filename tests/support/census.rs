@@ -209,7 +209,7 @@ impl Census {
 fn opened(data: &Path) -> Connection {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
     let state = Connection::open_with_flags(data.join("state.db"), flags).unwrap();
-    state.busy_timeout(Duration::from_secs(5)).unwrap();
+    state.busy_timeout(Duration::from_secs(60)).unwrap();
     state
 }
 

@@ -63,11 +63,19 @@ impl Freehold {
 
     /// The same on another engine than the tests' own, or by another way to it.
     pub fn configure_on(&self, engine: &str, more: &str) {
+        // No nightly dump comes in the midst of a test, at whatever hour it runs.
+        let night = match more.contains("[database]") {
+            true => String::new(),
+            false => {
+                let far = (jiff::Zoned::now().hour() + 12) % 24;
+                format!("\n[database]\ndump_after_hour = {far}\n")
+            }
+        };
         let text = format!(
             "data_dir = \"{data}\"\nrun_dir = \"{run}\"\n\
              [listen]\nhttp = \"{address}:80\"\nhttps = \"{address}:443\"\n\
              [docker]\nhost = \"{engine}\"\n\
-             [network]\nsubnets = \"{subnets}\"\n{more}",
+             [network]\nsubnets = \"{subnets}\"\n{more}{night}",
             data = self.data_dir().display(),
             run = self.path("run").display(),
             address = self.address,
@@ -111,7 +119,7 @@ impl Freehold {
 
     /// Waits until the daemon answers its owner.
     pub fn wait_until_up(&self) {
-        until("the daemon to answer", secs(60), || {
+        until("the daemon to answer", secs(120), || {
             let out = self.try_cli(&["status"]);
             if out.status.success() {
                 return Ok(());
@@ -129,7 +137,7 @@ impl Freehold {
 
     /// The daemon's process id.
     pub fn pid(&self) -> u32 {
-        until("the pid file", secs(60), || {
+        until("the pid file", secs(120), || {
             let text = std::fs::read_to_string(self.path("pid")).map_err(|e| e.to_string())?;
             text.trim().parse().map_err(|_| text)
         })
@@ -151,7 +159,7 @@ impl Freehold {
     }
 
     fn wait_for_another_pid(&self, old: u32) {
-        until_true("a new daemon", secs(60), || self.pid() != old);
+        until_true("a new daemon", secs(120), || self.pid() != old);
     }
 
     /// Restarts the daemon so that it kills itself at `point` the first time
@@ -215,11 +223,14 @@ impl Freehold {
     /// Waits until the armed point has killed the daemon; the next one may just be beginning.
     pub fn struck(&self, point: &str, limit: Duration) -> Killed {
         let mark = self.crash_mark(point);
+        // The mark is made just before the kill: until that has come through, the one that dies answers still, and would be
+        // taken for the next.
         until(&format!("the crash at {point}"), limit, || {
-            if mark.exists() {
-                Ok(())
-            } else {
-                Err(self.log_tail())
+            let pid = std::fs::read_to_string(&mark).map_err(|_| self.log_tail())?;
+            let pid: u32 = pid.parse().map_err(|_| "its mark is being written")?;
+            match is_dead(pid) {
+                true => Ok(()),
+                false => Err(format!("process {pid} has not ended")),
             }
         });
         Killed::at(point, &mark)
@@ -366,6 +377,16 @@ impl Drop for Freehold {
             self.clean_engine(&id);
         }
     }
+}
+
+/// Whether a process has ended, if only its number is left of it.
+fn is_dead(pid: u32) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return true;
+    };
+    // Behind its name, which may hold anything.
+    let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
+    state.is_none_or(|state| state.starts_with(['Z', 'X']))
 }
 
 /// The engine that the rig put up.

@@ -7,7 +7,7 @@ use super::quiet::Daemon;
 /// The one app that the daemon has gets a live release with the process `web`.
 pub fn serving(daemon: &Daemon) {
     let state = rusqlite::Connection::open(daemon.data().join("state.db")).unwrap();
-    state.busy_timeout(Duration::from_secs(5)).unwrap();
+    state.busy_timeout(Duration::from_secs(60)).unwrap();
     state
         .execute_batch(
             "INSERT INTO releases (id, app_id, number, image, image_tag, settings, env, created_ms, live_ms)

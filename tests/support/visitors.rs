@@ -12,7 +12,22 @@ use freehold::web::Caller;
 use super::forms;
 use super::quiet::Daemon;
 
-/// One request; the status and the answer, as far as it comes within a moment (streams never end).
+/// Whether more of this answer has to come: its head, or the rest of a body whose length that tells.
+fn is_due(answer: &[u8]) -> bool {
+    let Some(end) = answer.windows(4).position(|w| w == b"\r\n\r\n") else {
+        return true;
+    };
+    let head = String::from_utf8_lossy(&answer[..end]).to_lowercase();
+    let told = |line: &str| -> Option<usize> {
+        let length = line.strip_prefix("content-length: ")?;
+        length.trim().parse().ok()
+    };
+    let length = head.lines().find_map(told);
+    length.is_some_and(|length| answer.len() < end + 4 + length)
+}
+
+/// One request; the status and the answer: what says how long it is whole, else as far as it comes within a moment (streams
+/// never end).
 pub fn ask(socket: &Path, method: &str, path: &str, more: &str, body: &str) -> (u16, String) {
     let mut stream = UnixStream::connect(socket).unwrap();
     write!(
@@ -24,9 +39,9 @@ pub fn ask(socket: &Path, method: &str, path: &str, more: &str, body: &str) -> (
     let mut answer = Vec::new();
     let mut chunk = [0; 16 * 1024];
     loop {
-        // Generous for the head; a stream's body is not waited for.
-        let wait = match answer.is_empty() {
-            true => Duration::from_secs(20),
+        // Generous for what must come; a stream's body is not waited for.
+        let wait = match is_due(&answer) {
+            true => Duration::from_secs(60),
             false => Duration::from_millis(300),
         };
         stream.set_read_timeout(Some(wait)).unwrap();
@@ -155,7 +170,7 @@ impl World {
     /// Every session's password was given long ago.
     pub fn let_confirmations_age(&self) {
         let state = rusqlite::Connection::open(self.daemon.data().join("state.db")).unwrap();
-        state.busy_timeout(Duration::from_secs(5)).unwrap();
+        state.busy_timeout(Duration::from_secs(60)).unwrap();
         state
             .execute("UPDATE sessions SET confirmed_ms = 0", [])
             .unwrap();

@@ -126,7 +126,7 @@ pub fn deploys(p: &mut Person, world: &World) {
         &form(&second, &cancel, &[]),
         "cancelled",
     );
-    p.sees(&second, &["Cancelled"], secs(60));
+    p.sees(&second, &["Cancelled"], secs(120));
     // The same from the page of all long work.
     p.send(
         "/apps/{app}/deploys",
@@ -135,7 +135,9 @@ pub fn deploys(p: &mut Person, world: &World) {
     );
     let jobs = world.fh.json(&["jobs", "--open"]);
     let jobs = jobs.as_array().unwrap().iter();
-    let job = jobs.clone().find(|j| j["cancellable"] == true);
+    // A backup that failed before may wait for its next try beside it, and may be cancelled, too.
+    let is_it = |j: &&serde_json::Value| j["kind"] == "deploy" && j["cancellable"] == true;
+    let job = jobs.clone().find(is_it);
     let cancel = format!("/jobs/{}/cancel", job.expect("no job")["id"]);
     p.send(
         "/jobs/{id}/cancel",
@@ -214,7 +216,7 @@ pub fn databases(p: &mut Person) {
         "is being detached",
     );
     let env = "/apps/looks/env";
-    p.sees(env, &["No database is attached"], secs(60));
+    p.sees(env, &["No database is attached"], secs(120));
     p.send(
         "/apps/{app}/attach",
         &form(env, "/apps/looks/attach", &[]),

@@ -73,7 +73,7 @@ impl Person {
 
     /// Waits until the answer says `words`.
     pub fn is_told(&self, words: &str) {
-        until(&format!("the page to say {words:?}"), secs(60), || {
+        until(&format!("the page to say {words:?}"), secs(120), || {
             let text = self.browser.text();
             match text.contains(words) {
                 true => Ok(()),

@@ -10,7 +10,7 @@ use crate::world::World;
 
 pub fn f3_one_command_starts_a_postgres(world: &mut World) {
     world.fh.cli(&["db", "create", "main"]);
-    until("the database to be healthy", secs(90), || {
+    until("the database to be healthy", secs(180), || {
         let shown = world.fh.json(&["db", "show", "main"]);
         let state = shown["state"].as_str().unwrap_or("none").to_lowercase();
         if ["healthy", "ready", "running"].contains(&state.as_str()) {
@@ -163,13 +163,18 @@ pub fn f3_psql_opens_at_a_terminal(world: &mut World) {
 pub fn f4_run_and_exec_open_at_a_terminal(world: &mut World) {
     for verb in ["exec", "run"] {
         let command = world.fh.command(&[verb, APP, "-it", "--", "sh"]);
+        // A size takes its time to get there, so it is asked for until it is the one; together it stands in no echo.
+        let until_size = |size: &str| {
+            format!(
+                "for n in $(seq 300); do [ \"$(stty size | tr -d ' ')\" = {size} ] && break; sleep 0.2; done; stty size"
+            )
+        };
+        let first = until_size("24100") + "; test -t 0 && echo a terminal it is";
+        let second = until_size("40120");
         let talk = [
-            (
-                "$ ",
-                "sleep 1; stty size; test -t 0 && echo a terminal it is",
-            ),
+            ("$ ", first.as_str()),
             ("$ ", "!size 40 120"),
-            ("$ ", "sleep 1; stty size"),
+            ("$ ", second.as_str()),
             ("$ ", "exit 7"),
         ];
         let out = at_a_terminal(100, &talk, &command);
@@ -183,7 +188,7 @@ pub fn f4_run_and_exec_open_at_a_terminal(world: &mut World) {
 
 /// The variable in the container that this deploy of the app `late` made, once it is live.
 fn database_url(world: &World, deploy: i64) -> Option<String> {
-    until(&format!("deploy {deploy} to be live"), secs(120), || {
+    until(&format!("deploy {deploy} to be live"), secs(240), || {
         let all = world.fh.json(&["deploys", "late"]);
         let mut all = all.as_array().unwrap().iter();
         let row = all.find(|d| d["id"].as_i64() == Some(deploy)).unwrap();

@@ -64,7 +64,7 @@ pub fn f4_the_sample_app_logs_its_requests_as_json(world: &mut World) {
     let answer = world.app_is_up();
     let id = answer.header("x-request-id").to_owned();
     assert!(!id.is_empty(), "{:?}", answer.headers);
-    let line = until("the request's line in the log", secs(20), || {
+    let line = until("the request's line in the log", secs(120), || {
         let said = world.fh.cli(&["logs", APP]);
         let line = said.lines().find(|line| line.contains(&id));
         let object = line.and_then(|line| line.get(line.find('{')?..));

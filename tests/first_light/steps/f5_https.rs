@@ -37,7 +37,7 @@ pub fn f5_unknown_names_are_refused(world: &mut World) {
 
 pub fn f5_a_private_name_has_the_box_s_own_certificate(world: &mut World) {
     world.fh.cli(&["domain", "add", APP, "tasks.localhost"]);
-    until("tasks.localhost to answer", secs(60), || {
+    until("tasks.localhost to answer", secs(120), || {
         let answer = world
             .private()
             .get("https://tasks.localhost/healthz")
@@ -80,11 +80,11 @@ pub fn f5_routes_reload_and_a_bad_edit_changes_nothing(world: &mut World) {
             Err(format!("{}: {}", answer.status, answer.text()))
         }
     };
-    until("the route of routes.d", secs(60), || {
+    until("the route of routes.d", secs(120), || {
         answers(&world.private())
     });
     std::fs::write(&file, format!("{good}upstraem = \"x\"\n")).unwrap();
-    until("the log to name the mistake", secs(60), || {
+    until("the log to name the mistake", secs(120), || {
         let log = world.fh.log_text();
         let names_it = |line: &str| line.contains("legacy.toml line 4, `route.upstraem`");
         let found = log.lines().any(names_it);
@@ -92,7 +92,7 @@ pub fn f5_routes_reload_and_a_bad_edit_changes_nothing(world: &mut World) {
     });
     answers(&world.private()).unwrap();
     std::fs::remove_file(&file).unwrap();
-    until("the route to go", secs(60), || {
+    until("the route to go", secs(120), || {
         match answers(&world.private()) {
             Ok(()) => Err("still there".into()),
             Err(_) => Ok(()),
@@ -128,5 +128,6 @@ pub fn f5_websockets_and_streams_pass(world: &mut World) {
     child.wait().unwrap();
     assert_eq!(lines.first().map(|l| l.0.as_str()), Some("inicio"));
     assert_eq!(lines.last().map(|l| l.0.as_str()), Some("fim"));
-    assert!(lines[lines.len() - 1].1 - lines[0].1 > 2.5, "{lines:?}");
+    // Held back until its end all of it would come at once; that the first was read a little late says nothing.
+    assert!(lines[lines.len() - 1].1 - lines[0].1 > 1.0, "{lines:?}");
 }

@@ -91,7 +91,7 @@ pub fn f5_a_certificate_is_renewed_at_a_third_without_a_restart(world: &mut Worl
         .replace(&world.acme.resolver, &short.resolver);
     std::fs::write(world.fh.config_file(), edited).unwrap();
     // The names there are already are ordered anew; the new one's first order is then this server's too.
-    until("the edit to be in force", secs(60), || {
+    until("the edit to be in force", secs(120), || {
         served(world, "tasks.test", &roots)
     });
     world.fh.cli(&["domain", "add", APP, HOST]);
@@ -125,7 +125,7 @@ pub fn f5_a_certificate_is_renewed_at_a_third_without_a_restart(world: &mut Worl
 
     world.fh.cli(&["domain", "rm", APP, HOST, "--yes"]);
     std::fs::write(world.fh.config_file(), before).unwrap();
-    until("the first server's certificates", secs(60), || {
+    until("the first server's certificates", secs(120), || {
         all_from(world, &world.public_root())
     });
     assert!(served(world, HOST, &roots).is_err(), "still served");

@@ -173,7 +173,7 @@ pub fn f6_a_store_that_is_away_fails_the_backup(world: &mut World) {
 
 /// A minute after the step before failed, nobody having asked for it.
 pub fn f6_a_failed_backup_is_tried_again_by_itself(world: &mut World) {
-    until("the try again to be stored", secs(180), || {
+    until("the try again to be stored", secs(300), || {
         let all = world.fh.json(&["backup", "list", "main"]);
         let again = |b: &Value| b["cause"] == "retry" && b["state"] == "stored";
         let found = all.as_array().unwrap().iter().any(again);
@@ -202,10 +202,11 @@ pub fn f8_backups_and_restores_survive_a_kill_at_every_point(world: &mut World) 
             &["backup", "now", "main"]
         };
         world.fh.try_cli(arguments);
-        sweep.struck(world.fh.crashed(&point, secs(60)));
+        sweep.struck(world.fh.crashed(&point, secs(180)));
         until(
+            // What failed by the kill waits a minute for its next try.
             &format!("nothing to be half done after {point}"),
-            secs(90),
+            secs(240),
             || {
                 let busy = |what: &Value| {
                     let all = what.as_array().unwrap().clone();
@@ -227,7 +228,7 @@ pub fn f8_backups_and_restores_survive_a_kill_at_every_point(world: &mut World) 
         nothing_is_over(world, &before, &point, by_the_clock);
         until(
             &format!("whole things alone after {point}"),
-            secs(90),
+            secs(240),
             || rows_and_things(world),
         );
         assert_eq!(containers(world), live, "{point}: the app was touched");

@@ -12,7 +12,7 @@ pub fn f7_the_overview_has_the_figures(world: &mut World) {
     });
     until(
         "rate and p95 of the app, and the box's figures",
-        secs(60),
+        secs(120),
         || {
             let overview = world.owner_json("/api/v1/overview");
             let app = overview["apps"]
@@ -89,7 +89,7 @@ pub fn f7_the_overview_has_the_figures(world: &mut World) {
 /// Processor and memory of each container, read from its control group.
 pub fn f7_each_container_says_what_it_uses(world: &mut World) {
     world.app_is_up();
-    until("the replica's processor and memory", secs(60), || {
+    until("the replica's processor and memory", secs(120), || {
         let shown = world.fh.json(&["app", "show", APP]);
         let usage = &shown["replicas"][0]["usage"];
         let memory = usage["memory"].as_u64().unwrap_or(0);
@@ -112,7 +112,7 @@ pub fn f7_each_container_says_what_it_uses(world: &mut World) {
 
 /// Each app is asked every 30 s through the edge's own TLS, without anybody's doing.
 pub fn f7_the_app_is_checked_by_itself(world: &mut World) {
-    until("the app's check to be up", secs(60), || {
+    until("the app's check to be up", secs(120), || {
         let all = world.fh.json(&["check", "list"]);
         let up =
             all.as_array().unwrap().iter().any(|c| {

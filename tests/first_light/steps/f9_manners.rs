@@ -1,7 +1,11 @@
 //! F9: the box's other tenants. Objects that look like ours but carry another installation's id are planted at the
 //! start and are untouched at the end; ours have their own subnets and capped logs.
 
+use std::process::Command;
+
 use crate::app::APP;
+use crate::support::freehold::words;
+use crate::support::until::{secs, until};
 use crate::world::World;
 
 /// Containers, networks, volumes and images of another installation of the same name.
@@ -107,10 +111,7 @@ impl Neighbours {
             &["volume", "rm", tag],
             &["rmi", &format!("{tag}:v1")],
         ] {
-            std::process::Command::new("docker")
-                .args(arguments)
-                .output()
-                .ok();
+            Command::new("docker").args(arguments).output().ok();
         }
     }
 }
@@ -128,13 +129,13 @@ pub fn f9_neighbours_are_untouched(world: &mut World) {
 }
 
 pub fn f9_every_container_of_ours_is_capped(world: &mut World) {
+    let format = "{{.HostConfig.LogConfig.Type}} {{json .HostConfig.LogConfig.Config}} pids={{.HostConfig.PidsLimit}} memory={{.HostConfig.Memory}} {{json .HostConfig.SecurityOpt}} {{json .HostConfig.CapDrop}} ports={{len .HostConfig.PortBindings}}";
+    let mut seen = 0;
     for id in world.containers("label=freehold.kind") {
-        let said = world.docker(&[
-            "inspect",
-            "--format",
-            "{{.HostConfig.LogConfig.Type}} {{json .HostConfig.LogConfig.Config}} pids={{.HostConfig.PidsLimit}} memory={{.HostConfig.Memory}} {{json .HostConfig.SecurityOpt}} {{json .HostConfig.CapDrop}} ports={{len .HostConfig.PortBindings}}",
-            &id,
-        ]);
+        let Some(said) = looked_at(&["inspect", "--format", format, &id]) else {
+            continue;
+        };
+        seen += 1;
         assert!(
             said.starts_with("none") || said.contains("max-size"),
             "{said}"
@@ -145,6 +146,17 @@ pub fn f9_every_container_of_ours_is_capped(world: &mut World) {
         assert!(said.contains("NET_RAW"), "{said}");
         assert!(said.ends_with("ports=0"), "{said}");
     }
+    // The app and its database are there all the time.
+    assert!(seen >= 2, "only {seen} containers were there to look at");
+}
+
+/// What the engine says of one thing it has listed; nothing when that was taken away between the list and the look.
+fn looked_at(arguments: &[&str]) -> Option<String> {
+    let out = Command::new("docker").args(arguments).output().unwrap();
+    let said = words(&out);
+    let is_gone = said.to_lowercase().contains("no such") || said.contains("not found");
+    assert!(out.status.success() || is_gone, "{arguments:?}: {said}");
+    out.status.success().then_some(said)
 }
 
 /// `10.1.2.0/24`: its first address as a number, and its length.
@@ -164,16 +176,11 @@ pub fn f9_networks_come_from_our_own_range(world: &mut World) {
         "--filter",
         &format!("label=freehold.installation={id}"),
     ]);
-    let networks: Vec<&str> = networks.split_whitespace().collect();
-    assert!(networks.len() >= 2, "{networks:?}");
-    for network in networks {
-        let subnet = world.docker(&[
-            "network",
-            "inspect",
-            "--format",
-            "{{range .IPAM.Config}}{{.Subnet}}{{end}}",
-            network,
-        ]);
+    let format = "{{range .IPAM.Config}}{{.Subnet}}{{end}}";
+    let look = |network: &str| looked_at(&["network", "inspect", "--format", format, network]);
+    let subnets: Vec<String> = networks.split_whitespace().filter_map(look).collect();
+    assert!(subnets.len() >= 2, "{subnets:?}");
+    for subnet in subnets {
         let ((all, most), (one, length)) = (range(&world.fh.subnets()), range(&subnet));
         assert_eq!(length, 26, "{subnet}");
         let outside = 32 - most;
@@ -184,21 +191,23 @@ pub fn f9_networks_come_from_our_own_range(world: &mut World) {
 /// Builds leave at most the releases that rollback needs.
 pub fn f9_old_images_are_collected(world: &mut World) {
     let id = world.fh.installation();
-    let images = world.docker(&[
-        "images",
-        "-q",
-        "--no-trunc",
-        "--filter",
-        &format!("label=freehold.installation={id}"),
-    ]);
-    let mut images: Vec<&str> = images.split_whitespace().collect();
-    images.sort_unstable();
-    images.dedup();
-    assert!(
-        images.len() <= 7,
-        "{} images of ours are kept",
-        images.len()
-    );
+    // They are collected behind the end of each deploy.
+    until("old images to be collected", secs(120), || {
+        let images = world.docker(&[
+            "images",
+            "-q",
+            "--no-trunc",
+            "--filter",
+            &format!("label=freehold.installation={id}"),
+        ]);
+        let mut images: Vec<&str> = images.split_whitespace().collect();
+        images.sort_unstable();
+        images.dedup();
+        let kept = images.len();
+        (kept <= 7)
+            .then_some(())
+            .ok_or_else(|| format!("{kept} images of ours are kept"))
+    });
     // What a rollback may ask for is there.
     let releases = world.fh.json(&["releases", APP]);
     let kept = releases.as_array().unwrap().iter();
