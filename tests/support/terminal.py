@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """terminal.py COLUMNS [WORDS LINE]... -- COMMAND...: runs COMMAND at a terminal of its own, 24 lines high, and types each
 LINE once what is shown ends with its WORDS, in their order. A LINE of the form "!size LINES COLUMNS" resizes the terminal
-instead. Prints what the terminal showed; ends with the command's exit code, or with 124 when it did not end within 30 s.
+instead. Prints what the terminal showed; ends with the command's exit code, or with 124 when it did not end within 90 s.
 """
 
 import fcntl
@@ -26,7 +26,7 @@ child, terminal = pty.fork()
 if child == 0:
     resize(0, 24, columns)
     os.execvp(command[0], command)
-shown, since, ends = b"", b"", time.monotonic() + 30
+shown, since, ends = b"", b"", time.monotonic() + 90
 late = False
 while True:
     while talk and since.endswith(talk[0][0].encode()):

@@ -24,8 +24,8 @@ pub fn ask(socket: &Path, method: &str, path: &str, more: &str, body: &str) -> (
     let mut answer = Vec::new();
     let mut chunk = [0; 16 * 1024];
     loop {
-        // Generous for the head; a stream's body is not waited for.
-        let wait = match answer.is_empty() {
+        // Generous for the head and what it says is to come; a stream's body is not waited for.
+        let wait = match is_to_come(&answer) {
             true => Duration::from_secs(20),
             false => Duration::from_millis(300),
         };
@@ -42,6 +42,18 @@ pub fn ask(socket: &Path, method: &str, path: &str, more: &str, body: &str) -> (
         .and_then(|s| s.parse().ok())
         .unwrap_or(0);
     (status, text)
+}
+
+/// Whether the head is not there yet, or less of the body than its length says: a busy machine takes its time between two
+/// pieces of one answer.
+fn is_to_come(answer: &[u8]) -> bool {
+    let Some(end) = answer.windows(4).position(|w| w == b"\r\n\r\n") else {
+        return true;
+    };
+    let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
+    let mut lines = head.lines();
+    let length = lines.find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+    length.is_some_and(|length: usize| answer.len() - end - 4 < length)
 }
 
 /// `{app}` filled in with `app`, each other `{name}` with something that could exist.
