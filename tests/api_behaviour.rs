@@ -125,8 +125,9 @@ fn a1_a_target_that_does_not_answer_is_told_soon() {
     });
     let begun = std::time::Instant::now();
     let refused = local(&daemon, "POST", "/api/v1/targets", "", &new.to_string());
+    // The box gives it twelve, where its other work with a store has minutes; the rest is a busy machine's.
     assert!(
-        begun.elapsed() < Duration::from_secs(16),
+        begun.elapsed() < Duration::from_secs(28),
         "{:?}",
         begun.elapsed()
     );
@@ -476,7 +477,7 @@ fn a1_figures_that_are_damaged_hold_up_nothing_and_are_the_first_thing_that_is_t
             .find(|w| w.starts_with("The figures are damaged"))
         {
             Some(found) => break found,
-            None if begun.elapsed() < Duration::from_secs(30) => {
+            None if begun.elapsed() < Duration::from_secs(120) => {
                 std::thread::sleep(Duration::from_millis(200));
             }
             None => panic!("the damage was not told: {all:?}"),
