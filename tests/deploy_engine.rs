@@ -212,7 +212,7 @@ fn f4_run_exec_logs_env_and_removal_do_what_they_say() {
     assert!(p.fh.cli(&["env", APP, "--values"]).contains("s3cr3t"));
 
     p.fh.cli(&["scale", APP, "web=2"]);
-    until_true("two replicas", secs(30), || p.containers().len() == 2);
+    until_true("two replicas", secs(120), || p.containers().len() == 2);
     assert!(
         p.fh.refused(&["scale", APP, "worker=2"])
             .contains("it has web")
@@ -254,6 +254,23 @@ fn heard(stream: &mut UnixStream, limit: Duration) -> (String, bool) {
     (String::from_utf8_lossy(&all).into_owned(), over)
 }
 
+/// The same until these words have come, however long a busy machine takes, and whether it ends soon after them.
+fn heard_to(stream: &mut UnixStream, words: &str) -> (String, bool) {
+    let (mut all, mut over) = (String::new(), false);
+    let begun = Instant::now();
+    while !over && !all.contains(words) && begun.elapsed() < secs(90) {
+        let (more, ended) = heard(stream, Duration::from_millis(500));
+        all.push_str(&more);
+        over = ended;
+    }
+    if !over {
+        let (more, ended) = heard(stream, Duration::from_secs(1));
+        all.push_str(&more);
+        over = ended;
+    }
+    (all, over)
+}
+
 /// What is revoked keeps neither a shell nor a followed log; what a container writes is text, whatever it looks like.
 #[test]
 fn a3_a_shell_and_a_followed_log_end_with_the_token_and_a6_their_lines_are_text() {
@@ -264,7 +281,7 @@ fn a3_a_shell_and_a_followed_log_end_with_the_token_and_a6_their_lines_are_text(
         "freehold.sock",
         "GET /apps/hello/logs HTTP/1.1\r\nConnection: close\r\nAccept: text/html",
     );
-    let (page, _) = heard(&mut { page }, Duration::from_secs(10));
+    let (page, _) = heard(&mut { page }, Duration::from_secs(60));
     assert!(page.contains("img src=x onerror=alert(1)"), "{page}");
     assert!(
         !page.contains("<img src=x") && !page.contains("<script>alert"),
@@ -280,14 +297,14 @@ fn a3_a_shell_and_a_followed_log_end_with_the_token_and_a6_their_lines_are_text(
         "edge.sock",
         &format!("POST /api/v1/apps/hello/exec?command=%5B%22cat%22%5D HTTP/1.1\r\n{bearer}\r\nConnection: upgrade\r\nUpgrade: freehold-terminal\r\nContent-Length: 0"),
     );
-    let (said, over) = heard(&mut page_log, Duration::from_secs(3));
+    let (said, over) = heard_to(&mut page_log, line);
     assert!(!over && said.contains(line), "{said}");
     let said = said.to_lowercase();
     assert!(said.contains("content-type: text/plain"), "{said}");
     assert!(said.contains("x-content-type-options: nosniff"), "{said}");
-    let (said, over) = heard(&mut log, Duration::from_secs(2));
+    let (said, over) = heard_to(&mut log, "onerror");
     assert!(!over && said.contains("onerror"), "{said}");
-    let (said, over) = heard(&mut shell, Duration::from_secs(2));
+    let (said, over) = heard_to(&mut shell, "HTTP/1.1 101");
     assert!(!over && said.starts_with("HTTP/1.1 101"), "{said}");
 
     let id = p.fh.json(&["token", "list"])[0]["id"].to_string();
@@ -297,7 +314,7 @@ fn a3_a_shell_and_a_followed_log_end_with_the_token_and_a6_their_lines_are_text(
         ("log", &mut log),
         ("shell", &mut shell),
     ] {
-        let (said, over) = heard(stream, Duration::from_secs(15));
+        let (said, over) = heard(stream, Duration::from_secs(60));
         assert!(over, "the {what} goes on: {said}");
     }
 }
@@ -308,7 +325,7 @@ fn f4_a_release_that_dies_after_the_switch_gives_way_to_the_one_before() {
     p.deploy_well(&p.good("one"));
     let id = p.deploy_and_die(&p.mortal("two"));
     p.until_state(id, "returned");
-    until("the first release to answer", secs(30), || {
+    until("the first release to answer", secs(120), || {
         let edge = p.fh.edge(&p.fh.path("run").join("root.pem"));
         let answer = edge.get("https://hello.localhost/").send()?;
         match answer.text().trim() {
@@ -325,7 +342,8 @@ fn f4_a_release_that_dies_after_the_switch_gives_way_to_the_one_before() {
 /// Every deploy has a stream open at what it takes over from, so that each is in its drain when the next begins.
 #[test]
 fn n6_a_rollback_waits_for_no_stream_that_is_open() {
-    let p = Place::with("[drain]\nreplica = \"60s\"\n");
+    // All three are to be in their drains together, however long a busy machine takes to begin them.
+    let p = Place::with("[drain]\nreplica = \"240s\"\n");
     let ticks = "RUN mkdir cgi-bin && printf '#!/bin/sh\\necho; while echo tick; do sleep 1; done' > cgi-bin/ticks && chmod +x cgi-bin/ticks";
     let serve = "exec httpd -f -p 8000";
     p.deploy_well(&p.folder("one", ticks, serve));
@@ -359,7 +377,7 @@ fn n6_a_rollback_waits_for_no_stream_that_is_open() {
         asked.stdout(Stdio::null()).stderr(Stdio::null());
         let before = p.newest()["id"].as_i64();
         let mut asked = asked.spawn().unwrap();
-        let deploy = until("the traffic to move", secs(90), || {
+        let deploy = until("the traffic to move", secs(120), || {
             let newest = p.newest();
             let moved = newest["id"].as_i64() != before && newest["switched_ms"].is_i64();
             moved
@@ -379,7 +397,7 @@ fn n6_a_rollback_waits_for_no_stream_that_is_open() {
     for deploy in &switched[1..] {
         let took = time(deploy, "switched_ms") - time(deploy, "created_ms");
         println!("a rollback under an open stream moved the traffic after {took} ms");
-        assert!(took < 15_000, "a drain was waited for: {took} ms");
+        assert!(took < 60_000, "a drain was waited for: {took} ms");
     }
     for stream in &mut streams {
         assert!(stream.try_wait().unwrap().is_none(), "it was cut");
@@ -399,7 +417,7 @@ fn f9_a_failed_deploy_leaves_no_container_and_no_image() {
     let (good, said) = p.deploy(&broken);
     assert!(!good && said.contains("exit code 4"), "{said}");
     let mute = p.folder("mute", "", "exec httpd -f -p 9000");
-    let file = "[processes.web]\nport = 8000\nstart_deadline = \"20s\"\n";
+    let file = "[processes.web]\nport = 8000\nstart_deadline = \"40s\"\n";
     std::fs::write(mute.join("freehold.toml"), file).unwrap();
     let (good, said) = p.deploy(&mute);
     assert!(!good && said.contains("9000"), "{said}");
@@ -416,13 +434,14 @@ async fn f9_build_cache_of_our_own_builds_is_collected_and_nobody_elses() {
     let before = build_cache::seen(&engine).await;
     build_cache::leave(&engine, MUCH).await;
     let mut neighbours = build_cache::seen(&engine).await;
-    neighbours.retain(|r| !r.held && !before.iter().any(|b| b.id == r.id));
-    assert!(neighbours.iter().any(|r| r.size >= MUCH), "{neighbours:?}");
+    // What others build on this engine meanwhile leaves small records, which come and go with their builds.
+    neighbours.retain(|r| r.size >= MUCH && !r.held && !before.iter().any(|b| b.id == r.id));
+    assert!(!neighbours.is_empty(), "nothing was left");
     // A build that fails late leaves layers that no image holds.
     let much = format!("RUN head -c {MUCH} /dev/urandom >/much\nRUN exit 4");
     let (good, said) = p.deploy(&p.folder("broken", &much, "true"));
     assert!(!good && said.contains("exit code 4"), "{said}");
-    until("the rest of the build to be collected", secs(30), || {
+    until("the rest of the build to be collected", secs(120), || {
         let log = p.fh.log_text();
         let done = log.contains("build cache was collected");
         if done { Ok(()) } else { Err(log) }
@@ -433,6 +452,9 @@ async fn f9_build_cache_of_our_own_builds_is_collected_and_nobody_elses() {
         assert!(there, "{one:?} of the neighbour is gone");
     }
     let known = |id: &str| before.iter().chain(&neighbours).any(|b| b.id == id);
-    let ours = after.iter().filter(|a| a.size >= MUCH && !known(&a.id));
+    // Of images and of builds that run are others', and nobody may collect them.
+    let ours = after
+        .iter()
+        .filter(|a| a.size >= MUCH && !a.held && !known(&a.id));
     assert_eq!(ours.count(), 0, "{after:?}");
 }

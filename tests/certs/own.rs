@@ -50,7 +50,7 @@ async fn f5_private_names_are_served_at_once_from_one_root_that_survives_restart
 async fn f5_own_certificates_are_renewed_while_served_and_the_box_follows_its_addresses() {
     let folder = tempfile::tempdir().unwrap();
     let mut settings = nobody();
-    settings.internal_life = Duration::from_secs(15);
+    settings.internal_life = Duration::from_secs(30);
     let run = Running::open(folder.path(), settings.clone(), None).await;
     run.certs
         .want(vec![want("tasks.localhost", Source::Internal)])
