@@ -17,7 +17,7 @@ use std::time::Duration;
 
 #[cfg(feature = "crash-points")]
 use support::census::Census;
-use support::process::run;
+use support::process::{run, signal};
 #[cfg(feature = "crash-points")]
 use support::sweep::Sweep;
 #[cfg(feature = "crash-points")]
@@ -25,6 +25,25 @@ use support::until::until_true;
 use support::until::{secs, until};
 use support::wire::Wire;
 use world::World;
+
+/// Whoever keeps a daemon running, stopped as long as this lives: one that ends is not begun again.
+struct StandsStill(u32);
+
+impl StandsStill {
+    fn keeper_of(daemon: u32) -> Self {
+        let stat = std::fs::read_to_string(format!("/proc/{daemon}/stat")).unwrap();
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        let parent = fields.split(' ').nth(1).unwrap().parse().unwrap();
+        signal(parent, "STOP");
+        Self(parent)
+    }
+}
+
+impl Drop for StandsStill {
+    fn drop(&mut self) {
+        signal(self.0, "CONT");
+    }
+}
 
 /// The saboteur strikes between put and read back: the same run without it is stored.
 #[test]
@@ -71,10 +90,17 @@ fn f6_saboteur_a_byte_flipped_in_the_store_is_a_failed_backup() {
         bytes[middle] ^= 1;
         std::fs::write(&found[0], bytes).unwrap();
     });
-    world.fh.try_cli(&["backup", "now", "main"]);
-    world.fh.crashed(point, secs(60));
+    // The next daemon is begun when the saboteur is done: on a busy machine it could read back before.
+    let keeper = StandsStill::keeper_of(world.fh.pid());
+    let mut asked = world.fh.command(&["backup", "now", "main"]);
+    asked.stdin(Stdio::null()).stdout(Stdio::null());
+    let mut asked = asked.stderr(Stdio::null()).spawn().unwrap();
+    let killed = world.fh.struck(point, secs(120));
     saboteur.join().unwrap();
-    let failed = until("the sabotaged backup to end", secs(60), || {
+    drop(keeper);
+    world.fh.back(killed);
+    asked.wait().unwrap();
+    let failed = until("the sabotaged backup to end", secs(180), || {
         let newest = world.newest();
         if newest["id"] != good["id"] {
             Ok(newest)
@@ -119,13 +145,13 @@ fn f6_a_cut_dump_leaves_nothing_and_a_cut_object_never_reaches_the_live_database
     world.fh.cli(&["backup", "now", "main", "--no-wait"]);
     let waiting = "SELECT 'waiting: ' || count(*) FROM pg_stat_activity
          WHERE application_name = 'pg_dump' AND wait_event_type = 'Lock';";
-    until("the dump to wait for the table", secs(60), || {
+    until("the dump to wait for the table", secs(120), || {
         let said = world.psql("tasks", waiting);
         said.contains("waiting: 1").then_some(()).ok_or(said)
     });
     let [container]: [String; 1] = world.jobs().try_into().unwrap();
     run(Command::new("docker").args(["kill", &container]));
-    let failed = until("the cut dump to fail", secs(60), || {
+    let failed = until("the cut dump to fail", secs(180), || {
         let newest = world.newest();
         if newest.is_null() {
             Err("none ended".into())
@@ -158,28 +184,21 @@ fn f6_a_cut_dump_leaves_nothing_and_a_cut_object_never_reaches_the_live_database
     let said = world.fh.refused(&["backup", "restore", &id, "--yes"]);
     assert!(said.contains("was removed there"), "{said}");
     assert!(world.kept().contains("left: 10"));
-    assert_eq!(world.parts(), ["postgres", "tasks"]);
+    world.until_parts(&["postgres", "tasks"]);
 
     std::fs::write(&object, &whole).unwrap();
     world.fh.cli(&["backup", "restore", &id, "--yes"]);
     assert!(world.kept().contains("left: 1000"));
     let restore = &world.fh.json(&["backup", "restores", "main"])[0];
     let kept = restore["kept"].as_str().unwrap().to_owned();
-    assert_eq!(world.parts(), ["postgres", "tasks", kept.as_str()]);
+    world.until_parts(&["postgres", "tasks", kept.as_str()]);
     // What restores leave behind is not dumped.
     world.fh.cli(&["backup", "now", "main"]);
     assert_eq!(world.newest()["part"], "tasks");
     world
         .fh
         .cli(&["backup", "confirm", &restore["id"].to_string(), "--yes"]);
-    until("the old one to be dropped", secs(30), || {
-        let parts = world.parts();
-        if parts == ["postgres", "tasks"] {
-            Ok(())
-        } else {
-            Err(format!("{parts:?}"))
-        }
-    });
+    world.until_parts(&["postgres", "tasks"]);
 }
 
 /// What a dump names and its server has no more, or never had, is there before it is restored: roles that own something
@@ -255,7 +274,7 @@ fn f6_a_store_that_breaks_while_it_is_read_ends_the_backup_and_the_restore_at_on
         wire.is_cut().then_some(()).ok_or("it is whole".to_owned())
     });
     // The tool beside the server waited for the rest for twelve hours, and the server's key with it.
-    let failed = until("the backup that was cut to fail", secs(90), || {
+    let failed = until("the backup that was cut to fail", secs(240), || {
         let newest = world.newest();
         let is_failed = newest["state"] == "failed";
         is_failed
@@ -281,7 +300,7 @@ fn f6_a_store_that_breaks_while_it_is_read_ends_the_backup_and_the_restore_at_on
     let id = good["id"].to_string();
     let restore = &["backup", "restore", &id, "--no-wait", "--yes"];
     world.fh.cli(restore);
-    until("the wire to be cut", secs(60), || {
+    until("the wire to be cut", secs(120), || {
         wire.is_cut().then_some(()).ok_or("it is whole".to_owned())
     });
     // Its try is over before the store is back, so that what ends well is another.
@@ -290,7 +309,7 @@ fn f6_a_store_that_breaks_while_it_is_read_ends_the_backup_and_the_restore_at_on
         jobs.is_empty().then_some(()).ok_or(format!("{jobs:?}"))
     });
     wire.mend();
-    until("the restore to be done", secs(90), || {
+    until("the restore to be done", secs(240), || {
         let newest = world.fh.json(&["backup", "restores", "main"])[0].clone();
         let is_done = newest["state"] == "done";
         is_done.then_some(()).ok_or_else(|| newest.to_string())
@@ -428,7 +447,7 @@ fn f6_a_swap_cut_off_in_the_middle_leaves_the_live_database_open() {
         Some("done") => "left: 1000",
         _ => "left: 10\n",
     };
-    let said = until("the live database to answer", secs(20), || {
+    let said = until("the live database to answer", secs(120), || {
         world.try_psql("tasks", "SELECT 'left: ' || count(*) FROM kept;")
     });
     assert!(said.contains(wanted), "{said} {ended:#}");
@@ -504,7 +523,7 @@ fn f8_a_kill_while_a_backup_fails_or_expires_or_a_restore_fails_leaves_nothing_o
         world.fh.try_cli(arguments);
         sweep.struck(world.fh.crashed(&point, secs(180)));
         // The daemon answers before it has seen which containers run.
-        until_true("the server to be known", secs(60), || {
+        until_true("the server to be known", secs(120), || {
             let shell = ["db", "psql", "main", "--part", "tasks"];
             world.fh.try_cli(&shell).status.success()
         });

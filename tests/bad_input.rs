@@ -273,7 +273,7 @@ fn fetching(daemon: &quiet::Daemon) {
         ask(&daemon.socket("freehold.sock"), "GET", path, &[], b"").json()
     };
     while deploys()["items"][0]["state"] != "fetching" {
-        assert!(begun.elapsed().as_secs() < 20, "{:#}", deploys());
+        assert!(begun.elapsed().as_secs() < 120, "{:#}", deploys());
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
 }
@@ -315,7 +315,7 @@ fn push(daemon: &quiet::Daemon, row: &Hook, secret: &str) -> Answer {
             let strangers = [(); 8].map(|()| begin(&socket, "POST", path, &headers, cut));
             // The last of what they sent may still be on its way.
             let mut answer = ask(&socket, "POST", path, &headers, body);
-            for _ in 0..50 {
+            for _ in 0..600 {
                 if answer.status == 503 {
                     break;
                 }

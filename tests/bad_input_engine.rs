@@ -52,17 +52,21 @@ impl Served {
             fh,
             container: String::new(),
         };
-        until("the app to answer", secs(30), || this.serving());
-        this.container = this.containers();
+        until("the app to answer", secs(120), || this.serving());
+        this.container = until("its container", secs(60), || this.containers());
         this
     }
 
-    /// Ids and starts of the app's replicas.
-    fn containers(&self) -> String {
+    /// Ids and starts of the app's replicas. Those of a deploy that failed may go between the list and the look.
+    fn containers(&self) -> Result<String, String> {
         let ids = self.docker(&["ps", "-q"], "label=freehold.kind=replica");
         let mut inspect = Command::new("docker");
         inspect.args(["inspect", "--format", "{{.Id}} {{.State.StartedAt}}"]);
-        run(inspect.args(ids.split_whitespace()))
+        let out = inspect.args(ids.split_whitespace()).output().unwrap();
+        match out.status.success() {
+            true => Ok(words(&out)),
+            false => Err(words(&out)),
+        }
     }
 
     /// What the engine holds of this box.
@@ -140,7 +144,7 @@ impl Served {
         let begun = std::time::Instant::now();
         loop {
             let mut difference = census::difference(before, &self.census(but));
-            if self.containers() != self.container {
+            if self.containers().as_ref() != Ok(&self.container) {
                 difference.push_str("\n  the live container is another one");
             }
             if let Err(why) = self.serving() {
@@ -149,7 +153,7 @@ impl Served {
             if difference.is_empty() {
                 return None;
             }
-            if begun.elapsed() > secs(30) {
+            if begun.elapsed() > secs(120) {
                 return Some(format!("changed something:{difference}"));
             }
             std::thread::sleep(std::time::Duration::from_millis(200));
@@ -175,6 +179,21 @@ fn folder(fh: &Freehold, name: &str, files: &BTreeMap<String, String>) -> String
 
 fn strings(args: &[String]) -> Vec<&str> {
     args.iter().map(String::as_str).collect()
+}
+
+/// The schedules are looked at when the daemon starts and once a minute: the row of a database that is new would come between
+/// two counts, and pass for what a row of the table changed.
+fn until_scheduled(fh: &Freehold) {
+    fh.restart();
+    until_true("the database's schedule", secs(120), || {
+        let all = census::of(&fh.data_dir(), &[]);
+        let its = all.get("backup_schedules");
+        its.is_some_and(|rows| rows.len() == 1)
+    });
+    // The daemon answers before it has seen which containers run.
+    until_true("the server to be known", secs(120), || {
+        fh.try_cli(&["db", "psql", "main"]).status.success()
+    });
 }
 
 /// A port of this machine that refuses.
@@ -248,6 +267,7 @@ fn a_target_or_backup_that_fails_changes_nothing() {
     fh.configure("");
     fh.start();
     fh.cli(&["db", "create", "main"]);
+    until_scheduled(&fh);
     let mut wrong = Vec::new();
     let (endpoint, key, closed) = (s3.endpoint(), s3.access_key.clone(), closed());
     let names = [
@@ -382,6 +402,7 @@ fn a_full_disk_changes_nothing_and_passes() {
     fh.configure("[build]\nfree_disk = \"48M\"\n");
     fh.start();
     fh.cli(&["db", "create", "main"]);
+    until_scheduled(&fh);
     let the_box = Served::with_app(fh);
     let fh = &the_box.fh;
     let pid = fh.pid();
@@ -400,14 +421,14 @@ fn a_full_disk_changes_nothing_and_passes() {
         );
     }
     assert_eq!(fh.pid(), pid, "the daemon died of a full disk");
-    until("the full disk to be told", secs(30), || {
+    until("the full disk to be told", secs(90), || {
         let said = words(&fh.try_cli(&["doctor"]));
         said.contains("The disk is full").then_some(()).ok_or(said)
     });
     // Not even a restart needs space: not with what the reserve gave, and not without a byte.
     for _ in 0..2 {
         fh.restart();
-        until("the app to answer on a full disk", secs(20), || {
+        until("the app to answer on a full disk", secs(120), || {
             the_box.serving()
         });
         disk.fill(0);
@@ -416,7 +437,7 @@ fn a_full_disk_changes_nothing_and_passes() {
     let good = folder(fh, "good", &good());
     fh.cli(&["deploy", &good, "--app", APP]);
     fh.cli(&["env", APP, "set", "A=b"]);
-    until("the app to serve again", secs(30), || the_box.serving());
+    until("the app to serve again", secs(120), || the_box.serving());
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
@@ -444,7 +465,7 @@ fn an_engine_that_is_away_changes_nothing_and_comes_back() {
                     .stderr(std::process::Stdio::piped())
                     .spawn()
                     .unwrap();
-                until_true("the build to begin", secs(60), || building(fh));
+                until_true("the build to begin", secs(120), || building(fh));
                 door.shut();
                 let limit = secs(120);
                 until_true("the command to end", limit, || {
@@ -469,7 +490,7 @@ fn an_engine_that_is_away_changes_nothing_and_comes_back() {
         );
     }
     let good = folder(fh, "good", &good());
-    until("a deploy to succeed again", secs(60), || {
+    until("a deploy to succeed again", secs(180), || {
         let out = fh.try_cli(&["deploy", &good, "--app", APP]);
         out.status
             .success()

@@ -97,7 +97,7 @@ impl World {
         for name in names {
             assert!(self.has(name), "{name} is not there as it was");
         }
-        until("the route of the settings", secs(30), || {
+        until("the route of the settings", secs(120), || {
             match self.served() {
                 body if body == "from the other side" => Ok(()),
                 body => Err(body),
@@ -109,7 +109,7 @@ impl World {
             seen.contains("Every acknowledged change is there again"),
             "{seen}"
         );
-        until_true("the event of it", secs(20), || {
+        until_true("the event of it", secs(90), || {
             let events = self.ask("GET", "/api/v1/events", "").body;
             events.contains("state.recovered")
         });
@@ -146,7 +146,7 @@ fn n7_a_box_whose_state_was_deleted_cut_or_torn_comes_back_with_all_that_was_ack
     // Confirmed, it is not said any more.
     let confirmed = world.ask("POST", "/api/v1/doctor/confirm", "{}");
     assert_eq!(confirmed.status, 204, "{}", confirmed.body);
-    until_true("that nothing is said", secs(20), || world.told().is_none());
+    until_true("that nothing is said", secs(90), || world.told().is_none());
 
     // The log was cut: SQLite itself finds nothing wrong with what is left.
     world.change("cut");
@@ -189,7 +189,7 @@ fn n7_what_is_lost_with_a_part_of_the_journal_is_listed() {
     let mut world = World::new();
     // The snapshot of the start must not have it.
     let safe = world.daemon.data().join("state.safe");
-    until_true("a snapshot", secs(30), || {
+    until_true("a snapshot", secs(120), || {
         files(&safe, "snapshot-").len() >= 2
     });
     make_app(&world.daemon, "lost");
@@ -233,7 +233,7 @@ fn n7_what_is_lost_with_a_part_of_the_journal_is_listed() {
     };
     assert!(doctor(&[]).contains("What is missing: Change"));
     doctor(&["--confirm"]);
-    until_true("that nothing is said", Duration::from_secs(20), || {
+    until_true("that nothing is said", Duration::from_secs(90), || {
         !doctor(&[]).contains("made anew")
     });
 }
@@ -341,8 +341,11 @@ fn n7_a_box_whose_state_is_gone_takes_over_the_containers_that_run_and_serves() 
     });
     on.until_served();
     assert_eq!(container(&on), before, "it was made or started anew");
-    let shown = on.fh.json(&["app", "show", served_box::APP]);
-    assert_eq!(shown["replicas"][0]["state"], "healthy", "{shown:#}");
+    until("the replica to be known as well", secs(60), || {
+        let shown = on.fh.json(&["app", "show", served_box::APP]);
+        let is_well = shown["replicas"][0]["state"] == "healthy";
+        is_well.then_some(()).ok_or_else(|| shown.to_string())
+    });
     let told = doctor(&on, &[]);
     for words in ["state was made anew", "What is missing: Change", "later"] {
         assert!(told.contains(words), "{words}: {told}");
