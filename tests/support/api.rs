@@ -37,7 +37,7 @@ pub fn ask(socket: &Path, method: &str, path: &str, more: &str, body: &str) -> A
 fn send(socket: &Path, method: &str, path: &str, (more, kind): (&str, &str), body: &str) -> Answer {
     let mut stream = UnixStream::connect(socket).unwrap();
     stream
-        .set_read_timeout(Some(Duration::from_secs(30)))
+        .set_read_timeout(Some(Duration::from_secs(90)))
         .unwrap();
     write!(
         stream,
