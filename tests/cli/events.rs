@@ -167,8 +167,10 @@ fn a1_followed_events_are_those_that_were_asked_for() {
     // The other follower, which asked for all, was told of them: they did happen.
     let mut told = String::new();
     while !(told.contains("a note of shop") && told.contains("a fault of the box")) {
-        let line = all.lines.recv_timeout(PATIENCE);
-        told.push_str(&line.unwrap_or_else(|_| panic!("{told}")));
+        match all.lines.recv_timeout(PATIENCE) {
+            Ok(line) => told.push_str(&line),
+            Err(_) => panic!("it was told of {told}"),
+        }
     }
 }
 
