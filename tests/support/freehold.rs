@@ -113,7 +113,7 @@ impl Freehold {
 
     /// Waits until the daemon answers its owner.
     pub fn wait_until_up(&self) {
-        until("the daemon to answer", secs(60), || {
+        until("the daemon to answer", secs(120), || {
             let out = self.try_cli(&["status"]);
             if out.status.success() {
                 return Ok(());
@@ -131,7 +131,7 @@ impl Freehold {
 
     /// The daemon's process id.
     pub fn pid(&self) -> u32 {
-        until("the pid file", secs(60), || {
+        until("the pid file", secs(120), || {
             let text = std::fs::read_to_string(self.path("pid")).map_err(|e| e.to_string())?;
             text.trim().parse().map_err(|_| text)
         })
@@ -153,7 +153,7 @@ impl Freehold {
     }
 
     fn wait_for_another_pid(&self, old: u32) {
-        until_true("a new daemon", secs(60), || self.pid() != old);
+        until_true("a new daemon", secs(120), || self.pid() != old);
     }
 
     /// Restarts the daemon so that it kills itself at `point` the first time

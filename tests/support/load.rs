@@ -26,7 +26,7 @@ use rustls_pki_types::pem::PemObject;
 use super::edge::Edge;
 
 /// An answer later than this is a failure.
-const LATE: Duration = Duration::from_secs(5);
+const LATE: Duration = Duration::from_secs(10);
 
 /// Load that runs until [`Load::finish`].
 pub struct Load {

@@ -32,7 +32,7 @@ impl Process {
     /// Waits until `ready` holds; panics with the log when the program ends
     /// before that.
     pub fn ready(mut self, what: &str, mut ready: impl FnMut() -> bool) -> Self {
-        until_true(what, Duration::from_secs(60), || {
+        until_true(what, Duration::from_secs(120), || {
             if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("{what} ended with {status}:\n{}", self.log_text());
             }

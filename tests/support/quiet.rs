@@ -96,7 +96,7 @@ impl Daemon {
         let is_up = |name| answers(&self.socket(name)).unwrap_or(false);
         while !(is_up("edge.sock") && is_up("freehold.sock")) {
             assert!(
-                started.elapsed() < Duration::from_secs(60),
+                started.elapsed() < Duration::from_secs(120),
                 "the daemon did not start"
             );
             std::thread::sleep(Duration::from_millis(20));
