@@ -26,7 +26,7 @@ const WHOLE: &[StreamKind] = &[
 ];
 
 /// What the one before has for ending what it serves: less than the streams stay, so that there are some to be told.
-const SETTINGS: &str = "[drain]\nreplica = \"4s\"\n";
+const SETTINGS: &str = "[drain]\nreplica = \"7s\"\n";
 
 /// A box whose program is a file of its own, as on a server.
 pub fn place() -> Place {
