@@ -17,7 +17,7 @@ use std::time::Duration;
 
 #[cfg(feature = "crash-points")]
 use support::census::Census;
-use support::process::run;
+use support::process::{run, signal};
 #[cfg(feature = "crash-points")]
 use support::sweep::Sweep;
 #[cfg(feature = "crash-points")]
@@ -25,6 +25,25 @@ use support::until::until_true;
 use support::until::{secs, until};
 use support::wire::Wire;
 use world::World;
+
+/// Whoever keeps a daemon running, stopped as long as this lives: one that ends is not begun again.
+struct StandsStill(u32);
+
+impl StandsStill {
+    fn keeper_of(daemon: u32) -> Self {
+        let stat = std::fs::read_to_string(format!("/proc/{daemon}/stat")).unwrap();
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        let parent = fields.split(' ').nth(1).unwrap().parse().unwrap();
+        signal(parent, "STOP");
+        Self(parent)
+    }
+}
+
+impl Drop for StandsStill {
+    fn drop(&mut self) {
+        signal(self.0, "CONT");
+    }
+}
 
 /// The saboteur strikes between put and read back: the same run without it is stored.
 #[test]
@@ -71,9 +90,16 @@ fn f6_saboteur_a_byte_flipped_in_the_store_is_a_failed_backup() {
         bytes[middle] ^= 1;
         std::fs::write(&found[0], bytes).unwrap();
     });
-    world.fh.try_cli(&["backup", "now", "main"]);
-    world.fh.crashed(point, secs(180));
+    // The next daemon is begun when the saboteur is done: on a busy machine it could read back before.
+    let keeper = StandsStill::keeper_of(world.fh.pid());
+    let mut asked = world.fh.command(&["backup", "now", "main"]);
+    asked.stdin(Stdio::null()).stdout(Stdio::null());
+    let mut asked = asked.stderr(Stdio::null()).spawn().unwrap();
+    let killed = world.fh.struck(point, secs(120));
     saboteur.join().unwrap();
+    drop(keeper);
+    world.fh.back(killed);
+    asked.wait().unwrap();
     let failed = until("the sabotaged backup to end", secs(180), || {
         let newest = world.newest();
         if newest["id"] != good["id"] {
@@ -158,28 +184,21 @@ fn f6_a_cut_dump_leaves_nothing_and_a_cut_object_never_reaches_the_live_database
     let said = world.fh.refused(&["backup", "restore", &id, "--yes"]);
     assert!(said.contains("was removed there"), "{said}");
     assert!(world.kept().contains("left: 10"));
-    assert_eq!(world.parts(), ["postgres", "tasks"]);
+    world.until_parts(&["postgres", "tasks"]);
 
     std::fs::write(&object, &whole).unwrap();
     world.fh.cli(&["backup", "restore", &id, "--yes"]);
     assert!(world.kept().contains("left: 1000"));
     let restore = &world.fh.json(&["backup", "restores", "main"])[0];
     let kept = restore["kept"].as_str().unwrap().to_owned();
-    assert_eq!(world.parts(), ["postgres", "tasks", kept.as_str()]);
+    world.until_parts(&["postgres", "tasks", kept.as_str()]);
     // What restores leave behind is not dumped.
     world.fh.cli(&["backup", "now", "main"]);
     assert_eq!(world.newest()["part"], "tasks");
     world
         .fh
         .cli(&["backup", "confirm", &restore["id"].to_string(), "--yes"]);
-    until("the old one to be dropped", secs(120), || {
-        let parts = world.parts();
-        if parts == ["postgres", "tasks"] {
-            Ok(())
-        } else {
-            Err(format!("{parts:?}"))
-        }
-    });
+    world.until_parts(&["postgres", "tasks"]);
 }
 
 /// What a dump names and its server has no more, or never had, is there before it is restored: roles that own something

@@ -53,18 +53,20 @@ impl Served {
             container: String::new(),
         };
         until("the app to answer", secs(120), || this.serving());
-        this.container = this.containers();
+        this.container = until("its container", secs(60), || this.containers());
         this
     }
 
-    /// Ids and starts of the app's replicas.
-    fn containers(&self) -> String {
+    /// Ids and starts of the app's replicas. Those of a deploy that failed may go between the list and the look.
+    fn containers(&self) -> Result<String, String> {
         let ids = self.docker(&["ps", "-q"], "label=freehold.kind=replica");
         let mut inspect = Command::new("docker");
         inspect.args(["inspect", "--format", "{{.Id}} {{.State.StartedAt}}"]);
-        // One of a deploy that failed may go between the list and the look: what is told are the others.
         let out = inspect.args(ids.split_whitespace()).output().unwrap();
-        String::from_utf8(out.stdout).unwrap()
+        match out.status.success() {
+            true => Ok(words(&out)),
+            false => Err(words(&out)),
+        }
     }
 
     /// What the engine holds of this box.
@@ -142,7 +144,7 @@ impl Served {
         let begun = std::time::Instant::now();
         loop {
             let mut difference = census::difference(before, &self.census(but));
-            if self.containers() != self.container {
+            if self.containers().as_ref() != Ok(&self.container) {
                 difference.push_str("\n  the live container is another one");
             }
             if let Err(why) = self.serving() {

@@ -420,7 +420,7 @@ fn f9_a_failed_deploy_leaves_no_container_and_no_image() {
     let (good, said) = p.deploy(&broken);
     assert!(!good && said.contains("exit code 4"), "{said}");
     let mute = p.folder("mute", "", "exec httpd -f -p 9000");
-    let file = "[processes.web]\nport = 8000\nstart_deadline = \"20s\"\n";
+    let file = "[processes.web]\nport = 8000\nstart_deadline = \"40s\"\n";
     std::fs::write(mute.join("freehold.toml"), file).unwrap();
     let (good, said) = p.deploy(&mute);
     assert!(!good && said.contains("9000"), "{said}");

@@ -226,11 +226,12 @@ fn f8_n3_after_an_engine_restart_the_edge_answers_from_the_new_address() {
         let address = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
         let mut inspect = Command::new("docker");
         inspect.args(["-H", &own.host(), "inspect", "-f", address, id]);
-        // The one that was listed may be gone by now.
-        let looked = inspect.output().unwrap();
-        match String::from_utf8(looked.stdout).unwrap().trim() {
-            "" => Err("it has no address".to_owned()),
-            found => Ok(found.to_owned()),
+        // It may be gone again between the list and the look.
+        let out = inspect.output().unwrap();
+        let found = support::freehold::words(&out);
+        match out.status.success() && !found.is_empty() {
+            true => Ok(found),
+            false => Err(format!("it has no address: {found}")),
         }
     };
     let before = support::until::until("one container alone", 120 * SECOND, address);

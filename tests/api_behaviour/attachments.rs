@@ -43,7 +43,7 @@ fn over(daemon: &Daemon, job: &str) -> Value {
         if ["done", "failed", "cancelled"].contains(&told["state"].as_str().unwrap()) {
             return told;
         }
-        assert!(begun.elapsed() < Duration::from_secs(60), "{told:#}");
+        assert!(begun.elapsed() < Duration::from_secs(120), "{told:#}");
         std::thread::sleep(Duration::from_millis(50));
     }
 }

@@ -7,13 +7,16 @@ use serde_json::json;
 use crate::api::local;
 use crate::quiet::Daemon;
 
-/// A backup that is being made and waits for its next try, which is far away.
+/// A backup that is being made and waits for its next try, which is far away. Both at once: one without its job is ended by
+/// who looks for such once a minute.
 const PLANTED: &str = "
+    BEGIN IMMEDIATE;
     INSERT INTO backups (database_id, database_name, logical, owner, server_version, expected_bytes, object_key, state, cause,
         attempt, created_ms, due_ms, started_ms)
         VALUES (1, 'main', 'shop', 'shop', 17, 1, 'main/shop.dump', 'running', 'asked', 1, 1, 1, 1);
     INSERT INTO jobs (kind, key, payload, state, attempts, run_at_ms, created_ms, started_ms, error)
         VALUES ('backup', 'backup:1', '{\"backup\":1}', 'queued', 1, 1 << 50, 1, 1, 'there is no engine');
+    COMMIT;
 ";
 
 #[test]

@@ -74,7 +74,7 @@ impl Served {
                 return head;
             }
             let waited = begun.elapsed();
-            assert!(waited < Duration::from_secs(30), "{path} {more:?}: {head}");
+            assert!(waited < Duration::from_secs(90), "{path} {more:?}: {head}");
             std::thread::sleep(Duration::from_millis(50));
         }
     }

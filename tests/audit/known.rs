@@ -11,7 +11,7 @@ use super::{FORM, JSON, WORDS, World, ask, authenticator, bearer, body, forms, u
 
 /// Until one entry fits.
 fn until(world: &World, query: &str, fits: impl Fn(&Value) -> bool) -> Value {
-    for _ in 0..200 {
+    for _ in 0..1_200 {
         if let Some(entry) = world.log(query).into_iter().find(&fits) {
             return entry;
         }
@@ -23,6 +23,7 @@ fn until(world: &World, query: &str, fits: impl Fn(&Value) -> bool) -> Value {
 /// However much of theirs was refused: who may do something has it written down before it is begun.
 #[test]
 fn a5_a_change_is_written_down_before_it_is_begun_after_any_number_of_refusals() {
+    super::within_an_hour();
     let world = World::new();
     let new = json!({ "name": "ci", "verb": "change", "apps": ["shop"] }).to_string();
     let (status, text) = world.local("POST", "/api/v1/tokens", &new);

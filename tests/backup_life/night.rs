@@ -24,7 +24,7 @@ fn n5_a_night_that_a_kill_cuts_off_is_dumped_once() {
         world.meddle("UPDATE backup_schedules SET next_due_ms = 1");
         world.fh.arm_next(&point);
         world.fh.start();
-        sweep.struck(world.fh.crashed(&point, secs(60)));
+        sweep.struck(world.fh.crashed(&point, secs(180)));
         let asked = [
             // Stored: of each database one, and no other was made whole.
             format!("SELECT count(DISTINCT logical) FROM backups WHERE id > {row} AND state = 'stored' AND logical IN ('tasks', 'more')"),

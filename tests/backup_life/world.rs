@@ -176,6 +176,17 @@ impl World {
         })
     }
 
+    /// What is told of a server is some seconds old.
+    pub fn until_parts(&self, wanted: &[&str]) {
+        until(&format!("the databases {wanted:?}"), secs(90), || {
+            let parts = self.parts();
+            match parts == wanted {
+                true => Ok(()),
+                false => Err(format!("{parts:?}")),
+            }
+        });
+    }
+
     pub fn jobs(&self) -> Vec<String> {
         let mut command = Command::new("docker");
         command.args(["ps", "-q", "--filter", "label=freehold.kind=job"]);

@@ -65,7 +65,7 @@ async fn f5_a_name_gets_a_certificate_that_clients_of_that_ca_accept() {
 
     let mut current = run.certs.current();
     let cleared = current.wait_for(|set| set.challenges.is_empty());
-    let seen = tokio::time::timeout(Duration::from_secs(20), cleared).await;
+    let seen = tokio::time::timeout(Duration::from_secs(60), cleared).await;
     drop(seen.expect("a challenge is left over").unwrap());
     assert_eq!(run.number("SELECT count(*) FROM acme_accounts").await, 1);
     assert_eq!(
@@ -85,7 +85,8 @@ async fn f5_a_name_gets_a_certificate_that_clients_of_that_ca_accept() {
 async fn f5_a_short_lived_certificate_is_renewed_at_a_third_and_served_without_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let address = own_address();
-    let life = Duration::from_secs(18);
+    // A third of it is what a busy machine has for the order.
+    let life = Duration::from_secs(45);
     let ca = Acme::start(&folder.path().join("acme"), address, life);
     let run = Running::open(folder.path(), settings(&ca), Some(address)).await;
     run.certs.want(vec![acme("tasks.test")]).await.unwrap();
@@ -122,9 +123,9 @@ async fn f5_a_refusal_is_a_sentence_with_a_remedy_and_the_next_try_waits() {
         .want(vec![acme("astray.test"), acme("tasks.test")])
         .await
         .unwrap();
-    run.valid("tasks.test").await;
+    // Looked at as soon as it is told: the other one may take longer than this one waits.
     let status = run
-        .status("astray.test", Duration::from_secs(40), |s| {
+        .status("astray.test", Duration::from_secs(120), |s| {
             s.error.is_some()
         })
         .await;
@@ -147,6 +148,7 @@ async fn f5_a_refusal_is_a_sentence_with_a_remedy_and_the_next_try_waits() {
             .await,
         "failed"
     );
+    run.valid("tasks.test").await;
 
     // The name is mended and tried again by hand.
     ca.point("astray.test", address);
@@ -220,7 +222,10 @@ async fn f5_a_removed_name_ends_its_order_and_another_server_issues_anew() {
     run.certs.configure(settings(&other));
     let begun = Instant::now();
     while run.served("tasks.test").unwrap() == first {
-        assert!(begun.elapsed() < Duration::from_secs(30), "not issued anew");
+        assert!(
+            begun.elapsed() < Duration::from_secs(120),
+            "not issued anew"
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(run.number("SELECT count(*) FROM acme_accounts").await, 2);
@@ -272,7 +277,9 @@ async fn f5_an_unreachable_server_is_named_and_the_order_is_kept() {
     let run = Running::open(folder.path(), settings, Some(address)).await;
     run.certs.want(vec![acme("tasks.test")]).await.unwrap();
     let status = run
-        .status("tasks.test", Duration::from_secs(40), |s| s.error.is_some())
+        .status("tasks.test", Duration::from_secs(120), |s| {
+            s.error.is_some()
+        })
         .await;
     let said = status.error.unwrap();
     assert!(

@@ -137,7 +137,7 @@ async fn child_process() {
     };
     run.certs.want(vec![wanted]).await.unwrap();
     let status = run
-        .status(HOST, Duration::from_secs(60), |s| {
+        .status(HOST, Duration::from_secs(120), |s| {
             s.not_after.is_some() || s.error.is_some()
         })
         .await;

@@ -50,7 +50,7 @@ async fn f5_private_names_are_served_at_once_from_one_root_that_survives_restart
 async fn f5_own_certificates_are_renewed_while_served_and_the_box_follows_its_addresses() {
     let folder = tempfile::tempdir().unwrap();
     let mut settings = nobody();
-    settings.internal_life = Duration::from_secs(15);
+    settings.internal_life = Duration::from_secs(30);
     let run = Running::open(folder.path(), settings.clone(), None).await;
     run.certs
         .want(vec![want("tasks.localhost", Source::Internal)])
@@ -154,7 +154,8 @@ async fn f5_the_end_of_a_certificate_is_told_before_it_comes() {
     let run = Running::open(folder.path(), nobody(), None).await;
     // A pair of the user's own, which Freehold cannot renew, with a short life.
     let mut short = nobody();
-    short.internal_life = Duration::from_secs(30);
+    // Long enough to be taken over before its end.
+    short.internal_life = Duration::from_secs(45);
     let other = tempfile::tempdir().unwrap();
     let maker = Running::open(other.path(), short, None).await;
     maker
@@ -189,7 +190,7 @@ async fn f5_the_end_of_a_certificate_is_told_before_it_comes() {
         )])
         .await
         .unwrap();
-    run.status("shop.example.com", Duration::from_secs(60), |s| {
+    run.status("shop.example.com", Duration::from_secs(120), |s| {
         s.state == CertState::Expired
     })
     .await;
@@ -202,7 +203,7 @@ async fn f5_the_end_of_a_certificate_is_told_before_it_comes() {
             != 1
     {
         assert!(
-            begun.elapsed() < Duration::from_secs(60),
+            begun.elapsed() < Duration::from_secs(120),
             "nothing was told"
         );
         tokio::time::sleep(Duration::from_millis(100)).await;

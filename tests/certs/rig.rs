@@ -84,7 +84,7 @@ impl Running {
         if let Some(port_80) = &self.port_80 {
             port_80.abort();
         }
-        assert!(self.tasks.finish(Duration::from_secs(5)).await);
+        assert!(self.tasks.finish(Duration::from_secs(60)).await);
     }
 
     /// The status of `host` once `enough` of it.
@@ -109,13 +109,13 @@ impl Running {
     /// Waits until `host` is in service, and no challenge is left over.
     pub async fn valid(&self, host: &str) -> CertStatus {
         let status = self
-            .status(host, Duration::from_secs(40), |s| {
+            .status(host, Duration::from_secs(120), |s| {
                 s.state == CertState::Valid && s.order.is_none()
             })
             .await;
         let mut current = self.certs.current();
         let served = current.wait_for(|set| set.certificates.contains_key(host));
-        let seen = tokio::time::timeout(Duration::from_secs(20), served).await;
+        let seen = tokio::time::timeout(Duration::from_secs(60), served).await;
         drop(seen.expect("valid, but not served").unwrap());
         status
     }

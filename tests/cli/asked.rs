@@ -302,7 +302,7 @@ fn a7_an_app_is_detached_by_its_name_or_yes() {
                 true => freehold(&socket, &[&detach[..], &["--yes"]].concat()),
                 false => at_a_terminal(80, typed, &command(&socket, &detach)),
             });
-            for _ in 0..600 {
+            for _ in 0..1_800 {
                 if !attached() || begun.is_finished() {
                     break;
                 }
@@ -326,7 +326,8 @@ fn a7_a_removal_that_the_engine_holds_up_is_told_soon_and_goes_on() {
     assert_eq!(freehold(&socket, &["app", "create", "shop"]).code, 0);
     let begun = std::time::Instant::now();
     let said = freehold(&socket, &["app", "rm", "shop", "--yes"]);
-    assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
+    // After five seconds it is asked what holds it up; who waits for the end waits three minutes.
+    assert!(begun.elapsed().as_secs() < 60, "{:?}", begun.elapsed());
     assert_eq!(said.code, 6, "{}", said.all());
     assert!(said.err.contains("engine"), "{}", said.all());
     assert!(said.err.contains("goes on by itself"), "{}", said.all());

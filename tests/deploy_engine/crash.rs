@@ -30,7 +30,7 @@ fn f8_a_kill_at_every_end_of_a_deploy_changes_nothing_about_it() {
             "returned" => p.deploy_and_die(&p.mortal(&text)),
             _ => {
                 let slow = p
-                    .folder(&text, "RUN sleep 20", "true")
+                    .folder(&text, "RUN sleep 600", "true")
                     .display()
                     .to_string();
                 let detached = ["deploy", &slow, "--app", APP, "--detach"];

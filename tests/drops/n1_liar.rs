@@ -45,9 +45,10 @@ pub enum Lie {
 
 /// Lies about the request with this number.
 pub const WHICH: u64 = 20;
-pub const LATE: Duration = Duration::from_millis(1_500);
-/// For what was written to leave before its connection dies.
-const MOMENT: Duration = Duration::from_millis(100);
+/// Longer than a busy machine keeps any other from its answer.
+pub const LATE: Duration = Duration::from_secs(8);
+/// For what was written to leave, and to be read, before its connection dies.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// What is asked for, as its path says.
 fn asked(path: &str) -> (Kind, u64) {

@@ -1,7 +1,7 @@
 //! The rig itself, against a server that lies: each lie is found, counted and named, over each protocol and of each kind of
 //! request and stream; an honest server has none.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::n1_liar::{End, LATE, Lie, WHICH, closing, events, events_h2, server, server_h2};
@@ -10,6 +10,7 @@ use crate::rig::door::Door;
 use crate::rig::ledger::{Kind, Ledger, Outcome, Record, StreamEnd, StreamKind};
 use crate::rig::load::{EVERYTHING, Load, Plan};
 use crate::rig::report::Report;
+use crate::support::port::free_port;
 use crate::support::until::{secs, until_true};
 
 /// Requests of a run; few, because there are many lies.
@@ -199,9 +200,8 @@ fn n1_a_generator_that_is_late_is_no_proof() {
 
 #[test]
 fn n1_nobody_there_is_a_failure_of_each_request() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+    // One that the system gives to nobody, neither as a server's nor as a client's own.
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port(Ipv4Addr::LOCALHOST)));
     let report = Report::of("nobody", &run(address, EVERYTHING, NEVER), None);
     assert_eq!(report.good, 0);
     let refused = |what: &String| what.ends_with(" refused");

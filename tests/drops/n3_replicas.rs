@@ -149,7 +149,7 @@ fn n3_a_hung_replica_is_left_out_and_whoever_waits_goes_elsewhere() {
     let target = place.target_of(&place.containers()[0]);
     let hung = UnixMs::now().0;
     let one = misbehaves(&place, &load, "hang");
-    let given_up = until("it to be given up", secs(60), || given_up(&place, &one));
+    let given_up = until("it to be given up", secs(120), || given_up(&place, &one));
     let since = load.at(given_up);
     load.mark(format!("{} was given up at {since:?}", one.id));
     // It is replaced, too.

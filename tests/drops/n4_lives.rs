@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};
 
-use crate::n4_handover::{WARM, daemons, install, lease_holder, place, put_back, with_variables};
+use crate::n4_handover::{
+    WARM, another_has_the_place, daemons, install, lease_holder, place, put_back, with_variables,
+};
 use crate::place::Place;
 use crate::rig::ledger::Kind;
 use crate::support::freehold::{BINARY, Freehold, engine};
@@ -115,7 +117,9 @@ fn n4_whoever_is_told_to_stop_during_a_handover_nothing_is_lost() {
     }
     // One that has taken over is told to stop: the one before, which still serves, ends in order with it.
     load.mark("right after a handover");
+    let old = place.fh.pid();
     place.fh.cli(&["reload"]);
+    another_has_the_place(&place.fh, old);
     place.fh.restart();
     until_settled(&place);
     let over = load.over();

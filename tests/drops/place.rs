@@ -41,7 +41,7 @@ pub const PLAIN: Shape = Shape {
     replicas: 3,
     start_ms: 0,
     stop_ms: 0,
-    drain: "3s",
+    drain: "6s",
     answer: "60s",
     settings: "",
 };
@@ -246,7 +246,8 @@ impl Place {
         list.args(["-H", &self.engine, "ps", "-q", "--filter", &label]);
         let ids = run(&mut list);
         let ids = ids.split_whitespace();
-        ids.map(|id| Container::of(&self.engine, id)).collect()
+        ids.filter_map(|id| Container::of(&self.engine, id))
+            .collect()
     }
 }
 
@@ -271,20 +272,22 @@ pub struct Container {
 }
 
 impl Container {
-    fn of(engine: &str, id: &str) -> Self {
+    /// Nothing of one that is gone between the list and this look.
+    fn of(engine: &str, id: &str) -> Option<Self> {
         let format = "{{.Name}} {{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
         let mut inspect = Command::new("docker");
         inspect.args(["-H", engine, "inspect", "-f", format, id]);
-        let said = run(&mut inspect);
-        let (name, ip) = said.trim().split_once(' ').unwrap();
-        let ip: std::net::IpAddr = ip.parse().unwrap();
-        Self {
+        let out = inspect.output().unwrap();
+        let said = String::from_utf8_lossy(&out.stdout).into_owned();
+        let (name, ip) = said.trim().split_once(' ')?;
+        let ip: std::net::IpAddr = ip.parse().ok()?;
+        Some(Self {
             engine: engine.to_owned(),
             id: id.to_owned(),
             // `/fh-`, the beginning of the installation's id, and ours.
             name: name.splitn(3, '-').nth(2).unwrap().to_owned(),
             address: SocketAddr::new(ip, 8000),
-        }
+        })
     }
 
     /// Tells it how to behave; one that ends by it gives no answer.

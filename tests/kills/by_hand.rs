@@ -169,7 +169,7 @@ fn n5_saboteur_a_request_that_is_held_is_named() {
     let roots = p.fh.path("run").join("root.pem");
     let edge = p.fh.edge(Path::new(&roots));
     let waits = std::thread::spawn(move || edge.get(URL).send());
-    let found = until("a request to be held", secs(30), || {
+    let found = until("a request to be held", secs(60), || {
         let found = p.census().difference(&before);
         match found.is_empty() {
             true => Err("none".to_owned()),

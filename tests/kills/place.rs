@@ -155,7 +155,7 @@ impl Place {
     ) {
         self.fh.arm_all(points);
         // A daemon that dies before it has written anything has promised nothing: it is asked again.
-        until(&format!("{verb:?} to be heard"), secs(60), || {
+        until(&format!("{verb:?} to be heard"), secs(180), || {
             let out = self.fh.try_cli(verb);
             self.fh.wait_until_up();
             match begun() {
@@ -163,7 +163,7 @@ impl Place {
                 false => Err(words(&out)),
             }
         });
-        for killed in self.fh.crashed_at_all(points, secs(120)) {
+        for killed in self.fh.crashed_at_all(points, secs(240)) {
             sweep.struck(killed);
         }
     }

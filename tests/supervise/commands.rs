@@ -37,7 +37,7 @@ async fn f3_commands_and_terminals_inside_a_container() {
                 words(&["sh", "-c", "cat; echo $A >&2; exit 9"]),
                 [("A".to_owned(), "b c".to_owned())].into(),
                 Some(b"in".to_vec()),
-                10 * SECOND,
+                PATIENCE,
             )
             .await
             .unwrap();

@@ -6,9 +6,10 @@ use crate::rig::*;
 async fn f4_a_job_streams_its_lines_and_never_runs_twice() {
     on_a_machine(|m| async move {
         let daemon = m.daemon().await;
+        // It sleeps for longer than a busy machine takes to follow its lines.
         let spec = counting(
             "deploy-1-release",
-            "echo ran >> /data/count; echo early; echo why >&2; sleep 3; wc -l < /data/count; exit 4",
+            "echo ran >> /data/count; echo early; echo why >&2; sleep 12; wc -l < /data/count; exit 4",
         );
         let (end, lines) = daemon.job(spec.clone()).await.unwrap();
         assert_eq!(end.exit.code, 4);
@@ -19,7 +20,7 @@ async fn f4_a_job_streams_its_lines_and_never_runs_twice() {
         let second = m.daemon().await;
         let (again, _) = second.job(spec).await.unwrap();
         assert_eq!(again, end, "the kept result");
-        m.has_no_container().await;
+        m.gets_rid_of_containers().await;
         second.stop().await;
     })
     .await;

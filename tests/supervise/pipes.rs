@@ -18,7 +18,7 @@ async fn f6_piped_output_is_whole_though_its_reader_stalls_at_the_end() {
                 let mut spec = shell(Kind::Job, &format!("dump-{left}"), script);
                 spec.networks.clear();
                 let mut piped = supervisor
-                    .run_piped(spec, false, 2 * PATIENCE, CancellationToken::new())
+                    .run_piped(spec, false, 10 * PATIENCE, CancellationToken::new())
                     .await
                     .unwrap();
                 let (mut bytes, mut stalled) = (0, false);

@@ -70,6 +70,15 @@ impl Machine {
         assert!(left.is_empty(), "{left:?}");
     }
 
+    /// Waits until none is there: one whose end is kept is taken away a little later than it is told.
+    pub async fn gets_rid_of_containers(&self) {
+        eventually("the containers to be gone", async || {
+            let left = self.engine.list_containers(&[self.label()]).await.unwrap();
+            left.is_empty()
+        })
+        .await;
+    }
+
     /// Removes everything of this installation.
     pub async fn clean(&self) {
         for container in self.engine.list_containers(&[self.label()]).await.unwrap() {
@@ -102,7 +111,7 @@ impl Daemon {
     }
 
     pub async fn stop(self) {
-        assert!(self.tasks.finish(5 * SECOND).await, "tasks did not end");
+        assert!(self.tasks.finish(PATIENCE).await, "tasks did not end");
     }
 
     /// Wants a container and waits until it is ready; gives its row and how it lives.

@@ -4,6 +4,7 @@
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::address::own_address;
@@ -63,19 +64,12 @@ impl Freehold {
 
     /// The same on another engine than the tests' own, or by another way to it.
     pub fn configure_on(&self, engine: &str, more: &str) {
-        // No nightly dump comes in the midst of a test, at whatever hour it runs.
-        let night = match more.contains("[database]") {
-            true => String::new(),
-            false => {
-                let far = (jiff::Zoned::now().hour() + 12) % 24;
-                format!("\n[database]\ndump_after_hour = {far}\n")
-            }
-        };
         let text = format!(
             "data_dir = \"{data}\"\nrun_dir = \"{run}\"\n\
              [listen]\nhttp = \"{address}:80\"\nhttps = \"{address}:443\"\n\
              [docker]\nhost = \"{engine}\"\n\
-             [network]\nsubnets = \"{subnets}\"\n{more}{night}",
+             [network]\nsubnets = \"{subnets}\"\n{}",
+            by_day(more),
             data = self.data_dir().display(),
             run = self.path("run").display(),
             address = self.address,
@@ -387,6 +381,21 @@ fn is_dead(pid: u32) -> bool {
     // Behind its name, which may hold anything.
     let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
     state.is_none_or(|state| state.starts_with(['Z', 'X']))
+}
+
+/// Settings with which no night's dumps come while a test runs: they are half a day away, whenever it runs.
+fn by_day(more: &str) -> String {
+    static FAR: OnceLock<i8> = OnceLock::new();
+    let far = FAR.get_or_init(|| (jiff::Zoned::now().hour() + 12) % 24);
+    let database = "[database]\n";
+    let night = format!("{database}dump_after_hour = {far}\n");
+    if more.contains("dump_after_hour") {
+        more.to_owned()
+    } else if more.contains(database) {
+        more.replacen(database, &night, 1)
+    } else {
+        format!("{more}\n{night}")
+    }
 }
 
 /// The engine that the rig put up.

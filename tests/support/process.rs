@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::until::until_true;
 
 /// A running program. Dropping it ends it: SIGTERM, and SIGKILL after 10 s.
@@ -79,12 +81,19 @@ impl Drop for Process {
     }
 }
 
-/// Sends a signal such as `KILL` to any process.
+/// Sends a signal such as `KILL` to any process. By the system and not by a command, whose start takes its time on a busy
+/// machine: some are to be met in the midst of something.
 pub fn signal(pid: u32, name: &str) {
-    Command::new("kill")
-        .args([&format!("-{name}"), &pid.to_string()])
-        .status()
-        .unwrap();
+    let signal = match name {
+        "KILL" => Signal::KILL,
+        "TERM" => Signal::TERM,
+        "STOP" => Signal::STOP,
+        "CONT" => Signal::CONT,
+        other => panic!("no test sent {other} so far"),
+    };
+    let pid = Pid::from_raw(pid.try_into().unwrap()).unwrap();
+    // One that has ended is none to send it to.
+    kill_process(pid, signal).ok();
 }
 
 /// Runs to the end and gives what it printed; panics with it on failure.

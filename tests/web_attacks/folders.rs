@@ -29,7 +29,7 @@ fn files(world: &World) -> usize {
 fn are_gone(world: &World) {
     let begun = Instant::now();
     while files(world) != 0 {
-        assert!(begun.elapsed() < Duration::from_secs(20), "some is left");
+        assert!(begun.elapsed() < Duration::from_secs(90), "some is left");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -201,7 +201,7 @@ fn a6_a_forms_folder_above_the_limit_or_cut_leaves_nothing() {
     let at = Instant::now();
     while files(&world) == 0 {
         assert!(
-            at.elapsed() < Duration::from_secs(5),
+            at.elapsed() < Duration::from_secs(60),
             "it was not being kept"
         );
         std::thread::sleep(Duration::from_millis(5));

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use crate::forms;
-use crate::world::{FORM, SAME_ORIGIN, World};
+use crate::world::{FORM, SAME_ORIGIN, World, is_to_come};
 
 #[test]
 fn a6_a_header_without_end_is_refused() {
@@ -48,11 +48,17 @@ fn endless(world: &World, head: &str, most: usize) -> (usize, String) {
         sent += part.len();
     }
     stream
-        .set_read_timeout(Some(Duration::from_secs(10)))
+        .set_read_timeout(Some(Duration::from_secs(30)))
         .unwrap();
-    let mut answer = vec![0; 64 << 10];
-    let size = stream.read(&mut answer).unwrap_or(0);
-    (sent, String::from_utf8_lossy(&answer[..size]).into_owned())
+    let (mut answer, mut piece) = (Vec::new(), [0; 16 << 10]);
+    // Head and body may come apart.
+    while is_to_come(&answer) {
+        match stream.read(&mut piece) {
+            Ok(0) | Err(_) => break,
+            Ok(size) => answer.extend_from_slice(&piece[..size]),
+        }
+    }
+    (sent, String::from_utf8_lossy(&answer).into_owned())
 }
 
 #[test]
@@ -134,14 +140,14 @@ fn a6_an_upload_that_breaks_off_leaves_nothing() {
         };
         stream.write_all(&part).unwrap();
         let begun = Instant::now();
-        while files() == 0 && begun.elapsed() < Duration::from_secs(5) {
+        while files() == 0 && begun.elapsed() < Duration::from_secs(60) {
             std::thread::sleep(Duration::from_millis(5));
         }
         assert_eq!(files(), 1, "{length}: it was being kept");
         drop(stream);
         while files() != 0 {
             assert!(
-                begun.elapsed() < Duration::from_secs(20),
+                begun.elapsed() < Duration::from_secs(120),
                 "{length}: half an upload is left"
             );
             std::thread::sleep(Duration::from_millis(20));
@@ -180,7 +186,7 @@ fn a6_a_folder_above_the_limit_is_cut_and_leaves_nothing() {
     assert_eq!(answer.status, 413, "{}", answer.text);
     let begun = Instant::now();
     while !files().is_empty() {
-        let late = begun.elapsed() > Duration::from_secs(20);
+        let late = begun.elapsed() > Duration::from_secs(90);
         assert!(!late, "an upload is left: {:?}", files());
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -212,7 +218,7 @@ fn a6_no_pattern_takes_for_ever() {
         );
         assert_ne!(answer.status, 500, "{pattern}: {}", answer.text);
         assert!(
-            begun.elapsed() < Duration::from_secs(2),
+            begun.elapsed() < Duration::from_secs(10),
             "{pattern} took {:?}",
             begun.elapsed()
         );

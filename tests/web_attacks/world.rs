@@ -223,7 +223,7 @@ pub fn raw(socket: PathBuf, bytes: &[u8]) -> Answer {
     let mut answer = Vec::new();
     let mut chunk = [0; 16 * 1024];
     loop {
-        let wait = match answer.is_empty() {
+        let wait = match is_to_come(&answer) {
             true => Duration::from_secs(20),
             false => Duration::from_millis(500),
         };
@@ -242,6 +242,18 @@ pub fn raw(socket: PathBuf, bytes: &[u8]) -> Answer {
             .unwrap_or(0),
         text,
     }
+}
+
+/// Whether the head is not there yet, or less of the body than its length says: a busy machine takes its time between two
+/// pieces of one answer.
+pub fn is_to_come(answer: &[u8]) -> bool {
+    let Some(end) = answer.windows(4).position(|w| w == b"\r\n\r\n") else {
+        return true;
+    };
+    let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
+    let mut lines = head.lines();
+    let length = lines.find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+    length.is_some_and(|length: usize| answer.len() - end - 4 < length)
 }
 
 /// A web server of the attacker's: it answers everything with the newest page it was given.

@@ -272,7 +272,7 @@ fn n7_figures_logs_and_dumps_without_space_stop_nothing_else() {
     until("a visitor to be served", secs(60), || visit().map(drop));
     disk.fill(0);
     let pid = on.pid();
-    until("the access log to be missed", secs(60), || {
+    until("the access log to be missed", secs(150), || {
         let answer = visit().unwrap();
         assert_eq!((answer.status, answer.text().as_str()), (200, "here"));
         let log = on.log();
@@ -280,7 +280,7 @@ fn n7_figures_logs_and_dumps_without_space_stop_nothing_else() {
             .then_some(())
             .ok_or(log)
     });
-    until("the figures to be missed", secs(60), || {
+    until("the figures to be missed", secs(150), || {
         let log = on.log();
         log.contains("figures could not be written")
             .then_some(())
@@ -302,7 +302,7 @@ fn n7_figures_logs_and_dumps_without_space_stop_nothing_else() {
     hold(&ledger, &on, "beside a full disk");
 
     disk.free();
-    until("the access log to be written again", secs(60), || {
+    until("the access log to be written again", secs(150), || {
         visit()?;
         let log = on.log();
         log.contains("the access log can be written again")

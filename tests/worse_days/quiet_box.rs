@@ -60,7 +60,7 @@ impl QuietBox {
         let mut command = Command::new(all[0]);
         command.args(&all[1..]).arg(self.path("config.toml"));
         self.daemon = Some(Process::start(&mut command, self.path("freehold.log")));
-        until("the daemon to answer", secs(60), || {
+        until("the daemon to answer", secs(120), || {
             let out = self.try_cli(&["status"]);
             let up = out.status.success().then_some(());
             up.ok_or_else(|| format!("{}\n{}", words(&out), self.log()))
