@@ -23,7 +23,8 @@ use crate::app::app;
 use crate::client::tls;
 use crate::rig::{Rig, World, h2c_target, route, until, within};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Less than the limits of a minute, which would end what hangs.
+const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Messages are their bytes.
 #[derive(Clone, Copy, Default)]
@@ -216,12 +217,13 @@ fn world(server: &Server) -> World {
     World::of([route("tasks.test", &[&h2c_target(server.address)])])
 }
 
+/// Half of the silences here, and longer than a busy machine keeps the next request or an answer waiting.
 fn short() -> Limits {
     Limits {
         workers: Some(1),
-        client_idle: Duration::from_millis(400),
-        upstream_answer: Duration::from_millis(400),
-        held_for: Duration::from_millis(400),
+        client_idle: Duration::from_millis(1_500),
+        upstream_answer: Duration::from_millis(1_500),
+        held_for: Duration::from_millis(1_500),
         ..Limits::default()
     }
 }
