@@ -19,7 +19,7 @@ use crate::rig::{Rig, World, h2c_target, route, within};
 async fn e2_300_requests_at_once_share_a_few_connections_within_what_the_app_allows() {
     for (streams, most) in [(200, 16), (40, 24)] {
         // Whoever waits for a connection longer than a moment opens one, which on a busy machine may be many for once.
-        let mut opened = Vec::new();
+        let mut opened = Vec::<usize>::new();
         while opened.len() < 5 && !opened.iter().any(|count| *count <= most) {
             opened.push(connections_of_300(streams).await);
         }
