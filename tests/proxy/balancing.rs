@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use freehold::proxy::{Address, LeftOut, Protocol, RouteSpec, Target, Traits, What};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::app::{App, always, app, raw, read_head};
+use crate::app::{App, always, app, raw, read_head, refusing};
 use crate::client::{Http1, Whole, get, post};
 use crate::rig::{Rig, World, route, target, until, within};
 
@@ -479,10 +479,7 @@ pub async fn all_at_once(rig: &Rig, count: usize) -> Vec<Whole> {
 #[tokio::test]
 async fn e5_a_replica_that_refuses_wakes_nobody_who_queues_for_another() {
     let (app, _) = busy(Duration::from_millis(1_500)).await;
-    // Bound and not listening: nobody else gets it, and it refuses.
-    let socket = tokio::net::TcpSocket::new_v4().unwrap();
-    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let dead = socket.local_addr().unwrap();
+    let (_nobody, dead) = refusing();
     let traits = Traits {
         cap: Some(1),
         ..Traits::default()

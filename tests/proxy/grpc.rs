@@ -19,7 +19,7 @@ use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use crate::app::app;
+use crate::app::{app, refusing};
 use crate::client::tls;
 use crate::rig::{Rig, World, h2c_target, route, until, within};
 
@@ -496,9 +496,7 @@ async fn n2_e2_a_grpc_call_past_the_drains_limit_ends_with_a_status_in_its_trail
 #[tokio::test]
 async fn e2_a_grpc_client_reads_the_edges_errors_as_statuses() {
     let (server, other) = (server().await, app("http1").await);
-    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let gone_address = gone.local_addr().unwrap();
-    drop(gone);
+    let (_nobody, gone_address) = refusing();
     let mut small = route("tasks.test/test.Echo/Unary", &[&h2c_target(server.address)]);
     small.body_bytes = Some(1_000);
     let rig = Rig::with_limits(

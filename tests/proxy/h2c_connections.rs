@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use crate::app::{app, h2c_app, h2c_app_on, raw};
+use crate::app::{app, h2c_app, h2c_app_on, raw, refusing};
 use crate::client::{Http1, Http2, get, post, whole};
 use crate::h2c::{PATIENCE, frames, rig, short};
 use crate::rig::{Rig, World, h2c_target, route, within};
@@ -198,9 +198,7 @@ async fn e2_a_retired_h2c_target_ends_its_streams_and_gets_no_new_ones() {
 
 #[tokio::test]
 async fn e2_an_h2c_target_that_cannot_be_reached_is_reported_and_another_takes_over() {
-    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let gone_address = gone.local_addr().unwrap();
-    drop(gone);
+    let (_nobody, gone_address) = refusing();
     let app = h2c_app("one").await;
     let mut rig = Rig::start(World::of([route(
         "tasks.test",
