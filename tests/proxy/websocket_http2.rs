@@ -19,7 +19,7 @@ use crate::client::{Http2, bytes, empty, get, whole};
 use crate::rig::{Rig, World, route, target, until, within};
 use crate::static_site;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// The close frame of a restart.
 const RESTART: [u8; 4] = [0x88, 2, 0x03, 0xf4];
 
