@@ -84,7 +84,7 @@ async fn e4_the_last_piece_of_an_answer_may_not_stall_for_ever_either() {
     let target = target(app.address);
     let rig = Rig::with_limits(
         World::of([route("tasks.test", &[&target])]),
-        limits(Duration::from_secs(1)),
+        limits(Duration::from_secs(2)),
     );
     let mut stream = tls(&rig, "tasks.test", "h2").await.unwrap();
     // No window at all: SETTINGS_INITIAL_WINDOW_SIZE is 0.
@@ -152,7 +152,7 @@ async fn e4_nor_does_a_window_of_one_byte_keep_a_last_piece_for_ever() {
     let target = target(app.address);
     let rig = Rig::with_limits(
         World::of([route("tasks.test", &[&target])]),
-        limits(Duration::from_secs(1)),
+        limits(Duration::from_secs(2)),
     );
     let mut stream = tls(&rig, "tasks.test", "h2").await.unwrap();
     let mut bytes = preface();
@@ -387,7 +387,7 @@ async fn e4_a_grpc_call_over_http2_may_trickle() {
 async fn e4_a_head_that_stops_over_http2_is_due_as_any_other() {
     let app = app("one").await;
     let limits = Limits {
-        client_header: Duration::from_secs(1),
+        client_header: Duration::from_secs(3),
         ..limits(Duration::from_secs(60))
     };
     let rig = Rig::with_limits(
@@ -403,7 +403,7 @@ async fn e4_a_head_that_stops_over_http2_is_due_as_any_other() {
         within(PATIENCE, "an answer", heard.read(&mut stream)).await;
     }
     // Quiet between two requests, it may be so for long.
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    tokio::time::sleep(Duration::from_millis(3_500)).await;
     assert_eq!(rig.edge.stats().connections, 1);
     let second = request(3, "GET", "/bytes?n=10", true);
     stream.write_all(&second[..second.len() - 1]).await.unwrap();
@@ -415,7 +415,7 @@ async fn e4_a_head_that_stops_over_http2_is_due_as_any_other() {
 async fn e4_heads_that_stop_are_counted_and_connections_ahead_of_need_are_not() {
     let app = app("one").await;
     let limits = Limits {
-        client_header: Duration::from_secs(1),
+        client_header: Duration::from_secs(3),
         ..limits(Duration::from_secs(60))
     };
     let rig = Rig::with_limits(

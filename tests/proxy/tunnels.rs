@@ -21,7 +21,7 @@ use crate::rig::{Rig, World, route, target, until, within};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a tunnel may stand still in these tests.
-const STILL: Duration = Duration::from_millis(1_500);
+const STILL: Duration = Duration::from_secs(2);
 
 pub trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
