@@ -215,7 +215,8 @@ async fn f8_what_a_panicking_job_leaves_is_reaped_at_the_start_and_after_it() {
                 kind: "panics",
                 key: "a".into(),
                 payload: serde_json::json!({ "row": 7 }),
-                run_at: UnixMs::now().plus(Duration::from_millis(300)),
+                // Not before the first reaping has looked.
+                run_at: UnixMs::now().plus(Duration::from_secs(3)),
             };
             enqueue(tx, UnixMs(0), &job)
         })
