@@ -25,7 +25,7 @@ use crate::tunnels;
 const PATIENCE: Duration = Duration::from_secs(40);
 /// What the promise allows.
 const AT_ONCE: Duration = Duration::from_secs(1);
-/// How often somebody leaves, at most, until it is kept: a busy machine is late now and then, and what is held back each time.
+/// How often somebody leaves, at most, until it is kept: a busy machine is late now and then, what is held back each time.
 const TIMES: usize = 5;
 
 /// How a client leaves.
