@@ -1,11 +1,12 @@
 //! Hold: while paused, or while nothing can be reached, requests wait; they do not fail.
 use std::time::{Duration, Instant};
 
+use freehold::base::clock::UnixMs;
+use freehold::proxy::{Limits, RouteSpec, Upstream};
+
 use crate::app::{app, app_on, refusing};
 use crate::client::{Http1, Http2, get, post};
 use crate::rig::{Rig, World, route, target, until, within};
-use freehold::base::clock::UnixMs;
-use freehold::proxy::{Limits, RouteSpec, Upstream};
 
 fn paused(for_ms: u64) -> RouteSpec {
     let now = UnixMs::now();
