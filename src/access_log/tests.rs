@@ -104,7 +104,7 @@ async fn until(mut is: impl FnMut() -> bool) {
     let begun = std::time::Instant::now();
     while !is() {
         assert!(
-            begun.elapsed() < Duration::from_secs(20),
+            begun.elapsed() < Duration::from_secs(60),
             "it does not come about"
         );
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -124,7 +124,7 @@ async fn e7_requests_are_written_as_lines_of_json_and_the_last_ones_at_the_stop(
         ask(address, "/setup/secret");
     });
     asked.await.unwrap();
-    assert!(tasks.finish(Duration::from_secs(20)).await);
+    assert!(tasks.finish(Duration::from_secs(60)).await);
     assert!(!std::fs::read_to_string(&path).unwrap().contains("secret"));
     let all = lines(&path);
     assert_eq!(all.len(), 4);
@@ -156,7 +156,7 @@ async fn e7_requests_are_written_as_lines_of_json_and_the_last_ones_at_the_stop(
     let time = all[2]["time"].as_str().unwrap();
     let written: jiff::Timestamp = time.parse().unwrap();
     let ago = UnixMs::now().0 - written.as_millisecond();
-    assert!((0..20_000).contains(&ago), "{time}");
+    assert!((0..120_000).contains(&ago), "{time}");
 }
 
 #[tokio::test]
@@ -175,7 +175,7 @@ async fn e7_a_disk_that_cannot_be_written_drops_and_counts_and_the_log_says_so_a
     until(|| edge.stats().log_dropped == 5).await;
     std::fs::remove_file(&logs).unwrap();
     many(2).await.unwrap();
-    assert!(tasks.finish(Duration::from_secs(20)).await);
+    assert!(tasks.finish(Duration::from_secs(60)).await);
     let all = lines(&logs.join(FILE));
     assert_eq!(all[0]["dropped"], 5);
     assert_eq!(all.len(), 3, "told once: {all:?}");

@@ -389,7 +389,7 @@ mod tests {
         let mut rest = Vec::new();
         let (mut tools, _) = tokio::io::split(tools);
         let read = tools.read_to_end(&mut rest);
-        let ended = tokio::time::timeout(Duration::from_secs(5), read).await;
+        let ended = tokio::time::timeout(Duration::from_secs(60), read).await;
         assert_eq!(ended.unwrap().unwrap(), 0);
     }
 }

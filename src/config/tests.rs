@@ -479,13 +479,13 @@ async fn f5_a_mistake_at_the_start_leaves_the_settings_that_were_in_force() {
     assert_eq!(mistake, None);
     let tasks = Tasks::new(Shutdown::new());
     let _seen = watch(&file, &routes_d, Arc::new(config), None, &tasks);
-    for _ in 0..100 {
+    for _ in 0..1_200 {
         if folder.path().join("settings.kept").exists() {
             break;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert!(tasks.finish(Duration::from_secs(5)).await);
+    assert!(tasks.finish(Duration::from_secs(60)).await);
 
     put(&file, &bad);
     let (config, mistake) = Config::load_or_kept(&file, &routes_d, None).unwrap();

@@ -197,6 +197,6 @@ mod tests {
         .unwrap();
         let event = heard.recv().await.unwrap();
         assert_eq!(event.subject, "app:1");
-        assert!(tasks.finish(Duration::from_secs(2)).await);
+        assert!(tasks.finish(Duration::from_secs(60)).await);
     }
 }

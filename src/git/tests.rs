@@ -65,7 +65,7 @@ async fn f4_exactly_one_commit_is_fetched_and_its_whole_tree_taken() {
     git(&work, &["commit", "-q", "-m", "Second"]);
 
     let repo = p.folder.path().join("repos/7");
-    let limit = Duration::from_secs(20);
+    let limit = Duration::from_secs(60);
     p.git
         .fetch(&repo, &p.remote, &first, &main(), limit)
         .await
@@ -100,7 +100,7 @@ async fn f4_what_is_not_there_is_told_apart() {
     let p = place();
     let repo = p.folder.path().join("repos/7");
     let gone = CommitId::parse(&"1".repeat(40)).unwrap();
-    let limit = Duration::from_secs(20);
+    let limit = Duration::from_secs(60);
     let error = p
         .git
         .fetch(&repo, &p.remote, &gone, &main(), limit)
@@ -153,7 +153,7 @@ async fn f4_a_repository_of_many_fetches_is_packed_to_what_the_last_one_needs() 
     let p = place();
     let work = p.folder.path().join("work");
     let repo = p.folder.path().join("repos/7");
-    let limit = Duration::from_secs(20);
+    let limit = Duration::from_secs(60);
     let mut commits = Vec::new();
     for n in 0..52 {
         std::fs::write(work.join("page"), format!("{n}")).unwrap();

@@ -90,13 +90,13 @@ async fn listener(well: Arc<AtomicBool>) -> SocketAddr {
 }
 
 async fn until<T>(what: &str, mut ready: impl AsyncFnMut() -> Option<T>) -> T {
-    for _ in 0..150 {
+    for _ in 0..600 {
         if let Some(found) = ready().await {
             return found;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    panic!("not within 15 s: {what}");
+    panic!("not within a minute: {what}");
 }
 
 #[tokio::test]
@@ -179,11 +179,15 @@ async fn f7_a_domain_is_checked_from_birth_and_an_incident_opens_and_closes() {
     let kinds: Vec<&str> = told.iter().map(|e| e.kind.as_str()).collect();
     assert_eq!(kinds, ["check.up", "check.down", "app.domain"]);
 
-    // Figures arrived meanwhile.
-    let status = monitor.overview(UnixMs::now()).await.unwrap();
+    // Figures arrive meanwhile.
+    let status = until("figures", async || {
+        let status = monitor.overview(UnixMs::now()).await.unwrap();
+        let of_app = status.apps[0].rate.is_some() && status.apps[0].up_share.is_some();
+        (status.machine.is_some() && of_app).then_some(status)
+    })
+    .await;
     assert!(status.machine.as_ref().is_some_and(|m| m.memory_total > 0));
     assert_eq!(status.apps[0].error_share, Some(0.1));
-    assert!(status.apps[0].rate.is_some() && status.apps[0].up_share.is_some());
     // The newest point of a day is empty until the first figures of its minutes are in.
     let history = until("a figure in the newest point", async || {
         let window = Window::day(UnixMs::now());
@@ -213,7 +217,7 @@ async fn f7_a_domain_is_checked_from_birth_and_an_incident_opens_and_closes() {
         monitor.remove_check(id).await,
         Err(MonitorError::NotFound(_))
     ));
-    assert!(tasks.finish(Duration::from_secs(5)).await);
+    assert!(tasks.finish(Duration::from_secs(60)).await);
 }
 
 #[test]
@@ -267,7 +271,7 @@ async fn f8_figures_never_end_unnoticed() {
         &tasks,
     )
     .unwrap();
-    let begun = tokio::time::timeout(Duration::from_secs(20), tasks.shutdown().begun());
+    let begun = tokio::time::timeout(Duration::from_secs(60), tasks.shutdown().begun());
     assert!(begun.await.is_ok(), "nobody noticed");
     assert_eq!(tasks.lost(), Some("figures"));
 }

@@ -341,7 +341,7 @@ mod tests {
                 all.changed().await.unwrap();
             }
         };
-        tokio::time::timeout(Duration::from_secs(5), found)
+        tokio::time::timeout(Duration::from_secs(60), found)
             .await
             .unwrap()
     }

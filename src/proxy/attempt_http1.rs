@@ -32,26 +32,28 @@ pub(super) struct Manner<'a> {
     pub(super) vigil: Option<Vigil<'a>>,
 }
 
-pub(super) async fn over_http1(
+pub(super) fn over_http1(
     exchange: &mut Exchange,
     hold: &mut Hold,
     inquiry: &Inquiry<'_>,
     target: &Arc<Target>,
     body: BodySource,
     manner: Manner<'_>,
-) -> Tried {
+) -> impl Future<Output = Tried> {
     let client = exchange.client.clone();
-    let obtained = obtain(&client, target, manner.fresh_only, manner.others).await;
-    let Some((mut connection, since)) = obtained else {
-        return Tried::Unreachable(body);
-    };
-    hold.over();
-    let upgrade = manner.upgrade;
-    let mut request = RequestBody::new(head_of(inquiry, &body, upgrade), body);
-    let method = &inquiry.parts.method;
-    let limits = client.limits();
-    let why =
-        match upstream::send(&mut connection, method, &mut request, &limits, manner.vigil).await {
+    async move {
+        let obtained = obtain(&client, target, manner.fresh_only, manner.others).await;
+        let Some((mut connection, since)) = obtained else {
+            return Tried::Unreachable(body);
+        };
+        hold.over();
+        let upgrade = manner.upgrade;
+        let mut request = RequestBody::new(head_of(inquiry, &body, upgrade), body);
+        let method = &inquiry.parts.method;
+        let waits = client.limits().waits();
+        let why = match upstream::send(&mut connection, method, &mut request, waits, manner.vigil)
+            .await
+        {
             Ok(head)
                 if head.status == StatusCode::SWITCHING_PROTOCOLS
                     && (upgrade.is_none() || head.upgrade.is_none()) =>
@@ -75,12 +77,13 @@ pub(super) async fn over_http1(
             }
             Err(why) => why,
         };
-    Tried::Failed(Failed {
-        why,
-        unsent: connection.written() == 0,
-        stale: connection.reused && since.elapsed() < STALE_WITHIN,
-        body: request.into_source(),
-    })
+        Tried::Failed(Failed {
+            why,
+            unsent: connection.written() == 0,
+            stale: connection.reused && since.elapsed() < STALE_WITHIN,
+            body: request.into_source(),
+        })
+    }
 }
 
 /// A connection to the target, and since when: an idle one, unless that is not wanted, or a new one when it is this

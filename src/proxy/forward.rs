@@ -63,161 +63,167 @@ pub(super) enum Forwarded {
     Elsewhere(Arc<Route>, BodySource),
 }
 
-pub(super) async fn forward(
+pub(super) fn forward(
     exchange: &mut Exchange,
     hold: &mut Hold,
     inquiry: Inquiry<'_>,
     mut route: Arc<Route>,
     mut body: BodySource,
-) -> Result<Forwarded, EdgeError> {
+) -> impl Future<Output = Result<Forwarded, EdgeError>> {
     let client = exchange.client.clone();
-    let worker = &client.worker;
-    let limits = client.limits();
-    let upgrade = match inquiry.handshake {
-        Some(_) => Some(&WEBSOCKET),
-        None => wanted_upgrade(inquiry.parts, &body),
-    };
-    let mut tried = Vec::new();
-    let (mut fresh_only, mut resent) = (false, 0);
-    let last = route
-        .spec
-        .sticky
-        .then(|| sticky::mark(&inquiry.parts.headers))
-        .flatten();
-    let mut begun = exchange.started;
-    loop {
-        let wish = Wish {
-            tried: &tried,
-            last: last.map(|mark| (mark, &worker.shared.marks)),
+    async move {
+        let worker = &client.worker;
+        let upgrade = match inquiry.handshake {
+            Some(_) => Some(&WEBSOCKET),
+            None => wanted_upgrade(inquiry.parts, &body),
         };
-        let claim = match &route.spec.upstream {
-            Upstream::Targets(targets) if !hold.is_barred(&route) => {
-                balance::choose(targets, &wish, worker.ids.random(), || worker.ms(begun))
-            }
-            Upstream::Static(site) => {
-                hold.over();
-                if inquiry.handshake.is_some() {
-                    return Err(EdgeError::UpgradeOfFiles);
+        let mut tried = Vec::new();
+        let (mut fresh_only, mut resent) = (false, 0);
+        let last = route
+            .spec
+            .sticky
+            .then(|| sticky::mark(&inquiry.parts.headers))
+            .flatten();
+        let mut begun = exchange.started;
+        loop {
+            let wish = Wish {
+                tried: &tried,
+                last: last.map(|mark| (mark, &worker.shared.marks)),
+            };
+            let claim = match &route.spec.upstream {
+                Upstream::Targets(targets) if !hold.is_barred(&route) => {
+                    balance::choose(targets, &wish, worker.ids.random(), || worker.ms(begun))
                 }
-                let (prefix, policies) = (&route.spec.path_prefix, &route.spec.policies);
-                let answer =
-                    static_site::answer(site, prefix, inquiry.parts, inquiry.id, policies).await?;
-                if answer.status() == StatusCode::NOT_FOUND {
-                    client.refused(Refusal::NotServed);
+                Upstream::Static(site) => {
+                    hold.over();
+                    if inquiry.handshake.is_some() {
+                        return Err(EdgeError::UpgradeOfFiles);
+                    }
+                    let (prefix, policies) = (&route.spec.path_prefix, &route.spec.policies);
+                    let answer =
+                        static_site::answer(site, prefix, inquiry.parts, inquiry.id, policies)
+                            .await?;
+                    if answer.status() == StatusCode::NOT_FOUND {
+                        client.refused(Refusal::NotServed);
+                    }
+                    return Ok(Forwarded::Answered(answer));
                 }
-                return Ok(Forwarded::Answered(answer));
-            }
-            Upstream::Targets(_) | Upstream::Paused { .. } => None,
-        };
-        let Some(mut claim) = claim else {
-            let since = Instant::now();
-            let next = hold
-                .wait(
-                    &client,
-                    inquiry.origin,
-                    inquiry.host,
-                    site::path(inquiry.parts),
-                    &route,
-                )
-                .await;
-            exchange.held += since.elapsed();
-            let newer = next?;
-            if newer.asks_otherwise(&route) {
-                return Ok(Forwarded::Elsewhere(newer, body));
-            }
-            route = newer;
-            tried.clear();
-            begun = Instant::now();
-            continue;
-        };
-        if route.is_capped() {
-            claim.wakes(route.gate());
-            hold.has_a_place(&route);
-        }
-        let target = claim.target().clone();
-        if target.traits().protocol == Protocol::H2c && upgrade.is_some() {
-            return Err(EdgeError::UpgradeUnserved);
-        }
-        exchange.claimed(claim);
-        let of = route.targets().len();
-        let others = of > tried.len() + 1;
-        let reads = inquiry.parts.method.is_safe();
-        let may_go = reads && body.coding() == Coding::None && resent < MOST;
-        let vigil = (of > 1).then(|| Vigil::new(&route, &target, worker, may_go));
-        let attempt = match target.traits().protocol {
-            Protocol::H2c => {
-                over_http2(exchange, hold, &inquiry, &target, body, others, vigil).await
-            }
-            Protocol::Http1 => {
-                let manner = Manner {
-                    fresh_only,
-                    others,
-                    upgrade,
-                    vigil,
-                };
-                over_http1(exchange, hold, &inquiry, &target, body, manner).await
-            }
-        };
-        if of > 1 {
-            let now = Instant::now();
-            judge(&route, &target, &attempt, worker.ms(begun), worker.ms(now));
-            begun = now;
-        }
-        let failed = match attempt {
-            Tried::Answered(mut response) => {
-                if route.spec.sticky {
-                    remember(&mut response, &route, &target, last, inquiry.origin, worker);
+                Upstream::Targets(_) | Upstream::Paused { .. } => None,
+            };
+            let Some(mut claim) = claim else {
+                let since = Instant::now();
+                let next = hold
+                    .wait(
+                        &client,
+                        inquiry.origin,
+                        inquiry.host,
+                        site::path(inquiry.parts),
+                        &route,
+                    )
+                    .await;
+                exchange.held += since.elapsed();
+                let newer = next?;
+                if newer.asks_otherwise(&route) {
+                    return Ok(Forwarded::Elsewhere(newer, body));
                 }
-                return Ok(Forwarded::Answered(response));
-            }
-            Tried::Unreachable(untouched) | Tried::Full(untouched) => {
-                body = untouched;
-                exchange.give_back_unused();
-                tried.push(target.id());
+                route = newer;
+                tried.clear();
+                begun = Instant::now();
                 continue;
+            };
+            if route.is_capped() {
+                claim.wakes(route.gate());
+                hold.has_a_place(&route);
             }
-            Tried::Failed(failed) => failed,
-        };
-        let Failed {
-            why,
-            unsent,
-            stale,
-            body: untouched,
-        } = failed;
-        // As often as there are others, so that the last one there is reached; once where there is none.
-        let may_repeat =
-            || reads && resent < of.saturating_sub(1).clamp(1, MOST) && may_resend(&route, worker);
-        let mut was_stale = false;
-        let again = match &why {
-            _ if Sabotage::NoRetries.is_on() => false,
-            SendFailure::Left => true,
-            SendFailure::Unanswered(error) => {
-                tracing::debug!(target = %target.key(), %error, "a target ended the request before it answered");
-                // What was closed before the request came cost the target nothing: no budget either. Once, over HTTP/1.1
-                // on a fresh connection.
-                was_stale = stale && !fresh_only;
-                unsent || reads && was_stale || may_repeat()
+            let target = claim.target().clone();
+            if target.traits().protocol == Protocol::H2c && upgrade.is_some() {
+                return Err(EdgeError::UpgradeUnserved);
             }
-            SendFailure::CutShort => may_repeat(),
-            _ => false,
-        };
-        body = match untouched {
-            Some(untouched) if again => untouched,
-            _ => {
-                let limit = limits.upstream_answer;
-                return Err(judged(why, &target, limit, inquiry.body_limit));
+            exchange.claimed(claim);
+            let of = route.targets().len();
+            let others = of > tried.len() + 1;
+            let reads = inquiry.parts.method.is_safe();
+            let may_go = reads && body.coding() == Coding::None && resent < MOST;
+            let vigil = (of > 1).then(|| Vigil::new(&route, &target, worker, may_go));
+            let attempt = match target.traits().protocol {
+                Protocol::H2c => {
+                    // Boxed: it is larger than all else, and most apps speak HTTP/1.1.
+                    let attempt =
+                        over_http2(exchange, hold, &inquiry, &target, body, others, vigil);
+                    Box::pin(attempt).await
+                }
+                Protocol::Http1 => {
+                    let manner = Manner {
+                        fresh_only,
+                        others,
+                        upgrade,
+                        vigil,
+                    };
+                    over_http1(exchange, hold, &inquiry, &target, body, manner).await
+                }
+            };
+            if of > 1 {
+                let now = Instant::now();
+                judge(&route, &target, &attempt, worker.ms(begun), worker.ms(now));
+                begun = now;
             }
-        };
-        if was_stale {
-            // Its siblings in the pool are likely as dead.
-            fresh_only = true;
-        } else {
-            resent += usize::from(!unsent);
-            tried.push(target.id());
-        }
-        match unsent {
-            true => exchange.give_back_unused(),
-            false => exchange.give_back(),
+            let failed = match attempt {
+                Tried::Answered(mut response) => {
+                    if route.spec.sticky {
+                        remember(&mut response, &route, &target, last, inquiry.origin, worker);
+                    }
+                    return Ok(Forwarded::Answered(response));
+                }
+                Tried::Unreachable(untouched) | Tried::Full(untouched) => {
+                    body = untouched;
+                    exchange.give_back_unused();
+                    tried.push(target.id());
+                    continue;
+                }
+                Tried::Failed(failed) => failed,
+            };
+            let Failed {
+                why,
+                unsent,
+                stale,
+                body: untouched,
+            } = failed;
+            // As often as there are others, so that the last one there is reached; once where there is none.
+            let may_repeat = || {
+                reads && resent < of.saturating_sub(1).clamp(1, MOST) && may_resend(&route, worker)
+            };
+            let mut was_stale = false;
+            let again = match &why {
+                _ if Sabotage::NoRetries.is_on() => false,
+                SendFailure::Left => true,
+                SendFailure::Unanswered(error) => {
+                    tracing::debug!(target = %target.key(), %error, "a target ended the request before it answered");
+                    // What was closed before the request came cost the target nothing: no budget either. Once, over HTTP/1.1
+                    // on a fresh connection.
+                    was_stale = stale && !fresh_only;
+                    unsent || reads && was_stale || may_repeat()
+                }
+                SendFailure::CutShort => may_repeat(),
+                _ => false,
+            };
+            body = match untouched {
+                Some(untouched) if again => untouched,
+                _ => {
+                    let limit = client.limits().upstream_answer;
+                    return Err(judged(why, &target, limit, inquiry.body_limit));
+                }
+            };
+            if was_stale {
+                // Its siblings in the pool are likely as dead.
+                fresh_only = true;
+            } else {
+                resent += usize::from(!unsent);
+                tried.push(target.id());
+            }
+            match unsent {
+                true => exchange.give_back_unused(),
+                false => exchange.give_back(),
+            }
         }
     }
 }

@@ -28,6 +28,22 @@ pub struct Limits {
     pub workers: Option<usize>,
 }
 
+/// How long a request that is under way waits for its two sides.
+#[derive(Clone, Copy)]
+pub(super) struct Waits {
+    pub(super) client_idle: Duration,
+    pub(super) upstream_answer: Duration,
+}
+
+impl Limits {
+    pub(super) fn waits(&self) -> Waits {
+        Waits {
+            client_idle: self.client_idle,
+            upstream_answer: self.upstream_answer,
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Limits {
         Limits {

@@ -350,7 +350,7 @@ mod tests {
                     .unwrap();
                 runtime
                     .block_on(async {
-                        tokio::time::timeout(Duration::from_secs(5), target.drained()).await
+                        tokio::time::timeout(Duration::from_secs(60), target.drained()).await
                     })
                     .unwrap();
                 gone.store(true, SeqCst);

@@ -341,9 +341,10 @@ mod tests {
 
     #[tokio::test]
     async fn f4_a_refused_connection_names_the_address() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        drop(listener);
+        // Bound, so that nobody else is given it, and not listening.
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = socket.local_addr().unwrap();
         let why = get(address, "/").await.unwrap_err();
         assert_eq!(why, format!("connection refused at {address}"));
     }

@@ -241,7 +241,7 @@ mod tests {
         shut_out.send(()).unwrap();
         let mut last = Vec::new();
         let read = ours.read_to_end(&mut last);
-        tokio::time::timeout(Duration::from_secs(5), read)
+        tokio::time::timeout(Duration::from_secs(60), read)
             .await
             .unwrap()
             .unwrap();

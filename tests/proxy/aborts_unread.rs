@@ -21,7 +21,7 @@ use crate::tunnels;
 
 /// The limits that would end what is left behind are at 30 and 60 seconds.
 const IN_TIME: Duration = Duration::from_secs(10);
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// What a side takes nothing in, is full.
 const FULL: Duration = Duration::from_secs(1);
 const LENGTH: usize = 10_000_000;

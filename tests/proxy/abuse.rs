@@ -190,7 +190,8 @@ async fn f5_slow_heads_and_idle_connections_end_in_time() {
         tokio::time::sleep(Duration::from_millis(2_500)).await;
     }
     until("both are closed", || rig.edge.stats().connections == 0).await;
-    assert!(http1.is_closed());
+    // Its client has still to notice.
+    until("it notices", || http1.is_closed()).await;
 }
 
 #[tokio::test]
@@ -235,7 +236,7 @@ async fn f5_a_slow_answer_has_all_its_time_and_a_stalled_body_has_not() {
     );
     let stalled = "POST /count HTTP/1.1\r\nHost: tasks.test\r\nContent-Length: 50\r\n\r\nhello";
     let answer = within(
-        Duration::from_secs(20),
+        Duration::from_secs(40),
         "408",
         bytes(&rig, "tasks.test", stalled),
     )
@@ -385,7 +386,10 @@ async fn f5_a_panic_is_one_requests_500_and_nobody_elses() {
         200
     );
     assert_eq!(rig.edge.stats().refusals.of(Refusal::Panic), 1);
-    assert_eq!(rig.route_reading("tasks.test").in_flight, 0);
+    until("none is left", || {
+        rig.route_reading("tasks.test").in_flight == 0
+    })
+    .await;
     // What state it left a connection in that asks one thing after the other is not certain.
     let mut stream = tls(&rig, "tasks.test", "http/1.1").await.unwrap();
     let ask = "GET / HTTP/1.1\r\nHost: tasks.test\r\nX-Freehold-Test-Panic: 1\r\n\r\n";

@@ -12,7 +12,7 @@ use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
 pub struct App {
@@ -217,6 +217,15 @@ impl<S: futures_util::Stream + Unpin> futures_util::Stream for SyncStream<S> {
     ) -> std::task::Poll<Option<S::Item>> {
         std::pin::Pin::new(self.get_mut().0.get_mut().unwrap()).poll_next(cx)
     }
+}
+
+/// An address that refuses every connect for as long as its socket is kept, and until that listens: bound, so that nobody else
+/// is given it meanwhile.
+pub fn refusing() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, address)
 }
 
 /// An app that treats each connection by hand; the second argument is its number.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use freehold::proxy::{Address, LeftOut, Protocol, RouteSpec, Target, Traits, What};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::app::{App, always, app, raw, read_head};
+use crate::app::{App, always, app, raw, read_head, refusing};
 use crate::client::{Http1, Whole, get, post};
 use crate::rig::{Rig, World, route, target, until, within};
 
@@ -127,6 +127,16 @@ async fn e5_a_replica_that_dies_on_requests_is_left_out_but_never_more_than_half
 
 #[tokio::test]
 async fn e5_a_replica_that_is_well_again_comes_back() {
+    for _ in 0..5 {
+        if comes_back().await {
+            return;
+        }
+    }
+    panic!("the machine had no moment for it");
+}
+
+/// False: while it was out, which is for a second, hardly anybody asked.
+async fn comes_back() -> bool {
     let sick = Arc::new(AtomicBool::new(true));
     let dies = {
         let sick = sick.clone();
@@ -150,7 +160,9 @@ async fn e5_a_replica_that_is_well_again_comes_back() {
         assert_eq!((all[0], connections), (200, before), "it is left out");
         answers += 1;
     }
-    assert!(answers > 5, "{answers}");
+    if answers <= 5 {
+        return false;
+    }
     let before = app.connections();
     sick.store(false, SeqCst);
     let back = async {
@@ -160,8 +172,9 @@ async fn e5_a_replica_that_is_well_again_comes_back() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    within(Duration::from_secs(20), "it comes back", back).await;
+    within(Duration::from_secs(60), "it comes back", back).await;
     assert!(!left_out(&rig, &app).now);
+    true
 }
 
 /// The saboteur: with a budget that hundreds of good requests have just filled, the same dead group gets each request twice.
@@ -259,7 +272,8 @@ pub async fn reads_leave_what_is_silent(speaks: Speak, [sick, one, two]: [&App; 
         longest > Duration::from_secs(8),
         "nobody waited for the hung one"
     );
-    assert!(longest < noticed + Duration::from_secs(3), "{longest:?}");
+    // Not the minute of one that stays.
+    assert!(longest < noticed + Duration::from_secs(10), "{longest:?}");
     for waiting in unsafe_ones {
         if waiting.is_finished() {
             assert_eq!(waiting.await.unwrap().status, 200);
@@ -309,22 +323,27 @@ pub async fn reads_leave_what_is_given_up(speaks: Speak, sick: &App, well: &App)
         // The one that does not find its way to the other.
         let mut waiting = loop {
             let mut client = Http1::tls(&rig, "tasks.test").await;
-            let mut asked = tokio::spawn(async move {
+            let asked = tokio::spawn(async move {
                 let request = match reads {
                     true => get("https://tasks.test/"),
                     false => post("https://tasks.test/", "order"),
                 };
                 ask(&mut client, request).await
             });
-            let moment = Duration::from_millis(800);
-            match tokio::time::timeout(moment, &mut asked).await {
-                Ok(answer) => assert_eq!(answer.unwrap().status, 200),
-                Err(_) => break asked,
+            until("it is answered, or waits for the hung one", || {
+                asked.is_finished() || target_of_sick.in_flight() == 1
+            })
+            .await;
+            if target_of_sick.in_flight() == 1 {
+                // What is sent there has come by then.
+                tokio::time::sleep(Duration::from_millis(800)).await;
+                break asked;
             }
+            assert_eq!(asked.await.unwrap().status, 200);
         };
         target_of_sick.leave();
         if reads {
-            let answer = within(Duration::from_secs(5), "it goes elsewhere", waiting).await;
+            let answer = within(Duration::from_secs(30), "it goes elsewhere", waiting).await;
             assert_eq!(answer.unwrap().header("x-app"), "well");
         } else {
             let stays = tokio::time::timeout(Duration::from_secs(1), &mut waiting).await;
@@ -462,10 +481,18 @@ pub fn capped(app: &App, cap: Option<u32>) -> Arc<Target> {
 }
 
 pub async fn all_at_once(rig: &Rig, count: usize) -> Vec<Whole> {
+    ask_at_once(connected(rig, count).await).await
+}
+
+async fn connected(rig: &Rig, count: usize) -> Vec<Http1> {
     let mut clients = Vec::new();
     for _ in 0..count {
         clients.push(Http1::tls(rig, "tasks.test").await);
     }
+    clients
+}
+
+async fn ask_at_once(clients: Vec<Http1>) -> Vec<Whole> {
     let mut asking = tokio::task::JoinSet::new();
     for mut client in clients {
         asking.spawn(async move { ask(&mut client, get("https://tasks.test/")).await });
@@ -479,10 +506,7 @@ pub async fn all_at_once(rig: &Rig, count: usize) -> Vec<Whole> {
 #[tokio::test]
 async fn e5_a_replica_that_refuses_wakes_nobody_who_queues_for_another() {
     let (app, _) = busy(Duration::from_millis(1_500)).await;
-    // Bound and not listening: nobody else gets it, and it refuses.
-    let socket = tokio::net::TcpSocket::new_v4().unwrap();
-    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let dead = socket.local_addr().unwrap();
+    let (_nobody, dead) = refusing();
     let traits = Traits {
         cap: Some(1),
         ..Traits::default()
@@ -508,9 +532,11 @@ async fn e5_a_replica_that_refuses_wakes_nobody_who_queues_for_another() {
 async fn e5_a_replica_gets_no_more_than_its_cap_and_who_waits_is_woken_by_a_place() {
     let (app, most) = busy(Duration::from_millis(10)).await;
     let rig = Rig::start(World::of([route("tasks.test", &[&capped(&app, Some(1))])]));
+    // Without their handshakes, which take a busy machine as long.
+    let clients = connected(&rig, 40).await;
     let began = Instant::now();
     assert!(
-        all_at_once(&rig, 40)
+        ask_at_once(clients)
             .await
             .iter()
             .all(|answer| answer.status == 200)
@@ -534,7 +560,7 @@ async fn e5_a_replica_gets_no_more_than_its_cap_and_who_waits_is_woken_by_a_plac
     );
     assert_eq!((ones_most.load(SeqCst), others_most.load(SeqCst)), (2, 3));
 
-    let (slow, most) = busy(Duration::from_millis(300)).await;
+    let (slow, most) = busy(Duration::from_secs(1)).await;
     let rig = Rig::start(World::of([route("tasks.test", &[&capped(&slow, None)])]));
     all_at_once(&rig, 40).await;
     assert!(most.load(SeqCst) > 10);
@@ -542,7 +568,8 @@ async fn e5_a_replica_gets_no_more_than_its_cap_and_who_waits_is_woken_by_a_plac
 
 #[tokio::test]
 async fn e5_who_gets_no_place_in_time_gets_503_with_retry_after() {
-    let (app, _) = busy(Duration::from_millis(900)).await;
+    // So long that none of them can come when the place is free again.
+    let (app, _) = busy(Duration::from_secs(3)).await;
     let mut spec = route("tasks.test", &[&capped(&app, Some(1))]);
     spec.held_for = Some(Duration::from_millis(300));
     let rig = Rig::start(World::of([spec]));

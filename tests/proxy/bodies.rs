@@ -53,6 +53,10 @@ async fn f5_bodies_pass_whole_in_both_protocols() {
             .unwrap();
         assert!(answer.body == body, "chunked, {size}");
     }
+    until("all is counted", || {
+        rig.route_reading("tasks.test").in_flight == 0
+    })
+    .await;
     let reading = rig.route_reading("tasks.test");
     assert_eq!(reading.bytes_in, reading.bytes_out);
     assert_eq!(
@@ -254,7 +258,10 @@ async fn f5_a_cut_answer_is_seen_as_cut() {
                 .is_err()
         );
     }
-    assert_eq!(rig.route_reading("tasks.test").failures, 4);
+    until("all are counted", || {
+        rig.route_reading("tasks.test").failures == 4
+    })
+    .await;
 }
 
 #[tokio::test]

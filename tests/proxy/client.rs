@@ -217,7 +217,7 @@ pub async fn bytes(rig: &Rig, name: &str, request: impl AsRef<[u8]>) -> String {
     // Closing without close_notify is an error here, but what came before it counts.
     drop(
         tokio::time::timeout(
-            std::time::Duration::from_secs(5),
+            std::time::Duration::from_secs(30),
             stream.read_to_end(&mut answer),
         )
         .await,

@@ -101,7 +101,7 @@ async fn switches_under_load(drain: bool) -> (usize, usize) {
         let (old_target, old_app) = std::mem::replace(&mut old, (next_target, next));
         old_target.retire();
         if drain {
-            within(Duration::from_secs(10), "drained", old_target.drained()).await;
+            within(Duration::from_secs(60), "drained", old_target.drained()).await;
         }
         old_app.stop();
     }

@@ -196,7 +196,7 @@ async fn is_compressed(rig: &Rig, kind: Kind) {
 /// What holds events back until a buffer is full or a while is over makes all of them late, each time.
 async fn all_are_soon() -> Result<(), String> {
     let mut said = String::new();
-    for _ in 0..3 {
+    for _ in 0..8 {
         let measures =
             kinds().map(|kind| async move { (kind, medians(kind, Duration::ZERO, STREAMS).await) });
         let measured = futures_util::future::join_all(measures);

@@ -17,7 +17,8 @@ use crate::app::{App, app, h2c_app, raw};
 use crate::client::{Body, Http1, Http2, bytes, full, get, post, post_with_trailers, tls};
 use crate::rig::{Rig, World, h2c_target, route, until, within};
 
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Less than the limits of a minute, which would end what hangs.
+pub const PATIENCE: Duration = Duration::from_secs(40);
 
 pub fn rig(app: &App) -> Rig {
     Rig::start(World::of([route(
@@ -26,12 +27,13 @@ pub fn rig(app: &App) -> Rig {
     )]))
 }
 
+/// So short that each is soon reached, and longer than a busy machine keeps the next request or an answer waiting.
 pub fn short() -> Limits {
     Limits {
         workers: Some(1),
-        client_idle: Duration::from_millis(400),
-        upstream_answer: Duration::from_millis(400),
-        held_for: Duration::from_millis(600),
+        client_idle: Duration::from_millis(1_500),
+        upstream_answer: Duration::from_millis(1_500),
+        held_for: Duration::from_millis(1_500),
         ..Limits::default()
     }
 }
@@ -327,10 +329,10 @@ async fn e2_limits_of_bodies_and_time_hold_towards_an_h2c_app() {
     let answer = http2.ask(request(stream_of(body))).await.unwrap();
     assert_eq!(answer.status, 408, "a client that says nothing more");
     // Its pace is judged over a third of `client_idle`.
-    assert!(begun.elapsed() > Duration::from_millis(130));
+    assert!(begun.elapsed() > Duration::from_millis(490));
     let answer = http2.ask(get("https://tasks.test/slow?ms=20000")).await;
     assert_eq!(answer.unwrap().status, 504, "a target that says nothing");
-    assert!(begun.elapsed() < Duration::from_secs(10));
+    assert!(begun.elapsed() < Duration::from_secs(18));
     // The connection of the silent one is not used again, the next request is well.
     let answer = http2.ask(get("https://tasks.test/")).await.unwrap();
     assert_eq!(answer.status, 200);
@@ -368,14 +370,21 @@ async fn e2_a_client_that_leaves_ends_its_stream_at_the_app_within_a_second() {
     let (app, mut heard) = listening().await;
     let target = h2c_target(app.address);
     let rig = Rig::start(World::of([route("tasks.test", &[&target])]));
-    for (path, http2, upload) in [
+    let ways = [
         ("/wait", false, false),
         ("/wait", true, false),
         ("/body", false, false),
         ("/body", true, false),
         ("/wait", true, true),
         ("/body", true, true),
-    ] {
+    ];
+    // Each up to five times, until it is in time: a busy machine is late now and then, and what is held back is so each time.
+    let mut in_time = [false; 6];
+    for at in (0..5).flat_map(|_| 0..ways.len()) {
+        let (path, http2, upload) = ways[at];
+        if in_time[at] {
+            continue;
+        }
         let mut request = get(&format!("https://tasks.test{path}"));
         if upload {
             *request.method_mut() = http::Method::POST;
@@ -408,9 +417,10 @@ async fn e2_a_client_that_leaves_ends_its_stream_at_the_app_within_a_second() {
         let left = Instant::now();
         let gone = within(PATIENCE, &format!("{path} {http2} {upload}"), heard.recv()).await;
         assert_eq!(gone, Some("gone"));
-        assert!(left.elapsed() < Duration::from_secs(1), "{path} {http2}");
+        in_time[at] = left.elapsed() < Duration::from_secs(1);
         until("the claim is released", || target.in_flight() == 0).await;
     }
+    assert_eq!(in_time, [true; 6], "of {ways:?}");
     assert!(app.connections() <= 2, "the connections live on");
 }
 
@@ -443,7 +453,10 @@ async fn e2_a_stream_that_the_app_resets_is_seen_as_cut() {
         let mut http2 = Http2::tls(&rig, "tasks.test").await;
         assert!(http2.ask(get(&uri)).await.is_err(), "{path}");
     }
-    assert_eq!(rig.route_reading("tasks.test").failures, 4);
+    until("all are counted", || {
+        rig.route_reading("tasks.test").failures == 4
+    })
+    .await;
     let mut http2 = Http2::tls(&rig, "tasks.test").await;
     let answer = http2.ask(post("https://tasks.test/head", "x")).await;
     assert_eq!(answer.unwrap().status, 502, "reset before the head");

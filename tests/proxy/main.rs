@@ -2,6 +2,8 @@
 mod app;
 mod client;
 mod frames;
+#[path = "../support/port.rs"]
+mod port;
 mod rig;
 
 mod aborts;

@@ -56,6 +56,10 @@ async fn f5_both_protocols_reach_the_app_with_our_word_about_the_client() {
             assert_eq!(answer.header("x-app"), "one");
         }
     }
+    until("all are counted", || {
+        rig.route_reading("tasks.test").in_flight == 0
+    })
+    .await;
     let reading = rig.route_reading("tasks.test");
     assert_eq!(
         (reading.requests, reading.classes[1], reading.in_flight),

@@ -296,7 +296,7 @@ async fn rest_of(mut stream: TcpStream) -> Vec<u8> {
     let reading = stream.read_to_end(&mut rest);
     // A reset is an end too.
     drop(
-        tokio::time::timeout(Duration::from_secs(20), reading)
+        tokio::time::timeout(Duration::from_secs(60), reading)
             .await
             .expect("it stayed open"),
     );
@@ -348,7 +348,7 @@ async fn e2_a_slow_header_is_waited_for_no_longer_than_a_requests() {
     let app = app("one").await;
     let limits = Limits {
         workers: Some(1),
-        client_header: Duration::from_secs(1),
+        client_header: Duration::from_secs(3),
         ..Limits::default()
     };
     let rig = Rig::with_limits(

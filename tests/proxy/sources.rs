@@ -45,7 +45,7 @@ async fn settled(rig: &Rig, source: &str, first: &[u8]) -> Http1 {
     client
 }
 
-/// Whether somebody from there is served within a moment.
+/// Whether somebody from there is served; who is refused hears it at once.
 async fn is_served(rig: &Rig, source: &str, first: &[u8]) -> bool {
     let asking = async {
         let mut stream = from(source, rig.https).await?;
@@ -56,7 +56,7 @@ async fn is_served(rig: &Rig, source: &str, first: &[u8]) -> bool {
         let answer = answer.map_err(io::Error::other)?;
         io::Result::Ok(answer.status == 200)
     };
-    let answered = tokio::time::timeout(Duration::from_secs(5), asking).await;
+    let answered = tokio::time::timeout(Duration::from_secs(60), asking).await;
     matches!(answered, Ok(Ok(true)))
 }
 
@@ -65,7 +65,7 @@ async fn is_reset(stream: io::Result<TcpStream>) -> bool {
     let ended = match stream {
         Ok(mut stream) => {
             let mut byte = [0; 1];
-            let limit = Duration::from_secs(20);
+            let limit = Duration::from_secs(60);
             within(limit, "the end of it", stream.read(&mut byte)).await
         }
         Err(error) => Err(error),
@@ -182,19 +182,30 @@ async fn e4_new_connections_of_a_source_are_paced_and_nobody_elses() {
     };
     let rig = rig(paced, app.address);
     let flood = async || {
-        let mut resets = 0;
+        until("nobody is left", || rig.edge.stats().connections == 0).await;
+        let refused = || rig.edge.stats().refusals.of(Refusal::TooFastOfAddress);
+        let before = refused();
+        let mut all = Vec::new();
         for _ in 0..100 {
-            let Ok(stream) = silent(rig.https, "127.0.0.2", b"").await else {
-                resets += 1;
-                continue;
-            };
-            // Those that are let in are closed by us, so that none of it is about how many are open.
-            let mut first = [0; 1];
-            let reading = stream.peek(&mut first);
-            let reset = tokio::time::timeout(Duration::from_millis(20), reading).await;
-            resets += u32::from(matches!(reset, Ok(Err(_))));
+            all.push(silent(rig.https, "127.0.0.2", b"").await);
         }
-        resets
+        // All stay, silent, until each is judged: they are fewer than one address may have open.
+        until("all are judged", || {
+            rig.edge.stats().connections + (refused() - before) == 100
+        })
+        .await;
+        // Whoever is refused hears it, however late that is on a busy machine.
+        let mut resets: Vec<bool> = all.iter().map(Result::is_err).collect();
+        let count = |resets: &[bool]| resets.iter().filter(|reset| **reset).count() as u64;
+        until("the refused are reset", || {
+            for (stream, reset) in all.iter().zip(&mut resets) {
+                let read = stream.as_ref().map(|stream| stream.try_read(&mut [0; 1]));
+                *reset |= matches!(read, Ok(Err(error)) if error.kind() != ErrorKind::WouldBlock);
+            }
+            count(&resets) == refused() - before
+        })
+        .await;
+        count(&resets) as u32
     };
     let began = Instant::now();
     let resets = flood().await;
@@ -205,7 +216,7 @@ async fn e4_new_connections_of_a_source_are_paced_and_nobody_elses() {
     assert_eq!(refusals.of(Refusal::TooManyOfAddress), 0);
     assert!(is_served(&rig, "127.0.0.3", b"").await);
     // In a moment one of its connections is taken again.
-    within(Duration::from_secs(20), "its turn", async {
+    within(Duration::from_secs(60), "its turn", async {
         while !is_served(&rig, "127.0.0.2", b"").await {}
     })
     .await;
@@ -279,13 +290,20 @@ async fn e4_handshakes_that_are_never_finished_hold_up_their_own_source_alone() 
         }
         answered
     };
-    within(Duration::from_secs(8), "their answers", async {
+    within(Duration::from_secs(60), "their answers", async {
         while answered().await < 4 * 32 {}
     })
     .await;
-    let began = Instant::now();
-    assert!(is_served(&rig, "127.0.0.9", b"").await);
-    let waited = began.elapsed();
+    // Once is enough: a busy machine makes somebody wait who waits for nobody, and not each time.
+    let mut waited = Duration::MAX;
+    for _ in 0..10 {
+        let began = Instant::now();
+        assert!(is_served(&rig, "127.0.0.9", b"").await);
+        waited = waited.min(began.elapsed());
+        if waited < Duration::from_secs(1) {
+            break;
+        }
+    }
     // The saboteur: where their own source is full, somebody waits for as long as a client has for its handshake.
     let own = over_tls(
         &rig,
@@ -349,9 +367,13 @@ async fn e4_without_descriptors_who_comes_is_told_at_once_and_who_is_there_is_se
     }
     // And served again, as soon as others have gone.
     drop(held);
-    within(Duration::from_secs(20), "a new one is served", async {
+    within(Duration::from_secs(60), "a new one is served", async {
         loop {
-            let stream = from("127.0.0.3", address).await.unwrap();
+            // Until then it is reset, at any moment.
+            let Ok(stream) = from("127.0.0.3", address).await else {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                continue;
+            };
             let mut late = Http1::over(stream).await;
             if late.ask(get("http://tasks.test/")).await.is_ok() {
                 break;

@@ -142,7 +142,7 @@ async fn e6_what_takes_the_place_of_a_file_later_is_not_followed() {
         "/gone.txt",
         "/sub/passwd",
     ] {
-        let answer = within(Duration::from_secs(10), path, site.get(path, &[])).await;
+        let answer = within(Duration::from_secs(60), path, site.get(path, &[])).await;
         assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
         assert!(!answer.text().contains("root:"));
     }

@@ -127,7 +127,7 @@ where
             tokio::task::yield_now().await;
         }
     };
-    let reading = tokio::time::timeout(Duration::from_secs(10), from.read_to_end(&mut answer));
+    let reading = tokio::time::timeout(Duration::from_secs(40), from.read_to_end(&mut answer));
     let (ended, ()) = tokio::join!(reading, sending);
     let text = String::from_utf8_lossy(&answer).into_owned();
     match ended {

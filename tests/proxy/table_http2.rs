@@ -16,7 +16,7 @@ use crate::table::rows::{self, EdgeHttp2, has};
 use crate::table::{expanded, witness, world};
 
 /// More than any machine takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(40);
 /// The stream of the request that follows every row.
 const NEXT: u32 = 4_097;
 

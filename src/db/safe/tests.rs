@@ -86,7 +86,7 @@ pub fn until_closed(folder: &Path) {
             .any(|file| !file.to_string_lossy().ends_with("(deleted)"))
     };
     let begun = std::time::Instant::now();
-    while is_open() && begun.elapsed() < Duration::from_secs(5) {
+    while is_open() && begun.elapsed() < Duration::from_secs(20) {
         std::thread::sleep(Duration::from_millis(5));
     }
 }

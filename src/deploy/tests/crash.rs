@@ -11,7 +11,7 @@ async fn cut_at(what: &str) -> (Place, i64) {
     p.world.told.lock().unwrap().hang.insert(what.into());
     let commit = p.commit("two");
     let id = p.push_event(&commit, "two").await.deploy.unwrap();
-    for _ in 0..500 {
+    for _ in 0..6_000 {
         if p.world.count(what) > start {
             break;
         }

@@ -300,7 +300,7 @@ async fn f9_what_fetches_piled_up_goes_after_a_deploy() {
     let left = |n: usize| packs.join(format!("tmp_pack_{n}"));
     (0..6).for_each(|n| std::fs::write(left(n), "x").unwrap());
     p.deploy("second").await;
-    for _ in 0..500 {
+    for _ in 0..3_000 {
         if (0..6).all(|n| !left(n).exists()) {
             return;
         }

@@ -21,7 +21,7 @@ async fn f8_a_deploy_that_waits_in_its_switch_is_not_overtaken_by_the_next() {
     p.world.told.lock().unwrap().no_proxy = true;
     let start = p.world.count("switched");
     let second = push(&p, "two").await;
-    for _ in 0..500 {
+    for _ in 0..6_000 {
         if p.world.count("switched") > start {
             break;
         }
@@ -93,7 +93,7 @@ async fn f8_a_deploy_whose_work_panics_after_the_switch_stays_live_and_its_old_c
     let second = push(&p, "two").await;
     p.until(second, State::Live).await;
     assert_eq!(p.deploys.live(7).await.unwrap().unwrap().deploy, second);
-    for _ in 0..500 {
+    for _ in 0..6_000 {
         if p.world.running().len() == 1 {
             break;
         }
@@ -302,7 +302,7 @@ async fn f8_changed_settings_whose_deploy_nobody_asked_for_are_brought_all_the_s
     let first = p.deploy("one").await;
     let long = Duration::from_secs(60);
     owe(&p, long).await;
-    for _ in 0..500 {
+    for _ in 0..6_000 {
         if causes(&p).await[0] == Cause::Settings {
             break;
         }

@@ -156,7 +156,9 @@ impl Seen {
         } else if *name == header::CONNECTION {
             self.close |= headers::has_token(value, "close");
             self.keep_alive |= headers::has_token(value, "keep-alive");
-            self.connection.get_or_insert_default().push(value.clone());
+            if headers::names_fields(value) {
+                self.connection.get_or_insert_default().push(value.clone());
+            }
         } else if *name == header::UPGRADE {
             self.upgrade = Some(value.clone());
         } else if *name == headers::KEEP_ALIVE {

@@ -12,7 +12,7 @@ use http::{Method, StatusCode};
 use super::answer_head::{self, AnswerHead};
 use super::connection::Connection;
 use super::request_body::{BodyTrouble, RequestBody, WaitsFor};
-use crate::proxy::limits::Limits;
+use crate::proxy::limits::Waits;
 use crate::proxy::vigil::Vigil;
 
 /// A target that does not say `100 Continue` within this time gets the body all the same (RFC 9110, 10.1.1).
@@ -41,20 +41,20 @@ pub(crate) enum SendFailure {
     TooManyOfSource,
 }
 
-pub(crate) async fn send(
+pub(crate) fn send(
     connection: &mut Connection,
     method: &Method,
     body: &mut RequestBody,
-    limits: &Limits,
+    waits: Waits,
     mut vigil: Option<Vigil<'_>>,
-) -> Result<AnswerHead, SendFailure> {
+) -> impl Future<Output = Result<AnswerHead, SendFailure>> {
     connection.begin();
-    body.hurry(limits.client_idle);
+    body.hurry(waits.client_idle);
     let mut waiting = None;
     let mut pumped = body.taken;
     let mut interim = 0;
     let mut answered = false;
-    poll_fn(|cx| {
+    poll_fn(move |cx| {
         loop {
             if !body.is_done() {
                 match body.poll_pump(cx, connection) {
@@ -114,8 +114,8 @@ pub(crate) async fn send(
                 body.waits_for()
             };
             let limit = match waits_for {
-                WaitsFor::Target => limits.upstream_answer,
-                WaitsFor::Client => limits.client_idle,
+                WaitsFor::Target => waits.upstream_answer,
+                WaitsFor::Client => waits.client_idle,
                 WaitsFor::Continue => CONTINUE,
             };
             let deadline = match waiting {
@@ -154,5 +154,4 @@ pub(crate) async fn send(
             }
         }
     })
-    .await
 }

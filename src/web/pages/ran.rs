@@ -120,6 +120,8 @@ mod tests {
     use crate::docker::ChunkStream;
 
     const SHORT: Duration = Duration::from_millis(500);
+    /// More than any machine takes.
+    const LONG: Duration = Duration::from_secs(60);
 
     fn command(output: ChunkStream, code: Option<i64>) -> (Interactive, DuplexStream) {
         let (input, typed) = tokio::io::duplex(16);
@@ -138,9 +140,9 @@ mod tests {
         (command, typed)
     }
 
-    async fn said(output: ChunkStream, code: Option<i64>) -> (String, String) {
+    async fn said(output: ChunkStream, code: Option<i64>, limit: Duration) -> (String, String) {
         let (command, _typed) = command(output, code);
-        let ran = heard(command, b"", "freehold run", SHORT).await;
+        let ran = heard(command, b"", "freehold run", limit).await;
         (ran.ended, ran.wrote)
     }
 
@@ -150,7 +152,7 @@ mod tests {
             Ok(Chunk::Out(Bytes::from_static(b"one "))),
             Ok(Chunk::Err(Bytes::from_static(b"two"))),
         ];
-        let (ended, wrote) = said(Box::pin(stream::iter(both)), Some(3)).await;
+        let (ended, wrote) = said(Box::pin(stream::iter(both)), Some(3), LONG).await;
         assert_eq!(ended, "It ended with exit code 3.");
         assert_eq!(wrote, "one two");
     }
@@ -158,10 +160,10 @@ mod tests {
     #[tokio::test]
     async fn a1_a_command_that_goes_on_or_writes_on_is_ended() {
         let much = stream::repeat_with(|| Ok(Chunk::Out(Bytes::from(vec![b'x'; 4096]))));
-        let (ended, wrote) = said(Box::pin(much), None).await;
+        let (ended, wrote) = said(Box::pin(much), None, LONG).await;
         assert!(ended.contains("more than 64 KB"), "{ended}");
         assert_eq!(wrote.len(), MOST);
-        let (ended, wrote) = said(Box::pin(stream::pending()), None).await;
+        let (ended, wrote) = said(Box::pin(stream::pending()), None, SHORT).await;
         assert!(ended.contains("more than 30 seconds"), "{ended}");
         assert!(ended.contains("`freehold run` has no limit"), "{ended}");
         assert!(wrote.is_empty());
@@ -183,13 +185,13 @@ mod tests {
             typed.read_to_string(&mut all).await.unwrap();
             tell.send(all).ok();
         });
-        let ran = heard(reads, text.as_bytes(), "freehold db psql", SHORT).await;
+        let ran = heard(reads, text.as_bytes(), "freehold db psql", LONG).await;
         assert_eq!(
             (ran.ended.as_str(), ran.wrote),
             ("It ended with exit code 0.", text.clone())
         );
         let (deaf, _typed) = command(Box::pin(stream::empty()), Some(1));
-        let ran = heard(deaf, text.as_bytes(), "freehold db psql", SHORT).await;
+        let ran = heard(deaf, text.as_bytes(), "freehold db psql", LONG).await;
         assert_eq!(ran.ended, "It ended with exit code 1.");
     }
 }

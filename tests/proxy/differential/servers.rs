@@ -2,7 +2,7 @@
 //! a line a request, once it is whole.
 use std::fs::{self, File};
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
+use crate::port::free_port;
 use crate::rig::{h2c_target, target};
 
 /// Those of HTTP/1.1.
@@ -48,7 +49,8 @@ impl Server {
             return hyper(folder);
         }
         let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/proxy/servers");
-        let port = free_port();
+        // Nobody else is given it in the seconds until the server listens.
+        let port = free_port(Ipv4Addr::LOCALHOST);
         let listen = format!("127.0.0.1:{port}");
         let seen = folder.join(name);
         File::create(&seen).unwrap();
@@ -104,7 +106,7 @@ impl Server {
     }
 
     pub async fn ready(&self) {
-        for _ in 0..300 {
+        for _ in 0..1_200 {
             if TcpStream::connect(self.address).await.is_ok() {
                 return;
             }
@@ -120,11 +122,6 @@ impl Server {
         let text = String::from_utf8_lossy(&text).into_owned();
         text.lines().map(str::to_owned).collect()
     }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 /// On a task of the test, as it is a library and not a program.
