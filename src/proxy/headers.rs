@@ -105,13 +105,16 @@ pub(super) fn has_token(value: &HeaderValue, token: &str) -> bool {
 
 /// Whether a `Connection` field names any field of the hop beside those that never pass on anyway.
 pub(super) fn names_fields(connection: &HeaderValue) -> bool {
-    connection.as_bytes().split(|byte| *byte == b',').any(|part| {
-        let name = part.trim_ascii();
-        let of_ours = ["close", "keep-alive", "upgrade", ""];
-        !of_ours
-            .iter()
-            .any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
-    })
+    connection
+        .as_bytes()
+        .split(|byte| *byte == b',')
+        .any(|part| {
+            let name = part.trim_ascii();
+            let of_ours = ["close", "keep-alive", "upgrade", ""];
+            !of_ours
+                .iter()
+                .any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+        })
 }
 
 /// The codings of a body as `Transfer-Encoding` names them, line by line: exactly one `chunked`, or none.
