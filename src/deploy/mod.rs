@@ -294,9 +294,9 @@ impl Deploys {
         }
         let this = self.clone();
         handlers.destroys(jobs::REMOVAL);
-        handlers.on(jobs::REMOVAL, COUNTS, move |_, payload| {
+        handlers.on(jobs::REMOVAL, COUNTS, move |context, payload| {
             let this = this.clone();
-            async move { this.remove_app(payload).await }
+            async move { this.remove_app(context, payload).await }
         });
         let this = self.clone();
         handlers.reap(move || {

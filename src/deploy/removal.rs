@@ -6,14 +6,24 @@
 use std::time::Duration;
 
 use crate::base::clock::UnixMs;
-use crate::jobs::Outcome;
+use crate::base::retry::Backoff;
+use crate::events::{self, Level, NewEvent};
+use crate::jobs::{JobContext, Outcome};
 
 use super::error::{DeployError, Stop};
 use super::plan;
 use super::start::STOP_GRACE;
 use super::steps::Removal;
 use super::store;
-use super::{Deploys, app_in};
+use super::{Deploys, app_in, job_key};
+
+const AGAIN: Backoff = Backoff {
+    first: Duration::from_secs(5),
+    max: Duration::from_secs(60),
+    factor: 2,
+};
+/// So many tries take some ten minutes.
+const TOLD_AFTER: u32 = 14;
 
 impl Deploys {
     /// Takes an app that is marked as going away from its visitors. Its removal was queued by the transaction
@@ -28,16 +38,36 @@ impl Deploys {
         Ok(())
     }
 
-    pub(super) async fn remove_app(&self, payload: serde_json::Value) -> Outcome {
+    pub(super) async fn remove_app(
+        &self,
+        context: JobContext,
+        payload: serde_json::Value,
+    ) -> Outcome {
         let app = app_in(&payload);
         let volumes = payload["volumes"].as_bool().unwrap_or(false);
         match self.take_away(app, volumes).await {
             Ok(()) => Outcome::Done,
-            Err(Stop::Failed(why) | Stop::Again(why)) => Outcome::Again {
-                at: UnixMs::now().plus(Duration::from_secs(5)),
-                why,
-            },
+            Err(Stop::Failed(why) | Stop::Again(why)) => {
+                if context.attempt == TOLD_AFTER {
+                    self.tell_of_long_removal(app, &why).await;
+                }
+                Outcome::Again {
+                    at: UnixMs::now().plus(AGAIN.delay(context.attempt)),
+                    why,
+                }
+            }
             Err(Stop::Cancelled) => Outcome::Done,
+        }
+    }
+
+    /// It has to end, so it is never given up; but somebody may have to help.
+    async fn tell_of_long_removal(&self, app: i64, why: &str) {
+        let message = format!("The app's removal does not get on and is tried again: {why}");
+        let event = NewEvent::new("app.removal_waits", Level::Error, job_key(app), message);
+        let db = &self.0.db;
+        let noted = db.write(move |tx| events::record(tx, UnixMs::now(), &event));
+        if let Err(error) = noted.await {
+            tracing::warn!(app, %error, "a removal that does not get on could not be told");
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::attach::{ATTACH, DETACH};
 use super::database::{Attachment, Database, Link, State};
 use super::error::PostgresError;
+use super::make::may_pass;
 use super::query::{QUICK, SLOW, UNLOGGED};
 use super::{Databases, quote, store};
 use crate::base::clock::UnixMs;
@@ -40,7 +41,7 @@ impl Databases {
             Err(error) => error,
         };
         let why = error.to_string();
-        if error.is_passing() || context.attempt < TRIES {
+        if may_pass(&error, &AGAIN, context.attempt) || context.attempt < TRIES {
             return Outcome::Again {
                 at: UnixMs::now().plus(AGAIN.delay(context.attempt)),
                 why,

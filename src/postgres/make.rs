@@ -19,6 +19,8 @@ use crate::jobs::{self, JobContext, Outcome};
 
 const PULL_LIMIT: Duration = Duration::from_secs(900);
 const GONE_LIMIT: Duration = Duration::from_secs(120);
+/// How long what hinders a state may pass by itself: then it has failed, and a person hears of it.
+const PATIENCE: Duration = Duration::from_secs(3_600);
 const AGAIN: Backoff = Backoff {
     first: Duration::from_secs(2),
     max: Duration::from_secs(60),
@@ -70,12 +72,17 @@ impl Databases {
             };
             let next = match step {
                 Ok(next) => self.advance(&database, next, None).await,
-                Err(error) if error.is_passing() => {
+                Err(error) if may_pass(&error, &AGAIN, context.attempt) => {
                     self.note(&database, &error).await;
                     return again(&context, &error);
                 }
                 Err(error) => {
-                    let why = error.to_string();
+                    let mut why = error.to_string();
+                    if error.is_passing() {
+                        why.push_str(
+                            ". This was tried for an hour; when it is mended, run `freehold db create` again",
+                        );
+                    }
                     match self.advance(&database, State::Failed, Some(&why)).await {
                         Ok(true) => {
                             self.stop_failed(&database).await;
@@ -317,9 +324,34 @@ impl Databases {
     }
 }
 
+/// Whether a step that failed so is tried again, after so many tries: counted by them, as a clock may leap.
+pub(super) fn may_pass(error: &PostgresError, again: &Backoff, attempt: u32) -> bool {
+    error.is_passing() && again.waited(attempt) < PATIENCE
+}
+
 fn again(context: &JobContext, error: &PostgresError) -> Outcome {
     Outcome::Again {
         at: UnixMs::now().plus(AGAIN.delay(context.attempt)),
         why: error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn n6_what_may_pass_is_waited_for_for_an_hour_and_nothing_else_is() {
+        let away = PostgresError::Db(DbError::DiskFull);
+        let wrong = PostgresError::Refused("no".into());
+        let tries = (1..)
+            .find(|tries| !may_pass(&away, &AGAIN, *tries))
+            .unwrap();
+        let waited = AGAIN.waited(tries - 1);
+        assert!(
+            waited < PATIENCE && waited + AGAIN.max >= PATIENCE,
+            "{waited:?}"
+        );
+        assert!(!may_pass(&wrong, &AGAIN, 1));
     }
 }

@@ -90,7 +90,7 @@ pub(super) struct Client {
     pub(super) header_bytes: Cell<usize>,
     /// Over HTTP/2: a request's trailers were longer than what is sure to be told of them.
     pub(super) trailers_lost: Cell<bool>,
-    /// An answer whose end is that of the connection broke off: a polite end would pass it for whole.
+    /// An answer whose end is that of the connection broke off, which a polite end would pass for whole, or nobody takes it.
     pub(super) is_to_be_reset: Cell<bool>,
     in_flight: Cell<u32>,
     /// Requests that are over.

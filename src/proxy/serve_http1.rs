@@ -105,7 +105,12 @@ async fn speak(client: &Rc<Client>, mut io: ClientIo) -> Option<Spoken> {
                     .poll_without_shutdown(cx)
                     .map(|result| Some(result.map(|()| false)))
             }
-            Overdue::Drop => Poll::Ready(None),
+            Overdue::Drop => {
+                if client.is_to_be_reset.get() {
+                    wire.reset();
+                }
+                Poll::Ready(None)
+            }
         }
     })
     .await;

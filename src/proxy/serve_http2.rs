@@ -77,7 +77,12 @@ pub(super) async fn serve_http2(client: Rc<Client>, io: ClientIo) {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
-            Overdue::Drop => Poll::Ready(Ok(())),
+            Overdue::Drop => {
+                if client.is_to_be_reset.get() {
+                    wire.reset();
+                }
+                Poll::Ready(Ok(()))
+            }
         }
     })
     .await;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::time::{Sleep, sleep_until};
 
 use super::client::{Client, Phase, Verdict};
+use super::refusal::Refusal;
 
 /// After the polite end of an idle connection, how long until it is dropped.
 const GRACE: Duration = Duration::from_secs(5);
@@ -74,6 +75,10 @@ impl Watch {
                 Verdict::Drop(why) => {
                     if let Some(why) = why {
                         client.refused(why);
+                    }
+                    // The system would keep what it was sent for minutes, and count it for nobody.
+                    if let Some(Refusal::SlowReader) = why {
+                        client.is_to_be_reset.set(true);
                     }
                     return Overdue::Drop;
                 }

@@ -234,6 +234,28 @@ async fn e4_a_reader_of_a_few_bytes_now_and_then_is_dropped_and_a_slow_one_is_no
     assert_eq!((few.1, slow), (1, (None, 0)));
 }
 
+/// What it left lying would stay in the system for minutes, and an answer without a length would seem to be whole.
+#[tokio::test]
+async fn e4_a_reader_that_is_given_up_is_reset() {
+    let app = app("one").await;
+    let spec = RouteSpec {
+        redirect_http: false,
+        ..route("tasks.test", &[&target(app.address)])
+    };
+    let rig = Rig::narrow(World::of([spec]), limits(Duration::from_secs(2)));
+    let mut stream = TcpStream::connect(rig.http).await.unwrap();
+    let ask = "GET /bytes?n=50000000 HTTP/1.1\r\nHost: tasks.test\r\n\r\n";
+    stream.write_all(ask.as_bytes()).await.unwrap();
+    until("it is given up", || {
+        let stats = rig.edge.stats();
+        stats.connections == 0 && stats.refusals.of(Refusal::SlowReader) == 1
+    })
+    .await;
+    let mut came = Vec::new();
+    let end = within(PATIENCE, "the end", stream.read_to_end(&mut came)).await;
+    assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+}
+
 #[tokio::test]
 async fn e4_what_a_reader_leaves_unread_neither_the_edge_nor_the_system_takes_from_the_app() {
     let written = Arc::new(AtomicU64::new(0));
