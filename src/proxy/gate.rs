@@ -22,8 +22,9 @@ impl Gate {
 
     /// A place among the waiting, unless all `limit` are taken.
     pub(super) fn enter(self: &Arc<Self>, limit: u32) -> Option<Place> {
-        let place = Place { gate: self.clone() };
-        (self.held.fetch_add(1, Relaxed) < limit).then_some(place)
+        let one_more = |held: u32| (held < limit).then(|| held + 1);
+        let entered = self.held.fetch_update(Relaxed, Relaxed, one_more).is_ok();
+        entered.then(|| Place { gate: self.clone() })
     }
 
     /// A place in the queue for a place at a target; who comes later does not take one before who waits.
