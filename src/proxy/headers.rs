@@ -103,7 +103,8 @@ pub(super) fn has_token(value: &HeaderValue, token: &str) -> bool {
         .any(|part| part.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
-/// Whether a `Connection` field names any field of the hop beside those that never pass on anyway.
+/// Whether a `Connection` field names any field beside those that never pass on anyway; `close` is an option of the
+/// connection and no field's name (RFC 9110, 7.6.1).
 pub(super) fn names_fields(connection: &HeaderValue) -> bool {
     connection
         .as_bytes()

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::base::clock::UnixMs;
 use crate::base::crash_point;
-use crate::docker::{EngineError, LogLine, LogQuery, Phase};
+use crate::docker::{LogLine, LogQuery, Phase};
 
 use super::act;
 use super::error::SuperviseError;
@@ -172,24 +172,27 @@ async fn follow(
                 Err(error) => tracing::debug!(%error, "waiting for a job broke off"),
             }
         }
-        if let Some(exit) = ended(shared, id).await? {
+        if let Some(exit) = ended(shared, id).await {
             return Ok(exit);
         }
         tokio::time::sleep(AGAIN).await;
     }
 }
 
-/// Its end, `None` while it runs or the engine is away.
-async fn ended(shared: &Arc<Shared>, id: &str) -> Result<Option<Exit>, SuperviseError> {
+/// Its end, `None` while it runs, or while the engine does not say: what may well run on is not ended because nobody could
+/// look; its deadline is.
+async fn ended(shared: &Arc<Shared>, id: &str) -> Option<Exit> {
     match act::look(shared, id).await {
-        Ok(None) => Ok(Some(act::LOST)),
+        Ok(None) => Some(act::LOST),
         Ok(Some(Seen {
             phase: Phase::Running | Phase::Created | Phase::Restarting | Phase::Paused,
             ..
-        })) => Ok(None),
-        Ok(Some(seen)) => Ok(Some(seen.exit())),
-        Err(EngineError::Unreachable { .. } | EngineError::TimedOut { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
+        })) => None,
+        Ok(Some(seen)) => Some(seen.exit()),
+        Err(error) => {
+            tracing::warn!(%error, "it cannot be seen whether a job has ended; it is looked at again");
+            None
+        }
     }
 }
 

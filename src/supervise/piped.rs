@@ -154,9 +154,9 @@ pub(super) async fn run_piped(
     let input = stdin.then(|| piped_input::until(&over, attached.input));
     let stream = attached.output;
     let work_shared = Arc::clone(shared);
+    // However the task ends, what would still be written ends with it.
+    let over = over.drop_guard();
     shared.tasks.spawn("piped job", async move {
-        // However this ends, what would still be written ends with it.
-        let over = over.drop_guard();
         let work = pump.run(stream);
         let result = tokio::select! {
             result = work => result,

@@ -21,6 +21,8 @@ use super::spec::{Log, Spec};
 
 /// From the last word of a container to its end: a busy box takes a while to take one down.
 const ENDING: Duration = Duration::from_secs(60);
+/// How long one that does not run just now is waited for.
+const BACK_UP: Duration = Duration::from_secs(10);
 /// What of each stream of a short command is kept.
 const KEPT: usize = 1 << 20;
 
@@ -40,6 +42,30 @@ pub(super) fn running(shared: &Shared, row: i64) -> Result<String, SuperviseErro
             live.name
         ))),
     }
+}
+
+/// The same of one that is on its way: a daemon that has just started does not know yet what runs, and whoever asks for a
+/// shell then is not to hear that there is nothing.
+async fn running_soon(shared: &Shared, row: i64) -> Result<String, SuperviseError> {
+    let mut live = shared.live.subscribe();
+    let known = async {
+        loop {
+            live.borrow_and_update();
+            // One that is gone, is going or cannot be started does not come.
+            let may_come = shared.live_of(row).is_some_and(|live| {
+                !matches!(live.state, State::Refused(_) | State::Retiring)
+            });
+            match running(shared, row) {
+                Err(_) if may_come => {}
+                known => return known,
+            }
+            if live.changed().await.is_err() {
+                return Err(SuperviseError::Stopping);
+            }
+        }
+    };
+    let soon = tokio::time::timeout(BACK_UP, known).await;
+    soon.unwrap_or_else(|_| running(shared, row))
 }
 
 pub(super) async fn exec(
@@ -139,7 +165,7 @@ pub(super) async fn exec_interactive(
     env: BTreeMap<String, String>,
     terminal: Option<TerminalSize>,
 ) -> Result<Interactive, SuperviseError> {
-    let container = running(shared, row)?;
+    let container = running_soon(shared, row).await?;
     let new = NewExec {
         argv,
         env,

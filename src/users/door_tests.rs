@@ -281,3 +281,18 @@ async fn n7_a_session_begun_while_the_clock_was_ahead_is_over_when_it_is_set_bac
     // And nothing of the other is left to come back with its time.
     assert!(of(&year, ahead).await.is_none());
 }
+
+/// The same of a link: what was to be good for an hour is not good for a year and an hour.
+#[tokio::test]
+async fn n7_a_link_made_while_the_clock_was_ahead_opens_nothing_when_it_is_set_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let (users, _) = owned(&folder).await;
+    let hours = |n: u64| NOW.plus(Duration::from_secs(n * 3600));
+    let ahead = hours(365 * 24);
+    let whose = async |link: &Secret, now| users.whose_link(link.expose(), now).await.unwrap();
+    let year = users.new_setup_link(ahead).await.unwrap();
+    assert!(whose(&year, ahead).await.is_some());
+    assert_eq!(whose(&year, NOW).await, None);
+    let hour = users.new_setup_link(hours(1)).await.unwrap();
+    assert!(whose(&hour, NOW).await.is_some());
+}

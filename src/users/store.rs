@@ -57,6 +57,8 @@ pub(super) fn insert_link(
     Ok(())
 }
 
+/// One that was made further ahead of now than it is good for was made while the clock was ahead: it opens nothing, here and
+/// in the queries below, or it would be good until the clock is there again.
 pub(super) fn open_link(
     c: &Connection,
     digest: &str,
@@ -64,7 +66,7 @@ pub(super) fn open_link(
 ) -> Result<Option<Link>, DbError> {
     Ok(c.query_row(
         "SELECT digest, user_name, role, apps, made_by, maker_id FROM setup_links
-         WHERE digest = ?1 AND used_ms IS NULL AND expires_ms > ?2",
+         WHERE digest = ?1 AND used_ms IS NULL AND expires_ms > ?2 AND 2 * created_ms - expires_ms <= ?2",
         params![digest, now.0],
         |r| {
             let apps: String = r.get(3)?;
@@ -108,7 +110,7 @@ pub(super) fn open_link_digest(
 ) -> Result<Option<String>, DbError> {
     Ok(c.query_row(
         "SELECT digest FROM setup_links
-         WHERE user_name = ?1 AND used_ms IS NULL AND expires_ms > ?2
+         WHERE user_name = ?1 AND used_ms IS NULL AND expires_ms > ?2 AND 2 * created_ms - expires_ms <= ?2
          ORDER BY created_ms DESC LIMIT 1",
         params![name, now.0],
         |r| r.get(0),
@@ -138,6 +140,7 @@ pub(super) fn count(c: &Connection, now: UnixMs) -> Result<usize, DbError> {
     let count: i64 = c.query_row(
         "SELECT (SELECT count(*) FROM users)
               + (SELECT count(*) FROM setup_links l WHERE l.used_ms IS NULL AND l.expires_ms > ?1
+                   AND 2 * l.created_ms - l.expires_ms <= ?1
                    AND NOT EXISTS (SELECT 1 FROM users u WHERE u.name = l.user_name))",
         [now.0],
         |r| r.get(0),
@@ -265,7 +268,7 @@ pub(super) fn people(c: &Connection, now: UnixMs) -> Result<Vec<Person>, DbError
                 (SELECT json_group_array(a.name) FROM apps a, json_each(l.apps) j WHERE a.id = j.value),
                 l.created_ms, NULL, l.expires_ms, 0
          FROM setup_links l
-         WHERE l.used_ms IS NULL AND l.expires_ms > ?1
+         WHERE l.used_ms IS NULL AND l.expires_ms > ?1 AND 2 * l.created_ms - l.expires_ms <= ?1
            AND NOT EXISTS (SELECT 1 FROM users u WHERE u.name = l.user_name)
          ORDER BY 2",
     )?;
