@@ -5,7 +5,9 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::changes::{Change, ROLLBACK, SIDE_DEPLOY, told};
 use crate::place::{APP, Place};
+use crate::soak::Report;
 use crate::support::freehold::words;
 use crate::support::process::run;
 use crate::support::until::{secs, until};
@@ -74,4 +76,42 @@ pub fn all_at_the_side(p: &Place) -> Vec<(String, Value)> {
 /// its place.
 pub fn is_well(deploy: &Value) -> bool {
     deploy["success"] == true || deploy["state"] == "superseded"
+}
+
+/// By hand, behind the ledger's back: another release than the one that was gone back to, and an app that is away with its
+/// deploy.
+#[test]
+fn n5_saboteur_a_rollback_that_does_not_hold_and_a_deploy_at_the_side_that_is_away_are_found_lost() {
+    let p = Place::with_app("one");
+    p.deploy(&p.folder("two"));
+    let side = format!("{SIDE}0");
+    p.fh.cli(&["app", "create", &side]);
+    let mut report = Report::default();
+    let mut acknowledged = |what: &str, value: &str, verb: &[&str]| {
+        let said = p.fh.cli(&[verb, &["--json"]].concat());
+        let change = Change {
+            verb: Vec::new(),
+            what: what.to_owned(),
+            value: value.to_owned(),
+        };
+        report.note(&p, &change, true, said.as_bytes());
+    };
+    let pages = p.pages("files").display().to_string();
+    let deploy = ["deploy", &pages, "--app", &side, "--detach"];
+    acknowledged(SIDE_DEPLOY, &side, &deploy);
+    acknowledged(ROLLBACK, "", &["rollback", APP]);
+    report.ledger.hold(&told(&p)).unwrap();
+    p.until_page("page one", "the rollback");
+
+    p.deploy(&p.folder("two"));
+    let lost = report.ledger.hold(&told(&p)).unwrap_err();
+    assert!(lost.contains(&format!("{LIVE} is ")), "{lost}");
+    p.fh.cli(&["app", "rm", &side, "--yes"]);
+    // It is away once its removal is over.
+    until("the deploy at the side to be found lost", secs(120), || {
+        match report.ledger.hold(&told(&p)) {
+            Err(lost) if lost.contains(&format!("deploy of {side} ")) => Ok(()),
+            held => Err(format!("{held:?}")),
+        }
+    });
 }

@@ -80,7 +80,7 @@ pub struct Report {
 
 impl Report {
     /// Writes down what the client heard; the daemon answers again.
-    fn note(&mut self, p: &Place, change: &Change, good: bool, said: &[u8]) {
+    pub fn note(&mut self, p: &Place, change: &Change, good: bool, said: &[u8]) {
         // Another release may be live after these, and was to be: which it is, is known of an acknowledged rollback.
         if [DEPLOY, ROLLBACK].contains(&change.what.as_str()) {
             self.ledger.forget(LIVE);
