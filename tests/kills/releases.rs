@@ -62,7 +62,9 @@ pub fn all_at_the_side(p: &Place) -> Vec<(String, Value)> {
         let told = until(&format!("the deploys of {app}"), secs(60), || {
             let out = p.fh.try_cli(&["deploys", app, "--json"]);
             match out.status.success() {
-                true => serde_json::from_slice::<Vec<Value>>(&out.stdout).map_err(|e| e.to_string()),
+                true => {
+                    serde_json::from_slice::<Vec<Value>>(&out.stdout).map_err(|e| e.to_string())
+                }
                 false if words(&out).contains("no app called") => Ok(Vec::new()),
                 false => Err(words(&out)),
             }
@@ -81,7 +83,8 @@ pub fn is_well(deploy: &Value) -> bool {
 /// By hand, behind the ledger's back: another release than the one that was gone back to, and an app that is away with its
 /// deploy.
 #[test]
-fn n5_saboteur_a_rollback_that_does_not_hold_and_a_deploy_at_the_side_that_is_away_are_found_lost() {
+fn n5_saboteur_a_rollback_that_does_not_hold_and_a_deploy_at_the_side_that_is_away_are_found_lost()
+{
     let p = Place::with_app("one");
     p.deploy(&p.folder("two"));
     let side = format!("{SIDE}0");
@@ -108,10 +111,12 @@ fn n5_saboteur_a_rollback_that_does_not_hold_and_a_deploy_at_the_side_that_is_aw
     assert!(lost.contains(&format!("{LIVE} is ")), "{lost}");
     p.fh.cli(&["app", "rm", &side, "--yes"]);
     // It is away once its removal is over.
-    until("the deploy at the side to be found lost", secs(120), || {
-        match report.ledger.hold(&told(&p)) {
+    until(
+        "the deploy at the side to be found lost",
+        secs(120),
+        || match report.ledger.hold(&told(&p)) {
             Err(lost) if lost.contains(&format!("deploy of {side} ")) => Ok(()),
             held => Err(format!("{held:?}")),
-        }
-    });
+        },
+    );
 }
