@@ -52,9 +52,9 @@ async fn running_soon(shared: &Shared, row: i64) -> Result<String, SuperviseErro
         loop {
             live.borrow_and_update();
             // One that is gone, is going or cannot be started does not come.
-            let may_come = shared
-                .live_of(row)
-                .is_some_and(|live| !matches!(live.state, State::Refused(_) | State::Retiring));
+            let may_come = shared.live_of(row).is_some_and(|live| {
+                !matches!(live.state, State::Refused(_) | State::Retiring)
+            });
             match running(shared, row) {
                 Err(_) if may_come => {}
                 known => return known,
