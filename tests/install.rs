@@ -211,6 +211,7 @@ fn f1_one_command_from_a_fresh_server_to_the_demo() {
         env!("CARGO_MANIFEST_DIR")
     ));
     n4_systemd_follows_a_handover(&server);
+    n7_the_daemon_has_the_score_of_its_unit(&server);
     n4_after_a_power_cut_everything_is_up_again(&server);
 }
 
@@ -254,6 +255,40 @@ fn n4_systemd_follows_a_handover(server: &Server) {
     assert_eq!(main(), after);
     // Whoever has the place is systemd's: it comes back.
     server.must(KILLED_AND_BACK);
+}
+
+/// Whom a box without memory loses last: what the unit says is what the daemon has, and whoever takes over from it.
+fn n7_the_daemon_has_the_score_of_its_unit(server: &Server) {
+    let unit = include_str!("../systemd/freehold.service");
+    let unit = unit.lines().find_map(|l| l.strip_prefix("OOMScoreAdjust="));
+    let unit = unit.unwrap();
+    assert!(unit.parse::<i32>().unwrap() < 0, "{unit}");
+    let of_unit = || server.must("systemctl show -P OOMScoreAdjust freehold");
+    assert_eq!(of_unit(), unit);
+    let main = || server.must("systemctl show -P MainPID freehold");
+    let score = || server.must(&format!("cat /proc/{}/oom_score_adj", main()));
+    // A container on a container may not lower a score, and there systemd passes over what it cannot set.
+    let may_lower = server.sh(&format!("echo {unit} >/proc/self/oom_score_adj"));
+    if may_lower.status.success() {
+        assert_eq!(score(), unit);
+    } else {
+        println!("the daemon has {}, {unit} cannot be set here", score());
+    }
+    // A higher one can be set by anybody: the daemon has it from its unit, and a successor from the daemon.
+    let higher = "/run/systemd/system/freehold.service.d/higher.conf";
+    server.must(&format!(
+        "mkdir -p $(dirname {higher}) && printf '[Service]\nOOMScoreAdjust=300\n' >{higher} && \
+         systemctl daemon-reload && systemctl restart freehold"
+    ));
+    assert_eq!((of_unit(), score()), ("300".into(), "300".into()));
+    let before = main();
+    server.must("systemctl reload freehold");
+    assert_ne!(main(), before);
+    assert_eq!(score(), "300");
+    server.must(&format!(
+        "rm {higher} && systemctl daemon-reload && systemctl restart freehold && freehold status"
+    ));
+    assert_eq!(of_unit(), unit);
 }
 
 /// The machine goes without a word, and its engine is slow to come back: sites say so meanwhile, and nobody has to help.

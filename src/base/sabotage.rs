@@ -23,6 +23,8 @@ pub enum Sabotage {
     NoRetries,
     /// No target of a route is left out, whatever it does to requests.
     NoEjection,
+    /// The lease is taken from whoever holds it.
+    StolenLease,
 }
 
 impl Sabotage {
@@ -44,6 +46,7 @@ impl Sabotage {
             Self::NoPause => "no-pause",
             Self::NoRetries => "no-retries",
             Self::NoEjection => "no-ejection",
+            Self::StolenLease => "stolen-lease",
         };
         // Read once: some are asked for on a request's path.
         static ASKED: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 
+use crate::base::sabotage::Sabotage;
+
 /// Held while this process may act; released by the kernel when it ends.
 #[derive(Debug)]
 pub struct Lease {
@@ -32,12 +34,19 @@ impl Lease {
     /// A sentence when another Freehold holds it, or the file cannot be made.
     pub fn take(data_dir: &Path) -> Result<Self, String> {
         let path = data_dir.join("lease");
+        let words = |e: std::io::Error| format!("{}: {e}", path.display());
+        if Sabotage::StolenLease.is_on() {
+            // Another file in its place, on which nobody has a lock.
+            let another = data_dir.join("lease.new");
+            File::create(&another).map_err(words)?;
+            std::fs::rename(&another, &path).map_err(words)?;
+        }
         let file = OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
             .open(&path)
-            .map_err(|e| format!("{}: {e}", path.display()))?;
+            .map_err(words)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
             format!(
                 "another Freehold already runs on {}: stop it first, or give this one another data_dir",

@@ -10,7 +10,7 @@ use crate::n4_handover::{
 use crate::place::Place;
 use crate::rig::ledger::Kind;
 use crate::support::freehold::{BINARY, Freehold, engine};
-use crate::support::process::{run, signal};
+use crate::support::process::{Process, run, signal};
 use crate::support::until::{secs, until, until_true};
 
 /// Above the longest that a handover gives the other: 30 s to serve.
@@ -162,19 +162,28 @@ fn change(fh: &Freehold, value: &str) -> Child {
     command.stdin(Stdio::null()).spawn().unwrap()
 }
 
+/// Adds whoever has the lease now to those who had it, in order.
+///
+/// # Errors
+/// That another one has it while the one before could still act.
+fn look(fh: &Freehold, holders: &mut Vec<u32>) -> Result<(), String> {
+    if let Some(holder) = lease_holder(fh)
+        && holders.last() != Some(&holder)
+    {
+        if let Some(before) = holders.last().filter(|before| is_there(**before)) {
+            return Err(format!("{before} lives, and {holder} acts"));
+        }
+        holders.push(holder);
+    }
+    Ok(())
+}
+
 /// Whoever has the lease during a pause, in order. Never another one while the one before could still act.
 fn watched(fh: &Freehold, seconds: u64) -> Vec<u32> {
     let mut holders: Vec<u32> = Vec::new();
     let begun = std::time::Instant::now();
     while begun.elapsed() < secs(seconds) {
-        if let Some(holder) = lease_holder(fh)
-            && holders.last() != Some(&holder)
-        {
-            if let Some(before) = holders.last() {
-                assert!(!is_there(*before), "{before} lives, and {holder} acts");
-            }
-            holders.push(holder);
-        }
+        look(fh, &mut holders).unwrap_or_else(|why| panic!("{why}"));
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
     holders
@@ -215,6 +224,47 @@ fn n4_a_daemon_that_is_paused_behind_its_last_word_acts_no_more() {
     watched(&place.fh, 5);
     asked.wait().unwrap();
     settled_once(&place, changed, &since, before);
+}
+
+/// The saboteur: one that takes the lease from a daemon that is paused is seen by the look that the tests above take.
+#[test]
+fn n4_saboteur_a_lease_that_is_taken_from_a_paused_daemon_is_noticed() {
+    let place = place();
+    let fh = &place.fh;
+    let old = fh.pid();
+    let mut holders = Vec::new();
+    look(fh, &mut holders).unwrap();
+    assert_eq!(holders, [old]);
+    signal(old, "STOP");
+    // Beside it, on the same folder: nothing but the lease is in its way.
+    let settings = std::fs::read_to_string(fh.config_file()).unwrap();
+    let settings = settings
+        .replace("/run\"", "/run-beside\"")
+        .replace(":80\"", ":8080\"")
+        .replace(":443\"", ":8443\"");
+    let config = fh.path("beside.toml");
+    std::fs::write(&config, settings).unwrap();
+    let mut command = Command::new(BINARY);
+    command.args(["serve", "--config"]).arg(&config);
+    command.env("FREEHOLD_SABOTAGE", "stolen-lease");
+    let second = Process::start(&mut command, fh.path("beside.log"));
+    let noticed = until("two that act to be noticed", secs(120), || {
+        match look(fh, &mut holders) {
+            Err(why) => Ok(why),
+            Ok(()) => Err(second.log_text()),
+        }
+    });
+    assert_eq!(
+        noticed,
+        format!("{old} lives, and {} acts", second.pid()),
+        "{}",
+        second.log_text()
+    );
+    // Gone before the other one wakes, which then has the box alone again.
+    second.signal("KILL");
+    drop(second);
+    signal(old, "CONT");
+    fh.wait_until_up();
 }
 
 /// All that was to be done was done, once, by whoever acts now.

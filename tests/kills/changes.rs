@@ -10,13 +10,14 @@ use serde_json::Value;
 
 use crate::ledger::NONE;
 use crate::place::{APP, HOST, Place};
+use crate::releases::{LIVE, SIDE, all_at_the_side, live_image};
 
 /// The app that has the database, and is never deployed.
 pub const QUIET: &str = "quiet";
 /// The server whose dumps are made and brought back.
 pub const DATABASE: &str = "main";
 
-/// Changes whose outcome is more than one value, or is named in their answers.
+/// Changes whose outcome is more than one value, or is named in their answers. The value of a [`SIDE_DEPLOY`] is its app.
 pub const DEPLOY: &str = "deploy";
 pub const SIDE_DEPLOY: &str = "deploy of another app";
 pub const ROLLBACK: &str = "rollback";
@@ -93,7 +94,7 @@ pub fn change(p: &Place, dice: &mut Dice, round: u64) -> Change {
         "test"
     };
     let host = format!("more{number}.{end}");
-    let side = format!("side{number}");
+    let side = format!("{SIDE}{number}");
     let token = format!("token{number}");
     let user = format!("ana{number}");
     let more = format!("more{}", number % 2);
@@ -127,9 +128,9 @@ pub fn change(p: &Place, dice: &mut Dice, round: u64) -> Change {
         14 => {
             let pages = p.pages(&format!("r{round}")).display().to_string();
             let deploy = ["deploy", &pages, "--app", &side, "--detach", "--json"];
-            of(&deploy, SIDE_DEPLOY, "")
+            of(&deploy, SIDE_DEPLOY, &side)
         }
-        15 => of(&["rollback", APP], ROLLBACK, ""),
+        15 => of(&["rollback", APP, "--json"], ROLLBACK, ""),
         16 | 17 => of(
             &["token", "add", &token],
             &format!("token {token}"),
@@ -250,6 +251,12 @@ pub fn told(p: &Place) -> BTreeMap<String, String> {
     }
     for deploy in p.deploys() {
         now.insert(format!("deploy {}", deploy["id"]), there.clone());
+    }
+    if let Some(image) = live_image(p) {
+        now.insert(LIVE.to_owned(), image);
+    }
+    for (deploy, _) in all_at_the_side(p) {
+        now.insert(deploy, there.clone());
     }
     for token in list(&p.told(&["token", "list"])) {
         now.insert(format!("token {}", text(&token["name"])), there.clone());

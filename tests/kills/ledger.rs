@@ -19,6 +19,11 @@ impl Ledger {
     /// The client was told that `what` is `value` now.
     pub fn acknowledged(&mut self, what: &str, value: &str) {
         self.acknowledged += 1;
+        self.known(what, value);
+    }
+
+    /// The same where it is no change of its own: it follows from another one, or was seen.
+    pub fn known(&mut self, what: &str, value: &str) {
         let one = BTreeSet::from([value.to_owned()]);
         self.may_be.insert(what.to_owned(), one);
     }

@@ -1,5 +1,5 @@
 //! Kills at random: people change things under load, the daemon is killed around each change, and after every start all
-//! that was ever acknowledged must be there.
+//! that was ever acknowledged must be there. `tests/soak` has the long form, `tests/run` the same of a few kills.
 //!
 //! Everything of a round follows from the seed and its number (`changes`), so that a run is played again by the seed that it
 //! prints: `FREEHOLD_SEED=… FREEHOLD_KILLS=300`. Engines and clocks are not, so that a fault may take several runs to come
@@ -19,6 +19,7 @@ use crate::changes::{
 };
 use crate::ledger::{Ledger, NONE};
 use crate::place::{APP, Place, URL};
+use crate::releases::{LIVE, all_at_the_side, at_the_side, image_of, is_well, text_of};
 use crate::support::acme::Acme;
 use crate::support::census::Census;
 use crate::support::freehold::{Freehold, words};
@@ -78,8 +79,16 @@ pub struct Report {
 }
 
 impl Report {
-    /// Writes down what the client heard.
-    fn note(&mut self, change: &Change, good: bool, said: &[u8]) {
+    /// Writes down what the client heard; the daemon answers again.
+    pub fn note(&mut self, p: &Place, change: &Change, good: bool, said: &[u8]) {
+        // Another release may be live after these, and was to be: which it is, is known of an acknowledged rollback.
+        if [DEPLOY, ROLLBACK].contains(&change.what.as_str()) {
+            self.ledger.forget(LIVE);
+        }
+        // Its deploys go with an app, whether or not its removal was acknowledged.
+        if let (Some(app), NONE) = (change.what.strip_prefix("app "), change.value.as_str()) {
+            self.ledger.forget(&format!("deploy of {app} "));
+        }
         match (change.what.as_str(), good) {
             (DEPLOY, true) => {
                 let queued: Value = serde_json::from_slice(said).unwrap();
@@ -89,14 +98,32 @@ impl Report {
             }
             (DEPLOY, false) => {
                 self.ledger.unanswered += 1;
-                self.at_rest.unanswered("page", &change.value);
+                // What nobody knows may be anything else than this as well.
+                if self.at_rest.value("page").is_some() {
+                    self.at_rest.unanswered("page", &change.value);
+                }
             }
-            // Which release it goes back to follows from what was live.
-            (ROLLBACK, _) => {
+            // It is acknowledged at its end: its release is live then, and is so for as long as nobody asks for another.
+            (ROLLBACK, true) => {
+                let ended: Value = serde_json::from_slice(said).unwrap();
+                let deploy = format!("deploy {}", ended["id"]);
+                self.ledger.acknowledged(&deploy, "there");
+                let image = image_of(p, &ended["release"]);
+                self.at_rest.known("page", &text_of(&image));
+                self.ledger.known(LIVE, &image);
+            }
+            // Whether it was heard or not, and whether it was done or went wrong: a deploy that was on its way may have been
+            // cancelled for it.
+            (ROLLBACK, false) => {
                 self.at_rest.forget("page");
-                self.ledger.count(good);
+                self.ledger.count(false);
             }
-            (SIDE_DEPLOY, _) | (BACKUP | RESTORE, false) => self.ledger.count(good),
+            (SIDE_DEPLOY, true) => {
+                let queued: Value = serde_json::from_slice(said).unwrap();
+                let deploy = at_the_side(&change.value, &queued["deploy"]);
+                self.ledger.acknowledged(&deploy, "there");
+            }
+            (SIDE_DEPLOY | BACKUP | RESTORE, false) => self.ledger.count(false),
             (BACKUP, true) => {
                 let made: Value = serde_json::from_slice(said).unwrap();
                 for one in made.as_array().unwrap() {
@@ -124,6 +151,7 @@ pub fn run(p: &Place, seed: u64, from: u64, kills: u64, report: &mut Report) -> 
     // Its own copy: the daemon writes the file anew at each start.
     let roots = p.fh.path("roots.pem");
     std::fs::copy(p.fh.path("run").join("root.pem"), &roots).unwrap();
+    report.at_rest.known("page", &text_served(p));
     let visitors = Load::start(&p.fh.edge(&roots), URL, RATE, |page| {
         page.starts_with("page ")
     });
@@ -164,9 +192,9 @@ fn rounds(
         if !out.status.success() {
             println!("    {}", words(&out).lines().next().unwrap_or_default());
         }
-        report.note(&change, out.status.success(), &out.stdout);
         report.kills += 1;
         p.fh.wait_until_up();
+        report.note(p, &change, out.status.success(), &out.stdout);
         report.ledger.hold(&told(p)).map_err(in_round)?;
         if (round + 1) % CALM_EVERY == 0 || round == last {
             calm(p, report, at_first).map_err(in_round)?;
@@ -260,6 +288,15 @@ fn at_rest(p: &Place, report: &mut Report, at_first: &Census) -> Result<(), Stri
     if newest["settled"] != true || newest["state"] == "watching" {
         return Err(format!("the newest deploy is {newest}"));
     }
+    // Each comes to its end, and none to a bad one: whoever has heard that it is queued does not ask again.
+    for (name, deploy) in all_at_the_side(p) {
+        if deploy["settled"] != true || deploy["state"] == "watching" {
+            return Err(format!("{name} is {deploy}"));
+        }
+        if report.ledger.value(&name).is_some() && !is_well(&deploy) {
+            return Err(format!("{name} is {deploy}, and was to be live"));
+        }
+    }
     let census = p.census();
     let replicas = census.count("container replica app:1 running");
     let wanted = report.ledger.value("replicas").unwrap_or("1");
@@ -320,10 +357,18 @@ fn at_rest(p: &Place, report: &mut Report, at_first: &Census) -> Result<(), Stri
         let inside = words(&inside);
         return Err(format!("a replica has {inside} and was to have {values:?}"));
     }
+    let text = text_served(p);
+    let now = BTreeMap::from([("page".to_owned(), text.clone())]);
+    report.at_rest.hold(&now)?;
+    // Where that was not sure before: at rest it stays what it is until somebody asks for another.
+    report.at_rest.known("page", &text);
+    Ok(())
+}
+
+/// The text of the release that is served, by its page.
+fn text_served(p: &Place) -> String {
     let page = p.page();
-    let text = page.split(' ').nth(1).unwrap_or_default().to_owned();
-    let now = BTreeMap::from([("page".to_owned(), text)]);
-    report.at_rest.hold(&now)
+    page.split(' ').nth(1).unwrap_or_default().to_owned()
 }
 
 fn number(name: &str, otherwise: u64) -> u64 {
@@ -412,6 +457,45 @@ impl Place {
         assert!(out.status.success(), "{sql}: {}", words(&out));
         words(&out)
     }
+}
+
+/// So many kills are few enough for `tests/run`.
+const FEW: u64 = 6;
+/// Their seed: an app at the side is made and deployed, the visitors' app is rolled back and deployed, and one of its variables
+/// and a sentence of its domain are changed; all kinds of blows are among them.
+const SEED_OF_FEW: u64 = 15_990;
+
+/// The soak's own rounds, a few of them. How many requests they cut is only held where the machine does nothing else.
+#[test]
+fn n5_a_few_kills_at_random_lose_nothing_that_was_acknowledged() {
+    let folder = tempfile::tempdir().unwrap();
+    let fh = Freehold::new();
+    let acme = Acme::start(&folder.path().join("acme"), fh.address, secs(90 * 86_400));
+    let p = Place::full(&acme, fh);
+    // So that there is something to go back to, whatever is live by then.
+    p.deploy(&p.folder("second"));
+    let drawn = |round| change(&p, &mut Dice::of(SEED_OF_FEW, round), round).what;
+    let drawn: Vec<String> = (0..FEW).map(drawn).collect();
+    for wanted in [DEPLOY, SIDE_DEPLOY, ROLLBACK] {
+        assert!(
+            drawn.iter().any(|what| what == wanted),
+            "the seed draws {drawn:?}, and no {wanted}: choose another"
+        );
+    }
+    let mut report = Report::default();
+    let ended = run(&p, SEED_OF_FEW, 0, FEW, &mut report);
+    println!(
+        "{} kills: {} changes acknowledged, {} not answered; of {} requests {} were cut: {:#?}",
+        report.kills,
+        report.ledger.acknowledged,
+        report.ledger.unanswered,
+        report.load.sent,
+        report.cut(),
+        report.load.failures,
+    );
+    ended.unwrap_or_else(|lost| panic!("{lost}"));
+    assert!(report.load.good > 0, "nobody was answered");
+    assert!(report.ledger.acknowledged > 0, "nothing was acknowledged");
 }
 
 /// For `tests/soak`.

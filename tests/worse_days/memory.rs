@@ -1,15 +1,18 @@
 //! No memory left: what eats it goes, the daemon and Postgres stay.
 //!
-//! A box that is out of memory is made of a control group of the test's own, into which the daemon, the server of the
-//! database and the app are moved: when that group is full the kernel chooses among them as it would on the whole box.
+//! A box that is out of memory is made of a control group of the test's own, into which the server of the database and the
+//! app are moved: when that group is full the kernel chooses among them as it would on the whole box. The daemon is in such
+//! a group in a test of its own, beside processes that have the scores of others.
 
+use std::io::Write as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::served_box::{APP, ServedBox, folder};
-use crate::support::freehold::words;
+use crate::support::freehold::{Freehold, words};
 use crate::support::process::run;
-use crate::support::until::{secs, until};
+use crate::support::until::{secs, until, until_true};
 
 /// The text that a session of the database holds; it takes twice as much while it is made.
 const HELD_MB: u64 = 60;
@@ -21,7 +24,8 @@ struct Group {
 }
 
 impl Group {
-    fn new() -> Self {
+    /// One of this name among those of this process.
+    fn new(name: &str) -> Self {
         let root = Path::new("/sys/fs/cgroup");
         let unified = root.join("cgroup.controllers").exists();
         let parent = if unified {
@@ -29,7 +33,7 @@ impl Group {
         } else {
             root.join("memory")
         };
-        let path = parent.join(format!("fh-n7-{}", std::process::id()));
+        let path = parent.join(format!("fh-n7-{name}-{}", std::process::id()));
         std::fs::create_dir(&path).unwrap();
         let swap = if unified {
             ("memory.swap.max", "0")
@@ -81,6 +85,10 @@ fn score(pid: u32) -> i32 {
     text.trim().parse().unwrap()
 }
 
+fn set_score(pid: u32, score: i32) -> std::io::Result<()> {
+    std::fs::write(format!("/proc/{pid}/oom_score_adj"), score.to_string())
+}
+
 /// Bytes of a process that are in memory.
 fn resident(pid: u32) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
@@ -96,14 +104,20 @@ fn children(pid: u32) -> Vec<u32> {
         .collect()
 }
 
-/// Gives the daemon the score that its unit says, as systemd does, and gives that; 0 where root may not lower one.
-fn score_of_the_unit(pid: u32) -> i32 {
+/// The daemon's score, as its unit has it.
+fn score_of_the_unit() -> i32 {
     let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/freehold.service");
     let unit = std::fs::read_to_string(unit).unwrap();
     let line = unit.lines().find_map(|l| l.strip_prefix("OOMScoreAdjust="));
-    let score = line.unwrap();
-    match std::fs::write(format!("/proc/{pid}/oom_score_adj"), score) {
-        Ok(()) => score.parse().unwrap(),
+    line.unwrap().parse().unwrap()
+}
+
+/// Gives the daemon that score, as systemd does (`tests/install.rs` sees that it does), and gives that; 0 where root may
+/// not lower one.
+fn give_score_of_the_unit(daemon: u32) -> i32 {
+    let score = score_of_the_unit();
+    match set_score(daemon, score) {
+        Ok(()) => score,
         Err(error) => {
             println!("the daemon keeps its score, {score} cannot be set here: {error}");
             0
@@ -177,7 +191,7 @@ fn n7_what_eats_the_memory_goes_and_the_daemon_and_postgres_stay() {
     let fh = &on.fh;
     fh.cli(&["db", "create", "main"]);
     let daemon = fh.pid();
-    let set = score_of_the_unit(daemon);
+    let set = give_score_of_the_unit(daemon);
     let [server] = on.pids("database")[..] else {
         panic!("one server")
     };
@@ -187,13 +201,17 @@ fn n7_what_eats_the_memory_goes_and_the_daemon_and_postgres_stay() {
     // A box out of memory: the session and the app have as much of it when it is full, so that their sizes alone choose
     // neither. What the server starts later is in the group, too. The daemon is not: a group, unlike a box, does not wait until
     // what was killed has given its memory back, so that a file the daemon writes meanwhile would cost the next one its life.
-    let group = Group::new();
+    // It has one in the next test.
+    let group = Group::new("served");
     for pid in [server, app].into_iter().chain(children(server)) {
         group.take(pid);
     }
     let (first, backend) = session(&on, server);
     let scores = [daemon, server, backend, app].map(score);
     assert_eq!(scores, [set, 0, 100, 200]);
+    // Whether or not it can be set here: what the unit says is below all that the kernel has of the others.
+    let unit = score_of_the_unit();
+    assert!(unit < 0 && scores[1..].iter().all(|other| unit < *other));
     group.leave(resident(backend) - resident(app));
     assert!(eat(&on, app, backend), "the database's session was killed");
     on.until_served();
@@ -209,7 +227,7 @@ fn n7_what_eats_the_memory_goes_and_the_daemon_and_postgres_stay() {
     let [app] = on.pids("replica")[..] else {
         panic!("one replica")
     };
-    std::fs::write(format!("/proc/{app}/oom_score_adj"), "0").unwrap();
+    set_score(app, 0).unwrap();
     group.take(app);
     group.leave(resident(backend) - resident(app));
     assert!(
@@ -249,4 +267,94 @@ fn n7_what_eats_the_memory_goes_and_the_daemon_and_postgres_stay() {
     assert!(said.contains("more memory than builds may have"), "{said}");
     on.ask("/").unwrap();
     assert_eq!((fh.pid(), on.pids("database")), (daemon, vec![server]));
+}
+
+/// A process in the group that is not the daemon; it goes with this value.
+struct Other(Child);
+
+impl Other {
+    fn start(group: &Group, score: i32, command: &mut Command) -> Self {
+        let child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let this = Self(child);
+        group.take(this.0.id());
+        set_score(this.0.id(), score).unwrap();
+        this
+    }
+
+    /// One that does nothing.
+    fn idle(group: &Group, score: i32) -> Self {
+        Self::start(group, score, &mut Command::new("cat"))
+    }
+
+    /// One that takes memory once it is told to, far more than the group has, until it is killed.
+    fn eater(group: &Group, score: i32) -> Self {
+        let takes = format!(
+            "import sys\nsys.stdin.readline()\nheld = [b'x' * (1 << 20) for _ in range({})]\n",
+            4 * ROOM_MB
+        );
+        Self::start(group, score, Command::new("python3").args(["-c", &takes]))
+    }
+
+    fn begin(&mut self) {
+        let mut stdin = self.0.stdin.take().unwrap();
+        stdin.write_all(b"\n").unwrap();
+    }
+
+    fn is_killed(&mut self) -> bool {
+        let ended = self.0.try_wait().unwrap();
+        ended.is_some_and(|ended| ended.signal() == Some(9))
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+/// What the daemon's group has. A score weighs by the whole of it: this is large beside what the daemon itself holds, as a box
+/// is.
+const ROOM_MB: u64 = 320;
+/// Two, so that none of them is as large as the group.
+const EATERS: usize = 2;
+/// Those that have the database's score, and are lost before the daemon should more than the eaters have to go.
+const IDLE: usize = 3;
+
+/// The daemon is the last that a box without memory loses. The saboteur: one with the highest score is the first.
+#[test]
+fn n7_what_has_the_scores_of_apps_and_databases_goes_before_the_daemon() {
+    let _turn = crate::beside_others();
+    let mut fh = Freehold::new();
+    fh.configure("");
+    fh.start();
+    let daemon = fh.pid();
+    // Where its score cannot be lowered all others are raised by as much: what is between them is the same.
+    let raised = give_score_of_the_unit(daemon) - score_of_the_unit();
+    let group = Group::new("daemon");
+    group.take(daemon);
+    let idle: Vec<Other> = (0..IDLE).map(|_| Other::idle(&group, raised)).collect();
+    let mut eaters: Vec<Other> = (0..EATERS)
+        .map(|_| Other::eater(&group, (raised + 200).min(1_000)))
+        .collect();
+    group.leave(ROOM_MB << 20);
+    eaters.iter_mut().for_each(Other::begin);
+    until_true("what eats to be killed", secs(120), || {
+        eaters.iter_mut().all(Other::is_killed)
+    });
+    fh.wait_until_up();
+    assert_eq!(fh.pid(), daemon, "{}", fh.log_tail());
+    drop(idle);
+
+    set_score(daemon, 1_000).unwrap();
+    let mut eaters: Vec<Other> = (0..EATERS).map(|_| Other::eater(&group, 0)).collect();
+    eaters.iter_mut().for_each(Other::begin);
+    until_true("the daemon to be lost", secs(120), || fh.pid() != daemon);
+    drop(eaters);
+    fh.wait_until_up();
 }
