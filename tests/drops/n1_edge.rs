@@ -3,7 +3,6 @@
 
 use crate::place::{PLAIN, Place, Shape};
 use crate::rig::load::EVERYTHING;
-use crate::support::until::{secs, until_true};
 
 #[test]
 fn n1_a_lie_behind_the_edge_is_found_over_each_protocol_and_joined_with_its_log() {
@@ -12,11 +11,10 @@ fn n1_a_lie_behind_the_edge_is_found_over_each_protocol_and_joined_with_its_log(
         ..PLAIN
     });
     let load = place.load(EVERYTHING, 0);
-    until_true("the load", secs(60), || load.over() >= 50);
+    place.goes_on(&load, 50);
     place.containers()[0].behave("lie");
     load.mark("the replica begins to lie");
-    let over = load.over();
-    until_true("more of the load", secs(60), || load.over() >= over + 100);
+    place.goes_on(&load, 100);
     let ledger = load.finish();
     let report = place.report("n1-lies", &ledger);
     for found in ["KeepAlive", "Fresh", "Http2", "SlowHttp2", "Download"] {

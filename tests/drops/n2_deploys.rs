@@ -5,7 +5,6 @@ use crate::place::{PLAIN, Place, Shape};
 use crate::rig::ledger::StreamKind;
 use crate::rig::load::EVERYTHING;
 use crate::rig::report::Report;
-use crate::support::until::{secs, until_true};
 
 /// Before anything is changed, so that every kind of request was there and streams are open.
 const WARM: usize = 100;
@@ -28,7 +27,7 @@ fn run(
 ) -> Report {
     let replicas = u32::try_from(place.containers().len()).unwrap();
     let load = place.load(EVERYTHING, place.scale.streams);
-    until_true("the load", secs(60), || load.over() >= WARM);
+    place.goes_on(&load, WARM);
     for turn in 0..deploys.max(rollbacks).max(scales).max(reloads) {
         if turn < deploys {
             load.mark(format!("deploy {turn} begins"));
@@ -59,9 +58,9 @@ fn run(
 fn n2_no_request_of_three_replicas_fails_while_all_is_changed() {
     let mut place = Place::new(PLAIN);
     let control = place.load(EVERYTHING, place.scale.streams);
-    until_true("the control run", secs(120), || control.over() >= 4 * WARM);
+    place.goes_on(&control, 4 * WARM);
     let control = place.report("n2-control", &control.finish());
-    control.assert_flawless(4 * WARM);
+    control.assert_flawless(place.scale.requests(4 * WARM));
     control.assert_streams_whole(WHOLE);
 
     let scale = place.scale;
@@ -73,7 +72,7 @@ fn n2_no_request_of_three_replicas_fails_while_all_is_changed() {
         scale.scales,
         scale.reloads,
     );
-    report.assert_flawless(WARM);
+    report.assert_flawless(scale.requests(WARM));
     report.assert_streams_whole(WHOLE);
     report.assert_streams_told(WHOLE);
     assert!(report.instances.len() > 6, "{report}");
@@ -94,7 +93,7 @@ fn n2_no_request_of_one_replica_fails() {
         scale.scales,
         scale.only_large(scale.reloads),
     );
-    report.assert_flawless(WARM);
+    report.assert_flawless(scale.requests(WARM));
     report.assert_streams_whole(WHOLE);
     report.assert_streams_told(WHOLE);
 }
@@ -117,7 +116,7 @@ fn n2_no_request_of_an_app_that_starts_and_stops_slowly_fails() {
         scale.only_large(scale.scales),
         scale.only_large(scale.reloads),
     );
-    report.assert_flawless(WARM);
+    report.assert_flawless(scale.requests(WARM));
     report.assert_streams_whole(WHOLE);
     report.assert_streams_told(WHOLE);
 }
@@ -132,9 +131,9 @@ fn n2_without_a_drain_the_rig_names_what_was_lost() {
         ..PLAIN
     });
     let load = place.load(EVERYTHING, 0);
-    until_true("the load", secs(60), || load.over() >= WARM);
+    place.goes_on(&load, WARM);
     for turn in 0..20 {
-        if load.lost() > 0 {
+        if !load.failed().is_empty() {
             break;
         }
         load.mark(format!("deploy {turn} begins"));
@@ -158,11 +157,10 @@ fn n2_a_reload_that_forbids_uploads_is_noticed() {
         ..PLAIN
     });
     let load = place.load(EVERYTHING, 0);
-    until_true("the load", secs(60), || load.over() >= WARM);
+    place.goes_on(&load, WARM);
     load.mark("the reload begins");
     place.reload(1, "body = \"2KB\"\n");
-    let over = load.over();
-    until_true("more of the load", secs(60), || load.over() >= over + WARM);
+    place.goes_on(&load, WARM);
     let report = place.report("n2-saboteur-reload", &load.finish());
     let failed: Vec<_> = report.failures.keys().collect();
     assert_eq!(failed, ["Upload status 413"], "{report}");

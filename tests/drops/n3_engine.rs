@@ -7,18 +7,12 @@ use crate::deaths::{Death, assert_saved};
 use crate::own_engine::OwnEngine;
 use crate::place::{PLAIN, Place, Shape};
 use crate::rig::ledger::{Outcome, Record};
-use crate::rig::load::{Load, SHORT_ANSWERS};
-use crate::support::until::{secs, until_true};
+use crate::rig::load::SHORT_ANSWERS;
 
 const WARM: usize = 100;
 /// The default of `[hold] time`.
 const HELD: Duration = Duration::from_secs(30);
 const IMAGES: &[&str] = &["freehold-rig/app:1"];
-
-fn goes_on(load: &Load, more: usize) {
-    let over = load.over();
-    until_true("more of the load", secs(120), || load.over() >= over + more);
-}
 
 #[test]
 fn n3_an_engine_that_is_restarted_costs_no_safe_request() {
@@ -34,23 +28,23 @@ fn n3_an_engine_that_is_restarted_costs_no_safe_request() {
     );
 
     let load = place.load(SHORT_ANSWERS, 0);
-    goes_on(&load, WARM);
+    place.goes_on(&load, WARM);
     load.mark("the engine ends, its containers live on");
     own.down();
-    goes_on(&load, WARM);
+    place.goes_on(&load, WARM);
     own.up();
     load.mark("the engine is back");
     place.until_serving(2);
-    goes_on(&load, WARM);
+    place.goes_on(&load, WARM);
     let report = place.report("n3-engine-live-restore", &load.finish());
-    report.assert_flawless(3 * WARM);
+    report.assert_flawless(place.scale.requests(3 * WARM));
 
     own.live_restore = false;
     own.down();
     own.up();
     place.until_serving(2);
     let load = place.load(SHORT_ANSWERS, 0);
-    goes_on(&load, WARM);
+    place.goes_on(&load, WARM);
     let replicas = place.containers();
     let targets: Vec<String> = replicas.iter().map(|c| place.target_of(c)).collect();
     load.mark("the engine ends, and its containers with it");
@@ -64,7 +58,7 @@ fn n3_an_engine_that_is_restarted_costs_no_safe_request() {
         .collect();
     place.until_serving(2);
     load.mark("two replicas serve");
-    goes_on(&load, WARM);
+    place.goes_on(&load, WARM);
     let ledger = load.finish();
     // Whoever came when it was gone was answered as soon as the app was back.
     let waited = ledger.records.iter().filter(|r| r.due > down);
@@ -76,7 +70,7 @@ fn n3_an_engine_that_is_restarted_costs_no_safe_request() {
     // The saboteur: nobody is held.
     place.settle(1, "[hold]\ntime = \"0s\"\n");
     let load = place.load(SHORT_ANSWERS, 0);
-    goes_on(&load, WARM);
+    place.goes_on(&load, WARM);
     load.mark("the engine ends, and nobody is held");
     own.down();
     own.up();
@@ -103,7 +97,7 @@ fn n3_an_engine_that_is_gone_for_longer_than_the_default_costs_whom_it_held_so_l
     // All who come wait, each with a connection.
     place.scale.rate = place.scale.rate.min(60);
     let load = place.load(SHORT_ANSWERS, 0);
-    goes_on(&load, WARM);
+    place.goes_on(&load, WARM);
     load.mark("the engine ends, and its containers with it");
     own.down();
     let gone = load.elapsed();
@@ -116,7 +110,7 @@ fn n3_an_engine_that_is_gone_for_longer_than_the_default_costs_whom_it_held_so_l
     load.mark("the engine is back");
     place.until_serving(2);
     let back = load.elapsed();
-    goes_on(&load, WARM);
+    place.goes_on(&load, WARM);
     let ledger = load.finish();
     let recovered = u64::try_from((back - gone).as_millis()).unwrap();
     let report = place.report_with("n3-engine-too-long", &ledger, |r| {

@@ -13,8 +13,6 @@ use crate::rig::load::{Load, SHORT_ANSWERS};
 use crate::support::until::{secs, until, until_true};
 
 const WARM: usize = 100;
-/// Fewer errors than this of one that answers 500 to everybody, where a third of four times [`WARM`] would be its.
-const MOST_ERRORS: usize = WARM / 2;
 /// A hung replica gets nothing more after so long.
 const EJECTED: Duration = Duration::from_secs(20);
 /// Of a machine that does other things too: to come from the one that hangs to another, and be answered there.
@@ -22,14 +20,13 @@ const SLACK: Duration = Duration::from_secs(5);
 
 fn begun(place: &Place) -> Load {
     let load = place.load(SHORT_ANSWERS, 0);
-    until_true("the load", secs(60), || load.over() >= WARM);
+    place.goes_on(&load, WARM);
     load
 }
 
-/// Goes on for as many requests more.
-fn goes_on(load: &Load, more: usize) {
-    let over = load.over();
-    until_true("more of the load", secs(120), || load.over() >= over + more);
+/// Fewer errors than this of one that answers 500 to everybody, where a third of four times [`WARM`] would be its.
+fn most_errors(place: &Place) -> usize {
+    place.scale.requests(WARM) / 2
 }
 
 fn failed(ledger: &Ledger) -> impl Iterator<Item = &Record> {
@@ -48,12 +45,12 @@ fn n3_no_safe_request_fails_when_one_of_three_replicas_dies() {
     for _ in 0..place.scale.kills {
         for way in ["kill -9", "docker stop", "out of memory"] {
             deaths.push(Death::of(&place, &load, way, deaths.len()));
-            goes_on(&load, WARM);
+            place.goes_on(&load, WARM);
             place.until_serving(3);
             load.mark("three replicas serve again");
         }
     }
-    goes_on(&load, WARM);
+    place.goes_on(&load, WARM);
     let ledger = load.finish();
     let report = place.report("n3-one-of-three-dies", &ledger);
     assert_saved(&place, &ledger, &deaths, &report);
@@ -72,7 +69,7 @@ fn n3_safe_requests_wait_for_the_only_replica_that_is_killed() {
     let death = Death::of(&place, &load, "kill -9", 0);
     place.until_serving(1);
     load.mark("it serves again");
-    goes_on(&load, WARM);
+    place.goes_on(&load, WARM);
     let ledger = load.finish();
     let report = place.report("n3-the-only-one-dies", &ledger);
     assert_saved(&place, &ledger, &[death], &report);
@@ -89,7 +86,7 @@ fn n3_without_holding_the_rig_names_what_was_lost() {
     let load = begun(&place);
     Death::of(&place, &load, "kill -9", 0);
     place.until_serving(1);
-    goes_on(&load, WARM);
+    place.goes_on(&load, WARM);
     let report = place.report("n3-saboteur-no-hold", &load.finish());
     assert!(report.failed_safe > 0, "nothing was lost\n{report}");
     assert!(
@@ -110,9 +107,9 @@ fn n3_a_replica_that_closes_its_connections_at_once_costs_nothing() {
     let place = Place::new(PLAIN);
     let load = begun(&place);
     misbehaves(&place, &load, "close");
-    goes_on(&load, 4 * WARM);
+    place.goes_on(&load, 4 * WARM);
     let report = place.report("n3-closes-at-once", &load.finish());
-    report.assert_flawless(5 * WARM);
+    report.assert_flawless(place.scale.requests(5 * WARM));
 }
 
 /// Its errors are passed on; after five in a row others get its requests.
@@ -121,7 +118,7 @@ fn n3_a_replica_that_answers_500_is_left_out() {
     let place = Place::new(PLAIN);
     let load = begun(&place);
     let one = misbehaves(&place, &load, "500");
-    goes_on(&load, 4 * WARM);
+    place.goes_on(&load, 4 * WARM);
     let ledger = load.finish();
     let report = place.report("n3-answers-500", &ledger);
     let errors: Vec<_> = failed(&ledger).collect();
@@ -130,7 +127,7 @@ fn n3_a_replica_that_answers_500_is_left_out() {
     assert!(errors.iter().all(its), "{report}");
     // Five, and those on their way, twice and again when it was let back.
     assert!(
-        (5..MOST_ERRORS).contains(&errors.len()),
+        (5..most_errors(&place)).contains(&errors.len()),
         "{} errors\n{report}",
         errors.len()
     );
@@ -155,7 +152,7 @@ fn n3_a_hung_replica_is_left_out_and_whoever_waits_goes_elsewhere() {
     // It is replaced, too.
     until("it to be replaced", secs(180), || replaced(&place, &one));
     place.until_serving(3);
-    goes_on(&load, WARM);
+    place.goes_on(&load, WARM);
     let ledger = load.finish();
     let after = u64::try_from(given_up - hung).unwrap();
     let report = place.report_with("n3-hangs", &ledger, |r| r.left_out_ms = Some(after));
@@ -221,7 +218,7 @@ fn n3_without_retries_and_ejection_the_same_replicas_cost_requests() {
     place.until_serving(3);
     let load = begun(&place);
     let one = misbehaves(&place, &load, "close");
-    goes_on(&load, 2 * WARM);
+    place.goes_on(&load, 2 * WARM);
     let report = place.report("n3-saboteur-closes", &load.finish());
     assert!(report.good < report.sent, "nothing was lost\n{report}");
 
@@ -240,11 +237,14 @@ fn n3_without_retries_and_ejection_the_same_replicas_cost_requests() {
     place.until_serving(3);
     let load = begun(&place);
     misbehaves(&place, &load, "500");
-    goes_on(&load, 4 * WARM);
+    place.goes_on(&load, 4 * WARM);
     let ledger = load.finish();
     let report = place.report("n3-saboteur-500", &ledger);
     let errors = failed(&ledger).filter(|r| r.outcome == Outcome::Status(500));
-    assert!(errors.count() >= MOST_ERRORS, "few errors\n{report}");
+    assert!(
+        errors.count() >= most_errors(&place),
+        "few errors\n{report}"
+    );
 }
 
 /// The saboteur: an only replica is never left out, and nobody can go elsewhere.
@@ -257,7 +257,7 @@ fn n3_a_hung_replica_without_others_is_noticed() {
     });
     let load = begun(&place);
     misbehaves(&place, &load, "hang");
-    goes_on(&load, WARM);
+    place.goes_on(&load, WARM);
     let report = place.report("n3-saboteur-hangs-alone", &load.finish());
     assert!(report.failed_safe > 0, "nothing was lost\n{report}");
 }

@@ -72,7 +72,7 @@ fn n4_ten_handovers_under_load_lose_nothing() {
     control.assert_flawless(4 * WARM);
 
     let load = place.load(EVERYTHING, place.scale.streams);
-    until_true("the load", secs(60), || load.over() >= WARM);
+    place.goes_on(&load, WARM);
     let mut pid = place.fh.pid();
     for turn in 0..HANDOVERS {
         load.mark(format!("handover {turn} begins"));
@@ -87,10 +87,7 @@ fn n4_ten_handovers_under_load_lose_nothing() {
         });
         load.mark(format!("handover {turn} is over"));
         pid = another_has_the_place(&place.fh, pid);
-        let over = load.over();
-        until_true("more of the load", secs(60), || {
-            load.over() >= over + WARM / 2
-        });
+        place.goes_on(&load, WARM / 2);
     }
     let report = place.report("n4-handovers", &load.finish());
     report.assert_flawless(HANDOVERS * WARM / 2);
@@ -122,13 +119,10 @@ fn n4_a_handover_that_cuts_what_it_serves_is_noticed() {
     place.fh.sabotage(Some("abrupt-handover"));
     place.until_serving(2);
     let load = place.load(EVERYTHING, place.scale.streams);
-    until_true("the load", secs(60), || load.over() >= WARM);
+    place.goes_on(&load, WARM);
     for _ in 0..3 {
         place.fh.cli(&["reload"]);
-        let over = load.over();
-        until_true("more of the load", secs(60), || {
-            load.over() >= over + WARM / 2
-        });
+        place.goes_on(&load, WARM / 2);
     }
     let report = place.report("n4-saboteur-abrupt", &load.finish());
     assert!(report.good < report.sent, "nothing was lost\n{report}");
@@ -138,7 +132,7 @@ fn n4_a_handover_that_cuts_what_it_serves_is_noticed() {
 fn n4_a_new_freehold_that_cannot_take_over_leaves_the_old_one_serving() {
     let place = place();
     let load = place.load(EVERYTHING, place.scale.streams);
-    until_true("the load", secs(60), || load.over() >= WARM);
+    place.goes_on(&load, WARM);
     let mark = |name: &str| place.fh.path(name).display().to_string();
     let dies_at = |point: &str| {
         with_variables(&format!(
@@ -188,13 +182,12 @@ fn n4_a_new_freehold_that_cannot_take_over_leaves_the_old_one_serving() {
             "{events}"
         );
     }
-    let over = load.over();
-    until_true("more of the load", secs(60), || load.over() >= over + WARM);
+    place.goes_on(&load, WARM);
     // And a good one takes over from all that.
     install(&place.fh, &with_variables(""));
     place.fh.cli(&["reload"]);
     let report = place.report("n4-bad-programs", &load.finish());
-    report.assert_flawless(2 * WARM);
+    report.assert_flawless(place.scale.requests(2 * WARM));
     report.assert_streams_whole(WHOLE);
 }
 
@@ -203,14 +196,11 @@ fn n4_a_restart_refuses_nobody() {
     let place = place();
     // Safe requests wait in the sockets while nobody takes them; what is answered at the end of the drain comes whole.
     let load = place.load(crate::rig::load::SHORT_ANSWERS, 0);
-    until_true("the load", secs(60), || load.over() >= WARM);
+    place.goes_on(&load, WARM);
     for turn in 0..3 {
         load.mark(format!("restart {turn} begins"));
         place.fh.restart();
-        let over = load.over();
-        until_true("more of the load", secs(60), || {
-            load.over() >= over + WARM / 2
-        });
+        place.goes_on(&load, WARM / 2);
     }
     let report = place.report("n4-restarts", &load.finish());
     report.assert_flawless(WARM);
@@ -338,16 +328,13 @@ pub fn daemons(fh: &Freehold) -> usize {
 fn n4_a_deploy_right_after_a_handover_loses_nothing_of_the_one_before() {
     let mut place = place_with("0s");
     let load = place.load(EVERYTHING, place.scale.streams);
-    until_true("the load", secs(60), || load.over() >= WARM);
+    place.goes_on(&load, WARM);
     load.mark("handover begins");
     place.fh.cli(&["reload"]);
     load.mark("deploy begins");
     place.deploy();
     load.mark("deploy is over");
-    let over = load.over();
-    until_true("more of the load", secs(60), || {
-        load.over() >= over + WARM / 2
-    });
+    place.goes_on(&load, WARM / 2);
     let report = place.report("n4-deploy-after", &load.finish());
     // With no time to drain, what is broken off at the replicas' end is what the deploy was told to; nothing was before.
     let before = report.first_failure.as_deref().unwrap_or_default();
@@ -360,7 +347,7 @@ fn n4_a_deploy_right_after_a_handover_loses_nothing_of_the_one_before() {
 fn n4_a_successor_that_dies_is_started_anew_though_the_one_before_still_serves() {
     let place = place();
     let load = place.load(EVERYTHING, place.scale.streams);
-    until_true("the load", secs(60), || load.over() >= WARM);
+    place.goes_on(&load, WARM);
     let old = place.fh.pid();
     place.fh.cli(&["reload"]);
     let new = another_has_the_place(&place.fh, old);

@@ -37,7 +37,7 @@ fn n4_a_new_freehold_that_fails_its_look_leaves_the_old_one_serving() {
         ..PLAIN
     });
     let load = place.load(EVERYTHING, place.scale.streams);
-    until_true("the load", secs(60), || load.over() >= WARM);
+    place.goes_on(&load, WARM);
     let fh = &place.fh;
     let refused = |what: &str, said: &str| {
         load.mark(what);
@@ -88,10 +88,9 @@ fn n4_a_new_freehold_that_fails_its_look_leaves_the_old_one_serving() {
     );
     let at = SocketAddr::from((fh.address, 8443));
     assert!(TcpStream::connect(at).is_err(), "{at} is listened on");
-    let over = load.over();
-    until_true("more of the load", secs(60), || load.over() >= over + WARM);
+    place.goes_on(&load, WARM);
     let report = place.report("n4-fails-its-look", &load.finish());
-    report.assert_flawless(2 * WARM);
+    report.assert_flawless(place.scale.requests(2 * WARM));
 }
 
 /// Something on the box that answers when it is let.

@@ -79,7 +79,7 @@ fn until_settled(place: &Place) {
 fn n4_whoever_is_told_to_stop_during_a_handover_nothing_is_lost() {
     let place = place();
     let load = place.load(MOVES, 0);
-    until_true("the load", secs(60), || load.over() >= WARM);
+    place.goes_on(&load, WARM);
     let hangs = with_variables("FREEHOLD_SABOTAGE=hanging-start");
     let ways = [
         ("the old one while the other starts", true, false),
@@ -110,10 +110,7 @@ fn n4_whoever_is_told_to_stop_during_a_handover_nothing_is_lost() {
         until_settled(&place);
         // One that was told to stop before it had anything leaves the old one serving.
         assert_eq!(place.fh.pid() == old, !is_old && !has_lease, "{who}");
-        let over = load.over();
-        until_true("more of the load", secs(60), || {
-            load.over() >= over + WARM / 2
-        });
+        place.goes_on(&load, WARM / 2);
     }
     // One that has taken over is told to stop: the one before, which still serves, ends in order with it.
     load.mark("right after a handover");
@@ -122,12 +119,9 @@ fn n4_whoever_is_told_to_stop_during_a_handover_nothing_is_lost() {
     another_has_the_place(&place.fh, old);
     place.fh.restart();
     until_settled(&place);
-    let over = load.over();
-    until_true("more of the load", secs(60), || {
-        load.over() >= over + WARM / 2
-    });
+    place.goes_on(&load, WARM / 2);
     let report = place.report("n4-told-to-stop", &load.finish());
-    report.assert_flawless(WARM);
+    report.assert_flawless(place.scale.requests(WARM));
 }
 
 /// What the engine was asked to make since then, by container, and how often.

@@ -16,7 +16,7 @@ use crate::support::edge::{Answer, Edge};
 use crate::support::freehold::{BINARY, Freehold, engine};
 use crate::support::load::trust;
 use crate::support::process::run;
-use crate::support::until::{secs, until};
+use crate::support::until::{secs, until, until_true};
 
 const APP: &str = "shop";
 const HOST: &str = "shop.localhost";
@@ -189,6 +189,12 @@ impl Place {
             streams,
             patience: NEVER,
         })
+    }
+
+    /// Lets a load go on for so many requests more; in the large form, for as many as take that time.
+    pub fn goes_on(&self, load: &Load, more: usize) {
+        let (over, more) = (load.over(), self.scale.requests(more));
+        until_true("more of the load", secs(300), || load.over() >= over + more);
     }
 
     /// Adds up, tells and keeps what a run came to.

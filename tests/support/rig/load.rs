@@ -12,7 +12,7 @@ use tokio::task::{JoinSet, LocalSet};
 
 use super::ask::ask;
 use super::door::{Connections, Door};
-use super::ledger::{Kind, Ledger, StreamEnd, StreamKind};
+use super::ledger::{Kind, Ledger, Record, StreamEnd, StreamKind};
 use super::schedule::Schedule;
 use super::streams::follow;
 
@@ -106,10 +106,11 @@ impl Load {
         self.ledger.lock().unwrap().records.len()
     }
 
-    /// How many of those failed.
-    pub fn lost(&self) -> usize {
+    /// Those of them that failed.
+    pub fn failed(&self) -> Vec<Record> {
         let ledger = self.ledger.lock().unwrap();
-        ledger.records.iter().filter(|r| !r.is_good()).count()
+        let failed = ledger.records.iter().filter(|r| !r.is_good());
+        failed.cloned().collect()
     }
 
     /// How many of this kind of stream were ended by the other side.

@@ -1,5 +1,8 @@
 //! How large a run is. `tests/run` takes the short form; with `FREEHOLD_SOAK=1` (`tests/soak`) the same code runs large.
 
+/// Requests a second of the short form, by which those that stand for a time are counted.
+const SHORT_RATE: u32 = 60;
+
 /// The numbers of a run.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 pub struct Scale {
@@ -35,7 +38,7 @@ impl Scale {
             },
             None => Self {
                 soak: false,
-                rate: 60,
+                rate: SHORT_RATE,
                 deploys: 2,
                 rollbacks: 1,
                 scales: 2,
@@ -50,5 +53,12 @@ impl Scale {
     /// What costs too much time for the short form.
     pub fn only_large(self, many: u32) -> u32 {
         if self.soak { many } else { 0 }
+    }
+
+    /// As many requests as come in the time that `many` take in the short form: what stands for a time lasts as long in
+    /// either.
+    pub fn requests(self, many: usize) -> usize {
+        let of = |rate: u32| usize::try_from(rate).unwrap();
+        many.max(many * of(self.rate) / of(SHORT_RATE))
     }
 }
