@@ -76,6 +76,12 @@ impl Death {
         }
     }
 
+    /// Whether this request was at the one that died, then or at another time.
+    pub fn had(&self, place: &Place, record: &Record) -> bool {
+        let lines = edge_log::lines_of(&place.log(), record);
+        lines.iter().any(|l| l["target"] == self.target.as_str())
+    }
+
     /// Whether this request was under way then, by its times.
     fn met(&self, record: &Record) -> bool {
         let sent = record.sent.is_some_and(|sent| sent <= self.moment + CLOCKS);

@@ -13,6 +13,8 @@ use crate::rig::load::{Load, SHORT_ANSWERS};
 use crate::support::until::{secs, until, until_true};
 
 const WARM: usize = 100;
+/// So often at most until a request was at the one that is killed: of those that come a third is at each.
+const KILLS: usize = 10;
 /// A hung replica gets nothing more after so long.
 const EJECTED: Duration = Duration::from_secs(20);
 /// Of a machine that does other things too: to come from the one that hangs to another, and be answered there.
@@ -206,16 +208,45 @@ fn replaced(place: &Place, one: &Container) -> Result<i64, String> {
     }
 }
 
+/// Whether a safe request that was at one of those that died is lost.
+fn is_one_lost(place: &Place, load: &Load, deaths: &[Death]) -> bool {
+    let failed = load.failed();
+    let mut safe = failed.iter().filter(|record| record.kind.is_safe());
+    safe.any(|record| deaths.iter().any(|death| death.had(place, record)))
+}
+
+/// Of a daemon that sends nothing again, one of three is killed. Whether a request is at it then is chance, and so one is
+/// until one was.
+fn a_death_costs_requests(place: &Place) {
+    let load = begun(place);
+    let mut deaths: Vec<Death> = Vec::new();
+    while deaths.len() < KILLS && !is_one_lost(place, &load, &deaths) {
+        deaths.push(Death::of(place, &load, "kill -9", deaths.len()));
+        place.goes_on(&load, WARM);
+        place.until_serving(3);
+        load.mark("three replicas serve again");
+    }
+    let is_lost = is_one_lost(place, &load, &deaths);
+    let report = place.report("n3-saboteur-one-of-three-dies", &load.finish());
+    assert!(is_lost && report.failed_safe > 0, "none was lost\n{report}");
+    let named = report.first_failure.clone().unwrap();
+    assert!(named.contains("target replica:"), "{report}");
+}
+
 /// The saboteur: a daemon that sends nothing again, looks at no kept connection, and leaves nobody out.
 #[test]
 fn n3_without_retries_and_ejection_the_same_replicas_cost_requests() {
     let place = Place::new(Shape {
         // Longer than silence takes to speak against a replica.
         answer: "15s",
+        // One that died often is waited for no longer than one that died thrice.
+        settings: "[container]\nrestart_longest = \"4s\"\n",
         ..PLAIN
     });
     place.fh.sabotage(Some("no-retries"));
     place.until_serving(3);
+    a_death_costs_requests(&place);
+
     let load = begun(&place);
     let one = misbehaves(&place, &load, "close");
     place.goes_on(&load, 2 * WARM);

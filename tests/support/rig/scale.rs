@@ -62,3 +62,18 @@ impl Scale {
         many.max(many * of(self.rate) / of(SHORT_RATE))
     }
 }
+
+#[test]
+fn n1_what_stands_for_a_time_lasts_as_long_at_each_rate() {
+    let requests = |rate, many| {
+        let scale = Scale {
+            rate,
+            ..Scale::of_env()
+        };
+        scale.requests(many)
+    };
+    assert_eq!(requests(SHORT_RATE, 100), 100);
+    assert_eq!(requests(600, 100), 1_000);
+    // Never fewer than asked for.
+    assert_eq!(requests(30, 100), 100);
+}
