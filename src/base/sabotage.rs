@@ -13,6 +13,8 @@ pub enum Sabotage {
     LeftFile,
     /// Who hands over cuts what it serves instead of serving it to its end.
     AbruptHandover,
+    /// Who hands over ends what it serves, and serves nobody, as soon as it lets go: before the other is known to serve.
+    EarlyEnd,
     /// Who takes over hangs once it has the lease.
     HangingStart,
     /// Connections to apps are used again however long they were idle, closed or not.
@@ -41,6 +43,7 @@ impl Sabotage {
             Self::EarlyAnswer => "early-answer",
             Self::LeftFile => "left-file",
             Self::AbruptHandover => "abrupt-handover",
+            Self::EarlyEnd => "early-end",
             Self::HangingStart => "hanging-start",
             Self::OldConnections => "old-connections",
             Self::NoPause => "no-pause",

@@ -332,6 +332,12 @@ impl Life {
             tracing::error!(%error, "the control plane ended by itself during a handover");
         }
         crash_point::hit(Step::LetGo.point());
+        if Sabotage::EarlyEnd.is_on()
+            && let Ok(closed) = Closed::new(&self.config, &self.kept)
+        {
+            let ended = std::mem::replace(&mut self.edge, closed.edge);
+            ended.drain(Duration::ZERO).await;
+        }
         let mut failed: Option<String> = None;
         loop {
             let word = Word::Take {

@@ -69,6 +69,13 @@ impl Place {
         Self::with(fh, &engine(), shape)
     }
 
+    /// The same with a daemon whose sockets nobody holds: while it is away, nobody listens.
+    pub fn of_own_sockets(shape: Shape) -> Self {
+        let mut fh = Freehold::new();
+        fh.is_held = false;
+        Self::with(fh, &engine(), shape)
+    }
+
     /// The same on another engine than the tests' own.
     pub fn on(engine: &str, shape: Shape) -> Self {
         Self::with(Freehold::new(), engine, shape)
