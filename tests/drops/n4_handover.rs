@@ -17,8 +17,8 @@ use crate::support::until::{secs, until, until_true};
 /// Before anything is changed, so that every kind of request was there and streams are open.
 pub const WARM: usize = 100;
 const HANDOVERS: usize = 10;
-/// About as long as so many handovers take in the large form: the longest of a short run is chance.
-const CONTROL: Duration = secs(45);
+/// A little longer than so many handovers take, in the large form: the longest of a short run is chance.
+const CONTROL: Duration = secs(30);
 /// What nobody waits, in ms, while one hangs that has the lease, which it may for 30 s: the one before serves meanwhile. Held
 /// where the machine does nothing else.
 const SERVED_WITHIN: u64 = 10_000;
