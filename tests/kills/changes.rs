@@ -95,7 +95,8 @@ pub fn change(p: &Place, dice: &mut Dice, round: u64) -> Change {
     };
     let host = format!("more{number}.{end}");
     let side = format!("{SIDE}{number}");
-    let token = format!("token{number}");
+    // A name may be given twice, and a removal is of one of the two: so each is given once.
+    let token = format!("token{round}");
     let user = format!("ana{number}");
     let more = format!("more{}", number % 2);
     match dice.below(34) {
@@ -137,6 +138,10 @@ pub fn change(p: &Place, dice: &mut Dice, round: u64) -> Change {
             "there",
         ),
         18 => {
+            let all = p.told(&["token", "list"]);
+            let mut names = list(&all).iter().filter_map(|row| row["name"].as_str());
+            let token = names.find(|name| name.starts_with("token"));
+            let token = token.unwrap_or("token");
             let id = format!("{TOKEN_CALLED}{token}");
             of(
                 &["token", "rm", &id, "--yes"],
