@@ -1,14 +1,13 @@
 //! Replicas that are spoken to over HTTP/2 without TLS: one that hangs is treated as one of HTTP/1.1 is.
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::app::{App, h2c_app};
 use crate::balancing::{reads_leave_what_is_given_up, reads_leave_what_is_silent};
-use crate::client::{Http1, get, post};
+use crate::client::{Http1, post};
 use crate::h2c::{PATIENCE, frames};
+use crate::retry::{Seen, a_fifth_has_a_second_chance};
 use crate::rig::{Rig, World, h2c_target, route, within};
 
 /// Takes each request and never answers; tells the methods of those that were taken back.
@@ -91,19 +90,13 @@ async fn e5_an_h2c_replica_that_resets_what_it_is_asked_is_left_out() {
 #[tokio::test]
 async fn e5_of_requests_that_an_h2c_app_resets_once_a_fifth_has_a_second_chance() {
     const REQUESTS: usize = 200;
-    let seen = Arc::new(Mutex::new(HashMap::<String, usize>::new()));
+    let seen = Seen::default();
     let all = seen.clone();
     let app = frames(move |mut connection, _| {
         let all = all.clone();
         async move {
             while let Some(Ok((request, mut respond))) = connection.accept().await {
-                let times = {
-                    let mut all = all.lock().unwrap();
-                    let times = all.entry(request.uri().path().to_owned()).or_default();
-                    *times += 1;
-                    *times
-                };
-                match times {
+                match all.times(request.uri().path()) {
                     1 => respond.send_reset(h2::Reason::INTERNAL_ERROR),
                     _ => drop(respond.send_response(http::Response::new(()), true)),
                 }
@@ -111,26 +104,5 @@ async fn e5_of_requests_that_an_h2c_app_resets_once_a_fifth_has_a_second_chance(
         }
     })
     .await;
-    let rig = Rig::start(World::of([route(
-        "tasks.test",
-        &[&h2c_target(app.address)],
-    )]));
-    let began = Instant::now();
-    let mut client = Http1::tls(&rig, "tasks.test").await;
-    let mut well = 0;
-    for number in 0..REQUESTS {
-        let url = format!("https://tasks.test/{number}");
-        let status = client.ask(get(&url)).await.unwrap().status.as_u16();
-        assert!(matches!(status, 200 | 502), "{status}");
-        well += usize::from(status == 200);
-    }
-    let seconds = began.elapsed().as_secs() as usize + 1;
-    let seen = seen.lock().unwrap();
-    let again = seen.values().sum::<usize>() - REQUESTS;
-    assert_eq!((seen.len(), again), (REQUESTS, well));
-    let most = REQUESTS / 5 + 5 + seconds;
-    assert!(
-        (REQUESTS / 5 - 5..=most).contains(&again),
-        "{again} of {most}"
-    );
+    a_fifth_has_a_second_chance(&h2c_target(app.address), &seen, REQUESTS).await;
 }

@@ -3,6 +3,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use freehold::proxy::Target;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::app::{raw, read_head};
@@ -106,47 +107,59 @@ async fn e5_a_put_or_delete_that_may_have_arrived_is_not_repeated() {
 #[tokio::test]
 async fn e5_of_a_thousand_requests_that_fail_once_a_fifth_has_a_second_chance() {
     const REQUESTS: usize = 1_000;
-    let seen = Arc::new(Mutex::new(HashMap::<String, usize>::new()));
+    let seen = Seen::default();
     let all = seen.clone();
     let app = raw(move |mut stream, _| {
         let all = all.clone();
         async move {
             let head = read_head(&mut stream).await.unwrap();
-            let path = head.split(' ').nth(1).unwrap().to_owned();
-            let times = {
-                let mut all = all.lock().unwrap();
-                let times = all.entry(path).or_default();
-                *times += 1;
-                *times
-            };
-            if times > 1 {
+            if all.times(head.split(' ').nth(1).unwrap()) > 1 {
                 let ok = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
                 stream.write_all(ok).await.unwrap();
             }
         }
     })
     .await;
-    let rig = Rig::start(World::of([route("tasks.test", &[&target(app.address)])]));
+    a_fifth_has_a_second_chance(&target(app.address), &seen, REQUESTS).await;
+}
+
+/// How often an app was asked for each path.
+#[derive(Clone, Default)]
+pub struct Seen(Arc<Mutex<HashMap<String, usize>>>);
+
+impl Seen {
+    /// Once more; how often it was with this one.
+    pub fn times(&self, path: &str) -> usize {
+        let mut all = self.0.lock().unwrap();
+        let times = all.entry(path.to_owned()).or_default();
+        *times += 1;
+        *times
+    }
+}
+
+/// Asks a target that fails each path once, and counts who had a second chance.
+pub async fn a_fifth_has_a_second_chance(target: &Arc<Target>, seen: &Seen, requests: usize) {
+    let rig = Rig::start(World::of([route("tasks.test", &[target])]));
     let began = Instant::now();
     let mut client = Http1::tls(&rig, "tasks.test").await;
     let mut well = 0;
-    for number in 0..REQUESTS {
+    for number in 0..requests {
         let url = format!("https://tasks.test/{number}");
         let status = client.ask(get(&url)).await.unwrap().status.as_u16();
         assert!(matches!(status, 200 | 502), "{status}");
         well += usize::from(status == 200);
     }
     let seconds = began.elapsed().as_secs() as usize + 1;
-    let seen = seen.lock().unwrap();
-    let again = seen.values().sum::<usize>() - REQUESTS;
+    let seen = seen.0.lock().unwrap();
+    let again = seen.values().sum::<usize>() - requests;
     assert_eq!(
         (seen.len(), again),
-        (REQUESTS, well),
+        (requests, well),
         "once each, and not in vain"
     );
-    let most = REQUESTS / 5 + 5 + seconds;
+    let most = requests / 5 + 5 + seconds;
     assert!(
-        (REQUESTS / 5 - 5..=most).contains(&again),
+        (requests / 5 - 5..=most).contains(&again),
         "{again} of {most}"
     );
 }
@@ -157,19 +170,14 @@ async fn e5_of_a_thousand_requests_that_fail_once_a_fifth_has_a_second_chance() 
 async fn e5_what_ends_after_a_while_on_a_kept_connection_is_sent_again_within_the_budget_only() {
     const CLIENTS: usize = 40;
     const ROUNDS: usize = 2;
-    let seen = Arc::new(Mutex::new(HashMap::<String, usize>::new()));
+    let seen = Seen::default();
     let all = seen.clone();
     let app = raw(move |mut stream, _| {
         let all = all.clone();
         async move {
             while let Some(head) = read_head(&mut stream).await {
                 let path = head.split(' ').nth(1).unwrap().to_owned();
-                let times = {
-                    let mut all = all.lock().unwrap();
-                    let times = all.entry(path.clone()).or_default();
-                    *times += 1;
-                    *times
-                };
+                let times = all.times(&path);
                 if path.starts_with("/bad") && times == 1 {
                     tokio::time::sleep(Duration::from_millis(600)).await;
                     return;
@@ -203,7 +211,7 @@ async fn e5_what_ends_after_a_while_on_a_kept_connection_is_sent_again_within_th
     }
     let seconds = began.elapsed().as_secs() as usize + 1;
     let bad = |(path, times): (&String, &usize)| path.starts_with("/bad").then_some(times - 1);
-    let again: usize = seen.lock().unwrap().iter().filter_map(bad).sum();
+    let again: usize = seen.0.lock().unwrap().iter().filter_map(bad).sum();
     let most = 2 * CLIENTS * ROUNDS / 5 + 5 + seconds;
     assert!((1..=most).contains(&again), "{again} of {most}");
 }
