@@ -339,6 +339,29 @@ fn nothing_is_put_off() {
 }
 
 #[test]
+fn no_merge_is_left_in_the_middle() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders = vec![root.to_path_buf()];
+    let mut report = String::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let (path, name) = (entry.path(), entry.file_name());
+            if name.as_encoded_bytes().starts_with(b".") || name == "target" || path.is_symlink() {
+                continue;
+            }
+            if path.is_dir() {
+                folders.push(path);
+            } else if let Ok(text) = std::fs::read_to_string(&path)
+                && text.lines().any(|line| line.starts_with("<<<<<<< "))
+            {
+                report.push_str(&format!("{}\n", path.display()));
+            }
+        }
+    }
+    assert!(report.is_empty(), "{report}");
+}
+
+#[test]
 fn the_median_file_is_short() {
     let mut lengths: Vec<usize> = sources()
         .iter()

@@ -27,6 +27,8 @@ const PARKED_AFTER: Duration = Duration::from_millis(300);
 /// A client that does not take all that is there for it takes this much in `client_idle`, or is dropped: 273 bytes a
 /// second in a minute.
 const TAKEN_IN_TIME: u64 = 16 * 1024;
+/// Who has just come is about to say why: an edge that goes down waits so long for it.
+const FIRST_WORD: Duration = Duration::from_secs(1);
 /// How long a condemned connection has for its last frames.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
@@ -155,7 +157,8 @@ impl Client {
             answered: Cell::new(0),
             by_apps: Cell::new(0),
             awaits_answer: Cell::new(false),
-            idle_since: Cell::new(now),
+            // Since its handshake, if there was one.
+            idle_since: Cell::new(Instant::now()),
             // The first head is due from the start.
             head_since: Cell::new(Some(now)),
             part_since: Cell::new(None),
@@ -444,6 +447,13 @@ impl Client {
         } else {
             Verdict::Wait(idle + limits.client_idle)
         }
+    }
+
+    /// Until when a first request is waited for by an edge that goes down; `None` where there was one, or where the end can
+    /// be told without losing one.
+    pub(super) fn comes_until(&self) -> Option<Instant> {
+        let comes = self.in_flight.get() == 0 && self.answered.get() == 0 && !self.http2.get();
+        comes.then(|| self.idle_since.get() + FIRST_WORD)
     }
 
     /// The earliest moment at which the verdict could change for the worse.

@@ -276,6 +276,8 @@ impl Edge {
             left = &mut hurried => {
                 let now = Instant::now();
                 let left = left.min((began + limit).saturating_duration_since(now));
+                // Where it has only just begun, idle connections have the same moment as anywhere.
+                self.wait_for_the_last((began + LEAVING).min(now + left / 2)).await;
                 self.end(now, left, Phase::Ending, std::future::pending()).await;
             }
         }

@@ -85,12 +85,17 @@ async fn speak(client: &Rc<Client>, mut io: ClientIo) -> Option<Spoken> {
     let mut watch = Watch::new(client);
     let mut look = Look::default();
     let result = poll_fn(|cx| {
-        if watch.ends(client, cx) {
-            Pin::new(&mut connection).graceful_shutdown();
-        }
+        let ends = watch.ends(client, cx);
         wire.nobody_waits();
         if let Poll::Ready(result) = connection.poll_without_shutdown(cx) {
             return Poll::Ready(Some(result.map(|()| false)));
+        }
+        // Now that what had arrived is read: it is answered before the end.
+        if ends {
+            Pin::new(&mut connection).graceful_shutdown();
+            if let Poll::Ready(result) = connection.poll_without_shutdown(cx) {
+                return Poll::Ready(Some(result.map(|()| false)));
+            }
         }
         // hyper looks for the end only while it has no byte left that was sent before it.
         if client.is_served() && wire.poll_gone(cx, &mut look).is_ready() {
@@ -142,15 +147,13 @@ async fn park(client: &Client, io: &mut ClientIo) -> Option<Bytes> {
     let mut limit = std::pin::pin!(sleep_until(client.idle_until().into()));
     poll_fn(|cx| {
         client.listen(cx);
-        if client.phase() >= Phase::Parting || limit.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(None);
-        }
         let mut bytes = [0; 2_048];
         let mut buffer = ReadBuf::new(&mut bytes);
         match Pin::new(&mut *io).poll_read(cx, &mut buffer) {
             // A head has begun: from now on it is due.
             Poll::Pending if io.holds_a_part() => Poll::Ready(Some(Bytes::new())),
-            Poll::Pending => Poll::Pending,
+            Poll::Pending if client.phase() >= Phase::Parting => Poll::Ready(None),
+            Poll::Pending => limit.as_mut().poll(cx).map(|()| None),
             Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
                 Poll::Ready(Some(Bytes::copy_from_slice(buffer.filled())))
             }

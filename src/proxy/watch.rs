@@ -39,12 +39,16 @@ impl Watch {
     /// Whether the connection is to be ended politely now; true once.
     pub(super) fn ends(&mut self, client: &Client, cx: &Context<'_>) -> bool {
         client.listen(cx);
-        // What is told over HTTP/2 costs nobody a request; over HTTP/1.1 an end meets one that is on its way.
-        let phase = match client.http2.get() {
-            true => Phase::Succeeded,
-            false => Phase::Parting,
-        };
-        let ends = !self.ending && client.phase() >= phase;
+        let ends = !self.ending && is_to_end(client);
+        if ends
+            && let Some(until) = client.comes_until()
+            && until > Instant::now()
+        {
+            if self.sleep.deadline().into_std() > until {
+                self.sleep.as_mut().reset(until.into());
+            }
+            return false;
+        }
         self.ending |= ends;
         ends
     }
@@ -60,6 +64,11 @@ impl Watch {
         }
         while self.sleep.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
+            if !self.ending && is_to_end(client) {
+                self.ending = true;
+                self.sleep.as_mut().reset((now + GRACE).into());
+                return Overdue::End;
+            }
             match client.verdict(now) {
                 Verdict::Wait(until) => self.sleep.as_mut().reset(until.into()),
                 Verdict::Park => {
@@ -86,4 +95,14 @@ impl Watch {
         }
         Overdue::No
     }
+}
+
+/// Whether the edge is so far on its way down that the connection ends as soon as nothing runs on it.
+fn is_to_end(client: &Client) -> bool {
+    // What is told over HTTP/2 costs nobody a request; over HTTP/1.1 an end meets one that is on its way.
+    let phase = match client.http2.get() {
+        true => Phase::Succeeded,
+        false => Phase::Parting,
+    };
+    client.phase() >= phase
 }

@@ -26,7 +26,12 @@ fn seen(fields: &[(&'static str, &str)]) -> Request<Body> {
 async fn http2(rig: &Rig, source: &str, first: &[u8]) -> Http2 {
     let mut stream = from(source, rig.https).await.unwrap();
     stream.write_all(first).await.unwrap();
-    Http2::over(over_tls(rig, "tasks.test", "h2", stream).await.unwrap()).await
+    Http2::over(
+        over_tls(&rig.authority(), "tasks.test", "h2", stream)
+            .await
+            .unwrap(),
+    )
+    .await
 }
 
 /// Plain, from this source, on a connection that begins with these bytes.
@@ -292,7 +297,7 @@ async fn e2_a_websocket_is_asked_for_by_the_client_behind_the_proxy() {
     ] {
         let mut stream = from(source, rig.https).await.unwrap();
         stream.write_all(first).await.unwrap();
-        let mut stream = over_tls(&rig, "tasks.test", "http/1.1", stream)
+        let mut stream = over_tls(&rig.authority(), "tasks.test", "http/1.1", stream)
             .await
             .unwrap();
         let request = b"GET /ws HTTP/1.1\r\nHost: tasks.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n";
@@ -319,7 +324,9 @@ async fn e2_edits_of_the_protocols_list_leave_open_connections_what_they_are() {
     let mut stranger = stranger;
     stranger.write_all(V1).await.unwrap();
     assert!(
-        over_tls(&rig, "tasks.test", "h2", stranger).await.is_err(),
+        over_tls(&rig.authority(), "tasks.test", "h2", stranger)
+            .await
+            .is_err(),
         "a header was taken from somebody who is not listed"
     );
     let answer = early.ask(seen(&[])).await.unwrap();

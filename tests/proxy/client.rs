@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::rig::Rig;
+use crate::rig::{Authority, Rig};
 
 pub type Body = BoxBody<Bytes, io::Error>;
 
@@ -80,18 +80,18 @@ pub async fn whole(response: Response<Incoming>) -> hyper::Result<Whole> {
 
 pub async fn tls(rig: &Rig, name: &str, protocol: &str) -> io::Result<TlsStream<TcpStream>> {
     let stream = TcpStream::connect(rig.https).await?;
-    over_tls(rig, name, protocol, stream).await
+    over_tls(&rig.authority(), name, protocol, stream).await
 }
 
 /// TLS over a connection that may have begun with something else.
 pub async fn over_tls(
-    rig: &Rig,
+    authority: &Authority,
     name: &str,
     protocol: &str,
     stream: TcpStream,
 ) -> io::Result<TlsStream<TcpStream>> {
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(rig.authority().root()).unwrap();
+    roots.add(authority.root()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -7,7 +7,7 @@ use freehold::proxy::Target;
 use http_body_util::BodyExt;
 
 use crate::app::{App, app};
-use crate::client::{Http1, Http2, fetch, get, whole};
+use crate::client::{Http1, Http2, Whole, fetch, get, over_tls, whole};
 use crate::rig::{Rig, World, route, target, until, within};
 
 /// One switch from an old app to a new one while a 5 s answer runs; with the drain or without it.
@@ -232,6 +232,57 @@ async fn n4_an_edge_leaves_to_its_successor_without_losing_a_request() {
     assert_eq!(last, (200, "close".to_owned()));
     // It was told, in the first moment, to go elsewhere.
     assert!(http2.send(ask()).await.is_err());
+}
+
+/// Whose handshake was under way when the edge began to go down, and took longer than idle connections are waited for: what
+/// it came for is asked a moment later. Told by how long it took, as a late one is sent away.
+async fn comes_late(hurried: bool) -> (Duration, hyper::Result<Whole>) {
+    let app = app("one").await;
+    let rig = Rig::start(World::of([route("tasks.test", &[&target(app.address)])]));
+    let stream = tokio::net::TcpStream::connect(rig.https).await.unwrap();
+    until("it is taken", || rig.edge.stats().connections == 1).await;
+    let (edge, authority) = (rig.edge.handle(), rig.authority());
+    let leave = async {
+        match hurried {
+            false => rig.edge.drain(Duration::from_secs(20)).await,
+            true => {
+                let hurry = std::future::ready(Duration::from_secs(20));
+                rig.edge
+                    .leave_to_successor(Duration::from_secs(60), hurry)
+                    .await;
+            }
+        }
+    };
+    let come = async {
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        assert_eq!(edge.stats().connections, 1);
+        let stream = over_tls(&authority, "tasks.test", "http/1.1", stream).await;
+        let came = Instant::now();
+        let mut client = Http1::over(stream.unwrap()).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let answer = client.ask(get("https://tasks.test/")).await;
+        (came.elapsed(), answer)
+    };
+    tokio::join!(leave, come).1
+}
+
+#[tokio::test]
+async fn n4_who_has_just_come_is_answered_by_an_edge_that_goes_down() {
+    for hurried in [false, true] {
+        loop {
+            let (took, answer) = comes_late(hurried).await;
+            match answer {
+                Ok(answer) => {
+                    assert_eq!(answer.status, 200);
+                    assert_eq!(answer.header("connection"), "close");
+                    break;
+                }
+                // On a busy machine it was late.
+                Err(_) if took > Duration::from_millis(600) => {}
+                Err(error) => panic!("{error} after {took:?}"),
+            }
+        }
+    }
 }
 
 /// The edge that was closed takes connections again: those that came meanwhile waited.

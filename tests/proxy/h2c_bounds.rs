@@ -16,7 +16,12 @@ const SHARE: u64 = 1_600;
 
 async fn client(rig: &Rig, source: &str) -> Http2 {
     let stream = from(source, rig.https).await.unwrap();
-    Http2::over(over_tls(rig, "tasks.test", "h2", stream).await.unwrap()).await
+    Http2::over(
+        over_tls(&rig.authority(), "tasks.test", "h2", stream)
+            .await
+            .unwrap(),
+    )
+    .await
 }
 
 async fn ask(client: &mut Http2, path: &str, spoken_for: Option<&str>) -> Whole {

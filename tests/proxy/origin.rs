@@ -83,7 +83,9 @@ pub async fn ask(rig: &Rig, source: &str, first: &[u8], request: Request<Body>) 
     let name = request.uri().host().unwrap().to_owned();
     let mut stream = from(source, rig.https).await.unwrap();
     stream.write_all(first).await.unwrap();
-    let stream = over_tls(rig, &name, "http/1.1", stream).await.unwrap();
+    let stream = over_tls(&rig.authority(), &name, "http/1.1", stream)
+        .await
+        .unwrap();
     Http1::over(stream).await.ask(request).await.unwrap()
 }
 

@@ -50,7 +50,7 @@ async fn is_served(rig: &Rig, source: &str, first: &[u8]) -> bool {
     let asking = async {
         let mut stream = from(source, rig.https).await?;
         stream.write_all(first).await?;
-        let stream = over_tls(rig, "tasks.test", "http/1.1", stream).await?;
+        let stream = over_tls(&rig.authority(), "tasks.test", "http/1.1", stream).await?;
         let mut client = Http1::over(stream).await;
         let answer = client.ask(get("https://tasks.test/")).await;
         let answer = answer.map_err(io::Error::other)?;
@@ -305,8 +305,9 @@ async fn e4_handshakes_that_are_never_finished_hold_up_their_own_source_alone() 
         }
     }
     // The saboteur: where their own source is full, somebody waits for as long as a client has for its handshake.
+    let authority = rig.authority();
     let own = over_tls(
-        &rig,
+        &authority,
         "tasks.test",
         "http/1.1",
         from("127.0.0.2", rig.https).await.unwrap(),
