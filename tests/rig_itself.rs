@@ -180,11 +180,9 @@ fn clients_verify_certificates() {
 
 /// A program of a folder, made of shell's own words.
 fn script(folder: &std::path::Path, name: &str, text: &str) {
-    use std::os::unix::fs::PermissionsExt;
     std::fs::create_dir_all(folder).unwrap();
-    let file = folder.join(name);
-    std::fs::write(&file, format!("#!/bin/sh\n{text}\n")).unwrap();
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let text = format!("#!/bin/sh\n{text}\n");
+    process::make_program(&folder.join(name), text.as_bytes());
 }
 
 /// `sudo tests/run` has root's HOME; the toolchain is the person's.

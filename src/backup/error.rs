@@ -73,7 +73,7 @@ impl BackupError {
     pub fn is_passing(&self) -> bool {
         match self {
             Self::Server(trouble) => trouble.passing,
-            Self::Supervise(SuperviseError::Engine(e)) => e.is_unreachable(),
+            Self::Supervise(SuperviseError::Engine(e)) => e.is_passing(),
             Self::Supervise(SuperviseError::Stopping) => true,
             Self::Cut(e) => e.is_unreachable() || matches!(e, EngineError::CutShort { .. }),
             Self::Db(DbError::DiskFull | DbError::Unavailable(_)) => true,

@@ -205,6 +205,8 @@ pub fn path(name: &str) -> String {
 const REMOVAL: Duration = Duration::from_secs(180);
 /// After this long it is looked at whether anything holds it up.
 const HELD_UP: Duration = Duration::from_secs(5);
+/// Looks in a row at which the engine has to be away: one that is busy misses one.
+const SILENT: u32 = 3;
 
 /// Runs the verb.
 ///
@@ -308,11 +310,13 @@ async fn post<T: DeserializeOwned>(client: &Client, name: &str, what: &str) -> R
 
 /// What holds a removal up, when it does: the engine that is away, or what its last try met. Who may not see the box, or
 /// no longer the job, goes on waiting.
-async fn held_up(client: &Client, job: Option<i64>) -> Option<String> {
-    if let Ok(status) = client.get::<Status>("/api/v1/status").await
-        && let Some(why) = status.engine.error
-    {
-        return Some(why);
+async fn held_up(client: &Client, job: Option<i64>, silent: &mut u32) -> Option<String> {
+    if let Ok(status) = client.get::<Status>("/api/v1/status").await {
+        match status.engine.error {
+            Some(why) if *silent + 1 == SILENT => return Some(why),
+            Some(_) => *silent += 1,
+            None => *silent = 0,
+        }
     }
     let job: Job = client.get(&format!("/api/v1/jobs/{}", job?)).await.ok()?;
     // One that met something twice is not about to get over it.
@@ -337,6 +341,7 @@ async fn remove(
     let job = accepted["job"]["id"].as_i64();
     let begun = Instant::now();
     let mut progress = Progress::of_state(global, format!("Removing {name}"));
+    let mut silent = 0;
     while begun.elapsed() < REMOVAL {
         progress.state("containers end first");
         match client.get::<AppDetail>(&path(name)).await {
@@ -355,7 +360,7 @@ async fn remove(
             Ok(_) => tokio::time::sleep(Duration::from_millis(300)).await,
         }
         if begun.elapsed() > HELD_UP
-            && let Some(why) = held_up(client, job).await
+            && let Some(why) = held_up(client, job, &mut silent).await
         {
             drop(progress);
             return Err(Fail::Ended(format!(

@@ -215,6 +215,8 @@ impl Work {
             let published = self.publish().await;
             let look = match &published {
                 Ok(Some(until)) => until.since(UnixMs::now()).min(LOOK),
+                // What it was to publish is not yet: somebody waits for it.
+                Err(Trouble::Gathering(_)) => Duration::ZERO,
                 _ => LOOK,
             };
             if !matches!(published, Err(Trouble::Gathering(_))) {

@@ -66,10 +66,10 @@ impl Engine {
     /// The exit code of a command whose output has ended.
     ///
     /// # Errors
-    /// `CutShort` when it still runs 5 s after its output ended.
+    /// `CutShort` when it still runs 30 s after its output ended.
     pub async fn exec_exit_code(&self, exec: &str) -> Result<i64, EngineError> {
         let what = "exit code of a command".to_owned();
-        for _ in 0..50 {
+        for _ in 0..300 {
             let seen = self
                 .call(&what, SHORT, self.docker.inspect_exec(exec))
                 .await?;

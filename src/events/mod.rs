@@ -129,11 +129,12 @@ impl Events {
     /// When the table cannot be read.
     pub async fn start(db: Db, tasks: &Tasks) -> Result<Self, DbError> {
         let (sender, _) = broadcast::channel(BACKLOG);
+        // Before the first look: what is written between the two is told.
+        let mut commits = db.commits();
         let mut last = db.read(store::last).await?;
         let told = sender.clone();
         let shutdown = tasks.shutdown().clone();
         tasks.spawn_core("events", async move {
-            let mut commits = db.commits();
             let mut trimmed = last;
             loop {
                 tokio::select! {

@@ -2,6 +2,7 @@
 
 use crate::base::secret::SealError;
 use crate::db::DbError;
+use crate::docker::EngineError;
 use crate::supervise::SuperviseError;
 
 /// A failure, as a sentence with its remedy.
@@ -45,7 +46,9 @@ impl PostgresError {
     /// Whether the same may succeed later without anybody's doing.
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Supervise(SuperviseError::Engine(e)) => e.is_unreachable(),
+            Self::Supervise(SuperviseError::Engine(e)) => {
+                e.is_passing() || matches!(e, EngineError::CutShort { .. })
+            }
             // It does not run just now: it is being brought back.
             Self::Supervise(SuperviseError::Stopping | SuperviseError::NotFound(_)) => true,
             Self::Db(DbError::DiskFull | DbError::Unavailable(_)) => true,

@@ -28,7 +28,7 @@ const PARKED_AFTER: Duration = Duration::from_millis(300);
 /// second in a minute.
 const TAKEN_IN_TIME: u64 = 16 * 1024;
 /// Who has just come is about to say why: an edge that goes down waits so long for it.
-const FIRST_WORD: Duration = Duration::from_secs(1);
+const FIRST_WORD: Duration = Duration::from_secs(2);
 /// How long a condemned connection has for its last frames.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
@@ -449,11 +449,17 @@ impl Client {
         }
     }
 
-    /// Until when a first request is waited for by an edge that goes down; `None` where there was one, or where the end can
-    /// be told without losing one.
+    /// Until when a request is waited for by an edge that goes down, a first one or one of which a part has come; `None` where
+    /// none is, or where the end can be told without losing one.
     pub(super) fn comes_until(&self) -> Option<Instant> {
-        let comes = self.in_flight.get() == 0 && self.answered.get() == 0 && !self.http2.get();
-        comes.then(|| self.idle_since.get() + FIRST_WORD)
+        if self.in_flight.get() > 0 || self.http2.get() {
+            return None;
+        }
+        let since = match self.answered.get() {
+            0 => Some(self.idle_since.get()),
+            _ => self.head_since.get(),
+        };
+        since.map(|since| since + FIRST_WORD)
     }
 
     /// The earliest moment at which the verdict could change for the worse.

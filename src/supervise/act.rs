@@ -60,7 +60,7 @@ pub(super) async fn act(
 ) -> Outcome {
     match try_act(shared, action, subject).await {
         Ok(outcome) => outcome,
-        Err(SuperviseError::Engine(error)) if error.is_unreachable() => {
+        Err(SuperviseError::Engine(error)) if error.is_passing() => {
             Outcome::Later(error.to_string())
         }
         Err(SuperviseError::State(why)) => Outcome::Later(why),

@@ -25,7 +25,7 @@ const READ: u32 = 100;
 /// So much later than it was written the engine may have read a line.
 const READ_LATE: Duration = Duration::from_millis(500);
 /// Reading them must not take long.
-const LIMIT: Duration = Duration::from_secs(5);
+const LIMIT: Duration = Duration::from_secs(15);
 
 /// How a container's process ended.
 #[derive(Clone, Debug, PartialEq, Eq)]

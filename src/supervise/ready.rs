@@ -19,7 +19,7 @@ const LINES: u32 = 50;
 /// A line that is shown is cut here.
 const LINE: usize = 500;
 /// Gathering the story must not take long itself.
-const STORY: Duration = Duration::from_secs(5);
+const STORY: Duration = Duration::from_secs(15);
 
 pub(super) async fn wait_ready(
     shared: &Arc<Shared>,

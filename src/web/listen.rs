@@ -21,7 +21,7 @@ use crate::base::said::Said;
 use crate::base::shutdown::Tasks;
 
 /// For the first head of a connection that was taken just before the end.
-const MOMENT: Duration = Duration::from_millis(100);
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// Makes the socket at `path`, replacing a dead one, with `mode`.
 fn bind(path: &Path, mode: u32) -> io::Result<Std> {
@@ -98,7 +98,7 @@ fn accept(
                     if said.is_due(Instant::now()) {
                         tracing::warn!(%error, socket = name, "connections cannot be accepted, and wait. Said once a minute");
                     }
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    tokio::time::sleep(Duration::from_secs(1)).await;
                     continue;
                 }
             };

@@ -22,7 +22,7 @@ fn n3_an_engine_that_is_restarted_costs_no_safe_request() {
         Shape {
             replicas: 2,
             // A slow machine takes its time to start an engine, and all who come meanwhile are held.
-            settings: "[hold]\ntime = \"55s\"\nrequests = 100000\n",
+            settings: "[hold]\ntime = \"170s\"\nrequests = 100000\n",
             ..PLAIN
         },
     );

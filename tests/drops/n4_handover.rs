@@ -1,8 +1,8 @@
 //! N4: the daemon changes under load. Another Freehold takes over, ten times; one that crashes, hangs or is no Freehold at
 //! all does not, and the one before serves on; whoever of the two is killed on the way, the box is back.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use crate::place::{PLAIN, Place, Shape};
@@ -10,7 +10,7 @@ use crate::rig::ledger::{Outcome, Record, StreamKind};
 use crate::rig::load::{EVERYTHING, SHORT_ANSWERS};
 use crate::rig::report::Report;
 use crate::support::freehold::{BINARY, Freehold, words};
-use crate::support::process::signal;
+use crate::support::process::{make_program, run, signal};
 use crate::support::sweep::Sweep;
 use crate::support::until::{secs, until, until_true};
 
@@ -35,7 +35,7 @@ const WHOLE: &[StreamKind] = &[
 ];
 
 /// What the one before has for ending what it serves: less than the streams stay, so that there are some to be told.
-const SETTINGS: &str = "[drain]\nreplica = \"7s\"\n";
+const SETTINGS: &str = "[drain]\nreplica = \"7s\"\ndaemon = \"12s\"\n";
 
 /// A box whose program is a file of its own, as on a server.
 pub fn place() -> Place {
@@ -59,15 +59,14 @@ fn shape(drain: &'static str) -> Shape {
 /// Puts another program in the daemon's place, as an upgrade does: beside it, then over it.
 pub fn install(fh: &Freehold, script: &str) {
     let beside = fh.path("freehold.new");
-    std::fs::write(&beside, script).unwrap();
-    std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o755)).unwrap();
+    make_program(&beside, script.as_bytes());
     std::fs::rename(&beside, &fh.program).unwrap();
 }
 
 /// Puts the real one back there.
 pub fn put_back(fh: &Freehold) {
     let beside = fh.path("freehold.new");
-    std::fs::copy(BINARY, &beside).unwrap();
+    run(Command::new("cp").arg(BINARY).arg(&beside));
     std::fs::rename(&beside, &fh.program).unwrap();
 }
 
@@ -375,8 +374,13 @@ fn holds_the_lease(fh: &Freehold, pid: u32) -> bool {
     lease_holder(fh) == Some(pid)
 }
 
-/// Which process has the lock on the lease, as the kernel tells.
+/// Which process has the lock on the lease, as the kernel tells. It tells in pieces, and locks that come and go meanwhile can
+/// hide one between two: so it is asked again before nobody has it.
 pub fn lease_holder(fh: &Freehold) -> Option<u32> {
+    (0..20).find_map(|_| lease_holder_told(fh))
+}
+
+fn lease_holder_told(fh: &Freehold) -> Option<u32> {
     use std::os::unix::fs::MetadataExt as _;
     let inode = std::fs::metadata(fh.data_dir().join("lease"))
         .unwrap()

@@ -135,8 +135,9 @@ fn n4_another_address_is_listened_on_and_nobody_at_the_old_one_is_lost() {
     let slow = Slow::start(secs(4));
     let mut fh = Freehold::new();
     fh.is_held = false;
+    // One says nothing until all is done, which a busy machine takes its time for.
     fh.configure(&format!(
-        "[[route]]\nhost = \"slow.localhost\"\nupstream = \"http://127.0.0.1:{}\"\ntls = \"internal\"\n",
+        "[timeouts]\nheader = \"60s\"\n[[route]]\nhost = \"slow.localhost\"\nupstream = \"http://127.0.0.1:{}\"\ntls = \"internal\"\n",
         slow.port
     ));
     fh.start();

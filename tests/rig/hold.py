@@ -131,6 +131,8 @@ class Holder:
         while self.child:
             self.hear()
             pid, status = self.reap()
+            # Who gave the place away before it ended has said so by now.
+            self.hear()
             if pid == self.child:
                 self.child = None
                 code = os.waitstatus_to_exitcode(status)

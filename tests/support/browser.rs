@@ -159,7 +159,7 @@ impl Browser {
     /// What a person reads. By script, since an element may be gone by the time it is asked for its text.
     pub fn text(&self) -> String {
         let ask = "return document.body ? document.body.innerText : ''";
-        let text = until("a page to be read", secs(20), || {
+        let text = until("a page to be read", secs(120), || {
             // Between two pages there is none to ask.
             let text = self.runtime.block_on(self.client.execute(ask, Vec::new()));
             text.map_err(|error| error.to_string())

@@ -1,6 +1,7 @@
 //! A helper server: started with a log file, ended with its value.
 
 use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -123,4 +124,15 @@ pub fn tool(path: &str) -> PathBuf {
         tool.display()
     );
     tool
+}
+
+/// Makes a program. By a child: while this process has a file open for writing, what another of its threads starts meanwhile
+/// has it too, and who would run it hears that it is busy.
+pub fn make_program(file: &Path, bytes: &[u8]) {
+    let mut command = Command::new("sh");
+    command.args(["-c", "cat >\"$1\" && chmod 755 \"$1\"", "sh"]);
+    let mut child = command.arg(file).stdin(Stdio::piped()).spawn().unwrap();
+    // Dropped at the end of the statement, which is the end of the input.
+    child.stdin.take().unwrap().write_all(bytes).unwrap();
+    assert!(child.wait().unwrap().success(), "{}", file.display());
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-const WITHIN: Duration = Duration::from_secs(5);
+/// A box that is busy may let it wait for the processor; who comes meanwhile waits in the sockets.
+const WITHIN: Duration = Duration::from_secs(15);
 /// A name that nothing is served under: what is asked for is an answer, not a page.
 const QUESTION: &str = "GET / HTTP/1.1\r\nHost: handover.invalid\r\nConnection: close\r\n\r\n";
 /// In front of it where proxies have to say whom they speak for; where none has to, that is no HTTP, which is answered too.

@@ -18,7 +18,7 @@ use super::ledger::{Kind, Outcome, Record};
 use super::pattern;
 
 /// Whoever has no answer by then gets none.
-pub const NEVER: Duration = Duration::from_secs(60);
+pub const NEVER: Duration = Duration::from_secs(180);
 /// An upload comes in so many pieces of this size, so far apart.
 const PIECES: u64 = 6;
 const PIECE: usize = 4_000;
