@@ -39,7 +39,7 @@ impl Death {
         let from = load.elapsed();
         match way {
             "kill -9" => victim.docker(&["kill", "-s", "KILL"]),
-            "docker stop" => victim.docker(&["stop", "-t", "5"]),
+            "docker stop" => victim.docker(&["stop", "-t", "60"]),
             _ => victim.behave("eat"),
         }
         let dead = || {

@@ -148,7 +148,9 @@ fn n3_a_hung_replica_is_left_out_and_whoever_waits_goes_elsewhere() {
     let target = place.target_of(&place.containers()[0]);
     let hung = UnixMs::now().0;
     let one = misbehaves(&place, &load, "hang");
-    let given_up = until("it to be given up", secs(120), || given_up(&place, &one));
+    let given_up = until("it to be given up", secs(120), || {
+        given_up(&place, &one, &target)
+    });
     let since = load.at(given_up);
     load.mark(format!("{} was given up at {since:?}", one.id));
     // It is replaced, too.
@@ -182,17 +184,28 @@ fn n3_a_hung_replica_is_left_out_and_whoever_waits_goes_elsewhere() {
     }
 }
 
-/// When the API says that the edge gave it up: it left it out, or its check failed.
-fn given_up(place: &Place, one: &Container) -> Result<i64, String> {
+/// When the edge gave it up by the daemon's log, or its check had failed by. The API tells of both for as long as they are so,
+/// and of the first for no longer than until the second.
+fn given_up(place: &Place, one: &Container, target: &str) -> Result<i64, String> {
+    let log = place.fh.log_text();
+    let target = format!("target={target} ");
+    let its =
+        |line: &&str| line.contains("left out for a while: it hangs") && line.contains(&target);
+    if let Some(line) = log.lines().find(its) {
+        let at = line.split(' ').next().unwrap();
+        return Ok(at.parse::<jiff::Timestamp>().unwrap().as_millisecond());
+    }
     let all = place.replicas();
     let its = all.iter().find(|r| r["name"] == one.name.as_str());
     let its = its.ok_or("no such replica")?;
-    let left_out = its["left_out"]["why"].as_str().unwrap_or_default();
-    if left_out.contains("it hangs") {
-        return Ok(its["left_out"]["since_ms"].as_i64().unwrap());
+    match its["state"]
+        .as_str()
+        .unwrap_or_default()
+        .starts_with("unhealthy")
+    {
+        true => Ok(UnixMs::now().0),
+        false => Err(its.to_string()),
     }
-    let ended = replaced(place, one);
-    ended.map_err(|_| its.to_string())
 }
 
 /// When it was stopped and started.

@@ -55,10 +55,12 @@ pub async fn ask(
 async fn attempt(connections: &Connections, start: Instant, record: &mut Record) -> Outcome {
     if matches!(record.kind, Kind::Http2 | Kind::SlowHttp2) {
         record.sent = Some(start.elapsed());
-        let sent = match over_shared(connections, record).await {
-            Ok(Err(error)) if failure::was_never_written(&error) => {
-                over_shared(connections, record).await
-            }
+        let once = || {
+            let request = request(connections, record, true);
+            over_shared(connections, record.number, request)
+        };
+        let sent = match once().await {
+            Ok(Err(error)) if failure::was_never_written(&error) => once().await,
             sent => sent,
         };
         return match sent {
@@ -67,19 +69,25 @@ async fn attempt(connections: &Connections, start: Instant, record: &mut Record)
             Err(error) => failure::connecting(&error),
         };
     }
-    let one = match record.kind {
-        Kind::Fresh | Kind::WebSocket => connections.fresh().await,
-        _ => connections.kept().await,
-    };
-    let mut one = match one {
-        Ok(one) => one,
-        Err(error) => return failure::connecting(&error),
-    };
-    let request = request(connections, record, false);
-    record.sent = Some(start.elapsed());
-    let response = match one.send(request).await {
-        Ok(response) => response,
-        Err(error) => return failure::sending(&error),
+    let (one, response) = loop {
+        let (one, is_kept) = match record.kind {
+            Kind::Fresh | Kind::WebSocket => (connections.fresh().await, false),
+            _ => connections.kept().await,
+        };
+        let mut one = match one {
+            Ok(one) => one,
+            Err(error) => return failure::connecting(&error),
+        };
+        let request = request(connections, record, false);
+        record.sent = Some(start.elapsed());
+        match one.send(request).await {
+            Ok(response) => break (one, response),
+            // Found closed a moment later than by a look: nothing of it was sent.
+            Err(error) if is_kept && failure::was_never_written(&error) => {
+                connections.found_closed();
+            }
+            Err(error) => return failure::sending(&error),
+        }
     };
     let outcome = judge(response, start, record).await;
     if outcome == Outcome::Good && !matches!(record.kind, Kind::Fresh | Kind::WebSocket) {
@@ -89,18 +97,18 @@ async fn attempt(connections: &Connections, start: Instant, record: &mut Record)
 }
 
 /// Over one of the connections that are shared; one that takes no request any more is left for the next.
-async fn over_shared(
+pub async fn over_shared(
     connections: &Connections,
-    record: &Record,
+    number: u64,
+    request: Request<Body>,
 ) -> std::io::Result<hyper::Result<Response<Incoming>>> {
-    let mut shared = connections.shared(record.number).await?;
-    let request = request(connections, record, true);
+    let mut shared = connections.shared(number).await?;
     let sent = match shared.sender.ready().await {
         Ok(()) => shared.sender.send_request(request).await,
         Err(error) => Err(error),
     };
     if sent.as_ref().is_err_and(failure::was_never_written) {
-        connections.moves(record.number, &shared).await;
+        connections.moves(number, &shared).await;
     }
     Ok(sent)
 }

@@ -107,18 +107,23 @@ impl Connections {
         Ok(One(sender))
     }
 
-    /// One that had requests before, if there is one: the newest, so that the others grow old.
-    pub async fn kept(&self) -> io::Result<One> {
+    /// One that had requests before, if there is one: the newest, so that the others grow old. And whether it is one.
+    pub async fn kept(&self) -> (io::Result<One>, bool) {
         loop {
             let Some((sender, since)) = self.idle.borrow_mut().pop() else {
-                return self.fresh().await;
+                return (self.fresh().await, false);
             };
             if sender.is_closed() {
-                self.closed_while_idle.set(self.closed_while_idle.get() + 1);
+                self.found_closed();
             } else if since.elapsed() < IDLE {
-                return Ok(One(sender));
+                return (Ok(One(sender)), true);
             }
         }
+    }
+
+    /// One that was kept had been closed when a request came to it.
+    pub fn found_closed(&self) {
+        self.closed_while_idle.set(self.closed_while_idle.get() + 1);
     }
 
     /// Keeps a connection for the next request, unless either side is done with it.

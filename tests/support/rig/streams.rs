@@ -9,9 +9,9 @@ use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::watch;
 
-use super::ask::{get, head, key, upgrade};
+use super::ask::{get, head, key, over_shared, upgrade};
 use super::door::{Connections, One};
-use super::failure::words;
+use super::failure::{was_never_written, words};
 use super::frames;
 use super::ledger::{Stream, StreamEnd, StreamKind};
 
@@ -57,28 +57,30 @@ async fn open(
     kind: StreamKind,
     number: u64,
 ) -> Result<(Response<Incoming>, Option<One>), String> {
-    let path = kind.path(number);
-    let http2 = kind == StreamKind::EventsHttp2;
-    let mut request = get(
-        connections.name(),
-        &path,
-        http2,
-        Empty::new().boxed_unsync(),
-    );
-    if kind == StreamKind::WebSocket {
-        upgrade(&mut request, &key(number));
-    }
-    let (response, one) = if http2 {
-        let mut sender = connections
-            .shared(number)
+    let request = || {
+        let path = kind.path(number);
+        let http2 = kind == StreamKind::EventsHttp2;
+        let body = Empty::new().boxed_unsync();
+        let mut request = get(connections.name(), &path, http2, body);
+        if kind == StreamKind::WebSocket {
+            upgrade(&mut request, &key(number));
+        }
+        request
+    };
+    let (response, one) = if kind == StreamKind::EventsHttp2 {
+        let sent = match over_shared(connections, number, request())
             .await
             .map_err(|e| words(&e))?
-            .sender;
-        sender.ready().await.map_err(|e| words(&e))?;
-        (sender.send_request(request).await, None)
+        {
+            Err(error) if was_never_written(&error) => over_shared(connections, number, request())
+                .await
+                .map_err(|e| words(&e))?,
+            sent => sent,
+        };
+        (sent, None)
     } else {
         let mut one = connections.fresh().await.map_err(|e| words(&e))?;
-        (one.send(request).await, Some(one))
+        (one.send(request()).await, Some(one))
     };
     let response = response.map_err(|e| words(&e))?;
     let wanted = match kind {
