@@ -191,7 +191,10 @@ impl Counting {
     fn new() -> Self {
         let dumps = tempfile::tempdir().unwrap();
         let mut fh = Freehold::new();
-        fh.configure("[build]\nfree_disk = \"1M\"\n");
+        // On a busy machine the pause lasts, all who come meanwhile are held, and then all come at once.
+        fh.configure(
+            "[build]\nfree_disk = \"1M\"\n[hold]\ntime = \"250s\"\nrequests = 10000\n[limits]\nconnections_per_address = 10000\nnew_connections_per_address = 10000\n",
+        );
         fh.start();
         fh.cli(&["db", "create", "main"]);
         fh.cli(&["app", "create", APP]);
@@ -203,7 +206,8 @@ impl Counting {
                 "SET ROLE {APP}; CREATE TABLE kept (n int); INSERT INTO kept SELECT generate_series(1, {DUMPED});"
             ),
         );
-        let process = "[processes.web]\nport = 8000\nhealth = \"/healthz\"\n";
+        // Each request has a connection to the server, which has a hundred.
+        let process = "[processes.web]\nport = 8000\nhealth = \"/healthz\"\nconcurrency = 40\n";
         let files = [
             ("Dockerfile", DOCKERFILE),
             ("app.py", COUNTS),

@@ -222,3 +222,43 @@ fn e2_a_process_says_that_it_speaks_h2c() {
     assert_eq!(stored.matches("protocol").count(), 1);
     assert_eq!(serde_json::from_str::<AppFile>(&stored).unwrap(), file);
 }
+
+/// docs/freehold.toml has every key, and is understood as it stands.
+#[test]
+fn f4_the_documented_file_shows_every_key() {
+    let documented = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/freehold.toml"));
+    let file = AppFile::parse(documented).unwrap();
+    assert_eq!(file.processes["web"].concurrency, Some(100));
+    let folder: String = documented
+        .lines()
+        .filter_map(|line| line.strip_prefix("#     "))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    assert!(AppFile::parse(&folder).unwrap().single_page);
+    for section in [
+        "",
+        "[build]",
+        "[processes.web]",
+        "[cron.nightly]",
+        "[deploy]",
+    ] {
+        let why = AppFile::parse(&format!("{section}\nnone = 1\n"))
+            .unwrap_err()
+            .why;
+        let (_, keys) = why.split_once("expected ").unwrap();
+        let keys: Vec<&str> = keys.split('`').skip(1).step_by(2).collect();
+        assert!(!keys.is_empty(), "{why}");
+        for key in keys {
+            let is_there = [
+                format!("\n{key} ="),
+                format!("\n[{key}"),
+                format!(".{key}]"),
+                format!(" {key} ="),
+            ];
+            assert!(
+                is_there.iter().any(|w| documented.contains(w)),
+                "{key} of {section}"
+            );
+        }
+    }
+}
