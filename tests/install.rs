@@ -6,7 +6,12 @@
 
 #[path = "support/forms.rs"]
 mod forms;
+#[allow(dead_code)]
+#[path = "support/rig/mod.rs"]
+mod rig;
 mod support;
+#[path = "install/under_load.rs"]
+mod under_load;
 
 use std::process::{Command, Output};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -211,6 +216,7 @@ fn f1_one_command_from_a_fresh_server_to_the_demo() {
         env!("CARGO_MANIFEST_DIR")
     ));
     n4_systemd_follows_a_handover(&server);
+    under_load::n4_reload_and_restart_under_load(&server);
     n7_the_daemon_has_the_score_of_its_unit(&server);
     n4_after_a_power_cut_everything_is_up_again(&server);
 }

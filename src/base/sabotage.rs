@@ -15,6 +15,8 @@ pub enum Sabotage {
     AbruptHandover,
     /// Who hands over ends what it serves, and serves nobody, as soon as it lets go: before the other is known to serve.
     EarlyEnd,
+    /// Who hands over hears nothing of where routes lead from then on, and tells nothing of what it counts.
+    NoNews,
     /// Who takes over hangs once it has the lease.
     HangingStart,
     /// Connections to apps are used again however long they were idle, closed or not.
@@ -44,6 +46,7 @@ impl Sabotage {
             Self::LeftFile => "left-file",
             Self::AbruptHandover => "abrupt-handover",
             Self::EarlyEnd => "early-end",
+            Self::NoNews => "no-news",
             Self::HangingStart => "hanging-start",
             Self::OldConnections => "old-connections",
             Self::NoPause => "no-pause",

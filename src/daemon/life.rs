@@ -447,7 +447,7 @@ impl Life {
         let (heard, mut mouth, mut living) = successor.divided();
         let edge = self.edge.handle();
         // The release before takes no word after this for news, but for the end.
-        let hears = at.https.is_some();
+        let hears = at.https.is_some() && !Sabotage::NoNews.is_on();
         let mut tally = Tally::new(edge.clone(), self.written.borrow().as_deref());
         let limit = leaving_for(&self.config);
         let mut gone = self.gone.subscribe();

@@ -121,32 +121,60 @@ fn n2_no_request_of_an_app_that_starts_and_stops_slowly_fails() {
     report.assert_streams_told(WHOLE);
 }
 
-/// The saboteur: whoever gives replicas no time to end what they began loses requests, and the rig says which. Whether one
-/// is under way when its replica is told to stop is chance, and so it is stopped until one was.
-#[test]
-fn n2_without_a_drain_the_rig_names_what_was_lost() {
+/// The saboteur of each kind of change: whoever gives replicas no time to end what they began loses requests, and the rig says
+/// which. Whether one is under way when its replica is told to stop is chance, and so the change is made until one was.
+fn without_a_drain(
+    name: &str,
+    replicas: u32,
+    releases: u32,
+    mut change: impl FnMut(&mut Place, u32),
+) {
     let mut place = Place::new(Shape {
-        replicas: 1,
+        replicas,
         drain: "0s",
         ..PLAIN
     });
+    for _ in 1..releases {
+        place.deploy();
+        place.until_serving(replicas);
+    }
     let load = place.load(EVERYTHING, 0);
     place.goes_on(&load, WARM);
+    assert!(load.failed().is_empty(), "{:?}", load.failed());
     for turn in 0..20 {
         if !load.failed().is_empty() {
             break;
         }
-        load.mark(format!("deploy {turn} begins"));
-        place.deploy();
-        load.mark(format!("deploy {turn} is over"));
+        load.mark(format!("change {turn} begins"));
+        change(&mut place, turn);
+        load.mark(format!("change {turn} is over"));
     }
-    let report = place.report("n2-saboteur-no-drain", &load.finish());
+    let report = place.report(name, &load.finish());
     assert!(report.good < report.sent, "nothing was lost\n{report}");
     let named = report.first_failure.clone().unwrap();
     assert!(
         named.contains("target replica:"),
         "the edge did not say which: {report}"
     );
+}
+
+#[test]
+fn n2_without_a_drain_the_rig_names_what_a_deploy_lost() {
+    without_a_drain("n2-saboteur-no-drain", 1, 1, |place, _| place.deploy());
+}
+
+#[test]
+fn n2_without_a_drain_the_rig_names_what_a_rollback_lost() {
+    // Each goes back to the release that was live before.
+    without_a_drain("n2-saboteur-rollback", 1, 2, |place, _| place.rollback());
+}
+
+#[test]
+fn n2_without_a_drain_the_rig_names_what_a_change_of_scale_lost() {
+    // Down and up again, from three: whoever is left is asked for everything.
+    without_a_drain("n2-saboteur-scale", 3, 1, |place, turn| {
+        place.scale_to(if turn % 2 == 0 { 1 } else { 3 });
+    });
 }
 
 /// The same of reloads: what an edit does to requests is noticed.

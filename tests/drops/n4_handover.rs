@@ -36,6 +36,9 @@ const WHOLE: &[StreamKind] = &[
 
 /// What the one before has for ending what it serves: less than the streams stay, so that there are some to be told.
 const SETTINGS: &str = "[drain]\nreplica = \"7s\"\ndaemon = \"12s\"\n";
+const DRAIN: Duration = secs(7);
+/// The same where the machine does other things too: who is told late is told all the same.
+const LATE_DRAIN: Duration = secs(60);
 
 /// A box whose program is a file of its own, as on a server.
 pub fn place() -> Place {
@@ -97,28 +100,45 @@ fn n4_ten_handovers_under_load_lose_nothing() {
     let load = place.load(EVERYTHING, place.scale.streams);
     place.goes_on(&load, WARM);
     let mut pid = place.fh.pid();
+    let mut turns = Vec::new();
     for turn in 0..HANDOVERS {
         load.mark(format!("handover {turn} begins"));
         // So many may leave at a time.
-        until("the handover", secs(120), || {
+        let began = until("the handover", secs(120), || {
+            let began = load.elapsed();
             let said = words(&place.fh.try_cli(&["reload"]));
             match said.contains("daemons still serve what they had") {
                 true => Err(said),
-                false if said.contains("has taken over") => Ok(()),
+                false if said.contains("has taken over") => Ok(began),
                 false => panic!("{said}\n{}", place.fh.log_tail()),
             }
         });
+        turns.push((began, load.elapsed()));
         load.mark(format!("handover {turn} is over"));
         pid = another_has_the_place(&place.fh, pid);
         place.goes_on(&load, WARM / 2);
     }
-    let report = place.report("n4-handovers", &load.finish());
+    // By then everybody was told who was to be, or is not any more.
+    until_true("those before to be gone", secs(120), || {
+        daemons(&place.fh) == 1
+    });
+    let ledger = load.finish();
+    let report = place.report("n4-handovers", &ledger);
     report.assert_flawless(place.scale.requests(HANDOVERS * WARM / 2));
     report.assert_streams_whole(WHOLE);
     report.assert_streams_told(WHOLE);
     // Connections of HTTP/2 are told in its own words.
     let goodbyes = report.goaways.get("NO_ERROR").copied().unwrap_or(0);
     assert!(goodbyes >= HANDOVERS as u64, "{goodbyes} GOAWAY\n{report}");
+    let within = if place.scale.soak { DRAIN } else { LATE_DRAIN };
+    let told = ledger.told_within(StreamKind::WebSocket, &turns, within);
+    let (told, longest) = told.unwrap_or_else(|why| panic!("{why}\n{report}"));
+    assert!(told > 0, "no WebSocket was there\n{report}");
+    println!(
+        "    {told} WebSockets were told to come back, the last {} ms after its handover, of {} ms of drain",
+        longest.as_millis(),
+        DRAIN.as_millis()
+    );
     println!(
         "    {HANDOVERS} handovers in {:.0} s, the control run {:.0} s; the longest waits by kind:",
         report.seconds, control.seconds
@@ -138,11 +158,8 @@ fn n4_ten_handovers_under_load_lose_nothing() {
             );
         }
     }
-    // One daemon is left, and it has the app.
+    // The one that is left has the app.
     place.until_serving(2);
-    until_true("those before to be gone", secs(120), || {
-        daemons(&place.fh) == 1
-    });
 }
 
 /// The saboteur: one that goes and cuts what it serves is noticed.

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -22,6 +22,7 @@ use crate::place::{APP, Place, URL};
 use crate::releases::{LIVE, all_at_the_side, at_the_side, image_of, is_well, text_of};
 use crate::support::acme::Acme;
 use crate::support::census::Census;
+use crate::support::commit;
 use crate::support::freehold::{Freehold, words};
 use crate::support::load::{self, Load};
 use crate::support::process::signal;
@@ -395,14 +396,8 @@ impl Report {
     /// For whoever makes tables of it: `target/rig/n5-kills.json`.
     fn save(&self, seed: u64, lost: usize, took: Duration) {
         let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-        let mut commit = Command::new("git");
-        let commit = commit
-            .args(["rev-parse", "HEAD"])
-            .current_dir(&root)
-            .output();
-        let commit = commit.map(|out| words(&out)).unwrap_or_default();
         let told = json!({
-            "commit": commit,
+            "commit": commit::tested(),
             "seed": seed,
             "kills": self.kills,
             "changes_acknowledged": self.ledger.acknowledged,

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::wire::{Ear, Given, Mouth, Reply, Serving, Wire, Word, descriptors, give};
 use super::{Arguments, CHECKED_WITHIN, ENDED_WITHIN, leads};
+use crate::base::sabotage::Sabotage;
 use crate::daemon::sockets::Kept;
 use crate::proxy::EdgeHandle;
 
@@ -173,6 +174,7 @@ impl Heard {
     pub async fn follow(mut self, edge: &EdgeHandle, hurry: &watch::Sender<Option<Duration>>) {
         while let Some(reply) = self.0.news().await {
             match reply {
+                Reply::Leads(_) if Sabotage::NoNews.is_on() => {}
                 Reply::Leads(told) => leads::follow(edge, told).await,
                 Reply::Hurry(millis) => {
                     hurry.send_replace(Some(Duration::from_millis(millis)));

@@ -149,6 +149,8 @@ pub struct Stream {
     pub number: u64,
     pub kind: StreamKind,
     pub opened: Duration,
+    /// When its answer's head was there: whoever has it then had it from its beginning.
+    pub head: Option<Duration>,
     pub ended: Duration,
     pub instance: Option<String>,
     pub end: StreamEnd,
@@ -193,4 +195,77 @@ pub struct Ledger {
     pub moved: u64,
     /// GOAWAY frames that came, by their code.
     pub goaways: BTreeMap<String, u64>,
+}
+
+impl Ledger {
+    /// Whether every stream of this kind was told to end, as its protocol has it, within `limit` after a turn; `turns` are when
+    /// each began and was over, in their order. A stream that was there when a turn began is of whoever leaves in it, or of one
+    /// that left before.
+    ///
+    /// # Errors
+    /// Which one was not. Otherwise how many were, and what the last one of a turn took at most.
+    pub fn told_within(
+        &self,
+        kind: StreamKind,
+        turns: &[(Duration, Duration)],
+        limit: Duration,
+    ) -> Result<(usize, Duration), String> {
+        let (mut told, mut longest) = (0, Duration::ZERO);
+        for stream in self.streams.iter().filter(|s| s.kind == kind) {
+            let Some(head) = stream.head else { continue };
+            let turn = turns.iter().position(|(began, _)| *began > head);
+            let Some(turn) = turn else { continue };
+            let after = stream.ended.saturating_sub(turns[turn].1);
+            if stream.end != StreamEnd::Clean(kind.told().to_owned()) || after > limit {
+                return Err(format!(
+                    "{kind:?} {} was there when turn {turn} began, and {:?} came {} ms after it, with {} ms for it",
+                    kind.path(stream.number),
+                    stream.end,
+                    after.as_millis(),
+                    limit.as_millis()
+                ));
+            }
+            (told, longest) = (told + 1, longest.max(after));
+        }
+        Ok((told, longest))
+    }
+}
+
+#[test]
+fn n4_a_stream_that_is_not_told_or_too_late_is_named() {
+    let secs = Duration::from_secs;
+    let stream = |head: u64, ended: u64, end: StreamEnd| Stream {
+        number: head,
+        kind: StreamKind::WebSocket,
+        opened: secs(head),
+        head: Some(secs(head)),
+        ended: secs(ended),
+        instance: None,
+        end,
+    };
+    let told = || StreamEnd::Clean("close 1012".to_owned());
+    let of = |streams: Vec<Stream>| {
+        let ledger = Ledger {
+            streams,
+            ..Ledger::default()
+        };
+        let turns = [(secs(10), secs(12)), (secs(20), secs(21))];
+        ledger.told_within(StreamKind::WebSocket, &turns, secs(5))
+    };
+    // The first is of the one that leaves first, the second of either, the third of the last, which nobody ends but we.
+    let all = vec![
+        stream(1, 16, told()),
+        stream(11, 24, told()),
+        stream(20, 40, StreamEnd::Ours),
+    ];
+    assert_eq!(of(all), Ok((2, secs(4))));
+    let named = |streams| of(streams).unwrap_err();
+    let late = named(vec![stream(1, 18, told())]);
+    assert!(late.contains("/ws/1 was there when turn 0"), "{late}");
+    assert!(late.contains("6000 ms after it, with 5000 ms"), "{late}");
+    let not = named(vec![stream(13, 40, StreamEnd::Ours)]);
+    assert!(not.contains("turn 1 began, and Ours"), "{not}");
+    let other = StreamEnd::Clean("close 1001".to_owned());
+    named(vec![stream(1, 13, other)]);
+    named(vec![stream(1, 13, StreamEnd::Broken("reset".to_owned()))]);
 }

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -11,6 +10,7 @@ use serde::Serialize;
 use super::edge_log;
 use super::ledger::{Ledger, Outcome, Record, StreamEnd, StreamKind};
 use super::scale::Scale;
+use crate::support::commit;
 
 /// The sum of a ledger.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -178,28 +178,11 @@ impl Report {
     pub fn save(&self, scale: &impl Serialize) {
         let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/rig");
         std::fs::create_dir_all(&folder).unwrap();
-        let whole = serde_json::json!({ "commit": commit(), "scale": scale, "report": self });
+        let whole =
+            serde_json::json!({ "commit": commit::tested(), "scale": scale, "report": self });
         let text = serde_json::to_string_pretty(&whole).unwrap();
         std::fs::write(folder.join(format!("{}.json", self.name)), text).unwrap();
     }
-}
-
-/// Of the tree that is tested; with a plus where it is not quite that.
-fn commit() -> String {
-    let git = |arguments: &[&str]| {
-        let mut git = Command::new("git");
-        git.args(["-C", env!("CARGO_MANIFEST_DIR")]).args(arguments);
-        let out = git.output().ok().filter(|out| out.status.success());
-        out.map(|out| String::from_utf8_lossy(&out.stdout).trim().to_owned())
-    };
-    let changed = git(&["status", "--porcelain", "--untracked-files=no"]);
-    let plus = if changed.as_deref() == Some("") {
-        ""
-    } else {
-        "+"
-    };
-    let head = git(&["rev-parse", "--short=9", "HEAD"]);
-    head.map_or_else(|| "unknown".to_owned(), |head| format!("{head}{plus}"))
 }
 
 impl std::fmt::Display for Report {

@@ -30,6 +30,7 @@ pub async fn follow(
         number,
         kind,
         opened: start.elapsed(),
+        head: None,
         ended: start.elapsed(),
         instance: None,
         end: StreamEnd::Ours,
@@ -38,6 +39,7 @@ pub async fn follow(
         let opened = open(connections, kind, number).await;
         // An HTTP/1.1 connection lives as long as its sender.
         let (response, _one) = opened.map_err(|why| format!("not opened: {why}"))?;
+        stream.head = Some(start.elapsed());
         stream.instance = head(&response, "x-instance");
         match kind {
             StreamKind::WebSocket => messages(response, number).await,
