@@ -23,6 +23,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::base::hearsay::one_line;
 use crate::base::secret::Secret;
 
 pub use error::GitError;
@@ -132,15 +133,10 @@ impl Git {
             .arg(&wanted)
             .output(&remote.url)
             .await?;
-        String::from_utf8_lossy(&out)
-            .lines()
-            .filter_map(|line| line.split_once('\t'))
-            .find(|(_, name)| *name == wanted)
-            .and_then(|(id, _)| CommitId::parse(id).ok())
-            .ok_or_else(|| GitError::NoBranch {
-                url: remote.url.to_string(),
-                branch: branch.to_string(),
-            })
+        listed(&out, &wanted).ok_or_else(|| GitError::NoBranch {
+            url: remote.url.to_string(),
+            branch: branch.to_string(),
+        })
     }
 
     /// Brings exactly `commit` into the bare repository at `repo`, which is made
@@ -206,16 +202,7 @@ impl Git {
             .arg(commit.as_str())
             .output_local()
             .await?;
-        let text = String::from_utf8_lossy(&out);
-        Ok(CommitInfo {
-            title: text
-                .lines()
-                .next()
-                .unwrap_or_default()
-                .chars()
-                .take(200)
-                .collect(),
-        })
+        Ok(CommitInfo { title: title(&out) })
     }
 
     async fn prepare(&self, repo: &Path, commit: &CommitId) -> Result<(), GitError> {
@@ -369,6 +356,20 @@ fn settings() -> Vec<OsString> {
     .iter()
     .flat_map(|setting| ["-c".into(), OsString::from(setting)])
     .collect()
+}
+
+/// The commit that a server's list of names has under `wanted`.
+fn listed(out: &[u8], wanted: &str) -> Option<CommitId> {
+    let text = String::from_utf8_lossy(out);
+    let mut all = text.lines().filter_map(|line| line.split_once('\t'));
+    let (id, _) = all.find(|(_, name)| *name == wanted)?;
+    CommitId::parse(id).ok()
+}
+
+/// A message's first line, as it can be shown.
+fn title(out: &[u8]) -> String {
+    let text = String::from_utf8_lossy(out);
+    one_line(text.lines().next().unwrap_or_default(), 200)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
-//! Fuzz target of what a domain's policies are set to over the API.
+//! Fuzz targets of what a domain's policies are set to over the API, and of files of variables.
 
+use super::env::{read_file, write_file};
 use super::policies::read;
 use crate::base::policies::{Policies, VerifierKey};
 
@@ -33,5 +34,22 @@ pub fn policies(data: &[u8]) {
         assert_eq!(taken.over(&stored).over(&taken), taken.over(&stored));
         assert!(taken.words().iter().all(|sentence| !sentence.is_empty()));
         stored = taken;
+    }
+}
+
+/// What was read of a file is written so that it is read again the same, and every name is one a process can be given.
+pub fn env_file(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    match read_file(text) {
+        Ok(all) => {
+            let pairs = all
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.expose()));
+            let written = write_file(pairs);
+            assert_eq!(read_file(&written).ok().as_ref(), Some(&all), "{written:?}");
+        }
+        Err(why) => assert!(why.to_string().starts_with("line "), "{why}"),
     }
 }

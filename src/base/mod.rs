@@ -7,6 +7,7 @@ pub mod atomic_file;
 pub mod cidr;
 pub mod clock;
 pub mod crash_point;
+pub mod hearsay;
 pub mod ids;
 pub mod log_levels;
 pub mod log_share;

@@ -1,11 +1,12 @@
-//! Fuzz targets of what is read to get a certificate: a DNS server's answer, and an ACME server's refusal.
+//! Fuzz targets of what is read to get a certificate: a DNS server's answer, an ACME server's refusal, and the certificate.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use rustls_pki_types::CertificateDer;
 
-use super::{acme_http, dns, failure};
+use super::{acme_http, dns, failure, leaf};
 use crate::base::clock::UnixMs;
-use crate::http_client::retry_after;
+use crate::http_client::{date, retry_after};
 
 /// Whoever answers on the way: addresses, none, or unreadable, and an end.
 pub fn dns(data: &[u8]) {
@@ -14,15 +15,17 @@ pub fn dns(data: &[u8]) {
     }
 }
 
-/// The first line is what `Retry-After` says, the rest an answer with an error. Whatever it is becomes a sentence that can be
+/// The first line is what `Retry-After`, and `Date`, says, the rest an answer with an error. Whatever it is becomes a sentence that can be
 /// read, kept and shown: one line, of bounded length.
 pub fn acme_refusal(data: &[u8]) {
     let end = data.iter().position(|byte| *byte == b'\n');
     let (wait, body) = data.split_at(end.unwrap_or(data.len()));
     let mut headers = HeaderMap::new();
     if let Ok(value) = HeaderValue::from_bytes(wait) {
+        headers.insert(http::header::DATE, value.clone());
         headers.insert(http::header::RETRY_AFTER, value);
     }
+    let _either = date(&headers);
     let now = UnixMs(1_795_244_400_123);
     let asked = retry_after(&headers, now);
     assert!(asked.is_none_or(|wait| now.plus(wait) >= now));
@@ -54,5 +57,28 @@ pub fn acme_refusal(data: &[u8]) {
             "{}",
             failure.sentence
         );
+    }
+}
+
+/// The certificate itself, without the text around it. What it names it covers, and its issuer can be shown.
+pub fn certificate(data: &[u8]) {
+    let Ok(facts) = leaf::facts(&CertificateDer::from(data)) else {
+        return;
+    };
+    assert!(facts.issuer.chars().count() <= 200);
+    assert!(
+        !facts.issuer.contains(char::is_control),
+        "{:?}",
+        facts.issuer
+    );
+    assert!(!facts.listed().contains(char::is_control));
+    assert!(facts.names.iter().all(|name| facts.covers(name)));
+    // A name of one label more than any of these.
+    let longest = facts
+        .names
+        .iter()
+        .max_by_key(|name| name.split('.').count());
+    if let Some(name) = longest {
+        assert!(!facts.covers(&format!("a.b.{name}")), "{name}");
     }
 }

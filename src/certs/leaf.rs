@@ -11,8 +11,14 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 
 use crate::base::clock::UnixMs;
+use crate::base::hearsay::one_line;
 
 use super::timing::Life;
+
+/// The longest name of an issuer that is told.
+const NAME: usize = 200;
+/// A certificate has a hundred names at most, but for one that a person made.
+const LISTED: usize = 10_000;
 
 /// What is known of a leaf certificate.
 #[derive(Clone, Debug)]
@@ -20,7 +26,7 @@ pub(super) struct Facts {
     pub(super) life: Life,
     /// The issuer's common name, or its organization.
     pub(super) issuer: String,
-    names: Vec<String>,
+    pub(super) names: Vec<String>,
     addresses: Vec<IpAddr>,
 }
 
@@ -50,7 +56,7 @@ impl Facts {
         if all.is_empty() {
             return "no name".into();
         }
-        all.join(", ")
+        one_line(&all.join(", "), LISTED)
     }
 }
 
@@ -92,7 +98,7 @@ pub(super) fn facts_of(chain_pem: &[u8]) -> Result<Facts, String> {
     facts(&first)
 }
 
-fn facts(der: &CertificateDer<'_>) -> Result<Facts, String> {
+pub(super) fn facts(der: &CertificateDer<'_>) -> Result<Facts, String> {
     let (_, parsed) =
         parse_x509_certificate(der).map_err(|e| format!("the certificate is not X.509: {e}"))?;
     let mut names = Vec::new();
@@ -112,8 +118,8 @@ fn facts(der: &CertificateDer<'_>) -> Result<Facts, String> {
         .iter_common_name()
         .chain(issuer.iter_organization())
         .find_map(|a| a.as_str().ok())
-        .unwrap_or("an unnamed issuer")
-        .to_owned();
+        .map(|name| one_line(name, NAME))
+        .unwrap_or("an unnamed issuer".to_owned());
     Ok(Facts {
         life: Life {
             not_before: said(parsed.validity().not_before.timestamp()),

@@ -1,11 +1,12 @@
 //! Checks of the settings' upstreams: which of their addresses get no traffic for now.
 //!
 //! A `[[route]]` with `health` has each of its addresses asked as often as a replica is, with the same thresholds; one that
-//! was never asked counts as well. What follows from it is decided in `wanted`, by [`well`].
+//! was never asked counts as well. What follows from it is decided in `wanted`, by [`parted`].
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::sync::watch;
@@ -21,6 +22,9 @@ type Asked = (SocketAddr, Protocol, String);
 
 /// Those whose answer is no good.
 pub type Ill = Arc<HashSet<Asked>>;
+
+/// Once one has failed, and nothing follows from it yet, the next round is as near.
+const DOUBT: Duration = Duration::from_secs(1);
 
 /// Asks until shutdown.
 pub fn start(mut settings: watch::Receiver<Arc<Config>>, tasks: &Tasks) -> watch::Receiver<Ill> {
@@ -45,7 +49,7 @@ pub fn start(mut settings: watch::Receiver<Arc<Config>>, tasks: &Tasks) -> watch
             });
             tokio::select! {
                 () = shutdown.begun() => return,
-                () = tokio::time::sleep(config.health.interval) => {}
+                () = tokio::time::sleep(tallies.wait(config.health.interval)) => {}
                 Ok(()) = settings.changed() => {}
             }
         }
@@ -66,33 +70,49 @@ async fn places(config: &Config, upstreams: &mut Upstreams) -> HashSet<Asked> {
     all
 }
 
-/// The addresses that get traffic: those that are well; when there is none all of them, because their answer is better
-/// than none.
-pub fn well(
+/// The addresses that get traffic, and those that get none: the first are those that are well; when there is none all of
+/// them, because their answer is better than none.
+pub fn parted(
     addresses: Vec<SocketAddr>,
     protocol: Protocol,
     health: Option<&str>,
     ill: &Ill,
-) -> Vec<SocketAddr> {
-    let Some(path) = health else { return addresses };
+) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
+    let Some(path) = health else {
+        return (addresses, Vec::new());
+    };
     let is_well = |a: &SocketAddr| !ill.contains(&(*a, protocol, path.to_owned()));
-    let well: Vec<_> = addresses.iter().copied().filter(is_well).collect();
-    if well.is_empty() { addresses } else { well }
+    let (well, ill): (Vec<_>, Vec<_>) = addresses.into_iter().partition(is_well);
+    match well.is_empty() {
+        true => (ill, well),
+        false => (well, ill),
+    }
 }
 
 #[derive(Default)]
 struct Tallies(HashMap<Asked, Tally>);
 
 impl Tallies {
+    /// Until the next round.
+    fn wait(&self, interval: Duration) -> Duration {
+        match self.0.values().any(Tally::is_in_doubt) {
+            true => interval.min(DOUBT),
+            false => interval,
+        }
+    }
+
     /// Asks each of them once, all at the same time. Those that are ill after that.
     async fn ask(&mut self, asked: HashSet<Asked>, health: Health) -> HashSet<Asked> {
         self.0.retain(|place, _| asked.contains(place));
-        let answers = asked
-            .into_iter()
-            .map(|(address, protocol, path)| async move {
-                let answer = supervise::answers(address, protocol, &path).await;
-                ((address, protocol, path), answer)
-            });
+        let answers = asked.into_iter().map(|place| {
+            let in_doubt = self.0.get(&place).is_some_and(Tally::is_in_doubt);
+            async move {
+                let (address, protocol, path) = &place;
+                let answer = supervise::answers(*address, *protocol, path, in_doubt).await;
+                (place, answer)
+            }
+        });
+        let answers: Vec<_> = answers.collect();
         for ((address, protocol, path), answer) in join_all(answers).await {
             let place = (address, protocol, path.clone());
             let tally = self.0.entry(place).or_default();
@@ -117,6 +137,11 @@ struct Tally {
 }
 
 impl Tally {
+    /// It was well, and its last answer was not good.
+    fn is_in_doubt(&self) -> bool {
+        !self.ill && self.bad > 0
+    }
+
     /// Whether this answer changes what it counts as.
     fn count(&mut self, good: bool, health: Health) -> bool {
         (self.good, self.bad) = match good {
@@ -164,27 +189,28 @@ mod tests {
             let asked = |(a, p): &(SocketAddr, &str)| (*a, Protocol::Http1, (*p).to_owned());
             Arc::new(places.iter().map(asked).collect())
         };
+        let (both, none) = (vec![one, two], Vec::new());
         for (health, of_ill, expected) in [
-            (Some("/up"), ill(&[(one, "/up")]), vec![two]),
+            (Some("/up"), ill(&[(one, "/up")]), (vec![two], vec![one])),
             (
                 Some("/up"),
                 ill(&[(one, "/up"), (two, "/up")]),
-                vec![one, two],
+                (both.clone(), none.clone()),
             ),
-            (Some("/up"), ill(&[(one, "/other")]), vec![one, two]),
-            (None, ill(&[(one, "/up")]), vec![one, two]),
+            (
+                Some("/up"),
+                ill(&[(one, "/other")]),
+                (both.clone(), none.clone()),
+            ),
+            (None, ill(&[(one, "/up")]), (both.clone(), none.clone())),
         ] {
-            let found = well(vec![one, two], Protocol::Http1, health, &of_ill);
+            let found = parted(both.clone(), Protocol::Http1, health, &of_ill);
             assert_eq!(found, expected);
         }
         // Asked over h2c it may be well.
-        let found = well(
-            vec![one, two],
-            Protocol::H2c,
-            Some("/up"),
-            &ill(&[(one, "/up")]),
-        );
-        assert_eq!(found, [one, two]);
+        let of_one = ill(&[(one, "/up")]);
+        let found = parted(both.clone(), Protocol::H2c, Some("/up"), &of_one);
+        assert_eq!(found, (both, none));
     }
 
     #[tokio::test]
@@ -205,12 +231,15 @@ mod tests {
         let mut tallies = Tallies::default();
         let place = (address, Protocol::Http1, "/up".to_owned());
         let health = Config::default().health;
-        let mut found = Vec::new();
+        let (mut found, mut waits) = (Vec::new(), Vec::new());
         for _ in 0..7 {
             let ill = tallies.ask(HashSet::from([place.clone()]), health).await;
             found.push(ill.contains(&place));
+            waits.push(tallies.wait(health.interval).as_secs());
         }
         assert_eq!(found, [false, false, true, true, true, false, false]);
+        // In doubt it is asked again soon, as a replica is.
+        assert_eq!(waits, [1, 1, 5, 5, 5, 5, 5]);
         assert!(tallies.ask(HashSet::new(), health).await.is_empty());
         assert!(tallies.0.is_empty(), "what is asked no more is forgotten");
     }

@@ -47,15 +47,15 @@ impl Upstreams {
         }
     }
 
-    /// The addresses of a route that get traffic.
-    pub async fn well(&mut self, route: &ConfiguredRoute) -> Vec<SocketAddr> {
+    /// The addresses of a route that get traffic, and those that get none because their check fails.
+    pub async fn parted(&mut self, route: &ConfiguredRoute) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
         let Some(upstream) = &route.upstream else {
-            return Vec::new();
+            return Default::default();
         };
         let addresses = self.of(upstream).await;
         let protocol = upstream.protocol;
         let health = route.health.as_deref();
-        upstream_checks::well(addresses, protocol, health, &self.ill.borrow())
+        upstream_checks::parted(addresses, protocol, health, &self.ill.borrow())
     }
 
     /// The addresses of `upstream`. When a new look-up fails the last ones stand.

@@ -166,7 +166,8 @@ impl Gather {
             };
             wanted.push(want(route.host.as_str(), source));
             let share = route.access_log.unwrap_or(settings.access_log.share);
-            let answer = Answer::Addresses(self.upstreams.well(route).await);
+            let (well, ill) = self.upstreams.parted(route).await;
+            let answer = Answer::Addresses { well, ill };
             let mut written = configured(route, answer, share, &self.verifiers);
             if let Some(files) = &route.files {
                 let folder = configured_folder(files);
@@ -388,7 +389,7 @@ mod tests {
             let written: ConfiguredRoute = toml::from_str(&text).unwrap();
             let route = configured(
                 &written,
-                Answer::Addresses(Vec::new()),
+                Answer::Replicas(Vec::new()),
                 LogShare::ALL,
                 &VerifierKey::new(b"key"),
             );

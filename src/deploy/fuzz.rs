@@ -1,4 +1,5 @@
-//! Fuzz targets of what a deploy is given: `freehold.toml`, an uploaded tree, a git host's event.
+//! Fuzz targets of what a deploy is given: `freehold.toml`, an uploaded tree, its Dockerfile, an image's name, a git host's
+//! event.
 
 use std::path::PathBuf;
 
@@ -8,6 +9,7 @@ use crate::base::secret::{Secret, hmac_sha256};
 use super::app_file::AppFile;
 use super::context;
 use super::hooks::{Verdict, judge};
+use super::image_name::{Own, goes_by, short};
 
 /// What was understood is stored and read back the same; a mistake names a line of the text and says why.
 pub fn app_file(data: &[u8]) {
@@ -82,4 +84,49 @@ pub fn webhook(data: &[u8]) {
     };
     assert!(!matches!(judged(secret.expose()), Verdict::Unsigned(_)));
     assert!(matches!(judged("another"), Verdict::Unsigned(_)));
+}
+
+fn shop() -> Own {
+    Own {
+        prefix: "fh-abcdef".into(),
+        app: "shop".into(),
+    }
+}
+
+/// Whatever stands in a Dockerfile: it is read, and a line more that takes of another app is refused.
+pub fn dockerfile(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let own = shop();
+    match own.allows_dockerfile(text) {
+        Ok(()) => {
+            let bad = format!("{text}\nCOPY --from=fh-abcdef/blog:d3 /a /b\n");
+            assert!(own.allows_dockerfile(&bad).is_err());
+            // Text that stands there plainly is no other app's.
+            let foreign = text
+                .to_ascii_lowercase()
+                .contains("from fh-abcdef/blog:d3 ");
+            assert!(!foreign || text.contains('#'), "{text}");
+        }
+        Err(why) => assert!(!why.is_empty()),
+    }
+}
+
+/// A reference that may be deployed can be pulled, is no option and no other app's; and it goes by its own name.
+pub fn image_name(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    match shop().allows(text) {
+        Ok(()) => {
+            assert!(text.bytes().all(|b| b.is_ascii_graphic()) && !text.starts_with('-'));
+            let name = short(text);
+            let own = name.strip_prefix("fh-abcdef/");
+            let app = own.and_then(|rest| rest.split([':', '@']).next());
+            assert!(app.is_none_or(|app| app == "shop"), "{text}");
+            assert!(goes_by(&[text.to_owned()], text));
+        }
+        Err(why) => assert!(!why.is_empty()),
+    }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::names::GitUrl;
+use crate::base::hearsay::one_line;
 
 /// Why git did not do it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -81,9 +82,17 @@ pub enum GitError {
     Other(String),
 }
 
-/// Reads git's complaint (in the C locale).
+/// The longest of git's own words that are told.
+const WORDS: usize = 300;
+
+/// Reads git's complaint (in the C locale), in which the server's own words may stand.
 pub(super) fn explain(stderr: &str, url: Option<&GitUrl>) -> GitError {
     let lower = stderr.to_ascii_lowercase();
+    let after = |words: &str| {
+        let found = lower.split(words).nth(1);
+        let word = found.and_then(|rest| rest.split_whitespace().next());
+        one_line(word.unwrap_or("asked for"), WORDS)
+    };
     let has = |words: &[&str]| words.iter().any(|w| lower.contains(w));
     let said = last_words(stderr);
     let Some(url) = url.map(ToString::to_string) else {
@@ -99,21 +108,12 @@ pub(super) fn explain(stderr: &str, url: Option<&GitUrl>) -> GitError {
     } else if has(&["not our ref", "unable to find remote helper for 'sha"]) {
         GitError::NoCommit {
             url,
-            commit: lower
-                .split("not our ref ")
-                .nth(1)
-                .and_then(|rest| rest.split_whitespace().next())
-                .unwrap_or("asked for")
-                .to_owned(),
+            commit: after("not our ref "),
         }
     } else if has(&["couldn't find remote ref"]) {
         GitError::NoBranch {
             url,
-            branch: lower
-                .split("remote ref ")
-                .nth(1)
-                .and_then(|rest| rest.split_whitespace().next())
-                .unwrap_or("asked for")
+            branch: after("remote ref ")
                 .trim_start_matches("refs/heads/")
                 .to_owned(),
         }
@@ -180,12 +180,29 @@ fn last_words(stderr: &str) -> String {
         Some(rest) => rest.split_once("': ").map_or(told, |(_, why)| why),
         None => told,
     };
-    told.chars().take(300).collect()
+    one_line(told, WORDS)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn e3_a_servers_words_are_told_without_what_a_terminal_obeys() {
+        let url = GitUrl::parse("https://git.test/shop.git").unwrap();
+        let long = "x".repeat(5_000);
+        for said in [
+            "fatal: remote error: \u{1b}[2J\u{9b}1mno\r\n".to_owned(),
+            format!("fatal: remote error: upload-pack: not our ref \u{1b}{long}"),
+            format!("fatal: couldn't find remote ref \u{7}{long}"),
+        ] {
+            for url in [Some(&url), None] {
+                let told = explain(&said, url).to_string();
+                assert!(told.len() < 700, "{told}");
+                assert!(!told.contains(char::is_control), "{told:?}");
+            }
+        }
+    }
 
     #[test]
     fn f4_each_failure_gets_a_sentence_with_a_remedy() {

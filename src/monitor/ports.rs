@@ -85,7 +85,7 @@ pub struct RouteSeen {
     pub paused: bool,
     /// Its counters.
     pub reading: Reading,
-    /// Where it leads.
+    /// Where it leads, and would lead if its check did not fail.
     pub targets: Vec<TargetSeen>,
 }
 
@@ -98,7 +98,7 @@ pub struct TargetSeen {
     pub container: Option<String>,
     /// Where it listens.
     pub address: String,
-    /// Whether and how often it was left out because of what it did to requests.
+    /// Whether it is left out, and how often it was because of what it did to requests.
     pub left_out: LeftOut,
     /// Its counters.
     pub reading: Reading,

@@ -410,7 +410,7 @@ fn opening(names: &[&str]) -> String {
 
 /// One row a database: name, owner, size, whether it is shown, and of the whole server the
 /// connections and the most it takes.
-fn inside_of(rows: &[Vec<String>], at: UnixMs) -> Inside {
+pub(super) fn inside_of(rows: &[Vec<String>], at: UnixMs) -> Inside {
     let mut inside = Inside {
         at,
         size_bytes: 0,
@@ -437,7 +437,7 @@ fn inside_of(rows: &[Vec<String>], at: UnixMs) -> Inside {
     inside
 }
 
-fn first_number(rows: &[Vec<String>]) -> u64 {
+pub(super) fn first_number(rows: &[Vec<String>]) -> u64 {
     rows.first()
         .and_then(|r| r.first()?.parse().ok())
         .unwrap_or(0)

@@ -14,6 +14,8 @@
 mod attach;
 mod database;
 mod error;
+#[cfg(freehold_fuzz)]
+pub mod fuzz;
 mod inside;
 mod link;
 mod make;

@@ -8,6 +8,7 @@ use super::Databases;
 use super::database::Database;
 use super::error::PostgresError;
 use super::spec;
+use crate::base::hearsay::one_line;
 use crate::supervise::{ExecOutput, SuperviseError};
 
 /// A statement that is not back by then is given up.
@@ -93,10 +94,10 @@ pub(super) fn reason(text: &str) -> String {
         .min()
         .unwrap_or(0);
     let (_, said) = line.split_at(at);
-    said.trim().chars().take(300).collect()
+    one_line(said, 300)
 }
 
-fn rows(out: &str) -> Vec<Vec<String>> {
+pub(super) fn rows(out: &str) -> Vec<Vec<String>> {
     let out = out.strip_suffix('\n').unwrap_or(out);
     if out.is_empty() {
         return Vec::new();
@@ -127,7 +128,7 @@ mod tests {
         );
         assert_eq!(
             reason("psql: error: connection to server failed: FATAL:  no"),
-            "connection to server failed: FATAL:  no"
+            "connection to server failed: FATAL: no"
         );
         assert_eq!(reason(""), "no reason given");
     }

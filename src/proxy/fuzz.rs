@@ -26,6 +26,7 @@ use crate::base::cidr::Cidr;
 
 pub use super::policies::fuzz::{basic_auth, doubtful_path, rate_key, rewritten_path};
 pub use super::static_site::fuzz::{file_conditions, file_path};
+pub use super::stream_end::fuzz::stream_end;
 pub use super::upstream::fuzz::{answer, answer_fields};
 pub(super) use fields::fields;
 pub use fields::{accept_encoding, compressed, sticky, trace};

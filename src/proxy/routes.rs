@@ -19,7 +19,7 @@ use super::meter::Meter;
 use super::policies::{Policies, RateTable, leads_elsewhere};
 use super::snapshot::Snapshot;
 use super::static_site::StaticSite;
-use super::target::Target;
+use super::target::{Address, Target};
 
 /// What answers a route.
 #[derive(Clone)]
@@ -55,6 +55,8 @@ pub struct RouteSpec {
     /// What answers, in figures and logs, e.g. `web`; empty for what is no process of an app.
     pub process: Arc<str>,
     pub upstream: Upstream,
+    /// Who would answer, by name in figures, and gets nothing because its check fails: told, and nothing else.
+    pub ill: Vec<(Arc<str>, Address)>,
     /// On port 80: send clients to https (true) or serve them there (false).
     pub redirect_http: bool,
     /// Instead of the edge's own body limit.

@@ -262,6 +262,9 @@ impl Messages {
     }
 }
 
+#[cfg(freehold_fuzz)]
+pub(super) mod fuzz;
+
 #[cfg(test)]
 mod tests {
     use super::*;

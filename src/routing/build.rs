@@ -15,7 +15,7 @@ pub struct Built {
     pub snapshot: Snapshot,
     /// To be retired once it is published.
     pub gone: Vec<Arc<Target>>,
-    /// Those of them whose replica runs and fails its check: what waits for them may as well go elsewhere.
+    /// Those of them that are there and fail their check: what waits for them may as well go elsewhere.
     pub ill: Vec<Arc<Target>>,
     /// Routes that are not served, each with the reason.
     pub refused: Vec<String>,
@@ -81,6 +81,7 @@ fn made(
     fresh: &mut Fresh,
 ) -> Arc<proxy::Route> {
     let traits = route.traits;
+    let ill = ill(&route);
     let mut target = |key: String, address: Address| {
         if let Some(kept) = previous.target(&key, &address, traits) {
             return kept;
@@ -98,14 +99,9 @@ fn made(
         Answer::Socket(path) => {
             Upstream::Targets(vec![target(route.group.clone(), Address::Unix(path))])
         }
-        Answer::Addresses(addresses) => Upstream::Targets(
-            addresses
-                .into_iter()
-                // Each is one of its own, to cookies, figures and the access log, too.
-                .map(|a| match route.group.ends_with(&a.to_string()) {
-                    true => target(route.group.clone(), Address::Tcp(a)),
-                    false => target(format!("{} {a}", route.group), Address::Tcp(a)),
-                })
+        Answer::Addresses { well, .. } => Upstream::Targets(
+            well.into_iter()
+                .map(|a| target(key_at(&route.group, a), Address::Tcp(a)))
                 .collect(),
         ),
         Answer::Replicas(replicas) => Upstream::Targets(
@@ -124,6 +120,7 @@ fn made(
             host: route.host.into(),
             path_prefix: route.path.into(),
             upstream,
+            ill: ill.into_iter().map(|(key, a)| (key.into(), a)).collect(),
             redirect_http: true,
             body_bytes: route.body_bytes,
             held_for: route.held_for,
@@ -136,16 +133,34 @@ fn made(
     )
 }
 
-/// The targets of replicas that run though their check fails.
+/// The targets of replicas that run though their check fails, and of addresses that get nothing because of theirs.
 fn doubtful(routes: &[Route]) -> Vec<(String, Address)> {
     let of = |route: &Route| match &route.answer {
-        Answer::Replicas(replicas) => replicas.clone(),
-        _ => Vec::new(),
+        Answer::Replicas(replicas) => replicas
+            .iter()
+            .filter(|r| r.doubtful)
+            .filter_map(|r| Some((key_of(r.row), Address::Tcp(r.address?))))
+            .collect(),
+        _ => ill(route),
     };
-    let replicas = routes.iter().flat_map(of).filter(|r| r.doubtful);
-    replicas
-        .filter_map(|r| Some((key_of(r.row), Address::Tcp(r.address?))))
-        .collect()
+    routes.iter().flat_map(of).collect()
+}
+
+/// The addresses of a route that get nothing because their check fails.
+fn ill(route: &Route) -> Vec<(String, Address)> {
+    let Answer::Addresses { ill, .. } = &route.answer else {
+        return Vec::new();
+    };
+    let named = |a: &std::net::SocketAddr| (key_at(&route.group, *a), Address::Tcp(*a));
+    ill.iter().map(named).collect()
+}
+
+/// Each address is one of its own, to cookies, figures and the access log, too.
+fn key_at(group: &str, address: std::net::SocketAddr) -> String {
+    match group.ends_with(&address.to_string()) {
+        true => group.to_owned(),
+        false => format!("{group} {address}"),
+    }
 }
 
 fn key_of(row: i64) -> String {
@@ -201,6 +216,14 @@ mod tests {
             access_log: LogShare::ALL,
             policies: Default::default(),
             public_certificate: true,
+        }
+    }
+
+    fn addresses_of(well: &[u16], ill: &[u16]) -> Answer {
+        let at = |ports: &[u16]| ports.iter().map(|p| ([127, 0, 0, 1], *p).into()).collect();
+        Answer::Addresses {
+            well: at(well),
+            ill: at(ill),
         }
     }
 
@@ -275,7 +298,7 @@ mod tests {
     #[test]
     fn e2_an_upstream_that_is_spoken_to_otherwise_is_another_target() {
         let at = |protocol| {
-            let answer = Answer::Addresses(vec![([127, 0, 0, 1], 9001).into()]);
+            let answer = addresses_of(&[9001], &[]);
             let mut route = route("config:a", "a.test", answer);
             route.traits.protocol = protocol;
             input(vec![route])
@@ -313,8 +336,7 @@ mod tests {
     /// Else a client's cookie names all of them, and it is sent to the first.
     #[test]
     fn e5_each_address_of_a_route_is_a_target_of_its_own() {
-        let addresses = [81, 82].map(|port| ([127, 0, 0, 1], port).into());
-        let answer = Answer::Addresses(addresses.to_vec());
+        let answer = addresses_of(&[81, 82], &[]);
         let built = build(
             input(vec![route("route:7", "a.test", answer)]),
             &Snapshot::default(),
@@ -341,6 +363,27 @@ mod tests {
         };
         assert_eq!(after.gone.len(), 2);
         assert_eq!(keys(&after.ill), ["replica:1"]);
+    }
+
+    #[test]
+    fn e5_what_waits_for_an_address_that_fails_its_check_may_go_elsewhere() {
+        let of = |well: &[u16], ill: &[u16], previous: &Snapshot| {
+            let answer = addresses_of(well, ill);
+            build(input(vec![route("route:7", "a.test", answer)]), previous)
+        };
+        let before = of(&[81, 82, 83], &[], &Snapshot::default());
+        // One fails its check, the name has another no more.
+        let after = of(&[82], &[81], &before.snapshot);
+        let keys = |targets: &[Arc<Target>]| -> Vec<String> {
+            targets.iter().map(|t| t.key().to_string()).collect()
+        };
+        assert_eq!(after.gone.len(), 2);
+        assert_eq!(keys(&after.ill), ["route:7 127.0.0.1:81"]);
+        let found = after.snapshot.routes.find("a.test", "/").unwrap();
+        let told: Vec<_> = found.spec.ill.iter().map(|(key, _)| &**key).collect();
+        assert_eq!(told, ["route:7 127.0.0.1:81"]);
+        let back = of(&[81, 82], &[], &after.snapshot);
+        assert!(back.gone.is_empty() && back.ill.is_empty());
     }
 
     #[test]

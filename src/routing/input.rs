@@ -68,7 +68,12 @@ pub enum Answer {
     /// The replicas of an app's process; none that may answer means held.
     Replicas(Vec<Replica>),
     /// Fixed addresses.
-    Addresses(Vec<SocketAddr>),
+    Addresses {
+        /// Those that get traffic.
+        well: Vec<SocketAddr>,
+        /// Those that get none, because their check fails.
+        ill: Vec<SocketAddr>,
+    },
     /// The dashboard's socket.
     Socket(PathBuf),
     /// A folder of files, answered by the edge itself.

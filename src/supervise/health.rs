@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::docker::{Chunk, Engine, EngineError, NewExec};
@@ -15,6 +15,7 @@ use futures_util::StreamExt;
 
 use super::health_h2c;
 use super::spec::{Health, Spec};
+use crate::base::hearsay::one_line;
 use crate::base::protocol::Protocol;
 
 /// A check that takes longer has failed.
@@ -188,7 +189,8 @@ impl Check {
     }
 }
 
-/// Asks `path` of any address once, as replicas are asked: what it answered, or why that is no good answer.
+/// Asks `path` of any address once, as replicas are asked, and as they are when one is in doubt: what it answered, or why
+/// that is no good answer.
 ///
 /// # Errors
 /// In words.
@@ -196,10 +198,15 @@ pub async fn answers(
     address: SocketAddr,
     protocol: Protocol,
     path: &str,
+    in_doubt: bool,
 ) -> Result<String, String> {
-    tokio::time::timeout(CHECK_LIMIT, get_over(protocol, address, path))
+    let limit = match in_doubt {
+        true => Standing::Doubted.limit(),
+        false => Standing::Proven.limit(),
+    };
+    tokio::time::timeout(limit, get_over(protocol, address, path))
         .await
-        .unwrap_or_else(|_| Err(format!("no answer within {} s", CHECK_LIMIT.as_secs())))
+        .unwrap_or_else(|_| Err(format!("no answer within {} s", limit.as_secs())))
 }
 
 async fn connect(address: SocketAddr) -> Result<TcpStream, String> {
@@ -246,6 +253,12 @@ async fn get(address: SocketAddr, path: &str) -> Result<String, String> {
     let request = question(address, path);
     let broken = |e: std::io::Error| format!("the connection broke off: {e}");
     stream.write_all(request.as_bytes()).await.map_err(broken)?;
+    answer_of(&mut stream).await
+}
+
+/// What it answers, as far as it is needed to judge it.
+async fn answer_of(stream: &mut (impl AsyncRead + Unpin)) -> Result<String, String> {
+    let broken = |e: std::io::Error| format!("the connection broke off: {e}");
     let mut read = Vec::with_capacity(1024);
     loop {
         if let Some(answer) = judge(&read, false) {
@@ -274,7 +287,7 @@ fn judge(read: &[u8], ended: bool) -> Option<Result<String, String>> {
     };
     let code = response.code.unwrap_or(0);
     let reason = response.reason.unwrap_or("");
-    let line = format!("{code} {reason}").trim_end().to_owned();
+    let line = one_line(&format!("{code} {reason}"), ANSWER);
     if (200..400).contains(&code) {
         return Some(Ok(line));
     }
@@ -282,12 +295,19 @@ fn judge(read: &[u8], ended: bool) -> Option<Result<String, String>> {
     if body.len() < ANSWER && !ended && read.len() < HEAD && body.is_empty() {
         return None;
     }
-    let shown = String::from_utf8_lossy(&body[..body.len().min(ANSWER)]);
-    let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+    let shown = shown(body);
     Some(Err(match shown.is_empty() {
         true => line,
         false => format!("{line}: {shown}"),
     }))
+}
+
+/// What it said, for a person.
+pub(super) fn shown(said: &[u8]) -> String {
+    one_line(
+        &String::from_utf8_lossy(&said[..said.len().min(ANSWER)]),
+        ANSWER,
+    )
 }
 
 async fn command(engine: &Engine, container: &str, argv: &[String]) -> Result<String, String> {
@@ -307,12 +327,46 @@ async fn command(engine: &Engine, container: &str, argv: &[String]) -> Result<St
         }
     }
     let code = engine.exec_exit_code(&exec).await.map_err(words)?;
-    let said = String::from_utf8_lossy(&said[..said.len().min(ANSWER)]);
-    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    let said = shown(&said);
     match code {
         0 => Ok(said),
         code if said.is_empty() => Err(format!("exit code {code}")),
         code => Err(format!("exit code {code}: {said}")),
+    }
+}
+
+#[cfg(freehold_fuzz)]
+pub(super) mod fuzz {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use futures_util::FutureExt;
+    use tokio::io::ReadBuf;
+
+    use super::*;
+
+    /// An answer that comes in pieces, and ends.
+    struct Pieces<'a>(&'a [u8], usize);
+
+    impl AsyncRead for Pieces<'_> {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<std::io::Result<()>> {
+            let count = self.1.min(self.0.len()).min(buffer.remaining());
+            let (piece, rest) = self.0.split_at(count);
+            buffer.put_slice(piece);
+            self.0 = rest;
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    pub(in crate::supervise) fn answer_in(
+        bytes: &[u8],
+        piece: usize,
+    ) -> Option<Result<String, String>> {
+        answer_of(&mut Pieces(bytes, piece)).now_or_never()
     }
 }
 
@@ -335,6 +389,12 @@ mod tests {
             judge(answer.as_bytes(), true).unwrap().unwrap_err(),
             "503 Service Unavailable: {\"db\": \"down\"}"
         );
+        let loud = format!(
+            "HTTP/1.1 500 {}\r\n\r\n\u{1b}[2J\u{9b}1m",
+            "x".repeat(5_000)
+        );
+        let why = judge(loud.as_bytes(), true).unwrap().unwrap_err();
+        assert!(why.len() < 500 && why.ends_with(": [2J1m"), "{why}");
         assert!(judge(b"HTTP/1.1 200", false).is_none());
         assert!(judge(b"SSH-2.0-x\r\n", true).unwrap().is_err());
     }

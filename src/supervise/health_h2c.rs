@@ -3,7 +3,8 @@
 use http::Request;
 use tokio::net::TcpStream;
 
-use super::health::ANSWER;
+use super::health::{ANSWER, shown};
+use crate::base::hearsay::one_line;
 
 /// What a client says first: the preface and empty settings.
 pub(super) const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -39,7 +40,7 @@ async fn judge(path: &str, answer: http::Response<h2::RecvStream>) -> Result<Str
     let (head, mut body) = answer.into_parts();
     // A gRPC server answers a path that it does not know with 200 and a status of its own.
     if let Some(status) = head.headers.get("grpc-status").filter(|s| *s != "0") {
-        let status = String::from_utf8_lossy(status.as_bytes());
+        let status = one_line(&String::from_utf8_lossy(status.as_bytes()), ANSWER);
         return Err(format!(
             "it is a gRPC server and knows no {path} (grpc-status {status}): leave `health` out, and a connection is enough"
         ));
@@ -52,8 +53,7 @@ async fn judge(path: &str, answer: http::Response<h2::RecvStream>) -> Result<Str
         Some(Ok(said)) => said,
         _ => bytes::Bytes::new(),
     };
-    let shown = String::from_utf8_lossy(&said[..said.len().min(ANSWER)]);
-    let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+    let shown = shown(&said);
     Err(match shown.is_empty() {
         true => line,
         false => format!("{line}: {shown}"),

@@ -18,6 +18,8 @@ mod deaths;
 mod errands;
 mod error;
 mod executor;
+#[cfg(freehold_fuzz)]
+pub mod fuzz;
 mod hang_up;
 mod health;
 mod health_h2c;

@@ -68,7 +68,7 @@ pub struct RouteFigures {
     pub paused: bool,
     /// What it answered.
     pub figures: EdgeFigures,
-    /// Where its requests go now.
+    /// Where its requests go now, and the addresses of a configured route that get none because their check fails.
     pub targets: Vec<TargetFigures>,
 }
 
@@ -92,9 +92,10 @@ pub struct TargetFigures {
     pub container: Option<String>,
     /// Where it listens.
     pub address: String,
-    /// Whether it gets no requests for a while, because of what it did to earlier ones.
+    /// Whether it gets no requests for a while: because of what it did to earlier ones, or, an address of a configured
+    /// route, because its check fails.
     pub left_out: bool,
-    /// How often that was so.
+    /// How often it got none because of what it did to earlier ones.
     pub times_left_out: u64,
     /// Why, the last time, and when that began, until it is forgotten a minute after.
     #[serde(default)]

@@ -130,6 +130,7 @@ fn e2_an_upstream_is_spoken_to_by_http2_as_soon_as_the_settings_say_so_and_no_re
     let h2c = App::h2c();
     let world = World::start(ROUTE);
     let over_h2c = ROUTE.replace("http://APP", &format!("h2c://{}", h2c.address));
+    world.until_served(HOST);
     // One client that goes on through all of it.
     let mut connection = world.edge.connect(HOST, "127.0.0.1", b"").unwrap();
     for (settings, version) in [

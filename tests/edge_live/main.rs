@@ -10,6 +10,7 @@ mod app;
 #[path = "../support/authority.rs"]
 mod authority;
 mod behind;
+mod checked;
 mod client;
 mod deployed;
 mod figures;

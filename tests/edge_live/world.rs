@@ -43,6 +43,25 @@ impl World {
 
     /// The same, with files of the test in the folder that `FOLDER` is in the settings.
     pub fn start_with(settings: &str, files: impl FnOnce(&Path)) -> Self {
+        Self::begin(settings, files, |https, settings| {
+            Daemon::start_with(https, settings)
+        })
+    }
+
+    /// The same with names of its own, as in /etc/hosts.
+    pub fn start_knowing(hosts: &str, settings: &str) -> Self {
+        Self::begin(
+            settings,
+            |_| (),
+            |https, settings| Daemon::start_knowing(hosts, https, settings),
+        )
+    }
+
+    fn begin(
+        settings: &str,
+        files: impl FnOnce(&Path),
+        start: impl FnOnce(&str, &str) -> Daemon,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::new(&folder.path().join("company"));
         authority.issue(&NAMES);
@@ -56,7 +75,7 @@ impl World {
         let port = free_port(std::net::Ipv4Addr::LOCALHOST);
         let app = App::http1();
         let settings = filled(settings, folder.path(), &app);
-        let daemon = Daemon::start_with(&format!("127.0.0.1:{port}"), &settings);
+        let daemon = start(&format!("127.0.0.1:{port}"), &settings);
         Self {
             daemon,
             edge: Edge {

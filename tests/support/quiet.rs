@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// Of the daemon's folder: what it has for /etc/hosts, if it has one of its own.
+const HOSTS: &str = "hosts";
+
 pub struct Daemon {
     child: Child,
     folder: tempfile::TempDir,
@@ -39,6 +42,19 @@ impl Daemon {
         daemon
     }
 
+    /// The same for one that knows the names in `hosts`, written as in /etc/hosts, and none of the machine's: nobody else
+    /// sees them. Needs root.
+    #[allow(dead_code)]
+    pub fn start_knowing(hosts: &str, https: &str, more: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(HOSTS), hosts).unwrap();
+        write_config(&folder, https, more);
+        let child = Self::serve(&folder, &[]);
+        let daemon = Self { child, folder };
+        daemon.until_up();
+        daemon
+    }
+
     /// Other settings, while it runs.
     #[allow(dead_code)]
     pub fn configure(&self, https: &str, more: &str) {
@@ -62,7 +78,19 @@ impl Daemon {
     }
 
     fn serve(folder: &tempfile::TempDir, environment: &[(&str, &str)]) -> Child {
-        Command::new(env!("CARGO_BIN_EXE_freehold"))
+        let binary = env!("CARGO_BIN_EXE_freehold");
+        let hosts = folder.path().join(HOSTS);
+        let mut command = match hosts.exists() {
+            false => Command::new(binary),
+            true => {
+                let mut command = Command::new("unshare");
+                let script = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
+                command.args(["--mount", "sh", "-c", script]);
+                command.arg(hosts).arg(binary);
+                command
+            }
+        };
+        command
             .args(["serve", "--config"])
             .arg(folder.path().join("config.toml"))
             .envs(environment.iter().copied())

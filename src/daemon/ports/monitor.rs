@@ -93,6 +93,16 @@ impl World for WorldPort {
             left_out: left_out(&stats.left_out, target.key()),
             reading: target.meter().read(),
         };
+        let ill = |(key, address): &(Arc<str>, proxy::Address)| TargetSeen {
+            key: key.to_string(),
+            container: None,
+            address: address.to_string(),
+            left_out: proxy::LeftOut {
+                now: true,
+                ..proxy::LeftOut::default()
+            },
+            reading: proxy::Reading::default(),
+        };
         EdgeReading {
             connections: stats.connections,
             held: stats.held,
@@ -108,7 +118,12 @@ impl World for WorldPort {
                     process: name(&route.spec.process),
                     paused: matches!(route.spec.upstream, Upstream::Paused { .. }),
                     reading: route.meter().read(),
-                    targets: route.targets().iter().map(target).collect(),
+                    targets: route
+                        .targets()
+                        .iter()
+                        .map(target)
+                        .chain(route.spec.ill.iter().map(ill))
+                        .collect(),
                 })
                 .collect(),
         }
