@@ -18,6 +18,7 @@ pub mod address;
 pub mod authority;
 pub mod browser;
 pub mod census;
+pub mod counts;
 pub mod disk;
 pub mod documented;
 pub mod door;
