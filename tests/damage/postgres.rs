@@ -18,6 +18,11 @@ use crate::{container, files, lose, spoil, tear};
 
 /// Rows that the app's table begins with.
 const ROWS: usize = 3;
+/// An app that needs nothing.
+const NEW: [(&str, &str); 1] = [(
+    "Dockerfile",
+    "FROM python:3.13-slim\nCMD [\"python\", \"-m\", \"http.server\", \"8000\"]\n",
+)];
 
 /// A box with an app that counts the rows of its database.
 struct Counting {
@@ -228,6 +233,13 @@ fn n7_a_box_whose_state_is_lost_goes_on_with_the_postgres_that_runs() {
     assert_eq!(on.fh.json(&["db", "list"]), json!([]));
     assert_eq!(on.sql("SELECT count(*) FROM kept").trim(), rows.to_string());
     assert_eq!((on.both(), on.objects()), (both, before.clone()));
+    // Nor has what is new a number of what is forgotten: it would take its place.
+    on.fh.cli(&["app", "create", "new"]);
+    on.fh
+        .cli(&["deploy", &folder(&on.fh, "new", &NEW), "--app", "new"]);
+    let forgotten = on.objects();
+    let gone: Vec<_> = before.difference(&forgotten).collect();
+    assert!(gone.is_empty(), "{gone:#?}");
     on.doctor(&["--confirm"]);
     until("the containers to go", secs(180), || {
         let left = on.both();
