@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+#[path = "clock/hourly.rs"]
+mod hourly;
 #[path = "support/port.rs"]
 mod port;
 #[path = "support/quiet.rs"]
@@ -101,14 +103,36 @@ fn until_told(state: &rusqlite::Connection, words: &str) {
 
 /// The daemon does its work: it answers, and makes an app.
 fn works(daemon: &quiet::Daemon, app: &str) {
+    asked_for(daemon, app).unwrap();
+}
+
+fn asked_for(daemon: &quiet::Daemon, app: &str) -> Result<(), String> {
     let out = Command::new(env!("CARGO_BIN_EXE_freehold"))
         .args(["app", "create", app])
         .env("FREEHOLD_SOCKET", daemon.socket("freehold.sock"))
         .stdin(Stdio::null())
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.success(), "{said}");
+    match out.status.success() {
+        true => Ok(()),
+        false => Err(String::from_utf8_lossy(&out.stderr).into_owned()),
+    }
+}
+
+/// Work that is due in some seconds, and a pause that ends later: by the clock as it is now, which this gives.
+fn begin_to_wait(state: &rusqlite::Connection) -> i64 {
+    let now = now_ms();
+    queue(state, "an hour back", now, now + WAIT);
+    let pause = "INSERT INTO app_pause_owners (app_id, owner, since_ms, until_ms) SELECT id, 'restore:1', ?1, ?2 FROM apps";
+    let row = rusqlite::params![now, now + 10 * WAIT];
+    state.execute(pause, row).unwrap();
+    now
+}
+
+/// By how much the pause that began then is late by a clock that was set by so much since.
+fn late_by(state: &rusqlite::Connection, since: i64, set_by: i64) -> i64 {
+    let until_ms = number(state, "SELECT until_ms FROM app_pause_owners");
+    until_ms - (since + 10 * WAIT + set_by)
 }
 
 /// Work and a pause that were to last some seconds do so when the clock goes back by an hour under them, and not that hour;
@@ -122,22 +146,14 @@ fn n7_an_hour_and_a_year_forward_and_back_delay_nothing_and_lose_nothing() {
     works(&daemon, "first");
     let (library, clock) = (library(), file.to_str().unwrap().to_owned());
     let fake = by(library.to_str().unwrap(), &clock);
-    let queued = now_ms();
-    daemon.restart_with(&fake, |daemon| {
-        let state = state(daemon);
-        queue(&state, "an hour back", queued, queued + WAIT);
-        let pause =
-            "INSERT INTO app_pause_owners (app_id, owner, since_ms, until_ms) SELECT id, 'restore:1', ?1, ?2 FROM apps";
-        let row = rusqlite::params![queued, queued + 10 * WAIT];
-        state.execute(pause, row).unwrap();
-    });
+    let mut since = 0;
+    daemon.restart_with(&fake, |daemon| since = begin_to_wait(&state(daemon)));
     let state = state(&daemon);
 
     set(&file, -HOUR);
     until_told(&state, "set back by 1 h 0 min");
     until("the pause to end when it had to", secs(120), || {
-        let until_ms = number(&state, "SELECT until_ms FROM app_pause_owners");
-        let late = until_ms - (queued + 10 * WAIT - HOUR);
+        let late = late_by(&state, since, -HOUR);
         if late.abs() < 5_000 {
             Ok(())
         } else {
@@ -172,6 +188,34 @@ fn n7_an_hour_and_a_year_forward_and_back_delay_nothing_and_lose_nothing() {
         ),
         4
     );
+}
+
+/// The saboteur: by a daemon that leaves what is stored as it is, work of some seconds waits for the hour, and so does a pause.
+#[cfg(feature = "crash-points")]
+#[test]
+fn n7_what_is_stored_and_not_set_right_is_late_by_the_hour() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("clock");
+    set(&file, 0);
+    let mut daemon = quiet::Daemon::start();
+    works(&daemon, "first");
+    let (library, clock) = (library(), file.to_str().unwrap().to_owned());
+    let fake = by(library.to_str().unwrap(), &clock);
+    let sabotaged = [&fake[..], &[("FREEHOLD_SABOTAGE", "unseen-clock")]].concat();
+    daemon.restart_with(&sabotaged, |_| {});
+    let state = state(&daemon);
+    // Set back before the work is due, whatever this machine does meanwhile.
+    set(&file, -HOUR);
+    until_told(&state, "set back by 1 h 0 min");
+    let since = begin_to_wait(&state);
+    // What a jump sets right is set right before the next one is told.
+    set(&file, -3 * HOUR);
+    until_told(&state, "set back by 2 h 0 min");
+    set(&file, -6 * HOUR);
+    until_told(&state, "set back by 3 h 0 min");
+    assert_eq!(late_by(&state, since, -HOUR), HOUR);
+    let waits = "SELECT count(*) FROM jobs WHERE kind = 'an hour back' AND state = 'queued' AND run_at_ms = ";
+    assert_eq!(number(&state, &format!("{waits}{}", since + WAIT)), 1);
 }
 
 /// A request over TLS by somebody whose clock is the daemon's, certificate verified; and the certificate's first and last day.

@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 mod api;
 #[path = "damage/full_disk.rs"]
 mod full_disk;
+#[path = "damage/postgres.rs"]
+mod postgres;
 #[path = "support/quiet.rs"]
 mod quiet;
 #[allow(dead_code)]
@@ -24,6 +26,7 @@ mod support;
 use api::{local, make_app};
 use quiet::Daemon;
 use served_box::ServedBox;
+use support::freehold::Freehold;
 use support::process::run;
 use support::until::{secs, until, until_true};
 use support::{port, upstream};
@@ -131,15 +134,35 @@ fn files(folder: &Path, with: &str) -> Vec<PathBuf> {
         .collect()
 }
 
+/// The state is gone, with all that belongs to it.
+fn lose(data: &Path) {
+    for file in files(data, "state.db") {
+        fs::remove_file(file).unwrap();
+    }
+}
+
+/// A quarter of its pages is torn.
+fn tear(data: &Path) {
+    let path = data.join("state.db");
+    let state = rusqlite::Connection::open(&path).unwrap();
+    let busy: i64 = state
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |r| r.get(0))
+        .unwrap();
+    assert_eq!(busy, 0);
+    drop(state);
+    let pages = fs::metadata(&path).unwrap().len() / 4_096;
+    for page in pages / 4..pages / 2 {
+        overwrite(&path, page * 4_096 + 2_048, &[0x5a; 2_048]);
+    }
+}
+
 #[test]
 fn n7_a_box_whose_state_was_deleted_cut_or_torn_comes_back_with_all_that_was_acknowledged() {
     let mut world = World::new();
     assert!(world.told().is_none());
     // Gone, with all that belongs to it.
     world.daemon.restart(|daemon| {
-        for file in files(&daemon.data(), "state.db") {
-            fs::remove_file(file).unwrap();
-        }
+        lose(&daemon.data());
     });
     world.is_well_again(&["shop"]);
 
@@ -161,16 +184,7 @@ fn n7_a_box_whose_state_was_deleted_cut_or_torn_comes_back_with_all_that_was_ack
     // A page is torn. What was there is kept.
     world.change("torn");
     world.daemon.restart(|daemon| {
-        let state = rusqlite::Connection::open(state(daemon)).unwrap();
-        let busy: i64 = state
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |r| r.get(0))
-            .unwrap();
-        assert_eq!(busy, 0);
-        drop(state);
-        let pages = fs::metadata(self::state(daemon)).unwrap().len() / 4_096;
-        for page in pages / 4..pages / 2 {
-            overwrite(&self::state(daemon), page * 4_096 + 2_048, &[0x5a; 2_048]);
-        }
+        tear(&daemon.data());
     });
     world.is_well_again(&["shop", "cut", "torn"]);
     assert!(!files(&world.daemon.data(), "state.db.damaged").is_empty());
@@ -265,12 +279,12 @@ fn n7_a_state_without_its_key_is_not_made_anew() {
     assert!(world.has("shop"));
 }
 
-/// The app's container, since when it runs, and how often it was started.
-fn container(on: &ServedBox) -> String {
-    let label = format!("label=freehold.installation={}", on.fh.installation());
+/// The box's one container of a kind, since when it runs, and how often it was started.
+fn container(fh: &Freehold, kind: &str) -> String {
+    let label = format!("label=freehold.installation={}", fh.installation());
     let mut list = Command::new("docker");
     list.args(["ps", "-aq", "--filter", &label, "--filter"]);
-    let all = run(list.arg("label=freehold.kind=replica"));
+    let all = run(list.arg(format!("label=freehold.kind={kind}")));
     let one = all.trim();
     if one.is_empty() {
         return String::new();
@@ -324,13 +338,11 @@ fn n7_a_box_whose_state_is_gone_takes_over_the_containers_that_run_and_serves() 
     let old: Vec<&PathBuf> = of_old.iter().map(|(file, _)| file).collect();
     on.fh.cli(&["app", "create", "lost"]);
     on.fh.cli(&["app", "create", "later"]);
-    let before = container(&on);
+    let before = container(&on.fh, "replica");
     assert!(before.contains(" true "), "{before}");
     let gone = |on: &mut ServedBox, meanwhile: &dyn Fn()| {
         on.fh.stop();
-        for file in files(&on.fh.data_dir(), "state.db") {
-            fs::remove_file(file).unwrap();
-        }
+        lose(&on.fh.data_dir());
         meanwhile();
         on.fh.start();
     };
@@ -349,7 +361,11 @@ fn n7_a_box_whose_state_is_gone_takes_over_the_containers_that_run_and_serves() 
         spoil(&safe, "INSERT INTO apps (name", "'lost'");
     });
     on.until_served();
-    assert_eq!(container(&on), before, "it was made or started anew");
+    assert_eq!(
+        container(&on.fh, "replica"),
+        before,
+        "it was made or started anew"
+    );
     // The edge has it from the row; that it is well is seen by the first look at it.
     until("the replica to be known as healthy", secs(120), || {
         let shown = on.fh.json(&["app", "show", served_box::APP]);
@@ -362,13 +378,13 @@ fn n7_a_box_whose_state_is_gone_takes_over_the_containers_that_run_and_serves() 
     }
     let apps = on.fh.json(&["app", "list"]);
     assert_eq!(apps.as_array().unwrap().len(), 1, "{apps:#}");
-    assert_eq!(container(&on), before);
+    assert_eq!(container(&on.fh, "replica"), before);
 
     // All that was acknowledged is there again where the journal is whole.
     on.fh.cli(&["app", "create", "after"]);
     gone(&mut on, &|| {});
     on.until_served();
-    assert_eq!(container(&on), before);
+    assert_eq!(container(&on.fh, "replica"), before);
     on.fh.cli(&["app", "show", "after"]);
 
     // A snapshot from before the app, and nothing of the journal: the box knows of no app, and its container is left alone.
@@ -389,10 +405,12 @@ fn n7_a_box_whose_state_is_gone_takes_over_the_containers_that_run_and_serves() 
     let told = doctor(&on, &[]);
     assert!(told.contains("state was made anew"), "{told}");
     // Its reconciler has looked by now, and found one that no row knows: the same look takes it away once that is confirmed.
-    assert_eq!(container(&on), before);
+    assert_eq!(container(&on.fh, "replica"), before);
     doctor(&on, &["--confirm"]);
-    until("the container to go", secs(120), || match container(&on) {
-        none if none.is_empty() => Ok(()),
-        still => Err(still),
+    until("the container to go", secs(120), || {
+        match container(&on.fh, "replica") {
+            none if none.is_empty() => Ok(()),
+            still => Err(still),
+        }
     });
 }

@@ -202,6 +202,11 @@ mod tests {
             let gone = past_their_time(&after, KEEP, now, &TimeZone::UTC);
             assert!(gone.len() <= WORTH, "{gone:?}");
             assert!(!gone.contains(&9_995), "one that was asked for this day");
+            // The saboteur: by their ages all that is older than what is kept daily and weekly had its time.
+            let age = Duration::from_secs(28 * 24 * 3600);
+            let by_ages = after.iter().filter(|k| now.since(k.at) > age);
+            let costs = by_ages.count() - stored.iter().filter(|k| k.at.0 < NOW - 28 * DAY).count();
+            assert_eq!(costs > WORTH, leap > DAY, "{costs}");
         }
     }
 
@@ -227,5 +232,11 @@ mod tests {
         let gone = past_their_time(&stored, few, now, &TimeZone::UTC);
         assert_eq!(gone.len(), 6, "{gone:?}");
         assert!(gone.iter().all(|id| *id < 10_000), "{gone:?}");
+        // The saboteur: in the order of their times those of the right clock look the oldest.
+        let mut by_times = stored;
+        by_times.sort_by_key(|k| k.at);
+        (0..).zip(&mut by_times).for_each(|(n, k)| k.id = n);
+        let gone = past_their_time(&by_times, few, now, &TimeZone::UTC);
+        assert!((0..3).all(|id| gone.contains(&id)), "{gone:?}");
     }
 }

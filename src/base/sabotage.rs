@@ -29,6 +29,8 @@ pub enum Sabotage {
     NoEjection,
     /// The lease is taken from whoever holds it.
     StolenLease,
+    /// What is stored for a later time stays as it is when the box's clock was set.
+    UnseenClock,
 }
 
 impl Sabotage {
@@ -53,6 +55,7 @@ impl Sabotage {
             Self::NoRetries => "no-retries",
             Self::NoEjection => "no-ejection",
             Self::StolenLease => "stolen-lease",
+            Self::UnseenClock => "unseen-clock",
         };
         // Read once: some are asked for on a request's path.
         static ASKED: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::live::State;
-use super::plan::{Action, Desired, Orphans, plan};
+use super::plan::{Action, Desired, Found, Orphans, plan};
 use super::replace::Standing;
 use super::spec::{Kind, Spec};
 use super::store::Row;
@@ -202,6 +202,20 @@ fn n7_waits_are_as_long_as_they_are_whatever_the_clock_was_set_to() {
     assert_eq!(waiting.wake, Some(Mono(5_000)), "the engine's turn first");
     let due = decide(&unit, 5_000).actions;
     assert!(matches!(due[..], [Action::Start { row: 7, .. }]), "{due:?}");
+    // The saboteur: by the engine's own time of that end it would wait for the hour.
+    let by_the_clock: Vec<_> = unit
+        .found()
+        .into_iter()
+        .map(|found| Found {
+            ended: Some(Mono(HOUR.unsigned_abs())),
+            ..found
+        })
+        .collect();
+    let wanted = [unit.wanted(Mono(5_000))];
+    let none = HashSet::new();
+    let waits = plan(&wanted, &by_the_clock, &none, Orphans::Go, Mono(5_000));
+    assert!(waits.actions.is_empty(), "{waits:?}");
+    assert_eq!(waits.wake, Some(Mono(HOUR.unsigned_abs() + 3_000)));
     // Looking again at the same end does not begin the wait anew.
     unit.see(kept(Phase::Exited, HOUR), false, Mono(4_000));
     assert_eq!(decide(&unit, 4_500).wake, Some(Mono(5_000)));

@@ -19,6 +19,7 @@ pub mod authority;
 pub mod browser;
 pub mod census;
 pub mod commit;
+pub mod counts;
 pub mod disk;
 pub mod documented;
 pub mod door;

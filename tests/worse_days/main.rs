@@ -12,6 +12,7 @@ mod support;
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+mod build_memory;
 mod builds;
 mod descriptors;
 mod full_disk;

@@ -10,7 +10,7 @@ use crate::support::until::{secs, until};
 
 pub const APP: &str = "shop";
 const SETTINGS: &str = "[processes.web]\nport = 8000\nhealth = \"/\"\n";
-const SERVER: &str = r#"
+pub const SERVER: &str = r#"
 import http.server, os
 held = []
 class Answer(http.server.BaseHTTPRequestHandler):

@@ -35,20 +35,22 @@ pub(super) struct Made<'a> {
     pub(super) why: &'a str,
     pub(super) snapshot: UnixMs,
     pub(super) aside: Option<&'a Path>,
+    /// Whether the file said up to which change it went: one that is gone does not, and of its journal the end may be gone, too.
+    pub(super) knows_its_end: bool,
 }
 
 /// Losses listed by name; how many more there are is said.
 const LISTED: usize = 200;
-/// Numbers left free where something is missing: it may have used them.
+/// Numbers left free where something is or may be missing: it may have used them.
 const SPARE: i64 = 1_000;
 
-/// Writes it down. Where something is missing, numbers that the missing part may have given to what runs are not
-/// given again.
+/// Writes it down. Where something is missing, or nobody can know that nothing is, numbers that the missing part may have
+/// given to what runs are not given again: what is new would take the place of what runs.
 pub(super) fn write(tx: &Transaction<'_>, made: &Made<'_>, done: &Replayed) -> Result<(), DbError> {
     let highest: i64 = tx.query_row("SELECT coalesce(max(id), 0) FROM containers", [], |r| {
         r.get(0)
     })?;
-    let containers = match done.losses.is_empty() {
+    let containers = match done.losses.is_empty() && made.knows_its_end {
         true => 0,
         false => {
             // A table that never had a row has none of its own there.

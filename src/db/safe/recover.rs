@@ -231,6 +231,7 @@ fn recover(
         why,
         snapshot,
         aside: aside.as_deref(),
+        knows_its_end: held.is_some(),
     };
     let mut last = DbError::Unavailable("there is no snapshot".into());
     let mut best: Option<(&Path, Built)> = None;

@@ -66,6 +66,27 @@ async fn n7_a_state_that_is_short_and_goes_further_than_any_snapshot_is_the_begi
     place.close(db).await;
 }
 
+/// A state that is gone does not say how far it went, and a journal without its last files looks whole.
+#[tokio::test]
+async fn n7_where_the_end_of_the_journal_may_be_gone_too_no_number_is_given_again() {
+    let place = six().await;
+    for file in [place.files("journal-"), vec![place.path()]].concat() {
+        fs::remove_file(file).unwrap();
+    }
+    let db = place.open();
+    let told = db.recoveries().await.unwrap().remove(0);
+    assert!(told.losses.is_empty(), "{:?}", told.losses);
+    assert_eq!(db.meta("n").await.unwrap().as_deref(), Some("3"));
+    for floor in [
+        "SELECT containers FROM recoveries",
+        "SELECT min(seq) FROM sqlite_sequence WHERE name IN ('apps', 'deploys', 'databases')",
+    ] {
+        let at: Result<i64, DbError> = db.read(|c| Ok(c.query_row(floor, [], |r| r.get(0))?)).await;
+        assert!(at.unwrap() >= 1_000, "{floor}");
+    }
+    place.close(db).await;
+}
+
 #[tokio::test]
 async fn n7_a_state_that_is_short_does_where_no_snapshot_is_whole() {
     let place = six().await;
