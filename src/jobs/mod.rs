@@ -317,20 +317,29 @@ impl Jobs {
         let (due, next) = choose(&open, &self.handlers.yielding, &waiting, now);
         for row in due {
             let id = row.id;
+            // Before anybody can read that it runs, and cancel it.
+            let cancel = tasks.shutdown().child();
+            self.lock().insert(id, cancel.clone());
             crash_point::hit("jobs.running.before");
             let attempt = self
                 .db
                 .write(move |tx| store::mark_running(tx, id, now))
-                .await?;
+                .await;
             crash_point::hit("jobs.running.after");
-            let Some(attempt) = attempt else { continue };
+            let attempt = match attempt {
+                Ok(Some(attempt)) => attempt,
+                not => {
+                    self.lock().remove(&id);
+                    not?;
+                    continue;
+                }
+            };
             let context = JobContext {
                 id,
                 key: row.key.clone(),
                 attempt,
-                cancel: tasks.shutdown().child(),
+                cancel,
             };
-            self.lock().insert(id, context.cancel.clone());
             let kind = self.handlers.of.get(row.kind.as_str()).cloned();
             let jobs = self.clone();
             let shutdown = tasks.shutdown().clone();
@@ -418,6 +427,8 @@ impl Jobs {
                 "a job failed"
             );
         }
+        // Before it may be begun anew, with another.
+        self.lock().remove(&id);
         let mut wait = Duration::from_millis(200);
         points::before(&outcome);
         loop {
@@ -436,7 +447,6 @@ impl Jobs {
             }
         }
         points::after(&outcome);
-        self.lock().remove(&id);
         if matches!(outcome, Outcome::Failed(_)) {
             self.reap.notify_one();
         }
