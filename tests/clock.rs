@@ -129,6 +129,35 @@ fn begin_to_wait(state: &rusqlite::Connection) -> i64 {
     now
 }
 
+/// A clock to be set, in a folder of its own.
+struct Clock {
+    folder: tempfile::TempDir,
+    file: PathBuf,
+    library: PathBuf,
+}
+
+impl Clock {
+    /// The environment of whoever goes by it.
+    fn fake(&self) -> [(&str, &str); 4] {
+        let (library, file) = (self.library.to_str(), self.file.to_str());
+        by(library.unwrap(), file.unwrap())
+    }
+}
+
+/// A daemon with an app, and a clock that is right and that it does not go by yet.
+fn begun() -> (quiet::Daemon, Clock) {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Clock {
+        file: folder.path().join("clock"),
+        library: library(),
+        folder,
+    };
+    set(&clock.file, 0);
+    let daemon = quiet::Daemon::start();
+    works(&daemon, "first");
+    (daemon, clock)
+}
+
 /// By how much the pause that began then is late by a clock that was set by so much since.
 fn late_by(state: &rusqlite::Connection, since: i64, set_by: i64) -> i64 {
     let until_ms = number(state, "SELECT until_ms FROM app_pause_owners");
@@ -139,18 +168,13 @@ fn late_by(state: &rusqlite::Connection, since: i64, set_by: i64) -> i64 {
 /// nothing is lost by a year.
 #[test]
 fn n7_an_hour_and_a_year_forward_and_back_delay_nothing_and_lose_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("clock");
-    set(&file, 0);
-    let mut daemon = quiet::Daemon::start();
-    works(&daemon, "first");
-    let (library, clock) = (library(), file.to_str().unwrap().to_owned());
-    let fake = by(library.to_str().unwrap(), &clock);
+    let (mut daemon, clock) = begun();
+    let (fake, file) = (clock.fake(), &clock.file);
     let mut since = 0;
     daemon.restart_with(&fake, |daemon| since = begin_to_wait(&state(daemon)));
     let state = state(&daemon);
 
-    set(&file, -HOUR);
+    set(file, -HOUR);
     until_told(&state, "set back by 1 h 0 min");
     until("the pause to end when it had to", secs(120), || {
         let late = late_by(&state, since, -HOUR);
@@ -163,11 +187,11 @@ fn n7_an_hour_and_a_year_forward_and_back_delay_nothing_and_lose_nothing() {
     until_begun(&state, "an hour back");
     works(&daemon, "second");
 
-    set(&file, 0);
+    set(file, 0);
     until_told(&state, "forward by 1 h 0 min");
     let created = now_ms();
     queue(&state, "a year forward", created, created + 30 * 24 * HOUR);
-    set(&file, YEAR);
+    set(file, YEAR);
     until_told(&state, "forward by 365 d");
     until_begun(&state, "a year forward");
     works(&daemon, "third");
@@ -194,24 +218,19 @@ fn n7_an_hour_and_a_year_forward_and_back_delay_nothing_and_lose_nothing() {
 #[cfg(feature = "crash-points")]
 #[test]
 fn n7_what_is_stored_and_not_set_right_is_late_by_the_hour() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("clock");
-    set(&file, 0);
-    let mut daemon = quiet::Daemon::start();
-    works(&daemon, "first");
-    let (library, clock) = (library(), file.to_str().unwrap().to_owned());
-    let fake = by(library.to_str().unwrap(), &clock);
+    let (mut daemon, clock) = begun();
+    let (fake, file) = (clock.fake(), &clock.file);
     let sabotaged = [&fake[..], &[("FREEHOLD_SABOTAGE", "unseen-clock")]].concat();
     daemon.restart_with(&sabotaged, |_| {});
     let state = state(&daemon);
     // Set back before the work is due, whatever this machine does meanwhile.
-    set(&file, -HOUR);
+    set(file, -HOUR);
     until_told(&state, "set back by 1 h 0 min");
     let since = begin_to_wait(&state);
     // What a jump sets right is set right before the next one is told.
-    set(&file, -3 * HOUR);
+    set(file, -3 * HOUR);
     until_told(&state, "set back by 2 h 0 min");
-    set(&file, -6 * HOUR);
+    set(file, -6 * HOUR);
     until_told(&state, "set back by 3 h 0 min");
     assert_eq!(late_by(&state, since, -HOUR), HOUR);
     let waits = "SELECT count(*) FROM jobs WHERE kind = 'an hour back' AND state = 'queued' AND run_at_ms = ";

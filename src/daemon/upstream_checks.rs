@@ -23,9 +23,6 @@ type Asked = (SocketAddr, Protocol, String);
 /// Those whose answer is no good.
 pub type Ill = Arc<HashSet<Asked>>;
 
-/// Once one has failed, and nothing follows from it yet, the next round is as near.
-const DOUBT: Duration = Duration::from_secs(1);
-
 /// Asks until shutdown.
 pub fn start(mut settings: watch::Receiver<Arc<Config>>, tasks: &Tasks) -> watch::Receiver<Ill> {
     let (told, ill) = watch::channel(Ill::default());
@@ -96,7 +93,7 @@ impl Tallies {
     /// Until the next round.
     fn wait(&self, interval: Duration) -> Duration {
         match self.0.values().any(Tally::is_in_doubt) {
-            true => interval.min(DOUBT),
+            true => interval.min(supervise::DOUBT),
             false => interval,
         }
     }

@@ -80,13 +80,13 @@ pub(super) fn bytes(fields: &HeaderMap) -> usize {
 
 /// Whether the name is one that HTTP/1.1 can have: over HTTP/2 the type is made of names with quotes, too, which are no tokens
 /// (RFC 9110, 5.6.2).
-pub(super) fn is_token(name: &HeaderName) -> bool {
+pub(super) fn is_http1_name(name: &HeaderName) -> bool {
     !name.as_str().contains('"')
 }
 
 pub(super) fn may_be_trailer(name: &HeaderName) -> bool {
     // Framing, routing and who asks are not a trailer's business (RFC 9110, 6.5.1).
-    is_token(name)
+    is_http1_name(name)
         && !is_hop_by_hop(name)
         && !is_ours_to_say(name.as_str())
         && *name != header::TRAILER

@@ -176,7 +176,7 @@ pub(super) fn check(parts: &Parts, limits: &Limits) -> Result<(), EdgeError> {
     }
     if headers::bytes(&parts.headers) > limits.header_bytes {
         Err(EdgeError::HeadTooLarge(limits.header_bytes))
-    } else if !parts.headers.keys().all(headers::is_token) {
+    } else if !parts.headers.keys().all(headers::is_http1_name) {
         Err(EdgeError::BadRequest("a field's name is malformed"))
     } else if parts.headers.len() > FIELDS && headers::count(&parts.headers) > FIELDS {
         Err(EdgeError::TooManyFields(FIELDS))

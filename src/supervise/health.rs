@@ -22,7 +22,7 @@ use crate::base::protocol::Protocol;
 const CHECK_LIMIT: Duration = Duration::from_secs(5);
 /// Once one has failed, or there is reason to doubt, the next ones come as soon and may take as long: whatever hangs is
 /// known to within 5 + 5 + 1 + 2 + 1 + 2 s of its last good answer.
-const DOUBT: Duration = Duration::from_secs(1);
+pub const DOUBT: Duration = Duration::from_secs(1);
 const DOUBT_LIMIT: Duration = Duration::from_secs(2);
 /// An engine that is well answers a ping within milliseconds.
 const PING: Duration = Duration::from_secs(2);

@@ -51,7 +51,7 @@ mod unit_tests;
 pub use act::crash_points;
 pub use deaths::Death;
 pub use error::SuperviseError;
-pub use health::answers;
+pub use health::{DOUBT, answers};
 pub use live::{EngineState, Exit, Live, State};
 pub use not_ready::{Cause, Listening, NotReady};
 pub use run::{ExecOutput, Interactive, JobEnd, Piped, TerminalSize};

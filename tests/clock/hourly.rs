@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::until::{secs, until};
-use crate::{HOUR, asked_for, by, library, now_ms, number, quiet, set, state, until_told, works};
+use crate::{HOUR, asked_for, begun, now_ms, number, quiet, set, state, until_told, works};
 
 const MINUTE: i64 = 60_000;
 /// Snapshots that are waited for: more than are kept.
@@ -124,14 +124,9 @@ fn make(daemon: &quiet::Daemon, app: &str) {
 
 #[test]
 fn n7_a_snapshot_comes_each_hour_three_are_kept_and_a_recovery_begins_with_the_newest() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("clock");
-    set(&file, 0);
-    let mut daemon = quiet::Daemon::start();
-    works(&daemon, "first");
-    let (library, clock) = (library(), file.to_str().unwrap().to_owned());
-    let alone = by(library.to_str().unwrap(), &clock);
-    let told = folder.path().join("told");
+    let (mut daemon, clock) = begun();
+    let (alone, file) = (clock.fake(), &clock.file);
+    let told = clock.folder.path().join("told");
     let ears = UnixDatagram::bind(&told).unwrap();
     let notify = [("NOTIFY_SOCKET", told.to_str().unwrap())];
     let both = &[&alone[..3], &notify].concat();
@@ -142,7 +137,7 @@ fn n7_a_snapshot_comes_each_hour_three_are_kept_and_a_recovery_begins_with_the_n
     until_snapshot(&daemon, begun);
     let before = snapshots(&daemon);
     let mut offset = 61 * MINUTE;
-    set(&file, offset);
+    set(file, offset);
     until_told(&state(&daemon), "forward by 1 h 1 min");
     works(&daemon, "leapt");
     assert_eq!(snapshots(&daemon), before);
@@ -154,7 +149,7 @@ fn n7_a_snapshot_comes_each_hour_three_are_kept_and_a_recovery_begins_with_the_n
     let mut hourly = vec![until_snapshot(&daemon, begun)];
     for hour in 1..=HOURS {
         offset += 30 * MINUTE;
-        set(&file, offset);
+        set(file, offset);
         make(&daemon, &format!("half-{hour}"));
         let held = number(&state(&daemon), "SELECT at FROM journal");
         let last = hourly[hour - 1].at;
@@ -162,7 +157,7 @@ fn n7_a_snapshot_comes_each_hour_three_are_kept_and_a_recovery_begins_with_the_n
         let next = until("the next snapshot", secs(300), || {
             if waited.elapsed() >= PATIENCE {
                 offset += 31 * MINUTE;
-                set(&file, offset);
+                set(file, offset);
                 waited = Instant::now();
             }
             let newest = newest(&daemon);
