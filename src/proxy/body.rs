@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 use super::access_log::Ending;
@@ -36,6 +37,8 @@ enum Content {
     Answer(Box<AnswerBody>),
     /// A beginning that was read already, and what comes behind it.
     Begun(Box<(Compressed, Content)>),
+    /// All that is left of an answer.
+    Trailers(Box<HeaderMap>),
     /// Made by somebody else, in pieces.
     Foreign(Pin<Box<dyn Body<Data = Bytes, Error = Broken>>>),
     Nothing,
@@ -132,25 +135,31 @@ impl EdgeBody {
         }
     }
 
-    /// Reads a body to its end before it is answered with. What was read stays in `into` when this is given up midway.
-    /// Trailers are left out: none are promised beside a length.
+    /// Reads a body before it is answered with: whether to its end, without trailers, within `most` bytes. What was read
+    /// stays in `into` when this is given up midway, and what is left stays here.
     pub(super) async fn gather(
         &mut self,
         exchange: &mut Exchange,
         into: &mut BytesMut,
-    ) -> Result<(), Broken> {
-        loop {
+        most: usize,
+    ) -> Result<bool, Broken> {
+        while into.len() <= most {
             let frame = poll_fn(|cx| self.content.poll(cx)).await;
             self.content.settle(exchange);
-            match frame {
-                None => return Ok(()),
-                Some(frame) => {
-                    if let Ok(data) = frame?.into_data() {
-                        into.extend_from_slice(&data);
+            let Some(frame) = frame else {
+                return Ok(true);
+            };
+            match frame?.into_data() {
+                Ok(data) => into.extend_from_slice(&data),
+                Err(frame) => {
+                    if let Ok(trailers) = frame.into_trailers() {
+                        self.content = Content::Trailers(Box::new(trailers));
+                        return Ok(false);
                     }
                 }
             }
         }
+        Ok(false)
     }
 
     /// The exchange ends with this body; `is_head_alone`: nobody will ask for any of it.
@@ -334,7 +343,7 @@ impl Body for EdgeBody {
             _ if !self.rest.is_empty() => false,
             Content::Nothing => true,
             Content::Bytes(bytes) => bytes.is_empty(),
-            Content::Answer(_) | Content::Begun(_) => false,
+            Content::Answer(_) | Content::Begun(_) | Content::Trailers(_) => false,
             Content::Foreign(body) => body.is_end_stream(),
         }
     }
@@ -362,6 +371,11 @@ impl Content {
                 self.poll(cx)
             }
             Content::Answer(answer) => answer.poll_frame(cx).map_err(Broken::from),
+            Content::Trailers(trailers) => {
+                let trailers = std::mem::take(&mut **trailers);
+                *self = Content::Nothing;
+                Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+            }
             Content::Foreign(body) => body.as_mut().poll_frame(cx),
         }
     }
@@ -393,6 +407,7 @@ impl Content {
             Content::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Content::Answer(answer) => answer.left().map(SizeHint::with_exact).unwrap_or_default(),
             Content::Foreign(body) => body.size_hint(),
+            Content::Trailers(_) => SizeHint::default(),
             Content::Begun(both) => {
                 let (beginning, rest) = (both.0.size_hint(), both.1.size_hint());
                 let exact = rest.exact().zip(beginning.exact());

@@ -111,7 +111,6 @@ async fn e6_streams_parts_coded_and_bodiless_answers_are_never_compressed() {
             whole("200 OK", &[GRPC]),
             "",
         ),
-        ("a page in pieces", &get, &[], streamed(&[HTML]), ""),
         (
             "a part",
             &get,

@@ -14,6 +14,7 @@ mod behind;
 mod bodies;
 mod compress;
 mod compress_never;
+mod compress_unsaid;
 mod differential;
 mod drain;
 mod events;

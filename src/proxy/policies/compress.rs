@@ -1,7 +1,7 @@
 //! Compression of answers for clients that take it: which, and how their heads change.
 //!
-//! Only what has a length, and one that fits into memory, is compressed: never a stream, server-sent events, gRPC. A
-//! strong tag becomes a weak one, as the bytes are others; a client that shows it again is understood.
+//! Only what fits into memory is compressed, and of what says no length only what is there as soon as its head: never a
+//! stream, server-sent events, gRPC. A strong tag becomes a weak one, as the bytes are others; a client that shows it again is understood.
 //! What mixes secrets with a stranger's words may tell them by its length (BREACH): unless the policy says otherwise,
 //! nothing is compressed that sets a cookie, or that was asked for with a cookie or credentials and is not `public`. Our own
 //! cookie (`sticky`) tells nobody from another; a password that the edge asked for does, as any other.
@@ -27,6 +27,9 @@ use crate::proxy::sticky;
 const MOST: u64 = 1024 * 1024;
 /// How long an answer may take from its head to its end; a slower one goes as it is.
 const PATIENCE: Duration = Duration::from_millis(250);
+/// The same where it says no length, as many frameworks do for pages that are whole: what lasts longer is a stream, and
+/// its client has waited no longer for its beginning.
+const AT_ONCE: Duration = Duration::from_millis(20);
 /// What is known to gain by it, beside `text/*`, `*+json` and `*+xml`.
 const TYPES: [&str; 11] = [
     "application/json",
@@ -161,7 +164,7 @@ impl Asked {
             .get_all(header::CONTENT_ENCODING)
             .iter()
             .all(|value| value.as_bytes().eq_ignore_ascii_case(b"identity"));
-        let fits = length.is_some_and(|length| (self.rules.least..=MOST).contains(&length));
+        let fits = length.is_none_or(|length| (self.rules.least..=MOST).contains(&length));
         let may = is_whole
             && is_plain
             && fits
@@ -208,29 +211,45 @@ impl Asked {
         if decision != Decision::Leave {
             content_coding::varies(response.headers_mut());
         }
-        let (Decision::Compress(coding), Some(length)) = (decision, length) else {
+        let Decision::Compress(coding) = decision else {
             return Ok(response);
         };
         if self.head_only {
-            become_coded(response.headers_mut(), coding);
-            // How long it would be is known by compressing it alone.
-            response.headers_mut().remove(header::CONTENT_LENGTH);
+            // Without a length the whole may be a stream.
+            if length.is_some() {
+                become_coded(response.headers_mut(), coding);
+                // How long it would be is known by compressing it alone.
+                response.headers_mut().remove(header::CONTENT_LENGTH);
+            }
             return Ok(response);
         }
+        let (most, patience) = match length {
+            Some(length) => (length as usize, PATIENCE),
+            None => (MOST as usize, AT_ONCE),
+        };
         let shared = exchange.client.worker.shared.clone();
-        let Some(room) = shared.compressor.room(length as usize) else {
+        let Some(mut room) = shared.compressor.room(most) else {
             return Ok(response);
         };
-        let mut read = BytesMut::with_capacity(length as usize);
-        let gathering = response.body_mut().gather(exchange, &mut read);
-        match timeout(PATIENCE, gathering).await {
+        let mut read = BytesMut::with_capacity(length.map_or(0, |_| most));
+        let gathering = response.body_mut().gather(exchange, &mut read, most);
+        let is_whole = match timeout(patience, gathering).await {
             Ok(gathered) => gathered.map_err(broken)?,
-            Err(_late) => {
-                let beginning = Compressed::new(read.freeze(), room);
-                return Ok(response.map(|body| body.begun(beginning)));
-            }
+            Err(_late) => false,
+        };
+        if length.is_none()
+            && let Some(enough) = shared.compressor.room(read.len())
+        {
+            room = enough;
+        }
+        if !is_whole {
+            let beginning = Compressed::new(read.freeze(), room);
+            return Ok(response.map(|body| body.begun(beginning)));
         }
         let whole: Bytes = read.freeze();
+        if (whole.len() as u64) < self.rules.least {
+            return Ok(response.map(|_| EdgeBody::foreign(Compressed::new(whole, room))));
+        }
         let Some(compressed) = shared
             .compressor
             .compress(whole.clone(), &room, coding)
@@ -279,7 +298,7 @@ fn broken(broken: Broken) -> EdgeError {
         Broken::File => EdgeError::FileUnreadable,
         Broken::Client => EdgeError::BodyBroken,
         Broken::ClientSlow => EdgeError::BodyStalled,
-        // It has a length here, so that no drain ends it.
+        // No drain ends what is gathered.
         Broken::AtLimit | Broken::Panicked => EdgeError::Panicked,
     }
 }

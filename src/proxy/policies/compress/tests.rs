@@ -29,7 +29,7 @@ fn asked(
 }
 
 #[test]
-fn e6_only_whole_uncoded_answers_of_known_length_and_fitting_type_are_compressed() {
+fn e6_only_whole_uncoded_answers_of_fitting_length_and_type_are_compressed() {
     use Decision::*;
     const ZSTD: Decision = Compress(ContentCoding::Zstd);
     let html = [("content-type", "text/html; charset=utf-8")];
@@ -72,7 +72,22 @@ fn e6_only_whole_uncoded_answers_of_known_length_and_fitting_type_are_compressed
             decide(Method::GET, &[], 200, &[], Some(MOST + 1)),
             Leave,
         ),
-        ("a stream", decide(Method::GET, &[], 200, &[], None), Leave),
+        (
+            "one that may be a stream",
+            decide(Method::GET, &[], 200, &[], None),
+            ZSTD,
+        ),
+        (
+            "one that is",
+            decide(
+                Method::GET,
+                &[],
+                200,
+                &[("content-type", "text/event-stream")],
+                None,
+            ),
+            Leave,
+        ),
         (
             "a part",
             decide(
