@@ -14,6 +14,7 @@ use super::abandoned::{Abandoned, AbandonedBy, Haste};
 use super::error::EdgeError;
 use super::h2_frames::earned_by;
 use super::h2_line::{self, Share};
+use super::h2_stream::{AGAIN, CROWD, FULL};
 use super::limits::Limits;
 use super::origin::{End, Header, Origin};
 use super::refusal::Refusal;
@@ -49,6 +50,17 @@ pub(super) enum Phase {
     AtLimit,
     /// It has passed.
     Cut,
+}
+
+/// How long a connection of HTTP/1.1 may be blocked, when so many answers of its worker wait to be taken.
+fn patience(waiting: u32, limit: Duration) -> Duration {
+    if waiting <= CROWD {
+        limit
+    } else if waiting <= FULL {
+        limit / AGAIN
+    } else {
+        Duration::ZERO
+    }
 }
 
 /// What a connection deserves at a moment.
@@ -346,20 +358,28 @@ impl Client {
         if let Some((_, before)) = self.blocked.get()
             && sent - before >= TAKEN_IN_TIME
         {
-            self.blocked.set(None);
+            self.write_goes_on();
         }
     }
 
     /// It took all there is.
     pub(super) fn all_went(&self) {
-        if self.blocked.get().is_some() {
-            self.blocked.set(None);
-        }
+        self.write_goes_on();
     }
 
     pub(super) fn write_is_blocked(&self) {
         if self.blocked.get().is_none() {
             self.blocked.set(Some((Instant::now(), self.sent.get())));
+            // Over HTTP/2 its streams are counted.
+            if !self.http2.get() {
+                self.worker.waiting.set(self.worker.waiting.get() + 1);
+            }
+        }
+    }
+
+    fn write_goes_on(&self) {
+        if self.blocked.take().is_some() && !self.http2.get() {
+            self.worker.waiting.set(self.worker.waiting.get() - 1);
         }
     }
 
@@ -393,6 +413,18 @@ impl Client {
         self.earned.take()
     }
 
+    /// Until when the connection may be blocked, as far as is known, and when that is to be asked again: meanwhile others
+    /// may have come who take nothing either.
+    fn may_be_blocked(&self, since: Instant, now: Instant) -> (Instant, Instant) {
+        let limit = self.limits().client_idle;
+        let patience = match self.http2.get() {
+            true => limit,
+            false => patience(self.worker.waiting.get(), limit),
+        };
+        let end = since + patience;
+        (end, end.min(now + limit / AGAIN))
+    }
+
     fn is_quiet(&self) -> bool {
         self.in_flight.get() == 0
             && self.head_since.get().is_none()
@@ -413,10 +445,11 @@ impl Client {
             };
         }
         if let Some((blocked, _)) = self.blocked.get() {
-            return if past(blocked, limits.client_idle) {
+            let (end, next) = self.may_be_blocked(blocked, now);
+            return if now >= end {
                 Verdict::Drop(Some(Refusal::SlowReader))
             } else {
-                Verdict::Wait(blocked + limits.client_idle)
+                Verdict::Wait(next)
             };
         }
         if self.in_flight.get() > 0 {
@@ -467,7 +500,7 @@ impl Client {
         let head = self.head_due_since();
         match (self.condemned.get(), self.blocked.get()) {
             (Some(condemned), _) => Some(condemned + LAST_WORD),
-            (None, Some((blocked, _))) => Some(blocked + self.limits().client_idle),
+            (None, Some((blocked, _))) => Some(self.may_be_blocked(blocked, Instant::now()).1),
             (None, None) => match head {
                 Some(head) => Some(head + self.limits().client_header),
                 None => self
@@ -501,5 +534,25 @@ impl Client {
         {
             *waker = Some(cx.waker().clone());
         }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.write_goes_on();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn e4_the_more_answers_wait_the_sooner_a_connection_that_takes_nothing_is_given_up() {
+        let limit = Duration::from_secs(60);
+        for (waiting, seconds) in [(1, 60.0), (CROWD, 60.0), (CROWD + 1, 7.5), (FULL, 7.5)] {
+            assert_eq!(patience(waiting, limit).as_secs_f64(), seconds, "{waiting}");
+        }
+        assert_eq!(patience(FULL + 1, limit), Duration::ZERO);
     }
 }

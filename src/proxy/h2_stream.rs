@@ -5,7 +5,8 @@
 //! queued for it and says RST_STREAM CANCEL, and the claim on the app is given back.
 //!
 //! A stream that waits for its client holds memory, up to 160 KB: what h2 keeps of its answer and the piece behind that.
-//! So those that wait are counted, and when a worker has many, a connection keeps no more than a few of them, and when it has eight times as many, none more.
+//! So those that wait are counted, with the connections of HTTP/1.1 that do (`client`), and when a worker has many, a
+//! connection keeps no more than a few of them, and when it has eight times as many, none more.
 //! A request that would be a further one of those is refused before it costs an app anything (`serve_http2`).
 //!
 //! A hundred requests of a connection can come, be answered or be given up in one moment, and each may cost a tenth of a
@@ -25,13 +26,13 @@ use super::local::Local;
 use super::refusal::Refusal;
 
 /// A stream is looked at again after this part of the limit while the whole connection waits for its client.
-const AGAIN: u32 = 8;
-/// When so many streams of a worker wait for their clients (80 MB) …
-const CROWD: u32 = 512;
+pub(super) const AGAIN: u32 = 8;
+/// When so many answers of a worker wait for their clients (80 MB) …
+pub(super) const CROWD: u32 = 512;
 /// … those of one connection may be no more than these: more than a page of large pictures on a slow line needs.
 const FEW: u32 = 16;
 /// When so many wait (640 MB), none more may: many connections of few streams hold as much as few of many.
-const FULL: u32 = 8 * CROWD;
+pub(super) const FULL: u32 = 8 * CROWD;
 
 /// Tasks of a connection: 128 streams at most run at a time, but one that is reset while it stands in line leaves its task there.
 const MOST_TASKS: u32 = 1_024;

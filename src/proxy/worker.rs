@@ -45,7 +45,7 @@ pub(super) struct Worker {
     pub(super) phase: Cell<Phase>,
     /// Whose turn it is of the streams of HTTP/2.
     pub(super) line: Line,
-    /// Streams of HTTP/2 whose answer waits to be taken.
+    /// Answers that wait to be taken: streams of HTTP/2, and connections of HTTP/1.1.
     pub(super) waiting: Cell<u32>,
     /// Bytes that may be read far ahead of clients whose end is looked for (`client_io`).
     pub(super) read_far: Cell<usize>,

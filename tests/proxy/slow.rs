@@ -548,3 +548,54 @@ async fn e4_when_a_worker_holds_many_answers_a_connection_keeps_few() {
     until("its few", || refused() == 99).await;
     until("those kept", || target.in_flight() == 536).await;
 }
+
+/// Over HTTP/1.1 a connection is one answer: it may lie for as long as a connection may be idle, and in a crowd an eighth of it.
+#[tokio::test]
+async fn e4_when_a_worker_holds_many_answers_who_takes_none_over_http1_is_given_up_soon() {
+    const IDLE: Duration = Duration::from_secs(120);
+    let app = app("one").await;
+    let spec = RouteSpec {
+        redirect_http: false,
+        ..route("tasks.test", &[&target(app.address)])
+    };
+    let rig = Rig::narrow(World::of([spec]), limits(IDLE));
+    let asks = async || {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4_096).unwrap();
+        let mut stream = socket.connect(rig.http).await.unwrap();
+        let ask = "GET /bytes?n=500000000 HTTP/1.1\r\nHost: tasks.test\r\n\r\n";
+        stream.write_all(ask.as_bytes()).await.unwrap();
+        stream
+    };
+    let (mut idle, mut slow) = (asks().await, asks().await);
+    let took = tokio::spawn(async move {
+        let (mut took, mut piece) = (0, [0; 4_096]);
+        while let Ok(count @ 1..) = slow.read(&mut piece).await {
+            took += count;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        took
+    });
+    let mut crowd = Vec::new();
+    let refused = || rig.edge.stats().refusals.of(Refusal::SlowReader);
+    while refused() == 0 {
+        let before = app.requests();
+        crowd.push(unread(&rig, 100).await);
+        until("they were asked for, or are too many", || {
+            refused() > 0 || app.requests() >= before + 100
+        })
+        .await;
+    }
+    let others = crowd.len() as u64 + 1;
+    let gone = async {
+        while rig.edge.stats().connections > others {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    within(IDLE * 3 / 4, "its end", gone).await;
+    let mut came = Vec::new();
+    let end = within(PATIENCE, "the reset", idle.read_to_end(&mut came)).await;
+    assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    assert!(!took.is_finished(), "whoever takes something goes on");
+    took.abort();
+}
