@@ -434,12 +434,7 @@ fn show(global: &Global, app: &AppDetail) {
             }
         ));
         if let Some(left_out) = &replica.left_out {
-            let when = match left_out.now {
-                true => "left out of traffic since",
-                false => "was left out of traffic at",
-            };
-            let since = UnixMs(left_out.since_ms).iso();
-            output::line(format!("    {when} {since}: {}", left_out.why));
+            output::line(format!("    {}", left_out.words()));
         }
         for death in &replica.deaths {
             output::line(format!(

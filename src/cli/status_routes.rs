@@ -39,6 +39,9 @@ fn show(told: &Routes) {
             output::table(&[&[head([name, "WHERE"], own)][..], &rows].concat());
         }
     }
+    for line in reasons(told) {
+        output::line(line);
+    }
     if let Some(edge) = &told.edge {
         output::line("");
         output::line(totals(edge));
@@ -81,10 +84,24 @@ fn processes(told: &Routes) -> Vec<Vec<String>> {
 }
 
 /// Each once, though several routes lead to it.
-fn targets(told: &Routes) -> Vec<Vec<String>> {
+fn each_target(told: &Routes) -> Vec<&TargetFigures> {
     let mut all: Vec<&TargetFigures> = told.routes.iter().flat_map(|r| &r.targets).collect();
     all.sort_by(|one, other| (&one.key, &one.address).cmp(&(&other.key, &other.address)));
     all.dedup_by(|one, other| (&one.key, &one.address) == (&other.key, &other.address));
+    all
+}
+
+/// Why those that get no requests get none, or got none a moment ago.
+fn reasons(told: &Routes) -> Vec<String> {
+    let why = |t: &TargetFigures| {
+        let left_out = t.last_left_out.as_ref()?;
+        let name = t.container.as_ref().unwrap_or(&t.address);
+        Some(format!("{name}: {}", left_out.words()))
+    };
+    each_target(told).into_iter().filter_map(why).collect()
+}
+
+fn targets(told: &Routes) -> Vec<Vec<String>> {
     let name = |t: &TargetFigures| {
         let name = t.container.as_ref().unwrap_or(&t.key);
         match t.left_out {
@@ -92,7 +109,8 @@ fn targets(told: &Routes) -> Vec<Vec<String>> {
             false => name.clone(),
         }
     };
-    all.into_iter()
+    each_target(told)
+        .into_iter()
         .map(|t| row([name(t), t.address.clone()], &t.figures, t.times_left_out))
         .collect()
 }
@@ -166,6 +184,7 @@ fn totals(edge: &EdgeTotals) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::apps::LeftOut;
     use crate::wire::routes::{MinuteFigures, RefusedCount, RouteFigures};
 
     #[test]
@@ -202,7 +221,11 @@ mod tests {
                 address: "10.83.0.2:3000".into(),
                 left_out: true,
                 times_left_out: 7,
-                last_left_out: None,
+                last_left_out: Some(LeftOut {
+                    now: true,
+                    since_ms: 0,
+                    why: "it hangs".into(),
+                }),
                 figures: EdgeFigures::default(),
             }],
             ..RouteFigures::default()
@@ -224,6 +247,10 @@ mod tests {
         assert_eq!(
             targets[0].join(" "),
             "shop-web-1 (left out) 10.83.0.2:3000 - - - - 0 0 0 0 0 0 0 0/0 7"
+        );
+        assert_eq!(
+            reasons(&told),
+            ["shop-web-1: left out of traffic since 1970-01-01T00:00:00Z: it hangs"]
         );
     }
 

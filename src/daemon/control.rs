@@ -271,6 +271,7 @@ async fn begin(ground: Ground) -> Result<Running, String> {
     )
     .await
     .map_err(words)?;
+    let ill = upstream_checks::start(watched.settings.clone(), &tasks);
     publishing.start(
         Gather {
             settings: watched.settings.clone(),
@@ -279,10 +280,7 @@ async fn begin(ground: Ground) -> Result<Running, String> {
             certificates: certs.current(),
             apps: apps.clone(),
             deploys: deploys.clone(),
-            upstreams: upstreams::Upstreams::checked(upstream_checks::start(
-                watched.settings.clone(),
-                &tasks,
-            )),
+            upstreams: upstreams::Upstreams::checked(ill.clone()),
             folders: route_folders::RouteFolders::default(),
             edge_socket: config.run_dir.join("edge.sock"),
             verifiers: VerifierKey::of(&master),
@@ -343,6 +341,7 @@ async fn begin(ground: Ground) -> Result<Running, String> {
                 apps: apps.clone(),
                 deploys: deploys.clone(),
                 supervisor: supervisor.clone(),
+                ill,
                 databases: databases.clone(),
                 backups: backups.clone(),
                 certs: certs.clone(),

@@ -100,6 +100,8 @@ pub struct TargetSeen {
     pub address: String,
     /// Whether it is left out, and how often it was because of what it did to requests.
     pub left_out: LeftOut,
+    /// Of one that gets nothing because its check fails: what it answered when that began, and when.
+    pub fails: Option<(String, UnixMs)>,
     /// Its counters.
     pub reading: Reading,
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::base::clock::UnixMs;
-use crate::proxy::Reading;
+use crate::proxy::{self, Reading};
 use crate::wire::apps::LeftOut;
 use crate::wire::routes::{
     EdgeFigures, EdgeTotals, LatencyFigures, MinuteFigures, ProcessFigures, RefusedCount,
@@ -166,11 +166,7 @@ pub(super) fn routes(edge: EdgeReading, minute: &Minute, now: UnixMs) -> Routes 
                     address: target.address,
                     left_out: target.left_out.now,
                     times_left_out: target.left_out.times,
-                    last_left_out: target.left_out.last.map(|(why, ago)| LeftOut {
-                        now: target.left_out.now,
-                        since_ms: now.minus(ago).0,
-                        why: why.words().to_owned(),
-                    }),
+                    last_left_out: last_left_out(target.left_out, target.fails, now),
                 })
                 .collect(),
         })
@@ -204,6 +200,26 @@ impl Monitor {
     pub fn routes(&self) -> Routes {
         routes(self.world.edge(), &self.minute.borrow(), UnixMs::now())
     }
+}
+
+/// Why a target gets no requests, or got none a moment ago.
+fn last_left_out(
+    by_requests: proxy::LeftOut,
+    fails: Option<(String, UnixMs)>,
+    now: UnixMs,
+) -> Option<LeftOut> {
+    if let Some((why, since)) = fails {
+        return Some(LeftOut {
+            now: true,
+            since_ms: since.0,
+            why: format!("its check fails: {why}"),
+        });
+    }
+    by_requests.last.map(|(why, ago)| LeftOut {
+        now: by_requests.now,
+        since_ms: now.minus(ago).0,
+        why: why.words().to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -280,6 +296,7 @@ mod tests {
                     times: requests,
                     last: Some((Cause::Silence, Duration::from_secs(3))),
                 },
+                fails: None,
                 reading: reading(1),
             }],
         }

@@ -1,6 +1,5 @@
 //! Why a replica does not serve, for API and pages: how it died, and why the edge leaves it out.
 
-use crate::base::clock::UnixMs;
 use crate::supervise;
 use crate::web::services::App;
 use crate::wire::apps::{Death, LeftOut};
@@ -29,14 +28,4 @@ pub fn left_out(routes: &Routes, container: &str) -> Option<LeftOut> {
     let mut targets = routes.routes.iter().flat_map(|route| &route.targets);
     let own = targets.find(|target| target.container.as_deref() == Some(container))?;
     own.last_left_out.clone()
-}
-
-/// "left out of traffic since 2026-11-29T12:04:31Z: it hangs: …".
-pub fn left_out_words(left_out: &LeftOut) -> String {
-    let when = UnixMs(left_out.since_ms).iso();
-    let (why, now) = (&left_out.why, left_out.now);
-    match now {
-        true => format!("left out of traffic since {when}: {why}"),
-        false => format!("comes back after it was left out at {when}: {why}"),
-    }
 }

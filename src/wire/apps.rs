@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::overview::Usage;
+use crate::base::clock::UnixMs;
 use crate::base::secret::Secret;
 
 /// An app in a list.
@@ -115,6 +116,17 @@ pub struct LeftOut {
     pub since_ms: i64,
     /// A sentence: "it hangs: …".
     pub why: String,
+}
+
+impl LeftOut {
+    /// "left out of traffic since 2026-11-29T12:04:31Z: it hangs: …".
+    pub fn words(&self) -> String {
+        let (when, why) = (UnixMs(self.since_ms).iso(), &self.why);
+        match self.now {
+            true => format!("left out of traffic since {when}: {why}"),
+            false => format!("comes back after it was left out at {when}: {why}"),
+        }
+    }
 }
 
 /// How a replica's process ended.

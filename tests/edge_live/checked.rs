@@ -230,6 +230,12 @@ fn e5_an_address_that_fails_its_check_is_left_out_without_a_failed_request_and_c
         .lines()
         .find(|line| line.contains(&format!(" {} ", sick.address)));
     assert!(row.is_some_and(|row| row.contains("(left out)")), "{said}");
+    let why = format!("{}: left out of traffic since ", sick.address);
+    let why = said.lines().find(|line| line.starts_with(&why));
+    assert!(
+        why.is_some_and(|why| why.contains("its check fails: 500")),
+        "{said}"
+    );
     // The saboteur: without its check, the same look finds requests at the sick one.
     place.world.edit(&place.unchecked);
     place.until_both_serve();

@@ -11,6 +11,7 @@ use crate::backup::{Backups, Standing, Target};
 use crate::base::clock::UnixMs;
 use crate::certs::{Certs, box_addresses};
 use crate::config::{Config, ConfigError, Listen, Waiting};
+use crate::daemon::upstream_checks::{self, Ill};
 use crate::daemon::wanted::in_force;
 use crate::db::Db;
 use crate::deploy::{Deploy, Deploys, Serving};
@@ -36,6 +37,8 @@ pub struct WorldPort {
     pub deploys: Deploys,
     /// What runs.
     pub supervisor: Supervisor,
+    /// Upstreams of the settings whose check fails.
+    pub ill: watch::Receiver<Ill>,
     /// Managed servers.
     pub databases: Databases,
     /// Their dumps.
@@ -85,12 +88,14 @@ impl World for WorldPort {
     fn edge(&self) -> EdgeReading {
         let (stats, snapshot) = (self.edge.stats(), self.edge.snapshot());
         let live = self.supervisor.live().borrow().clone();
+        let ills = self.ill.borrow().clone();
         let name = |name: &Arc<str>| Some(name.to_string()).filter(|name| !name.is_empty());
         let target = |target: &Arc<proxy::Target>| TargetSeen {
             key: target.key().to_string(),
             container: container(&live, target.key()),
             address: target.address().to_string(),
             left_out: left_out(&stats.left_out, target.key()),
+            fails: None,
             reading: target.meter().read(),
         };
         let ill = |(key, address): &(Arc<str>, proxy::Address)| TargetSeen {
@@ -101,6 +106,8 @@ impl World for WorldPort {
                 now: true,
                 ..proxy::LeftOut::default()
             },
+            fails: upstream_checks::illness(&ills, &address.to_string())
+                .map(|illness| (illness.why.clone(), illness.since)),
             reading: proxy::Reading::default(),
         };
         EdgeReading {

@@ -21,7 +21,7 @@ use crate::web::pages::visit::Visit;
 use crate::web::pages::words;
 use crate::web::replicas;
 use crate::web::services::App;
-use crate::wire::apps::Death;
+use crate::wire::apps::{Death, LeftOut};
 
 /// The page.
 #[derive(Clone, Debug, Template)]
@@ -173,7 +173,7 @@ pub async fn show(
         replicas: head::of(&row, &live)
             .map(|l| {
                 let left_out = replicas::left_out(&seen, &l.name);
-                let left_out = left_out.as_ref().map(replicas::left_out_words);
+                let left_out = left_out.as_ref().map(LeftOut::words);
                 Replica {
                     left_out: left_out.unwrap_or_default(),
                     ..replica(l, figures::used(l, &usages), now)

@@ -3,6 +3,7 @@
 use super::frame;
 use crate::web::pages::frame::Section;
 use crate::web::pages::routes;
+use crate::wire::apps::LeftOut;
 use crate::wire::routes::{
     EdgeFigures, EdgeTotals, LatencyFigures, MinuteFigures, ProcessFigures, RefusedCount,
     RouteFigures, Routes, TargetFigures,
@@ -60,6 +61,11 @@ pub fn routes_page() -> routes::View {
     let hung = &mut long.targets[0];
     hung.key = text("replica:32");
     (hung.left_out, hung.times_left_out) = (true, 3);
+    hung.last_left_out = Some(LeftOut {
+        now: true,
+        since_ms: 1_780_000_000_000,
+        why: text("it hangs: it takes requests and answers none while others do"),
+    });
     let paused = RouteFigures {
         paused: true,
         targets: Vec::new(),
