@@ -1,6 +1,8 @@
 """From a git host's webhook to the first answer of the new release: a real repository over HTTPS, a signed push event, the
 real engine behind a tap that notes every call, and an app that starts at once (busybox's httpd on static files).
 
+Then rollbacks, from the command to the first answer by the release that is gone back to.
+
 What is not Freehold's is measured and taken out: the build (the deploy's own state Building) and the app's start (from the
 engine's answer to `start` to the container's first answer, measured on the same image beside it).
 """
@@ -12,6 +14,8 @@ DOCKERFILE = f'FROM busybox:latest\nCOPY www /www\nEXPOSE {PORT}\nSTOPSIGNAL SIG
 # The old replica is idle, so there is nothing to wait for between two pushes.
 FREEHOLD_TOML = f'[processes.web]\nport = {PORT}\nhealth = "/version"\n[deploy]\ndrain = "1s"\n'
 LIMIT = 180
+# Releases of an app that there are to go back to, the live one among them.
+KEPT = 5
 
 
 class UnixHTTP(http.client.HTTPConnection):
@@ -115,7 +119,8 @@ def measure(box, tap, repository, engine, pushes):
     # The first push finds nothing running and is not counted.
     runs = [one_push(box, tap, repository, secret, f"version {n}") for n in range(pushes + 1)][1:]
     image = ask(engine, "GET", f"/containers/{live_container(box, engine)}/json")["Image"]
-    return {"pushes": runs, "app_start_ms": [app_start(engine, image) for _ in range(5)]}
+    return {"pushes": runs, "rollbacks_ms": [one_rollback(box, pushes - back) for back in range(1, min(pushes, KEPT))],
+            "app_start_ms": [app_start(engine, image) for _ in range(5)]}
 
 
 def one_push(box, tap, repository, secret, version):
@@ -147,6 +152,18 @@ def one_push(box, tap, repository, secret, version):
     return {"total_ms": round((seen - begun) * 1e3, 1), "webhook_ms": round((answered - begun) * 1e3, 1),
             "steps_ms": {s["state"]: round(s["ms"], 1) for s in steps if s["begun_ms"] < seen * 1e3},
             "engine_ms": busy(calls), "engine_calls": calls}
+
+
+def one_rollback(box, number):
+    """From the command to the first answer by the release that said so."""
+    visitor = Visitor(box, f"version {number}")
+    begun = time.time()
+    # The first push was version 0, and made release v1.
+    box.cli("rollback", APP, f"v{number + 1}")
+    seen = visitor.wait(LIMIT)
+    if not seen:
+        sys.exit(f"the rollback to version {number} did not go live: {box.log()}")
+    return round((seen - begun) * 1e3, 1)
 
 
 def busy(calls):
