@@ -314,6 +314,9 @@ fn n3_a_hung_replica_without_others_is_noticed_and_replaced() {
     });
     place.until_serving(1);
     assert_eq!(place.ask("/healthz").status, 200);
-    let events = place.fh.cli(&["events", "shop"]);
-    assert!(events.contains("gives no answer at all"), "{events}");
+    until("its event", secs(60), || {
+        let events = place.fh.cli(&["events", "shop"]);
+        let is_told = events.contains("gives no answer at all");
+        is_told.then_some(()).ok_or(events)
+    });
 }
