@@ -59,7 +59,8 @@ pub struct Trouble {
 pub enum What {
     /// It did not take a connection.
     Refused(String),
-    /// A request waits long for its answer over this protocol, and nobody else had one meanwhile.
+    /// A request waits long for its answer over this protocol, and nobody else had one meanwhile; or it waited in vain for
+    /// an only target's.
     Silent(Protocol),
 }
 

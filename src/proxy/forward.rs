@@ -12,11 +12,12 @@ use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Response, StatusCode};
 
-use super::attempt::{Failed, Tried};
+use super::attempt::{self, Failed, Tried};
 use super::attempt_http1::{Manner, over_http1};
 use super::attempt_http2::over_http2;
 use super::balance::{self, Wish};
 use super::body::EdgeBody;
+use super::edge::What;
 use super::error::EdgeError;
 use super::exchange::Exchange;
 use super::extended_connect::{Handshake, WEBSOCKET};
@@ -188,6 +189,11 @@ pub(super) fn forward(
                 stale,
                 body: untouched,
             } = failed;
+            if of == 1 && matches!(why, SendFailure::Silent) {
+                // Whether it hangs is found out by asking it, as any of several is after ten seconds (`vigil`).
+                let silent = What::Silent(target.traits().protocol);
+                attempt::report(worker, &target, silent);
+            }
             // As often as there are others, so that the last one there is reached; once where there is none.
             let may_repeat = || {
                 reads && resent < of.saturating_sub(1).clamp(1, MOST) && may_resend(&route, worker)

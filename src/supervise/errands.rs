@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use crate::base::clock::UnixMs;
 use crate::base::mono::Mono;
@@ -20,6 +21,7 @@ use super::health::{Check, Standing};
 use super::live::{EngineState, State};
 use super::note::{Note, Story};
 use super::plan::{Action, Desired};
+use super::replace::Because;
 use super::shared::Shared;
 use super::spec::Kind;
 use super::store;
@@ -52,7 +54,7 @@ impl Executor {
         self.checkers.insert(row, stop.clone());
         let shared = Arc::clone(&self.shared);
         self.shared.tasks.spawn("health check", async move {
-            let asking = ask_for_ever(&shared, row, seen, check, (proven, doubted));
+            let asking = ask_for_ever(&shared, row, seen, check, (proven, doubted), &stop);
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = asking => {}
@@ -67,12 +69,12 @@ impl Executor {
     }
 
     /// Stops and starts a replica that runs and is of no use.
-    pub(super) fn replace(&mut self, row: i64, now: Mono) {
+    pub(super) fn replace(&mut self, row: i64, because: Because, now: Mono) {
         let Some(unit) = self.units.get_mut(&row) else {
             return;
         };
         let id = unit.seen.as_ref().map(|s| s.id.clone());
-        let (Some(id), Some(happening)) = (id, unit.replaced(now)) else {
+        let (Some(id), Some(happening)) = (id, unit.replaced(because, now)) else {
             return;
         };
         let grace = unit.spec.stop_grace;
@@ -223,14 +225,16 @@ pub(super) async fn report(shared: &Shared, note: Note) {
 }
 
 async fn ask_for_ever(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     row: i64,
     seen: Seen,
     check: Check,
     (mut proven, doubted): (bool, bool),
+    stop: &CancellationToken,
 ) {
     let mut asked = 0u32;
     let mut misses = 0u32;
+    let mut patient_until = Mono::default();
     let mut standing = match (proven, doubted) {
         (false, _) => Standing::Unproven,
         (true, true) => Standing::Doubted,
@@ -247,6 +251,12 @@ async fn ask_for_ever(
                 true => 0,
                 false => misses.saturating_add(1),
             };
+            let is_silent = result.as_ref().is_err_and(|miss| miss.silent);
+            let now = Mono::now();
+            if proven && is_silent && now >= patient_until {
+                patient_until = now.plus(shared.settings().patience);
+                ask_patiently(shared, row, &seen, &check, stop);
+            }
             let note = Note::Checked {
                 row,
                 id: seen.id.clone(),
@@ -260,4 +270,27 @@ async fn ask_for_ever(
         tokio::time::sleep(settings.rhythm.wait(standing, asked)).await;
         asked = asked.saturating_add(1);
     }
+}
+
+/// Beside the checks of one that says nothing: it may only be slower than they wait, as one with many requests before them.
+fn ask_patiently(
+    shared: &Arc<Shared>,
+    row: i64,
+    seen: &Seen,
+    check: &Check,
+    stop: &CancellationToken,
+) {
+    let (check, stop) = (check.clone(), stop.clone());
+    let (id, started) = (seen.id.clone(), seen.started);
+    let asker = Arc::clone(shared);
+    shared.tasks.spawn("patient health check", async move {
+        let patience = asker.settings().patience;
+        let is_heard = tokio::select! {
+            () = stop.cancelled() => false,
+            is_heard = check.is_heard(&asker.engine, patience) => is_heard,
+        };
+        if is_heard {
+            report(&asker, Note::Heard { row, id, started }).await;
+        }
+    });
 }

@@ -154,6 +154,11 @@ impl Executor {
                     }
                 }
             }
+            Note::Heard { row, id, started } => {
+                if let Some(unit) = self.units.get_mut(&row) {
+                    unit.heard(&id, started);
+                }
+            }
             Note::Looked {
                 row,
                 id,
@@ -506,8 +511,8 @@ impl Executor {
         for action in plan.actions {
             self.begin(action);
         }
-        for row in ill {
-            self.replace(row, now);
+        for (row, because) in ill {
+            self.replace(row, because, now);
         }
         let next_block = self.blocked.values().min().copied();
         [plan.wake, next_block, next_ill]

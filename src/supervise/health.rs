@@ -5,6 +5,7 @@
 //! that a fast app is live fast.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -32,6 +33,14 @@ const RUNS: Duration = Duration::from_secs(2);
 pub(super) const ANSWER: usize = 200;
 /// The longest head that is read.
 const HEAD: usize = 16 << 10;
+
+/// Why an answer is no good one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Miss {
+    pub(super) why: String,
+    /// Not a byte came within the limit. An error and a refused connection are answers: what hangs gives none.
+    pub(super) silent: bool,
+}
 
 /// What to ask.
 #[derive(Clone, Debug)]
@@ -156,7 +165,21 @@ impl Check {
         &self,
         engine: &Engine,
         standing: Standing,
-    ) -> Option<Result<String, String>> {
+    ) -> Option<Result<String, Miss>> {
+        self.ask_within(engine, standing.limit()).await
+    }
+
+    /// Whether it says anything, be it an error, within as long as any client waits for an answer.
+    pub(super) async fn is_heard(&self, engine: &Engine, patience: Duration) -> bool {
+        match self.ask_within(engine, patience).await {
+            Some(Ok(_)) => true,
+            Some(Err(miss)) => !miss.silent,
+            None => false,
+        }
+    }
+
+    async fn ask_within(&self, engine: &Engine, limit: Duration) -> Option<Result<String, Miss>> {
+        let heard = AtomicBool::new(false);
         let asked = async {
             match self {
                 Self::Runs => {
@@ -167,17 +190,22 @@ impl Check {
                     address,
                     path,
                     protocol,
-                } => get_over(*protocol, *address, path).await,
+                } => get_over(*protocol, *address, path, &heard).await,
                 Self::Tcp(address) => connect(*address).await.map(|_| "connected".to_owned()),
                 Self::Speaks(address, protocol) => speaks(*address, *protocol).await,
                 Self::Exec { container, argv } => command(engine, container, argv).await,
                 Self::Impossible(why) => Err(why.clone()),
             }
         };
-        let limit = standing.limit();
-        let answer = tokio::time::timeout(limit, asked)
-            .await
-            .unwrap_or_else(|_| Err(format!("no answer within {} s", limit.as_secs())));
+        // Of a command that hangs nobody knows whether the container does.
+        let by_network = matches!(self, Self::Http { .. } | Self::Tcp(_) | Self::Speaks(..));
+        let answer = match tokio::time::timeout(limit, asked).await {
+            Ok(answer) => answer.map_err(|why| Miss { why, silent: false }),
+            Err(_) => Err(Miss {
+                why: late(limit),
+                silent: by_network && !heard.load(Relaxed),
+            }),
+        };
         let by_engine = matches!(self, Self::Exec { .. });
         if by_engine && answer.is_err() {
             let there = tokio::time::timeout(PING, engine.ping()).await;
@@ -187,6 +215,10 @@ impl Check {
         }
         Some(answer)
     }
+}
+
+fn late(limit: Duration) -> String {
+    format!("no answer within {} s", limit.as_secs())
 }
 
 /// Asks `path` of any address once, as replicas are asked, and as they are when one is in doubt: what it answered, or why
@@ -204,9 +236,10 @@ pub async fn answers(
         true => Standing::Doubted.limit(),
         false => Standing::Proven.limit(),
     };
-    tokio::time::timeout(limit, get_over(protocol, address, path))
+    let heard = AtomicBool::new(false);
+    tokio::time::timeout(limit, get_over(protocol, address, path, &heard))
         .await
-        .unwrap_or_else(|_| Err(format!("no answer within {} s", limit.as_secs())))
+        .unwrap_or_else(|_| Err(late(limit)))
 }
 
 async fn connect(address: SocketAddr) -> Result<TcpStream, String> {
@@ -218,10 +251,16 @@ async fn connect(address: SocketAddr) -> Result<TcpStream, String> {
         })
 }
 
-async fn get_over(protocol: Protocol, address: SocketAddr, path: &str) -> Result<String, String> {
+/// `heard` tells whether an answer began, should it not end in time.
+async fn get_over(
+    protocol: Protocol,
+    address: SocketAddr,
+    path: &str,
+    heard: &AtomicBool,
+) -> Result<String, String> {
     match protocol {
-        Protocol::Http1 => get(address, path).await,
-        Protocol::H2c => health_h2c::get(connect(address).await?, path).await,
+        Protocol::Http1 => get(address, path, heard).await,
+        Protocol::H2c => health_h2c::get(connect(address).await?, path, heard).await,
     }
 }
 
@@ -248,16 +287,19 @@ fn question(address: SocketAddr, path: &str) -> String {
     )
 }
 
-async fn get(address: SocketAddr, path: &str) -> Result<String, String> {
+async fn get(address: SocketAddr, path: &str, heard: &AtomicBool) -> Result<String, String> {
     let mut stream = connect(address).await?;
     let request = question(address, path);
     let broken = |e: std::io::Error| format!("the connection broke off: {e}");
     stream.write_all(request.as_bytes()).await.map_err(broken)?;
-    answer_of(&mut stream).await
+    answer_of(&mut stream, heard).await
 }
 
 /// What it answers, as far as it is needed to judge it.
-async fn answer_of(stream: &mut (impl AsyncRead + Unpin)) -> Result<String, String> {
+async fn answer_of(
+    stream: &mut (impl AsyncRead + Unpin),
+    heard: &AtomicBool,
+) -> Result<String, String> {
     let broken = |e: std::io::Error| format!("the connection broke off: {e}");
     let mut read = Vec::with_capacity(1024);
     loop {
@@ -272,6 +314,7 @@ async fn answer_of(stream: &mut (impl AsyncRead + Unpin)) -> Result<String, Stri
             return judge(&read, true)
                 .unwrap_or_else(|| Err("it closed the connection without an answer".to_owned()));
         }
+        heard.store(true, Relaxed);
     }
 }
 
@@ -366,13 +409,16 @@ pub(super) mod fuzz {
         bytes: &[u8],
         piece: usize,
     ) -> Option<Result<String, String>> {
-        answer_of(&mut Pieces(bytes, piece)).now_or_never()
+        answer_of(&mut Pieces(bytes, piece), &AtomicBool::new(false)).now_or_never()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// For what comes at once, on a machine that may be slow.
+    const PATIENT: Duration = Duration::from_secs(60);
 
     #[test]
     fn f4_200_to_399_is_healthy_and_the_rest_is_shown() {
@@ -405,7 +451,9 @@ mod tests {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = socket.local_addr().unwrap();
-        let why = get(address, "/").await.unwrap_err();
+        let why = get(address, "/", &AtomicBool::new(false))
+            .await
+            .unwrap_err();
         assert_eq!(why, format!("connection refused at {address}"));
     }
 
@@ -455,8 +503,13 @@ mod tests {
         );
         for protocol in [Protocol::Http1, Protocol::H2c] {
             let check = Check::Speaks(address, protocol);
-            let why = check.ask(&engine, Standing::Doubted).await.unwrap();
-            assert_eq!(why.unwrap_err(), "no answer within 2 s");
+            let miss = check.ask(&engine, Standing::Doubted).await.unwrap();
+            let miss = miss.unwrap_err();
+            assert_eq!(
+                (miss.why.as_str(), miss.silent),
+                ("no answer within 2 s", true)
+            );
+            assert!(!check.is_heard(&engine, DOUBT).await);
         }
         tokio::spawn(async move {
             loop {
@@ -472,5 +525,56 @@ mod tests {
         let check = Check::Speaks(address, Protocol::Http1);
         let said = check.ask(&engine, Standing::Proven).await.unwrap();
         assert_eq!(said.unwrap(), "it answers", "an error is an answer");
+        assert!(check.is_heard(&engine, PATIENT).await);
+    }
+
+    /// A server that says this to whoever asks, and then neither goes on nor closes.
+    async fn begins(answer: &'static str) -> SocketAddr {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let mut open = Vec::new();
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                stream.read(&mut [0; 1024]).await.unwrap();
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                open.push(stream);
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn n3_only_what_says_nothing_at_all_is_silent() {
+        let engine = Engine::connect("unix:///nowhere").unwrap();
+        let check = |address| Check::Http {
+            address,
+            path: "/".to_owned(),
+            protocol: Protocol::Http1,
+        };
+        let missed = async |check: &Check, limit| {
+            let answer = check.ask_within(&engine, limit).await;
+            answer.unwrap().unwrap_err()
+        };
+        let hangs = check(begins("").await);
+        let silent = missed(&hangs, DOUBT).await;
+        assert_eq!(silent.why, "no answer within 1 s");
+        assert!(silent.silent && !hangs.is_heard(&engine, DOUBT).await);
+        // The saboteurs: it lives, for it says something, though it does not end in time.
+        for answer in ["HTTP/1.1 503 Service Unavailable\r\n\r\n", "HTTP/1.1 20"] {
+            let lives = check(begins(answer).await);
+            let mut limit = DOUBT;
+            while missed(&lives, limit).await.silent {
+                assert!(limit < PATIENT, "{answer}");
+                limit *= 2;
+            }
+            assert!(lives.is_heard(&engine, limit).await, "{answer}");
+        }
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let refuses = check(socket.local_addr().unwrap());
+        let refused = missed(&refuses, PATIENT).await;
+        assert!(refused.why.starts_with("connection refused"), "{refused:?}");
+        assert!(!refused.silent && refuses.is_heard(&engine, PATIENT).await);
     }
 }

@@ -1,5 +1,7 @@
 //! Asking a container that speaks HTTP/2 without TLS.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 use http::Request;
 use tokio::net::TcpStream;
 
@@ -9,8 +11,13 @@ use crate::base::hearsay::one_line;
 /// What a client says first: the preface and empty settings.
 pub(super) const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
-/// GET of `path`: the status, or why that is no good answer. The caller bounds the time.
-pub(super) async fn get(stream: TcpStream, path: &str) -> Result<String, String> {
+/// GET of `path`: the status, or why that is no good answer. The caller bounds the time; `heard` tells whether an answer began
+/// by then, of which frames beneath are no part.
+pub(super) async fn get(
+    stream: TcpStream,
+    path: &str,
+    heard: &AtomicBool,
+) -> Result<String, String> {
     let address = stream.peer_addr().map_err(|e| e.to_string())?;
     let (mut sender, connection) = h2::client::handshake(stream).await.map_err(broken)?;
     let request = Request::get(format!("http://{address}{path}"))
@@ -20,7 +27,9 @@ pub(super) async fn get(stream: TcpStream, path: &str) -> Result<String, String>
         .map_err(|e| format!("{path} cannot be asked for: {e}"))?;
     let asked = async {
         let (answer, _) = sender.send_request(request, true).map_err(broken)?;
-        judge(path, answer.await.map_err(broken)?).await
+        let answer = answer.await.map_err(broken)?;
+        heard.store(true, Relaxed);
+        judge(path, answer).await
     };
     // Moved here, it is gone with the question, however that ends.
     tokio::select! {
@@ -95,7 +104,8 @@ mod tests {
                 tokio::spawn(server.serve_connection(TokioIo::new(stream), service_fn(serve)));
             }
         });
-        let ask = async |path| get(TcpStream::connect(address).await.unwrap(), path).await;
+        let heard = AtomicBool::new(false);
+        let ask = async |path| get(TcpStream::connect(address).await.unwrap(), path, &heard).await;
         assert_eq!(ask("/healthz").await.unwrap(), "200 OK");
         assert_eq!(
             ask("/sick").await.unwrap_err(),

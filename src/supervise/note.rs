@@ -9,6 +9,7 @@ use crate::base::protocol::Protocol;
 use crate::docker::EngineError;
 
 use super::act::Outcome;
+use super::health::Miss;
 use super::plan::Action;
 use super::survey::Sight;
 use super::unit::Seen;
@@ -22,7 +23,13 @@ pub(super) enum Note {
         row: i64,
         id: String,
         started: Option<UnixMs>,
-        result: Result<String, String>,
+        result: Result<String, Miss>,
+    },
+    /// One life of a container that was silent has said something, late.
+    Heard {
+        row: i64,
+        id: String,
+        started: Option<UnixMs>,
     },
     /// A container was looked at.
     Looked {

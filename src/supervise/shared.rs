@@ -33,8 +33,8 @@ pub(super) struct Settings {
     pub(super) rhythm: Rhythm,
     pub(super) turns: Turns,
     pub(super) backoff: Backoff,
-    /// How long a replica may be ill beside one that is well: longer than any answer may take, since a process that can do
-    /// one thing at a time is not ill while it does that.
+    /// How long a replica may be ill beside one that is well, and half as long as it may be silent where none is: longer than
+    /// any answer may take, since a process that can do one thing at a time is not ill while it does that.
     pub(super) patience: Duration,
     pub(super) log_size: u64,
     pub(super) log_files: u32,

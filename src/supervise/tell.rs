@@ -6,6 +6,7 @@ use crate::base::clock::UnixMs;
 use crate::events::{Level, NewEvent, record};
 
 use super::deaths::Death;
+use super::replace::Because;
 use super::shared::Shared;
 use super::spec::{Kind, Spec};
 use super::unit::{Happening, Unit};
@@ -34,7 +35,11 @@ pub(super) fn event(spec: &Spec, happening: &Happening) -> Option<NewEvent> {
             };
             (kind, level, format!("{name} {exit}{times}. {next}"))
         }
-        Happening::Replaced { why, failures } => {
+        Happening::Replaced {
+            why,
+            because,
+            failures,
+        } => {
             let (kind, level) = match *failures {
                 f if Unit::is_loop(f) => ("container.crash_loop", Level::Error),
                 _ => ("container.replaced", Level::Warning),
@@ -43,9 +48,11 @@ pub(super) fn event(spec: &Spec, happening: &Happening) -> Option<NewEvent> {
                 0 | 1 => String::new(),
                 f => format!(", for the {f}. time in a row"),
             };
-            let message = format!(
-                "{name} gives no good answer, and its siblings do: {why}. It is stopped and started{times}."
-            );
+            let what = match because {
+                Because::OthersAreWell => "gives no good answer, and its siblings do",
+                Because::Silent => "gives no answer at all, for longer than anybody waits for one",
+            };
+            let message = format!("{name} {what}: {why}. It is stopped and started{times}.");
             (kind, level, message)
         }
         Happening::Recovered { failures } => (
@@ -80,11 +87,20 @@ pub(super) fn death(happening: &Happening, now: UnixMs) -> Option<Death> {
             in_a_row: *failures,
             lines: Vec::new(),
         }),
-        Happening::Replaced { why, failures } => Some(Death {
+        Happening::Replaced {
+            why,
+            because,
+            failures,
+        } => Some(Death {
             at: now,
-            why: format!(
-                "gave no good answer ({why}) while others did, and was stopped and started"
-            ),
+            why: match because {
+                Because::OthersAreWell => format!(
+                    "gave no good answer ({why}) while others did, and was stopped and started"
+                ),
+                Because::Silent => format!(
+                    "gave no answer at all ({why}) for longer than anybody waits for one, and was stopped and started"
+                ),
+            },
             exit: None,
             in_a_row: *failures,
             lines: Vec::new(),

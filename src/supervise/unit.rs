@@ -18,10 +18,11 @@ use crate::base::protocol::Protocol;
 use crate::base::retry::Backoff;
 use crate::docker::{Inspected, Phase, Restart};
 
+use super::health::Miss;
 use super::live::{Exit, Live, State};
 use super::names::{ROW, SPEC};
 use super::plan::{Desired, Found, Wanted};
-use super::replace::{Member, Standing};
+use super::replace::{Because, Member, Standing};
 use super::spec::{Kind, Spec};
 use super::store::Row;
 
@@ -109,8 +110,12 @@ pub(super) enum Happening {
         /// After how long it is started again.
         again: Option<Duration>,
     },
-    /// It runs and gives no good answer, though its siblings do: it is stopped and started.
-    Replaced { why: String, failures: u32 },
+    /// It runs and gives no good answer: it is stopped and started.
+    Replaced {
+        why: String,
+        because: Because,
+        failures: u32,
+    },
     /// It is healthy after failures.
     Recovered { failures: u32 },
     /// It runs, but its checks fail.
@@ -135,6 +140,8 @@ pub(super) struct Unit {
     /// Checks answered in a row while not healthy.
     hits: u32,
     misses: u32,
+    /// Since when it gives no answer at all, without a break.
+    silent: Option<Mono>,
     failures: u32,
     not_before: Option<Mono>,
     restarts: u32,
@@ -167,6 +174,7 @@ impl Unit {
             health: Health::Unproven,
             hits: 0,
             misses: 0,
+            silent: None,
             failures: 0,
             not_before: None,
             restarts: 0,
@@ -222,6 +230,7 @@ impl Unit {
                 .is_some_and(|(b, (id, started))| b.life() == (id.as_str(), started));
             self.hits = 0;
             self.misses = 0;
+            self.silent = None;
             happenings.push(Happening::Over);
             let same_container = match (&before, &self.seen) {
                 (Some(a), Some(b)) => a.id == b.id,
@@ -275,7 +284,7 @@ impl Unit {
         &mut self,
         id: &str,
         started: Option<UnixMs>,
-        result: Result<String, String>,
+        result: Result<String, Miss>,
         now: Mono,
     ) -> Vec<Happening> {
         if self.seen.as_ref().map(Seen::life) != Some((id, started)) {
@@ -285,6 +294,7 @@ impl Unit {
             Ok(answer) => {
                 self.last_answer = Some(answer);
                 self.misses = 0;
+                self.silent = None;
                 self.hits = self.hits.saturating_add(1);
                 let proven = matches!(self.health, Health::Healthy { .. });
                 match proven || self.hits >= self.turns.healthy_after {
@@ -292,9 +302,10 @@ impl Unit {
                     false => Vec::new(),
                 }
             }
-            Err(why) => {
+            Err(Miss { why, silent }) => {
                 self.last_answer = Some(why.clone());
                 self.hits = 0;
+                self.silent = silent.then(|| self.silent.unwrap_or(now));
                 self.misses = self.misses.saturating_add(1);
                 let fallen = matches!(self.health, Health::Healthy { .. })
                     && self.misses >= self.turns.unhealthy_after;
@@ -310,6 +321,13 @@ impl Unit {
                 }
                 Vec::new()
             }
+        }
+    }
+
+    /// The life `(id, started)` has said something, be it late and bad: it is slow, and not silent.
+    pub(super) fn heard(&mut self, id: &str, started: Option<UnixMs>) {
+        if self.seen.as_ref().map(Seen::life) == Some((id, started)) {
+            self.silent = None;
         }
     }
 
@@ -360,7 +378,7 @@ impl Unit {
     }
 
     /// It is to be stopped and started, because it gives no good answer.
-    pub(super) fn replaced(&mut self, now: Mono) -> Option<Happening> {
+    pub(super) fn replaced(&mut self, because: Because, now: Mono) -> Option<Happening> {
         let Health::Unhealthy { why, .. } = &self.health else {
             return None;
         };
@@ -370,6 +388,7 @@ impl Unit {
         self.not_before = Some(now.plus(self.backoff.delay(self.failures)));
         Some(Happening::Replaced {
             why,
+            because,
             failures: self.failures,
         })
     }
@@ -382,7 +401,10 @@ impl Unit {
         let runs = self.seen.as_ref().filter(|s| s.phase == Phase::Running);
         let standing = match (&self.health, runs) {
             (Health::Healthy { since }, Some(_)) => Standing::Well { since: *since },
-            (Health::Unhealthy { since, .. }, Some(_)) => Standing::Ill { since: *since },
+            (Health::Unhealthy { since, .. }, Some(_)) => Standing::Ill {
+                since: *since,
+                silent: self.silent,
+            },
             (Health::Unproven, Some(_)) => Standing::Begins {
                 until: self
                     .began

@@ -3,9 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use super::health::Miss;
 use super::live::State;
 use super::plan::{Action, Desired, Found, Orphans, plan};
-use super::replace::Standing;
+use super::replace::{Because, Standing};
 use super::spec::{Kind, Spec};
 use super::store::Row;
 use super::unit::{Happening, Seen, Turns, Unit};
@@ -61,10 +62,16 @@ fn check(unit: &mut Unit, started: i64, result: Result<(), &str>, now: u64) -> V
     unit.checked(
         "c",
         Some(UnixMs(started)),
-        result.map(|()| "200".into()).map_err(str::to_owned),
+        result.map(|()| "200".into()).map_err(|why| Miss {
+            why: why.into(),
+            silent: why == SILENT,
+        }),
         Mono(now),
     )
 }
+
+/// A check's failure that is none at all.
+const SILENT: &str = "no answer within 5 s";
 
 #[test]
 fn f4_healthy_after_one_check_unhealthy_after_three_misses() {
@@ -263,4 +270,50 @@ fn n3_one_that_begins_has_as_long_as_its_start_may_take() {
 
 fn unit_start() -> Duration {
     unit().spec.start_deadline
+}
+
+#[test]
+fn n3_silence_is_unbroken_from_its_first_check_to_the_last() {
+    let mut unit = unit();
+    let silent = |unit: &Unit| match unit.member().unwrap().standing {
+        Standing::Ill { silent, .. } => silent,
+        standing => panic!("{standing:?}"),
+    };
+    unit.see(seen(Phase::Running, 0), false, Mono(0));
+    check(&mut unit, 0, Ok(()), 1_000);
+    for now in [6_000, 9_000] {
+        check(&mut unit, 0, Err(SILENT), now);
+    }
+    let well = Standing::Well { since: Mono(1_000) };
+    assert_eq!(unit.member().unwrap().standing, well);
+    check(&mut unit, 0, Err(SILENT), 12_000);
+    check(&mut unit, 0, Err(SILENT), 22_000);
+    assert_eq!(silent(&unit), Some(Mono(6_000)));
+    // A bad answer is one, and so is a late one, but not of another life.
+    check(&mut unit, 0, Err("503"), 30_000);
+    assert_eq!(silent(&unit), None);
+    check(&mut unit, 0, Err(SILENT), 40_000);
+    unit.heard("c", Some(UnixMs(5)));
+    assert_eq!(silent(&unit), Some(Mono(40_000)));
+    unit.heard("c", Some(UnixMs(0)));
+    assert_eq!(silent(&unit), None);
+    check(&mut unit, 0, Err(SILENT), 50_000);
+    assert_eq!(silent(&unit), Some(Mono(50_000)));
+    let replaced = unit.replaced(Because::Silent, Mono(190_000));
+    assert!(matches!(
+        replaced,
+        Some(Happening::Replaced {
+            because: Because::Silent,
+            failures: 1,
+            ..
+        })
+    ));
+    // That end is no death, and the next life begins without a word said against it.
+    let happenings = unit.see(seen(Phase::Running, 200_000), true, Mono(200_100));
+    assert_eq!(happenings, [Happening::Over, Happening::Began]);
+    for now in [201_000, 202_000, 203_000] {
+        check(&mut unit, 200_000, Err(SILENT), now);
+    }
+    let begins = unit.member().unwrap().standing;
+    assert!(matches!(begins, Standing::Begins { .. }), "{begins:?}");
 }

@@ -154,7 +154,10 @@ fn n3_a_hung_replica_is_left_out_and_whoever_waits_goes_elsewhere() {
     let since = load.at(given_up);
     load.mark(format!("{} was given up at {since:?}", one.id));
     // It is replaced, too.
-    until("it to be replaced", secs(180), || replaced(&place, &one));
+    let why = "gave no good answer";
+    until("it to be replaced", secs(180), || {
+        replaced(&place, &one, why)
+    });
     place.until_serving(3);
     place.goes_on(&load, WARM);
     let ledger = load.finish();
@@ -208,14 +211,14 @@ fn given_up(place: &Place, one: &Container, target: &str) -> Result<i64, String>
     }
 }
 
-/// When it was stopped and started.
-fn replaced(place: &Place, one: &Container) -> Result<i64, String> {
+/// When it was stopped and started, for this reason.
+fn replaced(place: &Place, one: &Container, because: &str) -> Result<i64, String> {
     let all = place.replicas();
     let its = all.iter().find(|r| r["name"] == one.name.as_str());
     let its = its.ok_or("no such replica")?;
     let death = &its["deaths"][0];
     let why = death["why"].as_str().unwrap_or_default();
-    match why.contains("gave no good answer") {
+    match why.contains(because) {
         true => Ok(death["at_ms"].as_i64().unwrap()),
         false => Err(its.to_string()),
     }
@@ -291,17 +294,29 @@ fn n3_without_retries_and_ejection_the_same_replicas_cost_requests() {
     );
 }
 
-/// The saboteur: an only replica is never left out, and nobody can go elsewhere.
+/// The saboteur: an only replica is never left out, and nobody can go elsewhere. It is replaced, once all who waited for it
+/// were told.
 #[test]
-fn n3_a_hung_replica_without_others_is_noticed() {
+fn n3_a_hung_replica_without_others_is_noticed_and_replaced() {
     let place = Place::new(Shape {
         replicas: 1,
         answer: "2s",
         ..PLAIN
     });
     let load = begun(&place);
-    misbehaves(&place, &load, "hang");
+    let one = misbehaves(&place, &load, "hang");
     place.goes_on(&load, WARM);
     let report = place.report("n3-saboteur-hangs-alone", &load.finish());
     assert!(report.failed_safe > 0, "nothing was lost\n{report}");
+    let why = "gave no answer at all";
+    until("it to be replaced", secs(180), || {
+        replaced(&place, &one, why)
+    });
+    place.until_serving(1);
+    assert_eq!(place.ask("/healthz").status, 200);
+    until("its event", secs(60), || {
+        let events = place.fh.cli(&["events", "shop"]);
+        let is_told = events.contains("gives no answer at all");
+        is_told.then_some(()).ok_or(events)
+    });
 }

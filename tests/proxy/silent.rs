@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use freehold::proxy::{Limits, RouteSpec, Target, What};
+use freehold::proxy::{Address, Limits, Protocol, RouteSpec, Target, What};
 use socket2::{Domain, Socket, Type};
+use tokio::net::TcpListener;
 
 use crate::app::app;
 use crate::client::{Http1, Http2, get, post};
@@ -143,4 +144,44 @@ async fn e4_a_replica_that_answers_no_connect_is_passed_over_before_the_limit() 
     assert!(why.ends_with("within 250 ms"), "{why}");
     let reading = rig.route_reading("tasks.test");
     assert_eq!((reading.failures, rig.edge.stats().refusals.sum()), (0, 0));
+}
+
+#[tokio::test]
+async fn n3_of_an_only_target_that_answers_nothing_in_time_it_is_said_that_it_may_hang() {
+    // The system takes connections for it.
+    let hangs = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = hangs.local_addr().unwrap();
+    let well = app("one").await;
+    let limits = Limits {
+        upstream_answer: Duration::from_millis(500),
+        ..limits(PATIENCE)
+    };
+    let mut rig = Rig::with_limits(
+        World::of([
+            route("hangs.test", &[&target(address)]),
+            route("hangs-h2c.test", &[&h2c_target(address)]),
+            route("tasks.test", &[&target(well.address)]),
+        ]),
+        limits,
+    );
+    // The saboteur: nothing is said of one that answers.
+    let mut client = Http1::tls(&rig, "tasks.test").await;
+    let answer = client.ask(get("https://tasks.test/early")).await;
+    assert_eq!(answer.unwrap().status, 409);
+    for (host, protocol) in [
+        ("hangs.test", Protocol::Http1),
+        ("hangs-h2c.test", Protocol::H2c),
+    ] {
+        let mut client = Http1::tls(&rig, host).await;
+        let answer = client.ask(get(&format!("https://{host}/")));
+        let answer = within(PATIENCE, "an answer", answer).await.unwrap();
+        assert_eq!(answer.status, 504);
+        let trouble = within(PATIENCE, "a word of it", rig.failures.recv()).await;
+        let trouble = trouble.unwrap();
+        assert_eq!(trouble.address, Address::Tcp(address));
+        assert!(
+            matches!(trouble.what, What::Silent(over) if over == protocol),
+            "{trouble:?}"
+        );
+    }
 }
