@@ -197,6 +197,7 @@ async fn begin(ground: Ground) -> Result<Running, String> {
     let (config, edge, listen) = (ground.config, ground.edge, ground.listen);
     let data_dir = config.data_dir.clone();
     let master = Arc::new(key::master_key(&data_dir)?);
+    edge.mark_by(master.derive("sticky cookies").expose().as_bytes());
     let db = Db::open(&data_dir.join("state.db"), Kind::State).map_err(words)?;
     let metrics = Db::open(&data_dir.join("metrics.db"), Kind::Metrics).map_err(words)?;
     let figures = metrics.clone();

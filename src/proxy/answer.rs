@@ -66,7 +66,10 @@ pub(super) fn answer(
             }
             handled => handled,
         };
-        if matches!(handled, Err(EdgeError::TooManyStreams)) {
+        if matches!(
+            handled,
+            Err(EdgeError::TooManyStreams | EdgeError::HeldFull)
+        ) {
             exchange.leave_place();
         }
         let is_one_too_many = matches!(

@@ -2,7 +2,8 @@
 //!
 //! The one that the client's cookie names, if it takes requests. Else of two drawn at random the one with fewer requests in
 //! flight. Left out are those already tried for this request, those that retire, those without a place, and, while there
-//! is another, those that are out because of what they did to requests.
+//! is another, those that are out because of what they did to requests, and for what changes something those that come back and
+//! have answered nothing since.
 use std::sync::Arc;
 
 use super::target::{Claim, Target};
@@ -13,6 +14,8 @@ const DRAWS: u32 = 3;
 /// What is known of a request when its target is chosen.
 pub(super) struct Wish<'a> {
     pub(super) tried: &'a [u64],
+    /// It changes nothing: one that may still hang can be tried with it.
+    pub(super) reads: bool,
     /// The target the client was at before: its mark, and the key of the marks.
     pub(super) last: Option<(u64, &'a aws_lc_rs::hmac::Key)>,
 }
@@ -34,7 +37,7 @@ pub(super) fn choose(
     if let Some((mark, key)) = wish.last
         && let Some(last) = targets.iter().find(|target| target.mark(key) == mark)
         && may(last)
-        && !last.standing().is_out(now)
+        && last.standing().may_be_asked(now, wish.reads)
         && let Some(claim) = last.claim()
     {
         return Some(claim);
@@ -50,7 +53,11 @@ pub(super) fn choose(
             let target = &targets[index];
             // Of one request and one target the same in each draw: one that comes back slowly is not asked until it agrees.
             let chance = || mixed(request ^ target.id()) as u16;
-            if !may(target) || !target.standing().takes(now, chance) {
+            let standing = target.standing();
+            if !may(target)
+                || !standing.may_be_asked(now, wish.reads)
+                || !standing.takes(now, chance)
+            {
                 continue;
             }
             match found {
@@ -103,7 +110,12 @@ mod tests {
     const NOW: u64 = 1_000;
 
     fn choose(targets: &[Arc<Target>], tried: &[u64], random: u64) -> Option<Claim> {
-        super::choose(targets, &Wish { tried, last: None }, random, || NOW)
+        let wish = Wish {
+            tried,
+            reads: true,
+            last: None,
+        };
+        super::choose(targets, &wish, random, || NOW)
     }
 
     /// How many of so many requests, none of which ends, each target gets.
@@ -149,6 +161,7 @@ mod tests {
             for (since, part) in [(0, 0.0625), (2_000, 0.2), (5_000, 0.5), (10_000, 1.0)] {
                 let wish = Wish {
                     tried: &[],
+                    reads: true,
                     last: None,
                 };
                 let asked = 4_000;
@@ -166,6 +179,46 @@ mod tests {
                 );
             }
         }
+    }
+
+    /// What was sent to it may be lost, so only what may be sent again finds out whether it still hangs.
+    #[test]
+    fn n3_one_that_comes_back_gets_what_changes_something_once_it_has_answered() {
+        let ids = RequestIds::new(1);
+        let targets = targets(3);
+        let (back, other) = (&targets[0], &targets[1]);
+        assert!(back.standing().eject(NOW, Cause::Silence, || false));
+        let until = (NOW..).find(|now| !back.standing().is_out(*now)).unwrap();
+        let got = |now: u64, reads: bool, of: &Arc<Target>| {
+            let wish = Wish {
+                tried: &[],
+                reads,
+                last: Some((of.mark(&key()), &key())),
+            };
+            let claims =
+                (0..400).filter_map(|_| super::choose(&targets, &wish, ids.random(), || now));
+            claims
+                .filter(|claim| claim.target().id() == back.id())
+                .count()
+        };
+        let soon = until + 2_000;
+        assert_ne!(got(soon, true, back), 0);
+        assert_eq!(got(soon, false, back), 0, "where its client was before");
+        assert_eq!(got(soon, false, other), 0);
+        back.standing().answered(soon);
+        assert_ne!(got(soon + 1, false, back), 0);
+        // If nobody reads anything, it gets some in the end.
+        back.standing()
+            .eject(soon + 60_000, Cause::Silence, || false);
+        let late = (soon + 60_000..)
+            .find(|now| !back.standing().is_out(*now))
+            .unwrap();
+        assert_eq!(got(late + 9_000, false, back), 0);
+        assert_ne!(got(late + 20_000, false, back), 0);
+    }
+
+    fn key() -> aws_lc_rs::hmac::Key {
+        aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, b"k")
     }
 
     #[test]
@@ -233,6 +286,7 @@ mod tests {
         let chosen = |mark, tried: &[u64]| {
             let wish = Wish {
                 tried,
+                reads: true,
                 last: Some((mark, &key)),
             };
             let claim = super::choose(&targets, &wish, ids.random(), || NOW).unwrap();

@@ -254,6 +254,11 @@ impl Client {
         }
     }
 
+    /// How many requests are being served.
+    pub(super) fn under_way(&self) -> u32 {
+        self.in_flight.get()
+    }
+
     /// Whether a request is being served.
     pub(super) fn is_served(&self) -> bool {
         self.in_flight.get() > 0

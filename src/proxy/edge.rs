@@ -143,7 +143,7 @@ impl Edge {
             trust: Trust::default(),
             failures,
             born: Instant::now(),
-            marks: marks()?,
+            marks: ArcSwap::from_pointee(marks()?),
             tls: Arc::new(tls),
             https_port: listeners
                 .https
@@ -375,6 +375,12 @@ impl EdgeHandle {
         self.shared.trust.store(proxies);
     }
 
+    /// Cookies name targets under this key, so that another edge that has it knows them; before the first route that is `sticky`.
+    pub fn mark_by(&self, key: &[u8]) {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+        self.shared.marks.store(Arc::new(key));
+    }
+
     /// Of requests that no route is found for, this share is written to the access log; of all, the query only if asked.
     pub fn log(&self, unrouted: LogShare, query: bool) {
         self.shared.access_log.set(unrouted, query);
@@ -422,7 +428,7 @@ impl EdgeHandle {
     }
 }
 
-/// The key under which cookies name targets.
+/// The key under which cookies name targets until the edge is given one.
 fn marks() -> io::Result<hmac::Key> {
     hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())
         .map_err(|_| io::Error::other("the system has no randomness to give"))

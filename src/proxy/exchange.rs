@@ -2,6 +2,7 @@
 //!
 //! Lives in the answer's body (or in the tunnel), so whatever ends that, ends it: the last byte, an error, a client that
 //! went away. Dropping it releases the claim and writes the figures.
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +11,9 @@ use http::header::{self, HeaderValue};
 use http::request::Parts;
 
 use super::access_log::{Ending, Entry};
+use super::at_apps::AtApp;
 use super::client::{Client, Phase};
+use super::error::EdgeError;
 use super::meter::{AtLimit, Outcome};
 use super::policies::Met;
 use super::routes::Route;
@@ -45,6 +48,8 @@ pub(super) struct Exchange {
     entry: Option<Box<Entry>>,
     route: Option<Arc<Route>>,
     claim: Option<Claim>,
+    /// That it is at an app, on a connection of its own.
+    at_app: Option<AtApp>,
 }
 
 impl Exchange {
@@ -68,6 +73,7 @@ impl Exchange {
             entry: None,
             route: None,
             claim: None,
+            at_app: None,
         }
     }
 
@@ -152,6 +158,14 @@ impl Exchange {
             claim.wakes_nobody();
         }
         self.give_back();
+    }
+
+    /// It goes to an app on a connection of its own, if there may be one more.
+    pub(super) fn goes_to_an_app(&mut self, address: IpAddr) -> Result<(), EdgeError> {
+        if self.at_app.is_none() {
+            self.at_app = Some(AtApp::enter(&self.client, address)?);
+        }
+        Ok(())
     }
 
     /// Its source has too much already: the place is somebody else's, and nothing is said of the target by it.

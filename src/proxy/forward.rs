@@ -86,10 +86,12 @@ pub(super) fn forward(
             .then(|| sticky::mark(&inquiry.parts.headers))
             .flatten();
         let mut begun = exchange.started;
+        let marks = worker.shared.marks.load();
         loop {
             let wish = Wish {
                 tried: &tried,
-                last: last.map(|mark| (mark, &worker.shared.marks)),
+                reads: inquiry.parts.method.is_safe(),
+                last: last.map(|mark| (mark, &**marks)),
             };
             let claim = match &route.spec.upstream {
                 Upstream::Targets(targets) if !hold.is_barred(&route) => {
@@ -154,6 +156,7 @@ pub(super) fn forward(
                     Box::pin(attempt).await
                 }
                 Protocol::Http1 => {
+                    exchange.goes_to_an_app(inquiry.origin.address)?;
                     let manner = Manner {
                         fresh_only,
                         others,
@@ -274,7 +277,7 @@ fn remember(
     origin: &Origin<'_>,
     worker: &Worker,
 ) {
-    let mark = target.mark(&worker.shared.marks);
+    let mark = target.mark(&worker.shared.marks.load());
     if last != Some(mark)
         && let Some(cookie) = sticky::cookie(mark, &route.spec.path_prefix, origin.https)
     {

@@ -6,6 +6,7 @@
 mod abandoned;
 mod access_log;
 mod answer;
+mod at_apps;
 mod attempt;
 mod attempt_http1;
 mod attempt_http2;

@@ -27,8 +27,8 @@ pub(super) struct Shared {
     pub(super) failures: mpsc::Sender<Trouble>,
     /// What `Worker::ms` counts from.
     pub(super) born: Instant,
-    /// Under it cookies name targets; of this process alone.
-    pub(super) marks: aws_lc_rs::hmac::Key,
+    /// Under it cookies name targets.
+    pub(super) marks: ArcSwap<aws_lc_rs::hmac::Key>,
     pub(super) tls: Arc<ServerConfig>,
     /// Where the first door for https stands.
     pub(super) https_port: u16,

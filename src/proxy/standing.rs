@@ -147,6 +147,13 @@ impl Standing {
         since >= RETURN_MS || u64::from(chance()) * RETURN_MS < since.max(RETURN_MS / 16) << 16
     }
 
+    /// Whether it takes anything at all: not while it is out. One that comes back must have answered since before it gets what
+    /// cannot be sent again, or be back for long.
+    pub(super) fn may_be_asked(&self, now: u64, reads: bool) -> bool {
+        let until = self.out.load(SeqCst) >> 8;
+        now >= until && (reads || !self.is_returning(now) || self.answered_since(until))
+    }
+
     pub(super) fn answered_since(&self, moment: u64) -> bool {
         // The grain may hide an answer, but never makes one up.
         self.answered.load(Relaxed) >= moment.max(1)

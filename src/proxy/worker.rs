@@ -14,6 +14,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::spawn_local;
 
+use super::at_apps::AtApps;
 use super::client::{Client, Phase};
 use super::endings::Endings;
 use super::h2_line::Line;
@@ -45,6 +46,8 @@ pub(super) struct Worker {
     pub(super) phase: Cell<Phase>,
     /// Whose turn it is of the streams of HTTP/2.
     pub(super) line: Line,
+    /// Requests at apps that speak HTTP/1.1.
+    pub(super) at_apps: AtApps,
     /// Answers that wait to be taken: streams of HTTP/2, and connections of HTTP/1.1.
     pub(super) waiting: Cell<u32>,
     /// Bytes that may be read far ahead of clients whose end is looked for (`client_io`).
@@ -94,6 +97,7 @@ async fn run(index: usize, seed: u64, shared: Arc<Shared>, mut inbox: UnboundedR
         ids: RequestIds::new(seed),
         phase: Cell::new(Phase::Serving),
         line: Line::default(),
+        at_apps: AtApps::default(),
         waiting: Cell::new(0),
         read_far: Cell::new(0),
         endings: Endings::default(),

@@ -536,7 +536,7 @@ mod tests {
             let mut open = Vec::new();
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
-                stream.read(&mut [0; 1024]).await.unwrap();
+                let _asked = stream.read(&mut [0; 1024]).await.unwrap();
                 stream.write_all(answer.as_bytes()).await.unwrap();
                 open.push(stream);
             }

@@ -449,6 +449,46 @@ async fn e5_a_client_with_the_cookie_stays_at_its_replica() {
     );
 }
 
+/// Another edge, after a restart or a handover, that was given the same key.
+#[tokio::test]
+async fn e5_a_client_with_the_cookie_stays_at_its_replica_at_the_next_edge_too() {
+    let (one, two, three) = (app("one").await, app("two").await, app("three").await);
+    let edge = |key: Option<&[u8]>| {
+        let targets = [&one, &two, &three].map(|app| target(app.address));
+        let all: Vec<_> = targets.iter().collect();
+        let rig = Rig::start(World::of([]));
+        if let Some(key) = key {
+            rig.edge.mark_by(key);
+        }
+        rig.publish(World::of([RouteSpec {
+            sticky: true,
+            ..route("tasks.test", &all)
+        }]));
+        rig
+    };
+    let with = |cookie: &str| {
+        let mut request = get("https://tasks.test/");
+        let fields = request.headers_mut();
+        fields.insert("cookie", cookie.parse().unwrap());
+        request
+    };
+    let before = edge(Some(b"of the box"));
+    let mut client = Http1::tls(&before, "tasks.test").await;
+    let first = ask(&mut client, with("a=1")).await;
+    let cookie = first.header("set-cookie").split_once(';').unwrap().0;
+    for (key, stays) in [(Some(&b"of the box"[..]), true), (None, false)] {
+        let next = edge(key);
+        let mut client = Http1::tls(&next, "tasks.test").await;
+        let mut seen = std::collections::HashSet::new();
+        for _ in 0..30 {
+            let answer = ask(&mut client, with(cookie)).await;
+            seen.insert(answer.header("x-app").to_owned());
+        }
+        let expected = [first.header("x-app").to_owned()].into();
+        assert_eq!(seen == expected, stays, "{key:?}: {seen:?}");
+    }
+}
+
 /// Takes so long for an answer, and knows how many it was asked at once.
 pub async fn busy(pause: Duration) -> (App, Arc<AtomicUsize>) {
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));

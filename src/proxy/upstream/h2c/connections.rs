@@ -32,7 +32,7 @@ pub(in crate::proxy) const MOST: u32 = 32;
 /// Streams of a connection, at most, whatever the target allows.
 const STREAMS: usize = 100;
 /// Streams of one source to all targets, for each worker: half of what these have together to one target.
-const OF_SOURCE: u32 = MOST * STREAMS as u32 / 2;
+pub(in crate::proxy) const OF_SOURCE: u32 = MOST * STREAMS as u32 / 2;
 /// Stands for what the target allows until its settings came.
 const UNTOLD: usize = STREAMS + 1;
 /// How long a new connection waits for the target's settings before its first stream.

@@ -10,7 +10,7 @@ mod frames;
 mod upload;
 
 pub(in crate::proxy) use ask::ask;
-pub(in crate::proxy) use connections::{Connections, MOST, Slot};
+pub(in crate::proxy) use connections::{Connections, MOST, OF_SOURCE, Slot};
 #[cfg(freehold_fuzz)]
 pub(in crate::proxy) use frames::AnswerFrames;
 pub(in crate::proxy) use upload::Progress;
