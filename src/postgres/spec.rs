@@ -34,10 +34,10 @@ pub(super) fn data_dir(version: u32) -> String {
     format!("{}/pgdata", mount_point(version))
 }
 
-/// Server settings that fit into `memory` bytes.
-pub(super) fn settings(memory: u64) -> Vec<(&'static str, String)> {
+/// Settings of a server of this version that fit into `memory` bytes.
+pub(super) fn settings(version: u32, memory: u64) -> Vec<(&'static str, String)> {
     let mib = |bytes: u64, least: u64, most: u64| format!("{}MB", (bytes / MIB).clamp(least, most));
-    vec![
+    let mut all = vec![
         ("shared_buffers", mib(memory / 4, 16, 8192)),
         ("effective_cache_size", mib(memory / 8 * 5, 32, 65536)),
         ("maintenance_work_mem", mib(memory / 16, 16, 512)),
@@ -50,10 +50,13 @@ pub(super) fn settings(memory: u64) -> Vec<(&'static str, String)> {
         ("min_wal_size", "80MB".into()),
         ("random_page_cost", "1.1".into()),
         ("jit", "off".into()),
-        // A query whose client has gone away ends, however long it would take.
-        ("client_connection_check_interval", "10s".into()),
-        ("password_encryption", "scram-sha-256".into()),
-    ]
+    ];
+    // A query whose client has gone away ends, however long it would take. Before 14 a server that is given it does not start.
+    if version >= 14 {
+        all.push(("client_connection_check_interval", "10s".into()));
+    }
+    all.push(("password_encryption", "scram-sha-256".into()));
+    all
 }
 
 /// The server's container. `initial` is the superuser's password for the
@@ -80,7 +83,7 @@ pub(super) fn server(database: &Database, initial: &str) -> Spec {
     .map(|(k, v)| (k.to_owned(), v.to_owned()))
     .collect();
     let mut command = vec!["postgres".to_owned()];
-    for (name, value) in settings(database.memory_bytes) {
+    for (name, value) in settings(database.version, database.memory_bytes) {
         command.push("-c".into());
         command.push(format!("{name}={value}"));
     }
@@ -243,13 +246,21 @@ mod tests {
         for memory in [128, 256, 512, 4096, 65536] {
             let bytes = memory * MIB;
             let value = |name: &str| -> u64 {
-                let all = settings(bytes);
+                let all = settings(17, bytes);
                 let (_, text) = all.iter().find(|(n, _)| *n == name).unwrap();
                 text.trim_end_matches("MB").parse().unwrap()
             };
             assert!(value("shared_buffers") * 3 < memory, "{memory}");
             assert!(value("work_mem") * 16 <= memory.max(128), "{memory}");
         }
+    }
+
+    #[test]
+    fn f3_no_server_is_given_a_setting_that_it_does_not_know() {
+        let of = |version| server(&database(version, 512 * MIB), "x").command.unwrap();
+        let told = |version| of(version).contains(&"client_connection_check_interval=10s".into());
+        assert!(!told(13), "it was added in 14");
+        assert!(told(14) && told(18));
     }
 
     #[test]
