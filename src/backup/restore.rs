@@ -103,6 +103,10 @@ impl Backups {
 
     /// Ends a restore that is noted as cancelled: what it loaded goes, the live database was not touched.
     async fn end_cancelled_restore(&self, restore: &Restore, context: &JobContext) -> Outcome {
+        let name = format!("restore-{}-", restore.id);
+        if let Err(error) = self.no_container(restore.database, &name).await {
+            return soon(&error);
+        }
         let undone = self.undo(restore).await;
         let reason = restore.reason.clone().unwrap_or_default();
         if !undone.is_enough(context.attempt) {

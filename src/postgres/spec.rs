@@ -140,7 +140,9 @@ fn mount(volume: String, path: &str) -> Mount {
 /// A container beside the server that runs one of its own tools (`pg_dump`,
 /// `pg_restore`): same image, so same version; own memory cap; no log kept,
 /// because a dump passes through its output; in through the unix socket.
+/// Its sessions in the server carry its name, by which they are found when it is dead ([`application`]).
 pub(super) fn side(database: &Database, name: String, argv: Vec<String>, logical: &str) -> Spec {
+    let application = application(argv.first().map_or("", String::as_str), &name);
     let mut spec = Spec::new(Kind::Job, name, database.subject(), &database.image);
     spec.entrypoint = Some(Vec::new());
     spec.command = Some(argv);
@@ -149,6 +151,7 @@ pub(super) fn side(database: &Database, name: String, argv: Vec<String>, logical
         ("PGUSER", "postgres"),
         ("PGDATABASE", logical),
         ("PGCONNECT_TIMEOUT", "10"),
+        ("PGAPPNAME", &application),
     ]
     .into_iter()
     .map(|(k, v)| (k.to_owned(), v.to_owned()))
@@ -163,6 +166,11 @@ pub(super) fn side(database: &Database, name: String, argv: Vec<String>, logical
     spec.log = Log::None;
     spec.user = Some("postgres".into());
     spec
+}
+
+/// As what the sessions of a tool in the side container called `name` are shown in `pg_stat_activity`.
+pub(super) fn application(tool: &str, name: &str) -> String {
+    format!("{tool} {name}")
 }
 
 /// `psql` inside the server's container, reading statements from its input;
@@ -287,6 +295,7 @@ mod tests {
         assert_eq!(spec.image, "postgres:17");
         assert_eq!(spec.log, Log::None);
         assert_eq!(spec.memory_bytes, Some(SIDE_MEMORY));
+        assert_eq!(spec.env["PGAPPNAME"], "pg_dump dump-1");
         assert!(spec.networks.is_empty());
         assert!(!spec.restart);
         assert!(
