@@ -356,7 +356,7 @@ impl Undone {
 
     fn words(self, restore: &Restore) -> String {
         let name = &restore.logical;
-        match (restore.state, self.live) {
+        let live = match (restore.state, self.live) {
             (RestoreState::Swapping, Over::Done) => {
                 format!("The live database {name} takes connections as before.")
             }
@@ -364,6 +364,13 @@ impl Undone {
                 "The live database {name} may refuse connections: `ALTER DATABASE … ALLOW_CONNECTIONS true` in `freehold db psql` opens it."
             ),
             _ => format!("The live database {name} was not touched."),
+        };
+        match self.fresh {
+            Over::Done => live,
+            Over::Later | Over::Never => format!(
+                "{live} What it loaded, {} on the same server, could not be dropped.",
+                restore.fresh
+            ),
         }
     }
 }
