@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "backup_life/cancelled.rs"]
+mod cancelled;
 #[cfg(feature = "crash-points")]
 #[path = "backup_life/night.rs"]
 mod night;
@@ -144,7 +146,7 @@ fn f6_a_cut_dump_leaves_nothing_and_a_cut_object_never_reaches_the_live_database
     assert!(screen.any(|line| line.unwrap().contains("locked")));
     world.fh.cli(&["backup", "now", "main", "--no-wait"]);
     let waiting = "SELECT 'waiting: ' || count(*) FROM pg_stat_activity
-         WHERE application_name = 'pg_dump' AND wait_event_type = 'Lock';";
+         WHERE application_name LIKE 'pg_dump %' AND wait_event_type = 'Lock';";
     until("the dump to wait for the table", secs(120), || {
         let said = world.psql("tasks", waiting);
         said.contains("waiting: 1").then_some(()).ok_or(said)

@@ -6,12 +6,15 @@
 
 use std::collections::HashMap;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::dump::soon;
 use super::error::BackupError;
-use super::row::Backup;
+use super::ports::Trouble;
+use super::restore::TRIES;
+use super::row::{Backup, subject};
 use super::state::{BackupState, RestoreState};
 use super::{BACKUP_JOB, Backups, CHECK_JOB, RESTORE_JOB, number, store, store_open};
 use crate::base::clock::UnixMs;
@@ -22,6 +25,9 @@ use crate::jobs::{self, Outcome, Told};
 
 /// How the reason of what was taken back begins: it is no failure to be warned of.
 pub(super) const TAKEN_BACK: &str = "cancelled by ";
+
+/// How long the end of a container is waited for before the job is begun again to wait on.
+const GONE: Duration = Duration::from_secs(90);
 
 impl Backups {
     /// The job's work can be cancelled until what this gives is dropped, however that comes about.
@@ -93,8 +99,52 @@ impl Backups {
         Ok(())
     }
 
+    /// Returns when no container is left beside the server that worked on it, of an earlier daemon neither: before that
+    /// nothing is told as cancelled.
+    ///
+    /// # Errors
+    /// When one is left, or may be, because the engine is away.
+    pub(super) async fn no_container(&self, server: i64, begins: &str) -> Result<(), BackupError> {
+        let gone = self
+            .supervisor
+            .wait_no_job(&subject(server), begins, GONE)
+            .await;
+        Ok(gone?)
+    }
+
+    /// Returns when nothing of a dump lives any more, neither beside the server nor in it.
+    async fn is_dead(&self, backup: &Backup, attempt: u32) -> Result<(), BackupError> {
+        for step in ["dump", "list"] {
+            let name = format!("{step}-{}-", backup.id);
+            self.no_container(backup.database, &name).await?;
+        }
+        if self.is_gone(backup.database).await? {
+            return Ok(());
+        }
+        match self.end_sessions(backup).await {
+            // It may be on its way back up; without it there are no sessions.
+            Err(trouble) if trouble.passing && attempt < TRIES => Err(trouble.into()),
+            Err(trouble) => {
+                tracing::warn!(error = %trouble, backup = backup.id, "what a dump has left in its server could not be ended");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Ends what a dump that is over has left in its server: that one sees late, or never, that its client is gone.
+    pub(super) async fn end_sessions(&self, backup: &Backup) -> Result<(), Trouble> {
+        let name = format!("dump-{}-", backup.id);
+        let ended = self.servers.end_sessions(backup.database, "pg_dump", name);
+        ended.await
+    }
+
     /// Ends a check that is noted as cancelled: nothing is known of the backup by it.
     pub(super) async fn end_cancelled_check(&self, backup: &Backup) -> Outcome {
+        let name = format!("check-{}-", backup.id);
+        if let Err(error) = self.no_container(backup.database, &name).await {
+            return soon(&error);
+        }
         let reason = backup.check_note.clone().unwrap_or_default();
         let message = format!("The check of backup {} was {reason}.", backup.id);
         let event = NewEvent::new("backup.cancelled", Level::Info, backup.subject(), message)
@@ -115,8 +165,12 @@ impl Backups {
             .await
     }
 
-    /// Ends a backup that is noted as cancelled: nothing of it stays in its store, and it is not tried again.
-    pub(super) async fn end_cancelled(&self, backup: &Backup) -> Outcome {
+    /// Ends a backup that is noted as cancelled: nothing of it stays in its store, and it is not tried again. `attempt` is
+    /// its job's.
+    pub(super) async fn end_cancelled(&self, backup: &Backup, attempt: u32) -> Outcome {
+        if let Err(error) = self.is_dead(backup, attempt).await {
+            return soon(&error);
+        }
         // It may have been stopped at any moment: in the last step of an upload, which is noted no more, while a folder's
         // file was written, which never is, or by a crash.
         let state = self.find(backup.id).await.map_or(backup.state, |b| b.state);
@@ -182,10 +236,7 @@ fn take_back(
             let id = number(&row.payload, "restore").unwrap_or_default();
             let restore = store::restore_by_id(tx, id)?.ok_or(BackupError::NoRestore(id))?;
             store::set_restore_state(tx, id, RestoreState::Failed, Some(reason), now)?;
-            (
-                format!("Restore {id}"),
-                super::row::subject(restore.database),
-            )
+            (format!("Restore {id}"), subject(restore.database))
         }
         // What was taken back is put back with the transaction.
         _ => return Err(too_late(job)),

@@ -40,7 +40,7 @@ impl Backups {
                 Err(error) => return soon(&error),
             };
             if backup.is_cancelled() && !backup.state.is_ended() {
-                return self.end_cancelled(&backup).await;
+                return self.end_cancelled(&backup, context.attempt).await;
             }
             let step = match backup.state {
                 BackupState::Queued => match self.is_moot(&backup).await {
@@ -50,11 +50,11 @@ impl Backups {
                 },
                 BackupState::Running => match self.dump(&backup, &context).await {
                     Ok(()) => self.advance(&backup, BackupState::Verifying).await,
-                    Err(error) => return self.fail(&backup, error).await,
+                    Err(error) => return self.fail(&backup, error, context.attempt).await,
                 },
                 BackupState::Verifying => match self.read_back(&backup, &context).await {
                     Ok(()) => self.advance(&backup, BackupState::Stored).await,
-                    Err(error) => return self.fail(&backup, error).await,
+                    Err(error) => return self.fail(&backup, error, context.attempt).await,
                 },
                 BackupState::Stored => return Outcome::Done,
                 BackupState::Failed if backup.is_cancelled() => return Outcome::Cancelled,
@@ -240,13 +240,13 @@ impl Backups {
     }
 
     /// Takes back what is in the store, writes the failure down and plans the next try. Where the server
-    /// was removed meanwhile it is no failure: nothing is tried again, and nobody is told.
-    pub(super) async fn fail(&self, backup: &Backup, error: BackupError) -> Outcome {
+    /// was removed meanwhile it is no failure: nothing is tried again, and nobody is told. `tries` are its job's.
+    pub(super) async fn fail(&self, backup: &Backup, error: BackupError, tries: u32) -> Outcome {
         if matches!(error, BackupError::Supervise(SuperviseError::Stopping)) {
             return soon(&error);
         }
         match self.find(backup.id).await {
-            Ok(now) if now.is_cancelled() => return self.end_cancelled(&now).await,
+            Ok(now) if now.is_cancelled() => return self.end_cancelled(&now, tries).await,
             Ok(_) | Err(BackupError::NotFound(_)) => {}
             Err(error) => return soon(&error),
         }
@@ -259,6 +259,12 @@ impl Backups {
             false => error.to_string(),
         };
         self.note_use(backup.target, Some(&error)).await;
+        if backup.state == BackupState::Running
+            && !gone
+            && let Err(error) = self.end_sessions(backup).await
+        {
+            tracing::warn!(%error, backup = backup.id, "what a failed dump has left in its server could not be ended");
+        }
         // Of a folder's file nothing is noted while it is written, nor after it was named where that note failed.
         let begun = backup.state != BackupState::Queued;
         let left = self.take_back(backup, begun).await;
@@ -312,7 +318,7 @@ impl Backups {
         crash_point::hit("backup.failed.after");
         match written {
             // It was taken back between the look and the write.
-            Ok(Some(cancelled)) => self.end_cancelled(&cancelled).await,
+            Ok(Some(cancelled)) => self.end_cancelled(&cancelled, tries).await,
             Ok(None) if gone => Outcome::Done,
             Ok(None) => Outcome::Failed(why),
             Err(error) => soon(&BackupError::Db(error)),

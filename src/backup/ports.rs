@@ -64,6 +64,8 @@ pub trait Servers: Send + Sync {
     fn parts(&self, server: i64) -> Answer<'_, Vec<Part>>;
     /// The container that runs `argv` beside a server, with `part` as its database.
     fn side(&self, server: i64, name: String, argv: Vec<String>, part: String) -> Answer<'_, Spec>;
+    /// What `tool` in side containers whose names begin with `name` has left in the server is ended.
+    fn end_sessions(&self, server: i64, tool: &'static str, name: String) -> Answer<'_, ()>;
     /// `--dbname=…` for one of the server's own tools.
     fn dbname(&self, part: &str) -> String;
     /// `base` with `suffix`, short enough for the server.

@@ -19,7 +19,7 @@ use crate::docker::{EngineError, Input};
 use crate::events::{self, Level, NewEvent};
 use crate::jobs::{JobContext, Outcome};
 use crate::objects::{Store, StoreError};
-use crate::supervise::{JobEnd, Spec};
+use crate::supervise::{JobEnd, Spec, SuperviseError};
 
 /// What a table of contents may be long.
 const LIST_LIMIT: usize = 16 * 1024 * 1024;
@@ -124,14 +124,18 @@ impl Backups {
         spec: Spec,
         context: &JobContext,
     ) -> Result<(JobEnd, Printed), BackupError> {
-        let stop = context.cancel.child_token();
+        let (stop, name) = (context.cancel.child_token(), spec.name.clone());
         let mut piped = self
             .supervisor
             .run_piped(spec, true, LIMIT, stop.clone())
             .await?;
         let input = piped.input.take();
         let fed = async {
-            let same = feed_and_compare(backup, objects, input).await;
+            let same = tokio::select! {
+                same = feed_and_compare(backup, objects, input) => same,
+                // Nobody wants the rest of it any more, which may be long, or never come.
+                () = context.cancel.cancelled() => Err(SuperviseError::Cancelled(name).into()),
+            };
             if same.is_err() {
                 stop.cancel();
             }

@@ -47,7 +47,10 @@ impl Backups {
                 "a backup that nothing works on is ended"
             );
             // How that ended is in its row, or it is found again at the next turn.
-            drop(self.fail(&backup, BackupError::Work(WHY.into())).await);
+            drop(
+                self.fail(&backup, BackupError::Work(WHY.into()), u32::MAX)
+                    .await,
+            );
         }
         for backup in checked {
             if let Err(error) = self.end_check(&backup).await {

@@ -103,6 +103,10 @@ impl Backups {
 
     /// Ends a restore that is noted as cancelled: what it loaded goes, the live database was not touched.
     async fn end_cancelled_restore(&self, restore: &Restore, context: &JobContext) -> Outcome {
+        let name = format!("restore-{}-", restore.id);
+        if let Err(error) = self.no_container(restore.database, &name).await {
+            return soon(&error);
+        }
         let undone = self.undo(restore).await;
         let reason = restore.reason.clone().unwrap_or_default();
         if !undone.is_enough(context.attempt) {
@@ -352,7 +356,7 @@ impl Undone {
 
     fn words(self, restore: &Restore) -> String {
         let name = &restore.logical;
-        match (restore.state, self.live) {
+        let live = match (restore.state, self.live) {
             (RestoreState::Swapping, Over::Done) => {
                 format!("The live database {name} takes connections as before.")
             }
@@ -360,6 +364,13 @@ impl Undone {
                 "The live database {name} may refuse connections: `ALTER DATABASE … ALLOW_CONNECTIONS true` in `freehold db psql` opens it."
             ),
             _ => format!("The live database {name} was not touched."),
+        };
+        match self.fresh {
+            Over::Done => live,
+            Over::Later | Over::Never => format!(
+                "{live} What it loaded, {} on the same server, could not be dropped.",
+                restore.fresh
+            ),
         }
     }
 }

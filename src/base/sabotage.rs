@@ -31,6 +31,8 @@ pub enum Sabotage {
     StolenLease,
     /// What is stored for a later time stays as it is when the box's clock was set.
     UnseenClock,
+    /// Work that is to be cancelled is told as cancelled, and goes on.
+    EmptyCancel,
 }
 
 impl Sabotage {
@@ -56,6 +58,7 @@ impl Sabotage {
             Self::NoEjection => "no-ejection",
             Self::StolenLease => "stolen-lease",
             Self::UnseenClock => "unseen-clock",
+            Self::EmptyCancel => "empty-cancel",
         };
         // Read once: some are asked for on a request's path.
         static ASKED: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();

@@ -20,6 +20,11 @@ const SWAP_TRIES: u32 = 5;
 const SWAP_PAUSE: Duration = Duration::from_secs(1);
 /// One of them; the server itself waits 5 s for those it sent away.
 const SWAP_LIMIT: Duration = Duration::from_secs(30);
+/// How long sessions that were told to end are waited for: one may be in the midst of something that it ends first.
+const SESSIONS_LIMIT: Duration = Duration::from_secs(60);
+const SESSIONS_LOOK: Duration = Duration::from_millis(200);
+/// What a server says that has sent away who was in a database, and waited five seconds for them in vain.
+const STILL_USED: &str = "is being accessed by other users";
 /// How long a server is waited for whose database has to be opened again.
 const DOORS_LIMIT: Duration = Duration::from_secs(20);
 
@@ -226,17 +231,49 @@ impl Databases {
     }
 
     async fn drop_now(&self, database: &Database, name: &str) -> Result<(), PostgresError> {
-        self.sql(
-            database,
-            "postgres",
-            &format!(
-                "DROP DATABASE IF EXISTS {} WITH (FORCE);",
-                quote::ident(name)
-            ),
-            SLOW,
-        )
-        .await
-        .map(drop)
+        let begun = tokio::time::Instant::now();
+        let dropping = format!(
+            "DROP DATABASE IF EXISTS {} WITH (FORCE);",
+            quote::ident(name)
+        );
+        loop {
+            match self.sql(database, "postgres", &dropping, SLOW).await {
+                Err(PostgresError::Refused(why))
+                    if why.contains(STILL_USED) && begun.elapsed() < SESSIONS_LIMIT =>
+                {
+                    tokio::time::sleep(SESSIONS_LOOK).await;
+                }
+                other => return other.map(drop),
+            }
+        }
+    }
+
+    /// Ends what a tool in a side container, whose name begins with `name`, has left in the server, and returns when no
+    /// session of it is left: a server does not see at once that its client is dead.
+    ///
+    /// # Errors
+    /// When the server does not answer, or a session does not end.
+    pub async fn end_sessions(
+        &self,
+        database: &Database,
+        tool: &str,
+        name: &str,
+    ) -> Result<(), PostgresError> {
+        let begun = tokio::time::Instant::now();
+        let application = spec::application(tool, name);
+        let ending = format!(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE starts_with(application_name, {});",
+            quote::literal(&application)
+        );
+        while first_number(&self.sql(database, "postgres", &ending, QUICK).await?) > 0 {
+            if begun.elapsed() >= SESSIONS_LIMIT {
+                return Err(PostgresError::Refused(format!(
+                    "a session of {application} was told to end, and has not"
+                )));
+            }
+            tokio::time::sleep(SESSIONS_LOOK).await;
+        }
+        Ok(())
     }
 
     /// Statistics brought up to date, then what is there.

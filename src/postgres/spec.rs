@@ -34,10 +34,10 @@ pub(super) fn data_dir(version: u32) -> String {
     format!("{}/pgdata", mount_point(version))
 }
 
-/// Server settings that fit into `memory` bytes.
-pub(super) fn settings(memory: u64) -> Vec<(&'static str, String)> {
+/// Settings of a server of this version that fit into `memory` bytes.
+pub(super) fn settings(version: u32, memory: u64) -> Vec<(&'static str, String)> {
     let mib = |bytes: u64, least: u64, most: u64| format!("{}MB", (bytes / MIB).clamp(least, most));
-    vec![
+    let mut all = vec![
         ("shared_buffers", mib(memory / 4, 16, 8192)),
         ("effective_cache_size", mib(memory / 8 * 5, 32, 65536)),
         ("maintenance_work_mem", mib(memory / 16, 16, 512)),
@@ -50,10 +50,13 @@ pub(super) fn settings(memory: u64) -> Vec<(&'static str, String)> {
         ("min_wal_size", "80MB".into()),
         ("random_page_cost", "1.1".into()),
         ("jit", "off".into()),
-        // A query whose client has gone away ends, however long it would take.
-        ("client_connection_check_interval", "10s".into()),
-        ("password_encryption", "scram-sha-256".into()),
-    ]
+    ];
+    // A query whose client has gone away ends, however long it would take. Before 14 a server that is given it does not start.
+    if version >= 14 {
+        all.push(("client_connection_check_interval", "10s".into()));
+    }
+    all.push(("password_encryption", "scram-sha-256".into()));
+    all
 }
 
 /// The server's container. `initial` is the superuser's password for the
@@ -80,7 +83,7 @@ pub(super) fn server(database: &Database, initial: &str) -> Spec {
     .map(|(k, v)| (k.to_owned(), v.to_owned()))
     .collect();
     let mut command = vec!["postgres".to_owned()];
-    for (name, value) in settings(database.memory_bytes) {
+    for (name, value) in settings(database.version, database.memory_bytes) {
         command.push("-c".into());
         command.push(format!("{name}={value}"));
     }
@@ -137,7 +140,9 @@ fn mount(volume: String, path: &str) -> Mount {
 /// A container beside the server that runs one of its own tools (`pg_dump`,
 /// `pg_restore`): same image, so same version; own memory cap; no log kept,
 /// because a dump passes through its output; in through the unix socket.
+/// Its sessions in the server carry its name, by which they are found when it is dead ([`application`]).
 pub(super) fn side(database: &Database, name: String, argv: Vec<String>, logical: &str) -> Spec {
+    let application = application(argv.first().map_or("", String::as_str), &name);
     let mut spec = Spec::new(Kind::Job, name, database.subject(), &database.image);
     spec.entrypoint = Some(Vec::new());
     spec.command = Some(argv);
@@ -146,6 +151,7 @@ pub(super) fn side(database: &Database, name: String, argv: Vec<String>, logical
         ("PGUSER", "postgres"),
         ("PGDATABASE", logical),
         ("PGCONNECT_TIMEOUT", "10"),
+        ("PGAPPNAME", &application),
     ]
     .into_iter()
     .map(|(k, v)| (k.to_owned(), v.to_owned()))
@@ -160,6 +166,11 @@ pub(super) fn side(database: &Database, name: String, argv: Vec<String>, logical
     spec.log = Log::None;
     spec.user = Some("postgres".into());
     spec
+}
+
+/// As what the sessions of a tool in the side container called `name` are shown in `pg_stat_activity`.
+pub(super) fn application(tool: &str, name: &str) -> String {
+    format!("{tool} {name}")
 }
 
 /// `psql` inside the server's container, reading statements from its input;
@@ -243,13 +254,21 @@ mod tests {
         for memory in [128, 256, 512, 4096, 65536] {
             let bytes = memory * MIB;
             let value = |name: &str| -> u64 {
-                let all = settings(bytes);
+                let all = settings(17, bytes);
                 let (_, text) = all.iter().find(|(n, _)| *n == name).unwrap();
                 text.trim_end_matches("MB").parse().unwrap()
             };
             assert!(value("shared_buffers") * 3 < memory, "{memory}");
             assert!(value("work_mem") * 16 <= memory.max(128), "{memory}");
         }
+    }
+
+    #[test]
+    fn f3_no_server_is_given_a_setting_that_it_does_not_know() {
+        let of = |version| server(&database(version, 512 * MIB), "x").command.unwrap();
+        let told = |version| of(version).contains(&"client_connection_check_interval=10s".into());
+        assert!(!told(13), "it was added in 14");
+        assert!(told(14) && told(18));
     }
 
     #[test]
@@ -276,6 +295,7 @@ mod tests {
         assert_eq!(spec.image, "postgres:17");
         assert_eq!(spec.log, Log::None);
         assert_eq!(spec.memory_bytes, Some(SIDE_MEMORY));
+        assert_eq!(spec.env["PGAPPNAME"], "pg_dump dump-1");
         assert!(spec.networks.is_empty());
         assert!(!spec.restart);
         assert!(

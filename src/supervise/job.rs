@@ -112,6 +112,35 @@ pub(super) async fn wait_gone(
     }
 }
 
+/// Waits until no job's container of this owner is left whose name begins so.
+pub(super) async fn wait_none(
+    shared: &Arc<Shared>,
+    owner: &str,
+    begins: &str,
+    limit: Duration,
+) -> Result<(), SuperviseError> {
+    let mut commits = shared.db.commits();
+    let none = async {
+        loop {
+            commits.mark_unchanged();
+            let (of, name) = (owner.to_owned(), begins.to_owned());
+            let left = shared.read(move |c| store::is_job_left(c, &of, &name));
+            if !left.await? {
+                return Ok(());
+            }
+            let changed = commits.changed().await;
+            changed.map_err(|_| SuperviseError::Stopping)?;
+        }
+    };
+    let timely = tokio::time::timeout(limit, none).await;
+    timely.unwrap_or_else(|_| {
+        Err(SuperviseError::Deadline {
+            what: format!("the removal of containers {begins}…"),
+            limit,
+        })
+    })
+}
+
 /// Waits until the job's container was started; gives its id.
 async fn started(shared: &Arc<Shared>, row: i64, name: &str) -> Result<String, SuperviseError> {
     let mut live = shared.live.subscribe();

@@ -266,6 +266,16 @@ pub(super) fn forget(tx: &Transaction<'_>, id: i64) -> Result<(), DbError> {
     Ok(())
 }
 
+/// Whether a job's container of this owner may be there whose name begins so.
+pub(super) fn is_job_left(c: &Connection, owner: &str, begins: &str) -> Result<bool, DbError> {
+    Ok(c.query_row(
+        "SELECT EXISTS (SELECT 1 FROM containers WHERE kind = 'job' AND owner = ?1 AND desired <> 'ended'
+           AND substr(name, 1, length(?2)) = ?2)",
+        [owner, begins],
+        |row| row.get(0),
+    )?)
+}
+
 /// Removes job results that ended before `before`.
 pub(super) fn forget_results(tx: &Transaction<'_>, before: UnixMs) -> Result<usize, DbError> {
     Ok(tx.execute(
@@ -311,6 +321,32 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let db = Db::open(&folder.path().join("state.db"), DbKind::State).unwrap();
         (folder, db)
+    }
+
+    /// Whoever tells that work is dead asks this: an engine that is away has not said so yet.
+    #[tokio::test]
+    async fn n6_a_jobs_container_is_left_until_its_row_is_gone() {
+        let (_folder, db) = db().await;
+        let key = Arc::new(MasterKey::from_bytes(&[7; 32]).unwrap());
+        let spec = Spec::new(Kind::Job, "dump-1-2", "database:3", "postgres:17");
+        let row = db
+            .write(move |tx| want(tx, &key, &spec, Desired::Held, UnixMs(1)))
+            .await
+            .unwrap();
+        let is_left = async |owner: &'static str, begins: &'static str| {
+            db.read(move |c| is_job_left(c, owner, begins))
+                .await
+                .unwrap()
+        };
+        assert!(is_left("database:3", "dump-1-").await);
+        assert!(!is_left("database:3", "dump-11-").await);
+        assert!(!is_left("database:33", "dump-1-").await);
+        db.write(move |tx| retire(tx, row.id, Duration::ZERO))
+            .await
+            .unwrap();
+        assert!(is_left("database:3", "dump-1-").await, "told, and not seen");
+        db.write(move |tx| forget(tx, row.id)).await.unwrap();
+        assert!(!is_left("database:3", "dump-1-").await);
     }
 
     #[tokio::test]

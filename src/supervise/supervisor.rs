@@ -204,6 +204,20 @@ impl Supervisor {
         job::wait_gone(&self.shared, id, limit).await
     }
 
+    /// Waits until no job's container of this owner is left whose name begins so, of an earlier daemon neither. Its row goes
+    /// after it: while the engine does not say that it is gone, it may well run.
+    ///
+    /// # Errors
+    /// [`SuperviseError::Deadline`] when `limit` is over first.
+    pub async fn wait_no_job(
+        &self,
+        owner: &str,
+        begins: &str,
+        limit: Duration,
+    ) -> Result<(), SuperviseError> {
+        job::wait_none(&self.shared, owner, begins, limit).await
+    }
+
     /// Waits until the container is healthy. Fails at once when it ends before
     /// it ever was, else after `deadline`.
     ///

@@ -225,6 +225,38 @@ async fn a1_a_backup_that_is_being_made_is_cancelled_and_not_tried_again() {
     assert!(a.backups.cancel(job, "ana").await.is_err(), "it is over");
 }
 
+/// An engine that is away has not said that the dump's container is gone: it may well run, and is waited for.
+#[tokio::test]
+async fn n6_a_backup_whose_container_may_live_is_not_told_as_cancelled() {
+    let a = a_box().await;
+    std::fs::create_dir(a.folder.path().join("backups")).unwrap();
+    a_night(&a, UnixMs::now(), &[("shop", BackupState::Running)]).await;
+    let (context, payload) = begun(&a, crate::backup::BACKUP_JOB).await;
+    let row = async |sql: &'static str| {
+        let written: Result<(), DbError> =
+            a.db.write(move |tx| Ok(tx.execute(sql, []).map(drop)?))
+                .await;
+        written.unwrap();
+    };
+    row(
+        "INSERT INTO containers (name, kind, owner, spec, spec_hash, desired, grace_ms, created_ms)
+         VALUES ('dump-1-1', 'job', 'database:3', x'', '', 'gone', 0, 1)",
+    )
+    .await;
+    a.backups.cancel(context.id, "ana").await.unwrap();
+    let this = a.backups.clone();
+    let mut work = tokio::spawn(async move { this.run_backup(context, payload).await });
+    // Without the row it is over at once, as everywhere else here.
+    tokio::select! {
+        ended = &mut work => panic!("{ended:?} while it may live"),
+        () = tokio::time::sleep(Duration::from_secs(1)) => {}
+    }
+    assert!(!a.backups.find(1).await.unwrap().state.is_ended());
+    row("DELETE FROM containers").await;
+    assert_eq!(work.await.unwrap(), Outcome::Cancelled);
+    assert_eq!(told(&a.db, "backup.cancelled").await, 1);
+}
+
 /// The daemon dies between the wish and its end: the wish stands in the row, and what was stored is taken back.
 #[tokio::test]
 async fn a1_a_cancelled_backup_is_not_taken_up_again_after_a_crash() {

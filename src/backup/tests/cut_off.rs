@@ -56,7 +56,7 @@ async fn n7_a_dump_that_is_whole_but_could_not_be_noted_does_not_stay_in_its_fol
     let (backup, upload) = under_way(&a).await;
     upload.finish().await.unwrap();
     let why = BackupError::Db(DbError::Unreadable("no space".into()));
-    let outcome = a.backups.fail(&backup, why).await;
+    let outcome = a.backups.fail(&backup, why, 1).await;
     assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
     is_gone(&a).await;
 }
@@ -91,7 +91,7 @@ async fn n5_what_a_failed_dump_left_on_a_disk_that_is_away_is_not_forgotten() {
     std::fs::write(&file, "PGDMP").unwrap();
     std::fs::rename(&here, &away).unwrap();
     let why = BackupError::Work("it broke off".into());
-    a.backups.fail(&backup, why).await;
+    a.backups.fail(&backup, why, 1).await;
     let failed = a.backups.find(1).await.unwrap();
     assert!(failed.upload_token.is_some(), "its mark is kept");
     std::fs::rename(&away, &here).unwrap();

@@ -82,6 +82,14 @@ impl Servers for ServersPort {
         })
     }
 
+    fn end_sessions(&self, server: i64, tool: &'static str, name: String) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let database = self.server(server).await?;
+            let ended = self.0.end_sessions(&database, tool, &name).await;
+            ended.map_err(trouble)
+        })
+    }
+
     fn dbname(&self, part: &str) -> String {
         Databases::dbname_argument(part)
     }
