@@ -1,6 +1,6 @@
 //! An attempt over HTTP/1.1: on a connection of the request's own, kept from another or new.
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::header::{self, HeaderValue};
 use http::{Response, StatusCode};
@@ -17,10 +17,13 @@ use super::request_head::head_of;
 use super::target::Target;
 use super::tunnel::Tunnel;
 use super::upstream::{
-    self, AnswerBody, AnswerHead, BodySource, Connection, PATIENCE, RequestBody, SendFailure,
+    self, AnswerBody, AnswerHead, BodySource, Connection, PATIENCE, RequestBody, SendFailure, Turn,
     told_timeout,
 };
 use super::vigil::Vigil;
+
+/// Who has waited as long as it takes, with many others, looks again so often.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// How a request is to be tried.
 pub(super) struct Manner<'a> {
@@ -42,8 +45,9 @@ pub(super) fn over_http1(
 ) -> impl Future<Output = Tried> {
     let client = exchange.client.clone();
     async move {
-        let obtained = obtain(&client, target, manner.fresh_only, manner.others).await;
-        let Some((mut connection, since)) = obtained else {
+        let reads = inquiry.parts.method.is_safe();
+        let obtained = obtain(&client, target, &manner, reads).await;
+        let Some((mut connection, since, turn)) = obtained else {
             return Tried::Unreachable(body);
         };
         hold.over();
@@ -51,9 +55,13 @@ pub(super) fn over_http1(
         let mut request = RequestBody::new(head_of(inquiry, &body, upgrade), body);
         let method = &inquiry.parts.method;
         let waits = client.limits().waits();
-        let why = match upstream::send(&mut connection, method, &mut request, waits, manner.vigil)
-            .await
-        {
+        let sent = upstream::send(&mut connection, method, &mut request, waits, manner.vigil).await;
+        // Those that wait for their turn go on: the app has taken this one, and said something.
+        drop(turn);
+        if sent.is_ok() && connection.reused {
+            target.kept_open();
+        }
+        let why = match sent {
             Ok(head)
                 if head.status == StatusCode::SWITCHING_PROTOCOLS
                     && (upgrade.is_none() || head.upgrade.is_none()) =>
@@ -77,10 +85,14 @@ pub(super) fn over_http1(
             }
             Err(why) => why,
         };
+        let stale = connection.reused && since.elapsed() < STALE_WITHIN;
+        if stale && matches!(why, SendFailure::Unanswered(_)) {
+            target.closed_at_once();
+        }
         Tried::Failed(Failed {
             why,
             unsent: connection.written() == 0,
-            stale: connection.reused && since.elapsed() < STALE_WITHIN,
+            stale,
             body: request.into_source(),
         })
     }
@@ -88,25 +100,28 @@ pub(super) fn over_http1(
 
 /// A connection to the target, and since when: an idle one, unless that is not wanted, or a new one when it is this
 /// request's turn.
-async fn obtain(
-    client: &Client,
+async fn obtain<'a>(
+    client: &'a Client,
     target: &Arc<Target>,
-    fresh_only: bool,
-    others: bool,
-) -> Option<(Connection, Instant)> {
+    manner: &Manner<'_>,
+    reads: bool,
+) -> Option<(Connection, Instant, Option<Turn<'a>>)> {
     let (pool, turns) = (&client.worker.pool, &client.worker.turns);
-    let mut since = None;
+    let mut waits_since = None;
     loop {
         let now = Instant::now();
-        if !fresh_only && let Some(idle) = pool.borrow_mut().take(target, now) {
-            return Some((idle, now));
+        if !manner.fresh_only
+            && let Some(idle) = pool.borrow_mut().take(target, reads, now)
+        {
+            return Some((idle, now, None));
         }
-        let is_patient = since.is_none_or(|since: Instant| since.elapsed() < PATIENCE);
-        if let Some(_turn) = turns.take(target.id(), fresh_only || !is_patient) {
-            let opened = open(client, target, others).await;
-            return opened.map(|connection| (connection, now));
+        let was_patient = waits_since.is_some_and(|since| now >= since + PATIENCE);
+        if let Some(turn) = turns.take(target.id(), manner.fresh_only || was_patient, now) {
+            let opened = open(client, target, manner.others).await;
+            return opened.map(|connection| (connection, now, Some(turn)));
         }
-        let until = *since.get_or_insert_with(Instant::now) + PATIENCE;
+        let since = *waits_since.get_or_insert(now);
+        let until = (since + PATIENCE).max(now + LOOK_AGAIN);
         // Whether it was woken or its patience is over, it looks again.
         timeout_at(until.into(), turns.wait(target.id()))
             .await

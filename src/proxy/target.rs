@@ -6,7 +6,9 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{
+    AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst,
+};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -47,6 +49,8 @@ pub struct Traits {
 
 /// So often it may close idle connections earlier than it says, by a restart, before its word counts for nothing.
 const BROKEN_WORDS: u32 = 3;
+/// Connections closed right behind an answer, none kept between: it means it.
+const AT_ONCE: u8 = 2;
 /// What is found within this is the same closing.
 const ONE_BREAK: Duration = Duration::from_secs(1);
 /// After this long it is another one's.
@@ -63,6 +67,8 @@ pub struct Target {
     is_cut: AtomicBool,
     idle_limit_ms: AtomicU32,
     /// What it said of that, 0 where it said nothing, and how often it did not keep to it.
+    /// How often in a row, up to a few, it closed a connection right behind an answer.
+    closed_at_once: AtomicU8,
     idle_told_ms: AtomicU32,
     idle_broken: AtomicU32,
     idle_broken_at: AtomicU64,
@@ -99,6 +105,7 @@ impl Target {
             cut: CancellationToken::new(),
             is_cut: AtomicBool::new(false),
             idle_limit_ms: AtomicU32::new(super::limits::FIRST_IDLE_LIMIT_MS),
+            closed_at_once: AtomicU8::new(0),
             idle_told_ms: AtomicU32::new(0),
             idle_broken: AtomicU32::new(0),
             idle_broken_at: AtomicU64::new(0),
@@ -169,6 +176,25 @@ impl Target {
 
     pub(super) fn idle_limit_ms(&self) -> u32 {
         self.idle_limit_ms.load(Relaxed)
+    }
+
+    /// It closed a connection right behind an answer, and had not said so.
+    pub(super) fn closed_at_once(&self) {
+        if !self.closes_at_once() {
+            self.closed_at_once.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// It answered on a connection that it had kept.
+    pub(super) fn kept_open(&self) {
+        if self.closed_at_once.load(Relaxed) != 0 {
+            self.closed_at_once.store(0, Relaxed);
+        }
+    }
+
+    /// Whether it may close what it has just answered on, as far as is known: what cannot be sent again is not sent there.
+    pub(super) fn closes_at_once(&self) -> bool {
+        self.closed_at_once.load(Relaxed) >= AT_ONCE
     }
 
     /// It said how long it keeps an idle connection: believed, until it has closed some earlier a few times.

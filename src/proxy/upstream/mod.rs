@@ -23,4 +23,4 @@ pub(super) use pool::{Pool, told_timeout};
 pub(super) use request_body::{BodySource, Coding, RequestBody};
 pub(super) use send::{SendFailure, send};
 pub(super) use timer::Timer;
-pub(super) use turns::{PATIENCE, Turns};
+pub(super) use turns::{PATIENCE, Turn, Turns};

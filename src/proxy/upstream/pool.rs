@@ -2,14 +2,15 @@
 //!
 //! A connection is used again only while younger than its target's idle limit. The limit starts short, follows what the
 //! upstream says in `Keep-Alive: timeout`, and shrinks when a connection is found closed earlier than that; after a few times
-//! what it says counts no more.
+//! what it says counts no more. An app that closes right behind its answers, without a word, meets the next request on its
+//! way: what cannot be sent again then takes no connection that was not kept for a moment.
 //!
 //! Of a target with a cap each worker keeps the cap shared among workers, rounded down: beside the requests of one worker less
 //! than another cap lies idle at the rest, and a cap below the count of workers is one of connections as well.
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -25,6 +26,8 @@ const SHORTEST_MS: u32 = 400;
 /// A connection closed younger than this tells of a restart, not of a limit.
 const TOO_YOUNG_MS: u64 = 500;
 const LONGEST_MS: u32 = 60_000;
+/// Whoever closes right behind an answer has done so by then, and it has come here.
+const MOMENT: Duration = Duration::from_millis(100);
 
 pub(crate) struct Pool {
     idle: HashMap<u64, OfTarget>,
@@ -47,8 +50,23 @@ impl Pool {
         }
     }
 
-    pub(crate) fn take(&mut self, target: &Arc<Target>, now: Instant) -> Option<Connection> {
+    /// One that is kept. `reads`: what it is for may be sent again; other things go to an app that closes at once only on one
+    /// that it has kept for a moment.
+    pub(crate) fn take(
+        &mut self,
+        target: &Arc<Target>,
+        reads: bool,
+        now: Instant,
+    ) -> Option<Connection> {
         let of_target = self.idle.get_mut(&target.id())?;
+        if !reads && target.closes_at_once() && !Sabotage::OldConnections.is_on() {
+            let oldest = of_target.connections.first()?;
+            if now.saturating_duration_since(oldest.idle_since) < MOMENT {
+                return None;
+            }
+            let oldest = of_target.connections.remove(0);
+            of_target.connections.push(oldest);
+        }
         while let Some(mut connection) = of_target.connections.pop() {
             let idle = now
                 .saturating_duration_since(connection.idle_since)
@@ -160,7 +178,7 @@ pub(crate) fn told_timeout(target: &Target, seconds: u32) {
 /// The upstream closed an idle connection at this age: stay below it from now on.
 fn closed_after(target: &Target, idle_ms: u64) {
     if idle_ms < TOO_YOUNG_MS {
-        return;
+        return target.closed_at_once();
     }
     let limit = u32::try_from(idle_ms * 3 / 4)
         .unwrap_or(LONGEST_MS)

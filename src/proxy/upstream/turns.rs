@@ -1,19 +1,23 @@
 //! Turns: how many connections to one target a worker opens at once, and who waits for one meanwhile.
 //!
-//! Several hundred requests that come in the same moment would open as many connections, although the first answers free
-//! theirs long before the last connect is through. Those beyond a few wait for whatever comes first: a connection that
-//! is given back, a turn to open one, or the end of their patience, so that a slow target holds nobody up.
+//! Several hundred requests that come in the same moment, such as those that were held while an app was away, would open as
+//! many connections: the first answers free theirs long before that, and an app that has just started has no room for so many
+//! that it has not accepted. So each turn lasts until the app has answered, but no longer than a moment, and those beyond a
+//! few wait for whatever comes first: a connection that is given back, a turn to open one, or the end of their patience, so
+//! that a slow target holds nobody up; and of those whose patience is over there are not too many at once either.
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-/// Connects of a worker to one target that run at once.
-const AT_ONCE: u32 = 8;
-/// Whoever has waited this long opens one all the same.
+/// Connections of a worker to one target that were just opened, and not answered on yet.
+const AT_ONCE: usize = 8;
+/// Whoever has waited this long opens one all the same; and so long a turn lasts at most …
 pub(crate) const PATIENCE: Duration = Duration::from_millis(20);
+/// … while there are no more than these.
+const LATE: usize = 40;
 
 #[derive(Default)]
 pub(crate) struct Turns {
@@ -22,6 +26,9 @@ pub(crate) struct Turns {
 
 #[derive(Default)]
 struct OfTarget {
+    /// Of those whose turn lasts, when it began, the first first.
+    recent: VecDeque<Instant>,
+    /// Those that were taken by [`Turns::take_of`].
     opening: u32,
     waiting: u32,
     freed: Rc<Notify>,
@@ -29,7 +36,7 @@ struct OfTarget {
 
 impl OfTarget {
     fn is_over(&self) -> bool {
-        self.opening == 0 && self.waiting == 0
+        self.opening == 0 && self.waiting == 0 && self.recent.is_empty()
     }
 }
 
@@ -37,15 +44,33 @@ impl OfTarget {
 pub(crate) struct Turn<'a> {
     turns: &'a Turns,
     target: u64,
+    began: Option<Instant>,
 }
 
 impl Turns {
-    /// A turn, if there is one left; with `at_all_costs` in any case.
-    pub(crate) fn take(&self, target: u64, at_all_costs: bool) -> Option<Turn<'_>> {
-        self.take_of(target, if at_all_costs { u32::MAX } else { AT_ONCE })
+    /// A turn, if there is one left; `late`: for who has waited long.
+    pub(crate) fn take(&self, target: u64, late: bool, now: Instant) -> Option<Turn<'_>> {
+        let mut all = self.of_target.borrow_mut();
+        let of_target = all.entry(target).or_default();
+        while of_target
+            .recent
+            .front()
+            .is_some_and(|began| now >= *began + PATIENCE)
+        {
+            of_target.recent.pop_front();
+        }
+        if of_target.recent.len() >= if late { LATE } else { AT_ONCE } {
+            return None;
+        }
+        of_target.recent.push_back(now);
+        Some(Turn {
+            turns: self,
+            target,
+            began: Some(now),
+        })
     }
 
-    /// A turn, if fewer than `most` are taken.
+    /// A turn, if fewer than `most` are taken, which lasts until it is dropped.
     pub(crate) fn take_of(&self, target: u64, most: u32) -> Option<Turn<'_>> {
         let mut all = self.of_target.borrow_mut();
         let opening = all.get(&target).map_or(0, |of_target| of_target.opening);
@@ -56,6 +81,7 @@ impl Turns {
         Some(Turn {
             turns: self,
             target,
+            began: None,
         })
     }
 
@@ -96,8 +122,16 @@ impl Turns {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.turns
-            .leave(self.target, |of_target| of_target.opening -= 1);
+        let began = self.began;
+        self.turns.leave(self.target, |of_target| match began {
+            None => of_target.opening -= 1,
+            Some(began) => {
+                let recent = &mut of_target.recent;
+                if let Some(at) = recent.iter().position(|one| *one == began) {
+                    recent.remove(at);
+                }
+            }
+        });
         self.turns.freed(self.target);
     }
 }
@@ -123,12 +157,23 @@ mod tests {
     /// As many as may open at once do; another waits until one of them is through, or somebody gives a connection back.
     #[test]
     fn e1_few_open_at_once_and_the_others_wait_their_turn() {
-        let turns = Turns::default();
-        let mut held: Vec<_> = (0..AT_ONCE).map(|_| turns.take(1, false)).collect();
+        let (turns, now) = (Turns::default(), Instant::now());
+        let mut held: Vec<_> = (0..AT_ONCE).map(|_| turns.take(1, false, now)).collect();
         assert!(held.iter().all(Option::is_some));
-        assert!(turns.take(1, false).is_none(), "one too many");
-        assert!(turns.take(2, false).is_some(), "another target is free");
-        assert!(turns.take(1, true).is_some(), "patience is over");
+        assert!(turns.take(1, false, now).is_none(), "one too many");
+        assert!(
+            turns.take(2, false, now).is_some(),
+            "another target is free"
+        );
+        let late: Vec<_> = (0..LATE).map_while(|_| turns.take(1, true, now)).collect();
+        assert_eq!(late.len(), LATE - AT_ONCE, "patience is over");
+        // What is not answered for long keeps nobody waiting.
+        let later = now + PATIENCE;
+        let more: Vec<_> = (0..LATE)
+            .map_while(|_| turns.take(1, false, later))
+            .collect();
+        assert_eq!(more.len(), AT_ONCE);
+        drop((late, more));
 
         let mut cx = Context::from_waker(Waker::noop());
         let mut first = Box::pin(turns.wait(1));
@@ -148,8 +193,8 @@ mod tests {
     /// A waiter that goes away hands on what it was woken for.
     #[test]
     fn e1_a_turn_given_to_somebody_who_left_is_the_next_ones() {
-        let turns = Turns::default();
-        let held: Vec<_> = (0..AT_ONCE).map(|_| turns.take(1, false)).collect();
+        let (turns, now) = (Turns::default(), Instant::now());
+        let held: Vec<_> = (0..AT_ONCE).map(|_| turns.take(1, false, now)).collect();
         let mut cx = Context::from_waker(Waker::noop());
         let mut first = Box::pin(turns.wait(1));
         let mut second = Box::pin(turns.wait(1));
