@@ -86,12 +86,12 @@ pub(super) fn forward(
             .then(|| sticky::mark(&inquiry.parts.headers))
             .flatten();
         let mut begun = exchange.started;
-        let marks = worker.shared.marks.load();
+        let marks = last.map(|_| worker.shared.marks.load());
         loop {
             let wish = Wish {
                 tried: &tried,
                 reads: inquiry.parts.method.is_safe(),
-                last: last.map(|mark| (mark, &**marks)),
+                last: last.zip(marks.as_ref()).map(|(mark, key)| (mark, &***key)),
             };
             let claim = match &route.spec.upstream {
                 Upstream::Targets(targets) if !hold.is_barred(&route) => {

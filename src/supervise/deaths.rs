@@ -64,6 +64,20 @@ impl Deaths {
         }
     }
 
+    /// The engine told so: of a death that it has put down to nothing.
+    pub(super) fn ran_out_of_memory(&self, row: i64, told: UnixMs) {
+        let mut all = self.lock();
+        let Some(death) = all.get_mut(&row).and_then(|of_row| of_row.back_mut()) else {
+            return;
+        };
+        if let Some(exit) = &mut death.exit
+            && exit.is_for_want_of_memory(told)
+        {
+            exit.oom = true;
+            death.why = exit.to_string();
+        }
+    }
+
     fn add_lines(&self, row: i64, at: UnixMs, lines: Vec<String>) {
         let mut all = self.lock();
         let mut of_row = all.get_mut(&row).into_iter().flatten().rev();
@@ -145,6 +159,30 @@ mod tests {
         assert!(deaths.of(4).is_empty());
         deaths.forget(3);
         assert!(deaths.of(3).is_empty());
+    }
+
+    #[test]
+    fn n3_want_of_memory_that_the_engine_tells_late_is_why_it_died() {
+        let deaths = Deaths::default();
+        let exit = Exit {
+            code: 137,
+            oom: false,
+            at: UnixMs(10_000),
+        };
+        deaths.add(
+            3,
+            Death {
+                why: exit.to_string(),
+                exit: Some(exit),
+                ..death(10_000)
+            },
+        );
+        let why = |told| {
+            deaths.ran_out_of_memory(3, UnixMs(told));
+            deaths.of(3)[0].why.clone()
+        };
+        assert!(why(60_000).contains("SIGKILL"), "of another time");
+        assert!(why(11_000).contains("ran out of its memory limit"));
     }
 
     #[test]

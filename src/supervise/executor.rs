@@ -249,6 +249,14 @@ impl Executor {
             }
             return;
         };
+        if event.what == ContainerEvent::OutOfMemory {
+            // It may be told before the end that it brings about, or after, when the engine has put that down to nothing.
+            let at = UnixMs(event.at_ms);
+            if let Some(unit) = self.units.get_mut(&row) {
+                unit.ran_out_of_memory(at);
+            }
+            self.shared.deaths.ran_out_of_memory(row, at);
+        }
         self.look(row, event.container_id, None);
     }
 

@@ -7,6 +7,11 @@ use crate::base::clock::UnixMs;
 
 use super::spec::Kind;
 
+/// The exit code of what SIGKILL ended.
+const KILLED: i64 = 137;
+/// The engine tells of want of memory and of the end that it brings about in either order, each when it comes to it.
+const NEAR_MS: u64 = 5_000;
+
 /// How a container's main process ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exit {
@@ -19,6 +24,11 @@ pub struct Exit {
 }
 
 impl Exit {
+    /// The engine told of want of memory at that time: whether this is what came of it, though it does not say so.
+    pub(super) fn is_for_want_of_memory(&self, told: UnixMs) -> bool {
+        self.code == KILLED && self.at.0.abs_diff(told.0) <= NEAR_MS
+    }
+
     /// The signal that ended it, if one did.
     pub fn signal(&self) -> Option<i64> {
         (129..160).contains(&self.code).then(|| self.code - 128)
@@ -142,5 +152,20 @@ mod tests {
         assert!(exit(127, false).contains("not found"));
         assert!(exit(134, false).contains("signal 6"));
         assert_eq!(exit(3, false), "ended with exit code 3");
+    }
+
+    #[test]
+    fn n3_a_kill_beside_a_word_of_want_of_memory_is_for_that() {
+        let is = |code, at, told| {
+            let exit = Exit {
+                code,
+                oom: false,
+                at: UnixMs(at),
+            };
+            exit.is_for_want_of_memory(UnixMs(told))
+        };
+        assert!(is(137, 10_000, 9_000) && is(137, 10_000, 14_000));
+        assert!(!is(137, 10_000, 16_000), "another time");
+        assert!(!is(3, 10_000, 10_000), "it went on and ended by itself");
     }
 }

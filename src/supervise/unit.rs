@@ -148,6 +148,8 @@ pub(super) struct Unit {
     last_exit: Option<Exit>,
     /// The life that we are ending ourselves, to begin another one.
     ending: Option<(String, Option<UnixMs>)>,
+    /// When the engine last told that something in it was killed for want of memory.
+    ran_out: Option<UnixMs>,
     /// Somebody waits in vain for this life's answer, over this protocol: its check may not tell that it hangs.
     doubt: Option<Protocol>,
     pub(super) backoff: Backoff,
@@ -180,6 +182,7 @@ impl Unit {
             restarts: 0,
             last_exit: None,
             ending: None,
+            ran_out: None,
             doubt: None,
             backoff,
             turns,
@@ -256,8 +259,19 @@ impl Unit {
         happenings
     }
 
+    /// The engine told so.
+    pub(super) fn ran_out_of_memory(&mut self, at: UnixMs) {
+        self.ran_out = Some(at);
+        if let Some(exit) = &mut self.last_exit {
+            exit.oom |= exit.is_for_want_of_memory(at);
+        }
+    }
+
     fn died(&mut self, now: Mono) -> Option<Happening> {
-        let exit = self.seen.as_ref()?.exit();
+        let mut exit = self.seen.as_ref()?.exit();
+        exit.oom |= self
+            .ran_out
+            .is_some_and(|told| exit.is_for_want_of_memory(told));
         self.last_exit = Some(exit.clone());
         if self.row.desired != Desired::Running || self.spec.kind == Kind::Job {
             return None;

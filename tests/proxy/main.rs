@@ -43,6 +43,7 @@ mod static_attacks;
 mod static_caching;
 mod static_shown;
 mod static_site;
+mod sticky;
 mod stream_ends;
 mod streams;
 mod strict;
