@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use freehold::proxy::{Address, LeftOut, Protocol, RouteSpec, Target, Traits, What};
+use freehold::proxy::{Address, LeftOut, Protocol, Target, Traits, What};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::app::{App, always, app, raw, read_head, refusing};
