@@ -35,7 +35,7 @@ pub struct View {
 pub struct Line {
     /// "shop.example.com/api".
     pub name: String,
-    /// "shop, web"; the address of a target.
+    /// "shop, web"; the address of a target, and why it is left out.
     pub note: String,
     /// The page of its app.
     pub href: String,
@@ -53,7 +53,7 @@ pub struct Line {
     pub bytes: String,
     /// Without a proper answer of the app.
     pub failed: u64,
-    /// "refused: 12 by rate, 3 by access"; of a target why it is left out, or "left out 3 times".
+    /// "refused: 12 by rate, 3 by access"; of a target "left out 3 times".
     pub beside: String,
 }
 
@@ -116,13 +116,15 @@ fn route(route: &RouteFigures) -> Line {
 fn target(target: &TargetFigures) -> Line {
     let name = target.container.as_ref().unwrap_or(&target.key);
     Line {
-        note: target.address.clone(),
+        note: match &target.last_left_out {
+            Some(left_out) => format!("{}, {}", target.address, left_out.words()),
+            None => target.address.clone(),
+        },
         state: target.left_out.then(|| Badge::new(Tone::Warn, "Left out")),
-        beside: match (&target.last_left_out, target.times_left_out) {
-            (Some(left_out), _) => left_out.words(),
-            (None, 0) => String::new(),
-            (None, 1) => "left out once".to_owned(),
-            (None, times) => format!("left out {times} times"),
+        beside: match target.times_left_out {
+            0 => String::new(),
+            1 => "left out once".to_owned(),
+            times => format!("left out {times} times"),
         },
         ..line(name.clone(), &target.figures)
     }
