@@ -73,7 +73,7 @@ impl AtApp {
             Verdict::TooManyOfConnection => return Err(EdgeError::TooManyStreams),
             Verdict::Goes => None,
             // A proxy that does not say for whom it asks stands for many.
-            Verdict::Counts if stands_for_many(worker, address) => None,
+            Verdict::Counts if worker.shared.stands_for_many(address) => None,
             Verdict::Counts => {
                 let source = Source::of(address);
                 let mut all = at_apps.of_sources.borrow_mut();
@@ -91,11 +91,6 @@ impl AtApp {
             source,
         })
     }
-}
-
-fn stands_for_many(worker: &Worker, address: IpAddr) -> bool {
-    let proxies = worker.shared.trust.load();
-    proxies.is_some_and(|proxies| proxies.stands_for_many(address))
 }
 
 impl Drop for AtApp {

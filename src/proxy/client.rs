@@ -286,8 +286,7 @@ impl Client {
 
     /// Whether many clients stand behind it.
     pub(super) fn stands_for_many(&self) -> bool {
-        let proxies = self.worker.shared.trust.load();
-        proxies.is_some_and(|proxies| proxies.stands_for_many(self.address))
+        self.worker.shared.stands_for_many(self.address)
     }
 
     /// Counts why this client was turned away.

@@ -1,4 +1,5 @@
 //! What the workers share: the snapshot, the limits, TLS, the way to report, and counts. Read by all, locked by none.
+use std::net::IpAddr;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -46,4 +47,12 @@ pub(super) struct Shared {
     /// That a proxy sends no header of the PROXY protocol.
     pub(super) said_no_header: Said,
     pub(super) said_panic: Said,
+}
+
+impl Shared {
+    /// Whether many clients stand behind this address: a proxy that the settings list, which has not said for whom it asks.
+    pub(super) fn stands_for_many(&self, address: IpAddr) -> bool {
+        let proxies = self.trust.load();
+        proxies.is_some_and(|proxies| proxies.stands_for_many(address))
+    }
 }

@@ -248,8 +248,7 @@ impl Slot {
     /// A proxy that has not said for whom it asks stands for many, who are counted by nobody.
     pub(in crate::proxy) fn is_within_sources_share(&mut self, client: IpAddr) -> bool {
         let shared = &self.worker.shared;
-        let proxies = shared.trust.load();
-        if proxies.is_some_and(|proxies| proxies.stands_for_many(client)) {
+        if shared.stands_for_many(client) {
             return true;
         }
         let streams = shared.streams.get_or_init(|| Sources::new(Instant::now()));
